@@ -1,0 +1,52 @@
+# TaskHub: `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/.base: requirements/base.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+.PHONY: run
+run: $(VENV)/.base ## install what is needed, and start everything on this machine (Ctrl-C ends it)
+	@exec $(BIN)/python -m config.launcher
+
+.PHONY: test
+test: $(VENV)/.dev ## the whole suite; what needs PostgreSQL or Chromium is skipped where they are not
+	$(BIN)/python -X dev -m pytest
+
+.PHONY: coverage
+coverage: $(VENV)/.dev ## the suite, with branch coverage of all processes it starts
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+.PHONY: lint
+lint: $(VENV)/.dev ## format, lint, types, import contract, missing migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+.PHONY: format
+format: $(VENV)/.dev ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: requirements
+requirements: $(VENV)/.dev ## compile requirements/*.in to pinned and hashed *.txt
+	cd requirements && for name in base dev; do \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    $$name.in --output-file $$name.txt || exit 1; done

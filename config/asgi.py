@@ -1,0 +1,64 @@
+"""The ASGI application, for uvicorn and for daphne (`runserver`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+django.setup(set_prefix=False)
+
+from taskhub.events.hub import get_hub  # noqa: E402 - models load only after setup
+from taskhub.events.stream import Receive, Send, StreamingHandler, registry  # noqa: E402
+
+handler = StreamingHandler()
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    elif scope["type"] == "http":
+        await handler(scope, receive, send)
+    else:
+        # Nothing here speaks websocket: refuse the handshake instead of failing in the log.
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            _say_goodbye_on_sigterm()
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await get_hub().close()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _say_goodbye_on_sigterm() -> None:
+    """uvicorn waits for open connections before it sends `lifespan.shutdown`; the streams must hear of it sooner."""
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    farewells: set[asyncio.Task[None]] = set()
+
+    def leave() -> None:
+        farewells.add(loop.create_task(registry.leave()))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def handle(signum: int, frame: Any, before: Any = before) -> None:
+            loop.call_soon_threadsafe(leave)
+            if callable(before):
+                before(signum, frame)
+
+        signal.signal(number, handle)

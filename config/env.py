@@ -1,0 +1,138 @@
+"""The one door to the environment: typed readers that turn a bad value into a failed start.
+
+Every reader takes the variable's name. A secret may also come from a file: `NAME_FILE=/run/secrets/name`
+is read where `NAME` itself is not set, the way container platforms hand secrets over.
+
+Raises `ImproperlyConfigured` with the variable's name and what it wants; never with the value of a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+def text(name: str, default: str | None = None) -> str:
+    """The variable's value; without a default it is required."""
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ImproperlyConfigured(f"{name} must be set.")
+    return value
+
+
+def secret(name: str, default: str | None = None) -> str:
+    """The variable's value, or the stripped content of the file that `{name}_FILE` names."""
+    path = os.environ.get(f"{name}_FILE")
+    if name in os.environ or path is None:
+        return text(name, default)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error.strerror}.") from None
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """1, true, yes, on; or 0, false, no, off."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    word = value.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+
+
+def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+    """A whole number within `least` and `most`, both included."""
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    bounds = f"a whole number from {least}" + (f" to {most}" if most is not None else "")
+    try:
+        number = int(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be {bounds}, not {value!r}.") from None
+    if number < least or (most is not None and number > most):
+        raise ImproperlyConfigured(f"{name} must be {bounds}, not {number}.")
+    return number
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A list separated by commas; empty entries are dropped."""
+    return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def database(name: str, default: str | None = None) -> dict[str, object]:
+    """Django's DATABASES entry from `sqlite:///path` or `postgresql://user:password@host:port/name?option=value`.
+
+    SQLite runs in WAL mode with IMMEDIATE transactions: concurrent writers then queue for the lock
+    (up to 20 s) instead of failing with "database is locked" when two of them have read first.
+    """
+    url = secret(name, default)
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": unquote(parts.path.removeprefix("/")),
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    if parts.scheme in {"postgres", "postgresql"}:
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.removeprefix("/")),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": unquote(parts.hostname or ""),
+            "PORT": str(parts.port or ""),
+            # A pool, not CONN_MAX_AGE: under ASGI each request has a thread of its own, and what it kept would leak.
+            "OPTIONS": {
+                **dict(parse_qsl(parts.query)),
+                "pool": {"min_size": 1, "max_size": integer("DATABASE_POOL_SIZE", 10, least=2), "timeout": 10},
+            },
+        }
+    raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://.")
+
+
+def redis_options(url: str) -> dict[str, object]:
+    """`redis.Redis` arguments from `redis://[user:password@]host:port/db`, `rediss://…` or `unix:///path?db=0`.
+
+    django-eventstream wants arguments where everything else takes the URL.
+    """
+    parts = urlsplit(url)
+    login = {
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+    }
+    if parts.scheme == "unix":
+        query = dict(parse_qsl(parts.query))
+        return {"unix_socket_path": unquote(parts.path), "db": int(query.get("db", 0)), **login}
+    if parts.scheme in {"redis", "rediss"}:
+        return {
+            "host": parts.hostname or "127.0.0.1",
+            "port": parts.port or 6379,
+            "db": int(parts.path.removeprefix("/") or 0),
+            "ssl": parts.scheme == "rediss",
+            **login,
+        }
+    raise ImproperlyConfigured("REDIS_URL must begin with redis://, rediss:// or unix://.")
+
+
+def celery_broker_url(url: str) -> str:
+    """The same Redis, spelled as Celery's transport wants it (`redis+socket:///path?virtual_host=0`)."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix":
+        return url
+    query = dict(parse_qsl(parts.query))
+    return f"redis+socket://{parts.path}?virtual_host={query.get('db', 0)}"

@@ -1,0 +1,1 @@
+"""`make run`: everything for one machine, under one supervisor."""

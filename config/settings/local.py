@@ -1,0 +1,16 @@
+"""One machine, loopback only: what `make run` uses. Reading is open; writing needs the token of the first start."""
+
+from __future__ import annotations
+
+from config import env
+
+from .base import *
+from .base import DATA_DIR
+
+SECRET_KEY = env.secret("SECRET_KEY", "only-for-commands-that-run-outside-the-launcher")
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'taskhub.sqlite3'}")}
+TASKHUB_OPEN_READING = True
+# Static files come straight from the apps: nothing to collect, so nothing to forget.
+WHITENOISE_USE_FINDERS = True
+STATIC_ROOT = None

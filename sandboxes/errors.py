@@ -1,0 +1,46 @@
+"""What can go wrong between us and Daytona, in our words.
+
+    SandboxError                 code, message, permanent
+    ├── SandboxMissing           permanent: the sandbox, session, command or file is not there
+    ├── SandboxRefused           permanent: Daytona understands and will not
+    ├── KeyRefused               permanent: Daytona does not take our key
+    └── SandboxUnavailable       transient: no answer, an answer that makes no sense, or "later" (429, 5xx)
+
+All are `ExecutorError`s, so the hub knows what to do with them. A message holds nothing of Daytona's own text,
+which may name hosts or keys; the log has it.
+"""
+
+from __future__ import annotations
+
+from taskhub.executors.base import ExecutorError
+
+
+class SandboxError(ExecutorError):
+    """The root."""
+
+
+class SandboxMissing(SandboxError):
+    def __init__(self, what: str = "sandbox") -> None:
+        super().__init__(f"{what}_not_found", f"There is no such {what}.", permanent=True)
+
+
+class SandboxRefused(SandboxError):
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message, permanent=True)
+
+
+class KeyRefused(SandboxError):
+    def __init__(self) -> None:
+        super().__init__(
+            "sandbox_key_refused",
+            "The sandbox service does not take this hub's key; tell its operator.",
+            permanent=True,
+        )
+
+
+class SandboxUnavailable(SandboxError):
+    """`retry_after_s`: seconds the service asked us to wait; None where it said nothing."""
+
+    def __init__(self, retry_after_s: float | None = None) -> None:
+        super().__init__("sandbox_unavailable", "The sandbox service does not answer; try again.", permanent=False)
+        self.retry_after_s = retry_after_s

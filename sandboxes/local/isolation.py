@@ -1,0 +1,103 @@
+"""What a sandbox's processes may see: a clean environment, and with bubblewrap a file system of their own."""
+
+import getpass
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PROBE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of one sandbox. `home` and `run` are the only ones its processes may write to."""
+
+    root: Path
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def run(self) -> Path:
+        """Named pipes and the text of running commands."""
+        return self.root / "run"
+
+    @property
+    def sessions(self) -> Path:
+        return self.root / "sessions"
+
+    @property
+    def supervisors(self) -> Path:
+        """One file per living supervisor, so that a restarted server knows what its predecessor left."""
+        return self.root / "supervisors"
+
+    @property
+    def row(self) -> Path:
+        return self.root / "sandbox.json"
+
+    def make(self) -> None:
+        for folder in (self.root, self.home, self.home / ".tmp", self.run, self.sessions, self.supervisors):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def shell_environment(folders: Folders, sandbox_env: dict[str, str]) -> dict[str, str]:
+    """The whole environment of a shell. Nothing of the server's own: that holds the API key."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a uid that has no name.
+        user = str(os.getuid())
+    base = {
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "USER": user,
+        "TMPDIR": str(folders.home / ".tmp"),
+    }
+    # HOME comes last: it is how a restarted server recognises what is left of this sandbox.
+    return base | sandbox_env | {"HOME": str(folders.home)}
+
+
+def bwrap_prefix(bwrap: str, data_dir: Path, folders: Folders) -> list[str]:
+    """The system read-only, other sandboxes' data hidden under an empty folder, this sandbox's home on top of it."""
+    home, run = str(folders.home), str(folders.run)
+    return [
+        *(bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108  a mount point, not a file
+        *("--tmpfs", str(data_dir), "--bind", home, home, "--bind", run, run),
+        *("--chdir", home, "--"),
+    ]
+
+
+def find_bash() -> str:
+    """The path of bash. Raises FileNotFoundError."""
+    bash = shutil.which("bash", path=_PATH) or shutil.which("bash")
+    if bash is None:
+        raise FileNotFoundError("bash was not found. The local sandbox server runs its sessions in bash: install it.")
+    return bash
+
+
+def find_bwrap(data_dir: Path) -> str | None:
+    """The path of bubblewrap if it is installed and works here, tried once with the options that shells get."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        return None
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix="probe-") as name:
+        folders = Folders(Path(name))
+        folders.make()
+        try:
+            result = subprocess.run(
+                [*bwrap_prefix(bwrap, data_dir, folders), find_bash(), "-c", "exit 7"],
+                check=False,
+                capture_output=True,
+                timeout=_PROBE_TIMEOUT_S,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+    # Kernels and containers that forbid namespaces make bwrap end with its own code, which is 1.
+    return bwrap if result.returncode == 7 else None  # noqa: PLR2004  the code asked for two lines above

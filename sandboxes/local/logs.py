@@ -1,0 +1,170 @@
+"""A command's log on disk: marked lines, written as they come and read by any number of readers.
+
+The file's bytes are what Daytona streams: every line is preceded by three bytes that name its stream.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+STDOUT_MARKER = b"\x01\x01\x01"
+STDERR_MARKER = b"\x02\x02\x02"
+CHUNK_BYTES = 65536
+
+_MARKER = re.compile(rb"(\x01\x01\x01|\x02\x02\x02)")
+_MARKER_LENGTH = 3
+# A line is held back until it is complete, but not beyond this: memory stays flat whatever a command prints.
+_LONGEST_HELD_BYTES = 262_144
+_LONGEST_LOG_BYTES = 1 << 30
+
+
+class Pulse:
+    """Wakes everyone who waits. Who checks a condition and then waits, with no await in between, misses nothing."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Future[None] | None = None
+
+    def send(self) -> None:
+        if self._next is not None:
+            self._next.set_result(None)
+            self._next = None
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """False if `timeout` seconds passed without a pulse."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait({self._next}, timeout=timeout)
+        return bool(done)
+
+
+class LogWriter:
+    """Appends marked lines to one log. Whole lines reach the file in one write, so a killed server leaves it intact."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def append(self, data: bytes) -> None:
+        """`data` is marked already. A log at its limit of 1 GiB takes no more, after a last line that says so."""
+        if self._size > _LONGEST_LOG_BYTES:
+            return
+        self._size += len(data)
+        if self._size > _LONGEST_LOG_BYTES:
+            data = b"\n" + STDERR_MARKER + b"The log has reached its limit of 1 GiB; the rest is not kept.\n"
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Marker:
+    """Turns one stream's bytes into marked lines. NUL bytes are lost, as they are in Daytona's shell loop."""
+
+    def __init__(self, marker: bytes) -> None:
+        self._marker = marker
+        self._held = b""
+        self._inside_line = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The complete lines so far, each with its marker; an unfinished line is held back."""
+        data = self._held + data.replace(b"\0", b"")
+        complete = data.rfind(b"\n") + 1
+        self._held = data[complete:]
+        marked = self._mark(data[: complete - 1]) + b"\n" if complete else b""
+        if complete:
+            self._inside_line = False
+        if len(self._held) > _LONGEST_HELD_BYTES:
+            marked += self._marker + self._held
+            self._held = b""
+            self._inside_line = True
+        return marked
+
+    def finish(self) -> bytes:
+        """What is held back, with the newline that a last line gets."""
+        if not self._held and not self._inside_line:
+            return b""
+        rest = self._marker + self._held + b"\n"
+        self._held = b""
+        self._inside_line = False
+        return rest
+
+    def _mark(self, lines: bytes) -> bytes:
+        return self._marker + lines.replace(b"\n", b"\n" + self._marker)
+
+
+class Demarker:
+    """Splits a log back into its streams, whatever the cuts between the pieces."""
+
+    def __init__(self) -> None:
+        self._current = b""
+        self._tail = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs of marker and payload. Bytes before the first marker belong to no stream: their marker is empty."""
+        pieces = _MARKER.split(self._tail + data)
+        # Only what follows the last whole marker may be the beginning of another.
+        last = pieces[-1]
+        kept = len(last) - _unfinished_marker(last)
+        pieces[-1], self._tail = last[:kept], last[kept:]
+        for piece in pieces:
+            if piece in (STDOUT_MARKER, STDERR_MARKER):
+                self._current = piece
+            elif piece:
+                yield self._current, piece
+
+    def finish(self) -> Iterator[tuple[bytes, bytes]]:
+        if self._tail:
+            yield self._current, self._tail
+            self._tail = b""
+
+
+def _unfinished_marker(data: bytes) -> int:
+    """How many bytes at the end may be the beginning of a marker: 0, 1 or 2."""
+    for length in range(_MARKER_LENGTH - 1, 0, -1):
+        if data.endswith((STDOUT_MARKER[:length], STDERR_MARKER[:length])):
+            return length
+    return 0
+
+
+def read_log(path: Path, *, start: int = 0, end: int) -> Iterator[bytes]:
+    """The log's bytes from `start` to `end`, in chunks of at most CHUNK_BYTES."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        position = start
+        while position < end:
+            data = file.read(min(CHUNK_BYTES, end - position))
+            if not data:
+                return
+            position += len(data)
+            yield data
+
+
+def read_stream(path: Path, *, end: int, only: bytes | None = None) -> Iterator[bytes]:
+    """The log without markers; only the stream with the marker `only`, if given."""
+    demarker = Demarker()
+    for chunk in read_log(path, end=end):
+        yield _join(demarker.feed(chunk), only)
+    yield _join(demarker.finish(), only)
+
+
+def _join(pieces: Iterator[tuple[bytes, bytes]], only: bytes | None) -> bytes:
+    return b"".join(payload for marker, payload in pieces if only is None or marker == only)
+
+
+def append_restart_note(path: Path) -> None:
+    """End the log of a command that was cut short: the last write may have stopped in the middle of a line."""
+    size = path.stat().st_size if path.exists() else 0
+    ended = size == 0 or next(read_log(path, start=size - 1, end=size)) == b"\n"
+    writer = LogWriter(path)
+    try:
+        writer.append(
+            (b"" if ended else b"\n")
+            + STDERR_MARKER
+            + b"The sandbox server was restarted while this command was running: it was killed.\n"
+        )
+    finally:
+        writer.close()

@@ -1,0 +1,158 @@
+"""Sessions: one real bash each, in which commands run one after another."""
+
+import asyncio
+import json
+import shutil
+from collections import deque
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+from sandboxes.local.atomic import write_atomically
+from sandboxes.local.commands import Command, Ending
+from sandboxes.local.errors import ExecError, ToolboxError, no_command
+from sandboxes.local.isolation import Folders
+from sandboxes.local.shells import Shell, ShellFactory
+
+# A name of at most so many bytes is its folder's name; a longer one is hashed.
+_LONGEST_FOLDER_NAME = 120
+
+
+class Session:
+    """The shell is alive, or dead for good: it ended itself (`exit 5`), or its server was restarted.
+
+    A dead session stays listed with its commands. A command that was running in a shell that ended itself never gets an
+    exit code.
+    """
+
+    def __init__(self, folders: Folders, session_id: str) -> None:
+        self.id = session_id
+        self._folders = folders
+        self._folder = folders.sessions / _folder_name(session_id)
+        self._commands: dict[str, Command] = {}
+        self._queue: deque[Command] = deque()
+        self._running: Command | None = None
+        self._shell: Shell | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._alive = False
+        self._ending = False
+
+    @classmethod
+    async def create(cls, folders: Folders, session_id: str, shells: ShellFactory, env: dict[str, str]) -> "Session":
+        """A session with a fresh shell. Raises FileExistsError, and OSError if no process can be made."""
+        session = cls(folders, session_id)
+        session._folder.mkdir(mode=0o700)
+        try:
+            session._save(alive=True)
+            session._shell = await shells.session(folders, env)
+        except OSError:
+            shutil.rmtree(session._folder)
+            raise
+        session._watcher = asyncio.create_task(session._watch(session._shell))
+        return session
+
+    @classmethod
+    def load(cls, folders: Folders, folder: Path) -> "Session | None":
+        """A session that a former server left. Its shell is dead now; what was running or queued in it is concluded."""
+        try:
+            stored = json.loads((folder / "session.json").read_text())
+        except FileNotFoundError:
+            # The server died between the making of the folder and of the file.
+            shutil.rmtree(folder)
+            return None
+        session = cls(folders, stored["id"])
+        loaded = [Command.load(entry) for entry in folder.iterdir() if entry.is_dir()]
+        for command in sorted(filter(None, loaded), key=lambda each: each.number):
+            session._commands[command.id] = command
+            if stored["alive"] and command.exit_code is None:
+                command.conclude_after_restart()
+        session._save(alive=False)
+        return session
+
+    def document(self) -> dict[str, object]:
+        """{"sessionId", "commands"}, commands in the order in which they were given."""
+        return {"sessionId": self.id, "commands": [command.document() for command in self._commands.values()]}
+
+    def command(self, command_id: str) -> Command:
+        """Raises ToolboxError 404."""
+        try:
+            return self._commands[command_id]
+        except KeyError:
+            raise no_command() from None
+
+    async def execute(self, text: str, *, echo: bool) -> Command:
+        """Queue a command; it runs when those before it have ended.
+
+        Raises ExecError if the shell is dead; the command is listed all the same, as it is in Daytona.
+        """
+        command = Command.create(self._folder, text=text, number=len(self._commands) + 1, echo=echo)
+        self._commands[command.id] = command
+        if not self._alive:
+            raise ExecError(500, "bad request: failed to write command: write |1: broken pipe")
+        self._queue.append(command)
+        await self._advance()
+        return command
+
+    async def finished(self, command: Command) -> int:
+        """Wait for a command's exit code: for ever if it ends its shell. Raises ExecError if the session is ended."""
+        while command.exit_code is None:
+            if command.ending is not None:
+                raise ExecError(500, "bad request: session cancelled")
+            await command.changed.wait()
+        return command.exit_code
+
+    def send_input(self, command: Command, text: str) -> None:
+        """Raises ToolboxError: see `Command.send_input`; 410 also if the shell is dead."""
+        if not self._alive:
+            raise ToolboxError(410, "session process has exited", "SESSION_ENDED")
+        command.send_input(text)
+
+    async def end(self, ending: Ending, grace_s: float) -> None:
+        """Close the followers' streams at once, then end the shell and everything it started."""
+        self._ending = True
+        self._alive = False
+        for command in self._commands.values():
+            command.end(ending)
+        if self._shell is not None:
+            await self._shell.end(grace_s)
+        if self._watcher is not None:
+            await self._watcher
+        if ending != "shutdown":
+            await asyncio.to_thread(shutil.rmtree, self._folder)
+
+    async def _advance(self) -> None:
+        if self._running is None and self._queue and self._shell is not None and self._alive:
+            self._running = self._queue.popleft()
+            await self._shell.run(self._running.start(self._folders.run))
+
+    async def _watch(self, shell: Shell) -> None:
+        async for report in shell.reports():
+            match report:
+                case ["done", command_id, code] if self._running is not None and command_id == self._running.id:
+                    await self._conclude_running(int(code))
+                case ["shell", _]:
+                    self._shell_ended()
+        await shell.wait()
+        self._shell_ended()
+
+    async def _conclude_running(self, exit_code: int) -> None:
+        if self._running is None or self._ending:
+            return
+        self._running.finish(exit_code)
+        self._running = None
+        await self._advance()
+
+    def _shell_ended(self) -> None:
+        # A shell that this server ends is no shell that ended itself: the difference matters to the next server.
+        if self._alive and not self._ending:
+            self._save(alive=False)
+
+    def _save(self, *, alive: bool) -> None:
+        self._alive = alive
+        write_atomically(self._folder / "session.json", json.dumps({"id": self.id, "alive": alive}))
+
+
+def _folder_name(session_id: str) -> str:
+    """A name for any session id: no separators, not hidden, not too long."""
+    name = quote(session_id, safe="").replace(".", "%2E")
+    return name if len(name) <= _LONGEST_FOLDER_NAME else sha256(session_id.encode()).hexdigest()

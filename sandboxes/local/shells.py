@@ -1,0 +1,166 @@
+"""Starting supervised shells, and finding what a server that was killed left behind."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sandboxes.local import supervisor
+from sandboxes.local.isolation import Folders, bwrap_prefix, find_bash, shell_environment
+
+# After the end of its server a supervisor kills its tree by itself; it is helped along only if it takes longer.
+_LEFTOVER_DEADLINE_S = 2.0
+_POLL_S = 0.02
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class ShellFactory:
+    """Starts shells in the way that was found possible at the server's start (with or without bubblewrap)."""
+
+    def __init__(self, *, data_dir: Path, bwrap: str | None) -> None:
+        self._data_dir = data_dir
+        self._bwrap = bwrap
+        self._bash = find_bash()
+
+    @property
+    def isolated(self) -> bool:
+        """True if shells run in bubblewrap."""
+        return self._bwrap is not None
+
+    async def session(self, folders: Folders, env: dict[str, str]) -> "Shell":
+        """A shell that reads one line after another. Raises OSError if no process can be made."""
+        return await self._start(folders, env, [], cwd=folders.home, output=None)
+
+    async def once(self, folders: Folders, env: dict[str, str], command: str, *, cwd: Path, output: Path) -> "Shell":
+        """A shell that runs `command` and ends; stdout and stderr go to the file `output`."""
+        return await self._start(folders, env, ["-c", command], cwd=cwd, output=output)
+
+    async def _start(
+        self, folders: Folders, env: dict[str, str], arguments: list[str], *, cwd: Path, output: Path | None
+    ) -> "Shell":
+        prefix = []
+        if self._bwrap is not None:
+            prefix = bwrap_prefix(self._bwrap, self._data_dir, folders)
+            prefix[prefix.index("--chdir") + 1] = str(cwd)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", supervisor.__file__),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
+        shell = Shell(process, folders)
+        await shell.begin(
+            {
+                "argv": [*prefix, self._bash, *arguments],
+                "env": shell_environment(folders, env),
+                "cwd": str(cwd),
+                "output": None if output is None else str(output),
+                "session": output is None,
+            }
+        )
+        return shell
+
+
+class Shell:
+    """One supervised shell, seen from the server."""
+
+    def __init__(self, process: Process, folders: Folders) -> None:
+        self._process = process
+        self._record = folders.supervisors / str(process.pid)
+        self._record.write_text(_identity(process.pid))
+
+    async def begin(self, spec: dict[str, Any]) -> None:
+        await self._send(spec)
+
+    async def run(self, line: str) -> None:
+        """Hand the shell one line to read. Nothing happens if it has ended: the reports say so."""
+        await self._send({"run": f"{line}\n"})
+
+    async def reports(self) -> AsyncIterator[list[str]]:
+        """The supervisor's lines, split at blanks, until nothing of the tree is left."""
+        stdout = self._process.stdout
+        if stdout is None:
+            raise RuntimeError("a supervisor is always started with a pipe")
+        async for line in stdout:
+            yield line.decode(errors="replace").split()
+
+    async def end(self, grace_s: float) -> None:
+        """End the whole tree; returns when it is gone."""
+        await self._send({"end": grace_s})
+        await self.wait()
+
+    async def wait(self) -> None:
+        """Until nothing of the tree is left."""
+        await self._process.wait()
+        self._record.unlink(missing_ok=True)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        stdin = self._process.stdin
+        if stdin is None:
+            raise RuntimeError("a supervisor is always started with a pipe")
+        # A supervisor with nothing left to look after has gone; `wait` then returns at once.
+        with suppress(ConnectionError):
+            stdin.write(json.dumps(message).encode() + b"\n")
+            await stdin.drain()
+
+
+def _identity(pid: int) -> str:
+    return f"{supervisor.start_time(pid)} {_BOOT_ID.read_text().strip()}"
+
+
+async def end_leftovers(folders: Folders) -> None:
+    """End what a killed server left running of one sandbox.
+
+    1. Supervisors on record, known by pid, start time and boot, are given a moment to end their trees, then killed.
+    2. Then whatever still has this sandbox's HOME in its environment is killed. Processes are held by a descriptor
+       between look and kill, so that a pid that changes hands in between is not hit.
+    """
+    for record in list(folders.supervisors.iterdir()):
+        await _end_supervisor(int(record.name), record.read_text())
+        record.unlink()
+    await asyncio.to_thread(sweep, folders)
+
+
+async def _end_supervisor(pid: int, identity: str) -> None:
+    deadline = asyncio.get_running_loop().time() + _LEFTOVER_DEADLINE_S
+    while _identity(pid) == identity:
+        if asyncio.get_running_loop().time() > deadline:
+            for victim in [*supervisor.descendants(pid), pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+        await asyncio.sleep(_POLL_S)
+
+
+def sweep(folders: Folders) -> int:
+    """Kill every process whose HOME is this sandbox's home. Returns how many there were."""
+    wanted = f"HOME={folders.home}".encode()
+    return sum(_kill_if_home(int(name), wanted) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  names only
+
+
+def _kill_if_home(pid: int, wanted: bytes) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        # It ended since the listing, or it is a thread.
+        return False
+    try:
+        if wanted not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except OSError:
+        # It ended in between, or belongs to another user and so is none of ours.
+        return False
+    finally:
+        os.close(descriptor)
+    return True

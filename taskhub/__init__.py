@@ -1,0 +1,1 @@
+"""The hub: tasks, their executions, and the event stream. It knows nothing of Daytona."""

@@ -1,0 +1,96 @@
+"""Every error of the API in one shape: `{"error": {"code", "message", "details"?}}`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from taskhub.errors import HubError, error_body
+
+log = logging.getLogger(__name__)
+
+_CODES: Final = {
+    status.HTTP_400_BAD_REQUEST: "invalid",
+    status.HTTP_401_UNAUTHORIZED: "not_authenticated",
+    status.HTTP_403_FORBIDDEN: "forbidden",
+    status.HTTP_404_NOT_FOUND: "not_found",
+    status.HTTP_405_METHOD_NOT_ALLOWED: "method_not_allowed",
+    status.HTTP_406_NOT_ACCEPTABLE: "not_acceptable",
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+    status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
+}
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noqa: ARG001 - DRF's interface
+    """DRF's exception handler. What it does not know goes to `server_error`, which tells nothing."""
+    if isinstance(error, HubError):
+        set_rollback()
+        return Response(error.body(), status=error.status)
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if not isinstance(error, exceptions.APIException):
+        return None
+    set_rollback()
+    return Response(_body(error), status=error.status_code, headers=_headers(error))
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(wait) + 1)
+    return headers
+
+
+def _body(error: exceptions.APIException) -> dict[str, Any]:
+    code = _CODES.get(error.status_code, "error")
+    if isinstance(error, exceptions.ValidationError):
+        return error_body(code, "Some fields are wrong; details names them.", error.detail)
+    if isinstance(error, exceptions.ParseError):
+        return _malformed(error)
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return error_body(code, "Send JSON, with Content-Type: application/json.")
+    return error_body(code, str(error.detail))
+
+
+def _malformed(error: exceptions.ParseError) -> dict[str, Any]:
+    cause = error.__context__
+    if isinstance(cause, json.JSONDecodeError):
+        place = {"line": cause.lineno, "column": cause.colno, "position": cause.pos}
+        return error_body("malformed_json", f"The body is not JSON: {cause.msg}.", place)
+    return error_body("malformed_json", "The body is not JSON in UTF-8.")
+
+
+def error_response(error: HubError) -> JsonResponse:
+    """The same body for a plain Django view."""
+    return JsonResponse(error.body(), status=error.status)
+
+
+def _plain(code: str, message: str, http_status: int) -> JsonResponse:
+    return JsonResponse(error_body(code, message), status=http_status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    return _plain("bad_request", "The request cannot be understood.", 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    return _plain("forbidden", "You may not do this.", 403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    return _plain("not_found", "There is nothing at this address.", 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    return _plain("internal_error", "Something went wrong on our side; it has been logged.", 500)

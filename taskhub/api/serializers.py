@@ -1,0 +1,150 @@
+"""What goes in and out over REST."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from taskhub.api.fields import StrictSerializer, TextField, TextListField
+from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
+
+_DESCRIPTION_LIMIT: Final = 64 * 1024
+_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_ENV_LIMIT: Final = 100
+
+
+class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
+    """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
+
+    title = TextField(max_length=200)
+    description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
+    assignee = TextField(max_length=150, allow_blank=True, required=False)
+    tags = TextListField(max_length=50, required=False)
+    artifacts = TextListField(max_length=1000, required=False)
+
+    class Meta:
+        model = Task
+        fields = [
+            "id",
+            "title",
+            "description",
+            "status",
+            "priority",
+            "assignee",
+            "tags",
+            "artifacts",
+            "version",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["id", "version", "created_at", "updated_at"]
+
+
+class StatusChangeSerializer(StrictSerializer):
+    """Spec 003's body of `PUT /api/tasks/status/{task_id}`; `artifacts` replaces the list."""
+
+    new_status = serializers.ChoiceField(choices=TaskStatus.choices)
+    priority = serializers.ChoiceField(choices=TaskPriority.choices, required=False)
+    assignee = TextField(max_length=150, allow_blank=True, required=False)
+    artifacts = TextListField(max_length=1000, required=False)
+
+
+class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
+    """A step in a task's history; `changes` maps a field to `[before, after]`."""
+
+    actor = serializers.CharField(source="actor_name")
+
+    class Meta:
+        model = AuditEntry
+        fields = ["id", "at", "actor", "door", "action", "execution_id", "changes"]
+
+
+class EnvField(serializers.DictField):
+    """Names to strings, for the script's environment."""
+
+    child = TextField(allow_blank=True, trim_whitespace=False, max_length=32 * 1024)
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        value: dict[str, str] = super().to_internal_value(data)
+        if len(value) > _ENV_LIMIT:
+            raise serializers.ValidationError(f"At most {_ENV_LIMIT} variables.")
+        wrong = sorted(name for name in value if not _ENV_NAME.match(name))
+        if wrong:
+            raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})
+        return value
+
+
+class ExecuteSerializer(StrictSerializer):
+    """What to run. Without `script_content`, the first bash block of the task's description."""
+
+    script_content = TextField(required=False, trim_whitespace=False, max_length=None)
+    sandbox_id = TextField(required=False, max_length=200)
+    timeout_s = serializers.IntegerField(required=False, min_value=1, max_value=86_400)
+    env = EnvField(required=False)
+
+
+class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
+    """The handle of an execution that was taken on."""
+
+    execution_id = serializers.UUIDField(source="id")
+
+    class Meta:
+        model = Execution
+        fields = ["execution_id", "task_id", "session_name", "log_file", "status"]
+
+
+class ExecutionSerializer(serializers.ModelSerializer[Execution]):
+    """How an execution stands. `exit_code` is null while it runs; `error` says why it failed to start or was lost."""
+
+    execution_id = serializers.UUIDField(source="id")
+    error = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Execution
+        fields = [
+            "execution_id",
+            "task_id",
+            "status",
+            "sandbox_id",
+            "session_name",
+            "command_id",
+            "exit_code",
+            "error",
+            "timeout_s",
+            "queued_at",
+            "started_at",
+            "finished_at",
+            "stop_requested_at",
+            "log_file",
+            "log_lines",
+            "log_truncated",
+        ]
+
+    def get_error(self, execution: Execution) -> dict[str, str] | None:
+        if not execution.error_code:
+            return None
+        return {"code": execution.error_code, "message": execution.error_message}
+
+
+class LogLineSerializer(serializers.Serializer[Any]):
+    n = serializers.IntegerField(help_text="From 1; the position in the log.")
+    stream = serializers.ChoiceField(choices=["stdout", "stderr"])
+    line = serializers.CharField()
+    timestamp = serializers.DateTimeField()
+
+
+class LogTailSerializer(serializers.Serializer[Any]):
+    execution_id = serializers.UUIDField()
+    status = serializers.CharField()
+    log_file = serializers.CharField()
+    lines = LogLineSerializer(many=True)
+
+
+class ExecutionQuerySerializer(serializers.Serializer[Any]):
+    execution_id = serializers.UUIDField(required=False, help_text="The newest, unless it is given.")
+
+
+class TailQuerySerializer(ExecutionQuerySerializer):
+    tail = serializers.IntegerField(min_value=1, max_value=10_000, default=100, help_text="How many last lines.")

@@ -1,0 +1,189 @@
+"""`/api/events/stream` and what every stream view shares: who calls, what they ask for, and errors before it opens."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from rest_framework.exceptions import AuthenticationFailed
+
+from taskhub.api.authentication import user_of
+from taskhub.api.errors import error_response
+from taskhub.errors import HubError, Invalid, Unavailable, error_body
+from taskhub.events.channels import TASKS, ChannelManager
+from taskhub.events.frames import Filters, encode_envelope
+from taskhub.events.hub import Feed, get_hub
+from taskhub.events.stream import EventStream, TooManyStreams, registry
+from taskhub.events.types import EVENT_TYPES
+from taskhub.execution_log import encode_log_farewell, log_source
+from taskhub.selectors.executions import execution_get_for
+
+P = ParamSpec("P")
+Caller = User | AnonymousUser
+
+_EVENT_ID: Final = re.compile(r"tasks:(\d{1,18})\Z", re.ASCII)
+_LOG_ID: Final = re.compile(r"([0-9a-f-]{36}):(\d{1,18})\Z", re.ASCII)
+
+
+class NotAuthenticated(HubError):
+    status = 401
+    default_code = "not_authenticated"
+
+
+def stream_view(
+    view: Callable[Concatenate[HttpRequest, Caller, P], Awaitable[EventStream]],
+) -> Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]:
+    """A view that opens a stream for a caller who may read. Every error comes before the stream, as JSON."""
+
+    @wraps(view)
+    async def opened(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if request.method != "GET":
+            body = error_body("method_not_allowed", "A stream is opened with GET.")
+            return JsonResponse(body, status=405, headers={"Allow": "GET"})
+        try:
+            caller = await _reader(request)
+            registry.admit(caller_key(request, caller))
+            return await view(request, caller, *args, **kwargs)
+        except HubError as error:
+            return _refusal(error)
+        except DatabaseError:
+            return _refusal(Unavailable("The database does not answer; try again."))
+
+    return opened
+
+
+async def _reader(request: HttpRequest) -> Caller:
+    """The caller, if they may read the hub's events. Raises NotAuthenticated."""
+    anonymous = "HTTP_AUTHORIZATION" not in request.META and settings.SESSION_COOKIE_NAME not in request.COOKIES
+    try:
+        # Only who shows credentials costs a look at the database, and with it a thread.
+        caller: Caller = AnonymousUser() if anonymous else await sync_to_async(_resolve)(request)
+    except AuthenticationFailed:
+        raise NotAuthenticated("The token is wrong or has expired.") from None
+    if not ChannelManager().can_read_channel(caller, TASKS):
+        raise NotAuthenticated("Send a token: Authorization: Bearer …")
+    return caller
+
+
+def _resolve(request: HttpRequest) -> Caller:
+    user = user_of(request)
+    return user if user.is_authenticated else AnonymousUser()
+
+
+def caller_key(request: HttpRequest, caller: Caller) -> str:
+    """Whose streams are counted together: an account's, or an address's."""
+    return f"user:{caller.pk}" if caller.is_authenticated else f"address:{request.META.get('REMOTE_ADDR', '')}"
+
+
+def _refusal(error: HubError) -> JsonResponse:
+    response = error_response(error)
+    if isinstance(error, Unavailable) and not isinstance(error, TooManyStreams):
+        # Jittered, so that those who were refused together do not come back together.
+        response.headers["Retry-After"] = str(random.randint(1, 5))  # noqa: S311 - spreads load, hides nothing
+    if isinstance(error, NotAuthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def last_event_id(request: HttpRequest) -> str:
+    """The header that a reconnecting client sends, or `?lastEventId=` of one that cannot set headers."""
+    return request.headers.get("Last-Event-ID") or request.GET.get("lastEventId", "")
+
+
+@stream_view
+async def events_stream(request: HttpRequest, caller: Caller) -> EventStream:
+    """Spec 003: every event of the hub, as a `message` with the envelope."""
+    filters = read_filters(request)
+    resume_after = _resume_after(last_event_id(request))
+    feed = await get_hub().feed(TASKS)
+    source = _events(feed, feed.head if resume_after is None else resume_after, filters)
+    return EventStream(source, caller=caller_key(request, caller), channel=TASKS)
+
+
+async def _events(feed: Feed, cursor: int, filters: Filters) -> AsyncGenerator[bytes, None]:
+    position = f"{TASKS}:{cursor}"
+    yield encode_envelope("connected", {"last_event_id": position}, event_id=position)
+    async for piece in feed.follow(cursor, filters):
+        yield piece
+
+
+def _resume_after(last_id: str) -> int | None:
+    """The number in `tasks:<number>`; None where nothing is to be resumed. Raises Invalid."""
+    if not last_id:
+        return None
+    found = _EVENT_ID.match(last_id)
+    if found is None:
+        raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+    return int(found[1])
+
+
+def read_filters(request: HttpRequest) -> Filters:
+    """`?types=a,b`, `?task_id=`, `?assignee=`. Raises Invalid, naming each parameter that is wrong."""
+    wrong: dict[str, list[str]] = {}
+    types = frozenset(word for word in request.GET.get("types", "").split(",") if word)
+    if types - EVENT_TYPES.keys():
+        wrong["types"] = [f"There are {', '.join(EVENT_TYPES)}."]
+    task_id = request.GET.get("task_id", "")
+    if task_id:
+        try:
+            task_id = str(UUID(task_id))
+        except ValueError:
+            wrong["task_id"] = ["Not a task's id."]
+    if wrong:
+        raise Invalid("Some parameters are wrong; details names them.", details=wrong)
+    return Filters(types, task_id, request.GET.get("assignee", ""))
+
+
+@stream_view
+async def execution_log_stream(request: HttpRequest, caller: Caller, task_id: UUID) -> EventStream:
+    """An execution's log as it is written: the newest one's, or `?execution_id=`'s, or the one of `Last-Event-ID`."""
+    execution_id, after = _log_position(request)
+    execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
+    return EventStream(
+        log_source(execution, after=after),
+        caller=caller_key(request, caller),
+        channel=f"execution-{execution.pk}-log",
+        farewell=encode_log_farewell,
+    )
+
+
+def _log_position(request: HttpRequest) -> tuple[UUID | None, int]:
+    last_id = last_event_id(request)
+    if last_id:
+        found = _LOG_ID.match(last_id)
+        if found is None:
+            raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+        return _uuid(found[1], "Last-Event-ID"), int(found[2])
+    named = request.GET.get("execution_id", "")
+    return (_uuid(named, "execution_id") if named else None), 0
+
+
+def _uuid(value: str, name: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise Invalid("Not an execution's id.", details={name: ["Not an execution's id."]}) from None
+
+
+async def status_snapshot() -> dict[str, Any]:
+    """How event broadcasting stands in this process (spec 003's `/api/events/status`)."""
+    hub = get_hub()
+    healthy = hub.redis_ok and hub.database_ok
+    return {
+        "status": "ok" if healthy or not len(registry) else "degraded",
+        "connected_clients": len(registry),
+        "clients_per_channel": registry.per_channel(),
+        "last_event_ids": {channel: f"{channel}:{head}" for channel, head in hub.heads().items()},
+        "outcomes": dict(registry.outcomes),
+        "redis": hub.redis_ok,
+        "database": hub.database_ok,
+    }

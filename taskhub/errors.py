@@ -1,0 +1,81 @@
+"""What can go wrong in the hub, and what a caller is told. The same body goes out over every door.
+
+    HubError                     code, message, HTTP status, details
+    ├── NotFound          404    the row is not there, or not for this caller
+    ├── Conflict          409    the row is in a state that forbids it
+    │   ├── TransitionRefused    a status may not follow the present one; details name what may
+    │   └── ExecutionActive      the task is already being executed
+    ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)
+    ├── Invalid           400    a value is wrong; details name the field
+    ├── TooLarge          413    more than we take
+    └── Unavailable       503    a part we need does not answer; try again
+
+A message is one sentence that says what to do. No message holds a path, a setting, or anything from a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HubError(Exception):
+    """The root: every error a caller may meet."""
+
+    status: ClassVar[int] = 400
+    default_code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, code: str | None = None, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.details = details
+
+    def body(self) -> dict[str, Any]:
+        """`{"error": {"code", "message", "details"?}}`."""
+        return error_body(self.code, self.message, self.details)
+
+
+def error_body(code: str, message: str, details: Any = None) -> dict[str, Any]:
+    """The one shape of an error, whoever makes it."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if details:
+        error["details"] = details
+    return {"error": error}
+
+
+class NotFound(HubError):
+    status = 404
+    default_code = "not_found"
+
+
+class Conflict(HubError):
+    status = 409
+    default_code = "conflict"
+
+
+class TransitionRefused(Conflict):
+    default_code = "transition_refused"
+
+
+class ExecutionActive(Conflict):
+    default_code = "execution_active"
+
+
+class PreconditionFailed(HubError):
+    status = 412
+    default_code = "precondition_failed"
+
+
+class Invalid(HubError):
+    status = 400
+    default_code = "invalid"
+
+
+class TooLarge(HubError):
+    status = 413
+    default_code = "too_large"
+
+
+class Unavailable(HubError):
+    status = 503
+    default_code = "unavailable"

@@ -1,0 +1,83 @@
+"""The only way an event leaves a service.
+
+`publish` appends the event inside the caller's transaction and, once that has committed, notifies the web processes
+over Redis in django-eventstream's own message format. The row is the truth: a notification that is lost, or cannot be
+sent at all, delays the event until the streams' next look at the table (2 s at most).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from typing import Any, Final
+
+import redis
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+from django_eventstream.utils import get_storage
+
+from taskhub.events.channels import TASKS
+from taskhub.events.types import EventData, to_json
+
+log = logging.getLogger(__name__)
+
+REDIS_CHANNEL: Final = "events_channel"
+"""django-eventstream's name for the one pub/sub channel that carries all of its channels."""
+
+_PAUSE_S: Final = 2.0
+
+
+class Notifier:
+    """Sends notifications, and leaves a Redis that does not answer alone for 2 s: writes keep their usual speed."""
+
+    def __init__(self) -> None:
+        self._client = redis.Redis.from_url(
+            settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5, retry=None, retry_on_timeout=False
+        )
+        self._quiet_until = 0.0
+
+    def notify(self, message: bytes) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
+        try:
+            self._client.publish(REDIS_CHANNEL, message)
+        except redis.RedisError as error:
+            self._quiet_until = time.monotonic() + _PAUSE_S
+            log.warning("Redis does not take notifications (%s); streams follow the table", type(error).__name__)
+
+
+_notifier: Notifier | None = None
+
+
+def _notify(message: bytes) -> None:
+    global _notifier  # noqa: PLW0603 - one connection pool for the process, made at the first use
+    if _notifier is None:
+        _notifier = Notifier()
+    _notifier.notify(message)
+
+
+def envelope(name: str, data: dict[str, Any], *, event_id: str | None = None) -> dict[str, Any]:
+    """Spec 003's envelope: `id`, `event`, `data`, `timestamp` (UTC, with a Z)."""
+    return {
+        "id": event_id or str(uuid.uuid4()),
+        "event": name,
+        "data": data,
+        "timestamp": timezone.now().isoformat().replace("+00:00", "Z"),
+    }
+
+
+def publish(data: EventData, *, channel: str = TASKS) -> None:
+    """Append the event to the outbox, in the transaction that changes what it reports; notify after the commit.
+
+    Raises RuntimeError outside a transaction: an event without its change, or the other way round, is a bug.
+    Call it last in a transaction: from here to the commit other publishers of the channel wait.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("publish() must run in the transaction of the change it reports")
+    text = json.dumps(envelope(data.name, to_json(data)), ensure_ascii=False, separators=(",", ":"))
+    appended = get_storage().append_event(channel, "message", text)
+    message = json.dumps({"channel": channel, "event_type": "message", "data": text, "pub_id": str(appended.id)})
+    transaction.on_commit(lambda: _notify(message.encode()))

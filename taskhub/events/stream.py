@@ -1,0 +1,273 @@
+"""The only place that opens a stream.
+
+The invariant: while it runs, a stream holds no thread, no database connection and no Redis connection of its own.
+Django keeps a thread for as long as it streams a response, so a view answers with an `EventStream`, Django's
+middleware sees an ordinary response, and `StreamingHandler` sends it after Django has let go of the request.
+
+Every stream: `retry:` first, a keepalive comment every 30 s. It ends when its client goes away or takes no byte for
+30 s; or, with a `disconnected` event that says why and when to come back, after a maximum age and when the process
+leaves. Limits per process and per caller are settings; outcomes are counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, Final
+
+from asgiref.sync import ThreadSensitiveContext
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from taskhub.errors import Unavailable
+from taskhub.events.frames import KEEPALIVE, encode_envelope
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_S: Final = 30.0
+STALL_S: Final = 30.0
+RETRY_MS: Final = 2000
+LEAVE_WINDOW_MS: Final = 5000
+"""Over how long clients are asked to spread their return when a process leaves or recycles them."""
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def encode_disconnected(reason: str, reconnect_in_ms: int) -> bytes:
+    """The last words of `/api/events/stream`: a `message` with the envelope."""
+    return encode_envelope("disconnected", {"reason": reason, "reconnect_in_ms": reconnect_in_ms})
+
+
+class EventStream(HttpResponse):
+    """What a view returns to open a stream: headers now, `source` afterwards.
+
+    `source` yields whole frames; `farewell(reason, reconnect_in_ms)` is the last one when the server ends the stream.
+    """
+
+    # To middleware it is what it is: nothing may count its bytes or look into them.
+    streaming = True
+
+    def __init__(
+        self,
+        source: AsyncGenerator[bytes, None],
+        *,
+        caller: str,
+        channel: str,
+        farewell: Callable[[str, int], bytes] = encode_disconnected,
+    ) -> None:
+        super().__init__(content_type="text/event-stream")
+        self.headers["Cache-Control"] = "no-cache, no-transform"
+        self.headers["X-Accel-Buffering"] = "no"
+        self.source = source
+        self.caller = caller
+        self.channel = channel
+        self.farewell = farewell
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        await OpenStream(self, receive, send).run()
+
+
+class OpenStream:
+    """A stream that is being sent."""
+
+    def __init__(self, response: EventStream, receive: Receive, send: Send) -> None:
+        self.response = response
+        self._receive = receive
+        self._send = send
+        self._task: asyncio.Task[None] | None = None
+        self.closed = asyncio.Event()
+        self._farewell: bytes | None = None
+        self.opened_at = time.monotonic()
+        self.sending_since: float | None = None
+        self._sends = 0
+        self.next_keepalive = self.opened_at + KEEPALIVE_S
+        self.outcome = "closed_by_client"
+
+    async def run(self) -> None:
+        registry.add(self)
+        self._task = asyncio.create_task(self._pump())
+        watch = asyncio.create_task(self._until_disconnect())
+        try:
+            await asyncio.wait({self._task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._task.cancel()
+            watch.cancel()
+            await asyncio.gather(self._task, watch, return_exceptions=True)
+            registry.remove(self)
+            self.closed.set()
+
+    async def _until_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _pump(self) -> None:
+        try:
+            await self._send_all()
+        except asyncio.CancelledError:
+            if self._farewell is None:
+                raise
+            await self._finish(self._farewell)
+        except Exception:
+            # The boundary of a stream, as a view is that of a request: its client reconnects, the log has the cause.
+            self.outcome = "error"
+            log.exception("the stream of %s failed", self.response.channel)
+
+    async def _send_all(self) -> None:
+        headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.response.items()
+        ] + [(b"set-cookie", cookie.OutputString().encode("latin-1")) for cookie in self.response.cookies.values()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send(f"retry: {RETRY_MS}\n\n".encode())
+        async with aclosing(self.response.source) as source:
+            async for body in source:
+                await self.send(body)
+        self.outcome = "completed"
+        await self._finish(b"")
+
+    async def _finish(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def send(self, body: bytes) -> None:
+        """Returns when the server's buffer has room again; a client that reads nothing blocks here."""
+        self._sends += 1
+        if self.sending_since is None:
+            self.sending_since = time.monotonic()
+        try:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        finally:
+            self._sends -= 1  # a keepalive and an event may both be waiting
+            if not self._sends:
+                self.sending_since = None
+
+    def end(self, reason: str, reconnect_in_ms: int) -> None:
+        """Say goodbye and close, from the registry."""
+        if self._task is None or self._task.done():
+            return
+        self.outcome = reason
+        self._farewell = self.response.farewell(reason, reconnect_in_ms)
+        self._task.cancel()
+
+    def drop(self) -> None:
+        """The client takes no byte: nothing that could be said would arrive."""
+        self.outcome = "stalled"
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Registry:
+    """The open streams of this process, their limits, and the clock that all of them share."""
+
+    def __init__(self) -> None:
+        self._streams: set[OpenStream] = set()
+        self._per_caller: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self._clock: asyncio.Task[None] | None = None
+        self._keepalives: set[asyncio.Task[None]] = set()
+        self.leaving = False
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def per_channel(self) -> dict[str, int]:
+        return dict(Counter(stream.response.channel for stream in self._streams))
+
+    def admit(self, caller: str) -> None:
+        """Raises Unavailable (503) when the process is full or leaving; TooMany (429) when the caller has enough."""
+        if self.leaving or len(self._streams) >= settings.TASKHUB_STREAM_LIMIT:
+            raise ProcessFull("This process takes no more streams now; come back after Retry-After seconds.")
+        if self._per_caller[caller] >= settings.TASKHUB_STREAM_LIMIT_PER_CALLER:
+            raise TooManyStreams("You have as many streams open as you may; close one first.")
+
+    def add(self, stream: OpenStream) -> None:
+        self._streams.add(stream)
+        self._per_caller[stream.response.caller] += 1
+        if self._clock is None or self._clock.done():
+            self._clock = asyncio.create_task(self._tick(), name="stream-clock")
+
+    def remove(self, stream: OpenStream) -> None:
+        self._streams.discard(stream)
+        self._per_caller[stream.response.caller] -= 1
+        self._per_caller += Counter()  # drop callers with none
+        self.outcomes[stream.outcome] += 1
+
+    async def _tick(self) -> None:
+        while self._streams:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            for stream in list(self._streams):
+                self._look_at(stream, now)
+
+    def _look_at(self, stream: OpenStream, now: float) -> None:
+        if stream.sending_since is not None:
+            if now - stream.sending_since > STALL_S:
+                stream.drop()
+        elif now - stream.opened_at > settings.TASKHUB_STREAM_MAX_AGE_S:
+            stream.end("recycled", _spread_ms())
+        elif now >= stream.next_keepalive:
+            stream.next_keepalive += KEEPALIVE_S
+            task = asyncio.create_task(stream.send(KEEPALIVE))
+            self._keepalives.add(task)
+            task.add_done_callback(self._keepalives.discard)
+
+    async def leave(self, *, within_s: float = 5.0) -> None:
+        """The process ends: take no more streams, say goodbye to all, and wait for them to close."""
+        self.leaving = True
+        streams = list(self._streams)
+        for stream in streams:
+            stream.end("shutdown", _spread_ms())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for stream in streams:
+                    await stream.closed.wait()
+
+
+def _spread_ms() -> int:
+    return random.randint(250, LEAVE_WINDOW_MS)  # noqa: S311 - spreads load, hides nothing
+
+
+class ProcessFull(Unavailable):
+    default_code = "too_many_streams"
+
+
+class TooManyStreams(Unavailable):
+    status = 429
+    default_code = "too_many_streams_of_caller"
+
+
+registry = Registry()
+
+
+class _Exchange:
+    """A request's `send`, which also carries the stream that Django was not given to send."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.stream: EventStream | None = None
+
+    async def __call__(self, message: Mapping[str, Any]) -> None:
+        await self._send(message)
+
+
+class StreamingHandler(ASGIHandler):
+    """Django's handler, except that an `EventStream` is sent after Django's request context has ended."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        exchange = _Exchange(send)
+        async with ThreadSensitiveContext():
+            await self.handle(scope, receive, exchange)
+        if exchange.stream is not None:
+            await exchange.stream.run(receive, send)
+
+    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
+        if isinstance(response, EventStream) and response.status_code == 200:  # noqa: PLR2004 - OK
+            send.stream = response
+        else:
+            await super().send_response(response, send)

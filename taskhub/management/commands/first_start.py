@@ -1,0 +1,47 @@
+"""Make the operator account and an API token, once; what `make run` calls before it starts the service."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from taskhub.models import ApiToken
+
+OPERATOR = "operator"
+
+
+class Command(BaseCommand):
+    help = "Make the operator account and the token file in the data folder, if they are not there yet."
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
+        path = Path(settings.DATA_DIR) / "token"
+        with transaction.atomic():
+            operator, password = self._operator()
+            token = self._token(operator, path)
+        if password:
+            self.stdout.write(f"Operator account: {OPERATOR}, password: {password} (shown this once)")
+        if token:
+            self.stdout.write(f"API token: {token} (shown this once; kept in {path})")
+
+    def _operator(self) -> tuple[User, str | None]:
+        found = User.objects.filter(username=OPERATOR).first()
+        if found is not None:
+            return found, None
+        password = secrets.token_urlsafe(12)
+        return User.objects.create_superuser(OPERATOR, password=password), password
+
+    def _token(self, operator: User, path: Path) -> str | None:
+        if path.exists():
+            return None
+        _, token = ApiToken.objects.create(user=operator, expiry=None, name="make run")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+        return str(token)

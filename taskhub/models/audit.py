@@ -1,0 +1,28 @@
+"""Who did what, when, by which door, to which row. Written in the transaction of the change itself."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+
+class AuditEntry(models.Model):
+    """`action` is `subject:verb` (`task:update`); `changes` maps a field to `[before, after]`."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    actor_name = models.CharField(max_length=150, blank=True, default="", help_text="Outlives the account.")
+    door = models.CharField(max_length=20, help_text="rest, mcp, admin, job or command.")
+    action = models.CharField(max_length=50)
+    # No foreign keys: an entry outlives the row it tells of.
+    task_id = models.UUIDField(null=True)
+    execution_id = models.UUIDField(null=True)
+    changes = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["task_id", "-id"], name="audit_task_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.actor_name or 'system'} {self.action}"

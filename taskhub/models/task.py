@@ -1,0 +1,72 @@
+"""A task, and the table that says which status may follow which."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from django.core.validators import MinValueValidator
+from django.db import models
+
+
+class TaskStatus(models.TextChoices):
+    TODO = "todo", "To do"
+    INPROGRESS = "inprogress", "In progress"
+    REVIEW = "review", "Review"
+    DONE = "done", "Done"
+
+
+class TaskPriority(models.TextChoices):
+    LOW = "low", "Low"
+    MEDIUM = "medium", "Medium"
+    HIGH = "high", "High"
+
+
+TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
+    # There is nothing to review before work has begun; closing without work (a duplicate) is fine.
+    TaskStatus.TODO: frozenset({TaskStatus.INPROGRESS, TaskStatus.DONE}),
+    TaskStatus.INPROGRESS: frozenset({TaskStatus.TODO, TaskStatus.REVIEW, TaskStatus.DONE}),
+    TaskStatus.REVIEW: frozenset({TaskStatus.TODO, TaskStatus.INPROGRESS, TaskStatus.DONE}),
+    # A finished task is reopened: work comes before the next review.
+    TaskStatus.DONE: frozenset({TaskStatus.TODO, TaskStatus.INPROGRESS}),
+}
+
+
+class Task(models.Model):
+    """
+    Status, and what may follow it (`TRANSITIONS`; staying where one is is always allowed):
+
+        todo       → inprogress, done
+        inprogress → todo, review, done
+        review     → todo, inprogress, done
+        done       → todo, inprogress
+
+    `version` counts the changes, from 1: it is the ETag of the row and what `If-Match` compares.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    title = models.CharField(max_length=200)
+    description = models.TextField(blank=True, default="", help_text="Markdown.")
+    status = models.CharField(max_length=10, choices=TaskStatus.choices, default=TaskStatus.TODO)
+    priority = models.CharField(max_length=6, choices=TaskPriority.choices, default=TaskPriority.MEDIUM)
+    assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: nobody.")
+    tags = models.JSONField(blank=True, default=list, help_text="A list of strings.")
+    artifacts = models.JSONField(blank=True, default=list, help_text="A list of strings: paths or URLs.")
+    version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="task_newest"),
+            models.Index(fields=["status", "-created_at"], name="task_status_newest"),
+            models.Index(fields=["assignee", "-created_at"], name="task_assignee_newest"),
+        ]
+        constraints = [
+            models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),
+            models.CheckConstraint(name="task_priority_known", condition=models.Q(priority__in=TaskPriority.values)),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

@@ -1,0 +1,17 @@
+"""An API token: hashed and expiring, by knox; with a name, so that its owner knows which one to revoke."""
+
+from __future__ import annotations
+
+from django.db import models
+from knox.models import AbstractAuthToken
+
+
+class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
+    name = models.CharField(max_length=100, blank=True, default="")
+
+    class Meta:
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        # Never the digest, which knox's own __str__ shows.
+        return self.name or self.token_key

@@ -1,0 +1,26 @@
+"""Executions, by the task they belong to."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser, User
+
+from taskhub.errors import NotFound
+from taskhub.models import Execution
+from taskhub.selectors.tasks import task_get_for
+
+
+def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id: UUID | None = None) -> Execution:
+    """An execution of the task, the newest unless `execution_id` names one; without its script and environment.
+
+    Raises NotFound for the task, for the execution, or where the task was never executed.
+    """
+    task = task_get_for(user=user, task_id=task_id)
+    executions = task.executions.defer("script", "env").order_by("-queued_at", "-id")
+    if execution_id is not None:
+        executions = executions.filter(pk=execution_id)
+    execution = executions.first()
+    if execution is None:
+        raise NotFound("The task has no such execution.", code="execution_not_found")
+    return execution

@@ -1,0 +1,25 @@
+"""On whose behalf a service writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from django.contrib.auth.models import User
+
+Door = Literal["rest", "mcp", "admin", "job", "command"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """`user` is None where the service itself acts: a job that finds an execution ended."""
+
+    door: Door
+    user: User | None = None
+
+    @property
+    def name(self) -> str:
+        return self.user.get_username() if self.user else ""
+
+
+SYSTEM: Final = Actor(door="job")

@@ -1,0 +1,232 @@
+"""Executions: queue, start, observe, stop, finish, release. The transitions stand in `models/execution.py`.
+
+Every write that moves an execution on is a conditional UPDATE under the lease's fence. If it changes no row, another
+worker was faster, and the caller drops what it has.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from taskhub.archive import Archived
+from taskhub.errors import Conflict, ExecutionActive, Invalid, NotFound, TooLarge
+from taskhub.events.publish import publish
+from taskhub.events.types import ExecutionEvent
+from taskhub.executors.base import Place
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.services import tasks
+from taskhub.services.actors import SYSTEM, Actor
+from taskhub.services.audit import audit_write
+
+log = logging.getLogger(__name__)
+
+SCRIPT_LIMIT_BYTES: Final = 1024 * 1024
+START_ATTEMPTS: Final = 5
+_FENCED_SCRIPT: Final = re.compile(r"^```(?:bash|sh|shell)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ended. `error_code` and `error_message` say why where the script itself does not."""
+
+    status: ExecutionStatus
+    exit_code: int | None = None
+    error_code: str = ""
+    error_message: str = ""
+
+
+@transaction.atomic
+def execution_queue(
+    *,
+    actor: Actor,
+    task_id: UUID,
+    script: str | None = None,
+    sandbox_id: str = "",
+    timeout_s: int | None = None,
+    env: dict[str, str] | None = None,
+) -> Execution:
+    """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
+
+    Raises NotFound; ExecutionActive; TransitionRefused; Invalid without anything to run; TooLarge over 1 MiB.
+    """
+    task = tasks.task_lock(task_id)
+    script = script if script is not None else _script_of(task)
+    if len(script.encode()) > SCRIPT_LIMIT_BYTES:
+        raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
+    active = task.executions.filter(status__in=ACTIVE_STATUSES).only("id").first()
+    if active is not None:
+        raise ExecutionActive(
+            "The task is being executed already; wait for its end or stop it.",
+            details={"execution_id": str(active.pk)},
+        )
+    execution_id = uuid.uuid4()
+    execution = Execution.objects.create(
+        id=execution_id,
+        task=task,
+        script=script,
+        env=env or {},
+        timeout_s=timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S,
+        requested_sandbox_id=sandbox_id,
+        sandbox_id=sandbox_id,
+        session_name=f"taskhub-{execution_id}",
+        log_file=f"logs/task-{execution_id}.log",
+    )
+    audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
+    tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
+    return execution
+
+
+def _script_of(task: Task) -> str:
+    block = _FENCED_SCRIPT.search(task.description)
+    if block is None:
+        raise Invalid(
+            "Send script_content, or give the task's description a ```bash block.",
+            code="script_missing",
+            details={"script_content": ["There is nothing to run."]},
+        )
+    return block[1]
+
+
+def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s: float) -> Execution | None:
+    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it."""
+    now = timezone.now()
+    taken = (
+        Execution.objects.filter(pk=execution_id, status=status)
+        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
+        .update(fence=F("fence") + 1, lease_until=now + timedelta(seconds=lease_s))
+    )
+    return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
+
+
+def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
+    """Take a queued execution, or a starting one whose worker died, to start it; None if that is not to be done."""
+    execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.QUEUED, lease_s=lease_s)
+    if execution is None:
+        execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s)
+    if execution is None:
+        return None
+    if not _move(execution, status=ExecutionStatus.STARTING, attempts=execution.attempts + 1):
+        return None
+    return execution
+
+
+def execution_postpone(*, execution: Execution, retry_s: float) -> None:
+    """It cannot be moved on now: let any worker try again in `retry_s` seconds."""
+    _move(execution, lease_until=timezone.now() + timedelta(seconds=retry_s))
+
+
+@transaction.atomic
+def execution_mark_started(*, execution: Execution, place: Place) -> bool:
+    """starting → running; False if another worker was faster."""
+    moved = _move(
+        execution,
+        status=ExecutionStatus.RUNNING,
+        sandbox_id=place.sandbox_id,
+        command_id=place.command_id,
+        started_at=timezone.now(),
+        lease_until=None,
+    )
+    if moved:
+        audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
+        _publish(execution, "started")
+    return moved
+
+
+@transaction.atomic
+def execution_request_stop(*, actor: Actor, task_id: UUID) -> Execution:
+    """Ask for the end of the task's active execution; a second request changes nothing.
+
+    Raises NotFound for the task; Conflict where nothing is being executed. A queued execution ends at once.
+    """
+    task = tasks.task_lock(task_id)
+    execution = task.executions.select_for_update().filter(status__in=ACTIVE_STATUSES).first()
+    if execution is None:
+        raise Conflict("The task is not being executed.", code="execution_not_active")
+    if execution.stop_requested_at is None:
+        execution.stop_requested_at = timezone.now()
+        execution.save(update_fields=["stop_requested_at"])
+        audit_write(actor=actor, action="execution:stop", task_id=task_id, execution_id=execution.pk)
+    if execution.status == ExecutionStatus.QUEUED:
+        execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
+    return execution
+
+
+@transaction.atomic
+def execution_finish(*, execution: Execution, outcome: Outcome, archived: Archived | None = None) -> bool:
+    """The end, whatever it is; False if another worker was faster."""
+    moved = _move(
+        execution,
+        status=outcome.status,
+        exit_code=outcome.exit_code,
+        error_code=outcome.error_code,
+        error_message=outcome.error_message,
+        log_lines=archived.lines if archived else None,
+        log_truncated=archived.truncated if archived else False,
+        finished_at=timezone.now(),
+        lease_until=None,
+    )
+    if moved:
+        audit_write(
+            actor=SYSTEM,
+            action="execution:finish",
+            task_id=execution.task_id,
+            execution_id=execution.pk,
+            changes={"status": [None, outcome.status.value], "exit_code": [None, outcome.exit_code]},
+        )
+        _publish(execution, outcome.status.value)
+    return moved
+
+
+def execution_mark_released(*, execution: Execution) -> None:
+    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now())
+
+
+def execution_place(execution: Execution) -> Place:
+    """Where it runs. Raises NotFound before it has started."""
+    if not execution.command_id:
+        raise NotFound("The execution has not started yet.", code="execution_not_started")
+    return Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
+
+
+def _move(execution: Execution, **changes: Any) -> bool:
+    """The conditional UPDATE: only while the row is active and under the fence that the caller knows."""
+    moved = Execution.objects.filter(pk=execution.pk, fence=execution.fence, status__in=ACTIVE_STATUSES).update(
+        **changes
+    )
+    if moved != 1:
+        log.info("execution %s moved on under another worker", execution.pk)
+        return False
+    for name, value in changes.items():
+        setattr(execution, name, value)
+    return True
+
+
+def _publish(execution: Execution, step: str) -> None:
+    task = execution.task
+    if task is None:
+        return  # its task was deleted: nobody can be looking for it by that name
+    publish(
+        ExecutionEvent(
+            task_id=task.pk,
+            execution_event=step,
+            session_name=execution.session_name,
+            log_file=execution.log_file,
+            execution_id=execution.pk,
+            assignee=task.assignee,
+            sandbox_id=execution.sandbox_id,
+            command_id=execution.command_id,
+            exit_code=execution.exit_code,
+            error_code=execution.error_code or None,
+        )
+    )
