@@ -78,9 +78,7 @@ class Hub:
         self._timeout = timeout
 
     def call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(
-            self.address + path, json.dumps(body).encode(), self._headers, method=method
-        )
+        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), self._headers, method=method)
         with urllib.request.urlopen(request, timeout=self._timeout) as answer:
             parsed: dict[str, Any] = json.load(answer)
         return parsed

@@ -4,8 +4,9 @@ The script goes into the sandbox as a file, with a small runner beside it. The r
 
 1. makes a folder that only one can make, so the script runs once however often a start is repeated;
 2. takes the script's environment from a file that it then deletes: it appears in no command line;
-3. starts the script in a process group of its own and writes its number down, so that it can be ended while the
-   session, and with it the log, stays;
+3. starts the script in a process group of its own and sends it the signals whose names come through a FIFO, so that
+   it can be ended while the session, and with it the log, stays. (A process number would mean nothing to a command
+   that sees other processes than the session does.)
 4. ends with the script's exit code. (A command that ended its session's shell would never get one.)
 """
 
@@ -43,8 +44,15 @@ mkdir "$dir/started" 2>/dev/null || exit {run_twice}
 rm -f "$dir/env.sh"
 set -m
 bash "$dir/script.sh" </dev/null &
-echo $! > "$dir/pid.new" && mv "$dir/pid.new" "$dir/pid"
-wait $! 2>/dev/null
+script=$!
+exec 2>/dev/null  # what bash itself says of ended jobs is not the script's
+mkfifo "$dir/new" && mv "$dir/new" "$dir/control"
+while read -r name; do kill -"$name" -- -$script; done <>"$dir/control" >/dev/null 2>&1 &
+listener=$!
+wait $script
+code=$?
+kill $listener
+exit $code
 """
 
 
@@ -112,9 +120,11 @@ class SandboxExecutor:
         """SIGTERM to the script's process group, 5 s, SIGKILL. Raises SandboxUnavailable if it does not end."""
         async with open_gateway() as gateway:
             sandbox = await gateway.sandbox_get(place.sandbox_id)
-            pid_file = shlex.quote(f"{await gateway.work_dir(sandbox)}/.taskhub/{place.session_name}/pid")
+            control = shlex.quote(f"{await gateway.work_dir(sandbox)}/.taskhub/{place.session_name}/control")
             for signal in ("TERM", "KILL"):
-                await gateway.shell(sandbox, f"bash -c 'kill -{signal} -- -$(cat {pid_file})'")
+                # Opened for reading too, so that it never waits for a runner that has just ended.
+                send = f"[ -p {control} ] && echo {signal} 1<>{control}"
+                await gateway.shell(sandbox, f"bash -c {shlex.quote(send)}")
                 seen = await self._wait_for_end(gateway, sandbox, place)
                 if seen.state == "ended":
                     return seen

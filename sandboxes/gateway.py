@@ -29,6 +29,7 @@ from daytona import (
 from django.conf import settings
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from taskhub.cancellation import cancel_all
 
 log = logging.getLogger(__name__)
 
@@ -148,9 +149,10 @@ class Gateway:
 
         A connection that is cut raises SandboxUnavailable. The queue is bounded: a slow reader slows the connection.
         """
-        queue: asyncio.Queue[tuple[Stream, str] | None] = asyncio.Queue(64)
+        queue: asyncio.Queue[tuple[Stream, str] | Exception | None] = asyncio.Queue(64)
 
         async def read() -> None:
+            end: Exception | None = None
             try:
                 with _translated("command"):
                     await sandbox.process.get_session_command_logs_async(
@@ -159,17 +161,18 @@ class Gateway:
                         lambda text: queue.put(("stdout", text)),
                         lambda text: queue.put(("stderr", text)),
                     )
-            finally:
-                await queue.put(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where the queue is read
+                end = error
+            await queue.put(end)
 
         reader = asyncio.create_task(read())
         try:
             while (piece := await queue.get()) is not None:
+                if isinstance(piece, Exception):
+                    raise piece
                 yield piece
-            await reader
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            await cancel_all(reader)
 
 
 @asynccontextmanager

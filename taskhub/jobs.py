@@ -56,7 +56,16 @@ def execution_start(execution_id: str) -> None:
     if execution.stop_requested_at is not None and not execution.command_id:
         executions.execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
         return
-    launch = Launch(
+    try:
+        place = async_to_sync(get_executor().launch)(_launch(execution))
+    except ExecutorError as error:
+        _start_failed(execution, error)
+        return
+    executions.execution_mark_started(execution=execution, place=place)
+
+
+def _launch(execution: Execution) -> Launch:
+    return Launch(
         execution_id=execution.pk,
         session_name=execution.session_name,
         script=execution.script,
@@ -64,12 +73,6 @@ def execution_start(execution_id: str) -> None:
         sandbox_id=execution.requested_sandbox_id,
         env=execution.env,
     )
-    try:
-        place = async_to_sync(get_executor().launch)(launch)
-    except ExecutorError as error:
-        _start_failed(execution, error)
-        return
-    executions.execution_mark_started(execution=execution, place=place)
 
 
 def _start_failed(execution: Execution, error: ExecutorError) -> None:

@@ -130,7 +130,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["taskhub.api.permissions.ReadOpenlyOrAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["taskhub.api.parsers.LimitedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["taskhub.api.parsers.ShallowJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "taskhub.api.pagination.NewestFirst",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Before base reads it: nothing of a test may reach the data of `make run`.
 os.environ.setdefault("TASKHUB_DATA_DIR", tempfile.mkdtemp(prefix="taskhub-test-"))
+# The suite starts a server of its own there (tests/conftest.py).
+os.environ.setdefault("REDIS_URL", f"unix://{os.environ['TASKHUB_DATA_DIR']}/redis.sock")
 
 from config import env
 

@@ -6,6 +6,7 @@ import fcntl
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from sandboxes.local.supervisor import prctl
 KEY_VARIABLE = "LOCAL_SANDBOX_KEY"
 _PR_SET_DUMPABLE = 4
 _BACKLOG = 512
+_DESCRIPTORS = 65_536
 # Requests that are still open after everything they could wait for has ended.
 _SHUTDOWN_TIMEOUT_S = 0.3
 
@@ -40,6 +42,7 @@ def main() -> int:
         return 2
     # The key stands in /proc/<pid>/environ: this keeps other processes of the same user from reading it there.
     prctl(_PR_SET_DUMPABLE, 0)
+    _raise_descriptor_limit()
     try:
         asyncio.run(_serve(options, listener))
     finally:
@@ -149,6 +152,13 @@ def _listener(arguments: argparse.Namespace) -> socket.socket:
 def _refuse_public(address: str) -> None:
     if not ipaddress.ip_address(address).is_loopback:
         raise ValueError(f"{address} is not a loopback address: this server runs commands, keep it on this machine")
+
+
+def _raise_descriptor_limit() -> None:
+    """A running command holds four descriptors and its session two: the usual 1,024 are soon used up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _lock(data_dir: Path) -> int:

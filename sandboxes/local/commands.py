@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from sandboxes.local.atomic import write_atomically
+from sandboxes.local.disk import write_atomically
 from sandboxes.local.errors import ToolboxError
 from sandboxes.local.logs import STDERR_MARKER, STDOUT_MARKER, LogWriter, Marker, Pulse, append_restart_note
 from sandboxes.local.supervisor import STATUS_FD
@@ -147,6 +147,10 @@ class Command:
     @property
     def log(self) -> Path:
         return self._folder / "output.log"
+
+    def is_cut_off(self) -> bool:
+        """True if its session or its server is being ended: its log may be gone any moment."""
+        return self.ending is not None
 
     def log_size(self) -> int:
         """Bytes in the log; 0 when it has been deleted."""

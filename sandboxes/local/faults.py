@@ -58,6 +58,10 @@ class Fault:
             raise ControlError(400, "A fault has one of status, hang_s, ws_close_code, snapshot_drop_lines")
         if fault.ws_close_code is not None and fault.ws_close_code not in _CLOSE_CODES:
             raise ControlError(400, f"ws_close_code must be one of {_CLOSE_CODES}")
+        try:
+            re.compile(fault.match)
+        except re.error as error:
+            raise ControlError(400, f"match: {error}") from None
         return fault
 
     def applies(self, request: web.Request) -> bool:

@@ -85,26 +85,20 @@ async def _chunks(command: Command) -> AsyncGenerator[bytes, None]:
     pauses for those 20 ms: the frames are the same, and a hundred idle followers cost nothing.
     """
     position = 0
-    while True:
-        for chunk in _available(command, position):
+    while not command.is_cut_off():
+        for chunk in read_log(command.log, start=position, end=command.log_size()):
             position += len(chunk)
             yield chunk
             # A fast reader alone would never make this wait.
             await asyncio.sleep(0)
-        if command.ending is not None:
-            return
+            if command.is_cut_off():
+                return
         if position >= command.log_size():
             finished = command.exit_code is not None
             changed = await command.changed.wait(_QUIET_S if finished else None)
             if finished and not changed:
                 return
-            await asyncio.sleep(_PAUSE_S if command.ending is None else 0)
-
-
-def _available(command: Command, position: int) -> Iterator[bytes]:
-    if command.ending in ("deleted", "stopped"):
-        return iter(())
-    return read_log(command.log, start=position, end=command.log_size())
+            await asyncio.sleep(_PAUSE_S)
 
 
 async def _without_markers(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,12 +1,14 @@
 """Sandboxes that stop, or go, by themselves: auto-stop, auto-delete, time to live."""
 
 import asyncio
-from contextlib import suppress
+import logging
 
 from sandboxes.local.errors import ControlError
 from sandboxes.local.options import Options
 from sandboxes.local.rows import SandboxRow
 from sandboxes.local.sandboxes import Registry, age_s
+
+_logger = logging.getLogger(__name__)
 
 _LONGEST_TICK_S = 1.0
 
@@ -17,9 +19,13 @@ async def keep_idle_rules(registry: Registry, options: Options) -> None:
     while True:
         await asyncio.sleep(tick_s)
         for sandbox in registry.sandboxes():
-            sandbox.save_activity()
-            with suppress(ControlError):
+            try:
+                sandbox.save_activity()
                 await _apply(registry, sandbox.row, options.minute_s)
+            except ControlError:
+                continue
+            except OSError:
+                _logger.exception("the idle rules of sandbox %s could not be applied", sandbox.row.id)
 
 
 async def _apply(registry: Registry, row: SandboxRow, minute_s: float) -> None:

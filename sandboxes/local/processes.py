@@ -145,7 +145,7 @@ async def _exit_code(sandbox: Sandbox, shell: Shell, timeout: int) -> int:
     async def watch() -> None:
         async for report in shell.reports():
             match report:
-                case ["shell", code] if not ended.done():
+                case ["shell", code] if not ended.done() and sandbox.row.state == "started":
                     ended.set_result(int(code))
         await shell.wait()
         sandbox.ended_once(shell)

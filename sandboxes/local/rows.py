@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from sandboxes.local.atomic import write_atomically
+from sandboxes.local.disk import write_atomically
 from sandboxes.local.errors import ControlError, timestamp
 
 # The one organization that a local server has.
@@ -66,7 +66,7 @@ class SandboxRow:
 
     `state` is the state as shown. It moves so:
     creating -> started; started -> stopping -> stopped; stopped -> starting -> started;
-    started | stopped | error -> destroying -> (gone). creating and starting -> error if no process can be made.
+    started | stopped | error -> destroying -> (gone). Any of them -> error if the disk fails in the middle.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """Living sandboxes: their transitions, their sessions, and the registry of all of them."""
 
 import asyncio
-import shutil
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sandboxes.local.commands import Ending
+from sandboxes.local.disk import remove_tree
 from sandboxes.local.errors import ControlError, ProxyError, ToolboxError, no_session, timestamp
 from sandboxes.local.isolation import Folders
 from sandboxes.local.logs import Pulse
@@ -18,8 +19,11 @@ from sandboxes.local.rows import SandboxRow
 from sandboxes.local.sessions import Session
 from sandboxes.local.shells import Shell, ShellFactory, end_leftovers, sweep
 
+_logger = logging.getLogger(__name__)
+
 # Sessions and commands get a moment after SIGTERM even when the server itself has to be gone soon.
 _SHUTDOWN_GRACE_S = 1.0
+_NOT_STARTED = "failed to get runner info: no IP address found. Is the Sandbox started?"
 # The folder of a destroyed sandbox, until it is empty.
 _REMAINS = "destroyed-"
 
@@ -70,16 +74,21 @@ class Sandbox:
             raise no_session() from None
 
     async def create_session(self, session_id: str) -> None:
-        """Raises ToolboxError: 409 if it exists, 500 if no process can be made."""
+        """Raises ToolboxError: 409 if it exists, 500 if no process can be made, 400 if the sandbox is being stopped."""
         if session_id in self.sessions:
             raise ToolboxError(409, "session already exists")
         try:
-            self.sessions[session_id] = await Session.create(self.folders, session_id, self._shells, self.row.env)
+            session = await Session.create(self.folders, session_id, self._shells, self.row.env)
         except FileExistsError:
             # Another request is making it right now.
             raise ToolboxError(409, "session already exists") from None
         except OSError as error:
             raise ToolboxError(500, f"failed to start the session's shell: {error}") from error
+        if self.row.state != "started":
+            # A stop began meanwhile and did not see this session.
+            await session.end("stopped", 0.0)
+            raise ProxyError(400, _NOT_STARTED)
+        self.sessions[session_id] = session
 
     async def delete_session(self, session_id: str, grace_s: float) -> None:
         """Returns when every process of the session is gone. Raises ToolboxError 404."""
@@ -88,8 +97,11 @@ class Sandbox:
         await session.end("deleted", grace_s)
 
     async def start_once(self, command: str, *, env: dict[str, str], cwd: Path, output: Path) -> Shell:
-        """A command outside any session. Raises OSError."""
+        """A command outside any session. Raises OSError, and ToolboxError 400 if the sandbox is being stopped."""
         shell = await self._shells.once(self.folders, self.row.env | env, command, cwd=cwd, output=output)
+        if self.row.state != "started":
+            await shell.end(0.0)
+            raise ProxyError(400, _NOT_STARTED)
         self._once.add(shell)
         return shell
 
@@ -117,7 +129,7 @@ class Sandbox:
         """After the start of the server: end what the former one left running, and load the sessions."""
         self.folders.make()
         await end_leftovers(self.folders)
-        shutil.rmtree(self.folders.run)
+        remove_tree(self.folders.run)
         self.folders.run.mkdir(mode=0o700)
         for folder in sorted(self.folders.sessions.iterdir()):
             session = Session.load(self.folders, folder)
@@ -138,13 +150,13 @@ class Registry:
     async def load(self) -> None:
         """Bring back what a former server on the same folder had. Sandboxes that were started are started again."""
         for remains in self._options.data_dir.glob(f"{_REMAINS}*"):
-            shutil.rmtree(remains)
+            remove_tree(remains)
         for path in sorted(self._options.data_dir.glob("*/sandbox.json")):
             folders = Folders(path.parent)
             sandbox = Sandbox(SandboxRow.load(path), folders, self._shells)
             await sandbox.recover()
             if sandbox.row.desired_state == "destroyed":
-                shutil.rmtree(folders.root)
+                remove_tree(folders.root)
                 continue
             if sandbox.row.state != "error":
                 sandbox.row.state = sandbox.row.desired_state
@@ -170,7 +182,7 @@ class Registry:
         if sandbox is None:
             raise ProxyError(401, "authentication failed: sandbox not found or access denied")
         if sandbox.row.state != "started":
-            raise ProxyError(400, "failed to get runner info: no IP address found. Is the Sandbox started?")
+            raise ProxyError(400, _NOT_STARTED)
         return sandbox
 
     async def create(self, body: object) -> SandboxRow:
@@ -183,7 +195,7 @@ class Registry:
         sandbox.folders.make()
         sandbox.save()
         self.announce(StateChange(row, "created"))
-        self._later(self._settle(sandbox, "started"))
+        self._later(sandbox, self._settle(sandbox, "started"))
         return row
 
     async def start(self, id_or_name: str) -> Sandbox:
@@ -195,7 +207,7 @@ class Registry:
         if sandbox.row.state != "stopped":
             raise ControlError(400, "Sandbox is not in valid state")
         self._begin(sandbox, "starting", "started")
-        self._later(self._settle(sandbox, "started"))
+        self._later(sandbox, self._settle(sandbox, "started"))
         return sandbox
 
     async def stop(self, id_or_name: str, *, force: bool) -> Sandbox:
@@ -205,7 +217,7 @@ class Registry:
         if sandbox.row.state != "started":
             raise ControlError(400, "Sandbox is not in a stoppable state")
         self._begin(sandbox, "stopping", "stopped")
-        self._later(self._stop(sandbox, 0.0 if force else self._options.kill_grace_s))
+        self._later(sandbox, self._stop(sandbox, 0.0 if force else self._options.kill_grace_s))
         return sandbox
 
     async def destroy(self, id_or_name: str) -> Sandbox:
@@ -213,7 +225,7 @@ class Registry:
         sandbox = self.get(id_or_name)
         self._refuse_in_transition(sandbox)
         self._begin(sandbox, "destroying", "destroyed")
-        self._later(self._destroy(sandbox))
+        self._later(sandbox, self._destroy(sandbox))
         return sandbox
 
     def change(self, id_or_name: str, **fields: Any) -> Sandbox:
@@ -285,13 +297,26 @@ class Registry:
         # Renamed first: if the server dies in the middle, what is left is no sandbox.
         remains = self._options.data_dir / f"{_REMAINS}{sandbox.row.id}"
         sandbox.folders.root.rename(remains)
-        await asyncio.to_thread(shutil.rmtree, remains)
         del self._sandboxes[sandbox.row.id]
         self._set_state(sandbox, "destroyed")
+        try:
+            await asyncio.to_thread(remove_tree, remains)
+        except OSError:
+            # The sandbox is gone all the same; the next start of the server tries again.
+            _logger.exception("%s could not be removed", remains)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Transitions go on when the client that asked for them has gone."""
-        task = asyncio.create_task(work)
+    def _later(self, sandbox: Sandbox, work: Coroutine[Any, Any, None]) -> None:
+        """Transitions go on when the client that asked for them has gone. One that fails leaves the state "error"."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except OSError as error:
+                _logger.exception("a transition of sandbox %s failed", sandbox.row.id)
+                sandbox.row.error_reason = str(error)
+                self._set_state(sandbox, "error")
+
+        task = asyncio.create_task(guarded())
         self._transitions.add(task)
         task.add_done_callback(self._transitions.discard)
 

@@ -8,8 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from sandboxes.local.atomic import write_atomically
 from sandboxes.local.commands import Command, Ending
+from sandboxes.local.disk import remove_tree, write_atomically
 from sandboxes.local.errors import ExecError, ToolboxError, no_command
 from sandboxes.local.isolation import Folders
 from sandboxes.local.shells import Shell, ShellFactory
@@ -118,7 +118,7 @@ class Session:
         if self._watcher is not None:
             await self._watcher
         if ending != "shutdown":
-            await asyncio.to_thread(shutil.rmtree, self._folder)
+            await asyncio.to_thread(remove_tree, self._folder)
 
     async def _advance(self) -> None:
         if self._running is None and self._queue and self._shell is not None and self._alive:

@@ -131,13 +131,14 @@ async def end_leftovers(folders: Folders) -> None:
 
 
 async def _end_supervisor(pid: int, identity: str) -> None:
-    deadline = asyncio.get_running_loop().time() + _LEFTOVER_DEADLINE_S
-    while _identity(pid) == identity:
-        if asyncio.get_running_loop().time() > deadline:
-            for victim in [*supervisor.descendants(pid), pid]:
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-        await asyncio.sleep(_POLL_S)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LEFTOVER_DEADLINE_S):
+            while _identity(pid) == identity:  # noqa: ASYNC110  another process's end raises no event here
+                await asyncio.sleep(_POLL_S)
+            return
+    for victim in [*supervisor.descendants(pid), pid]:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
 
 
 def sweep(folders: Folders) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import quote
@@ -18,7 +19,6 @@ from sandboxes.local.paths import Home
 from sandboxes.local.snapshots import write_all
 
 _CHUNK_BYTES = 65536
-_LONGEST_PATH_BYTES = 4096
 _PART = re.compile(r"files\[(\d+)\]\.(path|file)")
 
 
@@ -49,7 +49,7 @@ class TransfersApi:
                 continue
             number, kind = match.groups()
             if kind == "path":
-                paths[number] = (await part.read())[:_LONGEST_PATH_BYTES].decode(errors="replace")
+                paths[number] = (await part.read()).decode(errors="replace")
             elif number in paths:
                 errors += await _receive(home, paths[number], part)
             else:
@@ -123,7 +123,7 @@ def _write(descriptor: int, data: bytes) -> None:
 def _open_file(home: Home, path: str) -> int:
     """Raises OSError, ToolboxError."""
     descriptor = home.open(home.follow(path), os.O_RDONLY)
-    if not os.path.isfile(f"/proc/self/fd/{descriptor}"):  # noqa: PTH113  a descriptor, not a path
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ToolboxError(400, f"{path} is a directory")
     return descriptor

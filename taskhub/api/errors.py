@@ -6,13 +6,14 @@ import json
 import logging
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from taskhub.errors import HubError, error_body
+from taskhub.errors import HubError, TooLarge, error_body
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ _CODES: Final = {
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noqa: ARG001 - DRF's interface
     """DRF's exception handler. What it does not know goes to `server_error`, which tells nothing."""
+    if isinstance(error, RequestDataTooBig):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
     if isinstance(error, HubError):
         set_rollback()
         return Response(error.body(), status=error.status)

@@ -27,6 +27,7 @@ import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError, connections
 
+from taskhub.cancellation import cancel_all
 from taskhub.events import storage
 from taskhub.events.frames import Filters, Frame, encode_envelope, join_wanted, read_frame
 from taskhub.events.publish import REDIS_CHANNEL
@@ -215,9 +216,7 @@ class Hub:
             ]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(*self._tasks)
         self._tasks.clear()
         self.reader.close()
 
@@ -236,6 +235,10 @@ class Hub:
             except (redis.RedisError, OSError, DatabaseError) as error:
                 if self.redis_ok:
                     log.warning("Redis listener lost (%s); streams follow the table", type(error).__name__)
+                self.redis_ok = False
+            except Exception:
+                # Whatever it was, the next try must come: a listener that has died is a process gone deaf.
+                log.exception("the Redis listener failed")
                 self.redis_ok = False
             finally:
                 with suppress(redis.RedisError, OSError):
@@ -266,6 +269,8 @@ class Hub:
                 if self.database_ok:
                     log.warning("the event table cannot be read (%s); trying again", type(error).__name__)
                 self.database_ok = False
+            except Exception:
+                log.exception("the look at the event table failed")
             else:
                 self.database_ok = True
 

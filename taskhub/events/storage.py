@@ -40,7 +40,8 @@ class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no ty
 
     def append_event(self, channel: str, event_type: str, data: str) -> Appended:
         now = timezone.now()
-        with transaction.atomic():
+        # No savepoint: inside a service's transaction the two statements stand or fall with it.
+        with transaction.atomic(savepoint=False):
             with connection.cursor() as cursor:
                 cursor.execute(_NEXT_NUMBER, [channel, now])
                 (number,) = cursor.fetchone()

@@ -6,16 +6,18 @@ import aiohttp
 import pytest
 from local_server_harness import AsyncDaytona, AsyncSandbox, Raw, Server, daytona_client, made, needs_bwrap, running
 
+QUICK = ("--kill-grace-s", "1", "--transition-ms", "5")
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("plain") / "data", "--no-bwrap", "--kill-grace-s", "1") as server:
+    with running(tmp_path_factory.mktemp("plain") / "data", "--no-bwrap", *QUICK) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def bwrap_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("bwrap") / "data", "--kill-grace-s", "1") as server:
+    with running(tmp_path_factory.mktemp("bwrap") / "data", *QUICK) as server:
         yield server
 
 
@@ -28,7 +30,7 @@ def any_server(request: pytest.FixtureRequest) -> Server:
 @pytest.fixture(scope="session")
 def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Transitions take long enough to be looked at."""
-    with running(tmp_path_factory.mktemp("slow") / "data", "--no-bwrap", "--transition-ms", "500") as server:
+    with running(tmp_path_factory.mktemp("slow") / "data", "--no-bwrap", "--transition-ms", "300") as server:
         yield server
 
 

@@ -45,8 +45,10 @@ class Server:
         errors = (self.data_dir.parent / f"{self.data_dir.name}.stderr").open("a")
         with errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sandboxes.local", "--data-dir", str(self.data_dir), "--port", str(port)]
-                + list(self.options),
+                [
+                    *(sys.executable, "-m", "sandboxes.local"),
+                    *("--data-dir", str(self.data_dir), "--port", str(port), *self.options),
+                ],
                 cwd=ROOT,
                 env={**os.environ, "LOCAL_SANDBOX_KEY": KEY, "SECRET_OF_THE_SERVER": "do not leak"},
                 stdout=subprocess.PIPE,

@@ -1,0 +1,72 @@
+"""What all tests share: a private Redis, the people, and one hub for the tests that need a whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import settings
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from config.launcher import redis_server
+from taskhub.models import ApiToken
+from taskhub.services.actors import Actor
+from tests.processes import Process, RunningHub, running_hub, wait_until
+
+
+@pytest.fixture(scope="session", autouse=True)
+def redis_process() -> Iterator[Process]:
+    """The Redis that the test settings name: a real one, for this run alone."""
+    path = Path(settings.REDIS_URL.removeprefix("unix://"))
+    process = Process(redis_server.command_line(redis_server.find_binary(), path), {})
+    client = redis.Redis.from_url(settings.REDIS_URL)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    wait_until(answers, "Redis answers")
+    client.close()
+    yield process
+    process.end()
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """A whole hub, as `make run` starts it; shared by all tests that only use it."""
+    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return User.objects.create_superuser("operator", password="operator")
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return User.objects.create_user("alice", password="alice")
+
+
+@pytest.fixture
+def actor(alice: User) -> Actor:
+    return Actor(door="rest", user=alice)
+
+
+@pytest.fixture
+def api(alice: User) -> APIClient:
+    """The API as alice, by a real token."""
+    _, token = ApiToken.objects.create(user=alice)
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client
+
+
+@pytest.fixture
+def anonymous() -> APIClient:
+    return APIClient()

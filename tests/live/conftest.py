@@ -1,0 +1,59 @@
+"""Fixtures of the live tests: a client of the shared hub, a hub whose parts may be killed, a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from live_client import HubClient
+
+from tests.processes import RunningHub, running_hub
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture
+def client(hub: RunningHub) -> Iterator[HubClient]:
+    made = HubClient(hub)
+    yield made
+    made.http.close()
+
+
+@pytest.fixture(scope="session")
+def fragile_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """For the tests that kill parts of a hub; the launcher brings them back."""
+    with running_hub(tmp_path_factory.mktemp("fragile")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_hub(tmp_path: Path) -> Iterator[RunningHub]:
+    """For a test that may leave its hub overloaded."""
+    with running_hub(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def fragile_client(fragile_hub: RunningHub) -> Iterator[HubClient]:
+    made = HubClient(fragile_hub)
+    yield made
+    made.http.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("/usr/bin/chromium")
+    if path is None:
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where there is a browser
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()

@@ -1,0 +1,157 @@
+"""Real processes for tests: started, waited for by what they say or answer, and surely ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
+    """Asks until it holds; for facts of other processes that announce nothing."""
+    until = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"{what}: not within {within_s} s")
+        time.sleep(0.02)
+
+
+class Process:
+    """A child whose output is read line by line as it comes."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], *, cwd: Path = ROOT) -> None:
+        self.popen = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self.output: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.output.append(line.rstrip())
+            self._lines.put(line.rstrip())
+        self._lines.put(None)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def wait_for_line(self, text: str, within_s: float = 60.0) -> str:
+        """The next line that holds `text`."""
+        until = time.monotonic() + within_s
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no {text!r} within {within_s} s:\n" + "\n".join(self.output)) from None
+            if line is None:
+                raise AssertionError(f"ended before {text!r}:\n" + "\n".join(self.output))
+            if text in line:
+                return line
+
+    def signal(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, within_s: float = 20.0) -> int:
+        code = self.popen.wait(within_s)
+        self._reader.join(5)
+        return code
+
+    def end(self) -> None:
+        """However it stands: SIGTERM, then SIGKILL to its session."""
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(10)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait(5)
+        if self.popen.stdout is not None:
+            self._reader.join(5)
+            self.popen.stdout.close()
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below `pid`, with its command line."""
+    parents: dict[int, tuple[int, str]] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            stat = (entry / "stat").read_text()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            parents[int(entry.name)] = (int(stat.rpartition(")")[2].split()[1]), command)
+    found: dict[int, str] = {}
+    grown = {pid}
+    while grown:
+        grown = {child for child, (parent, _) in parents.items() if parent in grown and child not in found}
+        found |= {child: parents[child][1] for child in grown}
+    return found
+
+
+class RunningHub:
+    """`make run`'s launcher on a free port and a data folder of its own."""
+
+    def __init__(self, data_dir: Path, env: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.address = f"http://localhost:{self.port}"
+        unset = {"DJANGO_SETTINGS_MODULE", "REDIS_URL", "DATABASE_URL", "DAYTONA_API_KEY", "SECRET_KEY"}
+        self.env = {name: value for name, value in os.environ.items() if name not in unset} | {
+            "TASKHUB_PORT": str(self.port),
+            "TASKHUB_DATA_DIR": str(data_dir),
+            **(env or {}),
+        }
+        self.process = Process([sys.executable, "-m", "config.launcher"], self.env)
+
+    def wait_ready(self) -> None:
+        self.process.wait_for_line("TaskHub is ready")
+
+    @property
+    def token(self) -> str:
+        return (self.data_dir / "token").read_text().strip()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def child_pid(self, words: str) -> int:
+        """The child of the launcher whose command line holds `words`."""
+        return next(pid for pid, line in descendants(self.process.pid).items() if words in line)
+
+
+@contextlib.contextmanager
+def running_hub(data_dir: Path, env: Mapping[str, str] | None = None) -> Iterator[RunningHub]:
+    hub = RunningHub(data_dir, env)
+    try:
+        hub.wait_ready()
+        yield hub
+    finally:
+        hub.process.end()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+from django_eventstream import send_event
+from django_eventstream.models import Event
+from django_eventstream.storage import EventDoesNotExist
+
+from taskhub import jobs
+from taskhub.events import storage
+from taskhub.events.publish import publish
+from taskhub.events.types import TaskDeleted
+
+pytestmark = pytest.mark.django_db
+
+UUID = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
+
+
+def append(count: int) -> None:
+    for n in range(count):
+        storage.OutboxStorage().append_event("tasks", "message", json.dumps(n))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publish_outside_a_transaction_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="transaction"):
+        publish(TaskDeleted(task_id=UUID, assignee=""))
+    assert not Event.objects.exists()
+
+
+def test_an_append_is_two_statements(django_assert_num_queries) -> None:
+    with transaction.atomic(), django_assert_num_queries(2):
+        storage.OutboxStorage().append_event("other", "message", "1")
+
+
+def test_numbers_count_per_channel_from_one() -> None:
+    store = storage.OutboxStorage()
+    assert [store.append_event("a", "message", "1").id for _ in range(3)] == [1, 2, 3]
+    assert store.append_event("b", "message", "1").id == 1
+    assert storage.read_heads(["a", "b", "c"]) == {"a": 3, "b": 1, "c": 0}
+
+
+def test_library_interface_pages_and_reports_what_expired() -> None:
+    append(5)
+    store = storage.OutboxStorage()
+    assert [event.id for event in store.get_events("tasks", 0, limit=2)] == [1, 2]
+    assert store.get_events("tasks", 5) == []
+    with pytest.raises(EventDoesNotExist):
+        store.get_events("tasks", 6)
+    Event.objects.filter(eid__lte=2).delete()
+    with pytest.raises(EventDoesNotExist):
+        store.get_events("tasks", 1)
+    assert [event.id for event in store.get_events("tasks", 2)] == [3, 4, 5]
+
+
+def test_send_event_of_the_library_lands_in_the_same_table() -> None:
+    send_event("tasks", "message", {"hello": "world"})
+    (row,) = storage.read_after("tasks", 0, 10)
+    assert (row.seq, row.type, json.loads(row.data)) == (1, "message", {"hello": "world"})
+
+
+def test_retention_takes_the_old_and_leaves_numbers_alone(settings) -> None:
+    append(4)
+    old = timezone.now() - settings.TASKHUB_EVENTS_KEEP - timedelta(minutes=1)
+    Event.objects.filter(eid__lte=3).update(created=old)
+    jobs.events_trim()
+    assert [row.seq for row in storage.read_after("tasks", 0, 10)] == [4]
+    assert storage.OutboxStorage().append_event("tasks", "message", "1").id == 5
+
+
+def test_trim_works_through_more_than_one_batch() -> None:
+    append(25)
+    assert storage.trim(timezone.now() + timedelta(seconds=1), batch=10) == 25
+    assert not Event.objects.exists()
+
+
+def test_since_finds_the_number_before_the_moment() -> None:
+    append(3)
+    moment = timezone.now() - timedelta(hours=1)
+    Event.objects.filter(eid__lte=2).update(created=moment - timedelta(hours=1))
+    assert storage.read_seq_before("tasks", moment) == 2
+    assert storage.read_seq_before("tasks", timezone.now() + timedelta(hours=1)) == 3
