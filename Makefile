@@ -40,6 +40,12 @@ lint: $(VENV)/.dev ## format, lint, types, import contract, missing migrations
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
+.PHONY: deploy-check
+deploy-check: $(VENV)/.base ## Django's deployment checks on the production settings
+	DJANGO_SETTINGS_MODULE=config.settings.production SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
+	  ALLOWED_HOSTS=hub.example.com DATABASE_URL=postgresql://hub@localhost/hub REDIS_URL=redis://localhost/0 \
+	  $(BIN)/python manage.py check --deploy --fail-level WARNING
+
 .PHONY: format
 format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff format .

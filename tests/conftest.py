@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from config.launcher import redis_server
 from taskhub.models import ApiToken
 from taskhub.services.actors import Actor
+from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, running_hub, wait_until
 
 
@@ -70,3 +71,13 @@ def api(alice: User) -> APIClient:
 @pytest.fixture
 def anonymous() -> APIClient:
     return APIClient()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL for this run; the tests that need it are skipped where it is not installed."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_postgres(binaries) as url:
+        yield url

@@ -214,7 +214,7 @@ class Launcher:
         """Until the condition holds; asked off the loop, for it talks to another process."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                while not await asyncio.to_thread(condition):
+                while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - what is asked lives in another process
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise LaunchError(f"it was not ready within {READY_WITHIN_S:.0f} s; the lines above say why.") from None

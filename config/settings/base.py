@@ -118,6 +118,8 @@ DAYTONA_TARGET = env.text("DAYTONA_TARGET", "")
 # True only in the local profile, which listens on loopback: then reading needs no token.
 TASKHUB_OPEN_READING = False
 KNOX_TOKEN_MODEL = "taskhub.ApiToken"  # noqa: S105 - the name of a model
+# knox would make a table for its own token model all the same, and nothing would ever flush it.
+MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
     "TOKEN_MODEL": KNOX_TOKEN_MODEL,
     "AUTH_HEADER_PREFIX": "Bearer",

@@ -13,4 +13,4 @@ DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'ta
 TASKHUB_OPEN_READING = True
 # Static files come straight from the apps: nothing to collect, so nothing to forget.
 WHITENOISE_USE_FINDERS = True
-STATIC_ROOT = None
+STATIC_ROOT = None  # type: ignore[assignment]  # there is no folder for WhiteNoise to look for

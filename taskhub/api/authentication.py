@@ -12,10 +12,10 @@ from rest_framework.exceptions import AuthenticationFailed
 
 
 class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
-    """knox's, except that bytes that are no text are a wrong token and not a crash."""
+    """knox's, except that what cannot be a token (it is hexadecimal) is a wrong one, and not a crash of the database."""
 
     def authenticate_credentials(self, token: bytes) -> Any:
-        if not token.isascii():
+        if not token.isalnum():
             raise AuthenticationFailed
         return super().authenticate_credentials(token)
 

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 
 class TextField(serializers.CharField):
-    """A JSON string; DRF itself would also take a number. It refuses NUL and lone surrogates, which no database holds."""
+    """A JSON string; DRF itself would also take a number, and refuses NUL and lone surrogates."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

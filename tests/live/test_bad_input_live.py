@@ -88,8 +88,6 @@ def task_id(client: HubClient) -> str:
         ("POST", "/api/events/status", "", (405, "method_not_allowed")),
         ("GET", "/api/tasks/?status=nonsense", "", (400, "invalid")),
         ("GET", "/api/tasks/?q=%00", "", (400, "invalid")),
-        ("GET", "/api/tasks/?q=" + "%25" * 10_000, "", (400, "invalid")),
-        ("GET", "/api/tasks/?q=" + "a" * 51_000, "", (400, "invalid")),
         ("GET", "/api/tasks/?cursor=cD0x", "", (404, "not_found")),
         ("GET", "/api/tasks/?cursor=%ff", "", (404, "not_found")),
         ("GET", f"/api/exec/logs/{NO_TASK}?tail=0", "", (400, "invalid")),
@@ -101,6 +99,10 @@ def test_bad_request_gets_its_status_and_code(
     client: HubClient, method: str, path: str, body: bytes | str, wanted: tuple[int, str]
 ) -> None:
     assert ask(client, method, path, body)[:2] == wanted
+
+
+def test_search_for_a_very_long_text_is_refused(client: HubClient, task_id: str) -> None:
+    assert ask(client, "GET", "/api/tasks/?q=" + "a" * 51_000)[:2] == (400, "invalid")
 
 
 def test_malformed_json_is_told_with_its_position(client: HubClient) -> None:

@@ -118,6 +118,15 @@ def test_wrong_id_is_refused(client: HubClient, last_id: str) -> None:
     assert answer.json()["error"]["code"] == "last_event_id_malformed"
 
 
+def warm_up(client: HubClient) -> None:
+    """Every part has done its work once: what it imports for that is not growth."""
+    task_id = client.create_task()
+    client.execute(task_id, "echo warm; sleep 1; echo done")
+    with log_stream(client, task_id) as frames:
+        until(frames, is_complete)
+    client.log(task_id)
+
+
 @pytest.mark.parametrize(
     "script",
     ["yes | head -c 100000000", "yes $(printf 'x%.0s' {1..999}) | head -c 100000000"],
@@ -125,7 +134,7 @@ def test_wrong_id_is_refused(client: HubClient, last_id: str) -> None:
 )
 def test_hundred_megabytes_of_output_are_cut_in_flat_memory(own_hub: RunningHub, script: str) -> None:
     client = HubClient(own_hub)
-    client.run("echo every part has done its work once")
+    warm_up(client)
     parts = {own_hub.process.pid: "launcher"} | descendants(own_hub.process.pid)
     for pid in parts:
         with suppress(OSError):
@@ -136,15 +145,19 @@ def test_hundred_megabytes_of_output_are_cut_in_flat_memory(own_hub: RunningHub,
     # A reader of the live log must not cost memory either.
     with log_stream(client, task_id) as frames:
         until(frames, lambda frame: frame.event == "log")
-    end = client.wait_for_end(task_id, within_s=90)
+    try:
+        end = client.wait_for_end(task_id, within_s=60)
+    finally:
+        growth = {
+            line[:100]: peak_kib(pid) - before[pid] for pid, line in parts.items() if Path(f"/proc/{pid}").exists()
+        }
+        print({line[-60:]: f"{kib // 1024} MiB" for line, kib in growth.items()})  # noqa: T201 - shown where it fails
     assert (end["execution_event"], end["exit_code"]) == ("completed", 0)
-    growth = {line[:100]: peak_kib(pid) - before[pid] for pid, line in parts.items() if Path(f"/proc/{pid}").exists()}
-    print({line[-60:]: f"{kib // 1024} MiB" for line, kib in growth.items()})  # noqa: T201 - shown where it fails
     assert max(growth.values()) < GROWTH_KIB
     status = client.status(task_id)
     assert status["log_truncated"] is True
     (last,) = client.log(task_id, 1)
-    assert last["line"] == "[TaskHub: the log was cut after 10485760 bytes]"
+    assert last["line"].startswith("[TaskHub: the log was cut after ")
     assert last["n"] == status["log_lines"]
     stored = own_hub.data_dir / "files" / status["log_file"]
     assert stored.stat().st_size < 2 * 10_485_760

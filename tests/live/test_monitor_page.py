@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,24 +17,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the page's console said of warnings and errors."""
-    return []
-
-
-@pytest.fixture
-def page(chromium: Browser, complaints: list[str]) -> Iterator[Page]:
-    context = chromium.new_context()
-    page = context.new_page()
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    context.close()
 
 
 def open_monitor(page: Page, address: str) -> None:

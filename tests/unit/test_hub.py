@@ -11,6 +11,7 @@ import pytest
 import redis
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connections
 from django_eventstream.models import Event
 
 from taskhub.events import hub as hub_module
@@ -27,6 +28,7 @@ async def hub() -> AsyncIterator[Hub]:
     made = Hub()
     yield made
     await made.close()
+    await sync_to_async(connections.close_all)()
 
 
 @sync_to_async
@@ -115,8 +117,8 @@ async def test_an_id_from_the_future_is_told(hub: Hub) -> None:
 async def test_foreign_messages_on_the_redis_channel_are_ignored(hub: Hub, actor, caplog) -> None:
     feed = await hub.feed("tasks")
     waiting = asyncio.create_task(take(feed.follow(feed.head, Filters()), 1))
-    while not hub.redis_ok:
-        await asyncio.sleep(0.01)  # the listener tells nobody that it is there
+    while not hub.redis_ok:  # noqa: ASYNC110 - the listener tells nobody that it is there
+        await asyncio.sleep(0.01)
     client = redis.Redis.from_url(settings.REDIS_URL)
     for message in (b"\xff", b"[]", b"{}", b'{"channel":"tasks","event_type":"m","data":"1","pub_id":"x"}'):
         client.publish("events_channel", message)

@@ -1,0 +1,180 @@
+"""What is measured: a web process with a database, a Redis and a data folder of its own.
+
+The database is migrated once; each run gets a copy of it, and nothing of a run is left afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from config.launcher import redis_server
+from tests.processes import ROOT, Process, free_port, wait_until
+
+HOST: Final = "127.0.0.1"
+READY_WITHIN_S: Final = 60.0
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+TASKHUB_SETTINGS: Final = "config.settings.local"
+UVICORN: Final = (
+    *("--host", HOST, "--no-access-log", "--log-level", "warning"),
+    *("--no-proxy-headers", "--no-server-header", "--timeout-graceful-shutdown", "3"),
+)
+"""How the launcher starts the web process, but for the socket: here uvicorn binds a free port itself."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running web process; its figures come from the kernel and cover all of its threads."""
+
+    pid: int
+    port: int
+    token: str
+
+    def cpu_s(self) -> float:
+        """User and system time so far, in seconds; a hundredth is the kernel's resolution."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def rss_bytes(self) -> int:
+        """Resident memory; sockets' kernel buffers are not in it."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+
+class Template:
+    """A migrated database with the operator's token, and the data folder that belongs to it."""
+
+    def __init__(self, folder: Path, postgres_url: str | None) -> None:
+        """`postgres_url` names a server on which databases may be created; without it SQLite is used."""
+        self._folder = folder
+        self._postgres_url = postgres_url
+        self._name = f"taskhub_bench_{secrets.token_hex(4)}"
+
+    def prepare(self) -> None:
+        (self._folder / "template").mkdir()
+        self._on_postgres(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._name)))
+        env = self.env(self._folder / "template", self._name)
+        for command in ("migrate", "first_start"):
+            subprocess.run(
+                [sys.executable, "manage.py", command], env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+            )
+
+    @contextlib.contextmanager
+    def copy(self) -> Iterator[dict[str, str]]:
+        """The environment of a server on a fresh copy, which goes when the context ends."""
+        name = f"{self._name}_{secrets.token_hex(4)}"
+        folder = self._folder / name
+        shutil.copytree(self._folder / "template", folder)
+        self._on_postgres(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(self._name))
+        )
+        try:
+            yield self.env(folder, name)
+        finally:
+            self._drop(name)
+            shutil.rmtree(folder)
+
+    def remove(self) -> None:
+        self._drop(self._name)
+
+    def env(self, folder: Path, database: str) -> dict[str, str]:
+        unset = {"DJANGO_SETTINGS_MODULE", "REDIS_URL", "DATABASE_URL", "DAYTONA_API_KEY", "SECRET_KEY"}
+        env = {name: value for name, value in os.environ.items() if name not in unset}
+        if self._postgres_url is not None:
+            env["DATABASE_URL"] = urlunsplit(urlsplit(self._postgres_url)._replace(path=f"/{database}"))
+        return env | {
+            "DJANGO_SETTINGS_MODULE": TASKHUB_SETTINGS,
+            "TASKHUB_DATA_DIR": str(folder),
+            "REDIS_URL": f"unix://{folder}/redis.sock",
+            "SECRET_KEY": "only-for-benchmarks",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _drop(self, name: str) -> None:
+        self._on_postgres(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _on_postgres(self, statement: sql.Composed) -> None:
+        if self._postgres_url is not None:
+            with psycopg.connect(self._postgres_url, autocommit=True) as connection:
+                connection.execute(statement)
+
+
+@contextlib.contextmanager
+def template(postgres_url: str | None = None) -> Iterator[Template]:
+    with tempfile.TemporaryDirectory(prefix="taskhub-bench-") as folder:
+        made = Template(Path(folder), postgres_url)
+        try:
+            made.prepare()
+            yield made
+        finally:
+            made.remove()
+
+
+@contextlib.contextmanager
+def web_process(
+    database: Template, *, application: str = "config.asgi:application", settings: str = TASKHUB_SETTINGS
+) -> Iterator[Server]:
+    """A web process under uvicorn with its own Redis, ready to serve."""
+    with database.copy() as env, _redis(env):
+        token = (Path(env["TASKHUB_DATA_DIR"]) / "token").read_text().strip()
+        lifespan = ("--lifespan", "on" if settings == TASKHUB_SETTINGS else "off")
+        with uvicorn(sys.executable, application, {**env, "DJANGO_SETTINGS_MODULE": settings}, *lifespan) as (
+            pid,
+            port,
+        ):
+            wait_until(lambda: _answers(port, "/readyz"), "the web process", READY_WITHIN_S)
+            yield Server(pid, port, token)
+
+
+@contextlib.contextmanager
+def uvicorn(python: str, application: str, env: Mapping[str, str], *options: str) -> Iterator[tuple[int, int]]:
+    """uvicorn on a free port, by the interpreter `python`: its process id and its port."""
+    port = free_port()
+    command = [python, "-m", "uvicorn", application, "--port", str(port), *UVICORN, *options]
+    process = Process(command, env)
+    try:
+        yield process.pid, port
+        if process.popen.poll() is not None:
+            raise RuntimeError("the web process died:\n" + "\n".join(process.output))
+    except AssertionError as error:
+        raise RuntimeError("\n".join([str(error), *process.output])) from error
+    finally:
+        process.end()
+
+
+@contextlib.contextmanager
+def _redis(env: Mapping[str, str]) -> Iterator[None]:
+    path = Path(env["REDIS_URL"].removeprefix("unix://"))
+    process = Process(redis_server.command_line(redis_server.find_binary(), path), env)
+    try:
+        wait_until(path.exists, "Redis", READY_WITHIN_S)
+        yield
+    finally:
+        process.end()
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config import env
+
+
+def test_a_secret_comes_from_its_file_unless_it_is_set(monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file\n")
+    monkeypatch.setenv("KEY_FILE", str(tmp_path / "key"))
+    assert env.secret("KEY") == "from-file"
+    monkeypatch.setenv("KEY", "set")
+    assert env.secret("KEY") == "set"
+
+
+def test_what_is_required_and_missing_is_named(monkeypatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="NOT_THERE must be set"):
+        env.text("NOT_THERE")
+    monkeypatch.setenv("GONE_FILE", "/nowhere/key")
+    with pytest.raises(ImproperlyConfigured, match="GONE_FILE cannot be read"):
+        env.secret("GONE")
+
+
+@pytest.mark.parametrize("value", ["ten", "-1", "11", "1.5", ""])
+def test_a_bad_number_is_a_failed_start(monkeypatch, value: str) -> None:
+    monkeypatch.setenv("N", value)
+    with pytest.raises(ImproperlyConfigured, match="N must be a whole number from 0 to 10"):
+        env.integer("N", 5, most=10)
+
+
+@pytest.mark.parametrize(("value", "flag"), [("1", True), ("Yes", True), ("off", False), ("", False)])
+def test_flags(monkeypatch, value: str, flag: bool) -> None:
+    monkeypatch.setenv("F", value)
+    assert env.flag("F", default=not flag) is flag
+
+
+def test_a_bad_flag_is_a_failed_start(monkeypatch) -> None:
+    monkeypatch.setenv("F", "maybe")
+    with pytest.raises(ImproperlyConfigured, match="F must be true or false"):
+        env.flag("F", default=True)
+    assert env.flag("UNSET", default=True) is True
+
+
+def test_words_are_split_and_stripped(monkeypatch) -> None:
+    monkeypatch.setenv("W", "a, b,,c ")
+    assert env.words("W") == ["a", "b", "c"]
+    assert env.words("UNSET") == []
+
+
+def test_databases(monkeypatch) -> None:
+    monkeypatch.setenv("DB", "postgresql://me:p%40ss@db.example:5433/hub?sslmode=require")
+    found = env.database("DB")
+    assert (found["USER"], found["PASSWORD"], found["HOST"], found["PORT"]) == ("me", "p@ss", "db.example", "5433")
+    assert found["NAME"] == "hub"
+    assert isinstance(found["OPTIONS"], dict)
+    assert found["OPTIONS"]["sslmode"] == "require"
+    monkeypatch.setenv("DB", "sqlite:////srv/hub.sqlite3")
+    assert env.database("DB")["NAME"] == "/srv/hub.sqlite3"
+    monkeypatch.setenv("DB", "mysql://x")
+    with pytest.raises(ImproperlyConfigured):
+        env.database("DB")
+
+
+def test_redis_addresses() -> None:
+    assert env.redis_options("unix:///run/redis.sock?db=2") == {
+        "unix_socket_path": "/run/redis.sock",
+        "db": 2,
+        "username": None,
+        "password": None,
+    }
+    options = env.redis_options("rediss://user:secret@host:6380/1")
+    assert (options["host"], options["port"], options["db"], options["ssl"]) == ("host", 6380, 1, True)
+    assert options["password"] == "secret"
+    with pytest.raises(ImproperlyConfigured):
+        env.redis_options("http://host")
+    assert env.celery_broker_url("redis://host/0") == "redis://host/0"
+    assert env.celery_broker_url("unix:///run/redis.sock") == "redis+socket:///run/redis.sock?virtual_host=0"

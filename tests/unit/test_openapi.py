@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from django.contrib.staticfiles import finders
+from rest_framework.test import APIClient
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
+    document = anonymous.get("/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"}).json()
+    assert document["openapi"].startswith("3.")
+    addresses = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert addresses == {
+        ("/api/tasks/", "get"),
+        ("/api/tasks/", "post"),
+        ("/api/tasks/{task_id}/", "get"),
+        ("/api/tasks/{task_id}/", "patch"),
+        ("/api/tasks/{task_id}/", "delete"),
+        ("/api/tasks/{task_id}/history/", "get"),
+        ("/api/tasks/status/{task_id}/", "put"),
+        ("/api/events/status/", "get"),
+        ("/api/exec/{task_id}/", "post"),
+        ("/api/exec/status/{task_id}/", "get"),
+        ("/api/exec/logs/{task_id}/", "get"),
+        ("/api/exec/stop/{task_id}/", "post"),
+    }
+
+
+def test_the_pages_need_nothing_from_elsewhere(anonymous: APIClient) -> None:
+    page = anonymous.get("/api/docs/").content.decode()
+    assert "http://" not in page
+    assert "https://" not in page
+
+    class Assets(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.found += [value for name, value in attrs if name in {"src", "href"} and value]
+
+    assets = Assets()
+    assets.feed(page)
+    static = [re.sub("^/static/", "", asset) for asset in assets.found if asset.startswith("/static/")]
+    assert len(static) >= 3
+    for asset in static:
+        assert finders.find(asset), asset
