@@ -21,6 +21,7 @@ from taskhub import archive
 from taskhub.events.channels import TASKS
 from taskhub.events.frames import Filters, encode_json
 from taskhub.events.hub import get_hub
+from taskhub.events.stream import Farewell
 from taskhub.executors import get_executor
 from taskhub.executors.base import ExecutorError, LogLine, Place
 from taskhub.models import Execution
@@ -150,7 +151,7 @@ def _frame(event: str, data: dict[str, Any], execution: Execution, n: int) -> by
     return encode_json({**data, "timestamp": _iso(timezone.now())}, event_id=f"{execution.pk}:{n}", event=event)
 
 
-def encode_log_farewell(reason: str, reconnect_in_ms: int) -> bytes:
+def encode_log_farewell(reason: Farewell, reconnect_in_ms: int) -> bytes:
     """The last words when the server ends the stream: a named event, like the others of this stream."""
     data = {"reason": reason, "reconnect_in_ms": reconnect_in_ms, "timestamp": _iso(timezone.now())}
     return encode_json(data, event="disconnected")

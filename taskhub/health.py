@@ -14,13 +14,13 @@ def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's in
 
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
     """200 `ok`; 200 `degraded` without Redis (events then take up to 2 s); 503 `failing` without the database."""
-    parts = {"database": _database_answers(), "redis": _redis_answers()}
+    parts = {"database": database_answers(), "redis": redis_answers()}
     if not parts["database"]:
         return JsonResponse({"status": "failing", "parts": parts}, status=503)
     return JsonResponse({"status": "ok" if parts["redis"] else "degraded", "parts": parts})
 
 
-def _database_answers() -> bool:
+def database_answers() -> bool:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM taskhub_task LIMIT 1")
@@ -29,7 +29,7 @@ def _database_answers() -> bool:
     return True
 
 
-def _redis_answers() -> bool:
+def redis_answers() -> bool:
     try:
         with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5) as client:
             return bool(client.ping())

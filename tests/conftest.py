@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import redis
 from django.conf import settings
@@ -12,10 +15,15 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from config.launcher import redis_server
+from taskhub.events import publish as event_publishing
+from taskhub.events.asyncapi import envelope_schema
+from taskhub.events.types import EVENT_TYPES
 from taskhub.models import ApiToken
 from taskhub.services.actors import Actor
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, running_hub, wait_until
+
+SCHEMAS = {name: envelope_schema(name, declared) for name, declared in EVENT_TYPES.items()}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,3 +89,20 @@ def postgres_url() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed")
     with running_postgres(binaries) as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def every_event_fits_its_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test makes the hub publish is held against the declared type, as a reader of AsyncAPI would."""
+    publish = event_publishing.get_storage
+
+    class Checked:
+        def append_event(self, channel: str, event_type: str, data: str) -> Any:
+            assert event_type == "message"
+            envelope = json.loads(data)
+            assert list(envelope) == ["id", "event", "data", "timestamp"]
+            EVENT_TYPES[envelope["event"]].model_validate_json(json.dumps(envelope["data"]), strict=True)
+            jsonschema.validate(envelope, SCHEMAS[envelope["event"]])
+            return publish().append_event(channel, event_type, data)
+
+    monkeypatch.setattr(event_publishing, "get_storage", Checked)

@@ -12,7 +12,7 @@ from rest_framework.exceptions import AuthenticationFailed
 
 
 class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
-    """knox's, except that what cannot be a token (it is hexadecimal) is a wrong one, and not a crash of the database."""
+    """knox's, except that what is not even letters and digits is a wrong token, and not a crash of the database."""
 
     def authenticate_credentials(self, token: bytes) -> Any:
         if not token.isalnum():

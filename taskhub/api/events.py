@@ -5,27 +5,66 @@ from __future__ import annotations
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.api.streams import status_snapshot
+from taskhub.events import asyncapi, storage
+from taskhub.events.channels import TASKS
+from taskhub.events.hub import get_hub
+from taskhub.events.reports import Report, add_up
+from taskhub.health import redis_answers
 
 
 class EventStatusSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=["ok", "degraded"])
-    connected_clients = serializers.IntegerField()
-    clients_per_channel = serializers.DictField(child=serializers.IntegerField())
-    last_event_ids = serializers.DictField(child=serializers.CharField())
-    outcomes = serializers.DictField(child=serializers.IntegerField(), help_text="Closed streams, by how they ended.")
+    """All web processes together, as of at most 2 s ago; the one that answers, as of now."""
+
+    status = serializers.ChoiceField(
+        choices=["ok", "degraded"], help_text="degraded: Redis is away, and events take up to 2 s."
+    )
     redis = serializers.BooleanField()
     database = serializers.BooleanField()
+    processes = serializers.IntegerField(help_text="Web processes that hold streams, or held some lately.")
+    connected_clients = serializers.IntegerField()
+    clients_per_channel = serializers.DictField(child=serializers.IntegerField())
+    last_event_ids = serializers.DictField(child=serializers.CharField(), help_text="The newest event per channel.")
+    events_per_second = serializers.FloatField(help_text="Over the last 60 s.")
+    slowest_lag_events = serializers.IntegerField(help_text="How far the slowest stream is behind.")
+    slowest_lag_s = serializers.FloatField(help_text="Seconds since it last had everything.")
+    counters = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Of the last day: resumes, resets, table_reads (a stream fell behind the memory), and streams "
+        "closed, by how they ended (closed_by_client, stalled, recycled, shutdown, error).",
+    )
+
+
+@require_safe
+def asyncapi_document(request: HttpRequest) -> JsonResponse:
+    """`/api/asyncapi.json`: the event stream for programs that read AsyncAPI 3."""
+    return JsonResponse(asyncapi.build(request.get_host()))
+
+
+async def _own_report() -> Report:
+    return get_hub().report()
 
 
 class EventStatusView(APIView):
     @extend_schema(responses=EventStatusSerializer)
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
-        """How event broadcasting stands."""
-        return Response(async_to_sync(status_snapshot)())
+        """How event broadcasting stands, over all web processes."""
+        # On the server's own loop, where the streams are.
+        together = add_up(async_to_sync(_own_report)())
+        redis = redis_answers() and together.pop("every_process_hears_redis")
+        body = {
+            "status": "ok" if redis else "degraded",
+            "redis": redis,
+            "database": True,  # this answer was made of its rows
+            **together,
+            "last_event_ids": {TASKS: f"{TASKS}:{storage.read_heads([TASKS])[TASKS]}"},
+            "events_per_second": storage.read_rate(TASKS),
+        }
+        return Response(EventStatusSerializer(body).data)

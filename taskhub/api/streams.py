@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec
 from uuid import UUID
@@ -19,11 +20,12 @@ from rest_framework.exceptions import AuthenticationFailed
 from taskhub.api.authentication import user_of
 from taskhub.api.errors import error_response
 from taskhub.errors import HubError, Invalid, Unavailable, error_body
+from taskhub.events import storage
 from taskhub.events.channels import TASKS, ChannelManager
-from taskhub.events.frames import Filters, encode_envelope
+from taskhub.events.frames import Filters, encode_event
 from taskhub.events.hub import Feed, get_hub
 from taskhub.events.stream import EventStream, TooManyStreams, registry
-from taskhub.events.types import EVENT_TYPES
+from taskhub.events.types import EVENT_TYPES, Connected
 from taskhub.execution_log import encode_log_farewell, log_source
 from taskhub.selectors.executions import execution_get_for
 
@@ -104,14 +106,20 @@ async def events_stream(request: HttpRequest, caller: Caller) -> EventStream:
     """Spec 003: every event of the hub, as a `message` with the envelope."""
     filters = read_filters(request)
     resume_after = _resume_after(last_event_id(request))
-    feed = await get_hub().feed(TASKS)
+    since = _since(request)
+    hub = get_hub()
+    feed = await hub.feed(TASKS)
+    if resume_after is None and since is not None:
+        resume_after = await hub.reader.run(storage.read_seq_before, TASKS, since)
+    if resume_after is not None:
+        feed.counters["resumes"] += 1
     source = _events(feed, feed.head if resume_after is None else resume_after, filters)
     return EventStream(source, caller=caller_key(request, caller), channel=TASKS)
 
 
 async def _events(feed: Feed, cursor: int, filters: Filters) -> AsyncGenerator[bytes, None]:
     position = f"{TASKS}:{cursor}"
-    yield encode_envelope("connected", {"last_event_id": position}, event_id=position)
+    yield encode_event(Connected(last_event_id=position), event_id=position)
     async for piece in feed.follow(cursor, filters):
         yield piece
 
@@ -124,6 +132,19 @@ def _resume_after(last_id: str) -> int | None:
     if found is None:
         raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
     return int(found[1])
+
+
+def _since(request: HttpRequest) -> datetime | None:
+    """`?since=` for those who have no id: an ISO 8601 time, UTC unless it says otherwise. Raises Invalid."""
+    text = request.GET.get("since", "")
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except ValueError:
+        words = ["Not an ISO 8601 time, like 2025-06-22T10:00:00Z."]
+        raise Invalid("Some parameters are wrong; details names them.", details={"since": words}) from None
 
 
 def read_filters(request: HttpRequest) -> Filters:
@@ -172,18 +193,3 @@ def _uuid(value: str, name: str) -> UUID:
         return UUID(value)
     except ValueError:
         raise Invalid("Not an execution's id.", details={name: ["Not an execution's id."]}) from None
-
-
-async def status_snapshot() -> dict[str, Any]:
-    """How event broadcasting stands in this process (spec 003's `/api/events/status`)."""
-    hub = get_hub()
-    healthy = hub.redis_ok and hub.database_ok
-    return {
-        "status": "ok" if healthy or not len(registry) else "degraded",
-        "connected_clients": len(registry),
-        "clients_per_channel": registry.per_channel(),
-        "last_event_ids": {channel: f"{channel}:{head}" for channel, head in hub.heads().items()},
-        "outcomes": dict(registry.outcomes),
-        "redis": hub.redis_ok,
-        "database": hub.database_ok,
-    }

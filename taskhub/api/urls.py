@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from taskhub.api.events import EventStatusView
+from taskhub.api.events import EventStatusView, asyncapi_document
 from taskhub.api.executions import ExecuteView, ExecutionLogsView, ExecutionStatusView, ExecutionStopView
 from taskhub.api.routes import route
 from taskhub.api.streams import events_stream, execution_log_stream
@@ -25,6 +25,7 @@ urlpatterns = [
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),
     route("exec/logs/{task_id}/stream", execution_log_stream, "exec-log-stream"),
     route("exec/stop/{task_id}", ExecutionStopView.as_view(), "exec-stop"),
+    route(r"asyncapi\.json", asyncapi_document, "asyncapi"),
     route("schema", SpectacularAPIView.as_view(), "schema"),
     route("docs", SpectacularSwaggerView.as_view(url_name="schema"), "docs"),
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from taskhub.events.publish import envelope
+from taskhub.events.types import EventData, to_json
 
 KEEPALIVE: Final = b": keepalive\n\n"
 PIECE_BYTES: Final = 32 * 1024
@@ -56,9 +57,9 @@ def encode_json(data: Any, *, event_id: str = "", event: str = "") -> bytes:
     return encode(json.dumps(data, ensure_ascii=False, separators=(",", ":")), event_id=event_id, event=event)
 
 
-def encode_envelope(name: str, data: dict[str, Any], *, event_id: str = "") -> bytes:
+def encode_event(data: EventData, *, event_id: str = "") -> bytes:
     """A `message` whose data is spec 003's envelope: what `onmessage` sees."""
-    return encode_json(envelope(name, data), event_id=event_id)
+    return encode_json(envelope(data.name, to_json(data)), event_id=event_id)
 
 
 def read_frame(channel: str, seq: int, event_type: str, data: str) -> Frame:

@@ -17,10 +17,12 @@ import asyncio
 import json
 import logging
 import random
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import redis.asyncio
@@ -29,8 +31,11 @@ from django.db import DatabaseError, connections
 
 from taskhub.cancellation import cancel_all
 from taskhub.events import storage
-from taskhub.events.frames import Filters, Frame, encode_envelope, join_wanted, read_frame
+from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame
 from taskhub.events.publish import REDIS_CHANNEL
+from taskhub.events.reports import Report, withdraw_report, write_report
+from taskhub.events.stream import registry
+from taskhub.events.types import StreamReset
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -40,6 +45,7 @@ RING_BYTES: Final = 4 * 1024 * 1024
 PAGE: Final = 200
 """Events read from the table, or handed to a stream, at a time."""
 CHECK_S: Final = 2.0
+SNAPSHOT_URL: Final = "/api/tasks/"
 
 
 class TableReader:
@@ -65,12 +71,24 @@ class TableReader:
         self._pool.shutdown(wait=False)
 
 
+class Reader:
+    """Where a stream stands in its channel."""
+
+    __slots__ = ("complete_at", "cursor")
+
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
+        self.complete_at = time.monotonic()
+
+
 class Feed:
     """One channel in this process: its recent frames with consecutive numbers, and who waits for the next."""
 
     def __init__(self, channel: str, reader: TableReader) -> None:
         self.channel = channel
         self.head = -1
+        self.readers: set[Reader] = set()
+        self.counters: Counter[str] = Counter()
         self._reader = reader
         self._ring: list[Frame] = []
         self._ring_bytes = 0
@@ -155,38 +173,55 @@ class Feed:
 
         A past that has expired, or a number from the future, is answered with `stream-reset`, then it goes on live.
         """
-        if cursor > self.head:
-            cursor = self.head
-            yield self._reset_frame("unknown_id")
-        while True:
-            if cursor == self.head:
-                await self.wait()
-                continue
-            frames = self.recent(cursor)
-            if frames is None:
-                frames = await self._page_after(cursor)
+        reader = Reader(cursor)
+        self.readers.add(reader)
+        try:
+            if cursor > self.head:
+                reader.cursor = self.head
+                yield self._reset_frame("unknown_id")
+            while True:
+                if reader.cursor == self.head:
+                    await self.wait()
+                    continue
+                frames = self.recent(reader.cursor)
                 if frames is None:
-                    await asyncio.sleep(CHECK_S)  # the database does not answer; nothing is skipped
-                    continue
-                if not frames or frames[0].seq != cursor + 1:
-                    cursor = self.head
-                    yield self._reset_frame("expired")
-                    continue
-            cursor = frames[-1].seq
-            for piece in join_wanted(frames, filters):
-                yield piece
+                    frames = await self._page_after(reader.cursor)
+                    if frames is None:
+                        await asyncio.sleep(CHECK_S)  # the database does not answer; nothing is skipped
+                        continue
+                    if not frames or frames[0].seq != reader.cursor + 1:
+                        reader.cursor = self.head
+                        yield self._reset_frame("expired")
+                        continue
+                for piece in join_wanted(frames, filters):
+                    yield piece
+                reader.cursor = frames[-1].seq
+        finally:
+            self.readers.discard(reader)
+
+    def lag(self) -> tuple[int, float]:
+        """How far the slowest stream is behind: in events, and in seconds since it last had everything."""
+        now = time.monotonic()
+        behind = [reader for reader in self.readers if reader.cursor < self.head]
+        for reader in self.readers:
+            if reader.cursor == self.head:
+                reader.complete_at = now
+        if not behind:
+            return 0, 0.0
+        return self.head - min(reader.cursor for reader in behind), now - min(reader.complete_at for reader in behind)
 
     async def _page_after(self, cursor: int) -> list[Frame] | None:
+        self.counters["table_reads"] += 1
         try:
             rows = await self._reader.run(storage.read_after, self.channel, cursor, PAGE)
         except DatabaseError:
             return None
         return [read_frame(self.channel, *row) for row in rows]
 
-    def _reset_frame(self, reason: str) -> bytes:
+    def _reset_frame(self, reason: Literal["expired", "unknown_id"]) -> bytes:
+        self.counters["resets"] += 1
         current = f"{self.channel}:{self.head}"
-        data = {"reason": reason, "current_id": current, "snapshot_url": "/api/tasks/"}
-        return encode_envelope("stream-reset", data, event_id=current)
+        return encode_event(StreamReset(reason=reason, current_id=current, snapshot_url=SNAPSHOT_URL), event_id=current)
 
 
 class Hub:
@@ -216,8 +251,13 @@ class Hub:
             ]
 
     async def close(self) -> None:
-        await cancel_all(*self._tasks)
-        self._tasks.clear()
+        if self._tasks:
+            await cancel_all(*self._tasks)
+            self._tasks.clear()
+            try:
+                await self.reader.run(withdraw_report, self.report())
+            except DatabaseError:
+                log.info("the last report of this process is not kept: the database does not answer")
         self.reader.close()
 
     async def _listen(self) -> None:
@@ -265,6 +305,7 @@ class Hub:
             await asyncio.sleep(CHECK_S)
             try:
                 await self._compare()
+                await self.reader.run(write_report, self.report())
             except DatabaseError as error:
                 if self.database_ok:
                     log.warning("the event table cannot be read (%s); trying again", type(error).__name__)
@@ -282,8 +323,19 @@ class Hub:
             if 0 <= feed.head < head:
                 await feed.catch_up(head)
 
-    def heads(self) -> dict[str, int]:
-        return {channel: feed.head for channel, feed in self._feeds.items()}
+    def report(self) -> Report:
+        """How this process stands, for `/api/events/status`."""
+        lags = [feed.lag() for feed in self._feeds.values()] or [(0, 0.0)]
+        counters: Counter[str] = Counter(registry.outcomes)
+        for feed in self._feeds.values():
+            counters.update(feed.counters)
+        return {
+            "clients": registry.per_channel(),
+            "counters": dict(counters),
+            "lag_events": max(events for events, _ in lags),
+            "lag_s": round(max(seconds for _, seconds in lags), 3),
+            "redis": self.redis_ok or not self._tasks,
+        }
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -8,7 +8,7 @@ order and number order the same, and a rollback takes the number back, so number
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection, transaction
@@ -88,3 +88,10 @@ def trim(before: datetime, *, batch: int = 1000) -> int:
             return deleted
         count, _ = Event.objects.filter(id__in=ids).delete()
         deleted += count
+
+
+def read_rate(channel: str, *, over_s: int = 60) -> float:
+    """Events per second that were appended during the last `over_s` seconds."""
+    since = timezone.now() - timedelta(seconds=over_s)
+    count: int = Event.objects.filter(channel=channel, created__gte=since).count()
+    return round(count / over_s, 3)

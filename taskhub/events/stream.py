@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
@@ -27,7 +27,8 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from taskhub.errors import Unavailable
-from taskhub.events.frames import KEEPALIVE, encode_envelope
+from taskhub.events.frames import KEEPALIVE, encode_event
+from taskhub.events.types import Disconnected
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,13 @@ LEAVE_WINDOW_MS: Final = 5000
 """Over how long clients are asked to spread their return when a process leaves or recycles them."""
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Farewell = Literal["shutdown", "recycled"]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def encode_disconnected(reason: str, reconnect_in_ms: int) -> bytes:
+def encode_disconnected(reason: Farewell, reconnect_in_ms: int) -> bytes:
     """The last words of `/api/events/stream`: a `message` with the envelope."""
-    return encode_envelope("disconnected", {"reason": reason, "reconnect_in_ms": reconnect_in_ms})
+    return encode_event(Disconnected(reason=reason, reconnect_in_ms=reconnect_in_ms))
 
 
 class EventStream(HttpResponse):
@@ -61,7 +63,7 @@ class EventStream(HttpResponse):
         *,
         caller: str,
         channel: str,
-        farewell: Callable[[str, int], bytes] = encode_disconnected,
+        farewell: Callable[[Farewell, int], bytes] = encode_disconnected,
     ) -> None:
         super().__init__(content_type="text/event-stream")
         self.headers["Cache-Control"] = "no-cache, no-transform"
@@ -147,7 +149,7 @@ class OpenStream:
             if not self._sends:
                 self.sending_since = None
 
-    def end(self, reason: str, reconnect_in_ms: int) -> None:
+    def end(self, reason: Farewell, reconnect_in_ms: int) -> None:
         """Say goodbye and close, from the registry."""
         if self._task is None or self._task.done():
             return

@@ -79,6 +79,38 @@ class ExecutionEvent(EventData):
     error_code: str | None = None
 
 
+class Connected(EventData):
+    """The first event of every stream: where it begins."""
+
+    name: ClassVar[str] = "connected"
+    last_event_id: str
+
+
+class StreamReset(EventData):
+    """Events are missing: fetch the snapshot; the stream goes on live after `current_id`.
+
+    `expired`: what came after the given id is no longer kept. `unknown_id`: there was never such an id.
+    """
+
+    name: ClassVar[str] = "stream-reset"
+    reason: Literal["expired", "unknown_id"]
+    current_id: str
+    snapshot_url: str
+
+
+class Disconnected(EventData):
+    """The last event when the server ends the stream; come back after `reconnect_in_ms` with the last id."""
+
+    name: ClassVar[str] = "disconnected"
+    reason: Literal["shutdown", "recycled"]
+    reconnect_in_ms: int
+
+
+CONTROL_TYPES: Final[dict[str, type[EventData]]] = {
+    declared.name: declared for declared in (Connected, StreamReset, Disconnected)
+}
+"""What a stream says of itself; never kept."""
+
 EVENT_TYPES: Final[dict[str, type[EventData]]] = {
     declared.name: declared for declared in (TaskCreated, TaskUpdated, TaskDeleted, ExecutionEvent)
 }

@@ -2,6 +2,7 @@
 
 from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
+from taskhub.models.process import StreamProcess
 from taskhub.models.task import TRANSITIONS, Task, TaskPriority, TaskStatus
 from taskhub.models.token import ApiToken
 
@@ -12,6 +13,7 @@ __all__ = [
     "AuditEntry",
     "Execution",
     "ExecutionStatus",
+    "StreamProcess",
     "Task",
     "TaskPriority",
     "TaskStatus",

@@ -64,7 +64,7 @@ def start_sleeping_execution(client: HubClient) -> str:
     return task_id
 
 
-def test_first_start_prints_account_and_token_once_and_second_start_finds_the_data(tmp_path: Path) -> None:
+def test_first_start_tells_the_secrets_once_and_second_start_finds_the_data(tmp_path: Path) -> None:
     data_dir = tmp_path / "new" / "data"
     with running_hub(data_dir) as first:
         said = "\n".join(first.process.output)
@@ -74,14 +74,18 @@ def test_first_start_prints_account_and_token_once_and_second_start_finds_the_da
         assert data_dir.stat().st_mode & 0o777 == 0o700
         assert f"http://localhost:{first.port}" in said
         task_id = HubClient(first).create_task("kept over the restart")
+        running = start_sleeping_execution(HubClient(first))
         first.process.signal(signal.SIGTERM)
         assert first.process.wait() == 0
     with running_hub(data_dir) as second:
         said = "\n".join(second.process.output)
         assert not SECRETS.search(said)
         assert second.token not in said
-        answer = HubClient(second).http.get(f"/api/tasks/{task_id}")
-        assert answer.json()["title"] == "kept over the restart"
+        client = HubClient(second)
+        assert client.http.get(f"/api/tasks/{task_id}").json()["title"] == "kept over the restart"
+        # What ran when everything stopped is not forgotten either.
+        assert client.wait_for_end(running)["execution_event"] in {"failed", "lost"}
+        assert client.run("echo goes on")[1]["execution_event"] == "completed"
 
 
 def test_taken_port_is_one_sentence(tmp_path: Path) -> None:

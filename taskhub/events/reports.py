@@ -1,0 +1,67 @@
+"""What the streams of all web processes do, taken together: the body of `/api/events/status`.
+
+Each process writes a report of itself to its row every 2 s (`StreamProcess`). Whoever is asked adds up the reports of
+the living ones, its own fresh, and those of the dead for the counters of the last day.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import Any, Final, TypedDict
+
+from django.utils import timezone
+
+from taskhub.models import StreamProcess
+
+ALIVE_FOR: Final = timedelta(seconds=10)
+FORGET_AFTER: Final = timedelta(days=1)
+PROCESS_NAME: Final = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
+
+
+class Report(TypedDict):
+    """One process. Counters count from its start; `lag_events` and `lag_s` are of its slowest stream."""
+
+    clients: dict[str, int]
+    counters: dict[str, int]
+    lag_events: int
+    lag_s: float
+    redis: bool
+
+
+def write_report(report: Report) -> None:
+    """Say how this process stands, and forget processes that have been silent for a day."""
+    now = timezone.now()
+    StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults={"reported_at": now, "report": report})
+    StreamProcess.objects.filter(reported_at__lt=now - FORGET_AFTER).delete()
+
+
+def withdraw_report(report: Report) -> None:
+    """The process ends in order: it holds nothing any more, but what it counted stays."""
+    long_ago = timezone.now() - 2 * ALIVE_FOR
+    StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults={"reported_at": long_ago, "report": report})
+
+
+def add_up(own: Report) -> dict[str, Any]:
+    """All processes together; `own` is this one's report as of now."""
+    others = list(StreamProcess.objects.exclude(name=PROCESS_NAME))
+    since = timezone.now() - ALIVE_FOR
+    living: list[Report] = [own, *(process.report for process in others if process.reported_at >= since)]
+    clients: Counter[str] = Counter()
+    counters: Counter[str] = Counter()
+    for report in living:
+        clients.update(report["clients"])
+    for report in [own, *(process.report for process in others)]:
+        counters.update(report["counters"])
+    return {
+        "processes": len(living),
+        "connected_clients": clients.total(),
+        "clients_per_channel": dict(clients),
+        "counters": dict(counters),
+        "slowest_lag_events": max(report["lag_events"] for report in living),
+        "slowest_lag_s": max(report["lag_s"] for report in living),
+        "every_process_hears_redis": all(report["redis"] for report in living),
+    }

@@ -1,0 +1,61 @@
+"""Events must explain the change: what a client knows after it applied them is what the database holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django_eventstream.models import Event
+
+from taskhub.models import Execution, ExecutionStatus, Task
+
+T = TypeVar("T")
+World = dict[str, dict[str, dict[str, Any]]]
+
+_TASK_FIELDS = ("status", "priority", "assignee", "artifacts", "title", "tags", "version", "description")
+_EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "exit_code")
+
+
+def known_world() -> World:
+    """What the stream is to tell of: every task, and every execution from its start on.
+
+    That an execution was queued, or is asked to stop, is no event: it is told in the answer to who asked.
+    """
+    begun = Execution.objects.exclude(status__in=[ExecutionStatus.QUEUED, ExecutionStatus.STARTING])
+    return {
+        "tasks": {str(task.pk): {name: getattr(task, name) for name in _TASK_FIELDS} for task in Task.objects.all()},
+        "executions": {
+            str(execution.pk): {
+                "execution_event": "started" if execution.status == ExecutionStatus.RUNNING else execution.status,
+                **{name: getattr(execution, name) for name in _EXECUTION_FIELDS},
+            }
+            for execution in begun
+        },
+    }
+
+
+def apply(world: World, event: dict[str, Any]) -> None:
+    """What a client does with an event."""
+    data = event["data"]
+    if event["event"] in {"task_created", "task_updated"}:
+        known = world["tasks"].setdefault(data["task_id"], {})
+        known.update({name: data[name] for name in _TASK_FIELDS if name in data})
+    elif event["event"] == "task_deleted":
+        del world["tasks"][data["task_id"]]
+    elif event["event"] == "execution_event":
+        names = ("execution_event", *_EXECUTION_FIELDS)
+        world["executions"][data["execution_id"]] = {name: data.get(name) for name in names}
+    else:
+        raise AssertionError(f"an event that nobody can apply: {event['event']}")
+
+
+def assert_events_explain(service: Callable[[], T]) -> T:
+    """Runs the service; the state before, plus the events it emitted, must be the state after."""
+    world = known_world()
+    last = Event.objects.order_by("-eid").values_list("eid", flat=True).first() or 0
+    result = service()
+    for text in Event.objects.filter(eid__gt=last).order_by("eid").values_list("data", flat=True):
+        apply(world, json.loads(text))
+    assert world == known_world()
+    return result

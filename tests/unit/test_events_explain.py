@@ -1,0 +1,123 @@
+"""Every service that changes a task or an execution, and the events that explain what it did."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskhub.archive import Archived
+from taskhub.executors.base import Place
+from taskhub.models import ExecutionStatus, TaskStatus
+from taskhub.services import executions, tasks
+from taskhub.services.actors import Actor
+from taskhub.services.executions import Outcome
+from tests.explaining import assert_events_explain
+
+pytestmark = pytest.mark.django_db
+
+
+def _task(actor: Actor, **fields: Any) -> Any:
+    return tasks.task_create(actor=actor, title="t", description="```bash\ntrue\n```", **fields)
+
+
+def _started(actor: Actor) -> Any:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
+    assert claimed is not None
+    place = Place(claimed.pk, "sandbox-1", claimed.session_name, "command-1")
+    assert executions.execution_mark_started(execution=claimed, place=place)
+    return claimed
+
+
+def task_create(actor: Actor) -> Callable[[], Any]:
+    return lambda: _task(actor, tags=["a"], assignee="bob", status="done")
+
+
+def task_update(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    changed = {"title": "u", "description": "d", "artifacts": ["x"], "tags": ["t"], "assignee": "bob"}
+    return lambda: tasks.task_update(
+        actor=actor, task_id=task.pk, status=TaskStatus.INPROGRESS, priority="low", **changed
+    )
+
+
+def task_delete(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    return lambda: tasks.task_delete(actor=actor, task_id=task.pk)
+
+
+def execution_queue(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    return lambda: executions.execution_queue(actor=actor, task_id=task.pk)
+
+
+def execution_claim_start(actor: Actor) -> Callable[[], Any]:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    return lambda: executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
+
+
+def execution_mark_started(actor: Actor) -> Callable[[], Any]:
+    return lambda: _started(actor)
+
+
+def execution_request_stop(actor: Actor) -> Callable[[], Any]:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    return lambda: executions.execution_request_stop(actor=actor, task_id=queued.task_id)
+
+
+def execution_finish(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    outcome = Outcome(ExecutionStatus.FAILED, exit_code=3)
+    return lambda: executions.execution_finish(
+        execution=started, outcome=outcome, archived=Archived(5, truncated=False)
+    )
+
+
+def execution_postpone(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    return lambda: executions.execution_postpone(execution=started, retry_s=1)
+
+
+def execution_mark_released(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    executions.execution_finish(execution=started, outcome=Outcome(ExecutionStatus.LOST))
+    return lambda: executions.execution_mark_released(execution=started)
+
+
+def execution_take_lease(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    return lambda: executions.execution_take_lease(execution_id=started.pk, status=ExecutionStatus.RUNNING, lease_s=1)
+
+
+CASES = [
+    task_create,
+    task_update,
+    task_delete,
+    execution_queue,
+    execution_claim_start,
+    execution_mark_started,
+    execution_request_stop,
+    execution_finish,
+    execution_postpone,
+    execution_mark_released,
+    execution_take_lease,
+]
+READ_OR_SHARED = {"task_lock", "task_apply", "execution_place"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor], Callable[[], Any]]) -> None:
+    assert_events_explain(case(actor))
+
+
+def test_no_service_is_left_out() -> None:
+    services = {
+        name
+        for module in (tasks, executions)
+        for name, found in inspect.getmembers(module, inspect.isfunction)
+        if found.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert services - READ_OR_SHARED == {case.__name__ for case in CASES}
