@@ -9,13 +9,15 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 $(VENV)/.base: requirements/base.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
-	touch $@
+	@echo "Installing what TaskHub needs into $(VENV) (once; about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	touch $@
+	@echo "Installing what the tests need into $(VENV) (once) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
 
 .PHONY: run
 run: $(VENV)/.base ## install what is needed, and start everything on this machine (Ctrl-C ends it)
@@ -50,6 +52,10 @@ deploy-check: $(VENV)/.base ## Django's deployment checks on the production sett
 format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(VENV)/.dev ## the benchmarks; they write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
 
 .PHONY: requirements
 requirements: $(VENV)/.dev ## compile requirements/*.in to pinned and hashed *.txt

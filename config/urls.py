@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from taskhub.health import healthz, readyz
 from taskhub.pages import event_monitor
@@ -11,6 +12,7 @@ from taskhub.pages import event_monitor
 urlpatterns = [
     path("api/", include("taskhub.api.urls")),
     path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(pattern_name="test-sse"), name="home"),
     path("test_sse.html", event_monitor, name="test-sse"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),

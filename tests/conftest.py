@@ -9,7 +9,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import redis
 from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
@@ -21,7 +20,7 @@ from taskhub.events.types import EVENT_TYPES
 from taskhub.models import ApiToken
 from taskhub.services.actors import Actor
 from tests.postgres import find_binaries, running_postgres
-from tests.processes import Process, RunningHub, running_hub, wait_until
+from tests.processes import Process, RunningHub, running_hub, wait_for_redis
 
 SCHEMAS = {name: envelope_schema(name, declared) for name, declared in EVENT_TYPES.items()}
 
@@ -31,16 +30,7 @@ def redis_process() -> Iterator[Process]:
     """The Redis that the test settings name: a real one, for this run alone."""
     path = Path(settings.REDIS_URL.removeprefix("unix://"))
     process = Process(redis_server.command_line(redis_server.find_binary(), path), {})
-    client = redis.Redis.from_url(settings.REDIS_URL)
-
-    def answers() -> bool:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
-
-    wait_until(answers, "Redis answers")
-    client.close()
+    wait_for_redis(settings.REDIS_URL)
     yield process
     process.end()
 

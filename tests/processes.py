@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import redis
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -30,6 +32,18 @@ def wait_until(condition: Callable[[], bool], what: str, within_s: float = 30.0)
         if time.monotonic() > until:
             raise AssertionError(f"{what}: not within {within_s} s")
         time.sleep(0.02)
+
+
+def wait_for_redis(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+
+        def answers() -> bool:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+        wait_until(answers, "Redis answers")
 
 
 class Process:
