@@ -52,7 +52,7 @@ class Figure:
         return "| " + " | ".join([*cells, str(len(self.values)), self.target, self.verdict]) + " |"
 
 
-def keep(scenario: str, method: str, figures: Sequence[Figure], notes: Sequence[str]) -> None:
+def keep(scenario: str, method: str, figures: Sequence[Figure]) -> None:
     """Put a scenario's figures in the place of its former ones, and write the report anew."""
     known = _read()
     known[scenario] = {
@@ -60,7 +60,6 @@ def keep(scenario: str, method: str, figures: Sequence[Figure], notes: Sequence[
         "machine": describe_machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "figures": [asdict(figure) for figure in figures],
-        "notes": list(notes),
     }
     JSON.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     write_report()
@@ -80,7 +79,6 @@ def write_report() -> None:
             f"\n## {name}\n\n{kept['method']}\n\n{kept['machine']}. {kept['date']}.\n",
             "\n| figure | median | min | max | unit | runs | target | |\n|---|---|---|---|---|---|---|---|\n",
             *(figure.row() + "\n" for figure in figures),
-            *(f"\n{note}\n" for note in kept["notes"]),
         ]
     if PROFILE.exists():
         parts.append(f"\n{PROFILE.read_text()}")

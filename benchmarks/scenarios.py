@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,22 +17,25 @@ STREAM: Final = "/api/events/stream"
 SETTLE_S: Final = 0.3
 """How long an event too many is waited for."""
 Sample = dict[str, float]
+"""One run's values by their keys."""
+FigureRow = tuple[str, str, str, float | None, float | None]
+"""A figure: its key in a sample, its name, its unit, and its target (at most, at least)."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`run` gives one value per figure's key; `figures` is (key, name, unit, at most, at least)."""
+    """`run` gives one value per figure; a key that no run has (a peer that is not there) is left out."""
 
     name: str
     method: str
     run: Callable[[Template, WriterProcess], Sample]
-    figures: list[tuple[str, str, str, float | None, float | None]]
-    notes: tuple[str, ...] = ()
+    figures: list[FigureRow]
 
     def figures_of(self, samples: list[Sample]) -> list[Figure]:
         return [
             Figure(name, unit, [sample[key] for sample in samples], most, least)
             for key, name, unit, most, least in self.figures
+            if key in samples[0]
         ]
 
 
@@ -237,7 +239,27 @@ def _return_all(server: Server, head: int, key: str) -> Sample:
 
 
 _FIELDS: Final = "a status update over REST (`PUT /api/tasks/status/…`, new status and assignee), with a token"
-SCENARIOS: Final = [
+
+
+def _writes_on(name: str, database: str, least: float) -> Scenario:
+    return Scenario(
+        name,
+        f"{WRITERS} writers at once on {database}, each on its own keep-alive connection: {WRITES_EACH} times {_FIELDS}. "
+        "Each on its own task, then all on one. A stream must see every change once and in order, and the versions of "
+        "the tasks must add up; an answer other than 200 ends the run. Wall time: a busy machine shows.",
+        writes,
+        [
+            ("own_per_s", "writes per second, each on its own task", "1/s", None, least),
+            ("one_per_s", "writes per second, all on one task", "1/s", None, least),
+            ("own_ms", "CPU per write, each on its own task", "ms", None, None),
+            ("one_ms", "CPU per write, all on one task", "ms", None, None),
+        ],
+    )
+
+
+ON_POSTGRES: Final = _writes_on("writes-postgresql", "PostgreSQL", 400)
+ON_SQLITE: Final = [
+    _writes_on("writes", "SQLite", 250),
     Scenario(
         "fanout",
         f"{FANOUT_STREAMS} streams with a token, {FANOUT_EVENTS} events: each {_FIELDS}, one after another, by a "
@@ -284,14 +306,6 @@ SCENARIOS: Final = [
         ],
     ),
     Scenario(
-        "writes",
-        f"{WRITERS} writers at once, each on its own keep-alive connection: {WRITES_EACH} times {_FIELDS}. Each on its "
-        "own task, then all on one. A stream must see every change once and in order, and the versions of the tasks "
-        "must add up. Wall time: a busy machine shows.",
-        writes,
-        [],
-    ),
-    Scenario(
         "reconnect",
         f"{RECONNECT_STREAMS} clients with a token connect at once with `Last-Event-ID`, each {RECONNECT_EVENTS} "
         "events behind, until the last one has the last event. Once on a process that saw the events (they are in its "
@@ -305,16 +319,3 @@ SCENARIOS: Final = [
         ],
     ),
 ]
-
-
-def write_figures(least: float) -> list[tuple[str, str, str, float | None, float | None]]:
-    return [
-        ("own_per_s", "writes per second, each on its own task", "1/s", None, least),
-        ("one_per_s", "writes per second, all on one task", "1/s", None, least),
-        ("own_ms", "CPU per write, each on its own task", "ms", None, None),
-        ("one_ms", "CPU per write, all on one task", "ms", None, None),
-    ]
-
-
-def median_of(samples: list[Sample], key: str) -> float:
-    return statistics.median(sample[key] for sample in samples)

@@ -143,12 +143,15 @@ def web_process(
 
 
 @contextlib.contextmanager
-def uvicorn(python: str, application: str, env: Mapping[str, str], *options: str) -> Iterator[tuple[int, int]]:
-    """uvicorn on a free port, by the interpreter `python`: its process id and its port."""
+def uvicorn(
+    python: str, application: str, env: Mapping[str, str], *options: str, ready: str
+) -> Iterator[tuple[int, int]]:
+    """uvicorn on a free port, by the interpreter `python`: its process id and its port, once `ready` answers 200."""
     port = free_port()
     command = [python, "-m", "uvicorn", application, "--port", str(port), *UVICORN, *options]
     process = Process(command, env)
     try:
+        wait_until(lambda: _answers(port, ready), "the web process", READY_WITHIN_S)
         yield process.pid, port
         if process.popen.poll() is not None:
             raise RuntimeError("the web process died:\n" + "\n".join(process.output))

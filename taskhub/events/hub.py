@@ -176,9 +176,12 @@ class Feed:
         reader = Reader(cursor)
         self.readers.add(reader)
         try:
-            if cursor > self.head:
-                reader.cursor = self.head
-                yield self._reset_frame("unknown_id")
+            while cursor > self.head:
+                # Its last process may have been ahead of this one: only the table knows what was never there.
+                if await self._is_beyond_the_table(cursor):
+                    reader.cursor = self.head
+                    yield self._reset_frame("unknown_id")
+                    break
             while True:
                 if reader.cursor == self.head:
                     await self.wait()
@@ -198,6 +201,16 @@ class Feed:
                 reader.cursor = frames[-1].seq
         finally:
             self.readers.discard(reader)
+
+    async def _is_beyond_the_table(self, cursor: int) -> bool:
+        """Whether the channel never had this number; learns what it has on the way."""
+        try:
+            head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
+            await self.catch_up(head)
+        except DatabaseError:
+            await asyncio.sleep(CHECK_S)
+            return False
+        return cursor > head
 
     def lag(self) -> tuple[int, float]:
         """How far the slowest stream is behind: in events, and in seconds since it last had everything."""

@@ -134,3 +134,11 @@ async def test_a_numbered_repeat_is_not_delivered_twice(hub: Hub) -> None:
     assert feed.take(1, "message", "{}")
     assert not feed.take(3, "message", "{}")
     assert feed.head == 1
+
+
+async def test_an_id_from_a_process_that_was_ahead_is_no_reset(hub: Hub) -> None:
+    feed = await hub.feed("tasks")
+    await append(3)  # this process has not heard of them yet
+    assert feed.head == 0
+    frames = feed.follow(2, Filters())
+    assert await take(frames, 1) == ["tasks:3"]

@@ -1,0 +1,107 @@
+"""The fan-out again, through TaskHub, django-eventstream's own view and sse-starlette, in turn on each run."""
+
+from __future__ import annotations
+
+import atexit
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from benchmarks.scenarios import (
+    FANOUT_EVENTS,
+    FANOUT_STREAMS,
+    FigureRow,
+    Sample,
+    Scenario,
+    bearer,
+    fanout,
+    measure_fanout,
+    warm_up,
+)
+from benchmarks.servers import Server, Template, uvicorn, web_process
+from benchmarks.streams import Plan
+from benchmarks.writers import WriterProcess, Writes, status_path
+
+_PACKAGES: Final = ("sse-starlette>=3.7,<4", "starlette>=1.10,<2", "uvicorn>=0.54,<1", "uvloop", "httptools")
+GREETING: Final = b"event: stream-open"
+
+
+def compare(database: Template, writer: WriterProcess) -> Sample:
+    samples = {
+        "taskhub": fanout(database, writer),
+        "eventstream": _eventstream(database, writer),
+    }
+    if _starlette_python() is not None:
+        samples["starlette"] = _starlette(writer)
+    ours = samples["taskhub"]["delivery_us"]
+    return {f"{peer}_{key}": value for peer, sample in samples.items() for key, value in sample.items()} | {
+        f"{peer}_ratio": sample["delivery_us"] / ours for peer, sample in samples.items()
+    }
+
+
+def _eventstream(database: Template, writer: WriterProcess) -> Sample:
+    asgi, settings = "benchmarks.peers.eventstream_asgi:application", "benchmarks.peers.eventstream_settings"
+    with web_process(database, application=asgi, settings=settings) as server:
+        task_id, head = warm_up(server, writer)
+        writes = Writes(server.port, server.token, [status_path(task_id)], FANOUT_EVENTS)
+        plan = Plan(
+            server.port,
+            "/peer/stream",
+            bearer(server),
+            FANOUT_STREAMS,
+            head + FANOUT_EVENTS,
+            FANOUT_EVENTS,
+            greeting=GREETING,
+        )
+        return measure_fanout(server, writer, writes, plan, faults_allowed=True)
+
+
+def _starlette(writer: WriterProcess) -> Sample:
+    python = str(_starlette_python())
+    with uvicorn(python, "benchmarks.peers.starlette_app:app", {}, "--lifespan", "off", ready="/ready") as (pid, port):
+        writes = Writes(port, "", ["/publish"], FANOUT_EVENTS)
+        plan = Plan(port, "/stream", {}, FANOUT_STREAMS, FANOUT_EVENTS, FANOUT_EVENTS, greeting=GREETING)
+        return measure_fanout(Server(pid, port, ""), writer, writes, plan, faults_allowed=True)
+
+
+@cache
+def _starlette_python() -> Path | None:
+    """The interpreter of a virtual environment with sse-starlette; None, with a message, where it cannot be had."""
+    folder = tempfile.TemporaryDirectory(prefix="taskhub-bench-peer-")
+    atexit.register(folder.cleanup)
+    python = Path(folder.name) / "bin" / "python"
+    try:
+        subprocess.run([sys.executable, "-m", "venv", folder.name], check=True, timeout=120)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *_PACKAGES], check=True, timeout=300)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"sse-starlette is left out of the comparison, it cannot be installed: {error}", file=sys.stderr)
+        return None
+    return python
+
+
+def _figures(peer: str, name: str) -> list[FigureRow]:
+    return [
+        (f"{peer}_delivery_us", f"{name}: CPU per delivery, writes subtracted", "µs", None, None),
+        (f"{peer}_total_us", f"{name}: CPU per delivery, writes included", "µs", None, None),
+        (f"{peer}_ratio", f"{name}: per delivery, TaskHub = 1", "", None, None),
+        (f"{peer}_wrong", f"{name}: faults seen by the streams", "", None, None),
+    ]
+
+
+SCENARIO: Final = Scenario(
+    "compare",
+    f"The fan-out of {FANOUT_STREAMS} streams and {FANOUT_EVENTS} events, on each run through all in turn. "
+    "django-eventstream: its own view under Django's own handler, its `DjangoModelStorage`, the same Redis, the same "
+    "REST writes. sse-starlette: one queue per client and a payload of 500 bytes; no database, no Redis, no middleware "
+    "and no authentication, so it is what the library and uvicorn cost alone. A fault is an event that was missing, "
+    "repeated or out of order.",
+    compare,
+    [
+        *_figures("taskhub", "TaskHub"),
+        *_figures("eventstream", "django-eventstream"),
+        *_figures("starlette", "sse-starlette"),
+    ],
+)

@@ -1,0 +1,1 @@
+"""What the delivery engine is compared with."""

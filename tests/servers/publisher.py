@@ -1,0 +1,39 @@
+"""`python -m tests.servers.publisher COUNT PER_SECOND`: changes a task COUNT times, as a worker elsewhere would.
+
+A change whose outcome is unknown, because the database went away, is made again: what counts is what the table holds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import django
+
+django.setup()
+
+from django.db import DatabaseError, connection  # noqa: E402 - models load only after setup
+
+from taskhub.services.actors import SYSTEM  # noqa: E402
+from taskhub.services.tasks import task_create, task_update  # noqa: E402
+
+
+def main(count: int, per_second: float) -> None:
+    task = task_create(actor=SYSTEM, title="watched")
+    print("publishing", flush=True)
+    due = time.monotonic()
+    for n in range(count):
+        while True:
+            try:
+                task_update(actor=SYSTEM, task_id=task.pk, title=f"change {n}")
+                break
+            except DatabaseError:
+                connection.close()
+                time.sleep(0.05)
+        due += 1 / per_second
+        time.sleep(max(0.0, due - time.monotonic()))
+    print("published", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,131 @@
+"""Parts are killed while 200 clients watch; at the end every client has every event, once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import psycopg
+import pytest
+
+from tests.servers.hubs import Installation
+from tests.servers.watchers import Watcher
+
+CLIENTS = 200
+EVENTS = 2000
+PER_SECOND = 80
+
+
+@asynccontextmanager
+async def watching(addresses: list[str]) -> AsyncIterator[list[Watcher]]:
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        watchers = [Watcher(addresses, first=n) for n in range(CLIENTS)]
+        tasks = [asyncio.create_task(watcher.watch(session)) for watcher in watchers]
+        try:
+            async with asyncio.timeout(30):
+                for watcher in watchers:
+                    await watcher.until_connected()
+            yield watchers
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_have(watchers: list[Watcher], number: int) -> None:
+    async with asyncio.timeout(60):
+        for watcher in watchers:
+            await watcher.until_seen(number)
+
+
+def assert_nothing_lost_or_twice(watchers: list[Watcher], last: int) -> None:
+    assert [watcher.resets for watcher in watchers] == [0] * CLIENTS
+    wrong = [watcher.seen for watcher in watchers if watcher.seen != list(range(1, last + 1))]
+    assert not wrong, f"{len(wrong)} of {CLIENTS} clients, one of them: {wrong[0][:20]} …"
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres_url: str) -> Iterator[Installation]:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS continuity WITH (FORCE)")
+        connection.execute("CREATE DATABASE continuity")
+    installation = Installation(tmp_path, postgres_url.rpartition("/")[0] + "/continuity")
+    yield installation
+    installation.end()
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[Installation]:
+    installation = Installation(tmp_path)
+    yield installation
+    installation.end()
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(240)
+async def test_two_processes_lose_redis_the_database_and_each_other(
+    on_postgres: Installation, postgres_url: str
+) -> None:
+    hub = on_postgres
+    await asyncio.gather(*[asyncio.to_thread(hub.start_web, name) for name in ("one", "two")])
+    async with watching([hub.address("one"), hub.address("two")]) as watchers:
+        publisher = hub.start("publisher", "-m", "tests.servers.publisher", str(EVENTS), str(PER_SECOND))
+        await asyncio.to_thread(publisher.wait_for_line, "publishing")
+        await all_have(watchers, 100)
+
+        hub.processes["redis"].end()
+        await asyncio.sleep(10)  # the time it is away
+        assert hub.status("one")["status"] == "degraded"
+        await asyncio.to_thread(hub.start_redis)
+
+        hub.processes["one"].signal(signal.SIGKILL)
+        hub.processes["one"].wait()
+        await asyncio.to_thread(hub.start_web, "one")
+
+        hub.processes["two"].signal(signal.SIGTERM)
+        assert await asyncio.to_thread(hub.processes["two"].wait, 15) in {0, -signal.SIGTERM}
+        await asyncio.to_thread(hub.start_web, "two")
+
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'continuity'"
+            assert connection.execute(cut).rowcount > 0
+
+        await asyncio.to_thread(publisher.wait_for_line, "published", 90)
+        last = _last(hub)
+        await all_have(watchers, last)
+        assert last >= EVENTS + 1
+        assert_nothing_lost_or_twice(watchers, last)
+        assert min(watcher.reconnects for watcher in watchers) > 0
+
+
+@pytest.mark.timeout(240)
+async def test_one_process_on_sqlite_is_killed_and_restarted(on_sqlite: Installation) -> None:
+    hub = on_sqlite
+    await asyncio.to_thread(hub.start_web, "one")
+    async with watching([hub.address("one")]) as watchers:
+        publisher = hub.start("publisher", "-m", "tests.servers.publisher", "1000", str(PER_SECOND))
+        await asyncio.to_thread(publisher.wait_for_line, "publishing")
+        await all_have(watchers, 100)
+        hub.processes["one"].signal(signal.SIGKILL)
+        hub.processes["one"].wait()
+        await asyncio.to_thread(hub.start_web, "one")
+        await all_have(watchers, 300)
+        hub.processes["one"].signal(signal.SIGTERM)
+        assert await asyncio.to_thread(hub.processes["one"].wait, 15) in {0, -signal.SIGTERM}
+        await asyncio.to_thread(hub.start_web, "one")
+        await asyncio.to_thread(publisher.wait_for_line, "published", 90)
+        last = _last(hub)
+        await all_have(watchers, last)
+        assert last == 1001
+        assert_nothing_lost_or_twice(watchers, last)
+
+
+def _last(hub: Installation) -> int:
+    ids = hub.status("one")["last_event_ids"]
+    assert isinstance(ids, dict)
+    return int(ids["tasks"].partition(":")[2])
