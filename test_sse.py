@@ -7,6 +7,7 @@ Ends with 0 only if all the expected events came; it needs nothing beyond Python
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import sys
@@ -24,9 +25,12 @@ SCRIPT = "echo hello from the sandbox; uname -s"
 def main() -> int:
     options = _options()
     try:
-        token = options.token_file.read_text(encoding="ascii").strip()
+        token = options.token_file.read_text(encoding="utf-8").strip()
     except OSError as error:
         print(f"No token: {options.token_file} cannot be read ({error.strerror}). Is `make run` running?")
+        return 2
+    if not (token.isascii() and token.isalnum()):
+        print(f"No token: {options.token_file} holds something else.")
         return 2
     hub = Hub(options.address.rstrip("/"), token, options.timeout)
     try:
@@ -37,7 +41,7 @@ def main() -> int:
     except urllib.error.HTTPError as error:
         print(f"{error.url} answered {error.code}: {error.read().decode(errors='replace')}")
         return 1
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         print(f"{hub.address} does not answer ({error}). Is `make run` running?")
         return 2
     missing = [name for name in EXPECTED if name not in seen]

@@ -75,7 +75,9 @@ def _starlette_python() -> Path | None:
     python = Path(folder.name) / "bin" / "python"
     try:
         subprocess.run([sys.executable, "-m", "venv", folder.name], check=True, timeout=120)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *_PACKAGES], check=True, timeout=300)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", *_PACKAGES], check=True, timeout=300, stderr=subprocess.DEVNULL
+        )
     except (OSError, subprocess.SubprocessError) as error:
         print(f"sse-starlette is left out of the comparison, it cannot be installed: {error}", file=sys.stderr)
         return None

@@ -1,4 +1,4 @@
-"""Figures, their targets, and the report made of them: `results.json` is what was measured, `RESULTS.md` is for people."""
+"""Figures, their targets, and the report: `results.json` is what was measured, `RESULTS.md` is for people."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ JSON: Final = FOLDER / "results.json"
 REPORT: Final = FOLDER / "RESULTS.md"
 PROFILE: Final = FOLDER / "profile.md"
 """Where the time goes, written by hand after looking; the report ends with it."""
+
+_PREFACE: Final = """# Benchmarks: results
+
+Written by `python -m benchmarks`; `results.json` and `profile.md` are its sources. CPU is the web process's own user
+and system time over all its threads, from the kernel: other processes of the machine do not enter it. Every run of
+TaskHub checks that each stream got every event once and in order; one in which a stream did not ends in an error and
+gives no figure.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,7 @@ def keep(scenario: str, method: str, figures: Sequence[Figure]) -> None:
 
 def write_report() -> None:
     """`RESULTS.md` from `results.json` and `profile.md`."""
-    parts = [
-        "# Benchmarks: results\n\n"
-        "Written by `python -m benchmarks`; `profile.md` and `results.json` are its sources. CPU is the web process's "
-        "own user and system time over all its threads, from the kernel: other processes of the machine do not enter "
-        "it. Every run checks that each stream got every event once and in order; a run that did not is no figure.\n"
-    ]
+    parts = [_PREFACE]
     for name, kept in _read().items():
         figures = [Figure(**figure) for figure in kept["figures"]]
         parts += [

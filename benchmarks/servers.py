@@ -134,11 +134,8 @@ def web_process(
     with database.copy() as env, _redis(env):
         token = (Path(env["TASKHUB_DATA_DIR"]) / "token").read_text().strip()
         lifespan = ("--lifespan", "on" if settings == TASKHUB_SETTINGS else "off")
-        with uvicorn(sys.executable, application, {**env, "DJANGO_SETTINGS_MODULE": settings}, *lifespan) as (
-            pid,
-            port,
-        ):
-            wait_until(lambda: _answers(port, "/readyz"), "the web process", READY_WITHIN_S)
+        env["DJANGO_SETTINGS_MODULE"] = settings
+        with uvicorn(sys.executable, application, env, *lifespan, ready="/readyz") as (pid, port):
             yield Server(pid, port, token)
 
 

@@ -13,7 +13,7 @@ import socket
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Final, Self
@@ -86,7 +86,7 @@ class Fleet:
         for part in range(processes):
             share = plan.streams // processes + (part < plan.streams % processes)
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(_with_streams(plan, share), theirs), daemon=True)
+            process = context.Process(target=_serve, args=(replace(plan, streams=share), theirs), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -110,11 +110,11 @@ class Fleet:
         """Open all streams; seconds until the last one was open."""
         began = time.time()
         self._tell("open")
-        return max(self._hear("open", within_s)) - began
+        return float(max(self._hear("open", within_s))) - began
 
     def wait(self, within_s: float) -> float:
         """When (`time.time()`) the last stream had all of its events."""
-        return max(self._hear("done", within_s))
+        return float(max(self._hear("done", within_s)))
 
     def collect(self) -> Outcome:
         """What came; call it a moment after `wait`, so that an event too many is seen."""
@@ -147,10 +147,6 @@ class Fleet:
                 elif said == "fault" and not self._faults_allowed:
                     raise LostEventsError(str(value))
         return list(heard.values())
-
-
-def _with_streams(plan: Plan, streams: int) -> Plan:
-    return Plan(**{**vars(plan), "streams": streams})
 
 
 class _Stream:
@@ -259,14 +255,20 @@ class _Worker:
             stream.last = number
         self._outcome.received += len(numbers)
         if self._plan.record:
-            stream.times.extend([now] * len(numbers))
-            if stream.socket.fileno() == next(iter(self._streams)):
-                self._outcome.timestamps += [found.decode() for found in _TIMESTAMP.findall(text, 0, end)]
+            self._record(stream, len(numbers), text[:end], now)
         if not stream.done and stream.last >= self._plan.first + self._plan.events:
-            stream.done = True
-            self._done += 1
-            if self._done == self._plan.streams:
-                self._pipe.send(("done", now))
+            self._finish(stream, now)
+
+    def _record(self, stream: _Stream, events: int, text: bytes, now: float) -> None:
+        stream.times.extend([now] * events)
+        if stream.socket.fileno() == next(iter(self._streams)):
+            self._outcome.timestamps += [found.decode() for found in _TIMESTAMP.findall(text)]
+
+    def _finish(self, stream: _Stream, now: float) -> None:
+        stream.done = True
+        self._done += 1
+        if self._done == self._plan.streams:
+            self._pipe.send(("done", now))
 
     def _fault(self, words: str) -> None:
         self._outcome.fault_count += 1

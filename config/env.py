@@ -70,24 +70,31 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
 
-def database(name: str, default: str | None = None) -> dict[str, object]:
-    """Django's DATABASES entry from `sqlite:///path` or `postgresql://user:password@host:port/name?option=value`.
+def sqlite(path: str | Path) -> dict[str, object]:
+    """Django's DATABASES entry for a file.
 
-    SQLite runs in WAL mode with IMMEDIATE transactions: concurrent writers then queue for the lock
-    (up to 20 s) instead of failing with "database is locked" when two of them have read first.
+    In WAL mode with IMMEDIATE transactions: concurrent writers queue for the lock (up to 20 s) instead of failing with
+    "database is locked" when two of them have read first.
     """
-    url = secret(name, default)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+
+
+def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[str, object]:
+    """Django's DATABASES entry from `sqlite:///path` or `postgresql://user:password@host:port/name?option=value`."""
+    if unless_set is not None and name not in os.environ and f"{name}_FILE" not in os.environ:
+        return unless_set
+    url = secret(name)
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
-        return {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": unquote(parts.path.removeprefix("/")),
-            "OPTIONS": {
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-            },
-        }
+        return sqlite(unquote(parts.path.removeprefix("/")))
     if parts.scheme in {"postgres", "postgresql"}:
         return {
             "ENGINE": "django.db.backends.postgresql",

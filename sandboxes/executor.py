@@ -3,11 +3,12 @@
 The script goes into the sandbox as a file, with a small runner beside it. The runner
 
 1. makes a folder that only one can make, so the script runs once however often a start is repeated;
-2. takes the script's environment from a file that it then deletes: it appears in no command line;
+2. gives the script, and nothing else, the environment from a file that it then deletes: it appears in no command line;
 3. starts the script in a process group of its own and sends it the signals whose names come through a FIFO, so that
    it can be ended while the session, and with it the log, stays. (A process number would mean nothing to a command
    that sees other processes than the session does.)
-4. ends with the script's exit code. (A command that ended its session's shell would never get one.)
+4. ends what the script left running, which would keep the log open, by its group and by a mark in its environment;
+5. ends with the script's exit code. (A command that ended its session's shell would never get one.)
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 RUN_TWICE: Final = 222
 """The exit code of a runner that found its folder taken: its twin runs the script."""
+_BASH: Final = "/bin/bash"
 _GRACE_S: Final = 5.0
 _PARALLEL: Final = 16
 
@@ -40,17 +42,25 @@ _RUNNER: Final = """\
 # Written by TaskHub: runs script.sh once, in a process group of its own.
 dir={folder}
 mkdir "$dir/started" 2>/dev/null || exit {run_twice}
-. "$dir/env.sh"
+exports=$(<"$dir/env.sh")
 rm -f "$dir/env.sh"
 set -m
-bash "$dir/script.sh" </dev/null &
+(
+  set +m
+  eval "$exports"
+  exec {bash} {folder}/script.sh
+) </dev/null &
 script=$!
 exec 2>/dev/null  # what bash itself says of ended jobs is not the script's
 mkfifo "$dir/new" && mv "$dir/new" "$dir/control"
-while read -r name; do kill -"$name" -- -$script; done <>"$dir/control" >/dev/null 2>&1 &
+while read -r name; do kill -"$name" -- -$script; done <>"$dir/control" >/dev/null &
 listener=$!
 wait $script
 code=$?
+kill -KILL -- -$script
+grep -lzsF 'TASKHUB_EXECUTION={execution}' /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do
+  kill -KILL "$pid"
+done
 kill $listener
 exit $code
 """
@@ -83,8 +93,11 @@ class SandboxExecutor:
 
     async def _start(self, gateway: Gateway, sandbox: Sandbox, launch: Launch) -> str:
         folder = f"{await gateway.work_dir(sandbox)}/.taskhub/{launch.session_name}"
-        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in launch.env.items())
-        runner = _RUNNER.format(folder=shlex.quote(folder), run_twice=RUN_TWICE)
+        env = {"TASKHUB_EXECUTION": str(launch.execution_id), **launch.env}
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+        runner = _RUNNER.format(
+            folder=shlex.quote(folder), run_twice=RUN_TWICE, bash=_BASH, execution=launch.execution_id
+        )
         await gateway.upload(
             sandbox,
             {

@@ -11,13 +11,15 @@ says that the rest was cut.
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Final, Literal, cast
+from typing import Final, Literal, cast
 
 from django.conf import settings
 from django.core.files import File
@@ -27,8 +29,11 @@ from django.utils import timezone
 from taskhub.executors.base import LogLine
 
 SILENCE_S: Final = 10.0
+WRITE_S: Final = 60.0
 PAUSE_S: Final = 0.5
 CONNECT_S: Final = 2.0
+READ_S: Final = 3.0
+_ENTRY_BYTES: Final = len("2025-06-22T10:00:00.123456Z stdout F \n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +64,39 @@ def _cut(batch: list[LogLine], left: int) -> list[LogLine]:
     for line in batch:
         left -= _bytes(line)
         if left < 0:
-            words = f"[TaskHub: the log was cut after {settings.TASKHUB_LOG_LIMIT_BYTES} bytes]"
-            return [*kept, LogLine(line.n, "stderr", words, timezone.now(), cut=True)]
+            return [*kept, _marker(line.n, f"it is longer than {settings.TASKHUB_LOG_LIMIT_BYTES} bytes")]
         kept.append(line)
     return kept
 
 
 def _bytes(line: LogLine) -> int:
+    """What the line takes in the file."""
     text = line.line
-    return 1 + (len(text) if text.isascii() else len(text.encode("utf-8", errors="replace")))
+    return _ENTRY_BYTES + (len(text) if text.isascii() else len(text.encode("utf-8", errors="replace")))
+
+
+def _marker(n: int, why: str) -> LogLine:
+    return LogLine(n, "stderr", f"[TaskHub: the log was cut here: {why}]", timezone.now(), cut=True)
 
 
 async def write(name: str, batches: AsyncGenerator[list[LogLine], None]) -> Archived:
     """Store the log under `name`, replacing what an earlier, interrupted attempt left there.
 
-    The script has ended by now, so a log that stays silent for 10 s is over, whether or not its source says so.
-    Raises ExecutorError as the log does; then nothing is stored.
+    The script has ended by now, so a log that stays silent for 10 s is over, whether or not its source says so; and one
+    that has not ended after 60 s is cut. Raises ExecutorError as the log does; then nothing is stored.
     """
     last: LogLine | None = None
+    until = time.monotonic() + WRITE_S
     with tempfile.TemporaryFile() as spool:
         async with aclosing(until_limit(batches)) as limited:
             while batch := await _next_within(limited, SILENCE_S):
+                if time.monotonic() > until:
+                    batch = [_marker(batch[0].n, f"it had not ended {WRITE_S:.0f} s after the script")]
+                    until = math.inf
                 spool.write(b"".join([_entry(line) for line in batch]))
                 last = batch[-1]
+                if last.cut:
+                    break
         spool.seek(0)
         if default_storage.exists(name):
             default_storage.delete(name)
@@ -101,12 +116,13 @@ async def recent(batches: AsyncGenerator[list[LogLine], None], count: int) -> li
     """The last `count` lines that a running script has written so far.
 
     A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all. The connection
-    has 2 s to bring the first line.
+    has 2 s to bring the first line, and one that never pauses has 3 s.
     """
     kept: deque[LogLine] = deque(maxlen=count)
     wait_s = CONNECT_S
+    until = time.monotonic() + READ_S
     async with aclosing(until_limit(batches)) as limited:
-        while batch := await _next_within(limited, wait_s):
+        while time.monotonic() < until and (batch := await _next_within(limited, wait_s)):
             kept.extend(batch)
             wait_s = PAUSE_S
     return list(kept)
@@ -117,9 +133,14 @@ def read(name: str, *, after: int = 0) -> Iterator[LogLine]:
     if not default_storage.exists(name):
         return
     with default_storage.open(name, "rb") as stored:
-        for n, entry in enumerate(cast("IO[bytes]", stored), start=1):
+        for n, entry in _entries(stored):
             if n > after:
                 yield _parse(n, entry)
+
+
+def _entries(stored: File[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Django's own iteration over a file would also split at a carriage return, which a progress bar is made of."""
+    return enumerate(iter(stored.readline, b""), start=1)
 
 
 def tail(name: str, count: int) -> list[LogLine]:
@@ -127,7 +148,7 @@ def tail(name: str, count: int) -> list[LogLine]:
     if not default_storage.exists(name):
         return []
     with default_storage.open(name, "rb") as stored:
-        entries = deque(enumerate(cast("IO[bytes]", stored), start=1), maxlen=count)
+        entries = deque(_entries(stored), maxlen=count)
     return [_parse(n, entry) for n, entry in entries]
 
 

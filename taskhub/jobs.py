@@ -32,7 +32,7 @@ from taskhub.services.executions import Outcome
 log = logging.getLogger(__name__)
 
 START_LEASE_S: Final = 60.0
-END_LEASE_S: Final = 60.0
+END_LEASE_S: Final = 120.0
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RETRY_S: Final = 5.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.settings.local import *
+from config.settings.local import *  # noqa: F403 - a profile is another and what differs
 
 ROOT_URLCONF = "benchmarks.peers.eventstream_urls"
 EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"

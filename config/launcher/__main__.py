@@ -12,9 +12,11 @@ environment the private Redis or the local sandbox server is left out.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import http.client
 import os
+import re
 import secrets
 import signal
 import socket
@@ -31,7 +33,7 @@ from config.launcher.supervisor import Child, KeepsDyingError, Supervisor
 HOST: Final = "127.0.0.1"
 READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 5.0
-_LONGEST_SOCKET_PATH: Final = 100
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._-]{1,100}")
 _BASE = Path(__file__).resolve().parents[2]
 
 
@@ -41,10 +43,14 @@ class LaunchError(RuntimeError):
 
 def main() -> int:
     try:
-        return asyncio.run(Launcher().run())
+        return asyncio.run(_launch())
     except (LaunchError, redis_server.NoRedisError) as error:
         print(f"TaskHub cannot start: {error}", file=sys.stderr)
         return 1
+
+
+async def _launch() -> int:
+    return await Launcher().run()
 
 
 class Launcher:
@@ -91,21 +97,29 @@ class Launcher:
         return 0
 
     async def _work(self, web: socket.socket) -> None:
-        await self._start_children(web)
+        """Start everything and say so when it is ready; meanwhile and afterwards, notice what keeps dying."""
         running = asyncio.create_task(self.supervisor.run())
-        ready = asyncio.create_task(self._until(self._service_answers))
+        starting = asyncio.create_task(self._start(web))
         try:
-            await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if ready.done():
-                ready.result()
-                self._announce()
+            await asyncio.wait({running, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
             await running
         finally:
             running.cancel()
-            ready.cancel()
+            starting.cancel()
+            await asyncio.gather(running, starting, return_exceptions=True)
+
+    async def _start(self, web: socket.socket) -> None:
+        await self._start_children(web)
+        await self._until(self._service_answers)
+        self._announce()
 
     def _take_data_dir(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LaunchError(f"{self.data_dir} cannot be made a folder: {error.strerror}.") from None
         # A lock on the folder itself: it goes with the process and leaves no file behind.
         self._lock = os.open(self.data_dir, os.O_RDONLY)
         try:
@@ -117,8 +131,8 @@ class Launcher:
 
     def _prepare_env(self, scratch: Path) -> None:
         socket_path = self.data_dir / "redis.sock"
-        # The kernel takes no longer paths for a unix socket.
-        self._redis_socket = socket_path if len(str(socket_path)) < _LONGEST_SOCKET_PATH else scratch / "redis.sock"
+        # Elsewhere, if the kernel would not take the path for a unix socket, or a URL would not take it as it is.
+        self._redis_socket = socket_path if _PLAIN_PATH.fullmatch(str(socket_path)) else scratch / "redis.sock"
         self._own_redis = "REDIS_URL" not in os.environ
         self._own_sandboxes = "DAYTONA_API_KEY" not in os.environ and "DAYTONA_API_KEY_FILE" not in os.environ
         self.env |= {
@@ -260,7 +274,7 @@ Ctrl-C ends everything.
 
 def _port() -> int:
     text = os.environ.get("TASKHUB_PORT", "8000")
-    if not text.isdigit() or not 0 < int(text) < 2**16:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**16:
         raise LaunchError(f"TASKHUB_PORT must be a port number, not {text!r}.")
     return int(text)
 
@@ -271,8 +285,10 @@ def _bind(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
-    except OSError:
-        raise LaunchError(f"port {port} is taken; stop what uses it, or set TASKHUB_PORT.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise LaunchError(f"port {port} is taken; stop what uses it, or set TASKHUB_PORT.") from None
+        raise LaunchError(f"port {port} cannot be used: {error.strerror}. Set TASKHUB_PORT.") from None
     listener.listen(2048)
     listener.set_inheritable(True)
     return listener

@@ -64,6 +64,7 @@ class Supervisor:
         self.children: list[Child] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._given_up: asyncio.Future[KeepsDyingError] = asyncio.get_running_loop().create_future()
 
     async def start(self, child: Child) -> None:
         self.children.append(child)
@@ -71,8 +72,8 @@ class Supervisor:
         self._watchers.append(asyncio.create_task(self._watch(child), name=child.name))
 
     async def run(self) -> None:
-        """Until a watcher gives up."""
-        await asyncio.gather(*self._watchers)
+        """Until a child keeps dying; also for children that are started later. Raises KeepsDyingError."""
+        raise await self._given_up
 
     async def _spawn(self, child: Child) -> None:
         child.process = await asyncio.create_subprocess_exec(
@@ -93,7 +94,9 @@ class Supervisor:
                 return
             child.deaths.append(time.monotonic())
             if len(child.deaths) == DEATHS and child.deaths[-1] - child.deaths[0] < WITHIN_S:
-                raise KeepsDyingError(child.name, code, child.lines)
+                if not self._given_up.done():
+                    self._given_up.set_result(KeepsDyingError(child.name, code, child.lines))
+                return
             say(child.name, f"ended with exit code {code}; starting it again")
             recent = [death for death in child.deaths if child.deaths[-1] - death < WITHIN_S]
             await asyncio.sleep(0.5 * 2 ** (len(recent) - 1))
@@ -125,10 +128,10 @@ class Supervisor:
                 say(child.name, text)
 
     async def stop(self, *, within_s: float) -> None:
-        """End everything; what has not gone after most of `within_s` seconds is killed."""
+        """End everything; what has not gone after 0.7 of `within_s` seconds is killed."""
         self._stopping = True
-        await self._end([child for child in self.children if not child.last], within_s * 0.75)
-        await self._end([child for child in self.children if child.last], within_s * 0.2)
+        await self._end([child for child in self.children if not child.last], within_s * 0.6)
+        await self._end([child for child in self.children if child.last], within_s * 0.1)
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)

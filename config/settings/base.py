@@ -114,6 +114,7 @@ DAYTONA_API_KEY = env.secret("DAYTONA_API_KEY", "")
 DAYTONA_API_URL = env.text("DAYTONA_API_URL", "https://app.daytona.io/api")
 DAYTONA_TARGET = env.text("DAYTONA_TARGET", "")
 
+CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
 # --- Who may do what ---------------------------------------------------------------------------------
 # True only in the local profile, which listens on loopback: then reading needs no token.
 TASKHUB_OPEN_READING = False
@@ -137,6 +138,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "taskhub.api.pagination.NewestFirst",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "taskhub.api.errors.answer",
+    "URL_FORMAT_OVERRIDE": None,  # what is sent is asked for by Accept alone
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 
@@ -167,7 +169,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 5}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}
 CELERY_TIMEZONE = "UTC"
 _RECONCILE_S = 1.0
 CELERY_BEAT_SCHEDULE = {

@@ -9,7 +9,7 @@ from .base import DATA_DIR
 
 SECRET_KEY = env.secret("SECRET_KEY", "only-for-commands-that-run-outside-the-launcher")
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'taskhub.sqlite3'}")}
+DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_DIR / "taskhub.sqlite3"))}
 TASKHUB_OPEN_READING = True
 # Static files come straight from the apps: nothing to collect, so nothing to forget.
 WHITENOISE_USE_FINDERS = True

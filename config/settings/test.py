@@ -19,7 +19,9 @@ SECRET_KEY = "only-for-tests"  # noqa: S105 - signs nothing outside the suite
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 DATABASES = {
     "default": {
-        **env.database("TASKHUB_TEST_DATABASE_URL", f"sqlite:///{Path(os.environ['TASKHUB_DATA_DIR']) / 'db.sqlite3'}"),
+        **env.database(
+            "TASKHUB_TEST_DATABASE_URL", unless_set=env.sqlite(Path(os.environ["TASKHUB_DATA_DIR"]) / "db.sqlite3")
+        ),
     }
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":

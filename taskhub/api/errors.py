@@ -59,12 +59,21 @@ def _headers(error: exceptions.APIException) -> dict[str, str]:
 def _body(error: exceptions.APIException) -> dict[str, Any]:
     code = _CODES.get(error.status_code, "error")
     if isinstance(error, exceptions.ValidationError):
-        return error_body(code, "Some fields are wrong; details names them.", error.detail)
+        return error_body(code, "Some fields are wrong; details names them.", _sayable(error.detail))
     if isinstance(error, exceptions.ParseError):
         return _malformed(error)
     if isinstance(error, exceptions.UnsupportedMediaType):
         return error_body(code, "Send JSON, with Content-Type: application/json.")
     return error_body(code, str(error.detail))
+
+
+def _sayable(detail: Any) -> Any:
+    """Details may quote what was sent, and half a character (a lone surrogate) cannot be sent back."""
+    if isinstance(detail, dict):
+        return {_sayable(str(name)): _sayable(value) for name, value in detail.items()}
+    if isinstance(detail, list):
+        return [_sayable(value) for value in detail]
+    return str(detail).encode("utf-8", errors="replace").decode()
 
 
 def _malformed(error: exceptions.ParseError) -> dict[str, Any]:
@@ -86,6 +95,10 @@ def _plain(code: str, message: str, http_status: int) -> JsonResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
     return _plain("bad_request", "The request cannot be understood.", 400)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's interface
+    return _plain("csrf_failed", "Send the page's CSRF token, or an API token.", 403)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface

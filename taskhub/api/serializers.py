@@ -13,6 +13,7 @@ from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_LIMIT: Final = 100
+_BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 
 
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
@@ -73,6 +74,9 @@ class EnvField(serializers.DictField):
         wrong = sorted(name for name in value if not _ENV_NAME.match(name))
         if wrong:
             raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})
+        kept = sorted(_BASH_KEEPS & value.keys())
+        if kept:
+            raise serializers.ValidationError({name: ["bash keeps this name to itself."] for name in kept})
         return value
 
 

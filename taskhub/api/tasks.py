@@ -57,7 +57,7 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
     status = django_filters.MultipleChoiceFilter(choices=TaskStatus.choices)
     priority = django_filters.MultipleChoiceFilter(choices=TaskPriority.choices)
     assignee = django_filters.CharFilter()
-    q = django_filters.CharFilter(method="search", help_text="Text in the title or the description.")
+    q = django_filters.CharFilter(method="search", max_length=200, help_text="Text in the title or the description.")
 
     class Meta:
         model = Task

@@ -176,60 +176,60 @@ class Feed:
         reader = Reader(cursor)
         self.readers.add(reader)
         try:
-            while cursor > self.head:
-                # Its last process may have been ahead of this one: only the table knows what was never there.
-                if await self._is_beyond_the_table(cursor):
-                    reader.cursor = self.head
-                    yield self._reset_frame("unknown_id")
-                    break
+            if await self._is_unknown(cursor):
+                reader.cursor = self.head
+                yield self._reset_frame("unknown_id")
             while True:
-                if reader.cursor == self.head:
+                while reader.cursor >= self.head:  # above it: the table was ahead of the notifications
                     await self.wait()
+                frames = await self._frames_after(reader.cursor)
+                if not frames:
+                    reader.cursor = self.head
+                    yield self._reset_frame("expired")
                     continue
-                frames = self.recent(reader.cursor)
-                if frames is None:
-                    frames = await self._page_after(reader.cursor)
-                    if frames is None:
-                        await asyncio.sleep(CHECK_S)  # the database does not answer; nothing is skipped
-                        continue
-                    if not frames or frames[0].seq != reader.cursor + 1:
-                        reader.cursor = self.head
-                        yield self._reset_frame("expired")
-                        continue
                 for piece in join_wanted(frames, filters):
                     yield piece
                 reader.cursor = frames[-1].seq
         finally:
             self.readers.discard(reader)
 
-    async def _is_beyond_the_table(self, cursor: int) -> bool:
-        """Whether the channel never had this number; learns what it has on the way."""
-        try:
-            head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
-            await self.catch_up(head)
-        except DatabaseError:
-            await asyncio.sleep(CHECK_S)
-            return False
-        return cursor > head
+    async def _is_unknown(self, cursor: int) -> bool:
+        """Whether the channel never had this number. The client's last process may have been ahead of this one."""
+        while cursor > self.head:
+            try:
+                head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
+                await self.catch_up(head)
+            except DatabaseError:
+                await asyncio.sleep(CHECK_S)
+            else:
+                return cursor > head
+        return False
+
+    async def _frames_after(self, cursor: int) -> list[Frame]:
+        """The next page, from the ring or from the table; empty if what comes next is no longer kept."""
+        recent = self.recent(cursor)
+        if recent is not None:
+            return recent
+        self.counters["table_reads"] += 1
+        while True:
+            try:
+                rows = await self._reader.run(storage.read_after, self.channel, cursor, PAGE)
+            except DatabaseError:
+                await asyncio.sleep(CHECK_S)  # it does not answer now; nothing may be skipped
+                continue
+            frames = [read_frame(self.channel, *row) for row in rows]
+            return frames if frames and frames[0].seq == cursor + 1 else []
 
     def lag(self) -> tuple[int, float]:
         """How far the slowest stream is behind: in events, and in seconds since it last had everything."""
         now = time.monotonic()
         behind = [reader for reader in self.readers if reader.cursor < self.head]
         for reader in self.readers:
-            if reader.cursor == self.head:
+            if reader.cursor >= self.head:
                 reader.complete_at = now
         if not behind:
             return 0, 0.0
         return self.head - min(reader.cursor for reader in behind), now - min(reader.complete_at for reader in behind)
-
-    async def _page_after(self, cursor: int) -> list[Frame] | None:
-        self.counters["table_reads"] += 1
-        try:
-            rows = await self._reader.run(storage.read_after, self.channel, cursor, PAGE)
-        except DatabaseError:
-            return None
-        return [read_frame(self.channel, *row) for row in rows]
 
     def _reset_frame(self, reason: Literal["expired", "unknown_id"]) -> bytes:
         self.counters["resets"] += 1

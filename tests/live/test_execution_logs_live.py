@@ -157,7 +157,7 @@ def test_hundred_megabytes_of_output_are_cut_in_flat_memory(own_hub: RunningHub,
     status = client.status(task_id)
     assert status["log_truncated"] is True
     (last,) = client.log(task_id, 1)
-    assert last["line"].startswith("[TaskHub: the log was cut after ")
+    assert last["line"].startswith("[TaskHub: the log was cut here: ")
     assert last["n"] == status["log_lines"]
     stored = own_hub.data_dir / "files" / status["log_file"]
     assert stored.stat().st_size < 2 * 10_485_760

@@ -232,8 +232,8 @@ def test_a_long_log_is_cut_with_a_marker(execute: Any, api: APIClient, settings)
     assert execution.log_truncated
     assert default_storage.size(execution.log_file) < 60_000
     last = api.get(f"/api/exec/logs/{queued['task_id']}?tail=1").json()["lines"][0]
-    assert last["line"] == "[TaskHub: the log was cut after 10000 bytes]"
-    assert last["n"] == execution.log_lines == 10_000 // 11 + 1
+    assert last["line"] == "[TaskHub: the log was cut here: it is longer than 10000 bytes]"
+    assert last["n"] == execution.log_lines == 10_000 // (10 + 38) + 1
 
 
 def test_without_a_script_the_bash_block_of_the_description_runs(api: APIClient) -> None:
