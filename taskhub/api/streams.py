@@ -23,8 +23,9 @@ from taskhub.api.errors import error_response
 from taskhub.errors import HubError, Invalid, Unavailable, error_body
 from taskhub.events import storage
 from taskhub.events.channels import TASKS, ChannelManager
+from taskhub.events.feed import Feed
 from taskhub.events.frames import Filters, encode_event
-from taskhub.events.hub import Feed, get_hub
+from taskhub.events.hub import get_hub
 from taskhub.events.stream import EventStream, TooManyStreams, registry
 from taskhub.events.types import EVENT_TYPES, Connected
 from taskhub.execution_log import encode_log_farewell, log_source

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -92,6 +93,15 @@ def test_a_stream_resumes_where_it_was(server: Served) -> None:
         seen = until(frames, lambda frame: frame.json()["data"].get("task_id") == made[-1])
     assert [frame.json()["data"].get("task_id") for frame in seen] == [None, *made]
     assert [int(frame.id.partition(":")[2]) for frame in seen] == list(range(int(last[6:]), int(last[6:]) + 4))
+
+
+def test_who_has_no_id_may_name_a_time(server: Served) -> None:
+    server.create("before")
+    moment = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
+    task_id = server.create("after")
+    with open_stream(f"{server.address}/api/events/stream?since={moment}") as frames:
+        assert next(frames).json()["event"] == "connected"
+        assert next(frames).json()["data"]["task_id"] == task_id
 
 
 def test_streams_of_many_clients_hold_no_thread_and_no_database_file(server: Served) -> None:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connections
 from django_eventstream.models import Event
 
+from taskhub.events import feed as feed_module
 from taskhub.events import hub as hub_module
 from taskhub.events import storage
 from taskhub.events.frames import Filters
@@ -72,7 +73,7 @@ async def test_the_table_is_looked_at_even_if_no_notification_ever_comes(hub: Hu
 
 
 async def test_a_stream_that_fell_behind_the_ring_goes_back_to_the_table(hub: Hub, monkeypatch) -> None:
-    monkeypatch.setattr(hub_module, "RING_FRAMES", 10)
+    monkeypatch.setattr(feed_module, "RING_FRAMES", 10)
     monkeypatch.setattr(hub_module, "CHECK_S", 0.05)
     feed = await hub.feed("tasks")
     frames = feed.follow(feed.head, Filters())

@@ -1,0 +1,225 @@
+"""One channel in one process: its recent frames, and the streams that follow it.
+
+A stream has no queue of its own: it holds a cursor into the ring of recent frames, and goes back to the table when it
+has fallen behind the ring. A slow reader is late, never wrong, and costs no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Literal, TypeVar
+
+from django.db import DatabaseError, connections
+
+from taskhub.events import storage
+from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame
+from taskhub.events.types import StreamReset
+
+_T = TypeVar("_T")
+
+RING_FRAMES: Final = 1000
+RING_BYTES: Final = 4 * 1024 * 1024
+PAGE: Final = 200
+PAGE_BYTES: Final = 256 * 1024
+"""Events read from the table, or handed to a stream, at a time. Large ones fewer: a stalled stream keeps its page."""
+RETRY_S: Final = 1.0
+SNAPSHOT_URL: Final = "/api/tasks/"
+
+
+class TableReader:
+    """Reads the outbox off the event loop, on one thread with one database connection for the whole process."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+
+    async def run(self, read: Callable[..., _T], *args: Any) -> _T:
+        """Raises DatabaseError as the read does; the next call gets a fresh connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._guarded, read, *args)
+
+    @staticmethod
+    def _guarded(read: Callable[..., _T], *args: Any) -> _T:
+        try:
+            return read(*args)
+        except DatabaseError:
+            connections.close_all()
+            raise
+
+    def close(self) -> None:
+        self._pool.submit(connections.close_all)
+        self._pool.shutdown(wait=False)
+
+
+class Reader:
+    """Where a stream stands in its channel."""
+
+    __slots__ = ("complete_at", "cursor")
+
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
+        self.complete_at = time.monotonic()
+
+
+class Feed:
+    """One channel in this process: its recent frames with consecutive numbers, and who waits for the next."""
+
+    def __init__(self, channel: str, reader: TableReader) -> None:
+        self.channel = channel
+        self.head = -1
+        self.readers: set[Reader] = set()
+        self.counters: Counter[str] = Counter()
+        self._reader = reader
+        self._ring: list[Frame] = []
+        self._ring_bytes = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._reading = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Learn the channel's last number. Raises DatabaseError."""
+        async with self._reading:
+            if self.head < 0:
+                self.head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
+
+    def take(self, seq: int, event_type: str, data: str) -> bool:
+        """A notification came. False if it is not the next one and the table must be asked."""
+        if seq != self.head + 1:
+            return seq <= self.head
+        self._append([read_frame(self.channel, seq, event_type, data)])
+        return True
+
+    async def catch_up(self, head: int) -> None:
+        """Read what lies between our number and `head`. Raises DatabaseError."""
+        async with self._reading:
+            while self.head < head:
+                rows = await self._reader.run(storage.read_after, self.channel, self.head, self._page())
+                if not rows:
+                    # Trimmed before we could read it: streams behind it are told so by their own reading.
+                    self._reset(head)
+                    return
+                frames = [read_frame(self.channel, *row) for row in rows if row.seq > self.head]
+                if frames and frames[0].seq != self.head + 1:
+                    self._reset(frames[0].seq - 1)
+                self._append(frames)
+
+    def _append(self, frames: list[Frame]) -> None:
+        if not frames:
+            return
+        self._ring.extend(frames)
+        self._ring_bytes += sum(len(frame.body) for frame in frames)
+        self.head = frames[-1].seq
+        if len(self._ring) > RING_FRAMES or self._ring_bytes > RING_BYTES:
+            self._shorten()
+        self._wake()
+
+    def _shorten(self) -> None:
+        """Drop the older half, so that a full ring costs one deletion in many appends."""
+        keep = len(self._ring) // 2
+        del self._ring[: len(self._ring) - keep]
+        self._ring_bytes = sum(len(frame.body) for frame in self._ring)
+        while self._ring and self._ring_bytes > RING_BYTES:
+            self._ring_bytes -= len(self._ring.pop(0).body)
+
+    def _reset(self, head: int) -> None:
+        self._ring.clear()
+        self._ring_bytes = 0
+        self.head = head
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Until the channel moves on."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def recent(self, cursor: int) -> list[Frame] | None:
+        """Up to a page of frames after `cursor`; None if the ring no longer reaches back that far."""
+        if not self._ring or cursor < self._ring[0].seq - 1:
+            return None
+        start = cursor - self._ring[0].seq + 1
+        return self._ring[start : start + self._page()]
+
+    def _page(self) -> int:
+        """How many events make a page, by the mean size of the recent ones."""
+        if not self._ring:
+            return PAGE
+        return max(1, min(PAGE, PAGE_BYTES * len(self._ring) // self._ring_bytes))
+
+    async def follow(self, cursor: int, filters: Filters) -> AsyncGenerator[bytes, None]:
+        """Everything after `cursor` that `filters` want, page by page, for ever.
+
+        A past that has expired, or a number from the future, is answered with `stream-reset`, then it goes on live.
+        """
+        reader = Reader(cursor)
+        self.readers.add(reader)
+        try:
+            if await self._is_unknown(cursor):
+                reader.cursor = self.head
+                yield self._reset_frame("unknown_id")
+            while True:
+                while reader.cursor >= self.head:  # above it: the table was ahead of the notifications
+                    await self.wait()
+                frames = await self._frames_after(reader.cursor)
+                if not frames:
+                    reader.cursor = self.head
+                    yield self._reset_frame("expired")
+                    continue
+                for piece in join_wanted(frames, filters):
+                    yield piece
+                reader.cursor = frames[-1].seq
+        finally:
+            self.readers.discard(reader)
+
+    async def _is_unknown(self, cursor: int) -> bool:
+        """Whether the channel never had this number. The client's last process may have been ahead of this one."""
+        while cursor > self.head:
+            try:
+                head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
+                await self.catch_up(head)
+            except DatabaseError:
+                await asyncio.sleep(RETRY_S)
+            else:
+                return cursor > head
+        return False
+
+    async def _frames_after(self, cursor: int) -> list[Frame]:
+        """The next page, from the ring or from the table; empty if what comes next is no longer kept."""
+        recent = self.recent(cursor)
+        if recent is not None:
+            return recent
+        self.counters["table_reads"] += 1
+        while True:
+            try:
+                rows = await self._reader.run(storage.read_after, self.channel, cursor, self._page())
+            except DatabaseError:
+                await asyncio.sleep(RETRY_S)  # it does not answer now; nothing may be skipped
+                continue
+            frames = [read_frame(self.channel, *row) for row in rows]
+            return frames if frames and frames[0].seq == cursor + 1 else []
+
+    def lag(self) -> tuple[int, float]:
+        """How far the slowest stream is behind: in events, and in seconds since it last had everything."""
+        now = time.monotonic()
+        behind = [reader for reader in self.readers if reader.cursor < self.head]
+        for reader in self.readers:
+            if reader.cursor >= self.head:
+                reader.complete_at = now
+        if not behind:
+            return 0, 0.0
+        return self.head - min(reader.cursor for reader in behind), now - min(reader.complete_at for reader in behind)
+
+    def _reset_frame(self, reason: Literal["expired", "unknown_id"]) -> bytes:
+        self.counters["resets"] += 1
+        current = f"{self.channel}:{self.head}"
+        return encode_event(StreamReset(reason=reason, current_id=current, snapshot_url=SNAPSHOT_URL), event_id=current)
