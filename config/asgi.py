@@ -13,10 +13,11 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django.setup(set_prefix=False)
 
-from taskhub.events.hub import get_hub  # noqa: E402 - models load only after setup
-from taskhub.events.stream import Receive, Send, StreamingHandler, registry  # noqa: E402
+from taskhub.asgi import HubHandler  # noqa: E402 - models load only after setup
+from taskhub.events.hub import get_hub  # noqa: E402
+from taskhub.events.stream import Receive, Send, registry  # noqa: E402
 
-handler = StreamingHandler()
+handler = HubHandler()
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -79,6 +79,7 @@ def sqlite(path: str | Path) -> dict[str, object]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(path),
+        "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
@@ -103,11 +104,10 @@ def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
-            # A pool, not CONN_MAX_AGE: under ASGI each request has a thread of its own, and what it kept would leak.
-            "OPTIONS": {
-                **dict(parse_qsl(parts.query)),
-                "pool": {"min_size": 1, "max_size": integer("DATABASE_POOL_SIZE", 10, least=2), "timeout": 10},
-            },
+            # Requests run on a few threads that stay (taskhub/asgi.py): each keeps its connection.
+            "CONN_MAX_AGE": 300,
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": dict(parse_qsl(parts.query)),
         }
     raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://.")
 

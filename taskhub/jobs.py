@@ -25,7 +25,7 @@ from taskhub import archive
 from taskhub.events import storage
 from taskhub.executors import get_executor
 from taskhub.executors.base import ExecutorError, Launch, Observation, Place
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus
+from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
 
@@ -198,6 +198,12 @@ def executions_release() -> None:
             if not error.permanent:
                 continue
         executions.execution_mark_released(execution=execution)
+
+
+@shared_task
+def tokens_expire() -> None:
+    """API tokens that have expired go."""
+    ApiToken.objects.filter(expiry__lt=timezone.now()).delete()
 
 
 @shared_task

@@ -103,6 +103,9 @@ TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
 TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 10_000, least=1)
 TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, least=10)
 
+# Requests answered at once by a web process; each of these threads keeps a database connection.
+TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
+
 # --- Executions --------------------------------------------------------------------------------------
 TASKHUB_EXECUTOR = "sandboxes.executor.SandboxExecutor"
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
@@ -180,6 +183,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 2 * _RECONCILE_S},
     },
     "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},
     "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
 }
 

@@ -2,7 +2,7 @@
 
 The invariant: while it runs, a stream holds no thread, no database connection and no Redis connection of its own.
 Django keeps a thread for as long as it streams a response, so a view answers with an `EventStream`, Django's
-middleware sees an ordinary response, and `StreamingHandler` sends it after Django has let go of the request.
+middleware sees an ordinary response, and `taskhub/asgi.py` sends it after Django has let go of the request.
 
 Every stream: `retry:` first, a keepalive comment every 30 s. It ends when its client goes away or takes no byte for
 30 s; or, with a `disconnected` event that says why and when to come back, after a maximum age and when the process
@@ -20,11 +20,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final, Literal
 
-from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpResponse
-from django.http.response import HttpResponseBase
 
 from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
@@ -40,7 +37,7 @@ LEAVE_WINDOW_MS: Final = 5000
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Farewell = Literal["shutdown", "recycled"]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 def encode_disconnected(reason: Farewell, reconnect_in_ms: int) -> bytes:
@@ -245,31 +242,3 @@ class TooManyStreams(Unavailable):
 
 
 registry = Registry()
-
-
-class _Exchange:
-    """A request's `send`, which also carries the stream that Django was not given to send."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.stream: EventStream | None = None
-
-    async def __call__(self, message: Mapping[str, Any]) -> None:
-        await self._send(message)
-
-
-class StreamingHandler(ASGIHandler):
-    """Django's handler, except that an `EventStream` is sent after Django's request context has ended."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        exchange = _Exchange(send)
-        async with ThreadSensitiveContext():
-            await self.handle(scope, receive, exchange)
-        if exchange.stream is not None:
-            await exchange.stream.run(receive, send)
-
-    async def send_response(self, response: HttpResponseBase, send: Any) -> None:
-        if isinstance(response, EventStream) and response.status_code == 200:  # noqa: PLR2004 - OK
-            send.stream = response
-        else:
-            await super().send_response(response, send)

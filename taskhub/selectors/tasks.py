@@ -16,17 +16,21 @@ _RANK = Case(
 )
 
 
-def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:  # noqa: ARG001 - every reader sees every task
+def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:  # noqa: ARG001 - every reader sees every task
+    return Task.objects.all()
+
+
+def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:
     """The tasks this user may see, with `priority_rank` to order by (0 low, 2 high)."""
-    return Task.objects.annotate(priority_rank=_RANK)
+    return _visible_to(user).annotate(priority_rank=_RANK)
 
 
 def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:
     """Raises NotFound for a task that is not there, or not for this user."""
-    task = task_list_for(user=user).filter(pk=task_id).first()
-    if task is None:
-        raise NotFound("There is no such task.", code="task_not_found")
-    return task
+    try:
+        return _visible_to(user).get(pk=task_id)
+    except Task.DoesNotExist:
+        raise NotFound("There is no such task.", code="task_not_found") from None
 
 
 def task_history_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[AuditEntry]:

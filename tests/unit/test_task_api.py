@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
-from taskhub.models import Task
+from taskhub import jobs
+from taskhub.models import ApiToken, Task
 from taskhub.services.actors import Actor
 from taskhub.services.tasks import task_create
 
@@ -137,7 +139,10 @@ def test_unknown_task_is_404_on_every_address(api: APIClient) -> None:
         ("get", f"/api/exec/logs/{nobody}"),
         ("post", f"/api/exec/stop/{nobody}"),
     ]:
-        response = getattr(api, method)(address, {}, format="json") if method != "get" else api.get(address)
+        body = {"put": {"new_status": "done"}, "post": {"script_content": "true"}}.get(method, {})
+        if "stop" in address:
+            body = {}
+        response = getattr(api, method)(address, body, format="json") if method != "get" else api.get(address)
         assert (response.status_code, error(response)["code"]) == (404, "task_not_found"), address
     assert error(api.get("/api/tasks/not-a-uuid/"))["code"] == "not_found"
 
@@ -206,3 +211,12 @@ def test_reading_is_open_and_writing_is_not(anonymous: APIClient, settings) -> N
 def test_a_wrong_token_is_told(anonymous: APIClient, header: str) -> None:
     response = anonymous.get("/api/tasks/", headers={"Authorization": header})
     assert (response.status_code, error(response)["code"]) == (401, "not_authenticated")
+
+
+def test_an_expired_token_is_refused_and_goes(anonymous: APIClient, alice) -> None:
+    _, token = ApiToken.objects.create(user=alice, expiry=timedelta(seconds=-1))
+    _, kept = ApiToken.objects.create(user=alice, expiry=timedelta(hours=1))
+    header = {"Authorization": f"Bearer {token}"}
+    assert anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=header).status_code == 401
+    jobs.tokens_expire()
+    assert [found.token_key for found in ApiToken.objects.all()] == [kept[:15]]
