@@ -1,4 +1,4 @@
-"""Celery: the short jobs of both apps (`jobs.py`), and the beat that reconciles and polls."""
+"""Celery: the short jobs of the apps (`jobs.py`), and the beat that reconciles and polls."""
 
 from __future__ import annotations
 

@@ -14,9 +14,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off", ""})
-
 
 def text(name: str, default: str | None = None) -> str:
     """The variable's value; without a default it is required."""
@@ -29,25 +26,12 @@ def text(name: str, default: str | None = None) -> str:
 def secret(name: str, default: str | None = None) -> str:
     """The variable's value, or the stripped content of the file that `{name}_FILE` names."""
     path = os.environ.get(f"{name}_FILE")
-    if name in os.environ or path is None:
-        return text(name, default)
+    if os.environ.get(name) or not path:
+        return os.environ.get(name) or text(name, default)
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error.strerror}.") from None
-
-
-def flag(name: str, *, default: bool) -> bool:
-    """1, true, yes, on; or 0, false, no, off."""
-    value = os.environ.get(name)
-    if value is None:
-        return default
-    word = value.strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
 
 
 def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:

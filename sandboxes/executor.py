@@ -2,8 +2,9 @@
 
 The script goes into the sandbox as a file, with a small runner beside it. The runner
 
-1. makes a folder that only one can make, so the script runs once however often a start is repeated;
-2. gives the script, and nothing else, the environment from a file that it then deletes: it appears in no command line;
+1. takes the script's environment from a file that it deletes, and gives it to the script alone: it appears in no
+   command line;
+2. makes a folder that only one can make, so the script runs once however often a start is repeated;
 3. starts the script in a process group of its own and sends it the signals whose names come through a FIFO, so that
    it can be ended while the session, and with it the log, stays. (A process number would mean nothing to a command
    that sees other processes than the session does.)
@@ -18,6 +19,7 @@ import logging
 import math
 import shlex
 import time
+import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -41,14 +43,14 @@ _RUNNER: Final = """\
 #!/bin/bash
 # Written by TaskHub: runs script.sh once, in a process group of its own.
 dir={folder}
+exports=$(<{launch}/env.sh)
+rm -f {launch}/env.sh
 mkdir "$dir/started" 2>/dev/null || exit {run_twice}
-exports=$(<"$dir/env.sh")
-rm -f "$dir/env.sh"
 set -m
 (
   set +m
   eval "$exports"
-  exec {bash} {folder}/script.sh
+  exec {bash} {launch}/script.sh
 ) </dev/null &
 script=$!
 exec 2>/dev/null  # what bash itself says of ended jobs is not the script's
@@ -93,20 +95,26 @@ class SandboxExecutor:
 
     async def _start(self, gateway: Gateway, sandbox: Sandbox, launch: Launch) -> str:
         folder = f"{await gateway.work_dir(sandbox)}/.taskhub/{launch.session_name}"
-        env = {"TASKHUB_EXECUTION": str(launch.execution_id), **launch.env}
+        # A folder of its own for each try: one that comes late must not change the files of the one that runs.
+        mine = f"{folder}/{uuid.uuid4()}"
+        env = {**launch.env, "TASKHUB_EXECUTION": str(launch.execution_id)}
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
         runner = _RUNNER.format(
-            folder=shlex.quote(folder), run_twice=RUN_TWICE, bash=_BASH, execution=launch.execution_id
+            folder=shlex.quote(folder),
+            launch=shlex.quote(mine),
+            run_twice=RUN_TWICE,
+            bash=_BASH,
+            execution=launch.execution_id,
         )
         await gateway.upload(
             sandbox,
             {
-                f"{folder}/script.sh": launch.script.encode(),
-                f"{folder}/env.sh": exports.encode(),
-                f"{folder}/run.sh": runner.encode(),
+                f"{mine}/script.sh": launch.script.encode(),
+                f"{mine}/run.sh": runner.encode(),
+                f"{mine}/env.sh": exports.encode(),
             },
         )
-        return await gateway.command_run(sandbox, launch.session_name, f"bash {shlex.quote(folder)}/run.sh")
+        return await gateway.command_run(sandbox, launch.session_name, f"bash {shlex.quote(mine)}/run.sh")
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)
@@ -122,7 +130,7 @@ class SandboxExecutor:
                 sandbox = await gateway.sandbox_get(place.sandbox_id)
                 if sandbox.state in {"stopped", "archived", "destroyed", "destroying", "error"}:
                     return Observation("gone")
-                return _observation(await gateway.command_get(sandbox, place.session_name, place.command_id))
+                return _observation(await _command(gateway, sandbox, place))
         except SandboxMissing:
             return Observation("gone")
         except SandboxError as error:
@@ -146,7 +154,7 @@ class SandboxExecutor:
     async def _wait_for_end(self, gateway: Gateway, sandbox: Sandbox, place: Place) -> Observation:
         until = time.monotonic() + _GRACE_S
         while True:
-            seen = _observation(await gateway.command_get(sandbox, place.session_name, place.command_id))
+            seen = _observation(await _command(gateway, sandbox, place))
             if seen.state == "ended" or time.monotonic() > until:
                 return seen
             await asyncio.sleep(0.1)  # Daytona tells nobody when a command ends
@@ -154,7 +162,8 @@ class SandboxExecutor:
     async def follow_log(self, place: Place) -> AsyncGenerator[list[LogLine], None]:
         async with open_gateway() as gateway:
             sandbox = await gateway.sandbox_get(place.sandbox_id)
-            lines = follow_lines(gateway, sandbox, place.session_name, place.command_id)
+            command = await _command(gateway, sandbox, place)
+            lines = follow_lines(gateway, sandbox, place.session_name, command.id)
             async with aclosing(lines) as batches:
                 async for batch in batches:
                     yield batch
@@ -164,7 +173,7 @@ class SandboxExecutor:
             if made_sandbox:
                 # By its name: a start that failed half-way never learnt the id.
                 await gateway.sandbox_delete(place.session_name)
-            elif place.command_id:
+            elif place.sandbox_id:
                 await self._release_session(gateway, place)
 
     async def _release_session(self, gateway: Gateway, place: Place) -> None:
@@ -179,6 +188,15 @@ class SandboxExecutor:
 def _started(commands: list[Command]) -> str | None:
     """The command that runs the script, of those an earlier start may have left."""
     return next((command.id for command in commands if command.exit_code != RUN_TWICE), None)
+
+
+async def _command(gateway: Gateway, sandbox: Sandbox, place: Place) -> Command:
+    """The command that runs the script. If two starts were sent, the one we know may be the twin that did nothing."""
+    command = await gateway.command_get(sandbox, place.session_name, place.command_id)
+    if command.exit_code != RUN_TWICE:
+        return command
+    commands = await gateway.session_open(sandbox, place.session_name)
+    return next((found for found in commands if found.exit_code != RUN_TWICE), command)
 
 
 def _observation(command: Command) -> Observation:

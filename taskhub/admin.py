@@ -48,6 +48,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
+    """A token can be deleted here: it is worth nothing from then on."""
+
     list_display = ["name", "user", "created", "expiry"]
     list_select_related = ["user"]
     exclude = ["digest"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:  # noqa: ARG002 - Django's
+        return bool(request.user.is_active and request.user.is_staff and request.user.is_superuser)

@@ -32,7 +32,8 @@ from taskhub.services.executions import Outcome
 log = logging.getLogger(__name__)
 
 START_LEASE_S: Final = 60.0
-END_LEASE_S: Final = 120.0
+END_LEASE_S: Final = 30.0
+ARCHIVE_LEASE_S: Final = 120.0
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RETRY_S: Final = 5.0
@@ -53,8 +54,8 @@ def execution_start(execution_id: str) -> None:
     execution = executions.execution_claim_start(execution_id=UUID(execution_id), lease_s=START_LEASE_S)
     if execution is None:
         return
-    if execution.stop_requested_at is not None and not execution.command_id:
-        executions.execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
+    if execution.stop_requested_at is not None:
+        _abandon_start(execution, Outcome(ExecutionStatus.STOPPED))
         return
     try:
         place = async_to_sync(get_executor().launch)(_launch(execution))
@@ -82,14 +83,31 @@ def _start_failed(execution: Execution, error: ExecutorError) -> None:
         return
     execution.refresh_from_db(fields=["stop_requested_at"])
     status = ExecutionStatus.FAILED if execution.stop_requested_at is None else ExecutionStatus.STOPPED
-    outcome = Outcome(status, error_code=error.code, error_message=error.message)
+    _abandon_start(execution, Outcome(status, error_code=error.code, error_message=error.message))
+
+
+def _abandon_start(execution: Execution, outcome: Outcome) -> None:
+    """The end of an execution that was not seen to start. An earlier, failed try may have started it all the same."""
+    if execution.attempts > 1:
+        try:
+            _release(execution)
+        except ExecutorError as error:
+            # Nothing answers: what it made is given back later, by `executions_release`.
+            log.warning("execution %s ends without its sandbox being seen: %s", execution.pk, error.code)
     executions.execution_finish(execution=execution, outcome=outcome)
+
+
+def _release(execution: Execution) -> None:
+    """Also where the start failed half-way: sandbox and session are found by name. Raises ExecutorError."""
+    place = Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
+    async_to_sync(get_executor().release)(place, made_sandbox=not execution.requested_sandbox_id)
 
 
 @shared_task
 def executions_reconcile() -> None:
-    """One look at everything active. A look that overruns is not joined by a second one."""
-    lock = redis.Redis.from_url(settings.REDIS_URL).lock("taskhub:reconcile", timeout=LOOK_S, blocking=False)
+    """One look at everything active. One that overruns is not joined by a second, unless it takes longer than 15 s."""
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
+    lock = client.lock("taskhub:reconcile", timeout=LOOK_S, blocking=False)
     if not lock.acquire():
         return
     try:
@@ -137,6 +155,7 @@ def execution_end(execution_id: str) -> None:
     place = executions.execution_place(execution)
     try:
         outcome = _settle(execution, place)
+        executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
         archived = _archive(execution, place, outcome) if outcome else None
     except ExecutorError as error:
         log.warning("execution %s cannot be settled yet: %s", execution.pk, error.code)
@@ -152,18 +171,22 @@ def _settle(execution: Execution, place: Place) -> Outcome | None:
     executor = get_executor()
     (seen,) = async_to_sync(executor.observe)([place])
     if seen.state == "ended":
-        return _ended(seen)
+        return _ended(execution, seen)
     if seen.state == "gone":
         return Outcome(ExecutionStatus.LOST, error_code="sandbox_gone", error_message="Its sandbox is gone.")
     overdue = execution.deadline is not None and timezone.now() > execution.deadline
     if execution.stop_requested_at is None and not overdue:
         return None
-    stopped = async_to_sync(executor.stop)(place)
-    status = ExecutionStatus.STOPPED if execution.stop_requested_at is not None else ExecutionStatus.TIMED_OUT
-    return Outcome(status, exit_code=stopped.exit_code)
+    ending = ExecutionStatus.STOPPED if execution.stop_requested_at is not None else ExecutionStatus.TIMED_OUT
+    # Before the first signal: should this worker die now, the next one knows why the script has ended.
+    if not executions.execution_mark_ending(execution=execution, ending=ending):
+        return None
+    return _ended(execution, async_to_sync(executor.stop)(place))
 
 
-def _ended(seen: Observation) -> Outcome:
+def _ended(execution: Execution, seen: Observation) -> Outcome:
+    if execution.ending:
+        return Outcome(ExecutionStatus(execution.ending), exit_code=seen.exit_code)
     status = ExecutionStatus.COMPLETED if seen.exit_code == 0 else ExecutionStatus.FAILED
     return Outcome(status, exit_code=seen.exit_code)
 
@@ -188,11 +211,9 @@ def executions_release() -> None:
     until = timezone.now() - timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
     due = Execution.objects.filter(released_at__isnull=True, finished_at__lt=until).exclude(status__in=ACTIVE_STATUSES)
     for execution in due.defer("script", "env")[:100]:
-        # Also where the start failed half-way: a sandbox may have been made by then.
-        place = Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
         try:
             if execution.attempts:
-                async_to_sync(get_executor().release)(place, made_sandbox=not execution.requested_sandbox_id)
+                _release(execution)
         except ExecutorError as error:
             log.warning("the sandbox of execution %s is not released yet: %s", execution.pk, error.code)
             if not error.permanent:

@@ -42,6 +42,7 @@ class LaunchError(RuntimeError):
 
 
 def main() -> int:
+    os.umask(0o077)  # what is made in the data folder is its owner's alone
     try:
         return asyncio.run(_launch())
     except (LaunchError, redis_server.NoRedisError) as error:
@@ -133,28 +134,34 @@ class Launcher:
         socket_path = self.data_dir / "redis.sock"
         # Elsewhere, if the kernel would not take the path for a unix socket, or a URL would not take it as it is.
         self._redis_socket = socket_path if _PLAIN_PATH.fullmatch(str(socket_path)) else scratch / "redis.sock"
-        self._own_redis = "REDIS_URL" not in os.environ
-        self._own_sandboxes = "DAYTONA_API_KEY" not in os.environ and "DAYTONA_API_KEY_FILE" not in os.environ
+        self._own_redis = not _is_set("REDIS_URL")
+        self._own_sandboxes = not _is_set("DAYTONA_API_KEY")
         self.env |= {
             "DJANGO_SETTINGS_MODULE": "config.settings.local",
             "TASKHUB_DATA_DIR": str(self.data_dir),
             "PYTHONUNBUFFERED": "1",
         }
-        if "SECRET_KEY" not in self.env:
+        if not _is_set("SECRET_KEY"):
             self.env["SECRET_KEY"] = self._kept_secret("secret_key")
         if self._own_redis:
             self.env["REDIS_URL"] = f"unix://{self._redis_socket}"
 
     def _kept_secret(self, name: str) -> str:
         path = self.data_dir / name
-        if not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(50))
+        if not path.exists() or not path.read_text():
+            # In one step: a start that is killed here must not leave half a secret behind.
+            new = path.with_suffix(".new")
+            new.write_text(secrets.token_urlsafe(50))
+            new.replace(path)
         return path.read_text()
 
     def _manage(self, *arguments: str) -> None:
         done = subprocess.run(
-            [sys.executable, str(_BASE / "manage.py"), *arguments], env=self.env, cwd=_BASE, check=False
+            [sys.executable, str(_BASE / "manage.py"), *arguments],
+            env=self.env,
+            cwd=_BASE,
+            check=False,
+            start_new_session=True,  # Ctrl-C reaches us alone; we obey it when this is done
         )
         if done.returncode != 0:
             raise LaunchError(f"manage.py {arguments[0]} failed; its words are above.")
@@ -215,6 +222,8 @@ class Launcher:
                 [
                     *(sys.executable, "-m", "sandboxes.local"),
                     *("--data-dir", str(self.data_dir / "sandboxes"), "--fd", str(listener.fileno())),
+                    # The token, the keys, the database and Redis lie there: no script needs to see them.
+                    *("--hide", str(self.data_dir)),
                 ],
                 {**own_env, "LOCAL_SANDBOX_KEY": key, "PYTHONUNBUFFERED": "1"},
                 fds=[listener.fileno()],
@@ -249,7 +258,7 @@ class Launcher:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
             return answer.status == http.client.OK and b'"status": "ok"' in answer.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
@@ -270,6 +279,11 @@ Ctrl-C ends everything.
 """,
             flush=True,
         )
+
+
+def _is_set(name: str) -> bool:
+    """By its value or by a file that holds it; an empty value is none."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
 
 
 def _port() -> int:

@@ -90,17 +90,29 @@ class Supervisor:
     async def _watch(self, child: Child) -> None:
         while True:
             code = await self._until_dead(child)
-            if self._stopping:
+            if self._is_stopping():
                 return
             child.deaths.append(time.monotonic())
             if len(child.deaths) == DEATHS and child.deaths[-1] - child.deaths[0] < WITHIN_S:
-                if not self._given_up.done():
-                    self._given_up.set_result(KeepsDyingError(child.name, code, child.lines))
+                self._give_up(KeepsDyingError(child.name, code, child.lines))
                 return
             say(child.name, f"ended with exit code {code}; starting it again")
             recent = [death for death in child.deaths if child.deaths[-1] - death < WITHIN_S]
             await asyncio.sleep(0.5 * 2 ** (len(recent) - 1))
-            await self._spawn(child)
+            if self._is_stopping():  # by now
+                return
+            try:
+                await self._spawn(child)
+            except OSError as error:
+                self._give_up(KeepsDyingError(child.name, error.errno or 1, [str(error)]))
+                return
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    def _give_up(self, error: KeepsDyingError) -> None:
+        if not self._given_up.done():
+            self._given_up.set_result(error)
 
     async def _until_dead(self, child: Child) -> int:
         process = child.process

@@ -100,7 +100,7 @@ EVENTSTREAM_STORAGE_CLASS = "taskhub.events.storage.OutboxStorage"
 EVENTSTREAM_CHANNELMANAGER_CLASS = "taskhub.events.channels.ChannelManager"
 TASKHUB_EVENTS_KEEP = timedelta(days=env.integer("TASKHUB_EVENTS_KEEP_DAYS", 7, least=1))
 TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
-TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 10_000, least=1)
+TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 1000, least=1)
 TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, least=10)
 
 # Requests answered at once by a web process; each of these threads keeps a database connection.
@@ -127,7 +127,7 @@ MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
     "TOKEN_MODEL": KNOX_TOKEN_MODEL,
     "AUTH_HEADER_PREFIX": "Bearer",
-    "TOKEN_TTL": timedelta(days=90),
+    "TOKEN_TTL": timedelta(days=90),  # of tokens that are made without saying how long they live
 }
 
 REST_FRAMEWORK = {

@@ -51,8 +51,9 @@ def main() -> int:
 
 
 async def _serve(options: Options, listener: socket.socket) -> None:
-    bwrap = find_bwrap(options.data_dir) if options.allow_bwrap else None
-    registry = Registry(options, ShellFactory(data_dir=options.data_dir, bwrap=bwrap))
+    hidden = [*options.hide, options.data_dir]
+    bwrap = find_bwrap(options.data_dir, hidden) if options.allow_bwrap else None
+    registry = Registry(options, ShellFactory(hidden=hidden, bwrap=bwrap))
     await registry.load()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         "--kill-grace-s", type=float, default=5.0, help="from SIGTERM to SIGKILL (default: %(default)s)"
     )
     parser.add_argument("--no-bwrap", action="store_true", help="do not use bubblewrap, even where it works")
+    parser.add_argument(
+        "--hide", type=Path, action="append", default=[], help="a folder that scripts in bubblewrap find empty"
+    )
     parser.add_argument("--faults", action="store_true", help="serve /faults and /requests, for tests")
     return parser
 
@@ -122,6 +126,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         dialect=arguments.dialect,
         allow_bwrap=not arguments.no_bwrap,
         faults=arguments.faults,
+        hide=tuple(folder.resolve() for folder in arguments.hide),
         kill_grace_s=arguments.kill_grace_s,
     )
 

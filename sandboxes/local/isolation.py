@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,13 +64,14 @@ def shell_environment(folders: Folders, sandbox_env: dict[str, str]) -> dict[str
     return base | sandbox_env | {"HOME": str(folders.home)}
 
 
-def bwrap_prefix(bwrap: str, data_dir: Path, folders: Folders) -> list[str]:
-    """The system read-only, other sandboxes' data hidden under an empty folder, this sandbox's home on top of it."""
+def bwrap_prefix(bwrap: str, hidden: Sequence[Path], folders: Folders) -> list[str]:
+    """The system read-only, each of the `hidden` folders empty, this sandbox's home on top of them."""
     home, run = str(folders.home), str(folders.run)
     return [
         *(bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108  a mount point, not a file
-        *("--tmpfs", str(data_dir), "--bind", home, home, "--bind", run, run),
+        *(word for folder in hidden for word in ("--tmpfs", str(folder))),
+        *("--bind", home, home, "--bind", run, run),
         *("--chdir", home, "--"),
     ]
 
@@ -82,7 +84,7 @@ def find_bash() -> str:
     return bash
 
 
-def find_bwrap(data_dir: Path) -> str | None:
+def find_bwrap(data_dir: Path, hidden: Sequence[Path]) -> str | None:
     """The path of bubblewrap if it is installed and works here, tried once with the options that shells get."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -92,7 +94,7 @@ def find_bwrap(data_dir: Path) -> str | None:
         folders.make()
         try:
             result = subprocess.run(
-                [*bwrap_prefix(bwrap, data_dir, folders), find_bash(), "-c", "exit 7"],
+                [*bwrap_prefix(bwrap, hidden, folders), find_bash(), "-c", "exit 7"],
                 check=False,
                 capture_output=True,
                 timeout=_PROBE_TIMEOUT_S,

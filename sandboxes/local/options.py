@@ -15,6 +15,7 @@ class Options:
 
     `minute_s`: the length of a minute of the auto-stop, auto-delete and time-to-live intervals, in seconds.
     `dialect`: which generation of Daytona's error bodies is spoken.
+    `hide`: folders beside `data_dir` that processes in bubblewrap find empty.
     `kill_grace_s`: what a process has between SIGTERM and SIGKILL, in seconds.
     """
 
@@ -25,4 +26,5 @@ class Options:
     dialect: Dialect = "v0.190"
     allow_bwrap: bool = True
     faults: bool = False
+    hide: tuple[Path, ...] = ()
     kill_grace_s: float = 5.0

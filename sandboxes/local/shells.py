@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class ShellFactory:
     """Starts shells in the way that was found possible at the server's start (with or without bubblewrap)."""
 
-    def __init__(self, *, data_dir: Path, bwrap: str | None) -> None:
-        self._data_dir = data_dir
+    def __init__(self, *, hidden: Sequence[Path], bwrap: str | None) -> None:
+        self._hidden = hidden
         self._bwrap = bwrap
         self._bash = find_bash()
 
@@ -46,7 +46,7 @@ class ShellFactory:
     ) -> "Shell":
         prefix = []
         if self._bwrap is not None:
-            prefix = bwrap_prefix(self._bwrap, self._data_dir, folders)
+            prefix = bwrap_prefix(self._bwrap, self._hidden, folders)
             prefix[prefix.index("--chdir") + 1] = str(cwd)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", supervisor.__file__),

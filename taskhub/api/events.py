@@ -38,7 +38,7 @@ class EventStatusSerializer(serializers.Serializer[Any]):
     counters = serializers.DictField(
         child=serializers.IntegerField(),
         help_text="Of the last day: resumes, resets, table_reads (a stream fell behind the memory), and streams "
-        "closed, by how they ended (closed_by_client, stalled, recycled, shutdown, error).",
+        "closed, by how they ended (closed_by_client, completed, stalled, recycled, shutdown, error).",
     )
 
 

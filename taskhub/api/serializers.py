@@ -13,6 +13,7 @@ from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_LIMIT: Final = 100
+_ENV_BYTES: Final = 64 * 1024  # with room below what a process may be started with
 _BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 
 
@@ -71,6 +72,8 @@ class EnvField(serializers.DictField):
         value: dict[str, str] = super().to_internal_value(data)
         if len(value) > _ENV_LIMIT:
             raise serializers.ValidationError(f"At most {_ENV_LIMIT} variables.")
+        if sum(len(name) + len(text.encode()) for name, text in value.items()) > _ENV_BYTES:
+            raise serializers.ValidationError(f"At most {_ENV_BYTES} bytes in all.")
         wrong = sorted(name for name in value if not _ENV_NAME.match(name))
         if wrong:
             raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})

@@ -26,7 +26,7 @@ from taskhub.events.channels import TASKS, ChannelManager
 from taskhub.events.feed import Feed
 from taskhub.events.frames import Filters, encode_event
 from taskhub.events.hub import get_hub
-from taskhub.events.stream import EventStream, TooManyStreams, registry
+from taskhub.events.stream import EventStream, Slot, TooManyStreams, registry
 from taskhub.events.types import EVENT_TYPES, Connected
 from taskhub.execution_log import encode_log_farewell, log_source
 from taskhub.selectors.executions import execution_get_for
@@ -44,7 +44,7 @@ class NotAuthenticated(HubError):
 
 
 def stream_view(
-    view: Callable[Concatenate[HttpRequest, Caller, P], Awaitable[EventStream]],
+    view: Callable[Concatenate[HttpRequest, Caller, Slot, P], Awaitable[EventStream]],
 ) -> Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]:
     """A view that opens a stream for a caller who may read. Every error comes before the stream, as JSON."""
 
@@ -53,14 +53,21 @@ def stream_view(
         if request.method != "GET":
             body = error_body("method_not_allowed", "A stream is opened with GET.")
             return JsonResponse(body, status=405, headers={"Allow": "GET"})
+        slot: Slot | None = None
         try:
             caller = await _reader(request)
-            registry.admit(caller_key(request, caller))
-            return await view(request, caller, *args, **kwargs)
+            slot = registry.admit(caller_key(request, caller))
+            response = await view(request, caller, slot, *args, **kwargs)
+            slot = None  # it is the stream's now
         except HubError as error:
             return _refusal(error)
         except DatabaseError:
             return _refusal(Unavailable("The database does not answer; try again."))
+        else:
+            return response
+        finally:
+            if slot is not None:
+                slot.release()
 
     # It changes nothing; a wrong method is a 405 and not a question of CSRF.
     return csrf_exempt(opened)
@@ -105,7 +112,7 @@ def last_event_id(request: HttpRequest) -> str:
 
 
 @stream_view
-async def events_stream(request: HttpRequest, caller: Caller) -> EventStream:
+async def events_stream(request: HttpRequest, _: Caller, slot: Slot) -> EventStream:
     """Spec 003: every event of the hub, as a `message` with the envelope."""
     filters = read_filters(request)
     resume_after = _resume_after(last_event_id(request))
@@ -117,7 +124,7 @@ async def events_stream(request: HttpRequest, caller: Caller) -> EventStream:
     if resume_after is not None:
         feed.counters["resumes"] += 1
     source = _events(feed, feed.head if resume_after is None else resume_after, filters)
-    return EventStream(source, caller=caller_key(request, caller), channel=TASKS)
+    return EventStream(source, slot=slot, channel=TASKS)
 
 
 async def _events(feed: Feed, cursor: int, filters: Filters) -> AsyncGenerator[bytes, None]:
@@ -144,8 +151,8 @@ def _since(request: HttpRequest) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         words = ["Not an ISO 8601 time, like 2025-06-22T10:00:00Z."]
         raise Invalid("Some parameters are wrong; details names them.", details={"since": words}) from None
 
@@ -168,13 +175,13 @@ def read_filters(request: HttpRequest) -> Filters:
 
 
 @stream_view
-async def execution_log_stream(request: HttpRequest, caller: Caller, task_id: UUID) -> EventStream:
+async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot, task_id: UUID) -> EventStream:
     """An execution's log as it is written: the newest one's, or `?execution_id=`'s, or the one of `Last-Event-ID`."""
     execution_id, after = _log_position(request)
     execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
     return EventStream(
         log_source(execution, after=after),
-        caller=caller_key(request, caller),
+        slot=slot,
         channel=f"execution-{execution.pk}-log",
         farewell=encode_log_farewell,
     )

@@ -106,8 +106,9 @@ class TaskViewSet(GenericViewSet[Task]):
         )
         return task_response(task)
 
+    @extend_schema(parameters=[IF_MATCH])
     def destroy(self, request: Request, task_id: UUID) -> Response:
-        task_delete(actor=actor_of(request), task_id=task_id)
+        task_delete(actor=actor_of(request), task_id=task_id, expected_version=expected_version_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -74,9 +74,16 @@ def read_after(channel: str, seq: int, limit: int) -> list[Row]:
 
 
 def read_seq_before(channel: str, moment: datetime) -> int:
-    """The number to resume after, to see every kept event created at `moment` or later."""
-    first = Event.objects.filter(channel=channel, created__gte=moment).aggregate(first=Min("eid"))["first"]
-    return int(first) - 1 if first is not None else read_heads([channel])[channel]
+    """The number to resume after, to see every event created at `moment` or later.
+
+    Where some of those may have expired it is a number that has expired too, so that the reader is told.
+    """
+    kept = Event.objects.filter(channel=channel)
+    first = kept.filter(created__gte=moment).aggregate(first=Min("eid"))["first"]
+    if first is None:
+        return read_heads([channel])[channel]
+    anything_before = first == 1 or kept.filter(eid__lt=first).exists()
+    return int(first) - 1 if anything_before else int(first) - 2
 
 
 def trim(before: datetime, *, batch: int = 1000) -> int:

@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 from django.conf import settings
 from django.http import HttpResponse
 
+from taskhub.cancellation import cancel_all
 from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
 from taskhub.events.types import Disconnected
@@ -45,6 +46,21 @@ def encode_disconnected(reason: Farewell, reconnect_in_ms: int) -> bytes:
     return encode_event(Disconnected(reason=reason, reconnect_in_ms=reconnect_in_ms))
 
 
+class Slot:
+    """A place among the streams of this process, held from the admission to the end of the stream."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+
+    def release(self) -> None:
+        """Free the place; a second time it does nothing."""
+        registry.free(self)
+
+
+class ClientGone(Exception):
+    """The server has no connection any more to send to."""
+
+
 class EventStream(HttpResponse):
     """What a view returns to open a stream: headers now, `source` afterwards.
 
@@ -58,7 +74,7 @@ class EventStream(HttpResponse):
         self,
         source: AsyncGenerator[bytes, None],
         *,
-        caller: str,
+        slot: Slot,
         channel: str,
         farewell: Callable[[Farewell, int], bytes] = encode_disconnected,
     ) -> None:
@@ -66,7 +82,7 @@ class EventStream(HttpResponse):
         self.headers["Cache-Control"] = "no-cache, no-transform"
         self.headers["X-Accel-Buffering"] = "no"
         self.source = source
-        self.caller = caller
+        self.slot = slot
         self.channel = channel
         self.farewell = farewell
 
@@ -82,6 +98,7 @@ class OpenStream:
         self._receive = receive
         self._send = send
         self._task: asyncio.Task[None] | None = None
+        self._keepalive: asyncio.Task[None] | None = None
         self.closed = asyncio.Event()
         self._farewell: bytes | None = None
         self.opened_at = time.monotonic()
@@ -97,9 +114,7 @@ class OpenStream:
         try:
             await asyncio.wait({self._task, watch}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._task.cancel()
-            watch.cancel()
-            await asyncio.gather(self._task, watch, return_exceptions=True)
+            await cancel_all(*[task for task in (self._task, watch, self._keepalive) if task is not None])
             registry.remove(self)
             self.closed.set()
 
@@ -114,6 +129,8 @@ class OpenStream:
             if self._farewell is None:
                 raise
             await self._finish(self._farewell)
+        except ClientGone:
+            return
         except Exception:
             # The boundary of a stream, as a view is that of a request: its client reconnects, the log has the cause.
             self.outcome = "error"
@@ -141,6 +158,9 @@ class OpenStream:
             self.sending_since = time.monotonic()
         try:
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        except (RuntimeError, OSError) as error:
+            # uvicorn tells of a closed connection in `receive`, unless another request is waiting on it.
+            raise ClientGone from error
         finally:
             self._sends -= 1  # a keepalive and an event may both be waiting
             if not self._sends:
@@ -154,9 +174,18 @@ class OpenStream:
         self._farewell = self.response.farewell(reason, reconnect_in_ms)
         self._task.cancel()
 
-    def drop(self) -> None:
-        """The client takes no byte: nothing that could be said would arrive."""
-        self.outcome = "stalled"
+    def keep_alive(self) -> None:
+        """Send the comment, beside whatever the stream is waiting for."""
+        self._keepalive = asyncio.create_task(self.send(KEEPALIVE))
+        self._keepalive.add_done_callback(self._after_keepalive)
+
+    def _after_keepalive(self, keepalive: asyncio.Task[None]) -> None:
+        if not keepalive.cancelled() and keepalive.exception() is not None:
+            self.drop("closed_by_client")
+
+    def drop(self, outcome: str) -> None:
+        """Nothing that could be said would arrive."""
+        self.outcome = outcome
         if self._task is not None:
             self._task.cancel()
 
@@ -166,10 +195,10 @@ class Registry:
 
     def __init__(self) -> None:
         self._streams: set[OpenStream] = set()
+        self._slots: set[Slot] = set()
         self._per_caller: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self._clock: asyncio.Task[None] | None = None
-        self._keepalives: set[asyncio.Task[None]] = set()
         self.leaving = False
 
     def __len__(self) -> int:
@@ -178,23 +207,34 @@ class Registry:
     def per_channel(self) -> dict[str, int]:
         return dict(Counter(stream.response.channel for stream in self._streams))
 
-    def admit(self, caller: str) -> None:
-        """Raises Unavailable (503) when the process is full or leaving; TooMany (429) when the caller has enough."""
-        if self.leaving or len(self._streams) >= settings.TASKHUB_STREAM_LIMIT:
+    def admit(self, caller: str) -> Slot:
+        """A slot, taken at once so that no burst slips through; it must go into a stream, or be released.
+
+        Raises Unavailable (503) when the process is full or leaving; TooMany (429) when the caller has enough."""
+        if self.leaving or len(self._slots) >= settings.TASKHUB_STREAM_LIMIT:
             raise ProcessFull("This process takes no more streams now; come back after Retry-After seconds.")
         if self._per_caller[caller] >= settings.TASKHUB_STREAM_LIMIT_PER_CALLER:
             raise TooManyStreams("You have as many streams open as you may; close one first.")
+        slot = Slot(caller)
+        self._slots.add(slot)
+        self._per_caller[caller] += 1
+        return slot
+
+    def free(self, slot: Slot) -> None:
+        if slot in self._slots:
+            self._slots.remove(slot)
+            self._per_caller[slot.caller] -= 1
+            if not self._per_caller[slot.caller]:
+                del self._per_caller[slot.caller]
 
     def add(self, stream: OpenStream) -> None:
         self._streams.add(stream)
-        self._per_caller[stream.response.caller] += 1
         if self._clock is None or self._clock.done():
             self._clock = asyncio.create_task(self._tick(), name="stream-clock")
 
     def remove(self, stream: OpenStream) -> None:
         self._streams.discard(stream)
-        self._per_caller[stream.response.caller] -= 1
-        self._per_caller += Counter()  # drop callers with none
+        stream.response.slot.release()
         self.outcomes[stream.outcome] += 1
 
     async def _tick(self) -> None:
@@ -207,14 +247,12 @@ class Registry:
     def _look_at(self, stream: OpenStream, now: float) -> None:
         if stream.sending_since is not None:
             if now - stream.sending_since > STALL_S:
-                stream.drop()
+                stream.drop("stalled")
         elif now - stream.opened_at > settings.TASKHUB_STREAM_MAX_AGE_S:
             stream.end("recycled", _spread_ms())
         elif now >= stream.next_keepalive:
             stream.next_keepalive += KEEPALIVE_S
-            task = asyncio.create_task(stream.send(KEEPALIVE))
-            self._keepalives.add(task)
-            task.add_done_callback(self._keepalives.discard)
+            stream.keep_alive()
 
     async def leave(self, *, within_s: float = 5.0) -> None:
         """The process ends: take no more streams, say goodbye to all, and wait for them to close."""

@@ -12,7 +12,7 @@ class AuditEntry(models.Model):
     at = models.DateTimeField(auto_now_add=True, db_index=True)
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     actor_name = models.CharField(max_length=150, blank=True, default="", help_text="Outlives the account.")
-    door = models.CharField(max_length=20, help_text="rest, mcp, admin, job or command.")
+    door = models.CharField(max_length=20, help_text="rest, or job for the service itself.")
     action = models.CharField(max_length=50)
     # No foreign keys: an entry outlives the row it tells of.
     task_id = models.UUIDField(null=True)

@@ -61,6 +61,7 @@ class Execution(models.Model):
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Times a start was tried.")
+    ending = models.CharField(max_length=9, blank=True, default="", help_text="Set when it is being ended: as what.")
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)

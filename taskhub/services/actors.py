@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from django.contrib.auth.models import User
 
-Door = Literal["rest", "mcp", "admin", "job", "command"]
+Door = Literal["rest", "job"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,24 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | 
         execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s)
     if execution is None:
         return None
+    if execution.attempts >= START_ATTEMPTS:
+        # Its starts did not even fail: they took their workers with them.
+        outcome = Outcome(ExecutionStatus.FAILED, error_code="start_failed", error_message="It could not be started.")
+        execution_finish(execution=execution, outcome=outcome)
+        return None
     if not _move(execution, status=ExecutionStatus.STARTING, attempts=execution.attempts + 1):
         return None
     return execution
+
+
+def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
+    """It is about to be ended by us: however its script then ends, this is what it will have been."""
+    return _move(execution, ending=ending.value)
+
+
+def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
+    """The caller needs longer than it thought; False if the lease was lost."""
+    return _move(execution, lease_until=timezone.now() + timedelta(seconds=lease_s))
 
 
 def execution_postpone(*, execution: Execution, retry_s: float) -> None:
@@ -175,6 +190,7 @@ def execution_finish(*, execution: Execution, outcome: Outcome, archived: Archiv
         log_truncated=archived.truncated if archived else False,
         finished_at=timezone.now(),
         lease_until=None,
+        env={},  # it may hold secrets, and nobody needs it any more
     )
     if moved:
         audit_write(

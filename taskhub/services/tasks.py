@@ -50,19 +50,16 @@ def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused.
     """
     task = task_lock(task_id)
-    if expected_version is not None and task.version != expected_version:
-        raise PreconditionFailed(
-            f"The task is at version {task.version} now; read it again and repeat the change.",
-            details={"version": task.version},
-        )
+    _guard_version(task, expected_version)
     task_apply(actor=actor, task=task, fields=fields)
     return task
 
 
 @transaction.atomic
-def task_delete(*, actor: Actor, task_id: UUID) -> None:
-    """Raises NotFound; Conflict while the task is being executed."""
+def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = None) -> None:
+    """Raises NotFound; PreconditionFailed; Conflict while the task is being executed."""
     task = task_lock(task_id)
+    _guard_version(task, expected_version)
     if task.executions.filter(status__in=ACTIVE_STATUSES).exists():
         raise Conflict("The task is being executed; stop the execution first.", code="execution_active")
     assignee = task.assignee
@@ -100,6 +97,14 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
             description=task.description if "description" in changes else None,
         )
     )
+
+
+def _guard_version(task: Task, expected: int | None) -> None:
+    if expected is not None and task.version != expected:
+        raise PreconditionFailed(
+            f"The task is at version {task.version} now; read it again and repeat the change.",
+            details={"version": task.version},
+        )
 
 
 def _guard_transition(before: str, after: str) -> None:

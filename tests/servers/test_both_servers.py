@@ -31,6 +31,7 @@ class Served:
             "REDIS_URL": settings.REDIS_URL,
             "DJANGO_SETTINGS_MODULE": "config.settings.local",
             "PYTHONUNBUFFERED": "1",
+            "TASKHUB_WEB_THREADS": "2",  # so that a thread too many shows
         }
         self.manage("migrate", "--verbosity", "0")
         self.manage("first_start")

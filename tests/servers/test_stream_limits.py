@@ -193,3 +193,27 @@ def test_status_tells_of_all_processes(installation: Installation) -> None:
         counters = found["counters"]
         assert isinstance(counters, dict)
         assert counters["resumes"] == 1
+
+
+def test_a_burst_of_connections_does_not_slip_through_the_limit(installation: Installation) -> None:
+    installation.env |= {"TASKHUB_STREAM_LIMIT": "5"}
+    installation.start_web("one")
+    with stalled(installation.address("one"), 40) as sockets:
+        opened = sum(made.recv(15).endswith(b"200 OK") for made in sockets)
+    assert opened == 5
+    wait_until(lambda: installation.status("one")["connected_clients"] == 0, "all are forgotten")
+
+
+def test_a_client_that_leaves_behind_a_second_request_is_noticed_at_the_next_keepalive(
+    installation: Installation,
+) -> None:
+    installation.start_web("one")
+    host, port = installation.address("one").removeprefix("http://").split(":")
+    for _ in range(5):
+        with socket.create_connection((host, int(port))) as made:
+            address = "/api/events/stream?task_id=0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
+            made.sendall(f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert made.recv(12) == b"HTTP/1.1 200"
+            made.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    wait_until(lambda: installation.status("one")["connected_clients"] == 0, "all are forgotten", 60)
+    assert not [line for line in installation.processes["one"].output if "never retrieved" in line]

@@ -31,19 +31,6 @@ def test_a_bad_number_is_a_failed_start(monkeypatch, value: str) -> None:
         env.integer("N", 5, most=10)
 
 
-@pytest.mark.parametrize(("value", "flag"), [("1", True), ("Yes", True), ("off", False), ("", False)])
-def test_flags(monkeypatch, value: str, flag: bool) -> None:
-    monkeypatch.setenv("F", value)
-    assert env.flag("F", default=not flag) is flag
-
-
-def test_a_bad_flag_is_a_failed_start(monkeypatch) -> None:
-    monkeypatch.setenv("F", "maybe")
-    with pytest.raises(ImproperlyConfigured, match="F must be true or false"):
-        env.flag("F", default=True)
-    assert env.flag("UNSET", default=True) is True
-
-
 def test_words_are_split_and_stripped(monkeypatch) -> None:
     monkeypatch.setenv("W", "a, b,,c ")
     assert env.words("W") == ["a", "b", "c"]

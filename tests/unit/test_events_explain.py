@@ -76,6 +76,16 @@ def execution_finish(actor: Actor) -> Callable[[], Any]:
     )
 
 
+def execution_mark_ending(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    return lambda: executions.execution_mark_ending(execution=started, ending=ExecutionStatus.STOPPED)
+
+
+def execution_extend_lease(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    return lambda: executions.execution_extend_lease(execution=started, lease_s=1)
+
+
 def execution_postpone(actor: Actor) -> Callable[[], Any]:
     started = _started(actor)
     return lambda: executions.execution_postpone(execution=started, retry_s=1)
@@ -101,6 +111,8 @@ CASES = [
     execution_mark_started,
     execution_request_stop,
     execution_finish,
+    execution_mark_ending,
+    execution_extend_lease,
     execution_postpone,
     execution_mark_released,
     execution_take_lease,

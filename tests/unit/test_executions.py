@@ -279,3 +279,73 @@ def test_jobs_that_were_lost_are_sent_again(execute: Any, monkeypatch) -> None:
     Execution.objects.update(queued_at=timezone.now() - timedelta(minutes=1))
     jobs.executions_reconcile()
     assert sent[-1] == ("taskhub.jobs.execution_start", queued["execution_id"])
+
+
+def test_a_stop_whose_worker_died_is_still_a_stop(execute: Any, api: APIClient) -> None:
+    queued = execute("echo begun; trap 'exit 0' TERM; while true; do sleep 0.05; done")
+    jobs.execution_start(queued["execution_id"])
+    _until_logged(api, queued["task_id"], "begun")
+    api.post(f"/api/exec/stop/{queued['task_id']}")
+    # A worker sends the signal and dies before it can say how the script ended.
+    taken = executions.execution_take_lease(
+        execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=0
+    )
+    assert taken is not None
+    executions.execution_mark_ending(execution=taken, ending=ExecutionStatus.STOPPED)
+    jobs.async_to_sync(get_executor().stop)(executions.execution_place(taken))
+    execution = reconcile_until(queued["execution_id"], ended)
+    assert (execution.status, execution.exit_code) == ("stopped", 0)
+
+
+def test_a_start_that_nobody_saw_is_ended_before_it_is_called_stopped(execute: Any, api: APIClient) -> None:
+    queued = execute("sleep 600")
+    claimed = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=0)
+    assert claimed is not None
+    place = jobs.async_to_sync(get_executor().launch)(jobs._launch(claimed))
+    api.post(f"/api/exec/stop/{queued['task_id']}")
+    jobs.execution_start(queued["execution_id"])
+    assert Execution.objects.get().status == "stopped"
+    (seen,) = jobs.async_to_sync(get_executor().observe)([place])
+    assert seen.state == "gone"
+
+
+def test_of_two_starts_at_once_the_one_that_runs_is_the_one_that_counts(execute: Any, monkeypatch) -> None:
+    queued = execute("echo ran once; exit 4", env={"SECRET": "s3cret"})
+    claimed = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=60)
+    assert claimed is not None
+    executor = get_executor()
+    jobs.async_to_sync(executor.launch)(jobs._launch(claimed))
+    # The second one looked for commands before the first one had sent its own.
+    monkeypatch.setattr("sandboxes.executor._started", lambda commands: None)
+    twin = jobs.async_to_sync(executor.launch)(jobs._launch(claimed))
+    monkeypatch.undo()
+    assert executions.execution_mark_started(execution=claimed, place=twin)
+    execution = reconcile_until(queued["execution_id"], ended)
+    assert (execution.status, execution.exit_code, execution.log_lines) == ("failed", 4, 1)
+    assert execution.env == {}
+
+
+def test_what_a_script_leaves_running_ends_with_it_whatever_its_environment(execute: Any, api: APIClient) -> None:
+    queued = execute(
+        "setsid bash -c 'while true; do echo left; sleep 0.05; done' & echo done",
+        env={"TASKHUB_EXECUTION": "another", "PATH": "/usr/bin:/bin", "dir": "/x", "IFS": "0"},
+    )
+    jobs.execution_start(queued["execution_id"])
+    execution = reconcile_until(queued["execution_id"], ended)
+    assert (execution.status, execution.log_truncated) == ("completed", False)
+
+
+def test_a_start_that_takes_its_workers_with_it_is_given_up(execute: Any) -> None:
+    queued = execute("true")
+    Execution.objects.update(status="starting", attempts=executions.START_ATTEMPTS)
+    jobs.execution_start(queued["execution_id"])
+    execution = Execution.objects.get()
+    assert (execution.status, execution.error_code) == ("failed", "start_failed")
+
+
+def test_a_log_of_carriage_returns_is_read_line_by_line(execute: Any, api: APIClient) -> None:
+    queued = execute(r"printf '10%%\r20%%\r30%%\nend\n'")
+    jobs.execution_start(queued["execution_id"])
+    assert reconcile_until(queued["execution_id"], ended).log_lines == 2
+    lines = api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]
+    assert [line["line"] for line in lines] == ["10%\r20%\r30%", "end"]

@@ -84,3 +84,11 @@ def test_since_finds_the_number_before_the_moment() -> None:
     Event.objects.filter(eid__lte=2).update(created=moment - timedelta(hours=1))
     assert storage.read_seq_before("tasks", moment) == 2
     assert storage.read_seq_before("tasks", timezone.now() + timedelta(hours=1)) == 3
+
+
+def test_since_a_time_that_has_expired_is_a_number_that_has_expired() -> None:
+    append(10)
+    Event.objects.filter(eid__lte=4).delete()
+    number = storage.read_seq_before("tasks", timezone.now() - timedelta(days=30))
+    with pytest.raises(EventDoesNotExist):
+        storage.OutboxStorage().get_events("tasks", number)

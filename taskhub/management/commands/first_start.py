@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 from django.db import transaction
+from knox.crypto import hash_token
 
 from taskhub.models import ApiToken
 
@@ -24,10 +25,11 @@ class Command(BaseCommand):
         path = Path(settings.DATA_DIR) / "token"
         with transaction.atomic():
             operator, password = self._operator()
-            token = self._token(operator, path)
+            token = None if self._is_known(path) else self._make(operator)
         if password:
             self.stdout.write(f"Operator account: {OPERATOR}, password: {password} (shown this once)")
         if token:
+            self._keep(path, token)
             self.stdout.write(f"API token: {token} (shown this once; kept in {path})")
 
     def _operator(self) -> tuple[User, str | None]:
@@ -37,11 +39,23 @@ class Command(BaseCommand):
         password = secrets.token_urlsafe(12)
         return User.objects.create_superuser(OPERATOR, password=password), password
 
-    def _token(self, operator: User, path: Path) -> str | None:
-        if path.exists():
-            return None
+    @staticmethod
+    def _make(operator: User) -> str:
         _, token = ApiToken.objects.create(user=operator, expiry=None, name="make run")
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{token}\n")
         return str(token)
+
+    @staticmethod
+    def _is_known(path: Path) -> bool:
+        """Whether the file holds a token of this database; another database may be in use since it was written."""
+        if not path.exists():
+            return False
+        digest = hash_token(path.read_text(encoding="utf-8").strip())
+        return bool(ApiToken.objects.filter(digest=digest).exists())
+
+    @staticmethod
+    def _keep(path: Path, token: str) -> None:
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+        new.replace(path)
