@@ -15,7 +15,8 @@ FRAME_BYTES = 1024
 # How long Daytona pauses after it found nothing new, and how often it does so before it asks for the exit code.
 _PAUSE_S = 0.02
 _QUIET_S = 50 * _PAUSE_S
-_CLOSE_TIMEOUT_S = 0.5
+# A reader that is behind reads what was sent before it sees the close frame and answers it.
+_CLOSE_TIMEOUT_S = 5.0
 
 _CLOSE_CODES = {"deleted": WSCloseCode.OK, "shutdown": WSCloseCode.GOING_AWAY}
 
