@@ -28,6 +28,7 @@ from tests.processes import ROOT, Process, free_port, wait_until
 HOST: Final = "127.0.0.1"
 READY_WITHIN_S: Final = 60.0
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+STREAM_LIMIT: Final = 10_000
 TASKHUB_SETTINGS: Final = "config.settings.local"
 UVICORN: Final = (
     *("--host", HOST, "--no-access-log", "--log-level", "warning"),
@@ -103,6 +104,7 @@ class Template:
             "TASKHUB_DATA_DIR": str(folder),
             "REDIS_URL": f"unix://{folder}/redis.sock",
             "SECRET_KEY": "only-for-benchmarks",
+            "TASKHUB_STREAM_LIMIT_PER_CALLER": str(STREAM_LIMIT),  # all streams have the same token
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -150,10 +152,9 @@ def uvicorn(
     try:
         wait_until(lambda: _answers(port, ready), "the web process", READY_WITHIN_S)
         yield process.pid, port
-        if process.popen.poll() is not None:
-            raise RuntimeError("the web process died:\n" + "\n".join(process.output))
-    except AssertionError as error:
-        raise RuntimeError("\n".join([str(error), *process.output])) from error
+    except Exception as error:
+        error.add_note("\n".join([f"the web process (exit code {process.popen.poll()}) said:", *process.output]))
+        raise
     finally:
         process.end()
 

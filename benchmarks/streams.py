@@ -6,6 +6,7 @@ more than the number before. Anything else is a fault: a gap, a repetition, a re
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import re
 import select
@@ -83,6 +84,7 @@ class Fleet:
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes = []
+        processes = min(processes, plan.streams)
         for part in range(processes):
             share = plan.streams // processes + (part < plan.streams % processes)
             ours, theirs = context.Pipe()
@@ -176,7 +178,7 @@ class _Worker:
         self._outcome = Outcome()
 
     def run(self) -> None:
-        """Until the other end of the pipe is closed."""
+        """Until the other end of the pipe is closed: raises EOFError or BrokenPipeError then."""
         self._pipe.send(("ready", None))
         hear: dict[str, Callable[[], None]] = {"open": self._begin, "collect": self._report}
         while True:
@@ -184,11 +186,7 @@ class _Worker:
                 if fd != self._pipe.fileno():
                     self._read(fd)
                     continue
-                try:
-                    word = self._pipe.recv()
-                except EOFError:
-                    return
-                hear[word]()
+                hear[self._pipe.recv()]()
             if self._told_to_open:
                 self._connect()
 
@@ -286,4 +284,6 @@ class _Worker:
 
 
 def _serve(plan: Plan, pipe: Connection) -> None:
-    _Worker(plan, pipe).run()
+    # The other end hangs up when it has heard enough, or has failed.
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        _Worker(plan, pipe).run()
