@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -18,6 +19,8 @@ from taskhub.events.hub import get_hub  # noqa: E402
 from taskhub.events.stream import Receive, Send, registry  # noqa: E402
 
 handler = HubHandler()
+# What is loaded by now stays for good: a full collection that walks through all of it stops every stream for 0.1 s.
+gc.freeze()
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -76,6 +76,7 @@ class Feed:
         self._ring_bytes = 0
         self._waiters: set[asyncio.Future[None]] = set()
         self._reading = asyncio.Lock()
+        self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
 
     async def open(self) -> None:
         """Learn the channel's last number. Raises DatabaseError."""
@@ -198,6 +199,14 @@ class Feed:
         recent = self.recent(cursor)
         if recent is not None:
             return recent
+        reading = self._pages.get(cursor)
+        if reading is None:
+            reading = self._pages[cursor] = asyncio.create_task(self._read_page(cursor))
+            reading.add_done_callback(lambda _: self._pages.pop(cursor))
+        # All who come back together are behind by the same events and share the page; any of them may leave meanwhile.
+        return await asyncio.shield(reading)
+
+    async def _read_page(self, cursor: int) -> list[Frame]:
         self.counters["table_reads"] += 1
         while True:
             try:

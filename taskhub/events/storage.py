@@ -25,6 +25,7 @@ _NEXT_NUMBER = """
         SET value = django_eventstream_eventcounter.value + 1, updated = excluded.updated
     RETURNING value
 """
+_APPEND = "INSERT INTO django_eventstream_event (channel, type, data, eid, created) VALUES (%s, %s, %s, %s, %s)"
 
 
 class Row(NamedTuple):
@@ -41,11 +42,10 @@ class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no ty
     def append_event(self, channel: str, event_type: str, data: str) -> Appended:
         now = timezone.now()
         # No savepoint: inside a service's transaction the two statements stand or fall with it.
-        with transaction.atomic(savepoint=False):
-            with connection.cursor() as cursor:
-                cursor.execute(_NEXT_NUMBER, [channel, now])
-                (number,) = cursor.fetchone()
-            Event.objects.bulk_create([Event(channel=channel, type=event_type, data=data, eid=number)])
+        with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+            cursor.execute(_NEXT_NUMBER, [channel, now])
+            (number,) = cursor.fetchone()
+            cursor.execute(_APPEND, [channel, event_type, data, number, now])
         return Appended(channel, event_type, data, id=number)
 
     def get_events(self, channel: str, last_id: int, limit: int = 100) -> list[Appended]:
