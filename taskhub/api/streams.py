@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec
@@ -23,7 +23,6 @@ from taskhub.api.errors import error_response
 from taskhub.errors import HubError, Invalid, Unavailable, error_body
 from taskhub.events import storage
 from taskhub.events.channels import TASKS, ChannelManager
-from taskhub.events.feed import Feed
 from taskhub.events.frames import Filters, encode_event
 from taskhub.events.hub import get_hub
 from taskhub.events.stream import EventStream, Slot, TooManyStreams, registry
@@ -123,15 +122,10 @@ async def events_stream(request: HttpRequest, _: Caller, slot: Slot) -> EventStr
         resume_after = await hub.reader.run(storage.read_seq_before, TASKS, since)
     if resume_after is not None:
         feed.counters["resumes"] += 1
-    source = _events(feed, feed.head if resume_after is None else resume_after, filters)
-    return EventStream(source, slot=slot, channel=TASKS)
-
-
-async def _events(feed: Feed, cursor: int, filters: Filters) -> AsyncGenerator[bytes, None]:
+    cursor = feed.head if resume_after is None else resume_after
     position = f"{TASKS}:{cursor}"
-    yield encode_event(Connected(last_event_id=position), event_id=position)
-    async for piece in feed.follow(cursor, filters):
-        yield piece
+    greeting = encode_event(Connected(last_event_id=position), event_id=position)
+    return EventStream(feed.follow(cursor, filters), slot=slot, channel=TASKS, greeting=greeting)
 
 
 def _resume_after(last_id: str) -> int | None:

@@ -64,7 +64,8 @@ class ClientGone(Exception):
 class EventStream(HttpResponse):
     """What a view returns to open a stream: headers now, `source` afterwards.
 
-    `source` yields whole frames; `farewell(reason, reconnect_in_ms)` is the last one when the server ends the stream.
+    `greeting` is sent first; `source` yields whole frames; `farewell(reason, reconnect_in_ms)` is the last one when the
+    server ends the stream.
     """
 
     # To middleware it is what it is: nothing may count its bytes or look into them.
@@ -76,12 +77,14 @@ class EventStream(HttpResponse):
         *,
         slot: Slot,
         channel: str,
+        greeting: bytes = b"",
         farewell: Callable[[Farewell, int], bytes] = encode_disconnected,
     ) -> None:
         super().__init__(content_type="text/event-stream")
         self.headers["Cache-Control"] = "no-cache, no-transform"
         self.headers["X-Accel-Buffering"] = "no"
         self.source = source
+        self.greeting = greeting
         self.slot = slot
         self.channel = channel
         self.farewell = farewell
@@ -141,7 +144,7 @@ class OpenStream:
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.response.items()
         ] + [(b"set-cookie", cookie.OutputString().encode("latin-1")) for cookie in self.response.cookies.values()]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self.send(f"retry: {RETRY_MS}\n\n".encode())
+        await self.send(f"retry: {RETRY_MS}\n\n".encode() + self.response.greeting)
         async with aclosing(self.response.source) as source:
             async for body in source:
                 await self.send(body)
@@ -155,7 +158,7 @@ class OpenStream:
         """Returns when the server's buffer has room again; a client that reads nothing blocks here."""
         self._sends += 1
         if self.sending_since is None:
-            self.sending_since = time.monotonic()
+            self.sending_since = registry.now
         try:
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
         except (RuntimeError, OSError) as error:
@@ -199,6 +202,8 @@ class Registry:
         self._per_caller: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self._clock: asyncio.Task[None] | None = None
+        # Read once a second, for all streams: none of them asks the clock for every event.
+        self.now = time.monotonic()
         self.leaving = False
 
     def __len__(self) -> int:
@@ -230,6 +235,7 @@ class Registry:
     def add(self, stream: OpenStream) -> None:
         self._streams.add(stream)
         if self._clock is None or self._clock.done():
+            self.now = time.monotonic()
             self._clock = asyncio.create_task(self._tick(), name="stream-clock")
 
     def remove(self, stream: OpenStream) -> None:
@@ -240,9 +246,9 @@ class Registry:
     async def _tick(self) -> None:
         while self._streams:
             await asyncio.sleep(1.0)
-            now = time.monotonic()
+            self.now = time.monotonic()
             for stream in list(self._streams):
-                self._look_at(stream, now)
+                self._look_at(stream, self.now)
 
     def _look_at(self, stream: OpenStream, now: float) -> None:
         if stream.sending_since is not None:
