@@ -204,9 +204,9 @@ def test_a_burst_of_connections_does_not_slip_through_the_limit(installation: In
     wait_until(lambda: installation.status("one")["connected_clients"] == 0, "all are forgotten")
 
 
-def test_a_client_that_leaves_behind_a_second_request_is_noticed_at_the_next_keepalive(
-    installation: Installation,
-) -> None:
+@pytest.mark.timeout(180)
+def test_a_client_that_leaves_behind_a_second_request_is_noticed_by_its_keepalives(installation: Installation) -> None:
+    # uvicorn stops reading behind the second request, so it is the second keepalive that meets a closed connection.
     installation.start_web("one")
     host, port = installation.address("one").removeprefix("http://").split(":")
     for _ in range(5):
@@ -215,5 +215,5 @@ def test_a_client_that_leaves_behind_a_second_request_is_noticed_at_the_next_kee
             made.sendall(f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert made.recv(12) == b"HTTP/1.1 200"
             made.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    wait_until(lambda: installation.status("one")["connected_clients"] == 0, "all are forgotten", 60)
+    wait_until(lambda: installation.status("one")["connected_clients"] == 0, "all are forgotten", 120)
     assert not [line for line in installation.processes["one"].output if "never retrieved" in line]
