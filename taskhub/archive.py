@@ -27,6 +27,7 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from taskhub.executors.base import LogLine
+from taskhub.timestamps import iso
 
 SILENCE_S: Final = 10.0
 WRITE_S: Final = 60.0
@@ -153,7 +154,7 @@ def tail(name: str, count: int) -> list[LogLine]:
 
 
 def _entry(line: LogLine) -> bytes:
-    stamp = line.timestamp.isoformat().replace("+00:00", "Z")
+    stamp = iso(line.timestamp)
     # A carriage return inside a line (a progress bar) is kept; a line end cannot be in it.
     return f"{stamp} {line.stream} F {line.line}\n".encode("utf-8", errors="replace")
 

@@ -26,6 +26,7 @@ from taskhub.executors import get_executor
 from taskhub.executors.base import ExecutorError, LogLine, Place
 from taskhub.models import Execution
 from taskhub.services.executions import execution_place
+from taskhub.timestamps import iso
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _encode_lines(lines: list[LogLine], execution: Execution) -> bytes:
     return b"".join(
         [
             encode_json(
-                {"stream": line.stream, "line": line.line, "n": line.n, "timestamp": _iso(line.timestamp)},
+                {"stream": line.stream, "line": line.line, "n": line.n, "timestamp": iso(line.timestamp)},
                 event_id=f"{execution.pk}:{line.n}",
                 event="log",
             )
@@ -148,14 +149,10 @@ def _encode_lines(lines: list[LogLine], execution: Execution) -> bytes:
 
 
 def _frame(event: str, data: dict[str, Any], execution: Execution, n: int) -> bytes:
-    return encode_json({**data, "timestamp": _iso(timezone.now())}, event_id=f"{execution.pk}:{n}", event=event)
+    return encode_json({**data, "timestamp": iso(timezone.now())}, event_id=f"{execution.pk}:{n}", event=event)
 
 
 def encode_log_farewell(reason: Farewell, reconnect_in_ms: int) -> bytes:
     """The last words when the server ends the stream: a named event, like the others of this stream."""
-    data = {"reason": reason, "reconnect_in_ms": reconnect_in_ms, "timestamp": _iso(timezone.now())}
+    data = {"reason": reason, "reconnect_in_ms": reconnect_in_ms, "timestamp": iso(timezone.now())}
     return encode_json(data, event="disconnected")
-
-
-def _iso(moment: Any) -> str:
-    return str(moment.isoformat().replace("+00:00", "Z"))

@@ -106,16 +106,16 @@ def _release(execution: Execution) -> None:
 @shared_task
 def executions_reconcile() -> None:
     """One look at everything active. One that overruns is not joined by a second, unless it takes longer than 15 s."""
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
-    lock = client.lock("taskhub:reconcile", timeout=LOOK_S, blocking=False)
-    if not lock.acquire():
-        return
-    try:
-        _resend_starts()
-        _look_at_running()
-    finally:
-        if lock.owned():
-            lock.release()
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+        lock = client.lock("taskhub:reconcile", timeout=LOOK_S, blocking=False)
+        if not lock.acquire():
+            return
+        try:
+            _resend_starts()
+            _look_at_running()
+        finally:
+            if lock.owned():
+                lock.release()
 
 
 def _resend_starts() -> None:
@@ -139,8 +139,11 @@ def _look_at_running() -> None:
         return
     seen = async_to_sync(get_executor().observe)([executions.execution_place(execution) for execution in running])
     for execution, observation in zip(running, seen, strict=True):
-        overdue = execution.deadline is not None and now > execution.deadline
-        if observation.state in {"ended", "gone"} or overdue or execution.stop_requested_at is not None:
+        if (
+            observation.state in {"ended", "gone"}
+            or execution.is_overdue(now)
+            or execution.stop_requested_at is not None
+        ):
             enqueue(execution_end, str(execution.pk))
 
 
@@ -174,8 +177,7 @@ def _settle(execution: Execution, place: Place) -> Outcome | None:
         return _ended(execution, seen)
     if seen.state == "gone":
         return Outcome(ExecutionStatus.LOST, error_code="sandbox_gone", error_message="Its sandbox is gone.")
-    overdue = execution.deadline is not None and timezone.now() > execution.deadline
-    if execution.stop_requested_at is None and not overdue:
+    if execution.stop_requested_at is None and not execution.is_overdue(timezone.now()):
         return None
     ending = ExecutionStatus.STOPPED if execution.stop_requested_at is not None else ExecutionStatus.TIMED_OUT
     # Before the first signal: should this worker die now, the next one knows why the script has ended.
@@ -199,8 +201,7 @@ def _archive(execution: Execution, place: Place, outcome: Outcome) -> archive.Ar
 
 def _give_up(execution: Execution, error: ExecutorError) -> Outcome | None:
     """None: try again. A permanent error, or silence long past the deadline, is the end."""
-    silent = execution.deadline is not None and timezone.now() > execution.deadline + UNREACHABLE_AFTER
-    if error.permanent or silent:
+    if error.permanent or execution.is_overdue(timezone.now(), by=UNREACHABLE_AFTER):
         return Outcome(ExecutionStatus.LOST, error_code=error.code, error_message=error.message)
     return None
 

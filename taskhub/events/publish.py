@@ -21,6 +21,7 @@ from django_eventstream.utils import get_storage
 
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EventData, to_json
+from taskhub.timestamps import iso
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def envelope(name: str, data: dict[str, Any], *, event_id: str | None = None) ->
         "id": event_id or str(uuid.uuid4()),
         "event": name,
         "data": data,
-        "timestamp": timezone.now().isoformat().replace("+00:00", "Z"),
+        "timestamp": iso(timezone.now()),
     }
 
 

@@ -99,3 +99,7 @@ class Execution(models.Model):
     def deadline(self) -> datetime | None:
         """When the script must have ended; None before it started."""
         return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
+
+    def is_overdue(self, now: datetime, *, by: timedelta = timedelta()) -> bool:
+        """Whether it has run past its deadline, by more than `by`."""
+        return self.deadline is not None and now > self.deadline + by
