@@ -1,8 +1,9 @@
-"""The app's entry in Django."""
+"""The apps' entries in Django."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class TaskHubConfig(AppConfig):
@@ -10,4 +11,15 @@ class TaskHubConfig(AppConfig):
     verbose_name = "TaskHub"
 
     def ready(self) -> None:
-        from taskhub import checks  # noqa: F401, PLC0415 - registers the system checks once the apps are loaded
+        from taskhub import checks, pulse  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
+        from taskhub.scrubbing import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
+
+        scrub_all_logs()
+        pulse.connect()
+
+
+class HubAdminConfig(admin_apps.AdminConfig):
+    """Django's admin behind our door."""
+
+    default = False  # of this module; the settings name it
+    default_site = "taskhub.admin_site.HubAdminSite"

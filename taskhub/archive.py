@@ -31,9 +31,6 @@ from taskhub.timestamps import iso
 
 SILENCE_S: Final = 10.0
 WRITE_S: Final = 60.0
-PAUSE_S: Final = 0.5
-CONNECT_S: Final = 2.0
-READ_S: Final = 3.0
 _ENTRY_BYTES: Final = len("2025-06-22T10:00:00.123456Z stdout F \n")
 
 
@@ -50,7 +47,7 @@ async def until_limit(batches: AsyncGenerator[list[LogLine], None]) -> AsyncGene
     left = settings.TASKHUB_LOG_LIMIT_BYTES
     async with aclosing(batches) as source:
         async for batch in source:
-            size = sum(_bytes(line) for line in batch)
+            size = sum(entry_bytes(line) for line in batch)
             if size <= left:
                 left -= size
                 yield batch
@@ -63,17 +60,22 @@ def _cut(batch: list[LogLine], left: int) -> list[LogLine]:
     """What of the batch fits into `left`, and the marker in the place of the first line that does not."""
     kept: list[LogLine] = []
     for line in batch:
-        left -= _bytes(line)
+        left -= entry_bytes(line)
         if left < 0:
-            return [*kept, _marker(line.n, f"it is longer than {settings.TASKHUB_LOG_LIMIT_BYTES} bytes")]
+            return [*kept, limit_mark(line.n)]
         kept.append(line)
     return kept
 
 
-def _bytes(line: LogLine) -> int:
+def entry_bytes(line: LogLine) -> int:
     """What the line takes in the file."""
     text = line.line
     return _ENTRY_BYTES + (len(text) if text.isascii() else len(text.encode("utf-8", errors="replace")))
+
+
+def limit_mark(n: int) -> LogLine:
+    """What stands in the place of line `n`, the first that is beyond the limit."""
+    return _marker(n, f"it is longer than {settings.TASKHUB_LOG_LIMIT_BYTES} bytes")
 
 
 def _marker(n: int, why: str) -> LogLine:
@@ -111,22 +113,6 @@ async def _next_within(batches: AsyncGenerator[list[LogLine], None], seconds: fl
         return await asyncio.wait_for(anext(batches, None), seconds)
     except TimeoutError:
         return None
-
-
-async def recent(batches: AsyncGenerator[list[LogLine], None], count: int) -> list[LogLine]:
-    """The last `count` lines that a running script has written so far.
-
-    A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all. The connection
-    has 2 s to bring the first line, and one that never pauses has 3 s.
-    """
-    kept: deque[LogLine] = deque(maxlen=count)
-    wait_s = CONNECT_S
-    until = time.monotonic() + READ_S
-    async with aclosing(until_limit(batches)) as limited:
-        while time.monotonic() < until and (batch := await _next_within(limited, wait_s)):
-            kept.extend(batch)
-            wait_s = PAUSE_S
-    return list(kept)
 
 
 def read(name: str, *, after: int = 0) -> Iterator[LogLine]:

@@ -5,51 +5,59 @@ and keeps the thread for as long as a response streams. Here
 
 1. a request is answered in one go, middleware and view, on one of a few threads that stay, with the database
    connections they keep (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop);
-2. an `EventStream` is sent after that, by the loop alone: it holds no thread and no connection.
+2. a `SelfSent` answer (a stream, an exchange with the MCP server) is sent after that, by the loop alone: it holds no
+   thread and no connection.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import IO, Any, Final
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core import signals
-from django.core.exceptions import RequestAborted
+from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from taskhub.events.stream import EventStream, Receive, Send
+from taskhub.errors import TooLarge
+from taskhub.self_sent import Receive, SelfSent, Send
+from taskhub.threads import on_web_thread
+
+DRAIN: Final = 8
+"""How many times the limit of a body is read and thrown away, so that its sender comes to read our answer."""
 
 
 class HubHandler(ASGIHandler):
-    def __init__(self) -> None:
-        super().__init__()
-        self._threads = ThreadPoolExecutor(settings.TASKHUB_WEB_THREADS, thread_name_prefix="web")
-
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 - Django's interface
         """All of it runs on the request's thread, so none needs to be async."""
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         try:
-            body = await self.read_body(receive)
+            body = await self.read_body(_limited(receive))
         except RequestAborted:
             return
+        except RequestDataTooBig:
+            await self.send_response(_too_big(), send)
+            return
         set_script_prefix(get_script_prefix(scope))
-        response = await self._on_thread(self._respond, scope, body)
-        if isinstance(response, EventStream):
+        response: Any = await on_web_thread(self._respond, scope, body)
+        if isinstance(response, SelfSent):
             await response.run(receive, send)
             return
+        if response.streaming and not response.is_async:
+            response.streaming_content = self._chunks(response.streaming_content)
         await self.send_response(response, send)
         if response.streaming:
-            await self._on_thread(response.close)
+            await on_web_thread(response.close)
 
-    async def _on_thread(self, function: Any, *arguments: Any) -> Any:
-        return await sync_to_async(function, thread_sensitive=False, executor=self._threads)(*arguments)
+    async def _chunks(self, content: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """A file's content piece by piece; Django would read all of it first, and warn."""
+        while (chunk := await on_web_thread(next, content, None)) is not None:
+            yield chunk
 
     def _respond(self, scope: dict[str, Any], body: IO[bytes]) -> HttpResponseBase:
         """From the body to the answer, with the signals at which Django looks after this thread's connections."""
@@ -58,6 +66,30 @@ class HubHandler(ASGIHandler):
             request, refusal = self.create_request(scope, body)
             response = self.get_response(request) if request is not None else refusal or HttpResponse(status=400)
         response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's handler does
-        if not response.streaming or isinstance(response, EventStream):
+        if not response.streaming or isinstance(response, SelfSent):
             response.close()
         return response
+
+
+def _limited(receive: Receive) -> Receive:
+    """Django would write a body of any size to the disk before a view can say that it is too large."""
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    size = 0
+
+    async def receive_limited() -> Mapping[str, Any]:
+        nonlocal size
+        while True:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= limit or message["type"] != "http.request":
+                return message
+            if size > DRAIN * limit or not message.get("more_body", False):
+                raise RequestDataTooBig
+
+    return receive_limited
+
+
+def _too_big() -> JsonResponse:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
+    return JsonResponse(error.body(), status=error.status, headers={"Connection": "close"})

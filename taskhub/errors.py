@@ -1,6 +1,10 @@
 """What can go wrong in the hub, and what a caller is told. The same body goes out over every door.
 
     HubError                     code, message, HTTP status, details
+    ├── NotAuthenticated  401    no credentials, or wrong ones
+    │   └── BadTicket            (events/tickets.py) a ticket that is forged, too old, or for another stream
+    ├── Forbidden         403    the caller's role may not do this
+    ├── TooManyFailures   429    too many wrong credentials from this address
     ├── NotFound          404    the row is not there, or not for this caller
     ├── Conflict          409    the row is in a state that forbids it
     │   ├── TransitionRefused    a status may not follow the present one; details name what may
@@ -8,7 +12,8 @@
     ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)
     ├── Invalid           400    a value is wrong; details name the field
     ├── TooLarge          413    more than we take
-    └── Unavailable       503    a part we need does not answer; try again
+    ├── Unavailable       503    a part we need does not answer; try again
+    └── Upstream          …      what the sandbox service said or did not say, with a status that fits
 
 A message is one sentence that says what to do. No message holds a path, a setting, or anything from a traceback.
 """
@@ -21,7 +26,7 @@ from typing import Any, ClassVar
 class HubError(Exception):
     """The root: every error a caller may meet."""
 
-    status: ClassVar[int] = 400
+    status: int = 400
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, code: str | None = None, details: dict[str, Any] | None = None) -> None:
@@ -41,6 +46,21 @@ def error_body(code: str, message: str, details: Any = None) -> dict[str, Any]:
     if details:
         error["details"] = details
     return {"error": error}
+
+
+class NotAuthenticated(HubError):
+    status = 401
+    default_code = "not_authenticated"
+
+
+class Forbidden(HubError):
+    status = 403
+    default_code = "forbidden"
+
+
+class TooManyFailures(HubError):
+    status = 429
+    default_code = "throttled"
 
 
 class NotFound(HubError):
@@ -79,3 +99,12 @@ class TooLarge(HubError):
 class Unavailable(HubError):
     status = 503
     default_code = "unavailable"
+
+
+class Upstream(HubError):
+    """`status` as the error itself has it: 404, 409, 502 or 503. `retry_after_s`: when to try again, if known."""
+
+    def __init__(self, message: str, *, code: str, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+        self.retry_after_s = retry_after_s

@@ -1,37 +1,39 @@
 """An execution's log: as a stream while it runs and afterwards, and its last lines.
 
-A line's SSE id is `<execution id>:<n>`, its position in the log. Nothing is stored for the stream: the executor
-replays a running log from its beginning, the archive holds a finished one, and both number their lines alike. So any
-process can resume any stream.
+A line's SSE id is `<execution id>:<n>`, its position in the log. The relay replays a running log from its beginning,
+the archive holds a finished one, and both number their lines alike. So any process can resume any stream.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-from django.utils import timezone
-
 from taskhub import archive
 from taskhub.events.channels import TASKS
-from taskhub.events.frames import Filters, encode_json
+from taskhub.events.frames import Filters, encode_json, encode_named
 from taskhub.events.hub import get_hub
-from taskhub.events.stream import Farewell
 from taskhub.executors import get_executor
 from taskhub.executors.base import ExecutorError, LogLine, Place
+from taskhub.log_relay import LogKey, Read, SharedLog, Trouble, Viewer, get_relay
 from taskhub.models import Execution
 from taskhub.services.executions import execution_place
 from taskhub.timestamps import iso
 
 log = logging.getLogger(__name__)
 
+SEEN_TO_THE_END: Final = ":end"
+"""What the id of `log-complete` ends with: a client that comes back with it has had everything."""
 _PAGE: Final = 500
-_RETRY_S: Final = 2.0
+_PAUSE_S: Final = 0.5
+_CONNECT_S: Final = 2.0
+_READ_S: Final = 3.0
 
 
 async def log_tail(execution: Execution, count: int) -> list[LogLine]:
@@ -40,7 +42,29 @@ async def log_tail(execution: Execution, count: int) -> list[LogLine]:
         return await asyncio.to_thread(archive.tail, execution.log_file, count)
     if not execution.command_id:
         return []
-    return await archive.recent(get_executor().follow_log(execution_place(execution)), count)
+    place = execution_place(execution)
+    with get_relay().watch(_key(place), _reader(place)) as shared:
+        await _until_pause(shared)
+        return shared.tail(count)
+
+
+async def _until_pause(shared: SharedLog) -> None:
+    """A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all.
+
+    The connection has 2 s to bring the first line, and a log that never pauses has 3 s. Raises ExecutorError.
+    """
+    until = time.monotonic() + _READ_S
+    while shared.end is None and (left := until - time.monotonic()) > 0:
+        lines = shared.lines
+        try:
+            async with asyncio.timeout(min(left, _PAUSE_S if lines else _CONNECT_S)):
+                await shared.moved.wait()
+        except TimeoutError:
+            break
+    if shared.end is not None and shared.end.error is not None and not shared.lines:
+        raise shared.end.error
+    if shared.trouble is not None and not shared.lines:
+        raise shared.trouble.error
 
 
 async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[bytes, None]:
@@ -70,36 +94,47 @@ async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[
             "truncated": execution.log_truncated,
         },
         execution,
-        after,
+        f"{after}{SEEN_TO_THE_END}",
     )
 
 
 async def _live(execution: Execution, after: int) -> AsyncGenerator[tuple[bytes, int], None]:
     """Frames of the running log with the number of their last line; ends with the log, or when it is gone."""
     place = execution_place(execution)
-    while True:
-        try:
-            async with aclosing(_lines_after(place, after)) as batches:
-                async for batch in batches:
-                    after = batch[-1].n
-                    yield _encode_lines(batch, execution), after
-        except ExecutorError as error:
-            data = {"code": error.code, "message": error.message}
-            if error.permanent:
-                yield _frame("log-error", data, execution, after), after
-                return
-            yield _frame("error", {**data, "retry_in_ms": int(_RETRY_S * 1000)}, execution, after), after
-            await asyncio.sleep(_RETRY_S)
-        else:
-            return
+    with get_relay().watch(_key(place), _reader(place)) as shared:
+        viewer = Viewer(shared, name=str(execution.pk), after=after, limited=True)
+        async with aclosing(viewer.items()) as items:
+            async for item in items:
+                after = viewer.after
+                if isinstance(item, bytes):
+                    yield item, after
+                elif isinstance(item, Trouble):
+                    data = {**_said(item.error), "retry_in_ms": int(item.retry_s * 1000)}
+                    yield _frame("error", data, execution, after), after
+                elif item.error is not None:
+                    yield _frame("log-error", _said(item.error), execution, after), after
 
 
-async def _lines_after(place: Place, after: int) -> AsyncGenerator[list[LogLine], None]:
-    batches = archive.until_limit(get_executor().follow_log(place))
-    async with aclosing(batches) as source:
-        async for batch in source:
-            if wanted := [line for line in batch if line.n > after]:
-                yield wanted
+def _said(error: ExecutorError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message}
+
+
+def _key(place: Place) -> LogKey:
+    return LogKey(place.sandbox_id, place.session_name, place.command_id)
+
+
+def _reader(place: Place) -> Read:
+    """Reads the log of a running script, for all who watch it."""
+
+    async def read(shared: SharedLog) -> int | None:
+        executor = get_executor()
+        async with aclosing(executor.follow_log(place, on_trouble=shared.report_trouble)) as batches:
+            async for batch in batches:
+                shared.append(batch)
+        (seen,) = await executor.observe([place])
+        return seen.exit_code
+
+    return read
 
 
 async def _until(execution: Execution, *, started: bool) -> Execution:
@@ -148,11 +183,5 @@ def _encode_lines(lines: list[LogLine], execution: Execution) -> bytes:
     )
 
 
-def _frame(event: str, data: dict[str, Any], execution: Execution, n: int) -> bytes:
-    return encode_json({**data, "timestamp": iso(timezone.now())}, event_id=f"{execution.pk}:{n}", event=event)
-
-
-def encode_log_farewell(reason: Farewell, reconnect_in_ms: int) -> bytes:
-    """The last words when the server ends the stream: a named event, like the others of this stream."""
-    data = {"reason": reason, "reconnect_in_ms": reconnect_in_ms, "timestamp": iso(timezone.now())}
-    return encode_json(data, event="disconnected")
+def _frame(event: str, data: dict[str, Any], execution: Execution, position: int | str) -> bytes:
+    return encode_named(event, data, event_id=f"{execution.pk}:{position}")

@@ -6,12 +6,15 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 
 
+@require_safe
 def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
     return JsonResponse({"status": "ok"})
 
 
+@require_safe
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
     """200 `ok`; 200 `degraded` without Redis (events then take up to 2 s); 503 `failing` without the database."""
     parts = {"database": database_answers(), "redis": redis_answers()}

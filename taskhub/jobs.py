@@ -1,19 +1,23 @@
 """Celery's jobs: each fetches, calls a service or the executor, and holds the retry policy.
 
 No job waits for a script. `execution_start` starts one, `executions_reconcile` looks at all running ones every
-second, `execution_end` settles one that ended, was stopped, ran too long or is lost. Each may be killed at any
-time: the row says what is to be done, the lease says who does it, and the next reconciliation sends what was lost.
+second, `executions_watch_files` at their files, `execution_end` settles one that ended, was stopped, ran too long or is
+lost. Each may be killed at any time: the row says what is to be done, the lease says who does it, and the next
+reconciliation sends what was lost.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import redis
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from celery import Task as Job
 from celery import shared_task
 from django.conf import settings
@@ -21,13 +25,17 @@ from django.db.models import Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from taskhub import archive
+from taskhub import archive, artifacts
 from taskhub.events import storage
+from taskhub.events.listeners import listeners_drop_orphans
 from taskhub.executors import get_executor
 from taskhub.executors.base import ExecutorError, Launch, Observation, Place
+from taskhub.measures import trim_measures
 from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus
+from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
+from taskhub.services.file_changes import file_changes_tell
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +45,10 @@ ARCHIVE_LEASE_S: Final = 120.0
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RETRY_S: Final = 5.0
+MEASURES_KEEP: Final = timedelta(days=2)
+FILES_REST_S: Final = 10.0
+"""So long the files of a sandbox that does not answer are left alone."""
+LAST_LOOKS: Final = 3
 UNREACHABLE_AFTER: Final = timedelta(minutes=10)
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 
@@ -105,14 +117,23 @@ def _release(execution: Execution) -> None:
 
 @shared_task
 def executions_reconcile() -> None:
-    """One look at everything active. One that overruns is not joined by a second, unless it takes longer than 15 s."""
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
-        lock = client.lock("taskhub:reconcile", timeout=LOOK_S, blocking=False)
-        if not lock.acquire():
-            return
-        try:
+    """One look at everything active."""
+    with _alone("taskhub:reconcile") as alone:
+        if alone:
             _resend_starts()
             _look_at_running()
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[bool]:
+    """Whether this look may begin: one that overruns is not joined by a second, unless it takes longer than 15 s."""
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+        lock = client.lock(name, timeout=LOOK_S, blocking=False)
+        if not lock.acquire():
+            yield False
+            return
+        try:
+            yield True
         finally:
             if lock.owned():
                 lock.release()
@@ -148,25 +169,78 @@ def _look_at_running() -> None:
 
 
 @shared_task
+def executions_watch_files() -> None:
+    """One look at the files of everything that runs. It is apart from the reconciliation, so that it delays no end."""
+    with _alone("taskhub:files") as alone:
+        if alone:
+            _rested()
+            running = Execution.objects.filter(status=ExecutionStatus.RUNNING).exclude(pk__in=list(_resting))
+            _tell_changes(list(running.select_related("task").defer("script", "env")))
+
+
+_resting: Final[dict[UUID, float]] = {}
+"""Executions whose files this process leaves alone until then: their sandboxes did not answer."""
+
+
+def _rested() -> None:
+    now = time.monotonic()
+    for execution_id, until in list(_resting.items()):
+        if until <= now:
+            _resting.pop(execution_id, None)
+
+
+def _tell_last_changes(execution: Execution) -> None:
+    """Everything up to the end of the script. A look that is under way elsewhere may be a little faster."""
+    for _ in range(LAST_LOOKS):
+        if _tell_changes([execution]):
+            return
+        execution.refresh_from_db(fields=["files_seen"])
+
+
+def _tell_changes(watched: list[Execution]) -> bool:
+    """Whether nobody else told anything meanwhile."""
+    return not watched or async_to_sync(_tell_each)(watched)
+
+
+async def _tell_each(watched: list[Execution]) -> bool:
+    """Each is told as soon as its sandbox has answered."""
+    places = {executions.execution_place(execution): execution for execution in watched}
+    looks = get_executor().changed_files({place: execution.files_seen for place, execution in places.items()})
+    all_told = True
+    async with aclosing(looks):
+        async for place, changes in looks:
+            if changes is None:
+                _resting[place.execution_id] = time.monotonic() + FILES_REST_S
+            else:
+                all_told &= await sync_to_async(file_changes_tell)(execution=places[place], changes=changes)
+    return all_told
+
+
+@shared_task
 def execution_end(execution_id: str) -> None:
-    """Settle a running execution: stop it if it is to be stopped, archive its log, say how it ended."""
+    """Settle a running execution: stop it if it is to be stopped, keep its log and files, say how it ended."""
     execution = executions.execution_take_lease(
         execution_id=UUID(execution_id), status=ExecutionStatus.RUNNING, lease_s=END_LEASE_S
     )
     if execution is None:
         return
     place = executions.execution_place(execution)
+    archived = kept = None
     try:
         outcome = _settle(execution, place)
-        executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
-        archived = _archive(execution, place, outcome) if outcome else None
+        if outcome and outcome.status != ExecutionStatus.LOST:
+            executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
+            archived = async_to_sync(archive.write)(execution.log_file, get_executor().follow_log(place))
+            _tell_last_changes(execution)
+            executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
+            kept = async_to_sync(artifacts.keep)(get_executor(), place)
     except ExecutorError as error:
         log.warning("execution %s cannot be settled yet: %s", execution.pk, error.code)
-        outcome, archived = _give_up(execution, error), None
+        outcome, archived, kept = _give_up(execution, error), None, None
     if outcome is None:
         executions.execution_postpone(execution=execution, retry_s=RETRY_S)
         return
-    executions.execution_finish(execution=execution, outcome=outcome, archived=archived)
+    executions.execution_finish(execution=execution, outcome=outcome, archived=archived, kept=kept)
 
 
 def _settle(execution: Execution, place: Place) -> Outcome | None:
@@ -191,12 +265,6 @@ def _ended(execution: Execution, seen: Observation) -> Outcome:
         return Outcome(ExecutionStatus(execution.ending), exit_code=seen.exit_code)
     status = ExecutionStatus.COMPLETED if seen.exit_code == 0 else ExecutionStatus.FAILED
     return Outcome(status, exit_code=seen.exit_code)
-
-
-def _archive(execution: Execution, place: Place, outcome: Outcome) -> archive.Archived | None:
-    if outcome.status == ExecutionStatus.LOST:
-        return None
-    return async_to_sync(archive.write)(execution.log_file, get_executor().follow_log(place))
 
 
 def _give_up(execution: Execution, error: ExecutorError) -> Outcome | None:
@@ -229,8 +297,23 @@ def tokens_expire() -> None:
 
 
 @shared_task
+def artifacts_trim() -> None:
+    """Retention: artifacts older than `TASKHUB_ARTIFACTS_KEEP` go, and those of deleted tasks."""
+    deleted = artifacts_services.artifacts_trim(before=timezone.now() - settings.TASKHUB_ARTIFACTS_KEEP)
+    if deleted:
+        log.info("%d artifacts deleted", deleted)
+
+
+@shared_task
+def measures_trim() -> None:
+    """What was measured is kept for a little longer than the dashboard looks back."""
+    trim_measures(before=timezone.now() - MEASURES_KEEP)
+
+
+@shared_task
 def events_trim() -> None:
-    """Retention: events older than `TASKHUB_EVENTS_KEEP` go."""
+    """Retention: events older than `TASKHUB_EVENTS_KEEP` go, and the streams of processes that have died."""
     deleted = storage.trim(timezone.now() - settings.TASKHUB_EVENTS_KEEP)
     if deleted:
         log.info("%d expired events deleted", deleted)
+    listeners_drop_orphans()

@@ -2,29 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Any
+from hmac import compare_digest
+from typing import Any, Final
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection
+from django.db.models import CharField
 from django.http import HttpRequest
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from knox.crypto import hash_token
+from knox.settings import CONSTANTS
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 
+from taskhub.access import know_role
+from taskhub.limits import address_of, failures
 from taskhub.models import ApiToken
+from taskhub.statements import GIVEN, Lookup
+
+_KEY_LENGTH: Final = int(CONSTANTS.TOKEN_KEY_LENGTH)
+# In the order of the models' own fields, as `from_db` takes them.
+_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name")
+_ACCOUNT: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
+_SHOWN: Final = Lookup(
+    ApiToken.objects.filter(token_key=GIVEN, user__is_active=True).values_list(
+        *_TOKEN, *(f"user__{name}" for name in _ACCOUNT), "user__groups__name"
+    ),
+    CharField(),
+)
+"""The tokens that begin so, each with its account: one row per group of the account."""
 
 
 class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
-    """knox's, except that what is not even letters and digits is a wrong token, and not a crash of the database."""
+    """knox's, in one query that brings the account and its role along, and with a limit on failures per address.
 
-    def authenticate_credentials(self, token: bytes) -> Any:
+    The database is asked for the first 15 characters, which are no secret; the rest is compared in constant time. What
+    is not even letters and digits is a wrong token, and not a crash of the database. Expired tokens are refused here
+    and deleted by a beat job; knox would look at all tokens of the user at every request.
+    """
+
+    def authenticate(self, request: HttpRequest) -> tuple[User, ApiToken] | None:
+        """Raises AuthenticationFailed, and Throttled for an address that failed too often in this minute."""
+        if "HTTP_AUTHORIZATION" not in request.META:
+            return None
+        refuse_guessing(request)
+        try:
+            found: tuple[User, ApiToken] | None = super().authenticate(request)
+        except AuthenticationFailed:
+            count_failure(request)
+            raise
+        return found
+
+    def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
         if not token.isalnum():
             raise AuthenticationFailed
-        return super().authenticate_credentials(token)
+        text = token.decode("ascii")
+        digest = hash_token(text)
+        rows = [row for row in _SHOWN.rows(text[:_KEY_LENGTH]) if compare_digest(digest, row[0])]
+        if not rows:
+            raise AuthenticationFailed
+        shown = ApiToken.from_db(connection.alias, _TOKEN, rows[0][: len(_TOKEN)])
+        if has_expired(shown):
+            raise AuthenticationFailed
+        shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
+        return know_role(shown.user, [row[-1] for row in rows]), shown
 
-    def _cleanup_token(self, auth_token: ApiToken) -> bool:
-        """Whether it has expired. knox would look at all tokens of the user, at every request; a beat job does that."""
-        return auth_token.expiry is not None and auth_token.expiry < timezone.now()
+
+def has_expired(token: ApiToken) -> bool:
+    return token.expiry is not None and token.expiry < timezone.now()
+
+
+def refuse_guessing(request: HttpRequest) -> None:
+    """Raises Throttled for an address that showed too many wrong credentials in this minute."""
+    wait_s = failures.wait_s(address_of(request))
+    if wait_s > 0:
+        raise Throttled(wait_s, "Too many wrong credentials from your address.")
+
+
+def count_failure(request: HttpRequest) -> None:
+    failures.count(address_of(request))
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library's base has no types
@@ -35,11 +92,18 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "http", "scheme": "bearer"}
 
 
-def user_of(request: HttpRequest) -> User | AnonymousUser:
-    """The caller of a plain Django view, by the same two ways as REST. Raises AuthenticationFailed for a bad token."""
-    if "HTTP_AUTHORIZATION" in request.META:
-        found = BearerAuthentication().authenticate(request)
-        if found is not None:
-            return found[0]  # type: ignore[no-any-return]
+def credentials_of(request: HttpRequest) -> tuple[User | AnonymousUser, ApiToken | None]:
+    """The caller of a plain Django view and the token they showed, by the same two ways as REST.
+
+    Raises AuthenticationFailed for a bad token; Throttled.
+    """
+    found = BearerAuthentication().authenticate(request)
+    if found is not None:
+        return found
     user: User | AnonymousUser = request.user
-    return user
+    return user, None
+
+
+def user_of(request: HttpRequest) -> User | AnonymousUser:
+    """The caller alone. Raises AuthenticationFailed; Throttled."""
+    return credentials_of(request)[0]

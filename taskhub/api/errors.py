@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
+from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
@@ -13,7 +15,8 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from taskhub.errors import HubError, TooLarge, error_body
+from taskhub.errors import HubError, TooLarge, Upstream, error_body
+from taskhub.executors.base import ExecutorError
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +37,11 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noq
     if isinstance(error, RequestDataTooBig):
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
+    if isinstance(error, ExecutorError):
+        error = upstream(error)
     if isinstance(error, HubError):
         set_rollback()
-        return Response(error.body(), status=error.status)
+        return Response(error.body(), status=error.status, headers=_hub_headers(error))
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
@@ -45,6 +50,19 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noq
         return None
     set_rollback()
     return Response(_body(error), status=error.status_code, headers=_headers(error))
+
+
+def upstream(error: ExecutorError) -> Upstream:
+    """What the sandbox service refused or could not do, as an answer of ours."""
+    return Upstream(error.message, code=error.code, status=error.status, retry_after_s=error.retry_after_s)
+
+
+def _hub_headers(error: HubError) -> dict[str, str]:
+    """Jittered, so that those who were refused together do not come back together."""
+    if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        return {}
+    least_s = int(getattr(error, "retry_after_s", None) or 0) + 1
+    return {"Retry-After": str(random.randint(least_s, least_s + 4))}  # noqa: S311 - spreads load, hides nothing
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
@@ -86,7 +104,7 @@ def _malformed(error: exceptions.ParseError) -> dict[str, Any]:
 
 def error_response(error: HubError) -> JsonResponse:
     """The same body for a plain Django view."""
-    return JsonResponse(error.body(), status=error.status)
+    return JsonResponse(error.body(), status=error.status, headers=_hub_headers(error))
 
 
 def _plain(code: str, message: str, http_status: int) -> JsonResponse:

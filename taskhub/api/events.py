@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from taskhub.api.callers import readers_only
 from taskhub.events import asyncapi, storage
 from taskhub.events.channels import TASKS
 from taskhub.events.hub import get_hub
@@ -43,6 +44,7 @@ class EventStatusSerializer(serializers.Serializer[Any]):
 
 
 @require_safe
+@readers_only
 def asyncapi_document(request: HttpRequest) -> JsonResponse:
     """`/api/asyncapi.json`: the event stream for programs that read AsyncAPI 3."""
     return JsonResponse(asyncapi.build(request.get_host()))

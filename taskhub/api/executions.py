@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
+import django_filters
 from asgiref.sync import async_to_sync
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
+from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub import jobs
+from taskhub.api.pagination import NewestQueuedFirst
+from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.serializers import (
     ExecuteSerializer,
     ExecutionQuerySerializer,
@@ -25,16 +31,46 @@ from taskhub.api.serializers import (
 from taskhub.api.tasks import actor_of
 from taskhub.errors import TooLarge
 from taskhub.execution_log import log_tail
-from taskhub.models import ExecutionStatus
-from taskhub.selectors.executions import execution_get_for
+from taskhub.models import Execution, ExecutionStatus
+from taskhub.selectors.executions import execution_get_for, execution_list_for, task_executions_for
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
 
 
+class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
+    status = django_filters.MultipleChoiceFilter(choices=ExecutionStatus.choices)
+
+    class Meta:
+        model = Execution
+        fields: ClassVar[list[str]] = []
+
+
+class ExecutionsView(ListAPIView[Execution]):
+    """Executions of all tasks, newest first; `?status=` as often as needed, as for those that are active."""
+
+    queryset = Execution.objects.none()
+    serializer_class = ExecutionSerializer
+    pagination_class = NewestQueuedFirst
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = ExecutionFilter
+
+    def get_queryset(self) -> QuerySet[Execution]:
+        return execution_list_for(user=self.request.user)
+
+
+class TaskExecutionsView(ExecutionsView):
+    """The executions of a task, newest first."""
+
+    def get_queryset(self) -> QuerySet[Execution]:
+        return task_executions_for(user=self.request.user, task_id=self.kwargs["task_id"])
+
+
 class ExecuteView(APIView):
+    roles = AGENTS_WRITE
+
     @extend_schema(request=ExecuteSerializer, responses={202: ExecutionQueuedSerializer})
     def post(self, request: Request, task_id: UUID) -> Response:
         """Run a script for the task. The answer is a handle; the end comes as an event and in `/api/exec/status/`."""
-        _guard_size(request.data)
+        guard_size(request.data)
         body = ExecuteSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(body.validated_data)
@@ -45,7 +81,7 @@ class ExecuteView(APIView):
         return Response(ExecutionQueuedSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 
 
-def _guard_size(body: Any) -> None:
+def guard_size(body: Any) -> None:
     """Before anything else is said of the body: a script that is too long is a 413, not a wrong field."""
     script = body.get("script_content") if isinstance(body, dict) else None
     if isinstance(script, str) and len(script.encode("utf-8", errors="replace")) > SCRIPT_LIMIT_BYTES:
@@ -56,13 +92,15 @@ class ExecutionStatusView(APIView):
     @extend_schema(parameters=[ExecutionQuerySerializer], responses=ExecutionSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """How an execution of the task stands: the newest, unless `execution_id` names one."""
-        query = ExecutionQuerySerializer(data=request.query_params)
+        query = ExecutionQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)
         return Response(ExecutionSerializer(execution).data)
 
 
 class ExecutionStopView(APIView):
+    roles = AGENTS_WRITE
+
     @extend_schema(request=None, responses={202: ExecutionSerializer})
     def post(self, request: Request, task_id: UUID) -> Response:
         """Ask for the end of the running execution; the event `stopped` says when it came."""
@@ -76,7 +114,7 @@ class ExecutionLogsView(APIView):
     @extend_schema(parameters=[TailQuerySerializer], responses=LogTailSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """The last lines of an execution's log, while it runs and afterwards."""
-        query = TailQuerySerializer(data=request.query_params)
+        query = TailQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         count = query.validated_data.pop("tail")
         execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from functools import cache, cached_property
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import BindingDict
 
 
 class TextField(serializers.CharField):
-    """A JSON string; DRF itself would also take a number, and refuses NUL and lone surrogates."""
+    """A JSON string; DRF itself would also take a number, and refuses NUL and lone surrogates.
+
+    Its limit holds for what was sent, as the document says, and not for what is left when the blanks are gone.
+    """
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             raise serializers.ValidationError("Not a string.", code="invalid")
+        if self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """true or false; DRF itself would also take "yes", 1, and null."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("Not true or false.", code="invalid")
+        return data
 
 
 class TextListField(serializers.ListField):
@@ -24,7 +41,14 @@ class TextListField(serializers.ListField):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know: a misspelt name is told, not ignored. Read-only ones may be sent back."""
+    """Refuses fields it does not know: a misspelt name is told, not ignored. Read-only ones may be sent back.
+
+    Its fields are made once: DRF copies all of them for every request. So none of them may look at the request.
+    """
+
+    @cached_property
+    def fields(self) -> BindingDict:
+        return _fields(type(self), partial=self.partial)
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -35,3 +59,36 @@ class StrictSerializer(serializers.Serializer[Any]):
                     {name: [f"There is no such field; there are {known}."] for name in unknown}, code="unknown"
                 )
         return super().to_internal_value(data)
+
+
+@cache
+def _fields(serializer: type[StrictSerializer], *, partial: bool) -> BindingDict:
+    owner = serializer(partial=partial)
+    bound = BindingDict(owner)
+    for name, field in owner.get_fields().items():
+        bound[name] = field
+    return bound
+
+
+class StrictSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # the library's base has no types
+    """That unknown fields are refused is part of what is sent."""
+
+    target_class = StrictSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - the library's documented way
+        if direction == "request":
+            schema["additionalProperties"] = False
+        return schema
+
+
+class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # likewise
+    """What no database takes is no text, nor is white space where something must be said."""
+
+    target_class = TextField
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - likewise
+        said = "" if self.target.allow_blank else r"[^\s\u0000]"
+        return {**schema, "pattern": rf"^[^\u0000]*{said}[^\u0000]*$"}

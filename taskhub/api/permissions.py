@@ -1,16 +1,37 @@
-"""Who may: in the local profile anybody on this machine reads; writing always needs an account."""
+"""Who may, by role. Unless a view says less, reading takes a viewer and anything else an operator."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from taskhub.access import Role, role_of
 
-class ReadOpenlyOrAuthenticated(BasePermission):
-    def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ARG002 - DRF's interface
-        if settings.TASKHUB_OPEN_READING and request.method in SAFE_METHODS:
-            return True
-        return request.user.is_authenticated
+
+class RoleAllows(BasePermission):
+    """A view says `roles = {"POST": Role.AGENT}` for the methods that need another role than the default.
+
+    Where reading is open, that is not for the views that are about an account's own: `for_accounts = True`.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        method = str(request.method)
+        open_to_all = method in SAFE_METHODS and not getattr(view, "for_accounts", False)
+        if not open_to_all and not request.user.is_authenticated:
+            return False
+        needed = role_needed(view, method)
+        role = role_of(request.user)
+        self.message = f"This takes the role {needed.group}; yours is {role.group}."
+        return role >= needed
+
+
+def role_needed(view: Any, method: str) -> Role:
+    default = Role.VIEWER if method in SAFE_METHODS else Role.OPERATOR
+    needed: Role = getattr(view, "roles", {}).get(method, default)
+    return needed
+
+
+AGENTS_WRITE = dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), Role.AGENT)
+"""Of views whose every change is an agent's daily work."""

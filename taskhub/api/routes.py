@@ -1,7 +1,8 @@
-"""How an address of the API is written: with or without a trailing slash, ids as UUIDs."""
+"""How an address of the API is written: with or without a trailing slash, its places in braces."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
@@ -10,7 +11,11 @@ from django.http import HttpResponseBase
 from django.urls import URLPattern
 from django.urls.resolvers import RegexPattern
 
-_TASK_ID: Final = r"(?P<task_id>[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"
+NAME: Final = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]{1,200}"
+"""Of what others name: sandboxes, sessions, commands. They become parts of paths, so none may mean a folder."""
+UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+_OURS: Final = frozenset({"announcement_id", "artifact_id", "subscription_id", "task_id", "token_id"})
+_PLACE: Final = re.compile(r"\{(\w+)\}")
 
 
 class _Route(RegexPattern):
@@ -21,10 +26,10 @@ class _Route(RegexPattern):
         if found is None:
             return None
         rest, args, kwargs = found
-        return rest, args, {name: UUID(value) for name, value in kwargs.items()}
+        return rest, args, {name: UUID(value) if name in _OURS else value for name, value in kwargs.items()}
 
 
 def route(address: str, view: Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]], name: str) -> URLPattern:
-    """`address` as `exec/logs/{task_id}/stream`; the view gets `task_id` as a UUID. Any other address is a 404."""
-    pattern = address.replace("{task_id}", _TASK_ID)
+    """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs, others as `NAME`s."""
+    pattern = _PLACE.sub(lambda place: rf"(?P<{place[1]}>{UUID_PATTERN if place[1] in _OURS else NAME})", address)
     return URLPattern(_Route(rf"^{pattern}/?$", name=name, is_endpoint=True), view, None, name)

@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from taskhub.api.fields import StrictSerializer, TextField, TextListField
+from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField, TextListField
 from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_ENV_VALUE_LIMIT: Final = 32 * 1024
 _ENV_LIMIT: Final = 100
 _ENV_BYTES: Final = 64 * 1024  # with room below what a process may be started with
 _BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+_ENV_SCHEMA: Final = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(_BASH_KEEPS)}},
+    "additionalProperties": {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT},
+    "maxProperties": _ENV_LIMIT,
+}
 
 
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
@@ -25,6 +33,7 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     tags = TextListField(max_length=50, required=False)
     artifacts = TextListField(max_length=1000, required=False)
+    private = StrictBooleanField(required=False, help_text="Only its assignee and operators see it.")
 
     class Meta:
         model = Task
@@ -37,6 +46,7 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             "assignee",
             "tags",
             "artifacts",
+            "private",
             "version",
             "created_at",
             "updated_at",
@@ -57,6 +67,22 @@ class StatusChangeSerializer(StrictSerializer):
     artifacts = TextListField(max_length=1000, required=False)
 
 
+class ClaimSerializer(StrictSerializer):
+    """Which task to take: the next free one that fits, or `task_id`."""
+
+    task_id = serializers.UUIDField(required=False)
+    priority = serializers.ListField(
+        child=serializers.ChoiceField(choices=TaskPriority.choices), required=False, help_text="One of these."
+    )
+    tags = TextListField(max_length=50, required=False, help_text="All of these.")
+
+
+class ClaimedSerializer(serializers.Serializer[Any]):
+    """The caller's task; null where none is free."""
+
+    task = TaskSerializer(allow_null=True)
+
+
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """A step in a task's history; `changes` maps a field to `[before, after]`."""
 
@@ -64,13 +90,14 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
 
     class Meta:
         model = AuditEntry
-        fields = ["id", "at", "actor", "door", "action", "execution_id", "changes"]
+        fields = ["id", "at", "actor", "door", "token_name", "action", "execution_id", "changes"]
 
 
+@extend_schema_field(_ENV_SCHEMA)
 class EnvField(serializers.DictField):
     """Names to strings, for the script's environment."""
 
-    child = TextField(allow_blank=True, trim_whitespace=False, max_length=32 * 1024)
+    child = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
 
     def to_internal_value(self, data: Any) -> dict[str, str]:
         value: dict[str, str] = super().to_internal_value(data)
@@ -131,6 +158,8 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "log_file",
             "log_lines",
             "log_truncated",
+            "artifacts_kept",
+            "artifacts_left_out",
         ]
 
     def get_error(self, execution: Execution) -> dict[str, str] | None:

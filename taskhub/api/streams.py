@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
@@ -11,41 +10,43 @@ from typing import Any, Concatenate, Final, ParamSpec
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.contrib.auth.models import AnonymousUser, User
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.exceptions import AuthenticationFailed
 
-from taskhub.api.authentication import user_of
-from taskhub.api.errors import error_response
-from taskhub.errors import HubError, Invalid, Unavailable, error_body
+from taskhub.access import Caller, viewer_of
+from taskhub.api.callers import caller_key, read_caller
+from taskhub.api.cors import cross_origin
+from taskhub.api.errors import error_response, upstream
+from taskhub.errors import HubError, Invalid, NotAuthenticated, Unavailable, error_body
 from taskhub.events import storage
-from taskhub.events.channels import TASKS, ChannelManager
-from taskhub.events.frames import Filters, encode_event
+from taskhub.events.channels import TASKS
+from taskhub.events.frames import Filters, encode_event, encode_named_farewell
 from taskhub.events.hub import get_hub
-from taskhub.events.stream import EventStream, Slot, TooManyStreams, registry
+from taskhub.events.listeners import Listening
+from taskhub.events.stream import EventStream, Slot, registry
+from taskhub.events.tickets import EVENTS, EXECUTION_LOG, StreamKind
 from taskhub.events.types import EVENT_TYPES, Connected
-from taskhub.execution_log import encode_log_farewell, log_source
+from taskhub.execution_log import SEEN_TO_THE_END, log_source
+from taskhub.executors.base import ExecutorError
+from taskhub.limits import address_of
 from taskhub.selectors.executions import execution_get_for
 
 P = ParamSpec("P")
-Caller = User | AnonymousUser
 
+_ASKED_MOST: Final = 200
 _EVENT_ID: Final = re.compile(r"tasks:(\d{1,18})\Z", re.ASCII)
-_LOG_ID: Final = re.compile(r"([0-9a-f-]{36}):(\d{1,18})\Z", re.ASCII)
-
-
-class NotAuthenticated(HubError):
-    status = 401
-    default_code = "not_authenticated"
+_LOG_ID: Final = re.compile(rf"([0-9a-f-]{{36}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
 
 
 def stream_view(
-    view: Callable[Concatenate[HttpRequest, Caller, Slot, P], Awaitable[EventStream]],
+    view: Callable[Concatenate[HttpRequest, Caller, Slot, P], Awaitable[HttpResponse]],
+    kind: StreamKind | None = None,
 ) -> Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]:
-    """A view that opens a stream for a caller who may read. Every error comes before the stream, as JSON."""
+    """A view that opens a stream for a caller who may read. Every error comes before the stream, as JSON.
+
+    With a `kind` a ticket for exactly what the request asks for opens it as well: see `ticketed`.
+    """
 
     @wraps(view)
     async def opened(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
@@ -54,14 +55,15 @@ def stream_view(
             return JsonResponse(body, status=405, headers={"Allow": "GET"})
         slot: Slot | None = None
         try:
-            caller = await _reader(request)
-            slot = registry.admit(caller_key(request, caller))
+            caller, standing = await read_caller(request, kind, **kwargs)
+            slot = registry.admit(caller_key(request, caller), standing)
             response = await view(request, caller, slot, *args, **kwargs)
-            slot = None  # it is the stream's now
-        except HubError as error:
+            if isinstance(response, EventStream):
+                # It looks after what the streams stand on.
+                get_hub().start()
+                slot = None  # it is the stream's now
+        except (HubError, ExecutorError, DatabaseError) as error:
             return _refusal(error)
-        except DatabaseError:
-            return _refusal(Unavailable("The database does not answer; try again."))
         else:
             return response
         finally:
@@ -72,35 +74,18 @@ def stream_view(
     return csrf_exempt(opened)
 
 
-async def _reader(request: HttpRequest) -> Caller:
-    """The caller, if they may read the hub's events. Raises NotAuthenticated."""
-    anonymous = "HTTP_AUTHORIZATION" not in request.META and settings.SESSION_COOKIE_NAME not in request.COOKIES
-    try:
-        # Only who shows credentials costs a look at the database, and with it a thread.
-        caller: Caller = AnonymousUser() if anonymous else await sync_to_async(_resolve)(request)
-    except AuthenticationFailed:
-        raise NotAuthenticated("The token is wrong or has expired.") from None
-    if not ChannelManager().can_read_channel(caller, TASKS):
-        raise NotAuthenticated("Send a token: Authorization: Bearer …")
-    return caller
+def ticketed(kind: StreamKind) -> Callable[[Any], Any]:
+    """`stream_view` for a stream that tickets of this kind open; what the path holds must be named as the kind does."""
+    return lambda view: stream_view(view, kind)
 
 
-def _resolve(request: HttpRequest) -> Caller:
-    user = user_of(request)
-    return user if user.is_authenticated else AnonymousUser()
-
-
-def caller_key(request: HttpRequest, caller: Caller) -> str:
-    """Whose streams are counted together: an account's, or an address's."""
-    return f"user:{caller.pk}" if caller.is_authenticated else f"address:{request.META.get('REMOTE_ADDR', '')}"
-
-
-def _refusal(error: HubError) -> JsonResponse:
+def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
+    if isinstance(error, ExecutorError):
+        error = upstream(error)
+    elif isinstance(error, DatabaseError):
+        error = Unavailable("The database does not answer; try again.")
     response = error_response(error)
-    if isinstance(error, Unavailable) and not isinstance(error, TooManyStreams):
-        # Jittered, so that those who were refused together do not come back together.
-        response.headers["Retry-After"] = str(random.randint(1, 5))  # noqa: S311 - spreads load, hides nothing
-    if isinstance(error, NotAuthenticated):
+    if error.status == NotAuthenticated.status:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
@@ -110,10 +95,11 @@ def last_event_id(request: HttpRequest) -> str:
     return request.headers.get("Last-Event-ID") or request.GET.get("lastEventId", "")
 
 
-@stream_view
-async def events_stream(request: HttpRequest, _: Caller, slot: Slot) -> EventStream:
+@cross_origin
+@ticketed(EVENTS)
+async def events_stream(request: HttpRequest, caller: Caller, slot: Slot) -> EventStream:
     """Spec 003: every event of the hub, as a `message` with the envelope."""
-    filters = read_filters(request)
+    filters = read_filters(request)._replace(viewer=viewer_of(caller))
     resume_after = _resume_after(last_event_id(request))
     since = _since(request)
     hub = get_hub()
@@ -123,9 +109,17 @@ async def events_stream(request: HttpRequest, _: Caller, slot: Slot) -> EventStr
     if resume_after is not None:
         feed.counters["resumes"] += 1
     cursor = feed.head if resume_after is None else resume_after
+    slot.listening = Listening(caller.get_username(), address_of(request)[:45], _asked(request))
     position = f"{TASKS}:{cursor}"
-    greeting = encode_event(Connected(last_event_id=position), event_id=position)
-    return EventStream(feed.follow(cursor, filters), slot=slot, channel=TASKS, greeting=greeting)
+    connected = Connected(last_event_id=position, announcements=feed.announcements())
+    greeting = encode_event(connected, event_id=position)
+    return EventStream(feed.follow(cursor, filters, slot.repeats), slot=slot, channel=TASKS, greeting=greeting)
+
+
+def _asked(request: HttpRequest) -> dict[str, str]:
+    """The filters as they were asked for, so that a row can hold them: whatever was sent, PostgreSQL takes no NUL."""
+    given = {name: request.GET.get(name, "").replace("\0", "")[:_ASKED_MOST] for name in EVENTS.names}
+    return {name: value for name, value in given.items() if value}
 
 
 def _resume_after(last_id: str) -> int | None:
@@ -168,28 +162,41 @@ def read_filters(request: HttpRequest) -> Filters:
     return Filters(types, task_id, request.GET.get("assignee", ""))
 
 
-@stream_view
-async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot, task_id: UUID) -> EventStream:
+@cross_origin
+@ticketed(EXECUTION_LOG)
+async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot, task_id: UUID) -> HttpResponse:
     """An execution's log as it is written: the newest one's, or `?execution_id=`'s, or the one of `Last-Event-ID`."""
     execution_id, after = _log_position(request)
+    if last_event_id(request).endswith(SEEN_TO_THE_END):
+        return had_everything()
     execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
+    feed = await get_hub().feed(TASKS)
+    eyes = Filters(viewer=viewer_of(caller))
+    slot.may_go_on = lambda: eyes.may_see(str(task_id), feed.owners)
     return EventStream(
         log_source(execution, after=after),
         slot=slot,
         channel=f"execution-{execution.pk}-log",
-        farewell=encode_log_farewell,
+        farewell=encode_named_farewell,
     )
 
 
+def had_everything() -> HttpResponse:
+    """For a client that comes back after a stream's last event: an EventSource takes 204 for "do not reconnect"."""
+    return HttpResponse(status=204)
+
+
 def _log_position(request: HttpRequest) -> tuple[UUID | None, int]:
-    last_id = last_event_id(request)
-    if last_id:
-        found = _LOG_ID.match(last_id)
-        if found is None:
-            raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
-        return _uuid(found[1], "Last-Event-ID"), int(found[2])
     named = request.GET.get("execution_id", "")
-    return (_uuid(named, "execution_id") if named else None), 0
+    execution_id = _uuid(named, "execution_id") if named else None
+    last_id = last_event_id(request)
+    if not last_id:
+        return execution_id, 0
+    found = _LOG_ID.match(last_id)
+    # Where the address names an execution, which a ticket may be bound to, an id of another is not this stream's.
+    if found is None or (execution_id and _uuid(found[1], "Last-Event-ID") != execution_id):
+        raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+    return _uuid(found[1], "Last-Event-ID"), int(found[2])
 
 
 def _uuid(value: str, name: str) -> UUID:

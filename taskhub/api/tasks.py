@@ -9,7 +9,9 @@ from uuid import UUID
 import django_filters
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
+from django.http import QueryDict
 from django_filters.rest_framework import DjangoFilterBackend
+from django_filters.utils import translate_validation
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.filters import OrderingFilter
@@ -20,22 +22,33 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.pagination import NewestEntryFirst
-from taskhub.api.serializers import AuditEntrySerializer, StatusChangeSerializer, TaskSerializer
+from taskhub.api.permissions import AGENTS_WRITE
+from taskhub.api.serializers import (
+    AuditEntrySerializer,
+    ClaimedSerializer,
+    ClaimSerializer,
+    StatusChangeSerializer,
+    TaskSerializer,
+)
 from taskhub.errors import Invalid
-from taskhub.models import AuditEntry, Task, TaskPriority, TaskStatus
+from taskhub.models import ApiToken, AuditEntry, Task, TaskPriority, TaskStatus
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
 from taskhub.services.actors import Actor
-from taskhub.services.tasks import task_create, task_delete, task_update
+from taskhub.services.tasks import task_claim, task_create, task_delete, task_update
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"\Z')
 IF_MATCH = OpenApiParameter(
-    "If-Match", str, OpenApiParameter.HEADER, description='The version you read, as `"3"`; otherwise 412.'
+    "If-Match",
+    {"type": "string", "pattern": r'^((W/)?"[0-9]{1,9}"|\*)$', "example": "*"},
+    OpenApiParameter.HEADER,
+    description='The version you read, as `"3"`; otherwise 412.',
 )
 
 
 def actor_of(request: Request) -> Actor:
     """The permission classes let only accounts write."""
-    return Actor(door="rest", user=cast("User", request.user))
+    token = request.auth if isinstance(request.auth, ApiToken) else None
+    return Actor(door="rest", user=cast("User", request.user), token=token)
 
 
 def expected_version_of(request: Request) -> int | None:
@@ -57,19 +70,35 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
     status = django_filters.MultipleChoiceFilter(choices=TaskStatus.choices)
     priority = django_filters.MultipleChoiceFilter(choices=TaskPriority.choices)
     assignee = django_filters.CharFilter()
+    private = django_filters.ChoiceFilter(
+        choices=[("", "any"), ("true", "true"), ("false", "false")], empty_label=None, method="by_privacy"
+    )
     q = django_filters.CharFilter(method="search", max_length=200, help_text="Text in the title or the description.")
 
     class Meta:
         model = Task
         fields: ClassVar[list[str]] = []
 
+    def by_privacy(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(private=value == "true")
+
     def search(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks.filter(Q(title__icontains=value) | Q(description__icontains=value))
+
+
+def filter_tasks(query: QueryDict, tasks: QuerySet[Task]) -> QuerySet[Task]:
+    """Those that the filters of this query let through. Raises ValidationError."""
+    found = TaskFilter(data=query, queryset=tasks)
+    if not found.is_valid():
+        raise translate_validation(found.errors)
+    filtered: QuerySet[Task] = found.qs
+    return filtered
 
 
 class TaskViewSet(GenericViewSet[Task]):
     """Tasks. A change needs a token; `If-Match` guards against overwriting somebody else's."""
 
+    roles = AGENTS_WRITE
     queryset = Task.objects.none()
     serializer_class = TaskSerializer
     filter_backends = [DjangoFilterBackend, OrderingFilter]
@@ -127,6 +156,8 @@ class TaskHistoryView(ListAPIView[AuditEntry]):
 class TaskStatusView(APIView):
     """Spec 003: change a task's status, and with it its priority, assignee and artifacts."""
 
+    roles = AGENTS_WRITE
+
     @extend_schema(request=StatusChangeSerializer, responses=TaskSerializer, parameters=[IF_MATCH])
     def put(self, request: Request, task_id: UUID) -> Response:
         body = StatusChangeSerializer(data=request.data)
@@ -140,3 +171,15 @@ class TaskStatusView(APIView):
             **fields,
         )
         return task_response(task)
+
+
+class TaskClaimView(APIView):
+    roles = AGENTS_WRITE
+
+    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer)
+    def post(self, request: Request) -> Response:
+        """Take the next free task: it becomes the caller's and `inprogress`, and no other caller gets it."""
+        body = ClaimSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        task = task_claim(actor=actor_of(request), **body.validated_data)
+        return Response(ClaimedSerializer({"task": task}).data)

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from taskhub.api.announcements import AnnouncementsViewSet
+from taskhub.api.artifacts import ArtifactsView, ArtifactView
 from taskhub.api.events import EventStatusView, asyncapi_document
-from taskhub.api.executions import ExecuteView, ExecutionLogsView, ExecutionStatusView, ExecutionStopView
+from taskhub.api.executions import (
+    ExecuteView,
+    ExecutionLogsView,
+    ExecutionStatusView,
+    ExecutionStopView,
+    ExecutionsView,
+    TaskExecutionsView,
+)
+from taskhub.api.me import MeView
 from taskhub.api.routes import route
 from taskhub.api.streams import events_stream, execution_log_stream
-from taskhub.api.tasks import TaskHistoryView, TaskStatusView, TaskViewSet
+from taskhub.api.tasks import TaskClaimView, TaskHistoryView, TaskStatusView, TaskViewSet
+from taskhub.api.tickets import TicketsView
+from taskhub.api.tokens import TokensView, TokenView
 
 _many = TaskViewSet.as_view({"get": "list", "post": "create"})
 _one = TaskViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
+_announcements = AnnouncementsViewSet.as_view({"get": "list", "post": "create"})
+_announcement = AnnouncementsViewSet.as_view({"delete": "destroy"})
 
 urlpatterns = [
     route("tasks", _many, "tasks"),
+    route("tasks/claim", TaskClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),
     route("tasks/{task_id}/history", TaskHistoryView.as_view(), "task-history"),
+    route("tasks/{task_id}/executions", TaskExecutionsView.as_view(), "task-executions"),
     route("tasks/status/{task_id}", TaskStatusView.as_view(), "task-status"),
     route("events/stream", events_stream, "events-stream"),
     route("events/status", EventStatusView.as_view(), "events-status"),
+    route("executions", ExecutionsView.as_view(), "executions"),
     route("exec/{task_id}", ExecuteView.as_view(), "exec"),
     route("exec/status/{task_id}", ExecutionStatusView.as_view(), "exec-status"),
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),
     route("exec/logs/{task_id}/stream", execution_log_stream, "exec-log-stream"),
+    route("exec/artifacts/{task_id}", ArtifactsView.as_view(), "exec-artifacts"),
+    route("exec/artifacts/{task_id}/{artifact_id}", ArtifactView.as_view(), "exec-artifact"),
     route("exec/stop/{task_id}", ExecutionStopView.as_view(), "exec-stop"),
+    route("announcements", _announcements, "announcements"),
+    route("announcements/{announcement_id}", _announcement, "announcement"),
+    route("me", MeView.as_view(), "me"),
+    route("tokens", TokensView.as_view(), "tokens"),
+    route("tokens/{token_id}", TokenView.as_view(), "token"),
+    route("tickets", TicketsView.as_view(), "tickets"),
     route(r"asyncapi\.json", asyncapi_document, "asyncapi"),
     route("schema", SpectacularAPIView.as_view(), "schema"),
-    route("docs", SpectacularSwaggerView.as_view(url_name="schema"), "docs"),
+    route("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), "docs"),
 ]

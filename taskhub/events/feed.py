@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeVar
 
 from django.db import DatabaseError, connections
 
 from taskhub.events import storage
-from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame
-from taskhub.events.types import StreamReset
+from taskhub.events.announcements import Announcements, holding, note_announcements, read_announcements
+from taskhub.events.channels import TASKS
+from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame, repeated
+from taskhub.events.privacy import note_owners, read_owners
+from taskhub.events.types import Announced, StreamReset
+from taskhub.events.wakeup import Wakeup
 
 _T = TypeVar("_T")
 
@@ -72,9 +76,11 @@ class Feed:
         self.readers: set[Reader] = set()
         self.counters: Counter[str] = Counter()
         self._reader = reader
+        self.owners: dict[str, str] = {}
+        self._announcements: Announcements = {}
         self._ring: list[Frame] = []
         self._ring_bytes = 0
-        self._waiters: set[asyncio.Future[None]] = set()
+        self.moved = Wakeup()
         self._reading = asyncio.Lock()
         self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
 
@@ -82,7 +88,19 @@ class Feed:
         """Learn the channel's last number. Raises DatabaseError."""
         async with self._reading:
             if self.head < 0:
-                self.head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
+                heads = await self._reader.run(storage.read_heads, [self.channel])
+                await self._read_standing_facts()
+                self.head = heads[self.channel]
+
+    async def _read_standing_facts(self) -> None:
+        """What a stream must know that no event of the ring may tell: read once, then followed."""
+        if self.channel == TASKS:
+            self.owners = await self._reader.run(read_owners)
+            self._announcements = await self._reader.run(read_announcements)
+
+    def announcements(self) -> list[Announced]:
+        """Those that hold now, the newest first. Asks nobody."""
+        return holding(self._announcements)
 
     def take(self, seq: int, event_type: str, data: str) -> bool:
         """A notification came. False if it is not the next one and the table must be asked."""
@@ -98,22 +116,26 @@ class Feed:
                 rows = await self._reader.run(storage.read_after, self.channel, self.head, self._page())
                 if not rows:
                     # Trimmed before we could read it: streams behind it are told so by their own reading.
+                    await self._read_standing_facts()
                     self._reset(head)
                     return
                 frames = [read_frame(self.channel, *row) for row in rows if row.seq > self.head]
                 if frames and frames[0].seq != self.head + 1:
+                    await self._read_standing_facts()
                     self._reset(frames[0].seq - 1)
                 self._append(frames)
 
     def _append(self, frames: list[Frame]) -> None:
         if not frames:
             return
+        note_owners(self.owners, frames)
+        note_announcements(self._announcements, frames)
         self._ring.extend(frames)
         self._ring_bytes += sum(len(frame.body) for frame in frames)
         self.head = frames[-1].seq
         if len(self._ring) > RING_FRAMES or self._ring_bytes > RING_BYTES:
             self._shorten()
-        self._wake()
+        self.moved.send()
 
     def _shorten(self) -> None:
         """Drop the older half, so that a full ring costs one deletion in many appends."""
@@ -127,22 +149,7 @@ class Feed:
         self._ring.clear()
         self._ring_bytes = 0
         self.head = head
-        self._wake()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Until the channel moves on."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+        self.moved.send()
 
     def recent(self, cursor: int) -> list[Frame] | None:
         """Up to a page of frames after `cursor`; None if the ring no longer reaches back that far."""
@@ -157,33 +164,48 @@ class Feed:
             return PAGE
         return max(1, min(PAGE, PAGE_BYTES * len(self._ring) // self._ring_bytes))
 
-    async def follow(self, cursor: int, filters: Filters) -> AsyncGenerator[bytes, None]:
-        """Everything after `cursor` that `filters` want, page by page, for ever.
+    def repeat(self, repeats: deque[int], numbers: list[int]) -> None:
+        """Have the stream that was given `repeats` send these events again, from the table and between live ones."""
+        repeats.extend(numbers)
+        self.moved.send()
+
+    async def follow(
+        self, cursor: int, filters: Filters, repeats: deque[int] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Everything after `cursor` that `filters` want and may see, page by page, for ever.
 
         A past that has expired, or a number from the future, is answered with `stream-reset`, then it goes on live.
+        Numbers that are put into `repeats` go out again, without an id; `repeat` puts them there.
         """
         reader = Reader(cursor)
+        unfiltered = filters.wants_everything
         self.readers.add(reader)
         try:
             if await self._is_unknown(cursor):
                 reader.cursor = self.head
                 yield self._reset_frame("unknown_id")
             while True:
-                while reader.cursor >= self.head:  # above it: the table was ahead of the notifications
-                    await self.wait()
+                while reader.cursor >= self.head and not repeats:  # above it: the table was ahead of Redis
+                    await self.moved.wait()
+                if repeats:
+                    for piece in join_wanted(await self._read_again(repeats), filters, self.owners):
+                        yield piece
+                    continue
                 frames = await self._frames_after(reader.cursor)
                 if not frames:
                     reader.cursor = self.head
                     yield self._reset_frame("expired")
                     continue
-                if len(frames) == 1 and not any(filters):
-                    yield frames[0].body  # what a live stream does all day
-                else:
-                    for piece in join_wanted(frames, filters):
-                        yield piece
+                for piece in self._pieces(frames, filters, unfiltered=unfiltered):
+                    yield piece
                 reader.cursor = frames[-1].seq
         finally:
             self.readers.discard(reader)
+
+    def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[bytes]:
+        if unfiltered and len(frames) == 1 and filters.may_see(frames[0].task_id, self.owners):
+            return (frames[0].body,)  # what a live stream does all day
+        return join_wanted(frames, filters, self.owners)
 
     async def _is_unknown(self, cursor: int) -> bool:
         """Whether the channel never had this number. The client's last process may have been ahead of this one."""
@@ -219,6 +241,17 @@ class Feed:
                 continue
             frames = [read_frame(self.channel, *row) for row in rows]
             return frames if frames and frames[0].seq == cursor + 1 else []
+
+    async def _read_again(self, repeats: deque[int]) -> list[Frame]:
+        """The next page of what is to be repeated; what is no longer kept is left out."""
+        numbers = [repeats.popleft() for _ in range(min(len(repeats), self._page()))]
+        while True:
+            try:
+                rows = await self._reader.run(storage.read_exactly, self.channel, numbers)
+            except DatabaseError:
+                await asyncio.sleep(RETRY_S)  # as above
+            else:
+                return [repeated(read_frame(self.channel, *row)) for row in rows]
 
     def lag(self) -> tuple[int, float]:
         """How far the slowest stream is behind: in events, and in seconds since it last had everything."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from django.utils import timezone
+from pydantic import ValidationError
+
 from taskhub.events.publish import envelope
-from taskhub.events.types import EventData, to_json
+from taskhub.events.types import Announced, EventData, TaskDeleted, to_json
+from taskhub.timestamps import iso
 
 KEEPALIVE: Final = b": keepalive\n\n"
 PIECE_BYTES: Final = 32 * 1024
 """What is handed to the server at a time: a stalled client holds no more than a few of these."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _CONTROL: Final = re.compile(r"[\r\n\0]")
+_ID_LINE: Final = re.compile(rb"^id: .*\n", re.MULTILINE)
 
 
 class Frame(NamedTuple):
@@ -25,18 +30,56 @@ class Frame(NamedTuple):
     name: str
     task_id: str
     assignees: tuple[str, ...]
+    private: bool | None = None
+    """Whether its task is private from here on; None where the event does not say."""
+    loss: Loss | None = None
+    announced: Announced | None = None
+
+
+class Loss(NamedTuple):
+    """What those are told instead who saw the task before this event and do not from here on: that it is gone."""
+
+    was_private: bool
+    was_assignee: str
+    frame: Frame
 
 
 class Filters(NamedTuple):
-    """What a stream wants to see; an empty part lets everything pass."""
+    """What a stream wants to see (an empty part lets everything pass), and what it may.
+
+    `viewer`: None sees every task; a name sees the public ones and what is assigned to it, "" the public ones. That is
+    decided by how the task is now, not by how it was when the event came: `owners` holds the assignees of those that
+    are private, so a replay tells no more than a look at the task would.
+    """
 
     types: frozenset[str] = frozenset()
     task_id: str = ""
     assignee: str = ""
+    viewer: str | None = None
+
+    @property
+    def wants_everything(self) -> bool:
+        return not (self.types or self.task_id or self.assignee)
+
+    def may_see(self, task_id: str, owners: Mapping[str, str]) -> bool:
+        if self.viewer is None or task_id not in owners:
+            return True
+        return bool(self.viewer) and owners[task_id] == self.viewer
+
+    def pick(self, frame: Frame, owners: Mapping[str, str]) -> bytes:
+        """What this stream gets of the frame: all of it, word that its task is gone, or nothing."""
+        if not self.may_see(frame.task_id, owners):
+            loss = frame.loss
+            if loss is None or (loss.was_private and loss.was_assignee != self.viewer):
+                return b""
+            frame = loss.frame
+        return frame.body if self.wants(frame) else b""
 
     def wants(self, frame: Frame) -> bool:
         if self.types and frame.name not in self.types:
             return False
+        if frame.announced is not None:
+            return True  # to everybody, whatever task they watch: it belongs to what `connected` told them
         if self.task_id and frame.task_id != self.task_id:
             return False
         return not self.assignee or self.assignee in frame.assignees
@@ -57,6 +100,16 @@ def encode_json(data: Any, *, event_id: str = "", event: str = "") -> bytes:
     return encode(json.dumps(data, ensure_ascii=False, separators=(",", ":")), event_id=event_id, event=event)
 
 
+def encode_named(event: str, data: dict[str, Any], *, event_id: str = "") -> bytes:
+    """A named event of the hub's own, stamped with the time: what the log streams and `/sse` are made of."""
+    return encode_json({**data, "timestamp": iso(timezone.now())}, event_id=event_id, event=event)
+
+
+def encode_named_farewell(reason: str, reconnect_in_ms: int) -> bytes:
+    """The last words of a stream of named events when the server ends it."""
+    return encode_named("disconnected", {"reason": reason, "reconnect_in_ms": reconnect_in_ms})
+
+
 def encode_event(data: EventData, *, event_id: str = "") -> bytes:
     """A `message` whose data is spec 003's envelope: what `onmessage` sees."""
     return encode_json(envelope(data.name, to_json(data)), event_id=event_id)
@@ -74,24 +127,59 @@ def read_frame(channel: str, seq: int, event_type: str, data: str) -> Frame:
         return Frame(seq, body, event_type, "", ())
     previous = about.get("previous")
     assignees = [about.get("assignee"), previous.get("assignee") if isinstance(previous, dict) else None]
+    private = about.get("private")
     return Frame(
         seq,
         body,
         str(content.get("event", event_type)),
         str(about.get("task_id", "")),
         tuple(name for name in assignees if isinstance(name, str)),
+        private if isinstance(private, bool) else None,
+        _loss(channel, seq, content) if private is True and isinstance(previous, dict) else None,
+        _announced(about) if content.get("event") == Announced.name else None,
     )
 
 
-def join_wanted(frames: Iterable[Frame], filters: Filters) -> Iterator[bytes]:
-    """The bodies of the frames that `filters` want, joined into pieces of about `PIECE_BYTES`."""
+def repeated(frame: Frame) -> Frame:
+    """The same event for a stream that had it already: without an id, so that its client's place does not go back."""
+    loss = frame.loss
+    if loss is not None:
+        loss = loss._replace(frame=repeated(loss.frame))
+    return frame._replace(body=_ID_LINE.sub(b"", frame.body, count=1), loss=loss)
+
+
+def _announced(about: dict[str, Any]) -> Announced | None:
+    try:
+        return Announced.model_validate(about)
+    except ValidationError:
+        return None  # of somebody who calls something else so
+
+
+def _loss(channel: str, seq: int, content: dict[str, Any]) -> Loss | None:
+    """Where an update has made a task private, or given a private one to somebody else."""
+    about = content["data"]
+    previous = about["previous"]
+    was_private = bool(previous.get("private", True))
+    was_assignee = str(previous.get("assignee", about.get("assignee", "")))
+    if was_private and "assignee" not in previous:
+        return None
+    # Nothing that is new: who it belongs to now is not theirs to know.
+    data = {"task_id": about.get("task_id", ""), "assignee": was_assignee, "private": was_private}
+    told = {**content, "event": TaskDeleted.name, "data": data}
+    body = encode_json(told, event_id=f"{channel}:{seq}")
+    return Loss(was_private, was_assignee, Frame(seq, body, TaskDeleted.name, str(data["task_id"]), (was_assignee,)))
+
+
+def join_wanted(frames: Iterable[Frame], filters: Filters, owners: Mapping[str, str]) -> Iterator[bytes]:
+    """What `filters` let through of the frames, joined into pieces of about `PIECE_BYTES`."""
     everything = filters == Filters()
     piece: list[bytes] = []
     size = 0
     for frame in frames:
-        if everything or filters.wants(frame):
-            piece.append(frame.body)
-            size += len(frame.body)
+        body = frame.body if everything else filters.pick(frame, owners)
+        if body:
+            piece.append(body)
+            size += len(body)
             if size >= PIECE_BYTES:
                 yield b"".join(piece)
                 piece, size = [], 0

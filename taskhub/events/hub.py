@@ -6,6 +6,9 @@ How an event gets here:
 2. Otherwise (a number is missing, or repeats) the feed reads the table from the last number it has.
 3. Every 2 s the hub compares its numbers with the channel counters, in one query for all channels. So a notification
    that never came, a Redis that is away, or a listener that died delays an event by 2 s and loses nothing.
+
+With the same look goes one at what the open streams stand on (`standing`): who may no longer see one loses it then;
+and one at the rows of the streams themselves (`listeners`).
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -25,10 +30,16 @@ from django.db import DatabaseError
 
 from taskhub.cancellation import cancel_all
 from taskhub.events import storage
+from taskhub.events.channels import TASKS
 from taskhub.events.feed import Feed, TableReader
+from taskhub.events.listeners import Attendance
+from taskhub.events.live import LiveChannel, LiveReader
 from taskhub.events.publish import REDIS_CHANNEL
 from taskhub.events.reports import Report, withdraw_report, write_report
+from taskhub.events.standing import read_fallen
 from taskhub.events.stream import registry
+from taskhub.measures import meter
+from taskhub.models import MeasureName
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +54,32 @@ class Hub:
         self.redis_ok = False
         self.database_ok = True
         self._feeds: dict[str, Feed] = {}
+        self._live: dict[str, LiveChannel] = {}
+        self._attendance = Attendance()
+        self._looked_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def feed(self, channel: str) -> Feed:
         """The feed of a channel, opened at its present end. Raises DatabaseError if the table cannot be read."""
-        self._start()
+        self.start()
         feed = self._feeds.setdefault(channel, Feed(channel, self.reader))
         if feed.head < 0:
             await feed.open()
         return feed
 
-    def _start(self) -> None:
+    def join_live(self, channel: str) -> LiveReader:
+        """A reader of a channel that keeps nothing; it must `leave`."""
+        self.start()
+        live = self._live.get(channel)
+        if live is None:
+            live = self._live[channel] = LiveChannel(on_empty=partial(self._forget_live, channel))
+        return live.join()
+
+    def _forget_live(self, channel: str) -> None:
+        del self._live[channel]
+
+    def start(self) -> None:
+        """Follow Redis, look at the table, and report; a second time it does nothing."""
         # daphne sends no lifespan: the first stream starts the hub under every server.
         if not self._tasks:
             self._tasks = [
@@ -66,6 +92,7 @@ class Hub:
             await cancel_all(*self._tasks)
             self._tasks.clear()
             try:
+                await self._attendance.close(self.reader)
                 await self.reader.run(withdraw_report, self.report())
             except DatabaseError:
                 log.info("the last report of this process is not kept: the database does not answer")
@@ -100,23 +127,26 @@ class Hub:
     async def _take(self, raw: bytes) -> None:
         try:
             message = json.loads(raw)
-            feed = self._feeds.get(message["channel"])
+            channel, event_type, data = message["channel"], message["event_type"], message["data"]
             seq = int(message["pub_id"]) if message["pub_id"] is not None else None
-            event_type, data = message["event_type"], message["data"]
         except (ValueError, KeyError, TypeError):
             log.warning("a notification on %s is not django-eventstream's", REDIS_CHANNEL)
             return
-        if feed is None or seq is None:
-            return
-        if not feed.take(seq, event_type, data):
+        if seq is None:
+            if (live := self._live.get(channel)) is not None:
+                live.take(event_type, data)
+        elif (feed := self._feeds.get(channel)) is not None and not feed.take(seq, event_type, data):
             await feed.catch_up(seq)
 
     async def _check(self) -> None:
         while True:
-            await asyncio.sleep(CHECK_S)
             try:
                 await self._compare()
                 await self.reader.run(write_report, self.report())
+                await self._measure()
+                registry.end_fallen(await self.reader.run(read_fallen, registry.standings()))
+                if (feed := self._feeds.get(TASKS)) is not None:
+                    await self._attendance.look(self.reader, registry, feed)
             except DatabaseError as error:
                 if self.database_ok:
                     log.warning("the event table cannot be read (%s); trying again", type(error).__name__)
@@ -125,6 +155,16 @@ class Hub:
                 log.exception("the look at the event table failed")
             else:
                 self.database_ok = True
+            await asyncio.sleep(CHECK_S)
+
+    async def _measure(self) -> None:
+        """How many streams were open for how long since the last look; and now and then, all this process measured."""
+        now = time.monotonic()
+        if open_streams := sum(registry.per_channel().values()):
+            meter.add(MeasureName.STREAM_SECONDS, open_streams * (now - self._looked_at))
+        self._looked_at = now
+        if meter.is_due:
+            await self.reader.run(meter.write)
 
     async def _compare(self) -> None:
         """Our numbers against the channels' counters, one query for all."""

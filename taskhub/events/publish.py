@@ -3,6 +3,8 @@
 `publish` appends the event inside the caller's transaction and, once that has committed, notifies the web processes
 over Redis in django-eventstream's own message format. The row is the truth: a notification that is lost, or cannot be
 sent at all, delays the event until the streams' next look at the table (2 s at most).
+
+`announce` is for channels that keep nothing: the latest value of something that is looked at again and again.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import redis
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
+from django_eventstream import send_event
 from django_eventstream.utils import get_storage
 
 from taskhub.events.channels import TASKS
@@ -82,3 +85,8 @@ def publish(data: EventData, *, channel: str = TASKS) -> None:
     appended = get_storage().append_event(channel, "message", text)
     message = json.dumps({"channel": channel, "event_type": "message", "data": text, "pub_id": str(appended.id)})
     transaction.on_commit(lambda: _notify(message.encode()))
+
+
+def announce(channel: str, event_type: str, data: dict[str, Any]) -> None:
+    """Send a named event to whoever reads the channel now. Raises redis.RedisError: then nobody heard it."""
+    send_event(channel, event_type, json.dumps(data, ensure_ascii=False, separators=(",", ":")), json_encode=False)

@@ -1,8 +1,9 @@
 """The outbox: django-eventstream's own tables, appended to in one short step.
 
 The library's `DjangoModelStorage` takes seven statements for an event and trims in the request's path. Here an
-append is two statements, in the caller's transaction: raise the channel's counter (its row lock makes commit
-order and number order the same, and a rollback takes the number back, so numbers have no holes), and insert.
+append is two steps, in the caller's transaction: raise the channel's counter (its row lock makes commit order and
+number order the same, and a rollback takes the number back, so numbers have no holes), and insert. On PostgreSQL
+they are one statement: from the first step to the commit every other writer of the channel waits.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ _NEXT_NUMBER = """
         SET value = django_eventstream_eventcounter.value + 1, updated = excluded.updated
     RETURNING value
 """
-_APPEND = "INSERT INTO django_eventstream_event (channel, type, data, eid, created) VALUES (%s, %s, %s, %s, %s)"
+_APPEND = "INSERT INTO django_eventstream_event (channel, type, data, created, eid) VALUES (%s, %s, %s, %s, %s)"
+# Both in one: SQLite does not know it, but there its writers have waited for one another since their BEGIN.
+_APPEND_NEXT = f"""
+    WITH counter AS ({_NEXT_NUMBER})
+    INSERT INTO django_eventstream_event (channel, type, data, created, eid)
+        SELECT %s, %s, %s, %s, value FROM counter
+    RETURNING eid
+"""  # noqa: S608 - nothing but our own text
 
 
 class Row(NamedTuple):
@@ -41,11 +49,15 @@ class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no ty
 
     def append_event(self, channel: str, event_type: str, data: str) -> Appended:
         now = timezone.now()
-        # No savepoint: inside a service's transaction the two statements stand or fall with it.
+        # No savepoint: inside a service's transaction the two steps stand or fall with it.
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-            cursor.execute(_NEXT_NUMBER, [channel, now])
-            (number,) = cursor.fetchone()
-            cursor.execute(_APPEND, [channel, event_type, data, number, now])
+            if connection.vendor == "postgresql":
+                cursor.execute(_APPEND_NEXT, [channel, now, channel, event_type, data, now])
+                (number,) = cursor.fetchone()
+            else:
+                cursor.execute(_NEXT_NUMBER, [channel, now])
+                (number,) = cursor.fetchone()
+                cursor.execute(_APPEND, [channel, event_type, data, now, number])
         return Appended(channel, event_type, data, id=number)
 
     def get_events(self, channel: str, last_id: int, limit: int = 100) -> list[Appended]:
@@ -70,6 +82,12 @@ def read_heads(channels: Iterable[str]) -> dict[str, int]:
 def read_after(channel: str, seq: int, limit: int) -> list[Row]:
     """Up to `limit` kept events with a number above `seq`, in order."""
     rows = Event.objects.filter(channel=channel, eid__gt=seq).order_by("eid").values_list("eid", "type", "data")[:limit]
+    return [Row(*row) for row in rows]
+
+
+def read_exactly(channel: str, seqs: Iterable[int]) -> list[Row]:
+    """Those of these events that are kept, in order."""
+    rows = Event.objects.filter(channel=channel, eid__in=list(seqs)).order_by("eid").values_list("eid", "type", "data")
     return [Row(*row) for row in rows]
 
 

@@ -15,18 +15,23 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpResponse
 
 from taskhub.cancellation import cancel_all
 from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
+from taskhub.events.standing import Standing
 from taskhub.events.types import Disconnected
+from taskhub.self_sent import Receive, SelfSent, Send
+
+if TYPE_CHECKING:
+    from taskhub.events.listeners import Listening
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +41,7 @@ RETRY_MS: Final = 2000
 LEAVE_WINDOW_MS: Final = 5000
 """Over how long clients are asked to spread their return when a process leaves or recycles them."""
 
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Farewell = Literal["shutdown", "recycled"]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Farewell = Literal["shutdown", "recycled", "revoked", "ended_by_operator"]
 
 
 def encode_disconnected(reason: Farewell, reconnect_in_ms: int) -> bytes:
@@ -49,27 +52,44 @@ def encode_disconnected(reason: Farewell, reconnect_in_ms: int) -> bytes:
 class Slot:
     """A place among the streams of this process, held from the admission to the end of the stream."""
 
-    def __init__(self, caller: str) -> None:
+    def __init__(self, caller: str, standing: Standing | None = None) -> None:
         self.caller = caller
+        self.standing = standing
+        # Asked with every look at the standings, in memory: may the stream show what it shows?
+        self.may_go_on: Callable[[], bool] = lambda: True
+        self.stream: OpenStream | None = None
+        # Of an event stream: what its row says, and the numbers of events that it is to send again.
+        self.listening: Listening | None = None
+        self.repeats: deque[int] = deque()
+        self._at_release: list[Callable[[], None]] = []
+
+    def at_release(self, callback: Callable[[], None]) -> None:
+        """Call it once when the place is freed, however the stream ended, and also if it never opened."""
+        self._at_release.append(callback)
 
     def release(self) -> None:
         """Free the place; a second time it does nothing."""
         registry.free(self)
+        callbacks, self._at_release = self._at_release, []
+        for callback in callbacks:
+            callback()
+
+    def end(self, reason: Farewell) -> None:
+        """Close the stream with a `disconnected` event that says why."""
+        if self.stream is not None:
+            self.stream.end(reason, _spread_ms())
 
 
 class ClientGone(Exception):
     """The server has no connection any more to send to."""
 
 
-class EventStream(HttpResponse):
+class EventStream(SelfSent):
     """What a view returns to open a stream: headers now, `source` afterwards.
 
     `greeting` is sent first; `source` yields whole frames; `farewell(reason, reconnect_in_ms)` is the last one when the
     server ends the stream.
     """
-
-    # To middleware it is what it is: nothing may count its bytes or look into them.
-    streaming = True
 
     def __init__(
         self,
@@ -140,10 +160,7 @@ class OpenStream:
             log.exception("the stream of %s failed", self.response.channel)
 
     async def _send_all(self) -> None:
-        headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.response.items()
-        ] + [(b"set-cookie", cookie.OutputString().encode("latin-1")) for cookie in self.response.cookies.values()]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.start", "status": 200, "headers": self.response.raw_headers()})
         await self.send(f"retry: {RETRY_MS}\n\n".encode() + self.response.greeting)
         async with aclosing(self.response.source) as source:
             async for body in source:
@@ -176,6 +193,13 @@ class OpenStream:
         self.outcome = reason
         self._farewell = self.response.farewell(reason, reconnect_in_ms)
         self._task.cancel()
+
+    def revoke(self) -> None:
+        """Its caller may not see it any more. One that takes nothing now is not waited for."""
+        if self.sending_since is not None:
+            self.drop("revoked")
+        else:
+            self.end("revoked", _spread_ms())
 
     def keep_alive(self) -> None:
         """Send the comment, beside whatever the stream is waiting for."""
@@ -212,7 +236,12 @@ class Registry:
     def per_channel(self) -> dict[str, int]:
         return dict(Counter(stream.response.channel for stream in self._streams))
 
-    def admit(self, caller: str) -> Slot:
+    def listening(self) -> dict[UUID, Slot]:
+        """The open event streams, by the ids of their rows."""
+        slots = [stream.response.slot for stream in self._streams]
+        return {slot.listening.id: slot for slot in slots if slot.listening is not None}
+
+    def admit(self, caller: str, standing: Standing | None = None) -> Slot:
         """A slot, taken at once so that no burst slips through; it must go into a stream, or be released.
 
         Raises Unavailable (503) when the process is full or leaving; TooMany (429) when the caller has enough."""
@@ -220,7 +249,7 @@ class Registry:
             raise ProcessFull("This process takes no more streams now; come back after Retry-After seconds.")
         if self._per_caller[caller] >= settings.TASKHUB_STREAM_LIMIT_PER_CALLER:
             raise TooManyStreams("You have as many streams open as you may; close one first.")
-        slot = Slot(caller)
+        slot = Slot(caller, standing)
         self._slots.add(slot)
         self._per_caller[caller] += 1
         return slot
@@ -232,8 +261,20 @@ class Registry:
             if not self._per_caller[slot.caller]:
                 del self._per_caller[slot.caller]
 
+    def standings(self) -> set[Standing]:
+        """What the open streams stand on; those of open reading stand on nothing."""
+        return {slot.standing for slot in self._slots if slot.standing is not None}
+
+    def end_fallen(self, fallen: set[Standing]) -> None:
+        """Close the streams whose standing is among the fallen, and those that may not show any more what they show."""
+        for stream in list(self._streams):
+            slot = stream.response.slot
+            if slot.standing in fallen or not slot.may_go_on():
+                stream.revoke()
+
     def add(self, stream: OpenStream) -> None:
         self._streams.add(stream)
+        stream.response.slot.stream = stream
         if self._clock is None or self._clock.done():
             self.now = time.monotonic()
             self._clock = asyncio.create_task(self._tick(), name="stream-clock")

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_serializer
 
-from taskhub.models import TaskPriority, TaskStatus
+from taskhub.models import AnnouncementLevel, TaskPriority, TaskStatus
 
 
 class EventData(BaseModel):
@@ -29,6 +29,7 @@ class _TaskState(EventData):
     status: TaskStatus
     priority: TaskPriority
     assignee: str
+    private: bool
     artifacts: list[str]
     title: str
     tags: list[str]
@@ -43,27 +44,32 @@ class TaskCreated(_TaskState):
 
 
 class TaskUpdated(_TaskState):
-    """`changed` names the fields that are new; `previous` holds the old status, priority and assignee among them.
+    """`changed` names the fields that are new; `previous` holds what status, priority, assignee and
+    private among them were.
 
-    The description travels only when it changed.
+    The description travels when it changed, and when others see the task than before.
     """
 
     name: ClassVar[str] = "task_updated"
     changed: list[str]
-    previous: dict[str, str]
+    previous: dict[str, str | bool]
     description: str | None = None
 
 
 class TaskDeleted(EventData):
+    """The task is gone; also what those are told who may not see it any more."""
+
     name: ClassVar[str] = "task_deleted"
     task_id: UUID
     assignee: str
+    private: bool
 
 
 class ExecutionEvent(EventData):
     """A step in the life of an execution. `execution_event` is the status it reached (`started` for running).
 
     With `sandbox_id`, `session_name` and `command_id` a client can open the log stream of the sandbox itself.
+    `artifacts`, at the end, is how many of its files can be had from `/api/exec/artifacts/`.
     """
 
     name: ClassVar[str] = "execution_event"
@@ -77,13 +83,60 @@ class ExecutionEvent(EventData):
     command_id: str
     exit_code: int | None = None
     error_code: str | None = None
+    artifacts: int | None = None
+
+
+class ChangedFile(BaseModel):
+    """`path` is relative to the working folder; `size` is in bytes, null for a deleted file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    change: Literal["created", "modified", "deleted"]
+    path: str
+    size: int | None
+
+    @model_serializer
+    def _with_null(self) -> dict[str, Any]:
+        """A row of a list is whole: `to_json` leaves out only what an event does not know."""
+        return {"change": self.change, "path": self.path, "size": self.size}
+
+
+class FileChanged(EventData):
+    """Files of an execution's working folder changed: at most one event a second and one at the end,
+    of 100 files each.
+
+    What happened to a file since the last event is one change. `left_out` counts the changes that are not named.
+    """
+
+    name: ClassVar[str] = "file_changed"
+    task_id: UUID
+    execution_id: UUID
+    assignee: str
+    files: list[ChangedFile]
+    left_out: int
+
+
+class Announced(EventData):
+    """What an operator says to everybody; with `withdrawn: true`, that it holds no longer.
+
+    It ends by itself at `ends_at`, without another event. `task_id` and `assignee` do not filter it: it is about none.
+    """
+
+    name: ClassVar[str] = "announcement"
+    announcement_id: UUID
+    level: AnnouncementLevel
+    text: str
+    made_by: str
+    created_at: datetime
+    ends_at: datetime | None = None
+    withdrawn: bool
 
 
 class Connected(EventData):
-    """The first event of every stream: where it begins."""
+    """The first event of every stream: where it begins, and the announcements that hold now, the newest first."""
 
     name: ClassVar[str] = "connected"
     last_event_id: str
+    announcements: list[Announced]
 
 
 class StreamReset(EventData):
@@ -99,10 +152,13 @@ class StreamReset(EventData):
 
 
 class Disconnected(EventData):
-    """The last event when the server ends the stream; come back after `reconnect_in_ms` with the last id."""
+    """The last event when the server ends the stream; come back after `reconnect_in_ms` with the last id.
+
+    `revoked`: what the stream was opened with no longer holds; come back with other credentials, or not at all.
+    """
 
     name: ClassVar[str] = "disconnected"
-    reason: Literal["shutdown", "recycled"]
+    reason: Literal["shutdown", "recycled", "revoked", "ended_by_operator"]
     reconnect_in_ms: int
 
 
@@ -112,7 +168,8 @@ CONTROL_TYPES: Final[dict[str, type[EventData]]] = {
 """What a stream says of itself; never kept."""
 
 EVENT_TYPES: Final[dict[str, type[EventData]]] = {
-    declared.name: declared for declared in (TaskCreated, TaskUpdated, TaskDeleted, ExecutionEvent)
+    declared.name: declared
+    for declared in (TaskCreated, TaskUpdated, TaskDeleted, ExecutionEvent, FileChanged, Announced)
 }
 
 

@@ -10,15 +10,21 @@ shown to a caller and hold nothing internal.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 
 class ExecutorError(Exception):
-    """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help."""
+    """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
+
+    `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503.
+    """
+
+    status: int = 502
+    retry_after_s: float | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
         super().__init__(message)
@@ -57,8 +63,42 @@ class Observation:
     exit_code: int | None = None
 
 
+class FileChange(NamedTuple):
+    """What happened to a file; `path` is relative to the working folder, `size` in bytes and None for a deleted one."""
+
+    change: Literal["created", "modified", "deleted"]
+    path: str
+    size: int | None
+
+
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class FileChanges:
+    """What happened in a working folder, up to change number `upto` (from 1, in the order of the executor's looks).
+
+    A file is in it once, whatever happened to it; `left_out` counts changes that are not named.
+    """
+
+    upto: int
+    files: list[FileChange]
+    left_out: int = 0
+
+
+class ProducedFile(NamedTuple):
+    """A file that a script left; `path` is relative to its working folder, `size` in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """The files in a working folder after the end, the last modified first; `count` is of all, also those not named."""
+
+    files: list[ProducedFile]
+    count: int
+
+
+class LogLine(NamedTuple):
     """Line `n` (from 1) of the log, without its line end; the same `n` is the same line in every reading.
 
     `cut` marks the hub's own last line of a log that was longer than the limit.
@@ -71,21 +111,48 @@ class LogLine:
     cut: bool = False
 
 
+Troubled = Callable[[ExecutorError, float], None]
+
+
 class Executor(Protocol):
     async def launch(self, launch: Launch) -> Place:
-        """Start the script, at most once however often this is called for an execution. Raises ExecutorError."""
+        """Start the script, at most once however often this is called for an execution. Raises ExecutorError.
+
+        Its current directory is a folder of its own, empty at the start: the execution's working folder.
+        """
         ...
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         """How each one stands, in the order given."""
         ...
 
+    def changed_files(self, seen: Mapping[Place, int]) -> AsyncGenerator[tuple[Place, FileChanges | None], None]:
+        """What changed in the working folders after the given change numbers (0 for all), as answers come.
+
+        A place where nothing changed is left out; None is one that does not answer. It is one short request for each,
+        with a time limit of its own, so that none holds up the others for long. The same numbers bring the same
+        changes again, until the next ones push them out: then they are only counted.
+        """
+        ...
+
+    async def produced_files(self, place: Place) -> Produced:
+        """The files that are there when the script has ended; none where that is not known. Raises ExecutorError."""
+        ...
+
+    def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
+        """The content of one of them. Raises ExecutorError."""
+        ...
+
     async def stop(self, place: Place) -> Observation:
         """End the script: ask first, then kill; its log stays readable. Raises ExecutorError."""
         ...
 
-    def follow_log(self, place: Place) -> AsyncGenerator[list[LogLine], None]:
-        """The log from its first line, in batches as they come, until the script has ended. Raises ExecutorError."""
+    def follow_log(self, place: Place, *, on_trouble: Troubled | None = None) -> AsyncGenerator[list[LogLine], None]:
+        """The log from its first line, in batches as they come, until the script has ended. Raises ExecutorError.
+
+        A source that is cut off is opened again, without a missing or repeated line; `on_trouble` is told why, and in
+        how many seconds.
+        """
         ...
 
     async def release(self, place: Place, *, made_sandbox: bool) -> None:

@@ -1,18 +1,32 @@
 """The hub's rows."""
 
+from taskhub.models.announcement import Announcement, AnnouncementLevel
+from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
+from taskhub.models.listener import Listener, Replay
+from taskhub.models.measure import Heartbeat, Measure, MeasureName
 from taskhub.models.process import StreamProcess
-from taskhub.models.task import TRANSITIONS, Task, TaskPriority, TaskStatus
+from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
 from taskhub.models.token import ApiToken
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "PRIORITY_RANK",
     "TRANSITIONS",
+    "Announcement",
+    "AnnouncementLevel",
     "ApiToken",
+    "Artifact",
     "AuditEntry",
     "Execution",
     "ExecutionStatus",
+    "HasTag",
+    "Heartbeat",
+    "Listener",
+    "Measure",
+    "MeasureName",
+    "Replay",
     "StreamProcess",
     "Task",
     "TaskPriority",

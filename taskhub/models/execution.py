@@ -58,6 +58,12 @@ class Execution(models.Model):
     log_lines = models.PositiveIntegerField(null=True, blank=True, help_text="Lines in the archived log.")
     log_truncated = models.BooleanField(default=False)
 
+    files_seen = models.PositiveIntegerField(default=0, help_text="Up to which change its files were told of.")
+    artifacts_kept = models.PositiveIntegerField(default=0, help_text="Files of its working folder that were copied.")
+    artifacts_left_out = models.PositiveIntegerField(
+        default=0, help_text="Those that were not: too large, too many, or not to be read."
+    )
+
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Times a start was tried.")
@@ -74,6 +80,7 @@ class Execution(models.Model):
         ordering = ["-queued_at", "-id"]
         indexes = [
             models.Index(fields=["task", "-queued_at"], name="execution_task_newest"),
+            models.Index(fields=["sandbox_id"], name="execution_sandbox"),
             models.Index(fields=["status"], name="execution_active", condition=models.Q(status__in=ACTIVE_STATUSES)),
             models.Index(
                 fields=["finished_at"], name="execution_unreleased", condition=models.Q(released_at__isnull=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -32,6 +32,27 @@ TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
 }
 
 
+PRIORITY_RANK: Final = models.Case(
+    *(models.When(priority=name, then=models.Value(rank)) for rank, name in enumerate(TaskPriority.values)),
+    output_field=models.IntegerField(),
+)
+"""0 low, 2 high."""
+
+
+class HasTag(models.Func):
+    """Whether a JSON list of strings holds this one: `HasTag(F("tags"), Value("urgent"))`."""
+
+    output_field = models.BooleanField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "(%(expressions)s::text))"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=" @> to_jsonb(", **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "EXISTS (SELECT 1 FROM json_each(%(expressions)s))"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=") WHERE value = (", **context)
+
+
 class Task(models.Model):
     """
     Status, and what may follow it (`TRANSITIONS`; staying where one is is always allowed):
@@ -52,6 +73,7 @@ class Task(models.Model):
     assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: nobody.")
     tags = models.JSONField(blank=True, default=list, help_text="A list of strings.")
     artifacts = models.JSONField(blank=True, default=list, help_text="A list of strings: paths or URLs.")
+    private = models.BooleanField(default=False, help_text="Only its assignee and operators see it.")
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import QuerySet
 
+from taskhub.access import viewer_of, visible_tasks
 from taskhub.errors import NotFound
-from taskhub.models import Execution
+from taskhub.models import Execution, Task
 from taskhub.selectors.tasks import task_get_for
 
 
@@ -24,3 +27,37 @@ def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id
     if execution is None:
         raise NotFound("The task has no such execution.", code="execution_not_found")
     return execution
+
+
+def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
+    """The executions of all tasks this user may see, without their scripts and environments."""
+    found = Execution.objects.filter(visible_tasks(user, prefix="task__"), task__isnull=False)
+    return found.defer("script", "env")
+
+
+def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
+    """One of them by its id alone. Raises NotFound; also where its task was deleted, or is not for this user."""
+    try:
+        return execution_list_for(user=user).get(pk=execution_id)
+    except Execution.DoesNotExist:
+        raise NotFound("There is no such execution.", code="execution_not_found") from None
+
+
+def task_executions_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Execution]:
+    """The executions of the task. Raises NotFound for the task."""
+    return execution_list_for(user=user).filter(task=task_get_for(user=user, task_id=task_id))
+
+
+def task_ids_in_sandbox(sandbox_id: str) -> list[str]:
+    """The tasks that were executed there: who may not see one of them may not look into the sandbox either."""
+    found = Execution.objects.filter(sandbox_id=sandbox_id, task__isnull=False).order_by("task_id")
+    return [str(task_id) for task_id in found.values_list("task_id", flat=True).distinct()]
+
+
+def hidden_sandboxes(*, user: User | AnonymousUser, sandbox_ids: Iterable[str]) -> set[str]:
+    """Those among them in which a task was executed that this user may not see."""
+    if viewer_of(user) is None:
+        return set()
+    theirs = Task.objects.filter(private=True).exclude(visible_tasks(user))
+    found = Execution.objects.filter(sandbox_id__in=list(sandbox_ids), task__in=theirs)
+    return set(found.values_list("sandbox_id", flat=True))

@@ -5,24 +5,20 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models import QuerySet
 
+from taskhub.access import viewer_of, visible_tasks
 from taskhub.errors import NotFound
-from taskhub.models import AuditEntry, Task, TaskPriority
-
-_RANK = Case(
-    *(When(priority=priority, then=Value(rank)) for rank, priority in enumerate(TaskPriority.values)),
-    output_field=IntegerField(),
-)
+from taskhub.models import PRIORITY_RANK, AuditEntry, Task
 
 
-def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:  # noqa: ARG001 - every reader sees every task
-    return Task.objects.all()
+def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:
+    return Task.objects.filter(visible_tasks(user))
 
 
 def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:
     """The tasks this user may see, with `priority_rank` to order by (0 low, 2 high)."""
-    return _visible_to(user).annotate(priority_rank=_RANK)
+    return _visible_to(user).annotate(priority_rank=PRIORITY_RANK)
 
 
 def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:
@@ -30,12 +26,28 @@ def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:
     try:
         return _visible_to(user).get(pk=task_id)
     except Task.DoesNotExist:
-        raise NotFound("There is no such task.", code="task_not_found") from None
+        raise _no_such_task() from None
 
 
 def task_history_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[AuditEntry]:
-    """What happened to the task, newest first; also after it was deleted. Raises NotFound if nothing ever did."""
+    """What happened to the task, newest first; also after it was deleted. Raises NotFound if nothing ever did.
+
+    The history of a deleted task that was private is for its last assignee and for operators, as the task was.
+    """
     entries = AuditEntry.objects.filter(task_id=task_id)
-    if not entries.exists():
-        task_get_for(user=user, task_id=task_id)
+    if not _visible_to(user).filter(pk=task_id).exists():
+        end = entries.filter(action="task:delete").first()
+        if end is None or not _end_is_for(user, end):
+            raise _no_such_task()
     return entries
+
+
+def _end_is_for(user: User | AnonymousUser, end: AuditEntry) -> bool:
+    viewer = viewer_of(user)
+    if viewer is None or not end.changes.get("private", [False])[0]:
+        return True
+    return bool(viewer) and end.changes.get("assignee", [""])[0] == viewer
+
+
+def _no_such_task() -> NotFound:
+    return NotFound("There is no such task.", code="task_not_found")

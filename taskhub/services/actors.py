@@ -7,15 +7,21 @@ from typing import Final, Literal
 
 from django.contrib.auth.models import User
 
-Door = Literal["rest", "job"]
+from taskhub.models import ApiToken
+
+Door = Literal["rest", "mcp", "admin", "command", "job"]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`user` is None where the service itself acts: a job that finds an execution ended."""
+    """`user` is None where the service itself acts: a job that finds an execution ended.
+
+    `token` is the API token that was shown, None for a session.
+    """
 
     door: Door
     user: User | None = None
+    token: ApiToken | None = None
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from taskhub.models import AuditEntry
 from taskhub.services.actors import Actor
+from taskhub.statements import insert
 
 
 def audit_write(
@@ -15,15 +16,23 @@ def audit_write(
     action: str,
     task_id: UUID | None = None,
     execution_id: UUID | None = None,
+    sandbox_id: str = "",
+    subject: str = "",
     changes: dict[str, list[Any]] | None = None,
 ) -> None:
-    """`changes` maps a field to `[before, after]`, both JSON values."""
-    AuditEntry.objects.create(
-        actor=actor.user,
-        actor_name=actor.name,
-        door=actor.door,
-        action=action,
-        task_id=task_id,
-        execution_id=execution_id,
-        changes=changes or {},
+    """`changes` maps a field to `[before, after]`, both JSON values; `subject` is what it is about beside these ids."""
+    insert(
+        AuditEntry(
+            actor=actor.user,
+            actor_name=actor.name,
+            door=actor.door,
+            token_id=actor.token.public_id if actor.token else None,
+            token_name=actor.token.name if actor.token else "",
+            action=action,
+            task_id=task_id,
+            execution_id=execution_id,
+            sandbox_id=sandbox_id,
+            subject=subject,
+            changes=changes or {},
+        )
     )

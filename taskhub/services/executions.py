@@ -20,6 +20,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from taskhub.archive import Archived
+from taskhub.artifacts import Kept
 from taskhub.errors import Conflict, ExecutionActive, Invalid, NotFound, TooLarge
 from taskhub.events.publish import publish
 from taskhub.events.types import ExecutionEvent
@@ -27,6 +28,7 @@ from taskhub.executors.base import Place
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Task, TaskStatus
 from taskhub.services import tasks
 from taskhub.services.actors import SYSTEM, Actor
+from taskhub.services.artifacts import artifacts_create
 from taskhub.services.audit import audit_write
 
 log = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ def execution_queue(
 
     Raises NotFound; ExecutionActive; TransitionRefused; Invalid without anything to run; TooLarge over 1 MiB.
     """
-    task = tasks.task_lock(task_id)
+    task = tasks.task_lock(actor, task_id)
     script = script if script is not None else _script_of(task)
     if len(script.encode()) > SCRIPT_LIMIT_BYTES:
         raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
@@ -159,14 +161,15 @@ def execution_mark_started(*, execution: Execution, place: Place) -> bool:
 
 
 @transaction.atomic
-def execution_request_stop(*, actor: Actor, task_id: UUID) -> Execution:
+def execution_request_stop(*, actor: Actor, task_id: UUID, execution_id: UUID | None = None) -> Execution:
     """Ask for the end of the task's active execution; a second request changes nothing.
 
-    Raises NotFound for the task; Conflict where nothing is being executed. A queued execution ends at once.
+    With `execution_id` only that one is meant: another that began meanwhile goes on. Raises NotFound for the task;
+    Conflict where it is not being executed. A queued execution ends at once.
     """
-    task = tasks.task_lock(task_id)
+    task = tasks.task_lock(actor, task_id)
     execution = task.executions.select_for_update().filter(status__in=ACTIVE_STATUSES).first()
-    if execution is None:
+    if execution is None or execution_id not in {None, execution.pk}:
         raise Conflict("The task is not being executed.", code="execution_not_active")
     if execution.stop_requested_at is None:
         execution.stop_requested_at = timezone.now()
@@ -178,7 +181,9 @@ def execution_request_stop(*, actor: Actor, task_id: UUID) -> Execution:
 
 
 @transaction.atomic
-def execution_finish(*, execution: Execution, outcome: Outcome, archived: Archived | None = None) -> bool:
+def execution_finish(
+    *, execution: Execution, outcome: Outcome, archived: Archived | None = None, kept: Kept | None = None
+) -> bool:
     """The end, whatever it is; False if another worker was faster."""
     moved = _move(
         execution,
@@ -188,11 +193,15 @@ def execution_finish(*, execution: Execution, outcome: Outcome, archived: Archiv
         error_message=outcome.error_message,
         log_lines=archived.lines if archived else None,
         log_truncated=archived.truncated if archived else False,
+        artifacts_kept=len(kept.copies) if kept else 0,
+        artifacts_left_out=kept.left_out if kept else 0,
         finished_at=timezone.now(),
         lease_until=None,
         env={},  # it may hold secrets, and nobody needs it any more
     )
     if moved:
+        if kept is not None:
+            artifacts_create(execution=execution, copies=kept.copies)
         audit_write(
             actor=SYSTEM,
             action="execution:finish",
@@ -244,5 +253,6 @@ def _publish(execution: Execution, step: str) -> None:
             command_id=execution.command_id,
             exit_code=execution.exit_code,
             error_code=execution.error_code or None,
+            artifacts=None if execution.is_active else execution.artifacts_kept,
         )
     )

@@ -1,21 +1,27 @@
-"""Tasks: create, update, delete. A row is locked before it is read, so two writers at once never lose an update."""
+"""Tasks: create, update, claim, delete. A row is locked before it is read: two writers at once lose no update."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F, UUIDField, Value
 
+from taskhub.access import sees_task, visible_tasks
 from taskhub.errors import Conflict, NotFound, PreconditionFailed, TransitionRefused
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
-from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, Task, TaskStatus
+from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskStatus
 from taskhub.services.actors import Actor
 from taskhub.services.audit import audit_write
+from taskhub.statements import GIVEN, OneRow, update
 
-EDITABLE: Final = ("title", "description", "status", "priority", "assignee", "tags", "artifacts")
-_PREVIOUS: Final = frozenset({"status", "priority", "assignee"})
+EDITABLE: Final = ("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private")
+_PREVIOUS: Final = frozenset({"status", "priority", "assignee", "private"})
+_WHO_SEES: Final = frozenset({"assignee", "private"})
+_LOCKED: Final = OneRow(Task.objects.select_for_update().filter(pk=GIVEN), UUIDField())
 
 
 def _state(task: Task) -> dict[str, Any]:
@@ -25,6 +31,7 @@ def _state(task: Task) -> dict[str, Any]:
         "status": task.status,
         "priority": task.priority,
         "assignee": task.assignee,
+        "private": task.private,
         "artifacts": task.artifacts,
         "title": task.title,
         "tags": task.tags,
@@ -49,32 +56,68 @@ def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = N
 
     Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused.
     """
-    task = task_lock(task_id)
+    task = task_lock(actor, task_id)
     _guard_version(task, expected_version)
     task_apply(actor=actor, task=task, fields=fields)
     return task
 
 
 @transaction.atomic
+def task_claim(
+    *, actor: Actor, task_id: UUID | None = None, priority: Sequence[str] = (), tags: Sequence[str] = ()
+) -> Task | None:
+    """The actor's next task, now theirs and `inprogress`: highest priority first, then oldest; None if none is free.
+
+    Free is a task that is `todo` and nobody's, or the actor's own. `priority`: one of these; `tags`: all of these. With
+    `task_id` that one, also a second time. However many claim at once, a task goes to one of them: PostgreSQL skips the
+    rows that others are taking, SQLite lets one transaction write at a time.
+
+    Raises NotFound, and Conflict (`task_not_claimable`), both for `task_id` alone.
+    """
+    task = task_lock(actor, task_id) if task_id is not None else _next_free(actor, priority, tags)
+    if task is None:
+        return None
+    if task.status == TaskStatus.INPROGRESS and task.assignee == actor.name:
+        return task
+    if task.status != TaskStatus.TODO or task.assignee not in {"", actor.name}:
+        raise Conflict(
+            f"The task is {task.status}{f' and of {task.assignee}' if task.assignee else ''}; claim another.",
+            code="task_not_claimable",
+            details={"status": task.status, "assignee": task.assignee},
+        )
+    task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value, "assignee": actor.name})
+    return task
+
+
+def _next_free(actor: Actor, priority: Sequence[str], tags: Sequence[str]) -> Task | None:
+    free = Task.objects.filter(visible_tasks(actor.user), status=TaskStatus.TODO, assignee__in=["", actor.name])
+    if priority:
+        free = free.filter(priority__in=priority)
+    for tag in tags:
+        free = free.filter(HasTag(F("tags"), Value(tag)))
+    return free.order_by(PRIORITY_RANK.desc(), "created_at", "id").select_for_update(skip_locked=True).first()
+
+
+@transaction.atomic
 def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = None) -> None:
     """Raises NotFound; PreconditionFailed; Conflict while the task is being executed."""
-    task = task_lock(task_id)
+    task = task_lock(actor, task_id)
     _guard_version(task, expected_version)
     if task.executions.filter(status__in=ACTIVE_STATUSES).exists():
         raise Conflict("The task is being executed; stop the execution first.", code="execution_active")
-    assignee = task.assignee
+    assignee, private = task.assignee, task.private
     before = {name: [getattr(task, name), None] for name in EDITABLE if getattr(task, name)}
     task.delete()
     audit_write(actor=actor, action="task:delete", task_id=task_id, changes=before)
-    publish(TaskDeleted(task_id=task_id, assignee=assignee))
+    publish(TaskDeleted(task_id=task_id, assignee=assignee, private=private))
 
 
-def task_lock(task_id: UUID) -> Task:
-    """The row, locked until the transaction ends. Raises NotFound."""
-    try:
-        return Task.objects.select_for_update().get(pk=task_id)
-    except Task.DoesNotExist:
-        raise NotFound("There is no such task.", code="task_not_found") from None
+def task_lock(actor: Actor, task_id: UUID) -> Task:
+    """The row, locked until the transaction ends. Raises NotFound, also for one that the actor may not see."""
+    task = _LOCKED.find(task_id)
+    if task is None or not sees_task(actor.user, private=task.private, assignee=task.assignee):
+        raise NotFound("There is no such task.", code="task_not_found")
+    return task
 
 
 def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
@@ -87,14 +130,16 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
     for name, (_, value) in changes.items():
         setattr(task, name, value)
     task.version += 1
-    task.save(update_fields=[*changes, "version", "updated_at"])
+    update(task, (*changes, "version", "updated_at"))
     audit_write(actor=actor, action="task:update", task_id=task.pk, changes=changes)
+    told = {"description", *(_WHO_SEES if task.private or "private" in changes else ())}
     publish(
         TaskUpdated(
             **_state(task),
             changed=sorted(changes),
             previous={name: changes[name][0] for name in sorted(_PREVIOUS & changes.keys())},
-            description=task.description if "description" in changes else None,
+            # Also to those who see the task from now on.
+            description=task.description if told & changes.keys() else None,
         )
     )
 

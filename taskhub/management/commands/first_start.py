@@ -14,6 +14,8 @@ from django.db import transaction
 from knox.crypto import hash_token
 
 from taskhub.models import ApiToken
+from taskhub.services.actors import Actor
+from taskhub.services.tokens import token_create
 
 OPERATOR = "operator"
 
@@ -41,8 +43,8 @@ class Command(BaseCommand):
 
     @staticmethod
     def _make(operator: User) -> str:
-        _, token = ApiToken.objects.create(user=operator, expiry=None, name="make run")
-        return str(token)
+        _, token = token_create(actor=Actor(door="command"), user=operator, name="make run", expiry=None)
+        return token
 
     @staticmethod
     def _is_known(path: Path) -> bool:

@@ -1,0 +1,136 @@
+"""Who asks a plain Django view; above all who opens a stream, and what the stream will stand on: a token, a session, a
+ticket, or nothing where reading is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
+from django.db.models import F, FilteredRelation, Q
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+from rest_framework.exceptions import AuthenticationFailed, Throttled
+
+from taskhub.access import Caller, Role, know_role, role_of
+from taskhub.api.authentication import count_failure, credentials_of, has_expired, refuse_guessing
+from taskhub.api.errors import error_response
+from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailures
+from taskhub.events.standing import Standing
+from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
+from taskhub.limits import address_of
+from taskhub.models import ApiToken
+
+_FALLEN: Final = "What the ticket was made with no longer holds; make a new one."
+
+
+async def read_caller(request: HttpRequest, kind: StreamKind | None, **inside: Any) -> tuple[Caller, Standing | None]:
+    """The caller, if they may read, and what their stream stands on. `kind`: of the tickets that are taken.
+
+    `inside` is what the path holds. Raises NotAuthenticated, Forbidden, BadTicket, Invalid, TooManyFailures.
+    """
+    # Only who shows credentials costs a look at the database, and with it a thread.
+    if not _shows_credentials(request):
+        caller: Caller = AnonymousUser()
+        standing = None
+    else:
+        caller, standing = await sync_to_async(_resolve)(request, kind, inside)
+    _guard_reading(caller)
+    return caller, standing
+
+
+def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """The same question before a plain Django view that only reads."""
+
+    @wraps(view)
+    def answered(request: HttpRequest) -> HttpResponse:
+        try:
+            caller, _ = _resolve(request, None, {})
+            _guard_reading(caller)
+        except HubError as error:
+            return error_response(error)
+        return view(request)
+
+    return answered
+
+
+def _guard_reading(caller: Caller) -> None:
+    if role_of(caller) >= Role.VIEWER:
+        return
+    if caller.is_authenticated:
+        raise Forbidden("Reading takes the role viewer; your account has none.")
+    raise NotAuthenticated("Send a token: Authorization: Bearer …")
+
+
+def _shows_credentials(request: HttpRequest) -> bool:
+    in_headers = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
+    return in_headers or "ticket" in request.GET
+
+
+def _resolve(request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]) -> tuple[Caller, Standing | None]:
+    """A token in the header counts first, then a ticket, then the session."""
+    try:
+        if "ticket" in request.GET and "HTTP_AUTHORIZATION" not in request.META:
+            return _by_ticket(request, kind, inside)
+        user, token = credentials_of(request)
+    except AuthenticationFailed:
+        raise NotAuthenticated("The token is wrong or has expired.") from None
+    except Throttled as error:
+        raise TooManyFailures(str(error.detail)) from None
+    if not isinstance(user, User) or not user.is_authenticated:
+        return AnonymousUser(), None
+    if token is not None:
+        return user, _standing(user, token_id=token.public_id)
+    return user, _standing(user, session_key=request.session.session_key or "", password=user.password)
+
+
+def _by_ticket(request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]) -> tuple[Caller, Standing]:
+    if kind is None:
+        raise BadTicket("No ticket opens this; send a token.")
+    refuse_guessing(request)
+    try:
+        ticket = read_ticket_for(request.GET["ticket"], kind, kind.asked(request.GET, **inside))
+        user = _owner_of(ticket)
+        _guard_session(ticket, user)
+    except BadTicket:
+        count_failure(request)
+        raise
+    if ticket.session_key:
+        return user, _standing(user, session_key=ticket.session_key, password=user.password)
+    return user, _standing(user, token_id=ticket.token_id)
+
+
+def _guard_session(ticket: Ticket, user: User) -> None:
+    """A session that has ended, or whose account has another password by now, opens nothing. Raises BadTicket."""
+    if not ticket.session_key:
+        return
+    session = SessionStore(ticket.session_key)
+    opened_with = session.get(HASH_SESSION_KEY, "")
+    if session.get(SESSION_KEY) != str(user.pk) or not constant_time_compare(opened_with, user.get_session_auth_hash()):
+        raise BadTicket(_FALLEN)
+
+
+def _owner_of(ticket: Ticket) -> User:
+    """The account, if the ticket's token still is what it was, in one query. Raises BadTicket."""
+    rows = list(
+        User.objects.filter(pk=ticket.user_id, is_active=True)
+        .annotate(shown=FilteredRelation("auth_token_set", condition=Q(auth_token_set__public_id=ticket.token_id)))
+        .annotate(group=F("groups__name"), shown_id=F("shown__public_id"), shown_expiry=F("shown__expiry"))
+    )
+    if not rows or rows[0].shown_id != ticket.token_id or has_expired(ApiToken(expiry=rows[0].shown_expiry)):
+        raise BadTicket(_FALLEN)
+    return know_role(rows[0], [row.group for row in rows])
+
+
+def _standing(user: User, **shown: object) -> Standing:
+    return Standing(user.pk, user.get_username(), role_of(user), **shown)  # type: ignore[arg-type]
+
+
+def caller_key(request: HttpRequest, caller: Caller) -> str:
+    """Whose streams are counted together: an account's, or an address's."""
+    return f"user:{caller.pk}" if caller.is_authenticated else f"address:{address_of(request)}"

@@ -1,0 +1,125 @@
+"""`/api/tickets/`: addresses of streams for those who cannot send headers, as `EventSource` cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from taskhub.access import Role
+from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.errors import NotFound
+from taskhub.events.tickets import (
+    RENEWABLE_FOR,
+    TICKET_KINDS,
+    BadTicket,
+    StreamKind,
+    Ticket,
+    read_ticket,
+    ticket_expiry,
+)
+from taskhub.models import ApiToken
+
+
+class TicketRequestSerializer(StrictSerializer):
+    """Which stream: its `kind` and `params` as its address takes them. Or `renew`: a ticket of one's own, up to a day
+    old, for the stream that it was for."""
+
+    kind = serializers.ChoiceField(choices=sorted(TICKET_KINDS), required=False)
+    params = serializers.DictField(child=TextField(max_length=1000), required=False)
+    renew = TextField(max_length=8000, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("renew" in attrs) == ("kind" in attrs) or ("params" in attrs and "renew" in attrs):
+            raise serializers.ValidationError({"kind": ["Send kind and its params, or renew alone."]})
+        return attrs
+
+
+def request_schema() -> dict[str, Any]:
+    """What OpenAPI says of the body: a shape per kind, and one for a renewal."""
+    shapes = [shape for kind in TICKET_KINDS.values() for shape in _kind_schemas(kind)]
+    return {"oneOf": [*shapes, _object({"renew": _text(8000)}, ["renew"])]}
+
+
+def _kind_schemas(kind: StreamKind) -> Iterator[dict[str, Any]]:
+    """One shape for what may stand alone, and one for each word that needs other parameters beside it."""
+    free = {name: [word for word in words if word not in kind.needed_with] for name, words in kind.choices.items()}
+    yield _kind_schema(kind, free, list(kind.required))
+    for name, words in kind.choices.items():
+        for word in kind.needed_with.keys() & set(words):
+            yield _kind_schema(kind, {**free, name: [word]}, [*kind.required, name, *kind.needed_with[word]])
+
+
+def _kind_schema(kind: StreamKind, choices: dict[str, list[str]], required: list[str]) -> dict[str, Any]:
+    params: dict[str, Any] = {name: _text(1000) for name in kind.names}
+    params |= {name: {"type": "string", "format": "uuid"} for name in kind.ids}
+    params |= {name: {"type": "string", "enum": words} for name, words in choices.items()}
+    needed = ["kind", "params"] if required else ["kind"]
+    return _object({"kind": {"type": "string", "enum": [kind.name]}, "params": _object(params, required)}, needed)
+
+
+def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    shape: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**shape, "required": required} if required else shape
+
+
+def _text(limit: int) -> dict[str, Any]:
+    # White space alone is no text.
+    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+
+
+class TicketSerializer(serializers.Serializer[Any]):
+    """`url` opens the stream until `expires_at`; a stream that is open by then stays open."""
+
+    url = serializers.URLField()
+    kind = serializers.CharField()
+    params = serializers.DictField(child=serializers.CharField())
+    expires_at = serializers.DateTimeField()
+
+
+class TicketsView(APIView):
+    roles = {"POST": Role.VIEWER}
+
+    @extend_schema(request={"application/json": request_schema()}, responses={201: TicketSerializer})
+    def post(self, request: Request) -> Response:
+        """An address with a signed ticket for exactly one stream, good for 10 minutes.
+
+        It works for whoever has it, as its maker: for this stream and for nothing else. The stream closes when its
+        maker's token, account or role goes.
+        """
+        body = TicketRequestSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        ticket = _ticket(request, **body.validated_data)
+        kind = TICKET_KINDS[ticket.kind]
+        answer = {
+            "url": request.build_absolute_uri(kind.url(ticket.params, ticket.sign())),
+            "kind": ticket.kind,
+            "params": ticket.params,
+            "expires_at": ticket_expiry(),
+        }
+        shown = TicketSerializer(answer).data
+        return Response(shown, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
+
+
+def _ticket(request: Request, kind: str = "", params: dict[str, str] | None = None, renew: str | None = None) -> Ticket:
+    shown = {"token_id": request.auth.public_id} if isinstance(request.auth, ApiToken) else _session_of(request)
+    user_id = int(request.user.pk or 0)
+    if renew is None:
+        return Ticket(kind, TICKET_KINDS[kind].canonical(params or {}), user_id, **shown)
+    try:
+        old = read_ticket(renew, valid_for=RENEWABLE_FOR)
+    except BadTicket:
+        old = None
+    if old is None or old.user_id != user_id or old.kind not in TICKET_KINDS:
+        # Not a 401: the caller's own credentials are right.
+        raise NotFound("Only a ticket of your own, up to a day old, can be renewed.", code="ticket_not_found")
+    return Ticket(old.kind, old.params, user_id, **shown)
+
+
+def _session_of(request: Request) -> dict[str, Any]:
+    return {"session_key": request.session.session_key or ""}

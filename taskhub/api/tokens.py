@@ -1,0 +1,93 @@
+"""`/api/tokens/`: an account's own API tokens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final, cast
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from knox.settings import knox_settings
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from taskhub.access import Role
+from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.tasks import actor_of
+from taskhub.models import ApiToken
+from taskhub.selectors.tokens import token_list_for
+from taskhub.services.tokens import token_create, token_revoke
+
+_LONGEST_DAYS: Final = 365
+_OWN: Final = {"POST": Role.VIEWER, "DELETE": Role.VIEWER}
+
+
+class TokenSerializer(serializers.Serializer[Any]):
+    """A token, without what it is: that was shown when it was made."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    created_at = serializers.DateTimeField(source="created")
+    expires_at = serializers.DateTimeField(source="expiry", allow_null=True)
+
+
+class TokenCreatedSerializer(TokenSerializer):
+    """The one answer that holds the token itself."""
+
+    token = serializers.CharField()
+
+
+class TokenCreateSerializer(StrictSerializer):
+    """`expires_in_days` is 90 unless given; a token that is made with a token does not outlive that one."""
+
+    name = TextField(max_length=100)
+    expires_in_days = serializers.IntegerField(min_value=1, max_value=_LONGEST_DAYS, required=False)
+
+
+class TokensView(APIView):
+    """The caller's own tokens; other accounts' are made and revoked in the admin."""
+
+    roles = _OWN
+    for_accounts = True
+
+    @extend_schema(responses=TokenSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """The account's tokens, newest first."""
+        return Response(TokenSerializer(token_list_for(user=_account(request)), many=True).data)
+
+    @extend_schema(request=TokenCreateSerializer, responses={201: TokenCreatedSerializer})
+    def post(self, request: Request) -> Response:
+        """Make a token; it is shown in this answer and never again."""
+        body = TokenCreateSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        days = body.validated_data.get("expires_in_days")
+        lives = timedelta(days=days) if days else knox_settings.TOKEN_TTL
+        token, text = token_create(
+            actor=actor_of(request),
+            user=_account(request),
+            name=body.validated_data["name"],
+            expiry=timezone.now() + lives,
+        )
+        shown = {**TokenSerializer(token).data, "token": text}
+        return Response(shown, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
+
+
+class TokenView(APIView):
+    roles = _OWN
+    for_accounts = True
+    queryset = ApiToken.objects.none()
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, token_id: UUID) -> Response:
+        """Revoke one of the account's tokens; streams that stand on it close within 5 s."""
+        token_revoke(actor=actor_of(request), public_id=token_id, owner=_account(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _account(request: Request) -> User:
+    """`for_accounts` has let only accounts through."""
+    return cast("User", request.user)

@@ -1,0 +1,37 @@
+"""Which tasks are private now, and whose: what a feed holds events against before it shows them to anybody.
+
+A feed reads this once and then follows the events of tasks, which come in the order of the commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.utils import timezone
+
+from taskhub.events.frames import Frame
+from taskhub.models import AuditEntry, Task
+
+
+def read_owners() -> dict[str, str]:
+    """The assignee of every private task, and of those that were private when they were deleted, while events of
+    them are kept."""
+    gone = AuditEntry.objects.filter(
+        action="task:delete", at__gt=timezone.now() - settings.TASKHUB_EVENTS_KEEP, changes__private__isnull=False
+    )
+    owners = {
+        str(task_id): changes.get("assignee", [""])[0] for task_id, changes in gone.values_list("task_id", "changes")
+    }
+    owners |= {str(pk): assignee for pk, assignee in Task.objects.filter(private=True).values_list("pk", "assignee")}
+    return owners
+
+
+def note_owners(owners: dict[str, str], frames: Iterable[Frame]) -> None:
+    """Bring `owners` up to these frames. A private task that is deleted stays what it was."""
+    for frame in frames:
+        if frame.private:
+            # The first is the present assignee; another would be the one before.
+            owners[frame.task_id] = frame.assignees[0] if frame.assignees else ""
+        elif frame.private is not None and frame.task_id in owners:
+            del owners[frame.task_id]

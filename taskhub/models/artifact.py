@@ -1,0 +1,27 @@
+"""Artifacts: the hub's copies of the files that a script left in its working folder."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from taskhub.models.execution import Execution
+
+
+class Artifact(models.Model):
+    """`path` is relative to the working folder; `stored_as` is the copy's name in Django's storage."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="artifacts")
+    path = models.CharField(max_length=1000)
+    size = models.PositiveBigIntegerField(help_text="In bytes.")
+    stored_as = models.CharField(max_length=100)
+    kept_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ["path"]
+        constraints = [models.UniqueConstraint(fields=["execution", "path"], name="artifact_path")]
+
+    def __str__(self) -> str:
+        return self.path

@@ -1,0 +1,20 @@
+"""Artifacts, by the task they are of."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser, User
+
+from taskhub.errors import NotFound
+from taskhub.models import Artifact
+from taskhub.selectors.tasks import task_get_for
+
+
+def artifact_get_for(*, user: User | AnonymousUser, task_id: UUID, artifact_id: UUID) -> Artifact:
+    """One of the task's artifacts. Raises NotFound for the task and for the artifact."""
+    task = task_get_for(user=user, task_id=task_id)
+    try:
+        return Artifact.objects.get(pk=artifact_id, execution__task=task)
+    except Artifact.DoesNotExist:
+        raise NotFound("The task has no such artifact.", code="artifact_not_found") from None

@@ -1,0 +1,185 @@
+"""What the dashboard counts: events and executions of the last hour or day, in equal parts of it.
+
+Counted by the database, in one query each: a day may hold hundreds of thousands of events.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import (
+    Avg,
+    Case,
+    Count,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Func,
+    IntegerField,
+    Max,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Substr
+from django.utils import timezone
+from django_eventstream.models import Event
+
+from taskhub.events.reports import ALIVE_FOR
+from taskhub.events.types import EVENT_TYPES
+from taskhub.models import ACTIVE_STATUSES, Execution, Heartbeat, Measure, MeasureName, StreamProcess
+from taskhub.selectors.events import NAME_AT
+
+OTHER: Final = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time up to now, in `parts` of `part_s` seconds; the last part is not over yet."""
+
+    name: str
+    title: str
+    parts: int
+    part_s: int
+    first: int
+    """The number of the first part since 1970."""
+
+    @property
+    def since(self) -> datetime:
+        return self.moment(0)
+
+    @property
+    def nothing(self) -> list[float]:
+        return [0.0] * self.parts
+
+    def moment(self, part: int) -> datetime:
+        """When this part begins."""
+        return datetime.fromtimestamp((self.first + part) * self.part_s, tz=timezone.get_current_timezone())
+
+    def spread(self, counted: Iterable[tuple[int, str, float]]) -> dict[str, list[float]]:
+        """Rows of (part since 1970, name, value) as one list per name, with a value for every part."""
+        series: dict[str, list[float]] = defaultdict(lambda: self.nothing)
+        for part, name, value in counted:
+            if 0 <= part - self.first < self.parts:
+                series[name][part - self.first] += value
+        return dict(series)
+
+
+def window_named(name: str) -> Window:
+    """`day`, in half hours; anything else is `hour`, in minutes."""
+    title, parts, part_s = ("Last day", 48, 1800) if name == "day" else ("Last hour", 60, 60)
+    first = int(timezone.now().timestamp()) // part_s - parts + 1
+    return Window("day" if name == "day" else "hour", title, parts, part_s, first)
+
+
+class Part(Func):
+    """In which part since 1970 a moment lies: `Part("created", 60)`. By the database itself, which SQLite's truncating
+    functions are not."""
+
+    output_field = IntegerField()
+
+    def __init__(self, moment: str, part_s: int) -> None:
+        super().__init__(F(moment), Value(part_s))
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "floor(extract(epoch from %(expressions)s)::integer"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=") / ", **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "(CAST(strftime('%%%%s', %(expressions)s)"
+        return self.as_sql(compiler, connection, template=template, arg_joiner=") AS INTEGER) / ", **context)
+
+
+def events_by_type(window: Window) -> dict[str, list[float]]:
+    """How many events of each type came in each part; those that are no envelopes of ours are `other`."""
+    named = [When(said__startswith=f'{name}"', then=Value(name)) for name in EVENT_TYPES]
+    counted = (
+        Event.objects.filter(created__gte=window.since)
+        .annotate(part=Part("created", window.part_s))
+        .annotate(said=Substr("data", NAME_AT, max(map(len, EVENT_TYPES)) + 1))
+        .annotate(name=Case(*named, default=Value(OTHER)))
+        .order_by()
+        .values_list("part", "name")
+        .annotate(count=Count("pk"))
+    )
+    return window.spread(counted)
+
+
+def executions_by_outcome(window: Window) -> dict[str, list[float]]:
+    """How many executions ended in each part, by what they ended as."""
+    counted = (
+        Execution.objects.filter(finished_at__gte=window.since)
+        .annotate(part=Part("finished_at", window.part_s))
+        .order_by()
+        .values_list("part", "status")
+        .annotate(count=Count("pk"))
+    )
+    return window.spread(counted)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """For each part of a window, by label: how often it was measured, the sum of that, and the most."""
+
+    count: dict[str, list[float]]
+    total: dict[str, list[float]]
+    most: dict[str, list[float]]
+
+
+def measured(window: Window, name: MeasureName) -> Measured:
+    """What all processes together measured."""
+    rows = list(
+        Measure.objects.filter(name=name, at__gte=window.since)
+        .annotate(part=Part("at", window.part_s))
+        .order_by()
+        .values_list("part", "label")
+        .annotate(Sum("count"), Sum("total"), Max("most"))
+    )
+    return Measured(
+        count=window.spread((part, label, count) for part, label, count, _, _ in rows),
+        total=window.spread((part, label, total) for part, label, _, total, _ in rows),
+        most=window.spread((part, label, most) for part, label, _, _, most in rows),
+    )
+
+
+def heartbeat_ages() -> dict[str, float]:
+    """Seconds since each heartbeat; those that never came are not in it."""
+    now = timezone.now()
+    return {beat.pk: (now - beat.at).total_seconds() for beat in Heartbeat.objects.all()}
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """How long the executions of one outcome ran; None where none of them had started."""
+
+    status: str
+    count: int
+    mean: timedelta | None
+    longest: timedelta | None
+
+
+def executions_took(window: Window) -> list[Took]:
+    """By outcome, for those that ended in the window."""
+    ran = ExpressionWrapper(F("finished_at") - F("started_at"), output_field=DurationField())
+    rows = (
+        Execution.objects.filter(finished_at__gte=window.since)
+        .order_by()
+        .values("status")
+        .annotate(count=Count("pk"), mean=Avg(ran), longest=Max(ran))
+    )
+    return [Took(row["status"], row["count"], row["mean"], row["longest"]) for row in rows]
+
+
+def executions_active() -> dict[str, int]:
+    """How many executions are queued, starting, running."""
+    rows = Execution.objects.filter(status__in=ACTIVE_STATUSES).order_by().values_list("status")
+    return dict(rows.annotate(count=Count("pk")))
+
+
+def processes_living() -> list[StreamProcess]:
+    """The web processes that report."""
+    return list(StreamProcess.objects.filter(reported_at__gte=timezone.now() - ALIVE_FOR).order_by("name"))

@@ -1,0 +1,14 @@
+"""API tokens, for those whose they are."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+
+from taskhub.models import ApiToken
+
+
+def token_list_for(*, user: User) -> QuerySet[ApiToken]:
+    """The account's own tokens, newest first; expired ones are listed until a job deletes them."""
+    tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user=user).order_by("-created", "-public_id")
+    return tokens

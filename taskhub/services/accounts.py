@@ -1,0 +1,27 @@
+"""Accounts: make one for a program. People's are made and changed in the admin."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, User
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from taskhub.access import Role
+from taskhub.errors import Invalid
+from taskhub.services.actors import Actor
+from taskhub.services.audit import audit_write
+
+
+@transaction.atomic
+def account_create(*, actor: Actor, username: str, role: Role) -> User:
+    """An account with this role and without a password: it logs in by tokens alone. Raises Invalid."""
+    try:
+        UnicodeUsernameValidator()(username)
+    except ValidationError as error:
+        raise Invalid(error.messages[0], details={"username": error.messages}) from None
+    user = User.objects.create_user(username)
+    user.groups.add(Group.objects.get_or_create(name=role.group)[0])
+    changes = {"role": [None, role.group]}
+    audit_write(actor=actor, action="account:create", subject=f"account:{username}", changes=changes)
+    return user

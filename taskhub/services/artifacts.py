@@ -1,0 +1,32 @@
+"""Artifacts: kept with the end of their execution, and gone some time later."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from django.core.files.storage import default_storage
+from django.db.models import Q
+
+from taskhub.artifacts import Copy
+from taskhub.models import Artifact, Execution
+
+_BATCH: Final = 1000
+
+
+def artifacts_create(*, execution: Execution, copies: list[Copy]) -> None:
+    """Part of the transaction in which the execution ends."""
+    Artifact.objects.bulk_create(
+        Artifact(execution=execution, path=copy.path, size=copy.size, stored_as=copy.stored_as) for copy in copies
+    )
+
+
+def artifacts_trim(*, before: datetime) -> int:
+    """Delete those kept before then, and those whose task is gone, which nobody can ask for. Answers how many."""
+    old = Artifact.objects.filter(Q(kept_at__lt=before) | Q(execution__task__isnull=True))
+    found = list(old.order_by("kept_at")[:_BATCH])
+    for artifact in found:
+        # The copy first: a process that dies here leaves a row, which the next one finds.
+        default_storage.delete(artifact.stored_as)
+    Artifact.objects.filter(pk__in=[artifact.pk for artifact in found]).delete()
+    return len(found)

@@ -1,0 +1,56 @@
+"""Changes of a running execution's files: told once, whoever saw them.
+
+Between two looks files change as they like; the execution's row says up to which change they were told of. Who finds it
+moved on has seen what another worker told already. No audit: this is what a script did, and nobody asked for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import transaction
+
+from taskhub.events.publish import publish
+from taskhub.events.types import ChangedFile, FileChanged
+from taskhub.executors.base import FileChange, FileChanges
+from taskhub.models import Execution, ExecutionStatus
+
+FILES_MOST: Final = 100
+PATHS_MOST: Final = 16 * 1024
+"""Characters of all paths in an event."""
+
+
+@transaction.atomic
+def file_changes_tell(*, execution: Execution, changes: FileChanges) -> bool:
+    """Tell what changed after `execution.files_seen`; False if another worker did, or the execution is over."""
+    moved = Execution.objects.filter(
+        pk=execution.pk, status=ExecutionStatus.RUNNING, files_seen=execution.files_seen
+    ).update(files_seen=changes.upto)
+    if moved != 1:
+        return False
+    execution.files_seen = changes.upto
+    task = execution.task
+    named = _that_fit(changes.files)
+    left_out = changes.left_out + len(changes.files) - len(named)
+    # Files that came and went between two looks are no news.
+    if task is not None and (named or left_out):
+        publish(
+            FileChanged(
+                task_id=task.pk,
+                execution_id=execution.pk,
+                assignee=task.assignee,
+                files=[ChangedFile(change=file.change, path=file.path, size=file.size) for file in named],
+                left_out=left_out,
+            )
+        )
+    return True
+
+
+def _that_fit(files: list[FileChange]) -> list[FileChange]:
+    """The latest ones, which come last."""
+    left = PATHS_MOST
+    first = len(files)
+    while first > max(0, len(files) - FILES_MOST) and len(files[first - 1].path) <= left:
+        first -= 1
+        left -= len(files[first].path)
+    return files[first:]

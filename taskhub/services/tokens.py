@@ -1,0 +1,57 @@
+"""API tokens: make and revoke. The token itself is known to its owner alone; the table keeps a digest."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from taskhub.errors import Invalid, NotFound
+from taskhub.models import ApiToken
+from taskhub.services.actors import Actor
+from taskhub.services.audit import audit_write
+from taskhub.timestamps import iso
+
+TOKENS_PER_ACCOUNT: Final = 100
+
+
+@transaction.atomic
+def token_create(*, actor: Actor, user: User, name: str, expiry: datetime | None) -> tuple[ApiToken, str]:
+    """A token of this account and its text, which cannot be read again. Without `expiry` it lives until revoked.
+
+    A token that is made with a token does not outlive it. Raises Invalid beyond 100 tokens, or for an expiry that has
+    passed.
+    """
+    expiry = _earliest(expiry, actor.token.expiry if actor.token else None)
+    if expiry is not None and expiry <= timezone.now():
+        raise Invalid("The token would have expired already.", details={"expires_at": ["It has passed."]})
+    if user.auth_token_set.count() >= TOKENS_PER_ACCOUNT:
+        raise Invalid("The account has as many tokens as it may; revoke one first.", code="too_many_tokens")
+    token, text = ApiToken.objects.create(user=user, name=name, expiry=expiry and expiry - timezone.now())
+    changes = {"account": [None, user.get_username()], "name": [None, name]}
+    changes["expires_at"] = [None, iso(token.expiry) if token.expiry else None]
+    audit_write(actor=actor, action="token:create", subject=f"token:{token.public_id}", changes=changes)
+    return token, text
+
+
+@transaction.atomic
+def token_revoke(*, actor: Actor, public_id: UUID, owner: User | None = None) -> None:
+    """From here on it is worth nothing, and streams that stand on it close within 5 s.
+
+    With `owner` only a token of that account is found. Raises NotFound.
+    """
+    tokens = ApiToken.objects.select_for_update(of=("self",)).select_related("user").filter(public_id=public_id)
+    token = (tokens.filter(user=owner) if owner is not None else tokens).first()
+    if token is None:
+        raise NotFound("There is no such token.", code="token_not_found")
+    changes = {"account": [token.user.get_username(), None], "name": [token.name, None]}
+    token.delete()
+    audit_write(actor=actor, action="token:revoke", subject=f"token:{public_id}", changes=changes)
+
+
+def _earliest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
