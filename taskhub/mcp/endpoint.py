@@ -1,0 +1,115 @@
+"""`/mcp`, before and after the SDK: Django's middleware and this view say who may ask, the SDK's server answers.
+
+The view is an ordinary one, so that hosts, origins, redirects to TLS, security headers, the size of bodies and the
+database connections of the web's threads are what they are for every other address. Its answer is an `Exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.exceptions import APIException, Throttled
+
+from taskhub.access import Caller, Role
+from taskhub.api.authentication import BearerAuthentication
+from taskhub.api.callers import caller_key
+from taskhub.api.errors import answer
+from taskhub.errors import HubError, error_body
+from taskhub.events.stream import EventStream
+from taskhub.limits import Limit, account_requests, address_of, address_requests
+from taskhub.mcp.protocol import LISTENING, REQUESTER
+from taskhub.mcp.requester import Requester
+from taskhub.mcp.server import get_server
+from taskhub.models import ApiToken
+from taskhub.origins import guard_origin
+from taskhub.self_sent import Receive, SelfSent, Send
+
+_SDKS_OWN = frozenset({b"content-type", b"content-length"})
+
+
+@csrf_exempt  # it knows no cookies
+def mcp(request: HttpRequest) -> HttpResponseBase:
+    """Every error before the exchange is REST's, with REST's status."""
+    if request.method != "POST":
+        # There is no session that GET could open a stream of, or DELETE end.
+        body = error_body("method_not_allowed", "Send one JSON-RPC message by POST.")
+        return JsonResponse(body, status=405, headers={"Allow": "POST"})
+    try:
+        guard_origin(request)
+        requester = _requester(request)
+        requester.guard(Role.VIEWER, account=False)
+        _guard_rate(request, requester)
+    except (HubError, APIException) as error:
+        return _refusal(error)
+    return Exchange(request, requester)
+
+
+def _requester(request: HttpRequest) -> Requester:
+    """By the token; a browser's session is not asked for. Raises AuthenticationFailed, Throttled."""
+    found: tuple[Caller, ApiToken | None] = BearerAuthentication().authenticate(request) or (AnonymousUser(), None)
+    user, token = found
+    return Requester(user, token, caller_key(request, user), request.build_absolute_uri("/"))
+
+
+def _guard_rate(request: HttpRequest, requester: Requester) -> None:
+    """REST's throttles. Raises Throttled."""
+    _count(address_requests, address_of(request))
+    if requester.user.is_authenticated:
+        _count(account_requests, str(requester.user.pk))
+
+
+def _count(limit: Limit, caller: str) -> None:
+    wait_s = limit.wait_s(caller)
+    if wait_s > 0:
+        raise Throttled(wait_s)
+    limit.count(caller)
+
+
+def _refusal(error: Exception) -> JsonResponse:
+    response = answer(error, {})
+    if response is None:
+        raise error  # it is no answer of ours
+    headers = dict(response.headers)
+    headers.pop("Content-Type", None)
+    if response.status_code == 401:  # noqa: PLR2004 - Unauthorized
+        headers["WWW-Authenticate"] = "Bearer"
+    return JsonResponse(response.data, status=response.status_code, headers=headers)
+
+
+class Exchange(SelfSent):
+    """A request and the SDK's answer to it, or a stream in its place; under the headers of Django's middleware."""
+
+    def __init__(self, request: HttpRequest, requester: Requester) -> None:
+        super().__init__(content_type="application/json")  # what the SDK answers; a page would get another policy
+        scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]  # every request here came by ASGI
+        self._streams: list[EventStream] = []
+        # Spaces around a value are no part of it; the SDK compares it with the message, and servers may leave them.
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        self._scope = {**scope, "headers": headers, REQUESTER: requester, LISTENING: self._streams}
+        self._body: bytes | None = request.body
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        async def receive_again() -> Mapping[str, Any]:
+            body, self._body = self._body, None
+            if body is None:
+                return await receive()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send_on(message: Mapping[str, Any]) -> None:
+            if self._streams:
+                return  # a stream is the answer
+            if message["type"] == "http.response.start":
+                ours = [header for header in self.raw_headers() if header[0] not in _SDKS_OWN]
+                message = {**message, "headers": [*message.get("headers", []), *ours]}
+            await send(message)
+
+        await get_server().handle(self._scope, receive_again, send_on)
+        for stream in self._streams:
+            for name, value in self.items():
+                stream.headers.setdefault(name, value)
+            await stream.run(receive, send)

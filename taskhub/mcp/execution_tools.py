@@ -1,0 +1,126 @@
+"""Executions, for agents: start one, poll it with its log, stop it. None of them waits for the script."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from rest_framework import serializers
+
+from taskhub import jobs
+from taskhub.access import Role
+from taskhub.api.executions import guard_size
+from taskhub.api.fields import StrictSerializer
+from taskhub.api.serializers import (
+    ExecuteSerializer,
+    ExecutionQueuedSerializer,
+    ExecutionSerializer,
+    LogLineSerializer,
+)
+from taskhub.execution_log import log_tail
+from taskhub.executors.base import ExecutorError
+from taskhub.mcp.failures import failure_body
+from taskhub.mcp.fields import TaskIdField
+from taskhub.mcp.requester import Requester
+from taskhub.mcp.task_tools import TaskPlaceSerializer
+from taskhub.mcp.tools import Arguments, Tool
+from taskhub.models import Execution, ExecutionStatus
+from taskhub.selectors.executions import execution_get_for
+from taskhub.services.executions import execution_queue, execution_request_stop
+
+
+class ExecuteTaskSerializer(ExecuteSerializer):
+    task_id = TaskIdField()
+
+    def to_internal_value(self, data: Any) -> Any:
+        guard_size(data)
+        return super().to_internal_value(data)
+
+
+class ExecutionPlaceSerializer(StrictSerializer):
+    task_id = TaskIdField()
+    execution_id = serializers.UUIDField(required=False, help_text="Unless given, the newest.")
+    tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last lines of the log.")
+
+
+class LineSerializer(serializers.Serializer[Any]):
+    """A line of the log, without its time."""
+
+    n = LogLineSerializer().fields["n"]
+    stream = LogLineSerializer().fields["stream"]
+    line = LogLineSerializer().fields["line"]
+
+
+class ExecutionWithLogSerializer(ExecutionSerializer):
+    """How it stands, and the end of its log; `log_error` says why the log cannot be read now."""
+
+    lines = LineSerializer(many=True)
+    log_error = serializers.JSONField(allow_null=True)
+
+    class Meta(ExecutionSerializer.Meta):
+        fields = [*ExecutionSerializer.Meta.fields, "lines", "log_error"]
+
+
+def _execute(requester: Requester, arguments: Arguments) -> Any:
+    script = arguments.pop("script_content", None)
+    execution = execution_queue(actor=requester.actor, script=script, **arguments)
+    jobs.enqueue(jobs.execution_start, str(execution.pk))
+    return ExecutionQueuedSerializer(execution).data
+
+
+def _get(requester: Requester, arguments: Arguments) -> Any:
+    count = arguments.pop("tail")
+    execution = execution_get_for(user=requester.user, **arguments)
+    return {**ExecutionSerializer(execution).data, **_log(execution, count)}
+
+
+def _log(execution: Execution, count: int) -> dict[str, Any]:
+    """The status is known whether or not the sandbox service brings the log."""
+    if not count:
+        return {"lines": [], "log_error": None}
+    try:
+        lines = async_to_sync(log_tail)(execution, count)
+    except ExecutorError as error:
+        return {"lines": [], "log_error": failure_body(error)["error"]}
+    return {"lines": LineSerializer(lines, many=True).data, "log_error": None}
+
+
+def _stop(requester: Requester, arguments: Arguments) -> Any:
+    execution = execution_request_stop(actor=requester.actor, **arguments)
+    if execution.status == ExecutionStatus.RUNNING:
+        jobs.enqueue(jobs.execution_end, str(execution.pk))
+    return ExecutionSerializer(execution).data
+
+
+EXECUTION_TOOLS = (
+    Tool(
+        name="execute_task",
+        description="Run a bash script for a task in a sandbox; the task becomes inprogress. Answers a handle at once: "
+        "poll get_execution. Without script_content the first ```bash block of the description runs.",
+        takes=ExecuteTaskSerializer,
+        gives=ExecutionQueuedSerializer,
+        run=_execute,
+        role=Role.AGENT,
+        destroys=True,
+    ),
+    Tool(
+        name="get_execution",
+        description="How an execution stands, with the last lines of its log. Poll every few seconds until status is "
+        "completed, failed, stopped, timed_out or lost.",
+        takes=ExecutionPlaceSerializer,
+        gives=ExecutionWithLogSerializer,
+        run=_get,
+        role=Role.VIEWER,
+        reads=True,
+    ),
+    Tool(
+        name="stop_execution",
+        description="Ask for the end of a task's running execution; poll get_execution until it is stopped.",
+        takes=TaskPlaceSerializer,
+        gives=ExecutionSerializer,
+        run=_stop,
+        role=Role.AGENT,
+        destroys=True,
+        repeatable=True,
+    ),
+)

@@ -1,0 +1,88 @@
+"""Prompts: how an agent works on tasks, and how one hands them out."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Prompt(NamedTuple):
+    """`text` holds a place in braces for the argument, `fallback` stands there if it is not given."""
+
+    name: str
+    title: str
+    description: str
+    argument: str
+    about: str
+    fallback: str | None
+    text: str
+
+
+_WORKER: Final = """\
+You work on tasks of TaskHub, one at a time{tags}.
+
+1. claim_task. If task is null, nothing is to be done now: wait half a minute and claim again, or stop if you \
+were told to.
+2. Read the description. Where a script is to run, execute_task answers a handle at once; poll get_execution \
+every few seconds until its status is completed, failed, stopped, timed_out or lost, and read the lines of its \
+log.
+3. If it failed, find out why from the log, correct the script and execute it again; after three failures write \
+what you found into the description with update_task and set the status back to todo with an empty assignee.
+4. When it is done, set_task_status to review, with what you made as artifacts (paths or URLs).
+5. Go on with 1.
+
+Change only tasks that are yours. An error says in its `next` what to do; follow it, and do not repeat a refused \
+call unchanged.
+"""
+
+_ORCHESTRATOR: Final = """\
+You coordinate agents over TaskHub. The goal: {goal}
+
+1. list_tasks with status todo and inprogress, so that nothing is made twice.
+2. Split what is missing into tasks that an agent can finish by itself. create_task each, with a title, a \
+description that says what is to be made and how one sees that it is right, a priority, and tags that tell \
+workers apart. Put the script, where there is one, into a ```bash block.
+3. Leave them without an assignee: workers take them with claim_task, each exactly one.
+4. Follow them: subscribe to taskhub://tasks/<id> where your client can, otherwise list_tasks every minute. \
+getSSEConnectionUrl opens a live view of a sandbox for people.
+5. Look at tasks in review: read their artifacts and get_execution. set_task_status to done, or back to \
+inprogress with what is missing written into the description.
+6. When all are done, say what was made, with the artifacts.
+
+Never work on the tasks yourself. Tell people what is stuck: a task that is inprogress and has not changed for \
+an hour.
+"""
+
+PROMPTS: Final = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt(
+            "work_on_tasks",
+            "Work on tasks",
+            "Claim tasks one after another, do them, hand them on for review.",
+            "tags",
+            "Only tasks with all of these tags, separated by commas.",
+            "",
+            _WORKER,
+        ),
+        Prompt(
+            "coordinate_tasks",
+            "Coordinate agents",
+            "Split a goal into tasks, let workers claim them, review what they made.",
+            "goal",
+            "What is to be reached.",
+            None,
+            _ORCHESTRATOR,
+        ),
+    )
+}
+
+
+def prompt_text(prompt: Prompt, arguments: dict[str, str]) -> str | None:
+    """What the agent is told; None where the argument is missing."""
+    value = arguments.get(prompt.argument, "").strip() or prompt.fallback
+    if value is None:
+        return None
+    if prompt.name == "work_on_tasks" and value:
+        value = f"; only those with the tags {value}, which claim_task takes as `tags`"
+    # No format(): the value may hold braces.
+    return prompt.text.replace(f"{{{prompt.argument}}}", value)

@@ -1,0 +1,199 @@
+"""What the SDK's server answers: each handler hands on to tools, resources, prompts or listening."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+import mcp_types as types
+from django.conf import settings
+from django.db import DatabaseError
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+
+from taskhub.errors import HubError
+from taskhub.mcp import resources
+from taskhub.mcp.execution_tools import EXECUTION_TOOLS
+from taskhub.mcp.failures import failure_body
+from taskhub.mcp.listening import open_listening
+from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
+from taskhub.mcp.requester import Requester
+from taskhub.mcp.task_tools import TASK_TOOLS
+from taskhub.mcp.tools import TOOLS, Tool, call_tool, register
+from taskhub.threads import with_database
+
+Context = ServerRequestContext[Any, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+REQUESTER: Final = "taskhub.requester"
+"""Where in the ASGI scope a request's Requester is."""
+LISTENING: Final = "taskhub.listening"
+"""Where a list is, into which the stream goes that is to be sent in the place of the SDK's answer."""
+_INSTRUCTIONS: Final = (
+    "TaskHub keeps tasks for agents. claim_task gives you one that no other agent gets; execute_task runs its script "
+    "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Errors have a code and say "
+    "what to do next."
+)
+_FOR_AN_HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
+_NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")
+
+
+register(*TASK_TOOLS, *EXECUTION_TOOLS)
+
+
+def build_server() -> Server[Any]:
+    """It offers the tools that are registered when it is asked."""
+    return Server(
+        "taskhub",
+        title="TaskHub",
+        version=str(settings.SPECTACULAR_SETTINGS["VERSION"]),
+        instructions=_INSTRUCTIONS,
+        cache_hints={
+            "server/discover": _FOR_AN_HOUR,
+            "tools/list": _FOR_AN_HOUR,
+            "prompts/list": _FOR_AN_HOUR,
+            "resources/templates/list": _FOR_AN_HOUR,
+            "resources/list": _NOW_FOR_ONE,
+            "resources/read": _NOW_FOR_ONE,
+        },
+        get_tool_input_schema=lambda name: TOOLS[name].input_schema if name in TOOLS else None,
+        on_list_tools=_list_tools,
+        on_call_tool=_call_tool,
+        on_list_resources=_list_resources,
+        on_list_resource_templates=_list_templates,
+        on_read_resource=_read_resource,
+        on_subscriptions_listen=_listen,
+        on_list_prompts=_list_prompts,
+        on_get_prompt=_get_prompt,
+    )
+
+
+def _scope(ctx: Context) -> dict[str, Any]:
+    request: Any = ctx.request
+    return cast("dict[str, Any]", request.scope)
+
+
+def _requester(ctx: Context) -> Requester:
+    return cast("Requester", _scope(ctx)[REQUESTER])
+
+
+# --- Tools ------------------------------------------------------------------------------------------------
+
+
+async def _list_tools(ctx: Context, params: Any) -> types.ListToolsResult:  # noqa: ARG001 - the SDK's interface
+    return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
+
+
+def _described(tool: Tool) -> types.Tool:
+    return types.Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        output_schema=tool.output_schema,
+        annotations=types.ToolAnnotations(
+            read_only_hint=tool.reads,
+            # Both mean nothing of a tool that reads.
+            destructive_hint=None if tool.reads else tool.destroys,
+            idempotent_hint=None if tool.reads else tool.repeatable,
+        ),
+    )
+
+
+async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    tool = TOOLS.get(params.name)
+    if tool is None:
+        raise _wrong(f"There is no tool {params.name[:100]}; there are {', '.join(TOOLS)}.")
+    outcome = await with_database(call_tool, _requester(ctx), tool, params.arguments or {})
+    return types.CallToolResult(
+        content=[types.TextContent(text=outcome.text)], structured_content=outcome.body, is_error=outcome.failed
+    )
+
+
+# --- Resources --------------------------------------------------------------------------------------------
+
+
+async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+    cursor = params.cursor if params else None
+    page, following = await _asked(resources.list_resources, _requester(ctx), cursor)
+    found = [types.Resource(uri=uri, name=title, mime_type="application/json") for uri, title in page]
+    return types.ListResourcesResult(resources=found, next_cursor=following)
+
+
+async def _list_templates(ctx: Context, params: Any) -> types.ListResourceTemplatesResult:  # noqa: ARG001 - likewise
+    return types.ListResourceTemplatesResult(
+        resource_templates=[
+            types.ResourceTemplate(uri_template=uri, name=name, description=about, mime_type=media_type)
+            for uri, name, about, media_type in resources.TEMPLATES
+        ]
+    )
+
+
+async def _read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    try:
+        text, media_type = await _asked(resources.read_resource, _requester(ctx), params.uri)
+    except MCPError as error:
+        raise MCPError(error.code, error.message, {"uri": params.uri, **error.data}) from None
+    contents = types.TextResourceContents(uri=params.uri, text=text, mime_type=media_type)
+    return types.ReadResourceResult(contents=[contents])
+
+
+async def _listen(ctx: Context, params: types.SubscriptionsListenRequestParams) -> types.SubscriptionsListenResult:
+    request_id = ctx.request_id or 0
+    try:
+        stream = await open_listening(_requester(ctx), request_id, params.notifications)
+    except (HubError, DatabaseError) as error:
+        raise _refusal(error) from None
+    _scope(ctx)[LISTENING].append(stream)
+    # Nobody gets this: the stream is sent in its place.
+    return types.SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: request_id})
+
+
+# --- Prompts ----------------------------------------------------------------------------------------------
+
+
+async def _list_prompts(ctx: Context, params: Any) -> types.ListPromptsResult:  # noqa: ARG001 - likewise
+    return types.ListPromptsResult(prompts=[_prompt(prompt) for prompt in PROMPTS.values()])
+
+
+def _prompt(prompt: Prompt) -> types.Prompt:
+    argument = types.PromptArgument(name=prompt.argument, description=prompt.about, required=prompt.fallback is None)
+    return types.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=[argument])
+
+
+async def _get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:  # noqa: ARG001 - likewise
+    prompt = PROMPTS.get(params.name)
+    if prompt is None:
+        raise _wrong(f"There is no prompt {params.name[:100]}; there are {', '.join(PROMPTS)}.")
+    text = prompt_text(prompt, params.arguments or {})
+    if text is None:
+        raise _wrong(f"The prompt takes the argument {prompt.argument}.")
+    message = types.PromptMessage(role="user", content=types.TextContent(text=text))
+    return types.GetPromptResult(description=prompt.description, messages=[message])
+
+
+# --- Errors -----------------------------------------------------------------------------------------------
+
+
+async def _asked(function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
+    """What the function answers, from a web thread; its errors as the protocol has them."""
+    try:
+        return await with_database(function, *arguments)
+    except Exception as error:  # noqa: BLE001 - the boundary of a request, as a view is
+        raise _refusal(error) from None
+
+
+def _refusal(error: Exception) -> MCPError:
+    """A resource that is not there is a wrong parameter, all else our trouble; the data is REST's body."""
+    body = failure_body(error)
+    missing = getattr(error, "status", getattr(error, "status_code", None)) == HTTPStatus.NOT_FOUND
+    code = types.INVALID_PARAMS if missing else types.INTERNAL_ERROR
+    return MCPError(code, body["error"]["message"], body)
+
+
+def _wrong(message: str) -> MCPError:
+    return MCPError(types.INVALID_PARAMS, message)

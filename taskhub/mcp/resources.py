@@ -1,0 +1,64 @@
+"""Resources: a task, and the log of an execution, to read and (with `listening`) to be told of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from rest_framework.renderers import JSONRenderer
+
+from taskhub.api.routes import UUID_PATTERN
+from taskhub.api.serializers import TaskSerializer
+from taskhub.errors import NotFound
+from taskhub.execution_log import log_tail
+from taskhub.mcp.requester import Requester
+from taskhub.mcp.task_tools import task_page
+from taskhub.selectors.executions import execution_find_for
+from taskhub.selectors.tasks import task_get_for
+
+TEMPLATES: Final = (
+    ("taskhub://tasks/{id}", "task", "A task, as get_task answers it.", "application/json"),
+    ("taskhub://executions/{id}/log", "execution-log", "The last 1,000 lines of an execution's log.", "text/plain"),
+)
+"""Address, name, what it is, and its media type."""
+_ADDRESS: Final = re.compile(rf"taskhub://(?:tasks/({UUID_PATTERN})|executions/({UUID_PATTERN})/log)")
+_LINES: Final = 1000
+_LISTED: Final = 50
+
+
+def task_uri(task_id: str) -> str:
+    return f"taskhub://tasks/{task_id}"
+
+
+def log_uri(execution_id: str) -> str:
+    return f"taskhub://executions/{execution_id}/log"
+
+
+def read_resource(requester: Requester, uri: str) -> tuple[str, str]:
+    """Its text and media type. Raises NotFound, ExecutorError."""
+    found = _ADDRESS.fullmatch(uri)
+    if found is None:
+        raise NotFound("There is no such resource; resources/templates/list names the kinds there are.")
+    if found[1]:
+        return _task(requester, UUID(found[1])), "application/json"
+    return _log(requester, UUID(found[2])), "text/plain"
+
+
+def _task(requester: Requester, task_id: UUID) -> str:
+    task = task_get_for(user=requester.user, task_id=task_id)
+    text: bytes = JSONRenderer().render(TaskSerializer(task).data)
+    return text.decode()
+
+
+def _log(requester: Requester, execution_id: UUID) -> str:
+    execution = execution_find_for(user=requester.user, execution_id=execution_id)
+    lines = async_to_sync(log_tail)(execution, _LINES)
+    return "".join(f"{line.line}\n" for line in lines)
+
+
+def list_resources(requester: Requester, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
+    """A page of tasks, newest first, as address and title; and where the next page begins. Raises NotFound."""
+    page: dict[str, Any] = task_page(requester, cursor=cursor or "", limit=_LISTED)
+    return [(task_uri(task["id"]), task["title"]) for task in page["tasks"]], page["next_cursor"]

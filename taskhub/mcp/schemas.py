@@ -1,0 +1,67 @@
+"""JSON Schemas of REST's serializers: what a tool takes and gives is said once, for both doors.
+
+An agent pays for every word of them with its context. So the longest a text may be is left out, which hardly anybody
+meets and an error names, and so are the words that a result may hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rest_framework import serializers
+
+Schema = dict[str, Any]
+
+_TYPES: Final[dict[type[serializers.Field[Any, Any, Any, Any]], str]] = {
+    serializers.BooleanField: "boolean",
+    serializers.IntegerField: "integer",
+}
+_LIMITS: Final = {"min_value": "minimum", "max_value": "maximum"}
+
+
+def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
+    """Of what is sent: its writable fields, and no others."""
+    fields = {name: field for name, field in _fields(serializer()).items() if not field.read_only}
+    schema: Schema = {"type": "object", "properties": {name: _given(field) for name, field in fields.items()}}
+    required = [name for name, field in fields.items() if field.required]
+    return {**schema, **({"required": required} if required else {}), "additionalProperties": False}
+
+
+def output_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
+    """Of what is answered."""
+    return _answered(serializer())
+
+
+def _fields(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
+    return dict(getattr(serializer, "fields", {}))
+
+
+def _given(field: Any) -> Schema:
+    schema = _typed(field, _given)
+    if isinstance(field, serializers.ChoiceField):
+        schema["enum"] = list(field.choices)
+    schema |= {word: getattr(field, name) for name, word in _LIMITS.items() if getattr(field, name, None) is not None}
+    if field.help_text:
+        schema["description"] = str(field.help_text)
+    if not field.required and field.default is not serializers.empty:
+        schema["default"] = field.default
+    return schema
+
+
+def _answered(field: Any) -> Schema:
+    schema = _typed(field, _answered)
+    if getattr(field, "allow_null", False) and isinstance(schema["type"], str):
+        schema["type"] = [schema["type"], "null"]
+    return schema
+
+
+def _typed(field: Any, typed: Any) -> Schema:
+    if isinstance(field, serializers.ListSerializer | serializers.ListField):
+        return {"type": "array", "items": typed(field.child)}
+    if isinstance(field, serializers.DictField):
+        return {"type": "object", "additionalProperties": typed(field.child)}
+    if isinstance(field, serializers.Serializer):
+        return {"type": "object", "properties": {name: typed(each) for name, each in _fields(field).items()}}
+    if isinstance(field, serializers.JSONField | serializers.SerializerMethodField):
+        return {"type": ["object", "null"]}  # an error's code and message, or none
+    return {"type": next((word for kind, word in _TYPES.items() if isinstance(field, kind)), "string")}

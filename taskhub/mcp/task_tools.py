@@ -1,0 +1,187 @@
+"""Tasks, for agents: list, get, create, update, claim, set a status."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.http import HttpRequest, QueryDict
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from taskhub.access import Role
+from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.pagination import NewestFirst
+from taskhub.api.serializers import ClaimedSerializer, ClaimSerializer, StatusChangeSerializer, TaskSerializer
+from taskhub.api.tasks import filter_tasks
+from taskhub.mcp.fields import TaskIdField
+from taskhub.mcp.requester import Requester
+from taskhub.mcp.tools import Arguments, Tool
+from taskhub.models import Task, TaskPriority, TaskStatus
+from taskhub.selectors.tasks import task_get_for, task_list_for
+from taskhub.services.tasks import task_claim, task_create, task_update
+
+_MANY = 200
+
+
+class TaskPlaceSerializer(StrictSerializer):
+    task_id = TaskIdField()
+
+
+class TaskChangeSerializer(TaskSerializer):
+    """REST's PATCH, with its place and its `If-Match`."""
+
+    task_id = TaskIdField()
+    title = TextField(max_length=200, required=False)
+    expected_version = serializers.IntegerField(
+        required=False, min_value=1, help_text="Fails if the task has changed since."
+    )
+
+    class Meta(TaskSerializer.Meta):
+        fields = ["task_id", *TaskSerializer.Meta.fields, "expected_version"]
+
+
+class TaskStatusSerializer(StatusChangeSerializer):
+    task_id = TaskIdField()
+    expected_version = serializers.IntegerField(required=False, min_value=1)
+
+
+class TaskListSerializer(StrictSerializer):
+    """REST's filters."""
+
+    status = serializers.ListField(child=serializers.ChoiceField(choices=TaskStatus.choices), required=False)
+    priority = serializers.ListField(child=serializers.ChoiceField(choices=TaskPriority.choices), required=False)
+    assignee = TextField(required=False, max_length=150)
+    private = StrictBooleanField(required=False)
+    q = TextField(required=False, max_length=200, help_text="Text in title or description.")
+    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of the page before.")
+    limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=20)
+
+
+class TaskSummarySerializer(TaskSerializer):
+    """A task without its description, which may be long."""
+
+    class Meta(TaskSerializer.Meta):
+        fields = [name for name in TaskSerializer.Meta.fields if name != "description"]
+
+
+class TaskPageSerializer(serializers.Serializer[Any]):
+    tasks = TaskSummarySerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+def _shown(task: Task) -> Any:
+    return TaskSerializer(task).data
+
+
+def _list(requester: Requester, arguments: Arguments) -> Any:
+    return task_page(requester, cursor=arguments.pop("cursor", ""), limit=arguments.pop("limit"), **arguments)
+
+
+def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> dict[str, Any]:
+    """`{"tasks", "next_cursor"}`: REST's pages, without the descriptions. Raises ValidationError, NotFound."""
+    tasks = filter_tasks(_query(filters), task_list_for(user=requester.user))
+    pages = NewestFirst()
+    page = pages.paginate_queryset(tasks, _page_request(requester, {"cursor": cursor, "page_size": limit})) or []
+    return {"tasks": TaskSummarySerializer(page, many=True).data, "next_cursor": _cursor(pages.get_next_link())}
+
+
+def _query(arguments: Arguments) -> QueryDict:
+    """As the query of an address says it: true and false in small letters."""
+    query = QueryDict(mutable=True)
+    for name, value in arguments.items():
+        words = value if isinstance(value, list) else [value]
+        query.setlist(name, [str(word).lower() if isinstance(word, bool) else str(word) for word in words])
+    return query
+
+
+def _page_request(requester: Requester, query: Arguments) -> Request:
+    """What REST's pagination reads a page from, and makes the link of that holds the next cursor."""
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = urlsplit(requester.base_url).netloc
+    request.GET = _query({name: value for name, value in query.items() if value})  # type: ignore[assignment]
+    return Request(request)
+
+
+def _cursor(link: str | None) -> str | None:
+    return parse_qs(urlsplit(link).query)["cursor"][0] if link else None
+
+
+def _get(requester: Requester, arguments: Arguments) -> Any:
+    return _shown(task_get_for(user=requester.user, task_id=arguments["task_id"]))
+
+
+def _create(requester: Requester, arguments: Arguments) -> Any:
+    return _shown(task_create(actor=requester.actor, **arguments))
+
+
+def _update(requester: Requester, arguments: Arguments) -> Any:
+    return _shown(task_update(actor=requester.actor, **arguments))
+
+
+def _set_status(requester: Requester, arguments: Arguments) -> Any:
+    return _shown(task_update(actor=requester.actor, status=arguments.pop("new_status"), **arguments))
+
+
+def _claim(requester: Requester, arguments: Arguments) -> Any:
+    return ClaimedSerializer({"task": task_claim(actor=requester.actor, **arguments)}).data
+
+
+TASK_TOOLS = (
+    Tool(
+        name="list_tasks",
+        description="Tasks you may see, newest first, without descriptions.",
+        takes=TaskListSerializer,
+        gives=TaskPageSerializer,
+        run=_list,
+        role=Role.VIEWER,
+        reads=True,
+    ),
+    Tool(
+        name="get_task",
+        description="A task with its description (Markdown) and version.",
+        takes=TaskPlaceSerializer,
+        gives=TaskSerializer,
+        run=_get,
+        role=Role.VIEWER,
+        reads=True,
+    ),
+    Tool(
+        name="create_task",
+        description="Create a task. A ```bash block in its description is what execute_task runs.",
+        takes=TaskSerializer,
+        gives=TaskSerializer,
+        run=_create,
+        role=Role.AGENT,
+    ),
+    Tool(
+        name="update_task",
+        description="Change the given fields of a task, and no others; lists are replaced.",
+        takes=TaskChangeSerializer,
+        gives=TaskSerializer,
+        run=_update,
+        role=Role.AGENT,
+        destroys=True,
+        repeatable=True,
+    ),
+    Tool(
+        name="claim_task",
+        description="Take the next todo task that is nobody's or yours: highest priority, then oldest. It becomes "
+        "yours and inprogress; no other agent gets it. task is null when none is free: wait before you ask again.",
+        takes=ClaimSerializer,
+        gives=ClaimedSerializer,
+        run=_claim,
+        role=Role.AGENT,
+    ),
+    Tool(
+        name="set_task_status",
+        description="Move a task on: todo → inprogress → review → done (details.allowed of a refusal names what may "
+        "follow). Give what you made as artifacts: paths or URLs; they replace the list.",
+        takes=TaskStatusSerializer,
+        gives=TaskSerializer,
+        run=_set_status,
+        role=Role.AGENT,
+        destroys=True,
+        repeatable=True,
+    ),
+)
