@@ -8,3 +8,8 @@ from django.apps import AppConfig
 class SandboxesConfig(AppConfig):
     name = "sandboxes"
     verbose_name = "Sandboxes"
+
+    def ready(self) -> None:
+        from sandboxes import tickets  # noqa: PLC0415 - the hub's modules load once the apps are ready
+
+        tickets.register()

@@ -1,10 +1,10 @@
 """What can go wrong between us and Daytona, in our words.
 
-    SandboxError                 code, message, permanent
-    ├── SandboxMissing           permanent: the sandbox, session, command or file is not there
-    ├── SandboxRefused           permanent: Daytona understands and will not
-    ├── KeyRefused               permanent: Daytona does not take our key
-    └── SandboxUnavailable       transient: no answer, an answer that makes no sense, or "later" (429, 5xx)
+    SandboxError                     code, message, permanent, status (what our own callers get)
+    ├── SandboxMissing          404  permanent: the sandbox, session, command or file is not there
+    ├── SandboxRefused          409  permanent: Daytona understands and will not
+    ├── KeyRefused              502  permanent: Daytona does not take our key
+    └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (429, 5xx)
 
 All are `ExecutorError`s, so the hub knows what to do with them. A message holds nothing of Daytona's own text,
 which may name hosts or keys; the log has it.
@@ -20,11 +20,16 @@ class SandboxError(ExecutorError):
 
 
 class SandboxMissing(SandboxError):
+    status = 404
+
     def __init__(self, what: str = "sandbox") -> None:
+        self.what = what
         super().__init__(f"{what}_not_found", f"There is no such {what}.", permanent=True)
 
 
 class SandboxRefused(SandboxError):
+    status = 409
+
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message, permanent=True)
 
@@ -40,6 +45,8 @@ class KeyRefused(SandboxError):
 
 class SandboxUnavailable(SandboxError):
     """`retry_after_s`: seconds the service asked us to wait; None where it said nothing."""
+
+    status = 503
 
     def __init__(self, retry_after_s: float | None = None) -> None:
         super().__init__("sandbox_unavailable", "The sandbox service does not answer; try again.", permanent=False)

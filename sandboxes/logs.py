@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from itertools import islice
 from typing import Final
 
 from django.utils import timezone
 
-from sandboxes.errors import SandboxUnavailable
-from sandboxes.gateway import Gateway, Sandbox, Stream
-from taskhub.executors.base import LogLine
+from sandboxes.backoff import Backoff
+from sandboxes.errors import SandboxError, SandboxUnavailable
+from sandboxes.gateway import Stream, Toolbox
+from taskhub.executors.base import LogLine, Troubled
 
 log = logging.getLogger(__name__)
 
-LINE_BYTES: Final = 64 * 1024
+LINE_CHARS: Final = 64 * 1024
 SPLIT_MARK: Final = " [TaskHub: the line goes on]"
-_BACKOFF_S: Final = (0.2, 5.0)
+SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
+"""A snapshot comes in one piece, with every line twice; where it is longer, a second replay takes its place."""
+_MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
+_MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
+_PATIENCE_MOST: Final = 20
+_PIECES: Final = 1000
+
+Pieces = Iterable[tuple[Stream, str]]
 
 
 class LineCounter:
@@ -32,65 +41,143 @@ class LineCounter:
     def __init__(self) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
         self.n = 0
+        self.chars = 0
 
-    def feed(self, stream: Stream, text: str) -> list[LogLine]:
-        lines = (self._rest[stream] + text).split("\n")
-        self._rest[stream] = lines.pop()
-        found = [part for line in lines for part in _split(line)]
-        while len(self._rest[stream]) > LINE_BYTES:
-            found.append(self._rest[stream][:LINE_BYTES] + SPLIT_MARK)
-            self._rest[stream] = self._rest[stream][LINE_BYTES:]
-        return self._number(stream, found)
+    def feed(self, pieces: Pieces) -> list[LogLine]:
+        """The lines that these pieces complete."""
+        now = timezone.now()
+        n = self.n
+        found: list[LogLine] = []
+        for stream, text in pieces:
+            self.chars += len(text)
+            lines = (self._rest[stream] + text).split("\n")
+            rest = lines.pop()
+            for line in lines:
+                for part in [line] if len(line) <= LINE_CHARS else _split(line):
+                    n += 1
+                    found.append(LogLine(n, stream, part, now))
+            while len(rest) > LINE_CHARS:
+                n += 1
+                found.append(LogLine(n, stream, rest[:LINE_CHARS] + SPLIT_MARK, now))
+                rest = rest[LINE_CHARS:]
+            self._rest[stream] = rest
+        self.n = n
+        return found
 
     def finish(self) -> list[LogLine]:
         """What came without a line end."""
-        found: list[LogLine] = []
-        for stream, rest in self._rest.items():
-            if rest:
-                found += self._number(stream, [rest])
-        self._rest = {"stdout": "", "stderr": ""}
-        return found
-
-    def _number(self, stream: Stream, texts: list[str]) -> list[LogLine]:
-        now = timezone.now()
-        first = self.n + 1
-        self.n += len(texts)
-        return [LogLine(n, stream, text, now) for n, text in enumerate(texts, start=first)]
+        return self.feed([(stream, "\n") for stream, rest in self._rest.items() if rest])
 
 
 def _split(line: str) -> list[str]:
-    if len(line) <= LINE_BYTES:
-        return [line]
-    parts = [line[start : start + LINE_BYTES] for start in range(0, len(line), LINE_BYTES)]
+    parts = [line[start : start + LINE_CHARS] for start in range(0, len(line), LINE_CHARS)]
     return [part + SPLIT_MARK for part in parts[:-1]] + parts[-1:]
 
 
-async def follow_lines(
-    gateway: Gateway, sandbox: Sandbox, session: str, command: str
-) -> AsyncGenerator[list[LogLine], None]:
-    """The log in batches of lines, each line once, until the command has ended.
+def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
+    """The pieces of a snapshot's `output`, in which marks say whose each piece is; what comes before any is dropped."""
+    stream: Stream | None = None
+    start = 0
+    for mark in _MARK.finditer(output):
+        if stream is not None and mark.start() > start:
+            yield stream, output[start : mark.start()]
+        stream, start = _MARKS[mark[0]], mark.end()
+    if stream is not None and start < len(output):
+        yield stream, output[start:]
 
-    Raises SandboxMissing where the command or its session is gone.
+
+class Follower:
+    """One reading of a log, over as many connections as it takes.
+
+    0. Ask for the command, so that one that is not there is known at once.
+    1. Connect; number the lines as they come; deliver those above the last one delivered.
+    2. Cut off: tell `on_trouble`, wait with backoff, and go on at 1.
+    3. Silent: ask whether the command has ended; then Daytona has forgotten to close the connection. One that has
+       brought nothing at all is given up, ever more patiently: it may never have been a connection.
+    4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
+       Daytona closes some connections too early; what is missing is delivered from there.
     """
-    delivered = 0
-    delay = _BACKOFF_S[0]
-    while True:
+
+    def __init__(self, toolbox: Toolbox, session: str, command: str, on_trouble: Troubled | None = None) -> None:
+        self._toolbox = toolbox
+        self._session = session
+        self._command = command
+        self._on_trouble = on_trouble
+        self._backoff = Backoff(first_s=0.5, most_s=10.0)
+        self._delivered = 0
+        self._patience = 1
+        self.exit_code: int | None = None
+
+    async def lines(self) -> AsyncGenerator[list[LogLine], None]:
+        """The log in batches, each line once, until the command has ended. Raises SandboxError if it is gone."""
+        known = False
+        while True:
+            counter = LineCounter()
+            try:
+                if not known:
+                    await self._has_ended()
+                    known = True
+                async with aclosing(self._connection(counter)) as batches:
+                    async for batch in batches:
+                        yield batch
+                if await self._has_ended():
+                    async with aclosing(self._missing(counter)) as batches:
+                        async for batch in batches:
+                            yield batch
+                    return
+            except SandboxUnavailable as error:
+                await self._wait(error)
+            else:
+                # Closed without a reason; whatever it was, it is not asked again at once.
+                await asyncio.sleep(self._backoff.next_s())
+
+    async def _connection(self, counter: LineCounter) -> AsyncGenerator[list[LogLine], None]:
+        silences = 0
+        async with aclosing(self._toolbox.follow(self._session, self._command)) as pieces:
+            async for batch in pieces:
+                if not batch:
+                    silences += 1
+                    if await self._has_ended() or (not counter.chars and silences >= self._patience):
+                        self._patience = min(2 * self._patience, _PATIENCE_MOST)
+                        return
+                    continue
+                if lines := self._take(counter.feed(batch)):
+                    yield lines
+                    self._backoff.reset()
+
+    def _take(self, lines: list[LogLine]) -> list[LogLine]:
+        """Those of the lines, which are in order, that were not delivered before."""
+        if lines and lines[0].n <= self._delivered:
+            lines = [line for line in lines if line.n > self._delivered]
+        if lines:
+            self._delivered = lines[-1].n
+        return lines
+
+    async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
+        """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
+        snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
         counter = LineCounter()
-        try:
-            async with aclosing(gateway.follow(sandbox, session, command)) as pieces:
-                async for stream, text in pieces:
-                    lines = counter.feed(stream, text)
-                    if lines and counter.n > delivered:
-                        yield [line for line in lines if line.n > delivered]
-                        delivered, delay = counter.n, _BACKOFF_S[0]
-            # Daytona closes about a second after the end; only then is the rest a line of its own.
-            if (await gateway.command_get(sandbox, session, command)).exit_code is not None:
-                rest = [line for line in counter.finish() if line.n > delivered]
-                if rest:
-                    yield rest
-                return
-        except SandboxUnavailable as error:
-            log.info("the log of %s/%s was cut after line %d", session, command, delivered)
-            delay = max(delay, error.retry_after_s or 0)
-        await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter, not secrecy
-        delay = min(delay * 2, _BACKOFF_S[1])
+        if snapshot is not None:
+            pieces = unmarked(snapshot.get("output") or "")
+            while some := list(islice(pieces, _PIECES)):
+                if lines := self._take(counter.feed(some)):
+                    yield lines
+                await asyncio.sleep(0)  # a million lines at once would hold up every stream of the process
+        else:
+            # Handed on as they come: what was taken from a connection that is cut later is not brought again.
+            async with aclosing(self._connection(counter)) as again:
+                async for lines in again:
+                    yield lines
+        if rest := [*self._take(counter.finish()), *self._take(streamed.finish())]:
+            yield rest
+
+    async def _has_ended(self) -> bool:
+        self.exit_code = (await self._toolbox.command(self._session, self._command)).exit_code
+        return self.exit_code is not None
+
+    async def _wait(self, error: SandboxError) -> None:
+        delay = self._backoff.next_s(error)
+        log.info("the log of %s/%s was cut after line %d", self._session, self._command, self._delivered)
+        if self._on_trouble is not None:
+            self._on_trouble(error, delay)
+        await asyncio.sleep(delay)

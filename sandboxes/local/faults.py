@@ -14,7 +14,7 @@ from sandboxes.local.control import json_body
 from sandboxes.local.errors import ControlError
 
 _PATHS = ("/faults", "/requests")
-_CLOSE_CODES = (1001, 1006, 1011)
+_CLOSE_CODES = (1000, 1001, 1006, 1011)
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Fault:
     """`match` is a regular expression over "METHOD /path"; the fault is used up after `times` requests (None: never).
 
     Exactly one effect: `status` (with `headers` and `body`) in place of the real answer; `hang_s`, seconds to wait
-    before the real answer; `ws_close_code` with `after_bytes`; `snapshot_drop_lines`, lines that the end of a snapshot
-    lacks.
+    before the real answer; `ws_close_code` with `after_bytes` (1000 is an end that comes too early);
+    `snapshot_drop_lines`, lines that the end of a snapshot lacks.
     """
 
     match: str

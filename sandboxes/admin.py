@@ -1,0 +1,191 @@
+"""The admin's view of sandboxes, of who watches them, and of the polls. It writes nothing; only services do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from sandboxes.models import Poll, Sandbox, Subscription
+from sandboxes.selectors import dashboard as selectors
+from sandboxes.services.sandboxes import sandbox_delete, sandbox_start, sandbox_stop
+from sandboxes.services.subscriptions import subscription_request_disconnect
+from taskhub.admin import dashboard
+from taskhub.admin.acting import ActingAdmin, Sure
+from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.dashboard import Figure
+from taskhub.admin.pictures import Picture
+from taskhub.models import MeasureName
+from taskhub.selectors.dashboard import Window, measured
+
+STATE_LABELS: Final = {
+    "started": "success",
+    "starting": "info",
+    "creating": "info",
+    "stopping": "info",
+    "stopped": "warning",
+    "error": "danger",
+    "build_failed": "danger",
+}
+BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == "danger"}
+
+
+@admin.register(Sandbox)
+class SandboxAdmin(ActingAdmin):
+    """The sandboxes that somebody watched lately, as Daytona last told of them."""
+
+    list_display = ["id", "name", "shown_state", "executions", "watchers", "seen_at", "sessions_seen_at"]
+    list_filter = ["state", ("seen_at", admin.DateFieldListFilter)]
+    search_fields = ["id", "name"]
+    readonly_fields = ["executions", "watchers", "shown_document", "shown_sessions"]
+    exclude = ["document", "sessions"]
+    actions = ["start", "stop", "remove"]
+    # Daytona may hold each request for up to 30 s.
+    rows_at_once = 10
+
+    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # no types
+    def shown_state(self, sandbox: Sandbox) -> str:
+        return sandbox.state
+
+    @admin.display
+    def executions(self, sandbox: Sandbox) -> SafeString:
+        return list_link("taskhub_execution", "executions", q=sandbox.pk)
+
+    @admin.display
+    def watchers(self, sandbox: Sandbox) -> SafeString:
+        return list_link("sandboxes_subscription", "subscriptions", sandbox_id__exact=sandbox.pk)
+
+    @admin.display(description="Document")
+    def shown_document(self, sandbox: Sandbox) -> SafeString:
+        return json_block(sandbox.document)
+
+    @admin.display(description="Sessions")
+    def shown_sessions(self, sandbox: Sandbox) -> SafeString:
+        return json_block(sandbox.sessions)
+
+    @admin.action(description="Start")
+    def start(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> None:
+        self.act_on_each(
+            request,
+            sandboxes,
+            lambda sandbox: sandbox_start(actor=actor_of(request), sandbox_id=sandbox.pk),
+            "being started",
+        )
+
+    @admin.action(description="Stop")
+    def stop(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> None:
+        self.act_on_each(
+            request,
+            sandboxes,
+            lambda sandbox: sandbox_stop(actor=actor_of(request), sandbox_id=sandbox.pk),
+            "being stopped",
+        )
+
+    @admin.action(description="Delete…")
+    def remove(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> HttpResponse | None:
+        title = "Delete these sandboxes, with all that runs and lies in them?"
+        answers = self.ask(request, sandboxes, Sure, title=title, button="Delete for good")
+        if isinstance(answers, HttpResponse):
+            return answers
+        self.act_on_each(
+            request,
+            sandboxes,
+            lambda sandbox: sandbox_delete(actor=actor_of(request), sandbox_id=sandbox.pk),
+            "being deleted",
+        )
+        return None
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ActingAdmin):
+    list_display = ["kind", "sandbox", "command_id", "account", "address", "process", "opened_at", "events"]
+    list_filter = ["kind"]
+    search_fields = ["sandbox_id", "user_name", "address"]
+    readonly_fields = ["sandbox", "account"]
+    exclude = ["user", "sandbox_id"]
+    actions = ["disconnect"]
+
+    @admin.display(ordering="sandbox_id")
+    def sandbox(self, subscription: Subscription) -> SafeString | str:
+        return row_link("sandboxes_sandbox", subscription.sandbox_id)
+
+    @admin.display(ordering="user_name")
+    def account(self, subscription: Subscription) -> SafeString | str:
+        return row_link("auth_user", subscription.user_id, subscription.user_name)
+
+    @admin.action(description="Disconnect")
+    def disconnect(self, request: HttpRequest, subscriptions: QuerySet[Subscription]) -> None:
+        self.act_on_each(
+            request,
+            subscriptions,
+            lambda subscription: subscription_request_disconnect(actor=actor_of(request), subscription=subscription),
+            "being closed",
+        )
+
+
+@admin.register(Poll)
+class PollAdmin(ReadOnlyAdmin):
+    list_display = ["name", "started_at", "took_ms", "watched", "requests", "ticks", "skipped", "error_code"]
+
+
+def sandbox_figures() -> list[Figure]:
+    listed = reverse("admin:sandboxes_sandbox_changelist")
+    watching = reverse("admin:sandboxes_subscription_changelist")
+    return [
+        *(
+            Figure(f"Sandboxes {state}", f"{count:,}", f"{listed}?state__exact={state}", state in BAD_STATES)
+            for state, count in selectors.sandboxes_by_state().items()
+        ),
+        *(
+            Figure(f"Subscriptions to {kind}", f"{count:,}", f"{watching}?kind__exact={kind}")
+            for kind, count in selectors.subscriptions_by_kind().items()
+        ),
+        *(
+            Figure(
+                f"Last poll of {poll.name}",
+                poll.error_code or f"{poll.took_ms:,} ms",
+                reverse("admin:sandboxes_poll_change", args=[poll.pk]),
+                is_bad=bool(poll.error_code),
+            )
+            for poll in selectors.polls()
+        ),
+    ]
+
+
+def polls_picture(window: Window) -> Picture:
+    """The longest tick of each part: one that takes its whole period lets the next one be skipped."""
+    most = measured(window, MeasureName.POLL_MS).most
+    series = {f"of {name}": [float(round(value)) for value in values] for name, values in sorted(most.items())}
+    return Picture("polls", "Longest tick of the polls, in ms", dashboard.labels_of(window), series, total=max)
+
+
+def errors_picture(window: Window) -> Picture:
+    counted = measured(window, MeasureName.UPSTREAM_ERRORS).count
+    series = {
+        "no answer" if status == "none" else f"status {status}": values for status, values in sorted(counted.items())
+    }
+    title = "Requests that Daytona did not answer well"
+    return Picture("upstream", title, dashboard.labels_of(window), series)
+
+
+def sandboxes_picture(_window: Window) -> Picture:
+    counted = selectors.sandboxes_by_state()
+    series = {state: [float(count * (state == label)) for label in counted] for state, count in counted.items()}
+    return Picture(
+        "sandboxes",
+        "Sandboxes that were watched lately, by state, now",
+        list(counted),
+        series,
+        axis="State",
+        is_over_time=False,
+        nothing="No sandbox was watched lately.",
+    )
+
+
+dashboard.FIGURES.append(sandbox_figures)
+dashboard.PICTURES.extend([polls_picture, errors_picture, sandboxes_picture])

@@ -1,0 +1,1 @@
+"""REST for sandboxes and subscriptions, and Daytona's webhooks."""

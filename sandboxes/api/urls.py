@@ -1,0 +1,26 @@
+"""The addresses of sandboxes, below `/api/`."""
+
+from __future__ import annotations
+
+from sandboxes.api import sandboxes, subscriptions
+from sandboxes.api.webhooks import daytona_webhook
+from taskhub.api.routes import route
+
+_SANDBOX = "sandboxes/{sandbox_id}"
+_SESSION = f"{_SANDBOX}/sessions/{{session_id}}"
+_COMMAND = f"{_SESSION}/commands/{{command_id}}"
+
+urlpatterns = [
+    route("sandboxes", sandboxes.SandboxesView.as_view(), "sandboxes"),
+    route(_SANDBOX, sandboxes.SandboxView.as_view(), "sandbox"),
+    route(f"{_SANDBOX}/start", sandboxes.SandboxStartView.as_view(), "sandbox-start"),
+    route(f"{_SANDBOX}/stop", sandboxes.SandboxStopView.as_view(), "sandbox-stop"),
+    route(f"{_SANDBOX}/sessions", sandboxes.SessionsView.as_view(), "sessions"),
+    route(_SESSION, sandboxes.SessionView.as_view(), "session"),
+    route(f"{_SESSION}/commands", sandboxes.CommandsView.as_view(), "commands"),
+    route(_COMMAND, sandboxes.CommandView.as_view(), "command"),
+    route(f"{_COMMAND}/logs", sandboxes.CommandLogsView.as_view(), "command-logs"),
+    route("subscriptions", subscriptions.SubscriptionsView.as_view(), "subscriptions"),
+    route("subscriptions/{subscription_id}", subscriptions.SubscriptionView.as_view(), "subscription"),
+    route("daytona/webhooks", daytona_webhook, "daytona-webhooks"),
+]

@@ -1,0 +1,214 @@
+"""The gateway itself: sandboxes as Daytona's own API knows them."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, DaytonaConfig
+from daytona_api_client_async import CreateSandbox
+from django.conf import settings
+
+from sandboxes.breaker import breaker
+from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.gateway.toolbox import Sandbox, Toolbox
+from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document, fetch, translated
+
+PAGE_LIMIT: Final = 200
+_SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
+
+
+class Page(NamedTuple):
+    """Some of the account's sandboxes, and the cursor of the next page, if there is one."""
+
+    items: list[Document]
+    next_cursor: str | None
+
+
+class Gateway:
+    """Daytona, in the hub's words. Made by `open_gateway`."""
+
+    def __init__(self, client: AsyncDaytona) -> None:
+        self._client = client
+
+    # What is shown: Daytona's own documents.
+
+    async def document(self, id_or_name: str) -> Document:
+        """The sandbox as it is now. Raises SandboxMissing."""
+        with _past_breaker():
+            request = self._api.get_sandbox_without_preload_content(id_or_name, _request_timeout=REQUEST_S)
+            return await _fetch_sandbox(request)
+
+    async def page(self, cursor: str | None = None, *, limit: int = PAGE_LIMIT) -> Page:
+        """A page of all sandboxes, the most recently active first; up to 200. What it shows may be a little old."""
+        with _past_breaker():
+            request = self._api.list_sandboxes_without_preload_content(
+                cursor=cursor, limit=limit, _request_timeout=REQUEST_S
+            )
+            found = await fetch("sandbox", request)
+            if not isinstance(found, dict) or not all(map(_is_sandbox, found.get("items") or [])):
+                raise SandboxUnavailable
+        return Page(list(found.get("items") or []), found.get("nextCursor") or None)
+
+    async def create(self, fields: Document) -> Document:
+        """Make a sandbox from Daytona's own creation fields. It may still be starting when this returns."""
+        with _past_breaker():
+            request = self._api.create_sandbox_without_preload_content(
+                CreateSandbox.from_dict({"target": settings.DAYTONA_TARGET or None, **fields}),
+                _request_timeout=LIFECYCLE_S,
+            )
+            return await _fetch_sandbox(request)
+
+    async def start(self, id_or_name: str) -> Document:
+        """Ask for the start; the document says `starting` or `started`."""
+        with _past_breaker():
+            request = self._api.start_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
+            return await _fetch_sandbox(request)
+
+    async def stop(self, id_or_name: str) -> Document:
+        """Ask for the stop; the document says `stopping` or `stopped`."""
+        with _past_breaker():
+            request = self._api.stop_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
+            return await _fetch_sandbox(request)
+
+    async def delete(self, id_or_name: str) -> Document:
+        """Ask for the end; the document says `destroying`. Raises SandboxMissing."""
+        with _past_breaker():
+            request = self._api.delete_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
+            return await _fetch_sandbox(request)
+
+    def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
+        """The sandbox's inside, by what is known of it already: this asks nobody."""
+        return Toolbox.at(self._client, sandbox_id, toolbox_url)
+
+    # What executions run in: waits until it is so.
+
+    async def sandbox_get(self, id_or_name: str) -> Sandbox:
+        """Raises SandboxMissing."""
+        with _past_breaker(), translated("sandbox"):
+            return Sandbox(await self._client.get(id_or_name, request_timeout=REQUEST_S))
+
+    async def sandbox_create(self, *, name: str, labels: dict[str, str], ttl_minutes: int) -> Sandbox:
+        """A started sandbox of this name; the one that has the name already, if there is one.
+
+        It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
+        """
+        params = CreateSandboxFromSnapshotParams(
+            name=name, labels=labels, auto_stop_interval=0, ttl_minutes=ttl_minutes
+        )
+        try:
+            with _past_breaker(), translated("sandbox"):
+                return Sandbox(await self._client.create(params, timeout=LIFECYCLE_S))
+        except SandboxRefused as error:
+            if error.code != "sandbox_conflict":
+                raise
+        return await self.sandbox_get(name)
+
+    async def sandbox_delete(self, id_or_name: str) -> None:
+        """What is gone already is no error."""
+        try:
+            await self.delete(id_or_name)
+        except SandboxMissing:
+            return
+
+    @property
+    def _api(self) -> Any:
+        """The SDK's generated client of Daytona's API: it hands out answers as they are, before its models."""
+        return self._client._sandbox_api  # noqa: SLF001 - the SDK has no public way to Daytona's own JSON
+
+
+async def _fetch_sandbox(request: Awaitable[aiohttp.ClientResponse]) -> Document:
+    """Raises SandboxError; SandboxUnavailable for what is no sandbox, so that one odd answer spoils no other."""
+    found = await fetch("sandbox", request)
+    if not _is_sandbox(found):
+        raise SandboxUnavailable
+    sandbox: Document = found
+    return sandbox
+
+
+def _is_sandbox(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("id"), str)
+
+
+@contextmanager
+def _past_breaker() -> Iterator[None]:
+    """Nothing goes out while Daytona is left alone; how a request ends is what the breaker learns from."""
+    breaker.check()
+    try:
+        yield
+    except SandboxUnavailable as error:
+        breaker.failed(error)
+        raise
+    except SandboxError:
+        breaker.succeeded()
+        raise
+    else:
+        breaker.succeeded()
+
+
+@asynccontextmanager
+async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, None]:
+    """A gateway for the running event loop. Raises KeyRefused without a key.
+
+    `watching`: for those who only look. Their calls do not count as activity, so they keep no sandbox awake.
+    """
+    if not settings.DAYTONA_API_KEY:
+        raise KeyRefused
+    config = DaytonaConfig(
+        api_key=settings.DAYTONA_API_KEY,
+        api_url=settings.DAYTONA_API_URL,
+        target=settings.DAYTONA_TARGET or None,
+        use_deprecated_polling=True,
+        # Every log that is followed holds a connection; the limit is that of the streams themselves.
+        connection_pool_maxsize=settings.TASKHUB_STREAM_LIMIT,
+    )
+    with warnings.catch_warnings():
+        # The SDK calls it deprecated to go without its socket.io connection, which a service must not open per call.
+        warnings.filterwarnings("ignore", message="Polling-only mode", category=DeprecationWarning)
+        client = AsyncDaytona(config)
+    if watching:
+        # reference: the proxy in front of a sandbox takes every request, and every open websocket, for activity.
+        client._toolbox_api_client.default_headers[_SKIP_ACTIVITY] = "true"  # noqa: SLF001 - the SDK has no option for it
+    async with client:
+        yield Gateway(client)
+
+
+class _Shared:
+    """One watching gateway for a server's event loop, opened by the first who looks."""
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._opening = asyncio.Lock()
+        self._gateway: Gateway | None = None
+
+    async def get(self) -> Gateway:
+        async with self._opening:
+            if self._gateway is None:
+                self._context = open_gateway(watching=True)
+                self._gateway = await self._context.__aenter__()
+            return self._gateway
+
+    async def close(self) -> None:
+        if self._gateway is not None:
+            self._gateway = None
+            await self._context.__aexit__(None, None, None)
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+async def shared_gateway() -> Gateway:
+    """The watching gateway of the running event loop. Raises KeyRefused without a key."""
+    return await _shared.setdefault(asyncio.get_running_loop(), _Shared()).get()
+
+
+async def close_shared_gateway() -> None:
+    """The process ends."""
+    shared = _shared.pop(asyncio.get_running_loop(), None)
+    if shared is not None:
+        await shared.close()

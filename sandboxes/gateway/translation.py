@@ -1,0 +1,142 @@
+"""What Daytona and its SDK answer, as documents and as errors of ours."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import aiohttp
+from daytona import DaytonaConflictError, DaytonaError, DaytonaNotFoundError
+
+from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from taskhub.measures import meter
+from taskhub.models import MeasureName
+
+log = logging.getLogger(__name__)
+
+REQUEST_S: Final = 10.0
+LIFECYCLE_S: Final = 60.0
+"""Creating, starting and stopping: Daytona itself holds such a request for up to 30 s."""
+
+_CHUNK_BYTES: Final = 64 * 1024
+
+Document = dict[str, Any]
+"""A JSON object of Daytona's, under its own field names."""
+
+_GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_ILL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
+_REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """The SDK's errors as ours; `what` is what a 404 or 409 is about."""
+    try:
+        yield
+    except DaytonaError as error:
+        # A refused websocket upgrade carries its status and headers only in its cause.
+        status = error.status_code or getattr(error.__cause__, "status", None)
+        headers = error.headers or getattr(error.__cause__, "headers", None) or {}
+        log.info("Daytona answered %s (%s)", status, type(error).__name__)
+        if isinstance(error, DaytonaNotFoundError):
+            status = HTTPStatus.NOT_FOUND
+        elif isinstance(error, DaytonaConflictError):
+            status = HTTPStatus.CONFLICT
+        raise refusal(what, status, headers) from error
+    except (TimeoutError, OSError, aiohttp.ClientError) as error:
+        meter.add(MeasureName.UPSTREAM_ERRORS, label="none")
+        log.info("Daytona does not answer: %s", type(error).__name__)
+        raise SandboxUnavailable from error
+
+
+async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse]) -> Any:
+    """The answer's JSON, as Daytona wrote it. Raises SandboxError, as `translated` does."""
+    with translated(what):
+        response = await request
+        body = await response.read()
+    return _checked(what, response, body)
+
+
+async def fetch_limited(what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int) -> Any:
+    """Likewise; None, and no more memory than that, for an answer of more than `limit_bytes`."""
+    body = bytearray()
+    with translated(what):
+        async with await request as response:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > limit_bytes:
+                    response.close()
+                    return None
+    return _checked(what, response, bytes(body))
+
+
+async def fetch_bytes(what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int) -> bytes:
+    """The answer's body as it is, as far as `limit_bytes`. Raises SandboxError."""
+    with translated(what):
+        async with await request as response:
+            _refuse_errors(what, response)
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) >= limit_bytes:
+                    break
+    return bytes(body[:limit_bytes])
+
+
+async def fetch_chunks(what: str, request: Awaitable[aiohttp.ClientResponse]) -> AsyncGenerator[bytes, None]:
+    """The answer's body piece by piece. Raises SandboxError."""
+    with translated(what):
+        async with await request as response:
+            _refuse_errors(what, response)
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                yield chunk
+
+
+def _refuse_errors(what: str, response: aiohttp.ClientResponse) -> None:
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        log.info("Daytona answered %d", response.status)
+        raise refusal(what, response.status, response.headers)
+
+
+def _checked(what: str, response: aiohttp.ClientResponse, body: bytes) -> Any:
+    _refuse_errors(what, response)
+    try:
+        return json.loads(body) if body else {}
+    except ValueError as error:
+        log.warning("Daytona answered %d with something that is no JSON", response.status)
+        raise SandboxUnavailable from error
+
+
+def refusal(what: str, status: int | None, headers: Mapping[str, str]) -> SandboxError:
+    """The error for an HTTP status of Daytona's."""
+    if status is None or status in _ILL or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        meter.add(MeasureName.UPSTREAM_ERRORS, label=str(status or "none"))
+    if status in _GONE:
+        return SandboxMissing(what)
+    if status == HTTPStatus.CONFLICT:
+        return SandboxRefused(f"{what}_conflict", f"The {what} exists already, or is changing its state.")
+    if status == HTTPStatus.UNAUTHORIZED:
+        return KeyRefused()
+    if status == HTTPStatus.FORBIDDEN:
+        return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to our account.")
+    if status in _REFUSED:
+        return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
+    return SandboxUnavailable(_retry_after(headers))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `Retry-After-<throttler>` or `Retry-After`; header names keep the server's casing."""
+    for name, value in headers.items():
+        if name.lower().startswith("retry-after"):
+            try:
+                seconds = float(value)
+            except ValueError:
+                return None
+            # Python reads "nan" and "inf" as numbers, too; nobody can wait for them.
+            return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return None

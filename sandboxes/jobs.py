@@ -1,0 +1,154 @@
+"""Celery's jobs: the polls. Each tick looks once at everything that is watched, and publishes what it found.
+
+A tick that finds the one before it still at work leaves it alone and is counted. Nothing watched is nothing asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Final
+
+import redis
+from asgiref.sync import async_to_sync
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from sandboxes.channels import sessions_channel, status_channel
+from sandboxes.errors import KeyRefused
+from sandboxes.gateway import Document, open_gateway
+from sandboxes.models import Sandbox, Watching
+from sandboxes.selectors.subscriptions import watched_ids
+from sandboxes.services.observations import (
+    poll_note,
+    poll_note_skipped,
+    sandboxes_forget,
+    sandboxes_mark_destroyed,
+    sandboxes_observe,
+    sessions_observe,
+    trouble_report,
+    viewers_send_to_ids,
+)
+from sandboxes.services.subscriptions import subscriptions_drop_orphans
+from sandboxes.services.webhooks import webhooks_forget
+from sandboxes.watching import Findings, look_at_sandboxes, look_at_sessions
+from taskhub.measures import meter
+from taskhub.models import MeasureName
+
+log = logging.getLogger(__name__)
+
+_SHARE: Final = 0.8
+"""How much of its period a tick may spend on asking; the rest is for publishing."""
+FORGET_WEBHOOKS_AFTER: Final = timedelta(hours=1)
+FORGET_SANDBOXES_AFTER: Final = timedelta(days=7)
+
+
+@shared_task
+def poll_status() -> None:
+    """`sandbox-status` for every sandbox whose status is watched."""
+    _tick("status", settings.SANDBOX_STATUS_S, Watching.STATUS, _poll_status)
+
+
+@shared_task
+def poll_sessions() -> None:
+    """`sessions-update` for every sandbox whose sessions are watched."""
+    _tick("sessions", settings.SANDBOX_SESSIONS_S, Watching.SESSIONS, _poll_sessions)
+
+
+@shared_task
+def subscriptions_expire() -> None:
+    """Subscriptions of processes that have died go."""
+    subscriptions_drop_orphans()
+
+
+@shared_task
+def observations_trim() -> None:
+    """What nobody needs to know any more goes: old webhooks, and sandboxes that nobody has looked at for long."""
+    now = timezone.now()
+    webhooks_forget(before=now - FORGET_WEBHOOKS_AFTER)
+    sandboxes_forget(before=now - FORGET_SANDBOXES_AFTER)
+
+
+def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str], float], Findings]) -> None:
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+        # A worker that was killed holds the others up for little more than a period.
+        lock = client.lock(f"taskhub:poll:{name}", timeout=1.5 * period_s, blocking=False)
+        if not lock.acquire():
+            poll_note_skipped(name=name)
+            return
+        try:
+            wanted = watched_ids(kind)
+            if wanted:
+                _poll(name, period_s, wanted, poll)
+        finally:
+            if lock.owned():
+                lock.release()
+
+
+def _poll(name: str, period_s: float, wanted: list[str], poll: Callable[[list[str], float], Findings]) -> None:
+    started_at, clock = timezone.now(), time.monotonic()
+    findings = poll(wanted, period_s)
+    error = next(iter(findings.troubles.values()), None)
+    took_s = time.monotonic() - clock
+    meter.add(MeasureName.POLL_MS, 1000 * took_s, name)
+    poll_note(
+        name=name,
+        started_at=started_at,
+        took_s=took_s,
+        watched=len(wanted),
+        requests=findings.requests,
+        error_code=error.code if error is not None else "",
+    )
+
+
+def _guarded(look: Callable[[], Coroutine[Any, Any, Findings]], wanted: list[str]) -> Findings:
+    """What the look found. Without a key there is nothing to look with, and all are told so."""
+    try:
+        return async_to_sync(look)()
+    except KeyRefused as error:
+        return Findings(troubles=dict.fromkeys(wanted, error))
+
+
+def _poll_status(wanted: list[str], period_s: float) -> Findings:
+    known = {sandbox.pk: sandbox.document for sandbox in Sandbox.objects.filter(pk__in=wanted)}
+    looked_for = {sandbox_id: known.get(sandbox_id, {}) for sandbox_id in wanted}
+
+    async def look() -> Findings:
+        async with open_gateway(watching=True) as gateway:
+            return await look_at_sandboxes(gateway, looked_for, within_s=_SHARE * period_s)
+
+    findings = _guarded(look, wanted)
+    sandboxes_observe(documents=findings.documents, source="poll")
+    sandboxes_mark_destroyed(sandbox_ids=findings.missing)
+    viewers_send_to_ids(names=findings.names)
+    troubles = {status_channel(sandbox_id): error for sandbox_id, error in findings.troubles.items()}
+    trouble_report(channels=troubles, retry_s=period_s)
+    return findings
+
+
+def _poll_sessions(wanted: list[str], period_s: float) -> Findings:
+    # What cannot be reached by what its row says is looked at anew; its sessions come with the next tick.
+    rows = {row.pk: row for row in Sandbox.objects.filter(pk__in=wanted) if row.toolbox_url}
+    unknown: dict[str, Document] = {sandbox_id: {} for sandbox_id in wanted if sandbox_id not in rows}
+
+    async def look() -> Findings:
+        async with open_gateway(watching=True) as gateway:
+            first = await look_at_sandboxes(gateway, unknown, within_s=_SHARE * period_s / 2)
+            found = await look_at_sessions(gateway, rows.values(), within_s=_SHARE * period_s / 2)
+        found.documents, found.requests = first.documents, found.requests + first.requests
+        found.missing, found.names = found.missing + first.missing, first.names
+        found.troubles |= first.troubles
+        return found
+
+    findings = _guarded(look, wanted)
+    sandboxes_observe(documents=findings.documents, source="poll")
+    for sandbox_id, sessions in findings.sessions.items():
+        sessions_observe(sandbox=rows[sandbox_id], sessions=sessions)
+    sandboxes_mark_destroyed(sandbox_ids=findings.missing)
+    viewers_send_to_ids(names=findings.names)
+    troubles = {sessions_channel(sandbox_id): error for sandbox_id, error in findings.troubles.items()}
+    trouble_report(channels=troubles, retry_s=period_s)
+    return findings

@@ -1,0 +1,96 @@
+"""The MCP tools about sandboxes, added to the hub's server; the last one is spec 000's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from sandboxes.api.serializers import PageQuerySerializer, SandboxPageSerializer, SandboxSerializer
+from sandboxes.models import Watching
+from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
+from sandboxes.tickets import SSE
+from taskhub.access import Role
+from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.tickets import TicketSerializer
+from taskhub.events.tickets import Ticket, ticket_expiry
+from taskhub.mcp import tools
+from taskhub.mcp.fields import SandboxIdField
+from taskhub.mcp.requester import Requester
+from taskhub.mcp.tools import Arguments, Tool
+
+
+class SandboxPlaceSerializer(StrictSerializer):
+    sandbox_id = SandboxIdField()
+
+
+class SandboxListSerializer(PageQuerySerializer, StrictSerializer):
+    """REST's query, in which nothing may be misspelt."""
+
+
+class ConnectionRequestSerializer(StrictSerializer):
+    """Spec 000's parameters of `/sse`."""
+
+    sandboxId = TextField(max_length=200)
+    eventType = serializers.ChoiceField(choices=Watching.values, default=Watching.STATUS.value)
+    sessionId = TextField(max_length=200, required=False)
+    commandId = TextField(max_length=200, required=False)
+
+
+class ConnectionSerializer(TicketSerializer):
+    curl = serializers.CharField()
+
+
+def _list(requester: Requester, arguments: Arguments) -> Any:
+    page = sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
+    return {"items": page.items, "nextCursor": page.next_cursor}
+
+
+def _get(requester: Requester, arguments: Arguments) -> Any:
+    return sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
+
+
+def _connection_url(requester: Requester, arguments: Arguments) -> Any:
+    token_id = requester.token.public_id if requester.token else None
+    ticket = Ticket(SSE.name, SSE.canonical(arguments), requester.account.pk, token_id)
+    url = requester.address(SSE.url(ticket.params, ticket.sign()))
+    answer = {"url": url, "kind": ticket.kind, "params": ticket.params, "expires_at": ticket_expiry()}
+    return ConnectionSerializer({**answer, "curl": f"curl -N -H 'Accept: text/event-stream' '{url}'"}).data
+
+
+SANDBOX_TOOLS = (
+    Tool(
+        name="list_sandboxes",
+        description="Sandboxes, the most recently active first.",
+        takes=SandboxListSerializer,
+        gives=SandboxPageSerializer,
+        run=_list,
+        role=Role.VIEWER,
+        reads=True,
+    ),
+    Tool(
+        name="get_sandbox",
+        description="A sandbox as it is now, by id or name.",
+        takes=SandboxPlaceSerializer,
+        gives=SandboxSerializer,
+        run=_get,
+        role=Role.VIEWER,
+        reads=True,
+    ),
+    Tool(
+        name="getSSEConnectionUrl",
+        description="An address that streams a sandbox's status, sessions, or a command's log (logs also takes "
+        "sessionId and commandId) as Server-Sent Events. It opens this stream, for whoever has it, until expires_at.",
+        takes=ConnectionRequestSerializer,
+        gives=ConnectionSerializer,
+        run=_connection_url,
+        role=Role.VIEWER,
+        reads=True,
+        for_accounts=True,
+    ),
+)
+
+
+def register() -> None:
+    """Offer them on the hub's server."""
+    tools.register(*SANDBOX_TOOLS)

@@ -1,0 +1,1 @@
+"""The only readers on behalf of a user."""

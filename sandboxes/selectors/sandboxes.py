@@ -1,0 +1,95 @@
+"""Sandboxes, sessions, commands and logs as Daytona has them now. Looking keeps no sandbox awake."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import AnonymousUser, User
+
+from sandboxes.errors import SandboxMissing
+from sandboxes.gateway import Document, Gateway, Page, Toolbox, open_gateway
+from sandboxes.services.observations import shown
+from taskhub.errors import TooLarge
+from taskhub.selectors.executions import hidden_sandboxes
+
+SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
+
+_T = TypeVar("_T")
+Reader = User | AnonymousUser
+
+
+def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
+    """A page of the account's sandboxes. Raises SandboxError."""
+    page = _look(lambda gateway: gateway.page(cursor, limit=limit))
+    hidden = hidden_sandboxes(user=user, sandbox_ids=[str(document["id"]) for document in page.items])
+    return Page([shown(document) for document in page.items if document["id"] not in hidden], page.next_cursor)
+
+
+def sandbox_get_for(*, user: Reader, sandbox_id: str) -> Document:
+    """Raises SandboxError."""
+    document = _look(lambda gateway: gateway.document(sandbox_id))
+    _guard_private(user, document)
+    return shown(document)
+
+
+def session_list_for(*, user: Reader, sandbox_id: str) -> list[Document]:
+    """Raises SandboxError."""
+    return _look_inside(user, sandbox_id, lambda toolbox: toolbox.session_documents())
+
+
+def session_get_for(*, user: Reader, sandbox_id: str, session_id: str) -> Document:
+    """Raises SandboxError."""
+    return _look_inside(user, sandbox_id, lambda toolbox: toolbox.session_document(session_id))
+
+
+def command_get_for(
+    *,
+    user: Reader,
+    sandbox_id: str,
+    session_id: str,
+    command_id: str,
+) -> Document:
+    """`{"id", "command", "exitCode"}`; `exitCode` is null while it runs. Raises SandboxError."""
+    command = _look_inside(user, sandbox_id, lambda toolbox: toolbox.command(session_id, command_id))
+    return {"id": command.id, "command": command.text, "exitCode": command.exit_code}
+
+
+def log_snapshot_for(
+    *,
+    user: Reader,
+    sandbox_id: str,
+    session_id: str,
+    command_id: str,
+) -> Document:
+    """`{"stdout", "stderr"}`, as far as they are written. Raises SandboxError, TooLarge."""
+    snapshot = _look_inside(
+        user, sandbox_id, lambda toolbox: toolbox.snapshot(session_id, command_id, limit_bytes=SNAPSHOT_BYTES)
+    )
+    if snapshot is None:
+        raise TooLarge("The log is too long for one answer; follow it over /sse.", code="log_too_long")
+    return {"stdout": snapshot.get("stdout") or "", "stderr": snapshot.get("stderr") or ""}
+
+
+def _look(request: Callable[[Gateway], Awaitable[_T]]) -> _T:
+    async def look() -> _T:
+        async with open_gateway(watching=True) as gateway:
+            return await request(gateway)
+
+    return async_to_sync(look)()
+
+
+def _look_inside(user: Reader, sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
+    async def look(gateway: Gateway) -> _T:
+        document: dict[str, Any] = await gateway.document(sandbox_id)
+        await sync_to_async(_guard_private)(user, document)
+        return await request(gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", ""))))
+
+    return _look(look)
+
+
+def _guard_private(user: Reader, document: Document) -> None:
+    """A sandbox in which somebody's private task runs is not there for others. Raises SandboxMissing."""
+    if hidden_sandboxes(user=user, sandbox_ids=[str(document["id"])]):
+        raise SandboxMissing

@@ -1,0 +1,45 @@
+"""Subscriptions, by who may see them; and what is watched."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from sandboxes.models import Subscription, Watching
+from sandboxes.services.subscriptions import LEASE
+from taskhub.access import Role, role_of
+from taskhub.errors import NotFound
+from taskhub.models import StreamProcess
+
+
+def subscriptions_living() -> QuerySet[Subscription]:
+    """Those whose process still reports, with `last_seen_at`: when it did so last."""
+    reported = StreamProcess.objects.filter(name=OuterRef("process")).values("reported_at")[:1]
+    return Subscription.objects.annotate(last_seen_at=Subquery(reported)).filter(
+        last_seen_at__gte=timezone.now() - LEASE
+    )
+
+
+def watched_ids(kind: Watching) -> list[str]:
+    """The sandboxes of which this is watched now, by anybody."""
+    return list(
+        subscriptions_living().filter(kind=kind).order_by("sandbox_id").values_list("sandbox_id", flat=True).distinct()
+    )
+
+
+def subscription_list_for(*, user: User | AnonymousUser) -> QuerySet[Subscription]:
+    """One's own; all of them for operators."""
+    if role_of(user) >= Role.OPERATOR:
+        return subscriptions_living()
+    return subscriptions_living().filter(user=user) if user.is_authenticated else subscriptions_living().none()
+
+
+def subscription_get_for(*, user: User | AnonymousUser, subscription_id: UUID) -> Subscription:
+    """Raises NotFound for one that has ended, or is not this user's."""
+    try:
+        return subscription_list_for(user=user).get(pk=subscription_id)
+    except Subscription.DoesNotExist:
+        raise NotFound("There is no such subscription.", code="subscription_not_found") from None

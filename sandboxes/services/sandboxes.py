@@ -1,0 +1,117 @@
+"""Sandboxes: what people and agents do to them, at Daytona's side; each written to the audit when it is done.
+
+Daytona holds a request that creates or starts for up to 30 s. So that such requests cannot take all threads of a web
+process, only a few are under way at once; the others are asked to come again.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from asgiref.sync import async_to_sync
+
+from sandboxes.gateway import Document, Gateway, Toolbox, open_gateway
+from sandboxes.services.observations import shown
+from taskhub.errors import Unavailable
+from taskhub.services.actors import Actor
+from taskhub.services.audit import audit_write
+
+AT_ONCE: Final = 4
+
+_T = TypeVar("_T")
+_places = threading.BoundedSemaphore(AT_ONCE)
+
+
+def sandbox_create(*, actor: Actor, fields: Document) -> Document:
+    """Make a sandbox from Daytona's own creation fields. Raises SandboxError, Unavailable."""
+    with _place():
+        made = _ask(lambda gateway: gateway.create(fields))
+    audit_write(actor=actor, action="sandbox:create", sandbox_id=str(made["id"]))
+    return shown(made)
+
+
+def sandbox_start(*, actor: Actor, sandbox_id: str) -> Document:
+    """Raises SandboxError, Unavailable."""
+    with _place():
+        started = _ask(lambda gateway: gateway.start(sandbox_id))
+    audit_write(actor=actor, action="sandbox:start", sandbox_id=sandbox_id)
+    return shown(started)
+
+
+def sandbox_stop(*, actor: Actor, sandbox_id: str) -> Document:
+    """Raises SandboxError, Unavailable."""
+    with _place():
+        stopped = _ask(lambda gateway: gateway.stop(sandbox_id))
+    audit_write(actor=actor, action="sandbox:stop", sandbox_id=sandbox_id)
+    return shown(stopped)
+
+
+def sandbox_delete(*, actor: Actor, sandbox_id: str) -> Document:
+    """Raises SandboxMissing where it is gone already, other SandboxErrors, Unavailable."""
+    with _place():
+        deleted = _ask(lambda gateway: gateway.delete(sandbox_id))
+    audit_write(actor=actor, action="sandbox:delete", sandbox_id=sandbox_id)
+    return shown(deleted)
+
+
+def session_create(*, actor: Actor, sandbox_id: str, session_id: str | None = None) -> str:
+    """A new session; answers its id. Raises SandboxError."""
+    name = session_id or f"taskhub-{uuid.uuid4()}"
+    _ask_inside(sandbox_id, lambda toolbox: toolbox.session_create(name))
+    audit_write(actor=actor, action="session:create", sandbox_id=sandbox_id, changes={"session": [None, name]})
+    return name
+
+
+def session_delete(*, actor: Actor, sandbox_id: str, session_id: str) -> None:
+    """Ends what runs in it; its logs go with it. Raises SandboxError."""
+    _ask_inside(sandbox_id, lambda toolbox: toolbox.session_delete(session_id))
+    audit_write(actor=actor, action="session:delete", sandbox_id=sandbox_id, changes={"session": [session_id, None]})
+
+
+def command_run(*, actor: Actor, sandbox_id: str, session_id: str, command: str) -> str:
+    """Start a command in a shell of its own and answer its id at once. Raises SandboxError.
+
+    Of its own, because a command that ended the session's shell would never get an exit code.
+    """
+    text = f"bash -c {shlex.quote(command)}"
+    command_id = _ask_inside(sandbox_id, lambda toolbox: toolbox.command_run(session_id, text))
+    audit_write(
+        actor=actor,
+        action="command:run",
+        sandbox_id=sandbox_id,
+        changes={"session": [None, session_id], "command": [None, command_id]},
+    )
+    return command_id
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    if not _places.acquire(blocking=False):
+        raise Unavailable(
+            "Several sandboxes are being changed right now; try again in a moment.", code="sandboxes_busy"
+        )
+    try:
+        yield
+    finally:
+        _places.release()
+
+
+def _ask(request: Callable[[Gateway], Awaitable[_T]]) -> _T:
+    async def ask() -> _T:
+        async with open_gateway() as gateway:
+            return await request(gateway)
+
+    return async_to_sync(ask)()
+
+
+def _ask_inside(sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
+    async def ask(gateway: Gateway) -> _T:
+        document: dict[str, Any] = await gateway.document(sandbox_id)
+        return await request(gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", ""))))
+
+    return _ask(ask)

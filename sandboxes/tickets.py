@@ -1,0 +1,23 @@
+"""Tickets for `/sse`: a URL that opens one stream of a sandbox (`taskhub/events/tickets.py` has the rules)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sandboxes.models import Watching
+from taskhub.events.tickets import TICKET_KINDS, StreamKind
+
+SSE: Final = StreamKind(
+    "sse",
+    "/sse",
+    ("sandboxId", "eventType", "sessionId", "commandId"),
+    required=("sandboxId",),
+    defaults={"eventType": Watching.STATUS.value},
+    choices={"eventType": tuple(Watching.values)},
+    needed_with={Watching.LOGS.value: ("sessionId", "commandId")},
+)
+
+
+def register() -> None:
+    """Let the hub make such tickets."""
+    TICKET_KINDS[SSE.name] = SSE
