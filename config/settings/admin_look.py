@@ -1,0 +1,73 @@
+"""How the admin looks and what its navigation leads to (django-unfold). The colours are in `taskhub/admin.css`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _rows(title: str, model: str, icon: str) -> dict[str, Any]:
+    """An entry that leads to a list; `icon` is a name of Material Symbols, whose font comes with unfold."""
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "TaskHub",
+    "SITE_HEADER": "TaskHub",
+    "SITE_SUBHEADER": "For operators",
+    "SITE_ICON": lambda _request: static("taskhub/favicon.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("taskhub/favicon.svg")},
+    ],
+    "STYLES": [lambda _request: static("taskhub/admin.css")],
+    "DASHBOARD_CALLBACK": "taskhub.admin.dashboard.fill",
+    "SHOW_BACK_BUTTON": True,
+    # Django's own log of the admin; ours is the audit, which knows all doors.
+    "SHOW_HISTORY": False,
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")}],
+            },
+            {
+                "title": "Work",
+                "separator": True,
+                "items": [
+                    _rows("Tasks", "taskhub_task", "task_alt"),
+                    _rows("Executions", "taskhub_execution", "terminal"),
+                    _rows("Announcements", "taskhub_announcement", "campaign"),
+                ],
+            },
+            {
+                "title": "Sandboxes",
+                "separator": True,
+                "items": [
+                    _rows("Sandboxes", "sandboxes_sandbox", "deployed_code"),
+                    _rows("Subscriptions", "sandboxes_subscription", "visibility"),
+                    _rows("Polls", "sandboxes_poll", "sync"),
+                ],
+            },
+            {
+                "title": "Event stream",
+                "separator": True,
+                "items": [
+                    _rows("Events", "django_eventstream_event", "bolt"),
+                    _rows("Open streams", "taskhub_listener", "cast"),
+                    _rows("Processes", "taskhub_streamprocess", "dns"),
+                ],
+            },
+            {
+                "title": "Access",
+                "separator": True,
+                "items": [
+                    _rows("Audit", "taskhub_auditentry", "receipt_long"),
+                    _rows("Accounts", "auth_user", "person"),
+                    _rows("Roles", "auth_group", "badge"),
+                    _rows("API tokens", "taskhub_apitoken", "key"),
+                ],
+            },
+        ],
+    },
+}

@@ -1,0 +1,71 @@
+"""Announcements: what operators tell everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.shortcuts import redirect
+from unfold.decorators import display
+
+from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.base import HubModelAdmin, actor_of
+from taskhub.errors import HubError
+from taskhub.models import Announcement, AnnouncementLevel
+from taskhub.services.announcements import announcement_create, announcement_withdraw
+
+
+@admin.register(Announcement)
+class AnnouncementAdmin(ActingAdmin):
+    """An announcement is made here, and withdrawn by an action; its words never change."""
+
+    list_display = ["created_at", "shown_level", "text", "made_by_name", "holds", "ends_at", "withdrawn_at"]
+    list_filter = ["level", ("withdrawn_at", admin.EmptyFieldListFilter)]
+    search_fields = ["text", "made_by_name"]
+    date_hierarchy = "created_at"
+    actions = ["withdraw"]
+
+    @display(  # type: ignore[untyped-decorator]  # unfold has no types
+        description="Level",
+        ordering="level",
+        label={AnnouncementLevel.WARNING.value: "warning", AnnouncementLevel.CRITICAL.value: "danger"},
+    )
+    def shown_level(self, announcement: Announcement) -> tuple[str, str]:
+        return announcement.level, announcement.get_level_display()
+
+    @admin.display(boolean=True)
+    def holds(self, announcement: Announcement) -> bool:
+        return announcement.is_current
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
+        made = ["level", "text", "ends_at"]
+        return made if obj is None else [*made, "made_by_name", "created_at", "withdrawn_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(HubModelAdmin.has_add_permission(self, request))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except HubError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return redirect(request.path)
+
+    def save_model(self, request: HttpRequest, obj: Announcement, form: Any, change: bool) -> None:  # noqa: ARG002 - likewise
+        made = announcement_create(actor=actor_of(request), text=obj.text, level=obj.level, ends_at=obj.ends_at)
+        obj.__dict__ |= made.__dict__
+
+    @admin.action(description="Withdraw")
+    def withdraw(self, request: HttpRequest, announcements: QuerySet[Announcement]) -> None:
+        def withdraw(announcement: Announcement) -> None:
+            announcement_withdraw(actor=actor_of(request), announcement_id=announcement.pk)
+
+        self.act_on_each(request, announcements, withdraw, "withdrawn")

@@ -1,0 +1,140 @@
+"""The admin's first page: how the hub does, now and over the last hour or day.
+
+Figures are of this moment, pictures of a window. Other apps add theirs when they are ready, as the hub does below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.formats import date_format
+
+from taskhub.admin.base import NOTHING
+from taskhub.admin.pictures import Picture
+from taskhub.events import storage
+from taskhub.events.channels import TASKS
+from taskhub.events.types import EVENT_TYPES
+from taskhub.health import redis_answers
+from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MeasureName
+from taskhub.pulse import LATE_S
+from taskhub.selectors import dashboard as selectors
+from taskhub.selectors.dashboard import OTHER, Window
+
+SLOW_S: Final = 5.0
+ENDED: Final = [status for status in ExecutionStatus if status not in ACTIVE_STATUSES]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`is_bad`: an operator should look at it."""
+
+    name: str
+    value: str
+    address: str = ""
+    is_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+FIGURES: Final[list[Callable[[], list[Figure]]]] = []
+PICTURES: Final[list[Callable[[Window], Picture]]] = []
+TABLES: Final[list[Callable[[Window], Table]]] = []
+
+
+def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """unfold asks for it when it shows the page."""
+    window = selectors.window_named(request.GET.get("last", ""))
+    context["title"] = "Dashboard"
+    context["window"] = window
+    context["windows"] = [selectors.window_named(name) for name in ("hour", "day")]
+    context["figures"] = [figure for made in FIGURES for figure in made()]
+    context["pictures"] = [made(window) for made in PICTURES]
+    context["tables"] = [made(window) for made in TABLES]
+    return context
+
+
+def labels_of(window: Window) -> list[str]:
+    """When each part begins."""
+    return [date_format(window.moment(part), "H:i") for part in range(window.parts)]
+
+
+def hub_figures() -> list[Figure]:
+    processes = selectors.processes_living()
+    clients = sum((Counter(process.report["clients"]) for process in processes), Counter[str]())
+    lag_s = max((process.report["lag_s"] for process in processes), default=0.0)
+    hears = redis_answers() and all(process.report["redis"] for process in processes)
+    active = selectors.executions_active()
+    listed = reverse("admin:taskhub_execution_changelist")
+    return [
+        Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_listener_changelist")),
+        Figure("of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_listener_changelist")),
+        # One that has held no stream yet says nothing of itself.
+        Figure("Processes with streams", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
+        Figure("Slowest stream is behind", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
+        Figure("Redis", "answers" if hears else "is away", is_bad=not hears),
+        Figure("Events a second, now", f"{storage.read_rate(TASKS):.2f}"),
+        *(
+            Figure(f"Executions {status.label.lower()}", str(active.get(status, 0)), f"{listed}?status__exact={status}")
+            for status in ACTIVE_STATUSES
+        ),
+    ]
+
+
+def heartbeat_figures() -> list[Figure]:
+    ages = selectors.heartbeat_ages()
+    return [_heartbeat("Beat", ages.get("beat")), _heartbeat("Workers", ages.get("worker"))]
+
+
+def _heartbeat(name: str, age_s: float | None) -> Figure:
+    if age_s is None:
+        return Figure(name, "never seen", is_bad=True)
+    is_late = age_s > LATE_S
+    return Figure(name, f"silent for {age_s:,.0f} s" if is_late else "alive", is_bad=is_late)
+
+
+def streams_picture(window: Window) -> Picture:
+    """How many were open at a time, on the average of each part."""
+    seconds = selectors.measured(window, MeasureName.STREAM_SECONDS).total
+    series = {"open streams": [value / window.part_s for value in seconds.get("", window.nothing)]}
+    return Picture("streams", "Open streams, on average", labels_of(window), series, total=max)
+
+
+def events_picture(window: Window) -> Picture:
+    counted = selectors.events_by_type(window)
+    series = {name: counted.get(name, window.nothing) for name in [*EVENT_TYPES, OTHER]}
+    every = "minute" if window.part_s == 60 else "half hour"  # noqa: PLR2004 - seconds
+    return Picture("events", f"Events, by type and {every}", labels_of(window), series)
+
+
+def executions_picture(window: Window) -> Picture:
+    counted = selectors.executions_by_outcome(window)
+    series = {status.label: counted.get(status, window.nothing) for status in ENDED}
+    return Picture("executions", "Executions that ended, by outcome", labels_of(window), series)
+
+
+def durations_table(window: Window) -> Table:
+    took = selectors.executions_took(window)
+    rows = [
+        [ExecutionStatus(row.status).label, str(row.count), _seconds(row.mean), _seconds(row.longest)] for row in took
+    ]
+    return Table("How long executions ran", ["Outcome", "Executions", "Mean", "Longest"], rows)
+
+
+def _seconds(span: timedelta | None) -> str:
+    return NOTHING if span is None else f"{span.total_seconds():,.1f} s"
+
+
+FIGURES.extend([heartbeat_figures, hub_figures])
+PICTURES.extend([events_picture, executions_picture, streams_picture])
+TABLES.append(durations_table)

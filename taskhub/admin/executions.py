@@ -1,0 +1,91 @@
+"""Executions: how scripts run and ran."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from taskhub import jobs
+from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.base import NOTHING, actor_of, row_link
+from taskhub.errors import Conflict
+from taskhub.models import Execution, ExecutionStatus
+from taskhub.services.executions import execution_request_stop
+
+LABELS: Final = {
+    ExecutionStatus.STARTING.value: "info",
+    ExecutionStatus.RUNNING.value: "info",
+    ExecutionStatus.COMPLETED.value: "success",
+    ExecutionStatus.FAILED.value: "danger",
+    ExecutionStatus.STOPPED.value: "warning",
+    ExecutionStatus.TIMED_OUT.value: "danger",
+    ExecutionStatus.LOST.value: "danger",
+}
+
+
+@admin.register(Execution)
+class ExecutionAdmin(ActingAdmin):
+    list_display = [
+        *("session_name", "for_task", "shown_status", "exit_code", "error_code", "sandbox"),
+        *("queued_at", "took", "finished_at"),
+    ]
+    list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", admin.DateFieldListFilter)]
+    search_fields = ["id", "sandbox_id", "task__id", "task__title"]
+    list_select_related = ["task"]
+    readonly_fields = ["for_task", "sandbox", "files"]
+    # The environment may hold secrets.
+    exclude = ["env", "task", "sandbox_id"]
+    actions = ["stop"]
+
+    @admin.display(description="Task", ordering="task__title")
+    def for_task(self, execution: Execution) -> SafeString | str:
+        return row_link("taskhub_task", execution.task_id, execution.task)
+
+    @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
+    def shown_status(self, execution: Execution) -> tuple[str, str]:
+        return execution.status, execution.get_status_display()
+
+    @admin.display(ordering="sandbox_id")
+    def sandbox(self, execution: Execution) -> SafeString | str:
+        return row_link("sandboxes_sandbox", execution.sandbox_id)
+
+    @admin.display
+    def files(self, execution: Execution) -> SafeString | str:
+        """The artifacts that were kept, to download."""
+        if execution.task_id is None:
+            return NOTHING  # they are had by their task
+        kept = [
+            (reverse("exec-artifact", args=[execution.task_id, artifact.pk]), artifact.path, artifact.size)
+            for artifact in execution.artifacts.all()
+        ]
+        return format_html_join(SafeString("<br>"), '<a href="{}">{}</a> ({} bytes)', kept) or NOTHING
+
+    @admin.display
+    def took(self, execution: Execution) -> str:
+        """How long it ran, or has been running."""
+        if execution.started_at is None:
+            return NOTHING
+        took = (execution.finished_at or timezone.now()) - execution.started_at
+        return str(timedelta(seconds=round(took.total_seconds())))
+
+    @admin.action(description="Stop")
+    def stop(self, request: HttpRequest, executions: QuerySet[Execution]) -> None:
+        def stop(execution: Execution) -> None:
+            if execution.task_id is None:
+                raise Conflict("Its task was deleted; it is over.", code="execution_not_active")
+            stopped = execution_request_stop(
+                actor=actor_of(request), task_id=execution.task_id, execution_id=execution.pk
+            )
+            if stopped.status == ExecutionStatus.RUNNING:
+                jobs.enqueue(jobs.execution_end, str(stopped.pk))
+
+        self.act_on_each(request, executions, stop, "being stopped")

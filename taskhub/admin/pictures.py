@@ -1,0 +1,135 @@
+"""Pictures of counts over time: bars on bars, drawn by the server as SVG, with the figures in a table behind them.
+
+Nothing but attributes and classes: a page of the hub has no style and no script of its own in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+WIDTH: Final = 600
+HEIGHT: Final = 120
+GAP: Final = 1.5
+COLOURS: Final = 8
+"""Classes `hub-c0` and so on; the style sheet has them for light and dark."""
+
+
+def plain(value: float) -> str:
+    """A figure as people read it: no more digits than it has."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: str
+    y: str
+    width: str
+    height: str
+    colour: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An entry of the legend."""
+
+    name: str
+    colour: str
+    total: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`series` maps a name to a value for each of `labels`; the bars of one label stand on one another.
+
+    A series has its colour by its place, so that it is the same in every window; one of nothing but zeros takes a place
+    and is not shown. `total` tells a series in one figure for the legend, as the sum of its values.
+    """
+
+    key: str
+    """For the ids in the page."""
+    title: str
+    labels: list[str]
+    series: dict[str, list[float]]
+    axis: str = "From"
+    """What the labels are, over their column."""
+    is_over_time: bool = True
+    """Whether the labels are moments one after another."""
+    unit: str = ""
+    nothing: str = "Nothing in this window."
+    """What is said where there is nothing to draw."""
+    total: Callable[[list[float]], float] = field(default=sum)
+
+    @property
+    def shown(self) -> list[tuple[str, str, list[float]]]:
+        """Name, colour and values of each series that has some."""
+        return [
+            (name, f"hub-c{place % COLOURS}", values)
+            for place, (name, values) in enumerate(self.series.items())
+            if any(values)
+        ]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.shown
+
+    @property
+    def highest(self) -> float:
+        return max(map(sum, zip(*self.series.values(), strict=True)), default=0.0)
+
+    @property
+    def top(self) -> str:
+        return self._say(self.highest)
+
+    @property
+    def description(self) -> str:
+        """What who cannot see the picture is told first; the rest is in the table."""
+        if self.is_empty:
+            return self.nothing
+        told = ", ".join(f"{key.name} {key.total}" for key in self.keys)
+        if not self.is_over_time:
+            return f"{told}."
+        return f"From {self.labels[0]} to {self.labels[-1]}: {told}; at most {self.top} at a time."
+
+    @property
+    def keys(self) -> list[Key]:
+        return [Key(name, colour, self._say(self.total(values))) for name, colour, values in self.shown]
+
+    @property
+    def bars(self) -> list[Bar]:
+        if self.is_empty:
+            return []
+        step = WIDTH / len(self.labels)
+        made = []
+        for column, label in enumerate(self.labels):
+            below = 0.0
+            for name, colour, values in self.shown:
+                height = HEIGHT * values[column] / self.highest
+                below += height
+                if height:
+                    made.append(
+                        Bar(
+                            x=f"{column * step:.2f}",
+                            y=f"{HEIGHT - below:.2f}",
+                            width=f"{step - GAP:.2f}",
+                            height=f"{height:.2f}",
+                            colour=colour,
+                            title=f"{label}, {name}: {self._say(values[column])}",
+                        )
+                    )
+        return made
+
+    @property
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """The table: a label and its figures. Labels of which there is nothing to tell are left out."""
+        columns = zip(*(values for _, _, values in self.shown), strict=True)
+        return [
+            (label, [plain(value) for value in values])
+            for label, values in zip(self.labels, columns, strict=False)
+            if any(values)
+        ]
+
+    def _say(self, value: float) -> str:
+        return f"{plain(value)} {self.unit}".rstrip()

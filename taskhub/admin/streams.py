@@ -1,0 +1,95 @@
+"""Who listens to the event stream, and the web processes that hold the streams."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
+
+from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block
+from taskhub.events.reports import ALIVE_FOR
+from taskhub.models import Listener, StreamProcess
+from taskhub.services.replays import REPLAY_LIMIT, replay_request
+
+
+class RangeForm(forms.Form):
+    first = forms.IntegerField(min_value=1, widget=UnfoldAdminIntegerFieldWidget, help_text="The number of an event.")
+    last = forms.IntegerField(min_value=1, widget=UnfoldAdminIntegerFieldWidget)
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        span = given.get("last", 0) - given.get("first", 0)
+        if not self.errors and not 0 <= span < REPLAY_LIMIT:
+            raise forms.ValidationError(f"From the first to the last there may be up to {REPLAY_LIMIT} events.")
+        return given
+
+
+@admin.register(Listener)
+class ListenerAdmin(ActingAdmin):
+    """The open event streams of all living processes, as of a few seconds ago."""
+
+    list_display = ["id", "account", "address", "shown_filters", "process", "opened_at"]
+    list_filter = [("account", admin.EmptyFieldListFilter)]
+    search_fields = ["id", "account", "address", "process"]
+    readonly_fields = ["shown_filters"]
+    exclude = ["filters"]
+    actions = ["send_again"]
+    rows_at_once = 1
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Listener]:  # noqa: ARG002 - Django's interface
+        return Listener.objects.of_living(ALIVE_FOR)
+
+    @admin.display(description="Shows")
+    def shown_filters(self, listener: Listener) -> str:
+        return ", ".join(f"{name}: {value}" for name, value in listener.filters.items()) or "everything"
+
+    @admin.action(description="Send events again…")
+    def send_again(self, request: HttpRequest, listeners: QuerySet[Listener]) -> HttpResponse | None:
+        answers = self.ask(request, listeners, RangeForm, title="Send events again to this stream", button="Send")
+        if isinstance(answers, HttpResponse):
+            return answers
+        numbers = range(answers["first"], answers["last"] + 1)
+        self.act_on_each(
+            request,
+            listeners,
+            lambda listener: replay_request(actor=actor_of(request), listener_id=listener.pk, numbers=numbers),
+            "streams are sent them again",
+        )
+        return None
+
+
+@admin.register(StreamProcess)
+class StreamProcessAdmin(ReadOnlyAdmin):
+    list_display = ["name", "living", "reported_at", "streams", "lag", "hears_redis"]
+    fields = ["name", "reported_at", "said"]
+    readonly_fields = ["said"]
+    ordering = ["-reported_at"]
+
+    @admin.display(boolean=True)
+    def living(self, process: StreamProcess) -> bool:
+        return process.reported_at > timezone.now() - ALIVE_FOR
+
+    @admin.display
+    def streams(self, process: StreamProcess) -> int:
+        return sum(process.report["clients"].values())
+
+    @admin.display(description="Slowest stream")
+    def lag(self, process: StreamProcess) -> str:
+        behind = timedelta(seconds=process.report["lag_s"])
+        return f"{process.report['lag_events']} events, {behind.total_seconds():.1f} s"
+
+    @admin.display(description="Hears Redis", boolean=True)
+    def hears_redis(self, process: StreamProcess) -> bool:
+        return bool(process.report["redis"])
+
+    @admin.display(description="Report")
+    def said(self, process: StreamProcess) -> SafeString:
+        return json_block(process.report)

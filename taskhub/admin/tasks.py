@@ -1,0 +1,149 @@
+"""Tasks: look, run, stop, move."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from taskhub import jobs
+from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.base import NOTHING, actor_of, json_block, list_link
+from taskhub.models import Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.services.executions import execution_queue, execution_request_stop
+from taskhub.services.tasks import task_update
+
+MOST_S = 86_400
+
+
+class RunForm(forms.Form):
+    script = forms.CharField(
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 10, "spellcheck": "false"}),
+        help_text="Run with bash. Empty: the first bash block of the task's description.",
+    )
+    timeout_s = forms.IntegerField(
+        label="Timeout, in seconds",
+        required=False,
+        min_value=1,
+        max_value=MOST_S,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: as the hub's settings have it.",
+    )
+    sandbox_id = forms.CharField(
+        label="Sandbox",
+        required=False,
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The id of the one it runs in. Empty: one is made for it.",
+    )
+
+
+class StatusForm(forms.Form):
+    status = forms.ChoiceField(choices=TaskStatus.choices, widget=UnfoldAdminSelectWidget)
+
+
+@admin.register(Task)
+class TaskAdmin(ActingAdmin):
+    list_display = ["title", "shown_status", "priority", "assignee", "who_sees", "runs", "last_run", "updated_at"]
+    list_filter = ["status", "priority", "private"]
+    search_fields = ["id", "title", "description", "assignee"]
+    date_hierarchy = "created_at"
+    readonly_fields = ["shown_tags", "shown_artifacts", "runs", "last_run"]
+    exclude = ["tags", "artifacts"]
+    actions = ["run", "stop", "change_status"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        runs = Execution.objects.filter(task=OuterRef("pk"))
+        counted = runs.order_by().values("task").annotate(count=Count("pk")).values("count")
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.annotate(
+            runs_counted=Coalesce(Subquery(counted), 0),
+            last_status=Subquery(runs.order_by("-queued_at", "-id").values("status")[:1]),
+        )
+
+    @display(  # type: ignore[untyped-decorator]  # unfold has no types
+        description="Status",
+        ordering="status",
+        label={
+            TaskStatus.INPROGRESS.value: "info",
+            TaskStatus.REVIEW.value: "warning",
+            TaskStatus.DONE.value: "success",
+        },
+    )
+    def shown_status(self, task: Task) -> tuple[str, str]:
+        return task.status, task.get_status_display()
+
+    @admin.display(description="Private", ordering="private")
+    def who_sees(self, task: Task) -> str:
+        return "private" if task.private else ""
+
+    @admin.display(description="Tags")
+    def shown_tags(self, task: Task) -> str:
+        return ", ".join(map(str, task.tags))
+
+    @admin.display(description="Artifacts")
+    def shown_artifacts(self, task: Task) -> SafeString:
+        return json_block(task.artifacts)
+
+    @admin.display(description="Executions")
+    def runs(self, task: Task) -> SafeString:
+        return list_link("taskhub_execution", task.runs_counted, task__id__exact=task.pk)  # type: ignore[attr-defined]
+
+    @admin.display(description="Last execution")
+    def last_run(self, task: Task) -> str:
+        status = task.last_status  # type: ignore[attr-defined]
+        return ExecutionStatus(status).label if status else NOTHING
+
+    @admin.action(description="Run…")
+    def run(self, request: HttpRequest, tasks: QuerySet[Task]) -> HttpResponse | None:
+        answers = self.ask(request, tasks, RunForm, title="Run a script for these tasks", button="Run")
+        if isinstance(answers, HttpResponse):
+            return answers
+
+        def run(task: Task) -> None:
+            execution = execution_queue(
+                actor=actor_of(request),
+                task_id=task.pk,
+                script=answers["script"].replace("\r\n", "\n") or None,
+                sandbox_id=answers["sandbox_id"],
+                timeout_s=answers["timeout_s"],
+            )
+            jobs.enqueue(jobs.execution_start, str(execution.pk))
+
+        self.act_on_each(request, tasks, run, "queued")
+        return None
+
+    @admin.action(description="Stop")
+    def stop(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
+        def stop(task: Task) -> None:
+            execution = execution_request_stop(actor=actor_of(request), task_id=task.pk)
+            if execution.status == ExecutionStatus.RUNNING:
+                jobs.enqueue(jobs.execution_end, str(execution.pk))
+
+        self.act_on_each(request, tasks, stop, "being stopped")
+
+    @admin.action(description="Change status…")
+    def change_status(self, request: HttpRequest, tasks: QuerySet[Task]) -> HttpResponse | None:
+        answers = self.ask(request, tasks, StatusForm, title="Change the status of these tasks", button="Change")
+        if isinstance(answers, HttpResponse):
+            return answers
+        status = TaskStatus(answers["status"])
+        self.act_on_each(
+            request,
+            tasks,
+            lambda task: task_update(actor=actor_of(request), task_id=task.pk, status=status.value),
+            f"now {status.label}",
+        )
+        return None
