@@ -1,88 +1,103 @@
-// The event monitor: one EventSource, each event as it came and as it parses. Spec 003's test_sse.html.
-"use strict";
+// The event monitor: the stream of events, each as it came and as it parses. Spec 003's test_sse.html.
+
+import { $, element } from "./forms.js";
+import { hubStream } from "./hub.js";
 
 const KEEP = 500; // events on the page; older ones leave it
+const RATE_S = 10;
 
-const page = Object.fromEntries(
-  ["state", "controls", "disconnect", "clear", "count", "last-id", "problem", "events"].map((id) => [
-    id,
-    document.getElementById(id),
-  ]),
-);
-let source = null;
+const counts = new Map(); // type to number
 let count = 0;
+let recent = []; // when the events of the last seconds came
+let waiting = []; // to be put on the page with the next frame
+let frame = 0;
 
-function show(state) {
-  page.state.textContent = page.state.dataset.state = state;
+const stream = hubStream({
+  target: () => ({ types: $("controls").elements.types.value }),
+  onRaw: take,
+});
+
+function connect(lastId) {
+  stream.connect({ lastId });
 }
 
-function complain(text) {
-  page.problem.textContent = text;
-  page.problem.hidden = !text;
+function take(message) {
+  recent.push(Date.now());
+  waiting.push(message);
+  $("last-id").value = message.lastEventId || "none";
+  frame ||= requestAnimationFrame(draw);
 }
 
-function address() {
-  const fields = new FormData(page.controls);
-  const query = new URLSearchParams([...fields].filter(([, value]) => value));
-  return `/api/events/stream?${query}`;
+/** A replay brings thousands at once: they are put on the page together, and those that would leave it are not made. */
+function draw() {
+  frame = 0;
+  const taken = waiting.splice(0).map((message) => ({ message, envelope: parsed(message.data) }));
+  for (const { envelope } of taken) {
+    const known = counts.has(envelope.event);
+    counts.set(envelope.event, (counts.get(envelope.event) ?? 0) + 1);
+    if (!known) $("shown").append(new Option(envelope.event));
+  }
+  count += taken.length;
+  $("events").prepend(...taken.slice(-KEEP).reverse().map(row));
+  while ($("events").childElementCount > KEEP) $("events").lastElementChild.remove();
+  $("dropped").hidden = count <= KEEP;
+  tell();
 }
 
-function connect() {
-  disconnect();
-  complain("");
-  show("connecting");
-  source = new EventSource(address());
-  source.onopen = () => show("connected");
-  source.onmessage = add;
-  source.onerror = () => {
-    // CLOSED: the server refused, and the browser will not try again.
-    const refused = source.readyState === EventSource.CLOSED;
-    show(refused ? "offline" : "reconnecting");
-    if (refused) complain("The server refused the stream. Is the last id one of this server's?");
-  };
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return { event: "message" };
+  }
 }
 
-function disconnect() {
-  if (source) source.close();
-  source = null;
-  show("offline");
+function tell() {
+  $("count").value = count.toLocaleString("en");
+  const each = [...counts].map(([name, number]) => `${name} ${number.toLocaleString("en")}`);
+  $("counts").textContent = each.join(", ") || "none yet";
+  recent = recent.filter((at) => at > Date.now() - RATE_S * 1000);
+  $("rate").value = `${recent.length.toLocaleString("en")} (${(recent.length / RATE_S).toFixed(1)} per second)`;
 }
 
-function add(message) {
-  const event = JSON.parse(message.data);
-  page.count.value = ++count;
-  page["last-id"].value = message.lastEventId || "none";
-  page.events.prepend(row(event, message));
-  while (page.events.children.length > KEEP) page.events.lastChild.remove();
-}
-
-function row(event, message) {
-  const item = document.createElement("li");
-  const step = event.data?.execution_event;
-  item.append(
-    element("strong", step ? `${event.event} ${step}` : event.event),
-    element("time", event.timestamp),
-    element("span", message.lastEventId, "id"),
-    element("pre", JSON.stringify(event.data, null, 1)),
+function row({ message, envelope }) {
+  const item = element("li");
+  item.dataset.event = envelope.event;
+  item.hidden = isHidden(item);
+  const step = envelope.data?.execution_event;
+  const head = element("p");
+  head.append(
+    element("strong", step ? `${envelope.event} ${step}` : envelope.event),
+    element("time", envelope.timestamp ?? ""),
+    element("span", message.lastEventId, { className: "id" }),
   );
-  item.dataset.event = event.event;
+  // The browser keeps the last id for events without one; all else of the frame is as it was sent.
+  const sent = `id: ${message.lastEventId}\n${message.data.replace(/^/gm, "data: ")}\n`;
+  const raw = element("details");
+  raw.append(element("summary", "Frame"), element("pre", sent));
+  item.append(head, element("pre", JSON.stringify(envelope.data, null, 1) ?? message.data), raw);
   return item;
 }
 
-function element(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
+const isHidden = (item) => $("shown").value !== "" && item.dataset.event !== $("shown").value;
 
-page.controls.addEventListener("submit", (event) => {
+$("shown").addEventListener("change", () => {
+  for (const item of $("events").children) item.hidden = isHidden(item);
+});
+$("controls").addEventListener("submit", (event) => {
   event.preventDefault();
-  connect();
+  connect($("controls").elements.lastEventId.value);
 });
-page.disconnect.addEventListener("click", disconnect);
-page.clear.addEventListener("click", () => {
-  page.events.replaceChildren();
-  page.count.value = count = 0;
+$("resume").addEventListener("click", () => connect(stream.lastId));
+$("disconnect").addEventListener("click", () => stream.disconnect());
+$("clear").addEventListener("click", () => {
+  $("events").replaceChildren();
+  counts.clear();
+  recent = [];
+  count = 0;
+  $("shown").length = 1;
+  $("dropped").hidden = true;
+  tell();
 });
+setInterval(tell, 1000);
 connect();
