@@ -14,11 +14,18 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django.setup(set_prefix=False)
 
-from taskhub.asgi import HubHandler  # noqa: E402 - models load only after setup
+from sandboxes import mcp as sandbox_tools  # noqa: E402 - models load only after setup
+from sandboxes.gateway import close_shared_gateway  # noqa: E402
+from sandboxes.keeper import get_keeper  # noqa: E402
+from taskhub.asgi import HubHandler  # noqa: E402
 from taskhub.events.hub import get_hub  # noqa: E402
-from taskhub.events.stream import Receive, Send, registry  # noqa: E402
+from taskhub.events.stream import registry  # noqa: E402
+from taskhub.log_relay import get_relay  # noqa: E402
+from taskhub.mcp.server import close_server, get_server  # noqa: E402
+from taskhub.self_sent import Receive, Send  # noqa: E402
 
 handler = HubHandler()
+sandbox_tools.register()
 # What is loaded by now stays for good: a full collection that walks through all of it stops every stream for 0.1 s.
 gc.freeze()
 
@@ -39,8 +46,13 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             _say_goodbye_on_sigterm()
+            get_server()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
+            await close_server()
+            await get_keeper().close()
+            await get_relay().close()
+            await close_shared_gateway()
             await get_hub().close()
             await send({"type": "lifespan.shutdown.complete"})
             return

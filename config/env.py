@@ -91,7 +91,9 @@ def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[
             # Requests run on a few threads that stay (taskhub/asgi.py): each keeps its connection.
             "CONN_MAX_AGE": 300,
             "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": dict(parse_qsl(parts.query)),
+            # What a connection repeats is planned once. A pooler between transactions has to know prepared statements
+            # (PgBouncer from 1.21).
+            "OPTIONS": {"server_side_binding": True, "prepare_threshold": 5, **dict(parse_qsl(parts.query))},
         }
     raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://.")
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path, re_path
+from django.views.decorators.http import require_http_methods
 from django.views.generic import RedirectView
 
+from sandboxes.pages import sse_demo
+from sandboxes.views import sse
 from taskhub.health import healthz, readyz
-from taskhub.pages import event_monitor
+from taskhub.mcp.endpoint import mcp
+from taskhub.pages import board, event_monitor, task_page
+
+_ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"
+_form = require_http_methods(["GET", "HEAD", "POST"])
 
 urlpatterns = [
     path("api/", include("taskhub.api.urls")),
+    path("api/", include("sandboxes.api.urls")),
+    path("sse", sse, name="sse"),
+    re_path(r"^mcp/?$", mcp, name="mcp"),
+    path("sse-demo.html", sse_demo, name="sse-demo"),
     path("admin/", admin.site.urls),
-    path("", RedirectView.as_view(pattern_name="test-sse"), name="home"),
+    path("login/", _form(LoginView.as_view(redirect_authenticated_user=True)), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("", board, name="home"),
+    path("tasks/<uuid:task_id>/", task_page, name="task-page"),
+    # Browsers ask for it on their own where an answer is no page of ours: JSON, a log.
+    path("favicon.ico", RedirectView.as_view(url=_ICON, http_method_names=["get", "head"]), name="favicon"),
     path("test_sse.html", event_monitor, name="test-sse"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),

@@ -297,6 +297,9 @@ def _bind(port: int) -> socket.socket:
     """A listening socket on loopback; it outlives the child that serves it, so a restart refuses nobody."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted connections inherit it. uvicorn takes what comes by `--fd` for a unix socket and leaves it out: then the
+    # answers on a kept connection each wait 40 ms for the client's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listener.bind((HOST, port))
     except OSError as error:

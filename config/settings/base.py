@@ -6,8 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
+from csp.constants import NONE, SELF
 
 from config import env
+from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 
 django_stubs_ext.monkeypatch()
 
@@ -20,7 +22,8 @@ ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: it gives `runserver` an ASGI server
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",  # before the admin: its templates are the admin's
+    "taskhub.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -40,6 +43,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "taskhub.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -60,6 +64,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "taskhub.pages.header",
             ],
         },
     },
@@ -82,7 +87,7 @@ LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = Path(env.text("TASKHUB_STATIC_ROOT", str(BASE_DIR / "staticfiles")))
 STORAGES = {
     # Execution logs (`logs/task-<id>.log`) go through Django's storage API.
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "files"}},
@@ -91,13 +96,30 @@ STORAGES = {
 # A script of 1 MiB, JSON-escaped at worst six-fold, with room for its other fields.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
+# --- What browsers are told (taskhub/headers.py) -------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],  # the icons in style sheets
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"  # an address may hold a ticket
+
 # --- Redis: notifications and the broker -------------------------------------------------------------
 REDIS_URL = env.secret("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 # --- Events ------------------------------------------------------------------------------------------
 EVENTSTREAM_REDIS = {**env.redis_options(REDIS_URL), "socket_timeout": 2, "socket_connect_timeout": 1}
 EVENTSTREAM_STORAGE_CLASS = "taskhub.events.storage.OutboxStorage"
-EVENTSTREAM_CHANNELMANAGER_CLASS = "taskhub.events.channels.ChannelManager"
+EVENTSTREAM_CHANNELMANAGER_CLASS = "sandboxes.channels.HubChannels"
 TASKHUB_EVENTS_KEEP = timedelta(days=env.integer("TASKHUB_EVENTS_KEEP_DAYS", 7, least=1))
 TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
 TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 1000, least=1)
@@ -108,19 +130,41 @@ TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
 
 # --- Executions --------------------------------------------------------------------------------------
 TASKHUB_EXECUTOR = "sandboxes.executor.SandboxExecutor"
+# What is kept of the files that a script leaves: of one, of all together, and for how long.
+TASKHUB_ARTIFACT_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACT_LIMIT_BYTES", 10 * 1024 * 1024, least=1)
+TASKHUB_ARTIFACTS_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACTS_LIMIT_BYTES", 100 * 1024 * 1024, least=0)
+TASKHUB_ARTIFACTS_KEEP = timedelta(days=env.integer("TASKHUB_ARTIFACTS_KEEP_DAYS", 30, least=1))
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
 TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, least=1, most=86_400)
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
+
+# --- Logs that are watched while they are written ------------------------------------------------------
+TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
+TASKHUB_LOG_SPOOL_BYTES = env.integer("TASKHUB_LOG_SPOOL_BYTES", 1024 * 1024 * 1024, least=1024)
+TASKHUB_LOG_IDLE_S = env.integer("TASKHUB_LOG_IDLE_S", 900, least=10)
 
 # --- Daytona (or the local sandbox server, which speaks the same) -------------------------------------
 DAYTONA_API_KEY = env.secret("DAYTONA_API_KEY", "")
 DAYTONA_API_URL = env.text("DAYTONA_API_URL", "https://app.daytona.io/api")
 DAYTONA_TARGET = env.text("DAYTONA_TARGET", "")
+# The signing secret (whsec_…) of the webhook endpoint that Daytona was given; without it none is taken.
+DAYTONA_WEBHOOK_SECRET = env.secret("DAYTONA_WEBHOOK_SECRET", "")
 
 CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
 # --- Who may do what ---------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+# Wrong tokens, tickets and passwords of one address, per web process; 0 is no limit.
+TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = env.integer("TASKHUB_FAILED_CREDENTIALS_PER_MINUTE", 60)
+# Requests to the REST API, per web process; 0 is no limit.
+TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 6000)
+TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 12_000)
 # True only in the local profile, which listens on loopback: then reading needs no token.
 TASKHUB_OPEN_READING = False
+# Origins beside its own whose pages may ask there, like http://localhost:3000.
+TASKHUB_ALLOWED_ORIGINS: list[str] = []
 KNOX_TOKEN_MODEL = "taskhub.ApiToken"  # noqa: S105 - the name of a model
 # knox would make a table for its own token model all the same, and nothing would ever flush it.
 MIGRATION_MODULES = {"knox": None}
@@ -130,12 +174,19 @@ REST_KNOX = {
     "TOKEN_TTL": timedelta(days=90),  # of tokens that are made without saying how long they live
 }
 
+# Other sites' pages get nothing but what a view grants itself, as `/sse` does.
+CORS_URLS_REGEX = r"^/api/"
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "taskhub.api.authentication.BearerAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["taskhub.api.permissions.ReadOpenlyOrAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["taskhub.api.permissions.RoleAllows"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "taskhub.api.throttles.AddressThrottle",
+        "taskhub.api.throttles.AccountThrottle",
+    ],
     "DEFAULT_PARSER_CLASSES": ["taskhub.api.parsers.ShallowJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "taskhub.api.pagination.NewestFirst",
@@ -149,12 +200,18 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "TaskHub",
     "DESCRIPTION": "Tasks, their executions in sandboxes, and everything live over Server-Sent Events.",
     "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["taskhub.api.permissions.RoleAllows"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "taskhub.api.schema.describe_errors",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "taskhub.models.task.TaskStatus",
         "TaskPriorityEnum": "taskhub.models.task.TaskPriority",
@@ -175,6 +232,11 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}
 CELERY_TIMEZONE = "UTC"
 _RECONCILE_S = 1.0
+# One short request to a running execution's sandbox each time, and at most one event.
+_FILES_S = 1.0
+# Spec 000's rates.
+SANDBOX_STATUS_S = 5.0
+SANDBOX_SESSIONS_S = 10.0
 CELERY_BEAT_SCHEDULE = {
     # `expires` drops a tick that found no free worker in time: skipped, never stacked.
     "reconcile executions": {
@@ -182,15 +244,47 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": _RECONCILE_S,
         "options": {"expires": 2 * _RECONCILE_S},
     },
+    "watch files": {
+        "task": "taskhub.jobs.executions_watch_files",
+        "schedule": _FILES_S,
+        "options": {"expires": 2 * _FILES_S},
+    },
     "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},
+    "poll sandboxes": {
+        "task": "sandboxes.jobs.poll_status",
+        "schedule": SANDBOX_STATUS_S,
+        "options": {"expires": SANDBOX_STATUS_S},
+    },
+    "poll sessions": {
+        "task": "sandboxes.jobs.poll_sessions",
+        "schedule": SANDBOX_SESSIONS_S,
+        "options": {"expires": SANDBOX_SESSIONS_S},
+    },
+    "trim observations": {
+        "task": "sandboxes.jobs.observations_trim",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+    "expire subscriptions": {
+        "task": "sandboxes.jobs.subscriptions_expire",
+        "schedule": 10.0,
+        "options": {"expires": 10.0},
+    },
     "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
 }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "plain": {
+            "()": "taskhub.scrubbing.ScrubbingFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
