@@ -10,13 +10,14 @@ from typing import Any
 import jsonschema
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from rest_framework.test import APIClient
 
 from config.launcher import redis_server
 from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
+from taskhub.limits import failures
 from taskhub.models import ApiToken
 from taskhub.services.actors import Actor
 from tests.postgres import find_binaries, running_postgres
@@ -49,7 +50,20 @@ def operator(db: None) -> User:
 
 @pytest.fixture
 def alice(db: None) -> User:
-    return User.objects.create_user("alice", password="alice")
+    """An agent."""
+    return make_account("alice", "agent")
+
+
+def make_account(name: str, *groups: str) -> User:
+    user = User.objects.create_user(name, password=name)
+    # A test with real transactions empties all tables behind it, the roles as well.
+    user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
+    return user
+
+
+@pytest.fixture(autouse=True)
+def no_address_has_failed() -> None:
+    failures.forget()
 
 
 @pytest.fixture

@@ -8,17 +8,19 @@ from typing import Any, TypeVar
 
 from django_eventstream.models import Event
 
-from taskhub.models import Execution, ExecutionStatus, Task
+from taskhub.events.announcements import announced
+from taskhub.events.types import to_json
+from taskhub.models import Announcement, Execution, ExecutionStatus, Task
 
 T = TypeVar("T")
 World = dict[str, dict[str, dict[str, Any]]]
 
-_TASK_FIELDS = ("status", "priority", "assignee", "artifacts", "title", "tags", "version", "description")
+_TASK_FIELDS = ("status", "priority", "assignee", "artifacts", "title", "tags", "private", "version", "description")
 _EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "exit_code")
 
 
 def known_world() -> World:
-    """What the stream is to tell of: every task, and every execution from its start on.
+    """What the stream is to tell of: every task, every announcement that holds, every execution from its start on.
 
     That an execution was queued, or is asked to stop, is no event: it is told in the answer to who asked.
     """
@@ -32,6 +34,7 @@ def known_world() -> World:
             }
             for execution in begun
         },
+        "announcements": {str(told.pk): to_json(announced(told)) for told in Announcement.objects.current()},
     }
 
 
@@ -46,6 +49,13 @@ def apply(world: World, event: dict[str, Any]) -> None:
     elif event["event"] == "execution_event":
         names = ("execution_event", *_EXECUTION_FIELDS)
         world["executions"][data["execution_id"]] = {name: data.get(name) for name in names}
+    elif event["event"] == "file_changed":
+        # What is in a sandbox is in no row; that it is told of an execution that clients know is all there is.
+        assert data["execution_id"] in world["executions"]
+    elif event["event"] == "announcement":
+        world["announcements"].pop(data["announcement_id"], None)
+        if not data["withdrawn"]:
+            world["announcements"][data["announcement_id"]] = data
     else:
         raise AssertionError(f"an event that nobody can apply: {event['event']}")
 

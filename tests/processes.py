@@ -143,6 +143,10 @@ class RunningHub:
             "TASKHUB_DATA_DIR": str(data_dir),
             **(env or {}),
         }
+        self.start()
+
+    def start(self) -> None:
+        """Again, if it has ended: with the same port and data."""
         self.process = Process([sys.executable, "-m", "config.launcher"], self.env)
 
     def wait_ready(self) -> None:

@@ -74,6 +74,16 @@ async def test_a_stream_cut_in_the_middle(faulty: Raw, faulty_sandbox, code, aft
         assert message.type is aiohttp.WSMsgType.BINARY
 
 
+async def test_a_stream_that_ends_in_order_but_too_early(faulty: Raw, faulty_sandbox):
+    answer = await faulty_sandbox.process.execute_session_command("s", SessionExecuteRequest(command="seq 5000"))
+    fault = {"match": "/logs.follow=true", "ws_close_code": 1000, "after_bytes": 5000, "times": 1}
+    await faulty.call("POST", "/faults", body=fault)
+    async with faulty.follow(faulty_sandbox.id, "s", answer.cmd_id) as websocket:
+        seen = b"".join([message.data async for message in websocket])
+        assert websocket.close_code == 1000
+    assert seen == answer.output.encode()[:5000]
+
+
 async def test_a_snapshot_without_its_last_lines(faulty: Raw, faulty_sandbox):
     request = SessionExecuteRequest(command="seq 5")
     answer = await faulty_sandbox.process.execute_session_command("s", request)
@@ -106,7 +116,7 @@ async def test_requests_are_counted_by_method_and_route(faulty: Raw, faulty_sand
         {"status": 500},
         {"match": "x"},
         {"match": "x", "status": 500, "hang_s": 1},
-        {"match": "x", "ws_close_code": 1000},
+        {"match": "x", "ws_close_code": 1002},
         {"match": "x", "status": 500, "more": 1},
         {"match": "(", "status": 500},
     ],

@@ -12,9 +12,13 @@ import httpx
 from config.launcher import redis_server
 from tests.processes import ROOT, Process, free_port, wait_for_redis, wait_until
 
+PASSWORD = "a password of the tests"
+
 
 class Installation:
     """A data folder, a database and a private Redis; web processes on top of them, on ports that stay theirs."""
+
+    base_headers: dict[str, str] = {}
 
     def __init__(self, data_dir: Path, database_url: str | None = None) -> None:
         self.redis_socket = data_dir / "redis.sock"
@@ -27,6 +31,8 @@ class Installation:
         }
         if database_url is not None:
             self.env["DATABASE_URL"] = database_url
+        self.env |= self.profile(data_dir)
+        self.accounts: dict[str, str] = {}
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         self.start_redis()
@@ -35,8 +41,61 @@ class Installation:
         self.token = (data_dir / "token").read_text().strip()
         self.headers = {"Authorization": f"Bearer {self.token}"}
 
-    def manage(self, *arguments: str) -> None:
-        subprocess.run([sys.executable, "manage.py", *arguments], env=self.env, cwd=ROOT, check=True, timeout=60)
+    def profile(self, data_dir: Path) -> dict[str, str]:
+        """What of the environment is another than `make run`'s."""
+        return {}
+
+    def manage(self, *arguments: str, stdin: str = "") -> str:
+        """What the command said."""
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(
+            command, env=self.env, cwd=ROOT, check=False, timeout=60, input=stdin, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def make_accounts(self, *names: str) -> None:
+        """An account per role, and one without: `a-viewer` and so on, their tokens by role in `accounts`.
+
+        Agents by these names too, whose tokens are there by their names.
+        """
+        said = self.manage(
+            "shell",
+            "--no-imports",
+            "-c",
+            f"""
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group, User
+from taskhub.models import ApiToken
+password = make_password({PASSWORD!r})
+for role in ("viewer", "agent", "operator", "nothing"):
+    user = User.objects.create(username="a-" + role, password=password)
+    user.groups.set(Group.objects.filter(name=role))
+    print(role, ApiToken.objects.create(user=user, name="of " + role)[1])
+for name in {names!r}:
+    user = User.objects.create(username=name, password=password)
+    user.groups.add(Group.objects.get(name="agent"))
+    print(name, ApiToken.objects.create(user=user)[1])
+""",
+        )
+        self.accounts = dict(line.split() for line in said.splitlines())
+
+    def log_in(self, name: str, username: str, password: str) -> dict[str, str]:
+        """The cookies of a browser that has logged in, by the form."""
+        address = f"{self.address(name)}/login/"
+        form = httpx.get(address, headers=self.base_headers)
+        cookie = f"csrftoken={form.cookies['csrftoken']}"
+        answer = httpx.post(
+            address,
+            headers={**self.base_headers, **self.origin(name), "Cookie": cookie},
+            data={"username": username, "password": password, "csrfmiddlewaretoken": form.cookies["csrftoken"]},
+        )
+        assert answer.status_code == 302, answer.text
+        return dict(answer.cookies)
+
+    def origin(self, name: str) -> dict[str, str]:
+        """What a browser says of the page that sends a form."""
+        return {"Origin": self.address(name)}
 
     def start(self, name: str, *command: str) -> Process:
         return self._start(name, [sys.executable, *command], self.env)
@@ -78,3 +137,25 @@ class Installation:
     def end(self) -> None:
         for process in reversed(self.processes.values()):
             process.end()
+
+
+class ProductionInstallation(Installation):
+    """The production settings, as behind a proxy that ends TLS; on SQLite, so that no server is needed."""
+
+    base_headers = {"Host": "hub.example.com", "X-Forwarded-Proto": "https"}
+
+    def profile(self, data_dir: Path) -> dict[str, str]:
+        return {
+            "DJANGO_SETTINGS_MODULE": "config.settings.production",
+            "SECRET_KEY": "only-for-tests-" + "0123456789" * 5,
+            "ALLOWED_HOSTS": "hub.example.com,127.0.0.1",
+            "DATABASE_URL": f"sqlite:///{data_dir}/db.sqlite3",
+            "TASKHUB_STATIC_ROOT": str(data_dir / "static"),
+        }
+
+    def origin(self, name: str) -> dict[str, str]:
+        return {"Origin": "https://hub.example.com"}
+
+    def start_web(self, name: str, *options: str) -> None:
+        self.manage("collectstatic", "--no-input", "--verbosity", "0")
+        super().start_web(name, *options)

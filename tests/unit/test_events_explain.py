@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from taskhub.archive import Archived
-from taskhub.executors.base import Place
+from taskhub.executors.base import FileChange, FileChanges, Place
 from taskhub.models import ExecutionStatus, TaskStatus
-from taskhub.services import executions, tasks
+from taskhub.services import announcements, executions, file_changes, tasks
 from taskhub.services.actors import Actor
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
@@ -42,6 +44,11 @@ def task_update(actor: Actor) -> Callable[[], Any]:
     return lambda: tasks.task_update(
         actor=actor, task_id=task.pk, status=TaskStatus.INPROGRESS, priority="low", **changed
     )
+
+
+def task_claim(actor: Actor) -> Callable[[], Any]:
+    _task(actor)
+    return lambda: tasks.task_claim(actor=actor)
 
 
 def task_delete(actor: Actor) -> Callable[[], Any]:
@@ -102,9 +109,29 @@ def execution_take_lease(actor: Actor) -> Callable[[], Any]:
     return lambda: executions.execution_take_lease(execution_id=started.pk, status=ExecutionStatus.RUNNING, lease_s=1)
 
 
+def file_changes_tell(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    changes = FileChanges(3, [FileChange("created", "a/b", 5), FileChange("deleted", "c", None)], left_out=1)
+    return lambda: file_changes.file_changes_tell(execution=started, changes=changes)
+
+
+def announcement_create(actor: Actor) -> Callable[[], Any]:
+    ends_at = timezone.now() + timedelta(hours=1)
+    return lambda: announcements.announcement_create(actor=actor, text="t", level="critical", ends_at=ends_at)
+
+
+def announcement_withdraw(actor: Actor) -> Callable[[], Any]:
+    made = announcements.announcement_create(actor=actor, text="t", level="info")
+    return lambda: announcements.announcement_withdraw(actor=actor, announcement_id=made.pk)
+
+
 CASES = [
+    announcement_create,
+    announcement_withdraw,
+    file_changes_tell,
     task_create,
     task_update,
+    task_claim,
     task_delete,
     execution_queue,
     execution_claim_start,
@@ -128,7 +155,7 @@ def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor
 def test_no_service_is_left_out() -> None:
     services = {
         name
-        for module in (tasks, executions)
+        for module in (tasks, executions, announcements, file_changes)
         for name, found in inspect.getmembers(module, inspect.isfunction)
         if found.__module__ == module.__name__ and not name.startswith("_")
     }

@@ -82,7 +82,7 @@ async def test_a_stream_that_fell_behind_the_ring_goes_back_to_the_table(hub: Hu
     assert await first == ["tasks:1"]
     await append(500)
     while feed.head < 501:
-        await feed.wait()
+        await feed.moved.wait()
     assert feed.recent(1) is None
     assert await take(frames, 500) == [f"tasks:{n}" for n in range(2, 502)]
 

@@ -213,6 +213,25 @@ def test_a_wrong_token_is_told(anonymous: APIClient, header: str) -> None:
     assert (response.status_code, error(response)["code"]) == (401, "not_authenticated")
 
 
+def test_a_token_is_good_for_as_long_as_it_is_there_and_its_account_is_active(anonymous: APIClient, alice) -> None:
+    made, token = ApiToken.objects.create(user=alice)
+
+    def answer() -> int:
+        credentials = {"Authorization": f"Bearer {token}"}
+        status: int = anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=credentials).status_code
+        return status
+
+    assert answer() == 201
+    alice.is_active = False
+    alice.save()
+    assert answer() == 401
+    alice.is_active = True
+    alice.save()
+    assert answer() == 201
+    made.delete()
+    assert answer() == 401
+
+
 def test_an_expired_token_is_refused_and_goes(anonymous: APIClient, alice) -> None:
     _, token = ApiToken.objects.create(user=alice, expiry=timedelta(seconds=-1))
     _, kept = ApiToken.objects.create(user=alice, expiry=timedelta(hours=1))

@@ -101,7 +101,7 @@ def test_delete_tells_who_it_was_assigned_to(actor: Actor) -> None:
     task = task_create(actor=actor, title="t", assignee="bob")
     task_delete(actor=actor, task_id=task.pk)
     assert events()[-1]["event"] == "task_deleted"
-    assert events()[-1]["data"] == {"task_id": str(task.pk), "assignee": "bob"}
+    assert events()[-1]["data"] == {"task_id": str(task.pk), "assignee": "bob", "private": False}
 
 
 def test_rollback_leaves_neither_the_change_nor_its_event(actor: Actor) -> None:

@@ -1,0 +1,52 @@
+"""What runs for a private task is private in its sandbox too."""
+
+from __future__ import annotations
+
+import httpx
+from live_client import HubClient
+
+from tests.processes import wait_until
+from tests.streaming import open_stream
+
+
+def test_others_cannot_look_into_the_sandbox_of_a_private_task(client: HubClient) -> None:
+    task_id = client.create_task("public at first")
+    client.execute(task_id, "echo secret; sleep 30")
+    wait_until(lambda: client.status(task_id)["status"] == "running", "it runs")
+    seen = client.status(task_id)
+    sandbox, session, command = seen["sandbox_id"], seen["session_name"], seen["command_id"]
+    inside = f"{client.address}/api/sandboxes/{sandbox}/sessions/{session}"
+    addresses = [
+        f"{client.address}/api/sandboxes/{sandbox}",
+        f"{client.address}/api/sandboxes/{sandbox}/sessions",
+        inside,
+        f"{inside}/commands/{command}",
+        f"{inside}/commands/{command}/logs",
+    ]
+    listing = f"{client.address}/api/sandboxes"
+    assert [httpx.get(address).status_code for address in addresses] == [200] * 5
+    assert sandbox in httpx.get(listing).text
+    log = {"sandboxId": sandbox, "eventType": "logs", "sessionId": session, "commandId": command}
+    with open_stream(f"{client.address}/sse", params=log) as frames:
+        assert next(frames).event == "connected"
+        assert client.http.patch(f"/api/tasks/{task_id}/", json={"private": True}).status_code == 200
+        assert list(frames)[-1].json()["reason"] == "revoked"
+    assert [httpx.get(address).status_code for address in addresses] == [404] * 5
+    assert sandbox not in httpx.get(listing).text
+    for query in (log, {"sandboxId": sandbox}, {"sandboxId": sandbox, "eventType": "sessions"}):
+        assert httpx.get(f"{client.address}/sse", params=query).status_code == 404
+    assert [client.http.get(address).status_code for address in addresses] == [200] * 5
+    client.http.post(f"/api/exec/stop/{task_id}")
+
+
+def test_a_ticket_opens_a_sandboxes_stream_and_no_other(client: HubClient) -> None:
+    task_id, end = client.run("echo hello")
+    body = {"kind": "sse", "params": {"sandboxId": end["sandbox_id"]}}
+    url = client.http.post("/api/tickets/", json=body).json()["url"]
+    with open_stream(url) as frames:
+        assert next(frames).event == "connected"
+    assert httpx.get(url.replace("sandbox-status", "sessions")).json()["error"]["code"] == "ticket_invalid"
+    assert httpx.get(url + "&sessionId=x").json()["error"]["code"] == "ticket_invalid"
+    events = url.replace("/sse", "/api/events/stream")
+    assert httpx.get(events).json()["error"]["code"] == "ticket_invalid"
+    assert task_id

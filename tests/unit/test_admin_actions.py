@@ -1,0 +1,327 @@
+"""The admin's actions: each goes through its service, is audited, is an operator's, and tells exactly what it did."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.test import Client
+from django.utils import timezone
+from django_eventstream.models import Event
+
+from sandboxes.breaker import breaker
+from sandboxes.models import Sandbox, Subscription
+from sandboxes.services.sandboxes import sandbox_create
+from taskhub.errors import Invalid, NotFound
+from taskhub.events.reports import PROCESS_NAME, write_report
+from taskhub.models import (
+    Announcement,
+    AuditEntry,
+    Execution,
+    ExecutionStatus,
+    Listener,
+    Replay,
+    StreamProcess,
+    Task,
+    TaskStatus,
+)
+from taskhub.services.actors import SYSTEM, Actor
+from taskhub.services.announcements import announcement_create
+from taskhub.services.executions import Outcome, execution_finish, execution_queue
+from taskhub.services.replays import REPLAY_LIMIT, replay_request
+from taskhub.services.tasks import task_create
+from tests.conftest import make_account
+
+pytestmark = pytest.mark.django_db
+ACTING = [(model, name) for model, shown in admin.site._registry.items() for name in shown.actions]
+
+
+@pytest.fixture
+def client(operator: User) -> Client:
+    made = Client()
+    made.force_login(operator)
+    return made
+
+
+def list_of(model: type[Model]) -> str:
+    return f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+
+
+def act(client: Client, action: str, *rows: Model, **answers: Any) -> str:
+    """What the page says afterwards. `answers` answer the action's form."""
+    body = {"action": action, "_selected_action": [str(row.pk) for row in rows], **answers}
+    answer = client.post(list_of(type(rows[0])), body, follow=True)
+    assert answer.status_code == 200
+    return unescape(answer.content.decode())
+
+
+def answered(client: Client, action: str, *rows: Model, **answers: Any) -> str:
+    """As `act`, with the form that the action shows first."""
+    page = act(client, action, *rows)
+    for name in answers:
+        assert f'name="{name}"' in page
+    assert all(str(row) in page for row in rows)
+    return act(client, action, *rows, _answered="1", **answers)
+
+
+def audited(action: str) -> list[tuple[str, str]]:
+    return list(AuditEntry.objects.filter(action=action).values_list("actor_name", "door"))
+
+
+def make_task(title: str = "t", **fields: Any) -> Task:
+    return task_create(actor=SYSTEM, title=title, **fields)
+
+
+# --- Tasks and executions ----------------------------------------------------------------------------
+
+
+def test_a_script_is_run_for_several_tasks_and_the_one_that_cannot_is_named(client: Client) -> None:
+    free, busy = make_task("free"), make_task("busy")
+    execution_queue(actor=SYSTEM, task_id=busy.pk, script="true")
+    said = answered(client, "run", free, busy, script="echo 1\r\necho 2\r\n", timeout_s="60", sandbox_id="")
+    assert "1 of 2 queued." in said
+    assert "busy: The task is being executed already; wait for its end or stop it." in said
+    execution = Execution.objects.get(task=free)
+    assert (execution.script, execution.timeout_s, execution.requested_sandbox_id) == ("echo 1\necho 2\n", 60, "")
+    assert ("operator", "admin") in audited("execution:queue")
+    assert Execution.objects.count() == 2
+
+
+def test_without_a_script_the_tasks_own_block_runs(client: Client) -> None:
+    told = make_task("told", description="```bash\necho own\n```")
+    silent = make_task("silent")
+    said = answered(client, "run", told, silent, script="", timeout_s="", sandbox_id="")
+    assert "1 of 2 queued." in said
+    assert "silent: Send script_content" in said
+    assert Execution.objects.get().script == "echo own\n"
+
+
+def test_a_wrong_answer_asks_again_and_does_nothing(client: Client) -> None:
+    task = make_task()
+    said = answered(client, "run", task, script="true", timeout_s="0", sandbox_id="")
+    assert "greater than or equal to 1" in said
+    assert 'name="_answered"' in said
+    assert not Execution.objects.exists()
+
+
+def test_tasks_are_stopped(client: Client) -> None:
+    busy, free = make_task("busy"), make_task("free")
+    execution = execution_queue(actor=SYSTEM, task_id=busy.pk, script="true")
+    said = act(client, "stop", busy, free)
+    assert "1 of 2 being stopped." in said
+    assert "free: The task is not being executed." in said
+    execution.refresh_from_db()
+    assert execution.status == ExecutionStatus.STOPPED
+    assert audited("execution:stop") == [("operator", "admin")]
+
+
+def test_stopping_an_execution_that_is_over_leaves_the_tasks_next_one_alone(client: Client) -> None:
+    task = make_task()
+    first = execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
+    execution_finish(execution=first, outcome=Outcome(ExecutionStatus.FAILED))
+    second = execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
+    assert "0 of 1 being stopped." in act(client, "stop", first)
+    assert audited("execution:stop") == []
+    assert "1 of 1 being stopped." in act(client, "stop", second)
+    assert audited("execution:stop") == [("operator", "admin")]
+
+
+def test_the_status_of_tasks_is_changed_where_it_may_be(client: Client) -> None:
+    new, begun = make_task("new"), make_task("begun", status="inprogress")
+    said = answered(client, "change_status", new, begun, status="review")
+    assert "1 of 2 now Review." in said
+    assert "new: A task that is todo cannot become review; it may become inprogress, done." in said
+    assert {task.title: task.status for task in Task.objects.all()} == {"new": "todo", "begun": "review"}
+    assert audited("task:update") == [("operator", "admin")]
+
+
+def test_more_rows_than_a_request_may_touch_are_refused_as_a_whole(client: Client) -> None:
+    tasks = Task.objects.bulk_create(Task(title=f"t{n}") for n in range(101))
+    body = {"action": "change_status", "_answered": "1", "status": "done", "select_across": "1"}
+    answer = client.post(list_of(Task), {**body, "_selected_action": [str(tasks[0].pk)]}, follow=True)
+    assert "At most 100 at once; nothing was done." in answer.content.decode()
+    assert not Task.objects.exclude(status=TaskStatus.TODO).exists()
+
+
+def test_a_button_on_a_rows_own_page_acts_and_leads_back_there(client: Client) -> None:
+    task = make_task()
+    page = f"{list_of(Task)}{task.pk}/change/"
+    shown = client.get(page).content.decode()
+    assert 'name="action" value="stop"' in shown
+    body = {"action": "change_status", "_selected_action": str(task.pk), "_row": str(task.pk)}
+    asked = client.post(list_of(Task), body).content.decode()
+    assert f'name="_row" value="{task.pk}"' in asked
+    answer = client.post(list_of(Task), {**body, "_answered": "1", "status": "done"})
+    assert (answer.status_code, answer["Location"]) == (302, page)
+
+
+@pytest.mark.parametrize("key", ["no-uuid", "", str(uuid.uuid4()), "'; DROP TABLE"])
+def test_keys_that_are_made_up_are_no_rows(client: Client, key: str) -> None:
+    for action in ("stop", "run"):
+        answer = client.post(list_of(Task), {"action": action, "_selected_action": [key], "_row": key}, follow=True)
+        assert answer.status_code == 200
+    assert not AuditEntry.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["x", "\0", "99999999999999999999", "-1"])
+def test_neither_are_they_where_keys_are_numbers_or_words(client: Client, key: str) -> None:
+    for model, action in ((Event, "send_again"), (Sandbox, "stop")):
+        body = {"action": action, "_selected_action": [key], "_answered": "1"}
+        assert client.post(list_of(model), body, follow=True).status_code == 200
+    assert not AuditEntry.objects.exists()
+
+
+def test_no_action_is_taken_from_another_sites_form(operator: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(operator)
+    task = make_task()
+    body = {"action": "change_status", "_selected_action": [str(task.pk)], "_answered": "1", "status": "done"}
+    assert client.post(list_of(Task), body).status_code == 403
+    # An address that is followed acts on nothing.
+    assert client.get(list_of(Task), body, follow=True).status_code == 200
+    task.refresh_from_db()
+    assert task.status == TaskStatus.TODO
+
+
+@pytest.mark.parametrize(("query", "status"), [("s=task", 200), ("s=a&page=x", 404), ("s=a&page=99", 404), ("", 200)])
+def test_the_search_for_pages_takes_odd_words(client: Client, query: str, status: int) -> None:
+    assert client.get(f"/admin/search/?{query}").status_code == status
+
+
+# --- Sandboxes, subscriptions, announcements ---------------------------------------------------------
+
+
+def seen(document: dict[str, Any]) -> Sandbox:
+    return Sandbox.objects.create(id=document["id"], state=document["state"], seen_at=timezone.now())
+
+
+def test_sandboxes_are_stopped_started_and_after_a_question_deleted(client: Client, sandboxes: None) -> None:
+    there = seen(sandbox_create(actor=SYSTEM, fields={}))
+    gone = seen({"id": "gone", "state": "started"})
+    for action, done in (("stop", "stopped"), ("start", "started")):
+        said = act(client, action, there, gone)
+        assert f"1 of 2 being {done}." in said
+        assert "gone: There is no such sandbox." in said
+        assert audited(f"sandbox:{action}") == [("operator", "admin")]
+    assert "Delete these sandboxes" in act(client, "remove", there)
+    assert audited("sandbox:delete") == []
+    assert "1 of 1 being deleted." in act(client, "remove", there, _answered="1")
+    assert audited("sandbox:delete") == [("operator", "admin")]
+
+
+@pytest.fixture
+def no_daytona(settings) -> Iterator[None]:
+    settings.DAYTONA_API_URL, settings.DAYTONA_API_KEY = "http://127.0.0.1:9/api", "k"
+    breaker.succeeded()
+    yield
+    breaker.succeeded()
+
+
+def test_a_sandbox_service_that_is_away_is_a_message(client: Client, no_daytona: None) -> None:
+    said = act(client, "stop", seen({"id": "box", "state": "started"}))
+    assert "0 of 1 being stopped." in said
+    assert "box: The sandbox service does not answer; try again." in said
+
+
+def test_subscriptions_are_disconnected(client: Client) -> None:
+    watching = Subscription.objects.create(kind="logs", sandbox_id="box", process="p", opened_at=timezone.now())
+    assert "1 of 1 being closed." in act(client, "disconnect", watching)
+    watching.refresh_from_db()
+    assert watching.disconnect_requested_at is not None
+    assert audited("subscription:disconnect") == [("operator", "admin")]
+
+
+def test_announcements_are_withdrawn_once(client: Client) -> None:
+    made = announcement_create(actor=SYSTEM, text="Down.", level="info")
+    assert "1 of 1 withdrawn." in act(client, "withdraw", made)
+    assert "0 of 1 withdrawn." in act(client, "withdraw", made)
+    assert audited("announcement:withdraw") == [("operator", "admin")]
+
+
+# --- Replays -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Listener:
+    write_report({"clients": {}, "counters": {}, "lag_events": 0, "lag_s": 0.0, "redis": True})
+    return Listener.objects.create(id=uuid.uuid4(), account="alice", process=PROCESS_NAME, opened_at=timezone.now())
+
+
+def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: User, listener: Listener) -> None:
+    for title in "abc":
+        make_task(title)
+    chosen = [Event.objects.get(channel="tasks", eid=number) for number in (3, 1)]
+    foreign = Event.objects.create(channel="others", eid=9, data="{}")
+    said = answered(client, "send_again", *chosen, foreign, stream=str(listener.pk))
+    assert f"2 of 3 events are sent again to {listener}." in said
+    assert "others:9: No open stream shows this channel." in said
+    assert Replay.objects.get().numbers == [1, 3]
+    entry = AuditEntry.objects.get(action="replay:request")
+    assert (entry.actor, entry.door, entry.subject) == (operator, "admin", f"stream:{listener.pk}")
+    assert entry.changes == {"account": [None, "alice"], "first": [None, 1], "last": [None, 3], "events": [None, 2]}
+
+
+@pytest.mark.parametrize(("first", "last"), [("2", "1"), ("1", "1001"), ("0", "3"), ("", "3"), ("x", "3")])
+def test_a_range_that_is_none_is_not_taken(client: Client, listener: Listener, first: str, last: str) -> None:
+    make_task()
+    said = answered(client, "send_again", listener, first=first, last=last)
+    assert 'name="_answered"' in said
+    assert not Replay.objects.exists()
+
+
+def test_a_range_of_events_that_have_expired_is_a_message(client: Client, listener: Listener) -> None:
+    assert "None of these events is kept." in answered(client, "send_again", listener, first="1", last="9")
+    assert audited("replay:request") == []
+
+
+def test_the_service_refuses_what_cannot_be_sent(listener: Listener, actor: Actor) -> None:
+    make_task()
+    with pytest.raises(Invalid):
+        replay_request(actor=actor, listener_id=listener.pk, numbers=range(1, REPLAY_LIMIT + 2))
+    with pytest.raises(NotFound):
+        replay_request(actor=actor, listener_id=uuid.uuid4(), numbers=[1])
+    StreamProcess.objects.update(reported_at=timezone.now() - timedelta(minutes=1))
+    with pytest.raises(NotFound):
+        replay_request(actor=actor, listener_id=listener.pk, numbers=[1])
+    assert not Replay.objects.exists()
+
+
+# --- Who may -----------------------------------------------------------------------------------------
+
+
+def test_every_row_that_can_be_acted_on_is_walked_below() -> None:
+    acting = {model.__name__ for model, _ in ACTING}
+    assert acting == {"Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "Listener"}
+
+
+@pytest.mark.parametrize("role", ["", "viewer", "agent"])
+@pytest.mark.parametrize(("model", "action"), ACTING)
+def test_nobody_but_an_operator_acts(listener: Listener, role: str, model: type[Model], action: str) -> None:
+    task = make_task()
+    rows: dict[type[Model], Model] = {
+        Task: task,
+        Execution: execution_queue(actor=SYSTEM, task_id=task.pk, script="true"),
+        Announcement: announcement_create(actor=SYSTEM, text="t", level="info"),
+        Sandbox: seen({"id": "box", "state": "started"}),
+        Subscription: Subscription.objects.create(kind="logs", process="p", opened_at=timezone.now()),
+        Event: Event.objects.get(eid=1),
+        Listener: listener,
+    }
+    client = Client()
+    if role:
+        client.force_login(make_account("somebody", role))
+    before = AuditEntry.objects.count()
+    answers = {"status": "done", "script": "true", "first": "1", "last": "1", "stream": str(listener.pk)}
+    body = {"action": action, "_selected_action": str(rows[model].pk), "_answered": "1", **answers}
+    answer = client.post(list_of(model), body)
+    assert (answer.status_code, answer["Location"].split("?")[0]) == (302, "/admin/login/")
+    assert AuditEntry.objects.count() == before
+    assert not Replay.objects.exists()
+    assert not Subscription.objects.filter(disconnect_requested_at__isnull=False).exists()

@@ -1,0 +1,190 @@
+"""The dashboard: what it counts is what the rows say, its pictures can be read without seeing them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import xml.etree.ElementTree as ET
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_eventstream.models import Event
+
+from sandboxes.models import Poll, Sandbox
+from taskhub.admin.pictures import HEIGHT, Picture
+from taskhub.events.reports import write_report
+from taskhub.models import Execution, ExecutionStatus, Task
+from taskhub.selectors.dashboard import events_by_type, executions_by_outcome, executions_took, window_named
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client(operator: User) -> Client:
+    made = Client()
+    made.force_login(operator)
+    return made
+
+
+def happen(name: str, seconds_ago: float, count: int = 1) -> None:
+    for _ in range(count):
+        said = json.dumps({"id": str(uuid.uuid4()), "event": name, "data": {}}, separators=(",", ":"))
+        event = Event.objects.create(channel="tasks", type="message", eid=Event.objects.count() + 1, data=said)
+        Event.objects.filter(pk=event.pk).update(created=timezone.now() - timedelta(seconds=seconds_ago))
+
+
+def end(status: ExecutionStatus, ran_s: float | None, seconds_ago: float = 0) -> None:
+    finished = timezone.now() - timedelta(seconds=seconds_ago)
+    Execution.objects.create(
+        task=Task.objects.create(title="t"),
+        status=status,
+        timeout_s=1,
+        session_name="s",
+        started_at=None if ran_s is None else finished - timedelta(seconds=ran_s),
+        finished_at=finished,
+    )
+
+
+# --- What is counted ---------------------------------------------------------------------------------
+
+
+def test_events_are_counted_by_type_in_the_minute_in_which_they_came() -> None:
+    window = window_named("hour")
+    happen("task_created", 0, 3)
+    happen("task_updated", 600)
+    happen("task_created", 2 * 3600)
+    Event.objects.create(channel="others", type="x", eid=1, data='{"event":"task_created"}')
+    counted = events_by_type(window)
+    assert {name: sum(values) for name, values in counted.items()} == {"task_created": 3, "task_updated": 1, "other": 1}
+    assert all(len(values) == 60 for values in counted.values())
+    # The minute may have ended since the window was made.
+    assert sum(counted["task_created"][-1:]) in {0, 3}
+    assert counted["task_updated"].index(1) in {48, 49, 50}
+
+
+def test_a_day_is_told_in_half_hours() -> None:
+    happen("task_created", 2 * 3600)
+    happen("task_created", 30 * 3600)
+    counted = events_by_type(window_named("day"))
+    assert sum(counted["task_created"]) == 1
+    assert counted["task_created"].index(1) in {42, 43, 44}
+
+
+def test_executions_are_counted_by_outcome_with_how_long_they_ran() -> None:
+    end(ExecutionStatus.COMPLETED, 10)
+    end(ExecutionStatus.COMPLETED, 30)
+    end(ExecutionStatus.FAILED, None)
+    end(ExecutionStatus.LOST, 5, seconds_ago=7200)
+    window = window_named("hour")
+    counted = executions_by_outcome(window)
+    assert {name: sum(values) for name, values in counted.items()} == {"completed": 2, "failed": 1}
+    took = {row.status: row for row in executions_took(window)}
+    assert (took["completed"].mean, took["completed"].longest) == (timedelta(seconds=20), timedelta(seconds=30))
+    assert (took["failed"].count, took["failed"].mean) == (1, None)
+
+
+# --- The page ----------------------------------------------------------------------------------------
+
+
+def page_of(client: Client, query: str = "") -> Any:
+    answer = client.get(f"/admin/{query}")
+    assert answer.status_code == 200
+    return answer
+
+
+def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
+    page = page_of(client).content.decode()
+    assert page.count("Nothing in this window.") == 6
+    assert "No sandbox was watched lately." in page
+
+
+def test_the_figures_of_this_moment_are_told_and_lead_to_their_rows(client: Client) -> None:
+    write_report({"clients": {"tasks": 3, "logs": 2}, "counters": {}, "lag_events": 9, "lag_s": 8.0, "redis": True})
+    Sandbox.objects.create(id="box", state="error", seen_at=timezone.now())
+    Poll.objects.create(
+        name="status", started_at=timezone.now(), took_ms=41, watched=1, requests=1, error_code="sandbox_unavailable"
+    )
+    figures = {figure.name: figure for figure in page_of(client).context["figures"]}
+    assert {name: figures[name].value for name in ("Open streams", "of these, event streams", "Redis")} == {
+        "Open streams": "5",
+        "of these, event streams": "3",
+        "Redis": "answers",
+    }
+    bad = {name for name, figure in figures.items() if figure.is_bad}
+    assert bad == {"Beat", "Workers", "Slowest stream is behind", "Sandboxes error", "Last poll of status"}
+    for figure in figures.values():
+        if figure.address:
+            assert client.get(figure.address).status_code == 200
+
+
+def test_the_queries_do_not_grow_with_the_rows(client: Client) -> None:
+    page_of(client)
+    with CaptureQueriesContext(connection) as few:
+        page_of(client)
+    happen("task_created", 0, 20)
+    for _ in range(20):
+        end(ExecutionStatus.FAILED, 1)
+    with CaptureQueriesContext(connection) as many:
+        page_of(client, "?last=day")
+    assert len(many) == len(few)
+
+
+@pytest.mark.parametrize("query", ["", "?last=day", "?last=%00", "?last=week"])
+def test_the_window_is_an_hour_unless_it_is_a_day(client: Client, query: str) -> None:
+    assert page_of(client, query).context["window"].name == ("day" if query.endswith("day") else "hour")
+
+
+# --- Pictures ----------------------------------------------------------------------------------------
+
+
+def drawn(client: Client) -> list[ET.Element]:
+    page = page_of(client).content.decode()
+    found = [piece.split("</svg>")[0] for piece in page.split('<svg role="img"')[1:]]
+    return [ET.fromstring(f"<svg{piece}</svg>") for piece in found]
+
+
+def test_a_picture_tells_its_title_its_description_and_each_bar(client: Client) -> None:
+    happen("task_created", 0, 2)
+    happen("task_updated", 600, 4)
+    (picture,) = drawn(client)
+    ids = picture.attrib["aria-labelledby"].split()
+    title, description = (next(part for part in picture if part.get("id") == name).text or "" for name in ids)
+    assert title == "Events, by type and minute"
+    assert "task_created 2, task_updated 4; at most 4 at a time." in description
+    bars = picture.findall("rect")
+    assert [(bar.findtext("title") or "").split(", ")[1] for bar in bars] == ["task_updated: 4", "task_created: 2"]
+    assert not {"style", "onclick"} & {name for part in picture.iter() for name in part.attrib}
+    table = page_of(client).content.decode().split("<details>")[1].split("</details>")[0]
+    assert table.count("<tr>") == 3
+
+
+def test_bars_stand_on_one_another_and_the_highest_fills_the_picture() -> None:
+    picture = Picture("k", "t", ["a", "b", "c"], {"one": [1, 0, 2], "none": [0, 0, 0], "two": [3, 0, 0]}, unit="s")
+    (first, second, third) = picture.bars
+    assert float(first.height) + float(second.height) == HEIGHT
+    assert float(second.y) == 0
+    assert float(third.height) == HEIGHT / 2
+    assert (first.colour, second.colour, third.colour) == ("hub-c0", "hub-c2", "hub-c0")
+    assert [(key.name, key.total) for key in picture.keys] == [("one", "3 s"), ("two", "3 s")]
+    assert picture.rows == [("a", ["1", "3"]), ("c", ["2", "0"])]
+    assert picture.description == "From a to c: one 3 s, two 3 s; at most 4 s at a time."
+
+
+def test_nothing_to_draw_is_said() -> None:
+    picture = Picture("k", "t", ["a", "b"], {"one": [0, 0]})
+    assert (picture.is_empty, picture.bars, picture.rows) == (True, [], [])
+    assert picture.description == "Nothing in this window."
+
+
+def test_sandboxes_are_drawn_by_their_state(client: Client) -> None:
+    for name, state in (("a", "started"), ("b", "started"), ("c", "error")):
+        Sandbox.objects.create(id=name, state=state, seen_at=timezone.now())
+    (picture,) = drawn(client)
+    assert [bar.findtext("title") for bar in picture.findall("rect")] == ["error, error: 1", "started, started: 2"]
+    assert picture.findtext("desc") == "error 1, started 2."

@@ -1,0 +1,108 @@
+"""Requests a minute, bodies, and what goes with every answer."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from rest_framework.test import APIClient
+
+from taskhub.limits import account_requests, address_requests
+from taskhub.models import ApiToken
+from taskhub.origins import _is_own_page
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_request_was_made() -> None:
+    account_requests.forget()
+    address_requests.forget()
+
+
+def test_an_account_asks_so_often_and_no_more(api: APIClient, anonymous: APIClient, settings) -> None:
+    settings.TASKHUB_REQUESTS_PER_MINUTE = 3
+    assert [api.get("/api/tasks/").status_code for _ in range(4)] == [200, 200, 200, 429]
+    refused = api.post("/api/tasks/", {"title": "t"}, format="json", REMOTE_ADDR="10.0.0.9")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "throttled")
+    assert 1 <= int(refused["Retry-After"]) <= 61
+    assert anonymous.get("/api/tasks/").status_code == 200
+
+
+def test_an_address_asks_so_often_whoever_it_is(api: APIClient, anonymous: APIClient, settings) -> None:
+    settings.TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = 2
+    assert [client.get("/api/tasks/").status_code for client in (api, anonymous, api)] == [200, 200, 429]
+    assert api.get("/api/tasks/", REMOTE_ADDR="10.0.0.9").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/api/tasks/", "/api/nothing", "/api/events/stream?types=nope", "/healthz"])
+def test_what_is_no_page_may_do_nothing(anonymous: APIClient, address: str) -> None:
+    answer = anonymous.get(address)
+    assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["Referrer-Policy"] == "same-origin"
+    assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in answer or address.startswith("/api/events/stream")
+
+
+@pytest.mark.parametrize("address", ["/test_sse.html", "/api/docs/", "/admin/", "/admin/login/", "/login/"])
+def test_no_page_runs_what_stands_in_it(operator: User, address: str) -> None:
+    client = Client()
+    if "login" not in address:
+        client.force_login(operator)
+    page = client.get(address)
+    assert page.status_code == 200
+    policy = dict(part.split(" ", 1) for part in page["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy["style-src"] == "'self'"
+    # Alpine compiles what stands in the attributes of unfold's menus.
+    assert policy["script-src"] == ("'self' 'unsafe-eval'" if address.startswith("/admin/") else "'self'")
+    assert "unsafe-inline" not in page["Content-Security-Policy"]
+    text = page.content.decode()
+    assert "<style" not in text
+    assert "<script>" not in text
+    assert "onclick" not in text
+
+
+def test_streams_say_what_spec_000_says_of_other_sites(anonymous: APIClient) -> None:
+    for address in ("/api/events/stream", "/api/exec/logs/0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f/stream"):
+        asked = anonymous.options(address)
+        assert asked.status_code == 204
+        for answer in (asked, anonymous.get(f"{address}?lastEventId=x"), anonymous.post(address)):
+            assert answer["Access-Control-Allow-Origin"] == "*"
+            assert answer["Access-Control-Allow-Methods"] == "GET, OPTIONS"
+            assert answer["Access-Control-Allow-Headers"] == "Content-Type"
+            assert "Access-Control-Allow-Credentials" not in answer
+
+
+@pytest.mark.parametrize(
+    ("origin", "own"),
+    [
+        ("http://localhost:8000", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://localhost:3000", False),
+        ("http://localhost", False),
+        ("https://evil.example", False),
+        ("https://evil.example:8000", False),
+        ("http://localhost.evil.example:8000", False),
+        ("http://localhost:8000.evil.example", False),
+        ("http://localhost:8000@evil.example", False),
+        ("file://localhost:8000", False),
+        ("null", False),
+        ("", False),
+        ("http://[", False),
+        ("http://localhost:99999999", False),
+        ("http://dev.example:3000", True),
+    ],
+)
+def test_an_origin_is_ours_or_foreign(settings, origin: str, own: bool) -> None:
+    settings.TASKHUB_ALLOWED_ORIGINS = ["http://dev.example:3000"]
+    assert _is_own_page(origin, "localhost:8000") is own
+
+
+def test_a_token_of_the_query_is_no_token(alice: User, anonymous: APIClient, settings) -> None:
+    settings.TASKHUB_OPEN_READING = False
+    _, text = ApiToken.objects.create(user=alice)
+    assert anonymous.get(f"/api/tasks/?token={text}&access_token={text}").status_code == 401

@@ -1,0 +1,158 @@
+"""What agents are shown of the tools, and what they are told when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import shlex
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import mcp_types as types
+import pytest
+from django.contrib.auth.models import User
+from django.db import DatabaseError
+from jsonschema import Draft202012Validator
+
+from taskhub.events.tickets import read_ticket_for
+from taskhub.executors.base import ExecutorError
+from taskhub.mcp import execution_tools, failures, task_tools
+from taskhub.mcp.protocol import build_server
+from taskhub.mcp.tools import TOOLS, call_tool
+from taskhub.models import ApiToken, AuditEntry, Execution
+from tests.agents import call, error, requester_for, result
+
+pytestmark = pytest.mark.django_db
+
+READING = {"list_tasks", "get_task", "get_execution", "list_sandboxes", "get_sandbox", "getSSEConnectionUrl"}
+
+
+def listed() -> types.ListToolsResult:
+    entry = build_server().get_request_handler("tools/list")
+    assert entry is not None
+    found: types.ListToolsResult = asyncio.run(entry.handler(None, None))
+    return found
+
+
+def test_the_list_of_tools_costs_an_agent_at_most_3000_tokens() -> None:
+    answer = listed().model_dump_json(by_alias=True, exclude_none=True)
+    assert math.ceil(len(answer) / 4) <= 3000
+
+
+def test_there_are_few_tools_and_each_says_what_it_takes_gives_and_does() -> None:
+    tools = listed().tools
+    assert len(tools) <= 12
+    for tool in tools:
+        assert re.match(r"(list|get|create|update|claim|set|execute|stop)(_|SSE)", tool.name)
+        assert 20 < len(tool.description or "") < 250
+        for schema in (tool.input_schema, tool.output_schema):
+            Draft202012Validator.check_schema(schema)
+            assert schema["type"] == "object"
+            assert schema["properties"]
+        assert tool.input_schema["additionalProperties"] is False
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint is (tool.name in READING)
+        if tool.name not in READING:
+            assert tool.annotations.destructive_hint is not None
+            assert tool.annotations.idempotent_hint is not None
+
+
+def test_spec_000_names_the_arguments_of_the_connection() -> None:
+    schema = TOOLS["getSSEConnectionUrl"].input_schema
+    assert list(schema["properties"]) == ["sandboxId", "eventType", "sessionId", "commandId"]
+    assert schema["required"] == ["sandboxId"]
+    assert schema["properties"]["eventType"]["enum"] == ["sandbox-status", "sessions", "logs"]
+
+
+def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
+    from sandboxes.tickets import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
+
+    token, _ = ApiToken.objects.create(user=alice)
+    arguments = {"sandboxId": "box", "eventType": "logs", "sessionId": "s", "commandId": "c"}
+    made = call_tool(requester_for(alice, token), TOOLS["getSSEConnectionUrl"], arguments).body
+    address = urlsplit(made["url"])
+    query = {name: values[0] for name, values in parse_qs(address.query).items()}
+    assert (address.scheme, address.netloc, address.path) == ("http", "testserver", "/sse")
+    ticket = read_ticket_for(query.pop("ticket"), SSE, arguments)
+    assert query == arguments
+    assert (ticket.user_id, ticket.token_id) == (alice.pk, token.public_id)
+    assert shlex.split(made["curl"])[-1] == made["url"]
+
+
+def test_the_audit_names_the_door_and_the_token(alice: User) -> None:
+    token, _ = ApiToken.objects.create(user=alice, name="the agent's")
+    outcome = call_tool(requester_for(alice, token), TOOLS["create_task"], {"title": "t"})
+    entry = AuditEntry.objects.get(task_id=outcome.body["id"])
+    assert (entry.door, entry.actor_name, entry.token_id) == ("mcp", "alice", token.public_id)
+
+
+def test_pages_of_tasks_follow_each_other(alice: User) -> None:
+    made = [result(alice, "create_task", title=f"{n}")["id"] for n in range(5)]
+    seen: list[str] = []
+    page: dict[str, Any] = {"next_cursor": ""}
+    while page["next_cursor"] is not None:
+        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+        page = result(alice, "list_tasks", limit=2, **cursor)
+        seen += [task["id"] for task in page["tasks"]]
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [RuntimeError("/srv/secret"), DatabaseError("no such table: inner"), ValueError("SELECT"), KeyError("depths")],
+)
+def test_what_is_our_fault_is_logged_and_not_told(
+    alice: User, raised: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(task_tools, "task_create", fail)
+    with caplog.at_level(logging.ERROR):
+        failure = error(alice, "create_task", title="t")
+    assert failure["code"] == "internal_error"
+    assert str(raised.args[0]) not in str(failure)
+    assert str(raised.args[0]) in caplog.text
+
+
+def test_an_execution_is_told_of_also_while_its_log_cannot_be_read(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreachable(execution: Execution, count: int) -> None:
+        raise ExecutorError("sandbox_unavailable", "The sandbox service does not answer; try again.", permanent=False)
+
+    monkeypatch.setattr(execution_tools, "log_tail", unreachable)
+    task = result(alice, "create_task", title="t")["id"]
+    result(alice, "execute_task", task_id=task, script_content="true")
+    seen = result(alice, "get_execution", task_id=task)
+    assert (seen["status"], seen["lines"]) == ("queued", [])
+    assert seen["log_error"]["code"] == "sandbox_unavailable"
+
+
+def test_an_error_says_what_to_do_next(alice: User) -> None:
+    task = result(alice, "create_task", title="t")["id"]
+    for name, arguments, code in [
+        ("get_task", {"task_id": "x"}, "not_found"),
+        ("set_task_status", {"task_id": task, "new_status": "review"}, "transition_refused"),
+        ("update_task", {"task_id": task, "title": "u", "expected_version": 9}, "precondition_failed"),
+        ("execute_task", {"task_id": task}, "script_missing"),
+        ("stop_execution", {"task_id": task}, "execution_not_active"),
+    ]:
+        failure = error(alice, name, **arguments)
+        assert failure["code"] == code
+        assert failure["next"]
+    assert error(None, "create_task", title="t")["next"].startswith("Connect with the header")
+
+
+def test_a_hint_names_only_tools_that_are_there() -> None:
+    for hint in failures._NEXT.values():
+        for name in re.findall(r"\b[a-z]+_[a-z_]+\b", hint):
+            assert name in TOOLS or name in {"task_id", "script_content"}, hint
+
+
+@pytest.mark.parametrize("arguments", [{"task_id": None}, {"task_id": 5}, {"task_id": ["x"]}])
+def test_arguments_of_a_wrong_kind_are_wrong_arguments(alice: User, arguments: dict[str, Any]) -> None:
+    assert error(alice, "get_task", **arguments)["code"] == "invalid"
+    assert call(alice, "get_task", **arguments).failed
