@@ -15,13 +15,15 @@ import sys
 import time
 from typing import Final
 
-from benchmarks import compare, results
+from benchmarks import compare, results, sandboxes
 from benchmarks.scenarios import ON_POSTGRES, ON_SQLITE, Scenario
 from benchmarks.servers import template
 from benchmarks.writers import WriterProcess
 
 FILES_NEEDED: Final = 12_000
-SCENARIOS: Final = {scenario.name: scenario for scenario in (*ON_SQLITE, ON_POSTGRES, compare.SCENARIO)}
+SCENARIOS: Final = {
+    scenario.name: scenario for scenario in (*ON_SQLITE, ON_POSTGRES, *sandboxes.SCENARIOS, compare.SCENARIO)
+}
 
 
 def main() -> int:

@@ -64,7 +64,7 @@ def _starlette(writer: WriterProcess) -> Sample:
     with uvicorn(python, "benchmarks.peers.starlette_app:app", {}, "--lifespan", "off", ready="/ready") as (pid, port):
         writes = Writes(port, "", ["/publish"], FANOUT_EVENTS)
         plan = Plan(port, "/stream", {}, FANOUT_STREAMS, FANOUT_EVENTS, FANOUT_EVENTS, greeting=GREETING)
-        return measure_fanout(Server(pid, port, ""), writer, writes, plan, faults_allowed=True)
+        return measure_fanout(Server(pid, port, "", {}), writer, writes, plan, faults_allowed=True)
 
 
 @cache

@@ -39,11 +39,12 @@ UVICORN: Final = (
 
 @dataclass(frozen=True)
 class Server:
-    """A running web process; its figures come from the kernel and cover all of its threads."""
+    """A running web process; its figures come from the kernel and cover all of its threads. `env`: its environment."""
 
     pid: int
     port: int
     token: str
+    env: Mapping[str, str]
 
     def cpu_s(self) -> float:
         """User and system time so far, in seconds; a hundredth is the kernel's resolution."""
@@ -130,15 +131,20 @@ def template(postgres_url: str | None = None) -> Iterator[Template]:
 
 @contextlib.contextmanager
 def web_process(
-    database: Template, *, application: str = "config.asgi:application", settings: str = TASKHUB_SETTINGS
+    database: Template,
+    *,
+    application: str = "config.asgi:application",
+    settings: str = TASKHUB_SETTINGS,
+    more_env: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A web process under uvicorn with its own Redis, ready to serve."""
     with database.copy() as env, _redis(env):
+        env.update(more_env or {})
         token = (Path(env["TASKHUB_DATA_DIR"]) / "token").read_text().strip()
         lifespan = ("--lifespan", "on" if settings == TASKHUB_SETTINGS else "off")
         env["DJANGO_SETTINGS_MODULE"] = settings
         with uvicorn(sys.executable, application, env, *lifespan, ready="/readyz") as (pid, port):
-            yield Server(pid, port, token)
+            yield Server(pid, port, token, env)
 
 
 @contextlib.contextmanager

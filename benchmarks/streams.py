@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 from benchmarks.servers import HOST
 
-_NUMBER: Final = re.compile(rb"\nid: (?:tasks:)?(\d+)\n")
+_NUMBER: Final = re.compile(rb"\nid: (?:[\w.-]+:)?(\d+)\n")
 _TIMESTAMP: Final = re.compile(rb'"timestamp":"([^"]+)"')
 _READ_BYTES: Final = 256 * 1024
 _FAULTS_KEPT: Final = 5
@@ -285,5 +285,5 @@ class _Worker:
 
 def _serve(plan: Plan, pipe: Connection) -> None:
     # The other end hangs up when it has heard enough, or has failed.
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    with contextlib.suppress(EOFError, ConnectionError):
         _Worker(plan, pipe).run()
