@@ -48,6 +48,15 @@ deploy-check: $(VENV)/.base ## Django's deployment checks on the production sett
 	  ALLOWED_HOSTS=hub.example.com DATABASE_URL=postgresql://hub@localhost/hub REDIS_URL=redis://localhost/0 \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING
 
+.PHONY: audit
+audit: $(VENV)/.dev ## insecure constructs in our code (bandit), known holes in what it stands on (pip-audit)
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive taskhub sandboxes config manage.py test_sse.py
+	@$(BIN)/python .ci/audit_requirements.py requirements/base.txt requirements/dev.txt
+
+.PHONY: mcp-conformance
+mcp-conformance: $(VENV)/.dev ## the MCP server against the protocol's conformance suite and its inspector (needs npm)
+	$(BIN)/python .ci/mcp_checks.py
+
 .PHONY: format
 format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff format .
