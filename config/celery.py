@@ -30,7 +30,7 @@ def _log_farewell(**_: Any) -> None:
     def say(words: str, *_: Any) -> None:
         logging.getLogger("celery.worker").warning("%s", words)
 
-    worker.safe_say = say
+    worker.safe_say = say  # type: ignore[attr-defined]  # the stubs leave it out
 
 
 @signals.worker_init.connect

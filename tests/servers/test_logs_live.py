@@ -113,7 +113,8 @@ def test_a_stream_is_told_of_at_its_end_and_the_hub_belongs_to_none(local: Insta
     headers = {**local.headers, "X-Request-ID": "the-stream"}
     with httpx.stream("GET", f"{local.address('one')}/api/events/stream", headers=headers, timeout=30) as stream:
         assert stream.headers["X-Request-ID"] == "the-stream"
-        assert next(stream.iter_lines())
+        lines = stream.iter_lines()  # the connection goes with them
+        assert next(lines)
         wait_until(lambda: local.status("one")["redis"] is True, "the hub listens to Redis")
         # Whoever listens for all hears of it: not the first stream, which started it.
         local.processes["redis"].end()
