@@ -25,13 +25,17 @@ _AFTER_OURS: Final = 1
 """Behind `RequestContext`: what the instrumentation itself refuses, an impossible Host, has a request's id too."""
 
 
+_LEAVE_MS: Final = 1500
+
+
 def start(part: Part) -> None:
     named = {"service.name": f"taskhub-{part}", **OTELResourceDetector().detect().attributes}
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     exporter = QuietExporter(OTLPSpanExporter())
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    processor = BatchSpanProcessor(exporter)
+    provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
-    atexit.register(_leave, provider, exporter)
+    atexit.register(_leave, processor, exporter)
     if part == "beat":
         signals.before_task_publish.connect(_begin_trace, weak=False, dispatch_uid="taskhub.tracing")
     DjangoInstrumentor().instrument(
@@ -42,7 +46,7 @@ def start(part: Part) -> None:
 
 
 def _name_by_route(span: trace.Span, request: HttpRequest, _: HttpResponse) -> None:
-    """`POST /api/exec/<task_id>`, and not the regular expression that it matched."""
+    """`POST /api/exec/<task_id>/`, and not the regular expression that it matched."""
     if request.resolver_match is not None:
         route = simplify_regex(request.resolver_match.route)
         span.update_name(f"{request.method} {route}")
@@ -55,8 +59,8 @@ def _begin_trace(**_: Any) -> None:
     context.attach(context.Context())
 
 
-def _leave(provider: TracerProvider, exporter: QuietExporter) -> None:
-    """Send what is left; where nobody took the last of it, end without waiting for them."""
+def _leave(processor: BatchSpanProcessor, exporter: QuietExporter) -> None:
+    """Send what is left, if that takes no longer than a moment, and somebody took what went before."""
     if exporter.failing:
         exporter.shutdown()
-    provider.shutdown()
+    processor._batch_processor.shutdown(timeout_millis=_LEAVE_MS)  # noqa: SLF001 - its own shutdown waits for 30 s

@@ -58,7 +58,7 @@ def test_a_trace_goes_on_from_the_request_into_the_job_and_to_daytona(
     execute(hub, hub.address("one"))
 
     request = collector.wait_for(
-        lambda service, span: (service, span.name) == ("taskhub-web", "POST /api/exec/<task_id>"), "the request"
+        lambda service, span: (service, span.name) == ("taskhub-web", "POST /api/exec/<task_id>/"), "the request"
     )
     job = collector.wait_for(
         lambda service, span: (service, span.name) == ("taskhub-worker", "run/taskhub.jobs.execution_start"), "the job"
@@ -83,7 +83,7 @@ def test_an_open_stream_holds_no_span_open(hub: Installation, collector: Collect
     with httpx.stream("GET", f"{hub.address('one')}/api/events/stream", timeout=30) as stream:
         lines = stream.iter_lines()  # the connection goes with them
         assert next(lines)
-        span = collector.wait_for(lambda _, span: span.name == "GET /api/events/stream", "the stream")
+        span = collector.wait_for(lambda _, span: span.name == "GET /api/events/stream/", "the stream")
     assert span.end_time_unix_nano > span.start_time_unix_nano
     assert not [span for _, span in collector.spans if "healthz" in span.name]
 
