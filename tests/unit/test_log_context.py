@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import logging
@@ -26,6 +27,8 @@ from taskhub.api.me import MeView
 from taskhub.asgi import HubHandler
 from taskhub.log_context import begin, begin_request, belonging, bind, for_all, task_for_all
 from taskhub.log_format import LineFormatter, OneLineForARefusal
+from taskhub.mcp.server import close_server
+from taskhub.mcp.tools import TOOLS
 from taskhub.request_log import RequestContext
 from taskhub.threads import on_web_thread
 from tests import agents
@@ -237,13 +240,14 @@ def test_django_tells_of_a_refusal_where_nothing_else_does(client: Client, reque
     assert len(said) == 2 - requests_told
 
 
-async def answered(path: str, *headers: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+async def answered(path: str, *headers: tuple[bytes, bytes], body: bytes = b"") -> dict[bytes, bytes]:
     """The headers of the answer of our own handler, the whole way."""
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"ticket=hunter22", "headers": [*headers]}
+    method = "POST" if body else "GET"
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"ticket=hunter22", "headers": [*headers]}
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -270,6 +274,30 @@ async def test_a_finished_request_is_one_line_and_a_probe_none(lines) -> None:
         "path": "/nowhere",
         "status": 404,
     }
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_call_over_mcp_belongs_to_its_request(lines, monkeypatch) -> None:
+    def fail(requester: object, arguments: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setitem(TOOLS, "get_task", dataclasses.replace(TOOLS["get_task"], run=fail))
+    task_id = str(uuid4())
+    params = {"name": "get_task", "arguments": {"task_id": task_id}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    json_alone = [(b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream")]
+    try:
+        await answered(
+            "/mcp", (b"host", b"localhost"), (b"x-request-id", b"one"), *json_alone, body=json.dumps(message).encode()
+        )
+    finally:
+        await close_server()
+    failed, finished = lines()
+    assert failed["event"] == "a tool failed"
+    assert failed["exception"].endswith("RuntimeError: a fault of ours")
+    wanted = {"request_id": "one", "door": "mcp"}
+    assert {name: failed.get(name) for name in (*wanted, "task_id")} == {**wanted, "task_id": task_id}
+    assert {name: finished.get(name) for name in (*wanted, "status")} == {**wanted, "status": 200}
 
 
 def test_what_is_too_large_has_an_id_as_well() -> None:
