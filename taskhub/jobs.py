@@ -36,6 +36,8 @@ from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
+from taskhub.services.webhook_deliveries import deliveries_trim
+from taskhub.webhooks.pump import TURN_S, pump
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +127,10 @@ def executions_reconcile() -> None:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Whether this look may begin: one that overruns is not joined by a second, unless it takes longer than 15 s."""
+def _alone(name: str, at_most_s: float = LOOK_S) -> Iterator[bool]:
+    """Whether this look may begin: one that overruns is not joined by a second, unless it takes longer than that."""
     with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
-        lock = client.lock(name, timeout=LOOK_S, blocking=False)
+        lock = client.lock(name, timeout=at_most_s, blocking=False)
         if not lock.acquire():
             yield False
             return
@@ -288,6 +290,20 @@ def executions_release() -> None:
             if not error.permanent:
                 continue
         executions.execution_mark_released(execution=execution)
+
+
+@shared_task
+def webhooks_deliver() -> None:
+    """Write and send the webhooks that are due. A receiver that is slow keeps the job, but not the turn."""
+    async_to_sync(pump)(_alone("taskhub:webhooks", at_most_s=2 * TURN_S))
+
+
+@shared_task
+def webhooks_trim() -> None:
+    """Retention: deliveries that are over and older than `TASKHUB_WEBHOOKS_KEEP` go."""
+    deleted = deliveries_trim(before=timezone.now() - settings.TASKHUB_WEBHOOKS_KEEP)
+    if deleted:
+        log.info("%d webhook deliveries deleted", deleted)
 
 
 @shared_task

@@ -13,6 +13,7 @@ class MeasureName(models.TextChoices):
     STREAM_SECONDS = "stream_seconds", "seconds that streams were open"
     POLL_MS = "poll_ms", "milliseconds that a tick of a poll took; of which poll"
     UPSTREAM_ERRORS = "upstream_errors", "requests that Daytona did not answer well; its status, or none"
+    WEBHOOK_ATTEMPTS = "webhook_attempts", "milliseconds that an attempt to deliver a webhook took; how it ended"
 
 
 class Measure(models.Model):
