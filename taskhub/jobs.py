@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -36,8 +35,7 @@ from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
-from taskhub.services.webhook_deliveries import deliveries_trim
-from taskhub.webhooks.pump import TURN_S, pump
+from taskhub.turns import alone
 
 log = logging.getLogger(__name__)
 
@@ -120,25 +118,10 @@ def _release(execution: Execution) -> None:
 @shared_task
 def executions_reconcile() -> None:
     """One look at everything active."""
-    with _alone("taskhub:reconcile") as alone:
-        if alone:
+    with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
+        if is_ours:
             _resend_starts()
             _look_at_running()
-
-
-@contextmanager
-def _alone(name: str, at_most_s: float = LOOK_S) -> Iterator[bool]:
-    """Whether this look may begin: one that overruns is not joined by a second, unless it takes longer than that."""
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
-        lock = client.lock(name, timeout=at_most_s, blocking=False)
-        if not lock.acquire():
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            if lock.owned():
-                lock.release()
 
 
 def _resend_starts() -> None:
@@ -173,8 +156,8 @@ def _look_at_running() -> None:
 @shared_task
 def executions_watch_files() -> None:
     """One look at the files of everything that runs. It is apart from the reconciliation, so that it delays no end."""
-    with _alone("taskhub:files") as alone:
-        if alone:
+    with alone("taskhub:files", at_most_s=LOOK_S) as is_ours:
+        if is_ours:
             _rested()
             running = Execution.objects.filter(status=ExecutionStatus.RUNNING).exclude(pk__in=list(_resting))
             _tell_changes(list(running.select_related("task").defer("script", "env")))
@@ -290,20 +273,6 @@ def executions_release() -> None:
             if not error.permanent:
                 continue
         executions.execution_mark_released(execution=execution)
-
-
-@shared_task
-def webhooks_deliver() -> None:
-    """Write and send the webhooks that are due. A receiver that is slow keeps the job, but not the turn."""
-    async_to_sync(pump)(_alone("taskhub:webhooks", at_most_s=2 * TURN_S))
-
-
-@shared_task
-def webhooks_trim() -> None:
-    """Retention: deliveries that are over and older than `TASKHUB_WEBHOOKS_KEEP` go."""
-    deleted = deliveries_trim(before=timezone.now() - settings.TASKHUB_WEBHOOKS_KEEP)
-    if deleted:
-        log.info("%d webhook deliveries deleted", deleted)
 
 
 @shared_task

@@ -257,11 +257,11 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 2 * _FILES_S},
     },
     "deliver webhooks": {
-        "task": "taskhub.jobs.webhooks_deliver",
+        "task": "taskhub.webhooks.jobs.webhooks_deliver",
         "schedule": _WEBHOOKS_S,
         "options": {"expires": 2 * _WEBHOOKS_S},
     },
-    "trim webhooks": {"task": "taskhub.jobs.webhooks_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "trim webhooks": {"task": "taskhub.webhooks.jobs.webhooks_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
