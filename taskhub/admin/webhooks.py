@@ -152,9 +152,7 @@ class WebhookEndpointAdmin(ActingAdmin):
 
     def _show_secrets(self, request: HttpRequest, made: list[tuple[WebhookEndpoint, str]]) -> HttpResponse:
         context = {**self.admin_site.each_context(request), "title": "Secret", "made": made, "opts": self.opts}
-        response = TemplateResponse(request, "admin/taskhub/webhookendpoint/made.html", context)
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/taskhub/webhookendpoint/made.html", context)
 
     @admin.action(description="Activate")
     def activate(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> None:

@@ -80,7 +80,8 @@ def read_target(url: str) -> Target:
     if "#" in url:
         raise _wrong("It may hold no fragment.")
     literal = _literal(host)
-    if (literal is None and not _HOST.fullmatch(host)) or port == 0:
+    is_host = isinstance(literal, IPv6Address) if "[" in parts.netloc else literal or _HOST.fullmatch(host)
+    if not is_host or port == 0:
         raise _wrong("It names no host, or no port, that can be connected to.")
     if literal is not None and not is_allowed(literal):
         raise _wrong("It is an address of a private network, or another that is not public.")
