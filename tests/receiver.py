@@ -23,6 +23,8 @@ class Received(NamedTuple):
 class Handler(BaseHTTPRequestHandler):
     """`respond` for most answers; whoever wants another kind writes to `wfile`."""
 
+    protocol_version = "HTTP/1.1"  # a connection may be used again
+
     def do_POST(self) -> None:
         receiver: Receiver = self.server.receiver  # type: ignore[attr-defined]
         body = self.rfile.read(int(self.headers["content-length"])).decode()

@@ -36,7 +36,13 @@ TEST_EVENT: Final = "webhook_test"
 
 @transaction.atomic
 def delivery_note_attempt(*, delivery: WebhookDelivery, answer: Answer) -> bool:
-    """Settle a claimed delivery; False if its lease had run out and another worker has it, whose attempt counts."""
+    """Settle a claimed delivery; False if its lease had run out and another worker has it, whose attempt counts.
+
+    False also where the endpoint was deleted. The endpoint is locked first, as by whoever deletes it.
+    """
+    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=delivery.endpoint_id).first()
+    if endpoint is None:
+        return False
     now = timezone.now()
     outcome = _outcome(delivery, answer, now)
     tries = [*delivery.tries, _try(delivery, answer, now)][-TRIES_KEPT:]
@@ -53,16 +59,19 @@ def delivery_note_attempt(*, delivery: WebhookDelivery, answer: Answer) -> bool:
     if not moved:
         log.warning("webhook delivery %s was sent after its lease had run out", delivery.pk)
         return False
-    endpoint = WebhookEndpoint.objects.filter(pk=delivery.endpoint_id)
-    if answer.is_success:
-        endpoint.exclude(failing_since=None).update(failing_since=None)
-        return True
-    endpoint.filter(failing_since=None).update(failing_since=now)
-    if answer.retry_after_s:
-        endpoint.update(resting_until=now + timedelta(seconds=answer.retry_after_s))
+    _note_health(endpoint, answer, now)
     if answer.is_gone:
-        endpoint_note_gone(endpoint_id=delivery.endpoint_id)
+        endpoint_note_gone(endpoint=endpoint)
     return True
+
+
+def _note_health(endpoint: WebhookEndpoint, answer: Answer, now: datetime) -> None:
+    before = endpoint.failing_since, endpoint.resting_until
+    endpoint.failing_since = None if answer.is_success else endpoint.failing_since or now
+    if answer.retry_after_s:
+        endpoint.resting_until = now + timedelta(seconds=answer.retry_after_s)
+    if (endpoint.failing_since, endpoint.resting_until) != before:
+        endpoint.save(update_fields=["failing_since", "resting_until"])
 
 
 def _outcome(delivery: WebhookDelivery, answer: Answer, now: datetime) -> dict[str, Any]:
@@ -134,10 +143,17 @@ def _must_be_active(endpoint: WebhookEndpoint) -> None:
 
 
 def deliveries_trim(*, before: datetime, batch: int = 1000) -> int:
-    """Delete those that were delivered or have failed and were written before then; answers how many."""
-    deleted = 0
+    """Delete those that were delivered or have failed and were written before then, in short transactions.
+
+    Answers how many. What is being deleted with its endpoint right now is passed over.
+    """
     over = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=DeliveryStatus.PENDING)
-    while keys := list(over.order_by("created_at").values_list("pk", flat=True)[:batch]):
-        count, _ = WebhookDelivery.objects.filter(pk__in=keys).delete()
-        deleted += count
-    return deleted
+    deleted = 0
+    while True:
+        with transaction.atomic():
+            locked = over.order_by("created_at").select_for_update(skip_locked=True)
+            keys = list(locked.values_list("pk", flat=True)[:batch])
+            WebhookDelivery.objects.filter(pk__in=keys).delete()
+        if not keys:
+            return deleted
+        deleted += len(keys)

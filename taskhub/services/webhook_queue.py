@@ -152,14 +152,13 @@ def _due(now: datetime) -> QuerySet[WebhookDelivery]:
 
 
 def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[WebhookDelivery]:
-    """Up to so many, of which none was leased by another worker meanwhile."""
-    taken = []
-    due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "sequence")[: max(places, 0)]
-    for delivery in due:
-        is_as_read = _due(now).filter(pk=delivery.pk, attempts=delivery.attempts)
-        if is_as_read.update(attempts=F("attempts") + 1, lease_until=now + timedelta(seconds=LEASE_S)):
-            delivery.endpoint, delivery.attempts = endpoint, delivery.attempts + 1
-            taken.append(delivery)
+    """Up to so many. Those that another worker is leasing right now are passed over: nobody waits here."""
+    due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "sequence")
+    taken = list(due.select_for_update(skip_locked=True)[: max(places, 0)])
+    leased = WebhookDelivery.objects.filter(pk__in=[delivery.pk for delivery in taken])
+    leased.update(attempts=F("attempts") + 1, lease_until=now + timedelta(seconds=LEASE_S))
+    for delivery in taken:
+        delivery.endpoint, delivery.attempts = endpoint, delivery.attempts + 1
     return taken
 
 

@@ -98,16 +98,15 @@ def endpoint_rotate_secret(*, actor: Actor, endpoint_id: UUID) -> tuple[WebhookE
     return endpoint, secret
 
 
-@transaction.atomic
-def endpoint_note_gone(*, endpoint_id: UUID) -> None:
-    """It has answered 410: nothing is sent there until an operator activates it again."""
-    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id, is_active=True).first()
-    if endpoint is None:
+def endpoint_note_gone(*, endpoint: WebhookEndpoint) -> None:
+    """It has answered 410: nothing is sent there until an operator activates it again. The caller has locked it."""
+    if not endpoint.is_active:
         return
+    before = endpoint.notice
     endpoint.is_active = False
     endpoint.notice = "It answered 410 Gone, and was deactivated."
-    endpoint.save()
-    _audit(SYSTEM, "update", endpoint, {"is_active": [True, False], "notice": ["", endpoint.notice]})
+    endpoint.save(update_fields=["is_active", "notice", "updated_at"])
+    _audit(SYSTEM, "update", endpoint, {"is_active": [True, False], "notice": [before, endpoint.notice]})
 
 
 def _checked(**values: Any) -> dict[str, Any]:

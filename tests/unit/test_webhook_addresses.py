@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from taskhub.errors import Invalid
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from taskhub.services import webhook_queue
 from taskhub.services.actors import SYSTEM
 from taskhub.services.tasks import task_create
 from taskhub.services.webhooks import endpoint_create
@@ -196,6 +197,19 @@ def test_every_attempt_looks_anew(receiver: Receiver, settings, monkeypatch) -> 
     delivery = WebhookDelivery.objects.get()
     assert (delivery.response_status, delivery.error) == (None, "Its host has an address that is not public.")
     assert (len(resolver.asked), len(receiver.requests)) == (2, 1)
+
+
+@pytest.mark.django_db
+def test_no_connection_is_used_twice(receiver: Receiver, settings, monkeypatch) -> None:
+    settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
+    monkeypatch.setattr(webhook_queue, "AT_ONCE_PER_ENDPOINT", 1)
+    resolver = Resolver("127.0.0.1")
+    monkeypatch.setattr(addresses, "_look_up", resolver)
+    endpoint_create(actor=SYSTEM, url=receiver.url.replace("127.0.0.1", "kept.example"))
+    for _ in range(3):
+        task_create(actor=SYSTEM, title="t")
+    webhooks_deliver()
+    assert (len(receiver.requests), len(resolver.asked)) == (3, 3)
 
 
 @pytest.mark.django_db

@@ -47,7 +47,7 @@ from taskhub.services.webhook_deliveries import (
     endpoint_send_test,
 )
 from taskhub.services.webhook_queue import deliveries_claim, deliveries_write
-from taskhub.services.webhooks import endpoint_create, endpoint_rotate_secret, endpoint_update
+from taskhub.services.webhooks import endpoint_create, endpoint_delete, endpoint_rotate_secret, endpoint_update
 from taskhub.webhooks import jobs, pump, sending
 from taskhub.webhooks.jobs import webhooks_deliver, webhooks_trim
 from taskhub.webhooks.sending import ANSWER_LIMIT, Answer
@@ -542,6 +542,15 @@ def test_whoever_lost_the_lease_settles_nothing(receiver: Receiver, caplog) -> N
     assert "after its lease had run out" in caplog.text
     endpoint.refresh_from_db()
     assert (only().status, endpoint.is_active, endpoint.failing_since) == (DELIVERED, True, None)
+
+
+def test_what_is_deleted_while_it_is_sent_is_nobodys(receiver: Receiver) -> None:
+    endpoint = endpoint_at(receiver)
+    make_task()
+    deliveries_write()
+    (sent,) = deliveries_claim()
+    endpoint_delete(actor=SYSTEM, endpoint_id=endpoint.pk)
+    assert not delivery_note_attempt(delivery=sent, answer=Answer(500))
 
 
 @pytest.mark.django_db(transaction=True)
