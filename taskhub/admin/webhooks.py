@@ -79,7 +79,7 @@ class WebhookEndpointAdmin(ActingAdmin):
     """An endpoint is made here, its secret shown once. Lists show no whole address: some are as good as passwords."""
 
     form = EndpointForm
-    list_display = ["name", "origin", "is_active", "shown_health", "shown_types", "private", "deliveries", "notice"]
+    list_display = ["name", "origin", "is_active", "shown_health", "shown_types", "deliveries", "notice"]
     list_filter = ["is_active", HealthFilter, "private"]
     search_fields = ["id", "description", "url", "created_by_name"]
     readonly_fields = [
@@ -114,7 +114,8 @@ class WebhookEndpointAdmin(ActingAdmin):
 
     @admin.display(description="Told of")
     def shown_types(self, endpoint: WebhookEndpoint) -> str:
-        return ", ".join(endpoint.event_types) or "everything"
+        types = ", ".join(endpoint.event_types) or "everything"
+        return f"{types}; of private tasks, too" if endpoint.private else types
 
     @admin.display
     def deliveries(self, endpoint: WebhookEndpoint) -> SafeString:
@@ -180,7 +181,7 @@ class WebhookEndpointAdmin(ActingAdmin):
     @admin.action(description="Make a new secret…")
     def rotate_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> HttpResponse:
         asked = self.ask(
-            request, endpoints, Sure, title="Make new secrets; for a day the old ones sign too", button="Make"
+            request, endpoints, Sure, title="Make new secrets? For a day the old ones sign, too.", button="Make"
         )
         if isinstance(asked, HttpResponse):
             return asked
@@ -190,7 +191,9 @@ class WebhookEndpointAdmin(ActingAdmin):
 
     @admin.action(description="Delete…")
     def remove(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> HttpResponse | None:
-        asked = self.ask(request, endpoints, Sure, title="Delete these endpoints and their deliveries", button="Delete")
+        asked = self.ask(
+            request, endpoints, Sure, title="Delete these endpoints, with their deliveries?", button="Delete"
+        )
         if isinstance(asked, HttpResponse):
             return asked
 
@@ -204,7 +207,7 @@ class WebhookEndpointAdmin(ActingAdmin):
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ActingAdmin):
     list_display = [
-        *("id", "created_at", "event_type", "sequence", "for_endpoint", "task", "shown_status", "attempts"),
+        *("created_at", "event_type", "sequence", "for_endpoint", "task", "shown_status", "attempts"),
         *("response_status", "error", "next_attempt_at"),
     ]
     list_filter = [
@@ -213,7 +216,7 @@ class WebhookDeliveryAdmin(ActingAdmin):
     ]
     search_fields = ["id", "event_id", "task_id", "event_type", "error"]
     list_select_related = ["endpoint"]
-    readonly_fields = ["for_endpoint", "task", "shown_tries"]
+    readonly_fields = ["id", "for_endpoint", "task", "shown_tries", "created_at"]
     exclude = ["endpoint", "task_id", "tries"]
     actions = ["send_again"]
 

@@ -26,6 +26,7 @@ from taskhub.scrubbing import HIDDEN, ScrubbingFormatter, scrub
         ("password=hunter22&user=a", "&user=a", "hunter22"),
         ('{"api_key": "hunter22", "a": 1}', '"a": 1', "hunter22"),
         ("DAYTONA_API_KEY=hunter22", "DAYTONA_API_KEY", "hunter22"),
+        ("no use: whsec_C2FtcGxl+/8=.", "no use: ", "C2FtcGxl+/8="),
     ],
 )
 def test_what_is_secret_is_hidden_and_the_rest_stays(text: str, kept: str, secret: str) -> None:

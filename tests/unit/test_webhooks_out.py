@@ -497,6 +497,18 @@ def test_those_that_fail_leave_room_for_the_others(receiver: Receiver) -> None:
     assert not more, "they are leased, and so is their room"
 
 
+def test_those_that_are_well_come_first(receiver: Receiver) -> None:
+    for _ in range(webhook_queue.AT_ONCE_FAILING):
+        endpoint_at(receiver)
+    WebhookEndpoint.objects.update(failing_since=timezone.now())
+    good = [endpoint_at(receiver) for _ in range(webhook_queue.AT_ONCE // webhook_queue.AT_ONCE_PER_ENDPOINT)]
+    for _ in range(webhook_queue.AT_ONCE_PER_ENDPOINT):
+        make_task()
+    deliveries_write()
+    taken = Counter(delivery.endpoint_id for delivery in deliveries_claim())
+    assert taken == {endpoint.pk: webhook_queue.AT_ONCE_PER_ENDPOINT for endpoint in good}
+
+
 def test_all_together_are_no_more_than_so_many(receiver: Receiver) -> None:
     for _ in range(webhook_queue.AT_ONCE // webhook_queue.AT_ONCE_PER_ENDPOINT + 3):
         endpoint_at(receiver)
@@ -542,6 +554,18 @@ def test_whoever_lost_the_lease_settles_nothing(receiver: Receiver, caplog) -> N
     assert "after its lease had run out" in caplog.text
     endpoint.refresh_from_db()
     assert (only().status, endpoint.is_active, endpoint.failing_since) == (DELIVERED, True, None)
+
+
+def test_while_another_worker_has_the_lease_its_attempt_counts(receiver: Receiver) -> None:
+    endpoint_at(receiver)
+    make_task()
+    deliveries_write()
+    (late,) = deliveries_claim()
+    WebhookDelivery.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    (holds,) = deliveries_claim()
+    assert not delivery_note_attempt(delivery=late, answer=Answer(500))
+    assert delivery_note_attempt(delivery=holds, answer=Answer(200))
+    assert [one["number"] for one in only().tries] == [2]
 
 
 def test_what_is_deleted_while_it_is_sent_is_nobodys(receiver: Receiver) -> None:
