@@ -226,7 +226,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Jobs --------------------------------------------------------------------------------------------
-CELERY_BROKER_URL = env.celery_broker_url(REDIS_URL)
+CELERY_BROKER_URL = env.celery_broker_url(env.secret("TASKHUB_BROKER_URL", REDIS_URL))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # The rows are the truth: a job that cannot be sent now is sent by the next reconciliation.

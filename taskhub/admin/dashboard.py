@@ -79,8 +79,7 @@ def hub_figures() -> list[Figure]:
     return [
         Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_listener_changelist")),
         Figure("of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_listener_changelist")),
-        # One that has held no stream yet says nothing of itself.
-        Figure("Processes with streams", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
+        Figure("Web processes", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
         Figure("Slowest stream is behind", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
         Figure("Redis", "answers" if hears else "is away", is_bad=not hears),
         Figure("Events a second, now", f"{storage.read_rate(TASKS):.2f}"),

@@ -125,10 +125,10 @@ def _claim(now: datetime) -> list[WebhookDelivery]:
     claimed: list[WebhookDelivery] = []
     for endpoint in endpoints:
         is_failing = _is_failing(endpoint)
-        at_once = AT_ONCE_FAILING if is_failing else AT_ONCE
-        room = at_once - sum(count for _, failing, count in busy if failing or not is_failing)
-        places = 1 if is_failing else AT_ONCE_PER_ENDPOINT
-        places -= sum(count for pk, _, count in busy if pk == endpoint.pk)
+        places = (1 if is_failing else AT_ONCE_PER_ENDPOINT) - sum(count for pk, _, count in busy if pk == endpoint.pk)
+        room = AT_ONCE - sum(count for _, _, count in busy)
+        if is_failing:
+            room = min(room, AT_ONCE_FAILING - sum(count for _, failing, count in busy if failing))
         taken = _lease(endpoint, now, places=min(places, room))
         busy.append((endpoint.pk, is_failing, len(taken)))
         claimed += taken
