@@ -74,7 +74,8 @@ def execution_start(execution_id: str) -> None:
     except ExecutorError as error:
         _start_failed(execution, error)
         return
-    executions.execution_mark_started(execution=execution, place=place)
+    if executions.execution_mark_started(execution=execution, place=place):
+        log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
 
 
 def _launch(execution: Execution) -> Launch:
@@ -227,7 +228,8 @@ def execution_end(execution_id: str) -> None:
     if outcome is None:
         executions.execution_postpone(execution=execution, retry_s=RETRY_S)
         return
-    executions.execution_finish(execution=execution, outcome=outcome, archived=archived, kept=kept)
+    if executions.execution_finish(execution=execution, outcome=outcome, archived=archived, kept=kept):
+        log.info("execution %s has ended: %s", execution.pk, outcome.status.value)
 
 
 def _settle(execution: Execution, place: Place) -> Outcome | None:

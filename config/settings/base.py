@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF
 
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
+from config.settings.logs import logging_to_console
 
 django_stubs_ext.monkeypatch()
 
@@ -42,6 +43,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "taskhub.request_log.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "taskhub.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -289,19 +291,6 @@ CELERY_BEAT_SCHEDULE = {
     "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {
-            "()": "taskhub.scrubbing.ScrubbingFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        "taskhub": {"level": env.text("TASKHUB_LOG_LEVEL", "INFO").upper()},
-        "sandboxes": {"level": env.text("TASKHUB_LOG_LEVEL", "INFO").upper()},
-    },
-}
+# --- Logs and traces ---------------------------------------------------------------------------------
+LOGGING = logging_to_console(form="plain")
+TASKHUB_TRACING = env.traces_wanted()

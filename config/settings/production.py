@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config import env
+from config.settings.logs import logging_to_console
 
 from .base import *
 
@@ -10,6 +11,8 @@ SECRET_KEY = env.secret("SECRET_KEY")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if not host.startswith((".", "*"))]
 DATABASES = {"default": env.database("DATABASE_URL")}
+
+LOGGING = logging_to_console(form="json")
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
