@@ -14,6 +14,7 @@ app = Celery("taskhub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A Task is a row of ours, so Celery's tasks are called jobs here.
 app.autodiscover_tasks(related_name="jobs")
+app.autodiscover_tasks(["taskhub.webhooks"], related_name="jobs")
 
 
 @signals.setup_logging.connect

@@ -49,6 +49,11 @@ def integer(name: str, default: int, *, least: int = 0, most: int | None = None)
     return number
 
 
+def flag(name: str) -> bool:
+    """1 or 0; not set is 0."""
+    return bool(integer(name, 0, most=1))
+
+
 def one_of(name: str, default: str, choices: tuple[str, ...]) -> str:
     """One of the choices."""
     value = os.environ.get(name, default)

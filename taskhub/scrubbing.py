@@ -20,6 +20,7 @@ _NAMED: Final = re.compile(
     r"((?:=|%3D)['\"]?|['\"]?: ?['\"]?)(?!Bearer|Basic)[^\s&'\",;]+"
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)([ :]+|%20)[A-Za-z0-9+/=_.:~-]{6,}")
+_SIGNING: Final = re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+")
 _LOGIN: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _SHORTEST: Final = 8
@@ -32,6 +33,7 @@ def scrub(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1\2{HIDDEN}", text)
     text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
+    text = _SIGNING.sub(HIDDEN, text)
     return _LOGIN.sub(rf"\1{HIDDEN}@", text)
 
 

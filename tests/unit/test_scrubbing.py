@@ -31,6 +31,7 @@ FORMS: Final[tuple[Form, ...]] = ("plain", "json")
         ("password=hunter22&user=a", "&user=a", "hunter22"),
         ('{"api_key": "hunter22", "a": 1}', '"a": 1', "hunter22"),
         ("DAYTONA_API_KEY=hunter22", "DAYTONA_API_KEY", "hunter22"),
+        ("no use: whsec_C2FtcGxl+/8=.", "no use: ", "C2FtcGxl+/8="),
         ("connect(user='a', password='hunter22')", "user='a', password='", "hunter22"),
         ('token="hunter22"', 'token="', "hunter22"),
     ],
