@@ -234,10 +234,16 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # The rows are the truth: a job that cannot be sent now is sent by the next reconciliation.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 1}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": 1,
+    "socket_timeout": 1,
+    # A job is gone from Redis once a worker has it; one whose worker dies is sent anew by the reconciliation, as above.
+    # Kombu's bookkeeping of acknowledgements would give it back an hour later, and a worker that still has some of it to
+    # do when Redis goes away ends with an AttributeError (kombu 5.7).
+    "ack_emulation": False,
+}
 CELERY_TIMEZONE = "UTC"
 _RECONCILE_S = 1.0
 # One short request to a running execution's sandbox each time, and at most one event.
