@@ -9,12 +9,15 @@ import shutil
 import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from tests.deploy.shipped import DEPLOY, NAME, SOCKETS, moved
 from tests.processes import ROOT, Process, free_port, wait_until
+from tests.streaming import Frame, parse
 
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -100,6 +103,14 @@ class Nginx:
     def logged(self) -> str:
         """All that nginx has written down."""
         return "".join(path.read_text() for path in (self.folder / "log").iterdir())
+
+
+@contextmanager
+def streaming(client: httpx.Client, path: str) -> Iterator[Iterator[Frame]]:
+    """The frames of a stream of the hub, as they come."""
+    with client.stream("GET", path) as response:
+        assert response.status_code == 200, response.read()
+        yield parse(response.iter_lines())
 
 
 class _ByName(httpx.BaseTransport):

@@ -6,8 +6,6 @@ import json
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import httpx
@@ -19,22 +17,16 @@ from sandboxes.tickets import SSE
 from taskhub.events.stream import KEEPALIVE_S
 from taskhub.events.tickets import TICKET_KINDS
 from tests.deploy.deployment import Deployment
+from tests.deploy.proxy import streaming
 from tests.deploy.shipped import DEPLOY, NAME
 from tests.processes import wait_until
-from tests.streaming import Frame, parse, until
+from tests.streaming import parse, until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
 
 SITE = (DEPLOY / "nginx/taskhub.conf").read_text()
 OUTSIDE = "127.0.0.7"
 """Another address of this machine than the one that may see the figures."""
-
-
-@contextmanager
-def streaming(client: httpx.Client, path: str, **options: object) -> Iterator[Iterator[Frame]]:
-    with client.stream("GET", path, **options) as response:
-        assert response.status_code == 200, response.read()
-        yield parse(response.iter_lines())
 
 
 def test_nginx_takes_the_file_without_a_warning(deployed: Deployment) -> None:
