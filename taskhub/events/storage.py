@@ -105,7 +105,7 @@ def read_seq_before(channel: str, moment: datetime) -> int:
 
 
 def leap(by: int) -> dict[str, list[Any]]:
-    """Raise every channel's counter by `by`, in one transaction with the caller's; returns `[before, after]` of each."""
+    """Raise every channel's counter by `by`, in the caller's transaction; returns `[before, after]` of each."""
     counters = EventCounter.objects.select_for_update().order_by("name")
     leaps: dict[str, list[Any]] = {name: [value, value + by] for name, value in counters.values_list("name", "value")}
     EventCounter.objects.filter(name__in=leaps).update(value=F("value") + by)

@@ -132,4 +132,7 @@ def test_a_restored_backup_has_every_event_and_misleads_no_client(
     assert told == [*range(len(kept) - 9, len(kept) + 1), *range(first_new, first_new + 5)]
     # Whoever knows the newest goes on.
     newest = events_of(new_url)[-1][0]
-    assert [frame.json()["event"] for frame in resumed(hub, newest - 1, "task_created")] == ["connected", "task_created"]
+    assert [frame.json()["event"] for frame in resumed(hub, newest - 1, "task_created")] == [
+        "connected",
+        "task_created",
+    ]

@@ -1,4 +1,4 @@
-"""The image and the services of compose: what of them runs without Docker is run, and all start what the units start."""
+"""The image and the services of compose: what runs without Docker is run, and all start what the units start."""
 
 from __future__ import annotations
 

@@ -114,9 +114,7 @@ class Writer:
 
 class _ToThisMachine(AbstractResolver):
     async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
-        return [
-            {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
-        ]
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
 
     async def close(self) -> None:
         """There is nothing to close."""
@@ -146,22 +144,21 @@ async def test_a_rolling_restart_loses_nothing_and_shows_nobody_an_error(fresh_d
     address = f"https://{NAME}:{hub.nginx.https_port}"
     clients = [Client(address) for _ in range(CLIENTS)]
     writer = Writer(address)
-    async with connected(hub) as session:
-        async with running(*[client.watch(session) for client in clients]):
-            async with asyncio.timeout(30):
-                for client in clients:
-                    await client.until_connected()
-            async with running(writer.write(session)):
-                for instance in ("1", "2"):
-                    before = writer.writes
-                    await asyncio.to_thread(hub.restart_web, instance)
-                    assert writer.writes > before
-                    async with asyncio.timeout(30):
-                        for client in clients:
-                            await client.until_seen(_last(hub))
-            async with asyncio.timeout(60):
-                for client in clients:
-                    await client.until_seen(_last(hub))
+    async with connected(hub) as session, running(*[client.watch(session) for client in clients]):
+        async with asyncio.timeout(30):
+            for client in clients:
+                await client.until_connected()
+        async with running(writer.write(session)):
+            for instance in ("1", "2"):
+                before = writer.writes
+                await asyncio.to_thread(hub.restart_web, instance)
+                assert writer.writes > before
+                async with asyncio.timeout(30):
+                    for client in clients:
+                        await client.until_seen(_last(hub))
+        async with asyncio.timeout(60):
+            for client in clients:
+                await client.until_seen(_last(hub))
     assert writer.faults == []
     assert [fault for client in clients for fault in client.faults] == []
     wanted = list(range(1, _last(hub) + 1))

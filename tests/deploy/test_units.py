@@ -40,7 +40,9 @@ def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_exposed_as_little_as_it_can_be(name: str) -> None:
     """Of 10; what is left is the network, its own account's files and that it shares the machine's root folder."""
-    assert "Overall exposure level" in analyze("security", "--no-pager", "--offline=true", "--threshold=18", UNITS / name)
+    assert "Overall exposure level" in analyze(
+        "security", "--no-pager", "--offline=true", "--threshold=18", UNITS / name
+    )
 
 
 def test_the_account_and_the_folders_are_made(tmp_path: Path) -> None:
