@@ -66,6 +66,10 @@ format: $(VENV)/.dev ## put the code in order
 bench: $(VENV)/.dev ## the benchmarks; they write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
+.PHONY: soak
+soak: $(VENV)/.dev ## ten minutes of load while parts are killed: nothing lost, memory flat, nothing left behind
+	$(BIN)/python -m tests.soak
+
 .PHONY: requirements
 requirements: $(VENV)/.dev ## compile requirements/*.in to pinned and hashed *.txt
 	cd requirements && for name in base dev; do \

@@ -13,6 +13,7 @@ from sandboxes.pages import sse_demo
 from sandboxes.views import sse
 from taskhub.health import healthz, readyz
 from taskhub.mcp.endpoint import mcp
+from taskhub.metrics import metrics
 from taskhub.pages import board, event_monitor, task_page
 
 _ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"
@@ -34,6 +35,7 @@ urlpatterns = [
     path("test_sse.html", event_monitor, name="test-sse"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
 ]
 
 handler400 = "taskhub.api.errors.bad_request"

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from sandboxes.gateway.translation import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
 from sandboxes.selectors import dashboard as selectors
 from sandboxes.services.sandboxes import sandbox_delete, sandbox_start, sandbox_stop
@@ -165,12 +166,19 @@ def polls_picture(window: Window) -> Picture:
 
 
 def errors_picture(window: Window) -> Picture:
-    counted = measured(window, MeasureName.UPSTREAM_ERRORS).count
+    counted = measured(window, MeasureName.UPSTREAM_REQUESTS).count
     series = {
-        "no answer" if status == "none" else f"status {status}": values for status, values in sorted(counted.items())
+        "no answer" if status == NO_ANSWER else f"status {status}": values
+        for status, values in sorted(counted.items())
+        if _tells_of_trouble(status)
     }
     title = "Requests that Daytona did not answer well"
     return Picture("upstream", title, dashboard.labels_of(window), series)
+
+
+def _tells_of_trouble(status: str) -> bool:
+    """Rather than of a sandbox that is gone, or a request that was wrong."""
+    return status in {NO_ANSWER, "401", "403", "429"} or (status.startswith("5") and status.isdigit())
 
 
 def sandboxes_picture(_window: Window) -> Picture:

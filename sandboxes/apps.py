@@ -10,6 +10,7 @@ class SandboxesConfig(AppConfig):
     verbose_name = "Sandboxes"
 
     def ready(self) -> None:
-        from sandboxes import tickets  # noqa: PLC0415 - the hub's modules load once the apps are ready
+        from sandboxes import metrics, tickets  # noqa: PLC0415 - the hub's modules load once the apps are ready
 
+        metrics.register()
         tickets.register()

@@ -11,6 +11,7 @@ and keeps the thread for as long as a response streams. Here
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import IO, Any, Final
 
@@ -21,11 +22,15 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
+from django.views import View
 
 from taskhub.errors import TooLarge
+from taskhub.measures import meter
+from taskhub.models import MeasureName
 from taskhub.self_sent import Receive, SelfSent, Send
 from taskhub.threads import on_web_thread
 
+_METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
 DRAIN: Final = 8
 """How many times the limit of a body is read and thrown away, so that its sender comes to read our answer."""
 
@@ -61,6 +66,7 @@ class HubHandler(ASGIHandler):
 
     def _respond(self, scope: dict[str, Any], body: IO[bytes]) -> HttpResponseBase:
         """From the body to the answer, with the signals at which Django looks after this thread's connections."""
+        began = time.perf_counter()
         signals.request_started.send(sender=self.__class__, scope=scope)
         with body:
             request, refusal = self.create_request(scope, body)
@@ -68,6 +74,8 @@ class HubHandler(ASGIHandler):
         response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's handler does
         if not response.streaming or isinstance(response, SelfSent):
             response.close()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        meter.add(MeasureName.REQUEST_MS, 1000 * (time.perf_counter() - began), f"{method} {response.status_code}")
         return response
 
 

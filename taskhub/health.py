@@ -1,35 +1,65 @@
-"""`/healthz`: the process lives. `/readyz`: the parts it needs answer."""
+"""`/healthz`: the process lives. `/readyz`: the parts that the hub needs answer."""
 
 from __future__ import annotations
 
+from typing import Final, TypedDict
+
 import redis
+from celery import current_app
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
+from kombu.exceptions import OperationalError
+
+from taskhub.pulse import LATE_S
+from taskhub.selectors.dashboard import heartbeat_ages
+
+OK: Final = "ok"
+
+
+class Health(TypedDict):
+    """`failing`: the hub can do nothing. `degraded`: it goes on without that part. Each part is `ok`, or says what it
+    is."""
+
+    status: str
+    parts: dict[str, str]
 
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
-    return JsonResponse({"status": "ok"})
+    return JsonResponse({"status": OK})
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
-    """200 `ok`; 200 `degraded` without Redis (events then take up to 2 s); 503 `failing` without the database."""
-    parts = {"database": database_answers(), "redis": redis_answers()}
-    if not parts["database"]:
-        return JsonResponse({"status": "failing", "parts": parts}, status=503)
-    return JsonResponse({"status": "ok" if parts["redis"] else "degraded", "parts": parts})
+    """503 where the hub can do nothing; a process that is only `degraded` is still to be sent requests."""
+    health = read_health()
+    return JsonResponse(health, status=503 if health["status"] == "failing" else 200)
 
 
-def database_answers() -> bool:
+def read_health() -> Health:
+    """Without Redis events take up to 2 s; without broker, beat or workers nothing starts and nothing is polled."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM taskhub_task LIMIT 1")
+        ages = heartbeat_ages()
     except DatabaseError:
-        return False
-    return True
+        return {"status": "failing", "parts": {"database": "does not answer"}}
+    parts = {
+        "database": OK,
+        "redis": OK if redis_answers() else "does not answer",
+        "broker": OK if broker_answers() else "does not answer",
+        "beat": _say_age(ages.get("beat")),
+        "worker": _say_age(ages.get("worker")),
+    }
+    return {"status": OK if set(parts.values()) == {OK} else "degraded", "parts": parts}
+
+
+def _say_age(age_s: float | None) -> str:
+    if age_s is None:
+        return "never seen"
+    return OK if age_s <= LATE_S else f"silent for {age_s:,.0f} s"
 
 
 def redis_answers() -> bool:
@@ -38,3 +68,12 @@ def redis_answers() -> bool:
             return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def broker_answers() -> bool:
+    try:
+        with current_app.connection_for_write() as broker:
+            broker.ensure_connection(max_retries=0, timeout=1)
+    except (OperationalError, OSError, redis.RedisError):
+        return False
+    return True

@@ -30,8 +30,8 @@ from taskhub.events import storage
 from taskhub.events.listeners import listeners_drop_orphans
 from taskhub.executors import get_executor
 from taskhub.executors.base import ExecutorError, Launch, Observation, Place
-from taskhub.measures import trim_measures
-from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus
+from taskhub.measures import meter, trim_measures
+from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus, MeasureName
 from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
@@ -158,7 +158,9 @@ def _look_at_running() -> None:
     )
     if not running:
         return
+    began = time.monotonic()
     seen = async_to_sync(get_executor().observe)([executions.execution_place(execution) for execution in running])
+    meter.add(MeasureName.POLL_MS, 1000 * (time.monotonic() - began), "executions")
     for execution, observation in zip(running, seen, strict=True):
         if (
             observation.state in {"ended", "gone"}

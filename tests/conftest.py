@@ -91,8 +91,8 @@ def postgres_url() -> Iterator[str]:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    with running_postgres(binaries) as url:
-        yield url
+    with running_postgres(binaries) as postgres:
+        yield postgres.url
 
 
 @pytest.fixture(autouse=True)

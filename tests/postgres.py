@@ -28,31 +28,50 @@ def _owner() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()}), None)
 
 
-@contextmanager
-def running_postgres(binaries: Path) -> Iterator[str]:
-    """Its URL, with a database named `taskhub`. Ended, and its data removed, on the way out."""
-    owner = _owner()
-    # Not below pytest's folder, which only the user of the tests may enter.
-    with tempfile.TemporaryDirectory(prefix="taskhub-pg-", ignore_cleanup_errors=True) as name:
-        data = Path(name) / "data"
-        data.mkdir(mode=0o700)
+class Postgres:
+    """A server on a folder and a port of its own, with a superuser `taskhub`; it may be killed and started again."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._data = folder / "data"
+        self._data.mkdir(mode=0o700)
+        owner = _owner()
         if owner is not None:
-            shutil.chown(name, owner)
-            shutil.chown(data, owner)
-        as_owner = ["setpriv", "--reuid", owner, "--regid", owner, "--clear-groups"] if owner else []
-        env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+            shutil.chown(folder, owner)
+            shutil.chown(self._data, owner)
+        self._as_owner = ["setpriv", "--reuid", owner, "--regid", owner, "--clear-groups"] if owner else []
+        self._env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        options = ["-U", "taskhub", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(
-            [*as_owner, binaries / "initdb", "-D", data, "-U", "taskhub", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [*self._as_owner, binaries / "initdb", "-D", self._data, *options],
             check=True,
             capture_output=True,
-            env=env,
-            cwd=name,
+            env=self._env,
+            cwd=folder,
         )
-        port = free_port()
-        options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={name}"]
-        process = Process([*as_owner, str(binaries / "postgres"), "-D", str(data), *options], env, cwd=Path(name))
+        self._port = free_port()
+        self.url = f"postgresql://taskhub@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Returns when it takes connections; after a kill, when it has recovered."""
+        options = [
+            *("-c", "listen_addresses=127.0.0.1", "-c", f"port={self._port}"),
+            *("-c", f"unix_socket_directories={self._folder}"),
+        ]
+        command = [*self._as_owner, str(self._binaries / "postgres"), "-D", str(self._data), *options]
+        self.process = Process(command, self._env, cwd=self._folder)
+        self.process.wait_for_line("ready to accept connections")
+
+
+@contextmanager
+def running_postgres(binaries: Path) -> Iterator[Postgres]:
+    """Ended, and its data removed, on the way out."""
+    # Not below pytest's folder, which only the user of the tests may enter.
+    with tempfile.TemporaryDirectory(prefix="taskhub-pg-", ignore_cleanup_errors=True) as name:
+        postgres = Postgres(binaries, Path(name))
+        postgres.start()
         try:
-            process.wait_for_line("ready to accept connections")
-            yield f"postgresql://taskhub@127.0.0.1:{port}/postgres"
+            yield postgres
         finally:
-            process.end()
+            postgres.process.end()

@@ -15,6 +15,7 @@ import asyncio
 import errno
 import fcntl
 import http.client
+import json
 import os
 import re
 import secrets
@@ -257,8 +258,8 @@ class Launcher:
         try:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
-            return answer.status == http.client.OK and b'"status": "ok"' in answer.read()
-        except (OSError, http.client.HTTPException):
+            return answer.status == http.client.OK and json.load(answer)["status"] == "ok"
+        except (OSError, ValueError, http.client.HTTPException):
             return False
         finally:
             connection.close()

@@ -15,8 +15,8 @@ DATABASES = {"default": env.database("DATABASE_URL")}
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
-# The proxy asks these over plain HTTP on the private side.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# The proxy, and Prometheus beside it, ask these over plain HTTP on the private side.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31_536_000)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True

@@ -25,17 +25,27 @@ LIFECYCLE_S: Final = 60.0
 
 _CHUNK_BYTES: Final = 64 * 1024
 
+NO_ANSWER: Final = "none"
+"""Stands for the status of a request that was not answered."""
+
 Document = dict[str, Any]
 """A JSON object of Daytona's, under its own field names."""
 
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-_ILL: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """The SDK's errors as ours; `what` is what a 404 or 409 is about."""
+    """A request that the SDK makes, its errors as ours; `what` is what a 404 or 409 is about."""
+    with _transported(what):
+        yield
+    _count(HTTPStatus.OK)
+
+
+@contextmanager
+def _transported(what: str) -> Iterator[None]:
+    """Likewise for a request whose answer is still to be looked at."""
     try:
         yield
     except DaytonaError as error:
@@ -47,16 +57,17 @@ def translated(what: str) -> Iterator[None]:
             status = HTTPStatus.NOT_FOUND
         elif isinstance(error, DaytonaConflictError):
             status = HTTPStatus.CONFLICT
+        _count(status)
         raise refusal(what, status, headers) from error
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
-        meter.add(MeasureName.UPSTREAM_ERRORS, label="none")
+        _count(None)
         log.info("Daytona does not answer: %s", type(error).__name__)
         raise SandboxUnavailable from error
 
 
 async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse]) -> Any:
     """The answer's JSON, as Daytona wrote it. Raises SandboxError, as `translated` does."""
-    with translated(what):
+    with _transported(what):
         response = await request
         body = await response.read()
     return _checked(what, response, body)
@@ -65,7 +76,7 @@ async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse]) -> Any:
 async def fetch_limited(what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int) -> Any:
     """Likewise; None, and no more memory than that, for an answer of more than `limit_bytes`."""
     body = bytearray()
-    with translated(what):
+    with _transported(what):
         async with await request as response:
             async for chunk in response.content.iter_any():
                 body += chunk
@@ -77,7 +88,7 @@ async def fetch_limited(what: str, request: Awaitable[aiohttp.ClientResponse], l
 
 async def fetch_bytes(what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int) -> bytes:
     """The answer's body as it is, as far as `limit_bytes`. Raises SandboxError."""
-    with translated(what):
+    with _transported(what):
         async with await request as response:
             _refuse_errors(what, response)
             body = bytearray()
@@ -90,7 +101,7 @@ async def fetch_bytes(what: str, request: Awaitable[aiohttp.ClientResponse], lim
 
 async def fetch_chunks(what: str, request: Awaitable[aiohttp.ClientResponse]) -> AsyncGenerator[bytes, None]:
     """The answer's body piece by piece. Raises SandboxError."""
-    with translated(what):
+    with _transported(what):
         async with await request as response:
             _refuse_errors(what, response)
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
@@ -98,6 +109,7 @@ async def fetch_chunks(what: str, request: Awaitable[aiohttp.ClientResponse]) ->
 
 
 def _refuse_errors(what: str, response: aiohttp.ClientResponse) -> None:
+    _count(response.status)
     if response.status >= HTTPStatus.BAD_REQUEST:
         log.info("Daytona answered %d", response.status)
         raise refusal(what, response.status, response.headers)
@@ -114,8 +126,6 @@ def _checked(what: str, response: aiohttp.ClientResponse, body: bytes) -> Any:
 
 def refusal(what: str, status: int | None, headers: Mapping[str, str]) -> SandboxError:
     """The error for an HTTP status of Daytona's."""
-    if status is None or status in _ILL or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        meter.add(MeasureName.UPSTREAM_ERRORS, label=str(status or "none"))
     if status in _GONE:
         return SandboxMissing(what)
     if status == HTTPStatus.CONFLICT:
@@ -127,6 +137,12 @@ def refusal(what: str, status: int | None, headers: Mapping[str, str]) -> Sandbo
     if status in _REFUSED:
         return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
     return SandboxUnavailable(_retry_after(headers))
+
+
+def _count(status: int | None) -> None:
+    """The SDK does not say with what status it was answered well."""
+    is_well = status is not None and status < HTTPStatus.BAD_REQUEST
+    meter.count(MeasureName.UPSTREAM_REQUESTS, "2xx" if is_well else str(int(status)) if status else NO_ANSWER)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

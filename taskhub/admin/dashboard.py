@@ -79,8 +79,7 @@ def hub_figures() -> list[Figure]:
     return [
         Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_listener_changelist")),
         Figure("of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_listener_changelist")),
-        # One that has held no stream yet says nothing of itself.
-        Figure("Processes with streams", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
+        Figure("Web processes", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
         Figure("Slowest stream is behind", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
         Figure("Redis", "answers" if hears else "is away", is_bad=not hears),
         Figure("Events a second, now", f"{storage.read_rate(TASKS):.2f}"),
@@ -123,12 +122,20 @@ def executions_picture(window: Window) -> Picture:
     return Picture("executions", "Executions that ended, by outcome", labels_of(window), series)
 
 
+def durations_picture(window: Window) -> Picture:
+    counted = selectors.executions_by_span(window)
+    labels = ["< 1 s", "< 5 s", "< 30 s", "< 2 min", "< 10 min", "< 1 h", "longer"]
+    series = {status.label: counted.get(status, [0.0] * len(labels)) for status in ENDED}
+    title = "How long executions ran, by outcome"
+    return Picture("durations", title, labels, series, axis="They ran", is_over_time=False)
+
+
 def durations_table(window: Window) -> Table:
     took = selectors.executions_took(window)
     rows = [
         [ExecutionStatus(row.status).label, str(row.count), _seconds(row.mean), _seconds(row.longest)] for row in took
     ]
-    return Table("How long executions ran", ["Outcome", "Executions", "Mean", "Longest"], rows)
+    return Table("Mean and longest execution", ["Outcome", "Executions", "Mean", "Longest"], rows)
 
 
 def _seconds(span: timedelta | None) -> str:
@@ -136,5 +143,5 @@ def _seconds(span: timedelta | None) -> str:
 
 
 FIGURES.extend([heartbeat_figures, hub_figures])
-PICTURES.extend([events_picture, executions_picture, streams_picture])
+PICTURES.extend([events_picture, executions_picture, durations_picture, streams_picture])
 TABLES.append(durations_table)

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections
 from taskhub.events import storage
 from taskhub.events.announcements import Announcements, holding, note_announcements, read_announcements
 from taskhub.events.channels import TASKS
-from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame, repeated
+from taskhub.events.frames import Filters, Frame, Piece, encode_event, join_wanted, read_frame, repeated
 from taskhub.events.privacy import note_owners, read_owners
 from taskhub.events.types import Announced, StreamReset
 from taskhub.events.wakeup import Wakeup
@@ -60,10 +60,11 @@ class TableReader:
 class Reader:
     """Where a stream stands in its channel."""
 
-    __slots__ = ("complete_at", "cursor")
+    __slots__ = ("complete_at", "cursor", "was_live")
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
+        self.was_live = False
         self.complete_at = time.monotonic()
 
 
@@ -75,6 +76,7 @@ class Feed:
         self.head = -1
         self.readers: set[Reader] = set()
         self.counters: Counter[str] = Counter()
+        self.deliveries = 0
         self._reader = reader
         self.owners: dict[str, str] = {}
         self._announcements: Announcements = {}
@@ -186,25 +188,28 @@ class Feed:
                 yield self._reset_frame("unknown_id")
             while True:
                 while reader.cursor >= self.head and not repeats:  # above it: the table was ahead of Redis
+                    reader.was_live = True
                     await self.moved.wait()
                 if repeats:
-                    for piece in join_wanted(await self._read_again(repeats), filters, self.owners):
+                    for events, piece in join_wanted(await self._read_again(repeats), filters, self.owners):
+                        self.deliveries += events
                         yield piece
                     continue
-                frames = await self._frames_after(reader.cursor)
+                frames = await self._frames_after(reader)
                 if not frames:
                     reader.cursor = self.head
                     yield self._reset_frame("expired")
                     continue
-                for piece in self._pieces(frames, filters, unfiltered=unfiltered):
+                for events, piece in self._pieces(frames, filters, unfiltered=unfiltered):
+                    self.deliveries += events
                     yield piece
                 reader.cursor = frames[-1].seq
         finally:
             self.readers.discard(reader)
 
-    def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[bytes]:
+    def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[Piece]:
         if unfiltered and len(frames) == 1 and filters.may_see(frames[0].task_id, self.owners):
-            return (frames[0].body,)  # what a live stream does all day
+            return ((1, frames[0].body),)  # what a live stream does all day
         return join_wanted(frames, filters, self.owners)
 
     async def _is_unknown(self, cursor: int) -> bool:
@@ -219,11 +224,15 @@ class Feed:
                 return cursor > head
         return False
 
-    async def _frames_after(self, cursor: int) -> list[Frame]:
+    async def _frames_after(self, reader: Reader) -> list[Frame]:
         """The next page, from the ring or from the table; empty if what comes next is no longer kept."""
+        cursor = reader.cursor
         recent = self.recent(cursor)
         if recent is not None:
             return recent
+        if reader.was_live:
+            reader.was_live = False
+            self.counters["overflows"] += 1
         reading = self._pages.get(cursor)
         if reading is None:
             reading = self._pages[cursor] = asyncio.create_task(self._read_page(cursor))

@@ -170,7 +170,11 @@ def _loss(channel: str, seq: int, content: dict[str, Any]) -> Loss | None:
     return Loss(was_private, was_assignee, Frame(seq, body, TaskDeleted.name, str(data["task_id"]), (was_assignee,)))
 
 
-def join_wanted(frames: Iterable[Frame], filters: Filters, owners: Mapping[str, str]) -> Iterator[bytes]:
+Piece = tuple[int, bytes]
+"""So many events, and their frames as one."""
+
+
+def join_wanted(frames: Iterable[Frame], filters: Filters, owners: Mapping[str, str]) -> Iterator[Piece]:
     """What `filters` let through of the frames, joined into pieces of about `PIECE_BYTES`."""
     everything = filters == Filters()
     piece: list[bytes] = []
@@ -181,7 +185,7 @@ def join_wanted(frames: Iterable[Frame], filters: Filters, owners: Mapping[str, 
             piece.append(body)
             size += len(body)
             if size >= PIECE_BYTES:
-                yield b"".join(piece)
+                yield len(piece), b"".join(piece)
                 piece, size = [], 0
     if piece:
-        yield b"".join(piece)
+        yield len(piece), b"".join(piece)

@@ -57,6 +57,7 @@ class Hub:
         self._live: dict[str, LiveChannel] = {}
         self._attendance = Attendance()
         self._looked_at = time.monotonic()
+        self._measured: Counter[tuple[MeasureName, str]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def feed(self, channel: str) -> Feed:
@@ -91,7 +92,9 @@ class Hub:
         if self._tasks:
             await cancel_all(*self._tasks)
             self._tasks.clear()
+            self._measure()
             try:
+                await self.reader.run(meter.write)
                 await self._attendance.close(self.reader)
                 await self.reader.run(withdraw_report, self.report())
             except DatabaseError:
@@ -143,7 +146,9 @@ class Hub:
             try:
                 await self._compare()
                 await self.reader.run(write_report, self.report())
-                await self._measure()
+                self._measure()
+                if meter.is_due:
+                    await self.reader.run(meter.write)
                 registry.end_fallen(await self.reader.run(read_fallen, registry.standings()))
                 if (feed := self._feeds.get(TASKS)) is not None:
                     await self._attendance.look(self.reader, registry, feed)
@@ -157,14 +162,26 @@ class Hub:
                 self.database_ok = True
             await asyncio.sleep(CHECK_S)
 
-    async def _measure(self) -> None:
-        """How many streams were open for how long since the last look; and now and then, all this process measured."""
+    def _measure(self) -> None:
+        """What the streams did since the last look, and how many were open for how long."""
         now = time.monotonic()
-        if open_streams := sum(registry.per_channel().values()):
-            meter.add(MeasureName.STREAM_SECONDS, open_streams * (now - self._looked_at))
+        if len(registry):
+            meter.add(MeasureName.STREAM_SECONDS, len(registry) * (now - self._looked_at))
         self._looked_at = now
-        if meter.is_due:
-            await self.reader.run(meter.write)
+        counted: Counter[tuple[MeasureName, str]] = Counter()
+        counted.update({(MeasureName.STREAM_ENDS, outcome): times for outcome, times in registry.outcomes.items()})
+        counted.update({(MeasureName.STREAM_EVENTS, name): times for name, times in self._counters().items()})
+        for (name, label), times in (counted - self._measured).items():
+            meter.count(name, label, times)
+        self._measured = counted
+
+    def _counters(self) -> Counter[str]:
+        """What happened on the streams of this process since it began, but for their ends."""
+        counters: Counter[str] = Counter(opened=registry.opened)
+        for feed in self._feeds.values():
+            counters.update(feed.counters)
+            counters["deliveries"] += feed.deliveries
+        return counters
 
     async def _compare(self) -> None:
         """Our numbers against the channels' counters, one query for all."""
@@ -177,12 +194,9 @@ class Hub:
     def report(self) -> Report:
         """How this process stands, for `/api/events/status`."""
         lags = [feed.lag() for feed in self._feeds.values()] or [(0, 0.0)]
-        counters: Counter[str] = Counter(registry.outcomes)
-        for feed in self._feeds.values():
-            counters.update(feed.counters)
         return {
             "clients": registry.per_channel(),
-            "counters": dict(counters),
+            "counters": dict(self._counters() + registry.outcomes),
             "lag_events": max(events for events, _ in lags),
             "lag_s": round(max(seconds for _, seconds in lags), 3),
             "redis": self.redis_ok or not self._tasks,

@@ -24,6 +24,8 @@ from django_eventstream.utils import get_storage
 
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EventData, to_json
+from taskhub.measures import meter
+from taskhub.models import MeasureName
 from taskhub.timestamps import iso
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,12 @@ def publish(data: EventData, *, channel: str = TASKS) -> None:
     text = json.dumps(envelope(data.name, to_json(data)), ensure_ascii=False, separators=(",", ":"))
     appended = get_storage().append_event(channel, "message", text)
     message = json.dumps({"channel": channel, "event_type": "message", "data": text, "pub_id": str(appended.id)})
-    transaction.on_commit(lambda: _notify(message.encode()))
+    transaction.on_commit(lambda: _committed(data.name, message.encode()))
+
+
+def _committed(name: str, message: bytes) -> None:
+    meter.count(MeasureName.EVENTS, name)
+    _notify(message)
 
 
 def announce(channel: str, event_type: str, data: dict[str, Any]) -> None:

@@ -224,6 +224,7 @@ class Registry:
         self._streams: set[OpenStream] = set()
         self._slots: set[Slot] = set()
         self._per_caller: Counter[str] = Counter()
+        self.opened = 0
         self.outcomes: Counter[str] = Counter()
         self._clock: asyncio.Task[None] | None = None
         # Read once a second, for all streams: none of them asks the clock for every event.
@@ -274,6 +275,7 @@ class Registry:
 
     def add(self, stream: OpenStream) -> None:
         self._streams.add(stream)
+        self.opened += 1
         stream.response.slot.stream = stream
         if self._clock is None or self._clock.done():
             self.now = time.monotonic()

@@ -5,7 +5,7 @@ from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
 from taskhub.models.listener import Listener, Replay
-from taskhub.models.measure import Heartbeat, Measure, MeasureName
+from taskhub.models.measure import Heartbeat, Measure, MeasureName, MeasureTotal
 from taskhub.models.process import StreamProcess
 from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
 from taskhub.models.token import ApiToken
@@ -26,6 +26,7 @@ __all__ = [
     "Listener",
     "Measure",
     "MeasureName",
+    "MeasureTotal",
     "Replay",
     "StreamProcess",
     "Task",

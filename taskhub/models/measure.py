@@ -11,8 +11,14 @@ class MeasureName(models.TextChoices):
     """What is measured, and in what unit; its label says of what."""
 
     STREAM_SECONDS = "stream_seconds", "seconds that streams were open"
+    STREAM_EVENTS = "stream_events", "what happened on streams: opened, deliveries, resumes, resets, overflows"
+    STREAM_ENDS = "stream_ends", "streams that ended; how"
+    EVENTS = "events", "events that were published; their type"
+    EXECUTION_ENDS = "execution_ends", "executions that ended; how"
+    EXECUTION_S = "execution_s", "seconds that executions ran; how they ended"
     POLL_MS = "poll_ms", "milliseconds that a tick of a poll took; of which poll"
-    UPSTREAM_ERRORS = "upstream_errors", "requests that Daytona did not answer well; its status, or none"
+    UPSTREAM_REQUESTS = "upstream_requests", "requests to Daytona; 2xx, another status, or none"
+    REQUEST_MS = "request_ms", "milliseconds that a request took until its answer; method and status"
 
 
 class Measure(models.Model):
@@ -30,6 +36,25 @@ class Measure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.label}"
+
+
+class MeasureTotal(models.Model):
+    """What all processes measured since the hub was installed. Totals only grow.
+
+    `le` is the upper bound of a part of the values, or empty for all of them.
+    """
+
+    name = models.CharField(max_length=30)
+    label = models.CharField(max_length=50)
+    le = models.CharField(max_length=10)
+    count = models.PositiveBigIntegerField()
+    total = models.FloatField()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["name", "label", "le"], name="one_measure_total")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.label} {self.le}"
 
 
 class Heartbeat(models.Model):

@@ -162,16 +162,38 @@ class Took:
     longest: timedelta | None
 
 
+RAN: Final = ExpressionWrapper(F("finished_at") - F("started_at"), output_field=DurationField())
+"""How long an execution ran; null where it never started."""
+SPANS_S: Final = (1, 5, 30, 120, 600, 3600)
+"""The bounds between the spans of `executions_by_span`."""
+
+
 def executions_took(window: Window) -> list[Took]:
     """By outcome, for those that ended in the window."""
-    ran = ExpressionWrapper(F("finished_at") - F("started_at"), output_field=DurationField())
     rows = (
         Execution.objects.filter(finished_at__gte=window.since)
         .order_by()
         .values("status")
-        .annotate(count=Count("pk"), mean=Avg(ran), longest=Max(ran))
+        .annotate(count=Count("pk"), mean=Avg(RAN), longest=Max(RAN))
     )
     return [Took(row["status"], row["count"], row["mean"], row["longest"]) for row in rows]
+
+
+def executions_by_span(window: Window) -> dict[str, list[float]]:
+    """For each outcome, how many that ended in the window had run less than each of `SPANS_S`, and longer than all."""
+    spans = [When(ran__lt=timedelta(seconds=bound), then=Value(place)) for place, bound in enumerate(SPANS_S)]
+    rows = (
+        Execution.objects.filter(finished_at__gte=window.since, started_at__isnull=False)
+        .annotate(ran=RAN)
+        .annotate(span=Case(*spans, default=Value(len(SPANS_S))))
+        .order_by()
+        .values_list("status", "span")
+        .annotate(count=Count("pk"))
+    )
+    counted: dict[str, list[float]] = defaultdict(lambda: [0.0] * (len(SPANS_S) + 1))
+    for status, span, count in rows:
+        counted[status][span] = count
+    return dict(counted)
 
 
 def executions_active() -> dict[str, int]:

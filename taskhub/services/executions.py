@@ -25,7 +25,8 @@ from taskhub.errors import Conflict, ExecutionActive, Invalid, NotFound, TooLarg
 from taskhub.events.publish import publish
 from taskhub.events.types import ExecutionEvent
 from taskhub.executors.base import Place
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.measures import meter
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MeasureName, Task, TaskStatus
 from taskhub.services import tasks
 from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.artifacts import artifacts_create
@@ -200,6 +201,7 @@ def execution_finish(
         env={},  # it may hold secrets, and nobody needs it any more
     )
     if moved:
+        transaction.on_commit(lambda: _measure_end(execution, outcome))
         if kept is not None:
             artifacts_create(execution=execution, copies=kept.copies)
         audit_write(
@@ -211,6 +213,13 @@ def execution_finish(
         )
         _publish(execution, outcome.status.value)
     return moved
+
+
+def _measure_end(execution: Execution, outcome: Outcome) -> None:
+    meter.count(MeasureName.EXECUTION_ENDS, outcome.status.value)
+    if execution.started_at is not None:
+        ran_s = (timezone.now() - execution.started_at).total_seconds()
+        meter.add(MeasureName.EXECUTION_S, ran_s, outcome.status.value)
 
 
 def execution_mark_released(*, execution: Execution) -> None:

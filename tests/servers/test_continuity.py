@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import psycopg
 import pytest
 
 from tests.servers.hubs import Installation
-from tests.servers.watchers import Watcher
+from tests.servers.watchers import Watcher, watching
 
 CLIENTS = 200
 EVENTS = 2000
 PER_SECOND = 80
-
-
-@asynccontextmanager
-async def watching(addresses: list[str]) -> AsyncIterator[list[Watcher]]:
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
-        watchers = [Watcher(addresses, first=n) for n in range(CLIENTS)]
-        tasks = [asyncio.create_task(watcher.watch(session)) for watcher in watchers]
-        try:
-            async with asyncio.timeout(30):
-                for watcher in watchers:
-                    await watcher.until_connected()
-            yield watchers
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def all_have(watchers: list[Watcher], number: int) -> None:
@@ -73,7 +54,7 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
 ) -> None:
     hub = on_postgres
     await asyncio.gather(*[asyncio.to_thread(hub.start_web, name) for name in ("one", "two")])
-    async with watching([hub.address("one"), hub.address("two")]) as watchers:
+    async with watching([hub.address("one"), hub.address("two")], CLIENTS) as watchers:
         publisher = hub.start("publisher", "-m", "tests.servers.publisher", str(EVENTS), str(PER_SECOND))
         await asyncio.to_thread(publisher.wait_for_line, "publishing")
         await all_have(watchers, 100)
@@ -107,7 +88,7 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
 async def test_one_process_on_sqlite_is_killed_and_restarted(on_sqlite: Installation) -> None:
     hub = on_sqlite
     await asyncio.to_thread(hub.start_web, "one")
-    async with watching([hub.address("one")]) as watchers:
+    async with watching([hub.address("one")], CLIENTS) as watchers:
         publisher = hub.start("publisher", "-m", "tests.servers.publisher", "1000", str(PER_SECOND))
         await asyncio.to_thread(publisher.wait_for_line, "publishing")
         await all_have(watchers, 100)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import aiohttp
 
@@ -63,3 +64,21 @@ class Watcher:
     async def until_connected(self) -> None:
         while not self.last_id:  # noqa: ASYNC110 - polled: no second signal beside the one under test
             await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def watching(addresses: list[str], clients: int) -> AsyncIterator[list[Watcher]]:
+    """So many clients, spread over the addresses, all of them connected."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        watchers = [Watcher(addresses, first=n) for n in range(clients)]
+        tasks = [asyncio.create_task(watcher.watch(session)) for watcher in watchers]
+        try:
+            async with asyncio.timeout(30):
+                for watcher in watchers:
+                    await watcher.until_connected()
+            yield watchers
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,7 +20,13 @@ from sandboxes.models import Poll, Sandbox
 from taskhub.admin.pictures import HEIGHT, Picture
 from taskhub.events.reports import write_report
 from taskhub.models import Execution, ExecutionStatus, Task
-from taskhub.selectors.dashboard import events_by_type, executions_by_outcome, executions_took, window_named
+from taskhub.selectors.dashboard import (
+    events_by_type,
+    executions_by_outcome,
+    executions_by_span,
+    executions_took,
+    window_named,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -87,6 +93,20 @@ def test_executions_are_counted_by_outcome_with_how_long_they_ran() -> None:
     took = {row.status: row for row in executions_took(window)}
     assert (took["completed"].mean, took["completed"].longest) == (timedelta(seconds=20), timedelta(seconds=30))
     assert (took["failed"].count, took["failed"].mean) == (1, None)
+    assert executions_by_span(window) == {"completed": [0, 0, 1, 1, 0, 0, 0]}
+
+
+@pytest.mark.parametrize(("ran_s", "place"), [(0, 0), (0.999, 0), (1, 1), (3599, 5), (3600, 6), (90_000, 6)])
+def test_a_span_ends_before_its_bound(ran_s: float, place: int) -> None:
+    end(ExecutionStatus.TIMED_OUT, ran_s)
+    assert executions_by_span(window_named("hour"))["timed_out"].index(1) == place
+
+
+def test_how_long_executions_ran_is_drawn(client: Client) -> None:
+    end(ExecutionStatus.COMPLETED, 2)
+    end(ExecutionStatus.FAILED, 700)
+    bars = [bar.findtext("title") for picture in drawn(client) for bar in picture.findall("rect")]
+    assert {"< 5 s, Completed: 1", "< 1 h, Failed: 1"} <= set(bars)
 
 
 # --- The page ----------------------------------------------------------------------------------------
@@ -100,7 +120,7 @@ def page_of(client: Client, query: str = "") -> Any:
 
 def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
     page = page_of(client).content.decode()
-    assert page.count("Nothing in this window.") == 6
+    assert page.count("Nothing in this window.") == 7
     assert "No sandbox was watched lately." in page
 
 

@@ -85,6 +85,9 @@ async def test_a_stream_that_fell_behind_the_ring_goes_back_to_the_table(hub: Hu
         await feed.moved.wait()
     assert feed.recent(1) is None
     assert await take(frames, 500) == [f"tasks:{n}" for n in range(2, 502)]
+    # Once, however many pages of the table it took; and the last event is counted when the next one is asked for.
+    assert feed.counters["overflows"] == 1
+    assert feed.deliveries == 501
 
 
 async def test_filters_hold_in_replay(hub: Hub) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from celery import signals
+from daytona import DaytonaError, DaytonaNotFoundError
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from sandboxes.gateway.translation import refusal, translated
+from sandboxes.errors import SandboxError
+from sandboxes.gateway.translation import translated
 from taskhub import jobs, measures, pulse
 from taskhub.measures import Meter, note_heartbeat
 from taskhub.models import Heartbeat, Measure, MeasureName
@@ -27,7 +29,7 @@ POLL = MeasureName.POLL_MS
 def own_meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     """Nothing of other tests is in it."""
     made = Meter()
-    for module in ("taskhub.measures", "taskhub.pulse", "sandboxes.gateway.translation"):
+    for module in ("taskhub.measures", "taskhub.pulse", "sandboxes.gateway.translation", "taskhub.services.executions"):
         monkeypatch.setattr(f"{module}.meter", made)
     return made
 
@@ -78,16 +80,17 @@ def test_processes_are_added_up_by_the_part_of_the_window() -> None:
     assert (found.count["status"][-1], found.total["status"][-1], found.most["status"][-1]) == (3, 14, 8)
     assert sum(found.total["status"]) == 114
     assert found.total["status"][-11] == 100
-    assert measured(window, MeasureName.UPSTREAM_ERRORS).count == {}
+    assert measured(window, MeasureName.UPSTREAM_REQUESTS).count == {}
 
 
-def test_only_what_daytona_did_wrong_is_counted(own_meter: Meter) -> None:
-    for status in (400, 401, 404, 409, 410, 422, 429, 500, 503, None):
-        refusal("sandbox", status, {})
-    with pytest.raises(Exception, match="does not answer"), translated("sandbox"):
-        raise TimeoutError
+def test_requests_to_daytona_are_counted_by_how_they_were_answered(own_meter: Meter) -> None:
+    for error in (DaytonaError("", status_code=503), DaytonaNotFoundError(""), DaytonaError(""), TimeoutError()):
+        with pytest.raises(SandboxError), translated("sandbox"):
+            raise error
+    with translated("sandbox"):
+        pass
     own_meter.write()
-    assert {label: count for _, label, count, _, _ in rows()} == {"401": 1, "429": 1, "500": 1, "503": 1, "none": 2}
+    assert {label: count for _, label, count, _, _ in rows()} == {"503": 1, "404": 1, "none": 2, "2xx": 1}
 
 
 def test_a_job_that_was_done_is_a_sign_of_life_and_writes_down_what_is_due(own_meter: Meter, monkeypatch) -> None:
@@ -129,7 +132,7 @@ def test_the_dashboard_tells_beat_and_workers_apart(operator: User) -> None:
     Heartbeat.objects.create(pk="worker", at=timezone.now() - timedelta(seconds=40))
     Measure.objects.create(at=timezone.now(), name=MeasureName.STREAM_SECONDS, count=5, total=600, most=120)
     Measure.objects.create(at=timezone.now(), name=POLL, label="status", count=2, total=90, most=80)
-    Measure.objects.create(at=timezone.now(), name=MeasureName.UPSTREAM_ERRORS, label="502", count=3, total=3, most=1)
+    Measure.objects.create(at=timezone.now(), name=MeasureName.UPSTREAM_REQUESTS, label="502", count=3, total=3, most=1)
     page = client.get("/admin/?last=day").content.decode()
     assert "silent for 40 s" in page
     assert "alive" in page

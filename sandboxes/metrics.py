@@ -1,0 +1,22 @@
+"""What `/metrics` tells of sandboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from sandboxes.selectors import dashboard as selectors
+from taskhub import metrics
+
+
+def sandbox_gauges() -> Iterator[Metric]:
+    family = GaugeMetricFamily("taskhub_sandboxes", "Sandboxes that were watched lately, by state.", labels=["state"])
+    for state, count in selectors.sandboxes_by_state().items():
+        family.add_metric([state], count)
+    yield family
+
+
+def register() -> None:
+    metrics.GAUGES.append(sandbox_gauges)

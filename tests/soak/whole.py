@@ -1,0 +1,78 @@
+"""The installation that is soaked: two web processes, two workers, beat, Redis and the local sandbox server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.processes import descendants, free_port
+from tests.servers.hubs import Installation
+
+CELERY = ("-m", "celery", "--app", "config", "--quiet")
+KEY = "only-for-this-soak-0123456789"
+
+
+class Whole(Installation):
+    parts = ("web one", "web two", "worker one", "worker two", "beat")
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self._sandbox_port = free_port()
+        super().__init__(folder, database_url)
+
+    def profile(self, data_dir: Path) -> dict[str, str]:
+        return {
+            "DAYTONA_API_URL": f"http://127.0.0.1:{self._sandbox_port}/api",
+            "DAYTONA_API_KEY": KEY,
+            "LOCAL_SANDBOX_KEY": KEY,
+            # Many come and go here: what a viewer may still look at is given back soon.
+            "TASKHUB_SANDBOX_KEEP_S": "5",
+            "TASKHUB_STREAM_LIMIT_PER_CALLER": "1000",
+        }
+
+    def start_all(self) -> None:
+        options = ("--data-dir", str(self.folder / "sandboxes"), "--port", str(self._sandbox_port))
+        self.start("sandboxes", "-m", "sandboxes.local", *options).wait_for_line("ready")
+        for part in self.parts:
+            self.start_part(part)
+
+    def start_part(self, part: str) -> None:
+        """Returns at once for what tells nobody that it is ready."""
+        if part == "redis":
+            self.start_redis()
+        elif part.startswith("web"):
+            self.start_web(part)
+        elif part.startswith("worker"):
+            self.start(part, *CELERY, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING")
+        else:
+            scheduler = ("--scheduler", "celery.beat:Scheduler", "--pidfile=")
+            self.start(part, *CELERY, "beat", "--loglevel", "WARNING", *scheduler)
+
+    @property
+    def addresses(self) -> list[str]:
+        return [self.address(part) for part in self.parts if part.startswith("web")]
+
+    def last_event(self) -> int:
+        ids = self.status("web one")["last_event_ids"]
+        assert isinstance(ids, dict)
+        return int(ids["tasks"].partition(":")[2])
+
+    def fallen(self) -> list[str]:
+        """Parts that ended though nobody killed them, with their last words."""
+        return [
+            f"{name} ended by itself:\n" + "\n".join(process.output[-30:])
+            for name, process in self.processes.items()
+            if process.popen.poll() is not None
+        ]
+
+    def zombies(self) -> list[str]:
+        """Processes below ours that have ended and that nobody has asked how."""
+        below = {pid for process in self.processes.values() for pid in descendants(process.pid)}
+        dead = []
+        for pid in below:
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except OSError:
+                continue
+            if stat.rpartition(")")[2].split()[0] == "Z":
+                dead.append(stat.partition(")")[0])
+        return [f"zombies: {dead}"] if dead else []
