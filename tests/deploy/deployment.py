@@ -57,11 +57,12 @@ class Deployment(Installation):
         return process
 
     def stop_unit(self, unit: str, instance: str = "") -> int:
-        """Likewise; the exit code. It must be gone in 10 s by itself."""
+        """Likewise; the exit code. It must be gone by itself in the time that the unit gives it."""
         process = self.processes[f"{unit}{instance}"]
         self._run_all(unit, "ExecStop", instance)
         process.signal(signal.SIGTERM)
-        return process.wait(10)
+        (within_s,) = unit_lines(unit, "TimeoutStopSec")
+        return process.wait(float(within_s))
 
     def restart_web(self, instance: str) -> None:
         assert self.stop_unit(WEB, instance) in {0, -signal.SIGTERM}

@@ -33,6 +33,7 @@ class Nginx:
     def __init__(self, folder: Path, sockets: Path) -> None:
         self.folder = folder
         self.http_port, self.https_port = free_port(), free_port()
+        self.figures_ports = {instance: free_port() for instance in ("1", "2")}
         self._write(sockets)
         self._process: Process | None = None
 
@@ -46,6 +47,8 @@ class Nginx:
         )
         site = re.sub(r"(listen (?:\[::\]:)?)80\b", rf"\g<1>{self.http_port}", site)
         site = re.sub(r"(listen (?:\[::\]:)?)443\b", rf"\g<1>{self.https_port}", site)
+        for instance, port in self.figures_ports.items():
+            site = site.replace(f"127.0.0.1:800{instance};", f"127.0.0.1:{port};")
         if not _has_ipv6():
             site = re.sub(r" *listen \[::\].*\n", "", site)
         (self.folder / "conf.d/taskhub.conf").write_text(site)

@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+import yaml
 from django.conf import settings
 
 from sandboxes.tickets import SSE
@@ -186,6 +187,17 @@ def test_figures_are_for_this_machine_alone(deployed: Deployment) -> None:
             assert refusal.headers["server"] == "nginx"
     with deployed.nginx.client(headers=deployed.headers) as client:
         assert "taskhub_streams_open" in client.get("/metrics").text
+
+
+def test_prometheus_asks_each_web_process_and_gets_nothing_else(deployed: Deployment) -> None:
+    shipped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    (targets,) = [config["targets"] for config in shipped["static_configs"]]
+    assert targets == re.findall(r"listen (127\.0\.0\.1:\d+);", SITE)
+    for port in deployed.nginx.figures_ports.values():
+        address = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{address}/metrics").status_code == 401
+        assert "taskhub_streams_open" in httpx.get(f"{address}/metrics", headers=deployed.headers).text
+        assert httpx.get(f"{address}/api/tasks/", headers=deployed.headers).status_code == 404
 
 
 def test_both_health_checks_answer(deployed: Deployment) -> None:
