@@ -23,6 +23,9 @@ from taskhub.events.stream import registry  # noqa: E402
 from taskhub.log_relay import get_relay  # noqa: E402
 from taskhub.mcp.server import close_server, get_server  # noqa: E402
 from taskhub.self_sent import Receive, Send  # noqa: E402
+from taskhub.tracing import start_tracing  # noqa: E402
+
+start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()
 sandbox_tools.register()

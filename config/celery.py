@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
@@ -12,3 +14,35 @@ app = Celery("taskhub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A Task is a row of ours, so Celery's tasks are called jobs here.
 app.autodiscover_tasks(related_name="jobs")
+app.autodiscover_tasks(["taskhub.webhooks"], related_name="jobs")
+
+
+@signals.setup_logging.connect
+def _keep_our_logging(loglevel: int, **_: Any) -> None:
+    """Django's LOGGING holds; Celery would write its lines in its own way, and take what is printed for lines."""
+    logging.getLogger("celery").setLevel(loglevel)
+
+
+@signals.celeryd_init.connect
+def _log_farewell(**_: Any) -> None:
+    """What a worker says when it is told to end, Celery prints past all logging."""
+    from celery.apps import worker  # noqa: PLC0415 - only a worker needs all that it loads
+
+    def say(words: str, *_: Any) -> None:
+        logging.getLogger("celery.worker").warning("%s", words)
+
+    worker.safe_say = say  # type: ignore[attr-defined]  # the stubs leave it out
+
+
+@signals.worker_init.connect
+def _trace_worker(**_: Any) -> None:
+    from taskhub.tracing import start_tracing  # noqa: PLC0415 - the apps are loaded only now
+
+    start_tracing("worker")
+
+
+@signals.beat_init.connect
+def _trace_beat(**_: Any) -> None:
+    from taskhub.tracing import start_tracing  # noqa: PLC0415 - likewise
+
+    start_tracing("beat")

@@ -49,6 +49,26 @@ def integer(name: str, default: int, *, least: int = 0, most: int | None = None)
     return number
 
 
+def flag(name: str) -> bool:
+    """1 or 0; not set is 0."""
+    return bool(integer(name, 0, most=1))
+
+
+def one_of(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """One of the choices."""
+    value = os.environ.get(name, default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {value!r}.")
+    return value
+
+
+def traces_wanted() -> bool:
+    """By OpenTelemetry's own variables, which its exporter reads: an endpoint is named, and nothing is disabled."""
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return not disabled and any(os.environ.get(name) for name in endpoints)
+
+
 def words(name: str, default: str = "") -> list[str]:
     """A list separated by commas; empty entries are dropped."""
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]

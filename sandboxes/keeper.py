@@ -25,6 +25,7 @@ from taskhub.events.hub import get_hub
 from taskhub.events.reports import PROCESS_NAME
 from taskhub.events.stream import Slot
 from taskhub.events.wakeup import Wakeup
+from taskhub.log_context import for_all, task_for_all
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,10 @@ class Keeper:
             self._status_of[subscription.sandbox_id] += 1
         slot.at_release(lambda: self._close(subscription.pk))
         if self._task is None:
-            get_hub().start()  # its reports are the leases; a log joins no channel of the hub that would start it
-            self._task = asyncio.create_task(self._keep(), name="subscriptions")
+            for_all(
+                get_hub().start
+            )  # its reports are the leases; a log joins no channel of the hub that would start it
+            self._task = task_for_all(self._keep(), name="subscriptions")
         self._changed.send()
         return watch
 

@@ -23,6 +23,7 @@ from sandboxes.backoff import Backoff
 from sandboxes.services.observations import sandboxes_observe
 from taskhub.cancellation import cancel_all
 from taskhub.events.hub import get_hub
+from taskhub.log_context import task_for_all
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class PushListener:
     def keep(self, *, wanted: bool) -> None:
         """Connect if that is wanted now, disconnect if it is not any more."""
         if wanted and self._task is None and settings.DAYTONA_API_KEY:
-            self._task = asyncio.create_task(self._listen(), name="daytona-push")
+            self._task = task_for_all(self._listen(), name="daytona-push")
         elif not wanted and self._task is not None:
             self._task.cancel()
             self._task = None

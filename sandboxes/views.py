@@ -26,11 +26,10 @@ from sandboxes.parameters import Wanted, read_wanted
 from sandboxes.services.observations import sessions_data, status_data, trouble_data
 from sandboxes.tickets import SSE
 from taskhub.access import Caller, viewer_of
-from taskhub.api.streams import had_everything, last_event_id, ticketed
+from taskhub.api.streams import had_everything, last_event_id, running_hub, ticketed
 from taskhub.errors import Invalid, error_body
 from taskhub.events.channels import TASKS
 from taskhub.events.frames import Filters, encode_json, encode_named, encode_named_farewell
-from taskhub.events.hub import get_hub
 from taskhub.events.live import LiveReader
 from taskhub.events.stream import EventStream, Slot
 from taskhub.execution_log import SEEN_TO_THE_END
@@ -80,7 +79,7 @@ async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted) -> None:
     viewer = viewer_of(caller)
     if viewer is None:
         return
-    hub = get_hub()
+    hub = running_hub()
     sandbox_id = wanted.sandbox_id
     with suppress(SandboxUnavailable):  # asked for by its name, it is found by its id
         sandbox_id = (await sandbox_seen(sandbox_id)).pk
@@ -142,7 +141,7 @@ async def _value_stream(request: HttpRequest, caller: Caller, slot: Slot, wanted
 
 
 def _join(wanted: Wanted, slot: Slot) -> LiveReader:
-    reader = get_hub().join_live(_channel(wanted))
+    reader = running_hub().join_live(_channel(wanted))
     slot.at_release(reader.leave)
     return reader
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from taskhub.access import Role, know_role, role_of
 from taskhub.limits import address_of, failures
+from taskhub.log_context import bind_caller
 
 
 def account_get(user_id: int) -> User | None:
@@ -32,7 +33,11 @@ class AccountBackend(ModelBackend):
         return user if isinstance(user, User) else None
 
     def get_user(self, user_id: int) -> User | None:
-        return account_get(user_id)
+        """Whose session the request shows."""
+        user = account_get(user_id)
+        if user is not None:
+            bind_caller(user)
+        return user
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         return is_operator(user_obj) or super().has_perm(user_obj, perm, obj)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 
@@ -11,10 +13,12 @@ class TaskHubConfig(AppConfig):
     verbose_name = "TaskHub"
 
     def ready(self) -> None:
-        from taskhub import checks, pulse  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
+        from taskhub import checks, job_log, pulse  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
         from taskhub.scrubbing import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
 
         scrub_all_logs()
+        logging.captureWarnings(capture=True)
+        job_log.connect()
         pulse.connect()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from django.conf import settings
 from django.core import signals
@@ -25,8 +25,10 @@ from django.urls import set_script_prefix
 from django.views import View
 
 from taskhub.errors import TooLarge
+from taskhub.log_context import begin_request
 from taskhub.measures import meter
 from taskhub.models import MeasureName
+from taskhub.request_log import REQUEST_ID, RequestLine
 from taskhub.self_sent import Receive, SelfSent, Send
 from taskhub.threads import on_web_thread
 
@@ -41,23 +43,31 @@ class HubHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        line = RequestLine(scope)
         try:
             body = await self.read_body(_limited(receive))
         except RequestAborted:
             return
         except RequestDataTooBig:
-            await self.send_response(_too_big(), send)
-            return
+            response: Any = _too_big()
+            await self.send_response(response, send)
+        else:
+            response = await self._answer(scope, body, receive, send)
+        line.finished(response.status_code)
+
+    async def _answer(self, scope: Any, body: IO[bytes], receive: Receive, send: Send) -> HttpResponseBase:
+        """Make the answer and send it. What its log lines belong to is then bound here too, on the loop."""
         set_script_prefix(get_script_prefix(scope))
         response: Any = await on_web_thread(self._respond, scope, body)
         if isinstance(response, SelfSent):
             await response.run(receive, send)
-            return
+            return response
         if response.streaming and not response.is_async:
             response.streaming_content = self._chunks(response.streaming_content)
         await self.send_response(response, send)
         if response.streaming:
             await on_web_thread(response.close)
+        return cast("HttpResponseBase", response)
 
     async def _chunks(self, content: Iterator[bytes]) -> AsyncIterator[bytes]:
         """A file's content piece by piece; Django would read all of it first, and warn."""
@@ -100,4 +110,6 @@ def _limited(receive: Receive) -> Receive:
 def _too_big() -> JsonResponse:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
-    return JsonResponse(error.body(), status=error.status, headers={"Connection": "close"})
+    # No middleware will see it.
+    headers = {"Connection": "close", REQUEST_ID: begin_request("")}
+    return JsonResponse(error.body(), status=error.status, headers=headers)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -36,6 +35,7 @@ from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
+from taskhub.turns import alone
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def execution_start(execution_id: str) -> None:
     except ExecutorError as error:
         _start_failed(execution, error)
         return
-    executions.execution_mark_started(execution=execution, place=place)
+    if executions.execution_mark_started(execution=execution, place=place):
+        log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
 
 
 def _launch(execution: Execution) -> Launch:
@@ -118,25 +119,10 @@ def _release(execution: Execution) -> None:
 @shared_task
 def executions_reconcile() -> None:
     """One look at everything active."""
-    with _alone("taskhub:reconcile") as alone:
-        if alone:
+    with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
+        if is_ours:
             _resend_starts()
             _look_at_running()
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Whether this look may begin: one that overruns is not joined by a second, unless it takes longer than 15 s."""
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
-        lock = client.lock(name, timeout=LOOK_S, blocking=False)
-        if not lock.acquire():
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            if lock.owned():
-                lock.release()
 
 
 def _resend_starts() -> None:
@@ -173,8 +159,8 @@ def _look_at_running() -> None:
 @shared_task
 def executions_watch_files() -> None:
     """One look at the files of everything that runs. It is apart from the reconciliation, so that it delays no end."""
-    with _alone("taskhub:files") as alone:
-        if alone:
+    with alone("taskhub:files", at_most_s=LOOK_S) as is_ours:
+        if is_ours:
             _rested()
             running = Execution.objects.filter(status=ExecutionStatus.RUNNING).exclude(pk__in=list(_resting))
             _tell_changes(list(running.select_related("task").defer("script", "env")))
@@ -242,7 +228,8 @@ def execution_end(execution_id: str) -> None:
     if outcome is None:
         executions.execution_postpone(execution=execution, retry_s=RETRY_S)
         return
-    executions.execution_finish(execution=execution, outcome=outcome, archived=archived, kept=kept)
+    if executions.execution_finish(execution=execution, outcome=outcome, archived=archived, kept=kept):
+        log.info("execution %s has ended: %s", execution.pk, outcome.status.value)
 
 
 def _settle(execution: Execution, place: Place) -> Outcome | None:

@@ -29,6 +29,7 @@ from taskhub.archive import entry_bytes, limit_mark
 from taskhub.cancellation import cancel_all
 from taskhub.events.wakeup import Wakeup
 from taskhub.executors.base import ExecutorError, LogLine
+from taskhub.log_context import task_for_all
 from taskhub.timestamps import iso
 
 log = logging.getLogger(__name__)
@@ -310,7 +311,7 @@ class _Relayed:
 
     def __init__(self, read: Read, on_close: Callable[[_Relayed], None]) -> None:
         self._shared = SharedLog()
-        self._task = asyncio.create_task(self._fill(read), name="log-relay")
+        self._task = task_for_all(self._fill(read), name="log-relay")
         self._on_close = on_close
         self._viewers = 0
         self._linger: asyncio.TimerHandle | None = None

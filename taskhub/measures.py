@@ -21,7 +21,9 @@ from taskhub.models import Heartbeat, Measure, MeasureName, MeasureTotal
 
 EVERY_S: Final = 10.0
 
-OVER_TIME: Final = frozenset({MeasureName.STREAM_SECONDS, MeasureName.POLL_MS, MeasureName.UPSTREAM_REQUESTS})
+OVER_TIME: Final = frozenset(
+    {MeasureName.STREAM_SECONDS, MeasureName.POLL_MS, MeasureName.UPSTREAM_REQUESTS, MeasureName.WEBHOOK_ATTEMPTS}
+)
 """What is drawn."""
 
 BOUNDS: Final[dict[MeasureName, tuple[float, ...]]] = {

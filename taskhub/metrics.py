@@ -62,6 +62,13 @@ COUNTERS: Final = [
         "status",
         ["2xx"],
     ),
+    Count(
+        "taskhub_webhook_attempts",
+        "Attempts to deliver webhooks, by how they ended.",
+        MeasureName.WEBHOOK_ATTEMPTS,
+        "outcome",
+        ["delivered", "failed"],
+    ),
 ]
 STREAM_COUNTERS: Final = {
     "opened": ("taskhub_streams_opened", "Streams that opened."),

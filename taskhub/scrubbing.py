@@ -1,7 +1,8 @@
 """Secrets do not reach the logs: not in messages, not in their arguments, not in tracebacks.
 
 Every log record of the process is scrubbed when it is made, so it does not matter which library logs, or by which
-handler. Line ends in arguments are written out, so that nobody writes a line of the log by asking for an odd address.
+handler; its traceback and its other fields are when it is written (`taskhub/log_format.py`). Line ends in arguments are
+written out, so that nobody writes a line of the log by asking for an odd address.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from django.conf import settings
 HIDDEN: Final = "[hidden]"
 _NAMED: Final = re.compile(
     r"(?i)(?<![A-Za-z0-9])(ticket|token|access_token|api_?key|secret(?:_?key)?|password|passwd|authorization)"
-    r"(=|%3D|['\"]?: ?['\"]?)(?!Bearer|Basic)[^\s&'\",;]+"
+    r"((?:=|%3D)['\"]?|['\"]?: ?['\"]?)(?!Bearer|Basic)[^\s&'\",;]+"
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)([ :]+|%20)[A-Za-z0-9+/=_.:~-]{6,}")
+_SIGNING: Final = re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+")
 _LOGIN: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _SHORTEST: Final = 8
@@ -31,6 +33,7 @@ def scrub(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1\2{HIDDEN}", text)
     text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
+    text = _SIGNING.sub(HIDDEN, text)
     return _LOGIN.sub(rf"\1{HIDDEN}@", text)
 
 
@@ -40,6 +43,7 @@ def _configured() -> tuple[str, ...]:
         settings.SECRET_KEY,
         *settings.SECRET_KEY_FALLBACKS,
         settings.DAYTONA_API_KEY,
+        settings.DAYTONA_WEBHOOK_SECRET,
         settings.EVENTSTREAM_REDIS.get("password"),
         *(database.get("PASSWORD") for database in settings.DATABASES.values()),
     ]
@@ -50,6 +54,12 @@ def _scrub_argument(value: Any) -> Any:
     if isinstance(value, str):
         return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), scrub(value))
     return value
+
+
+class Scrubbed(str):
+    """A text that has been scrubbed piece by piece; as a whole it must not be touched any more (it may be JSON)."""
+
+    __slots__ = ()
 
 
 class ScrubbedRecord(logging.LogRecord):
@@ -66,14 +76,9 @@ class ScrubbedRecord(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         """What is no text becomes one only now: an exception, an address."""
+        if isinstance(self.msg, Scrubbed):
+            return self.msg
         return scrub(super().getMessage())
-
-
-class ScrubbingFormatter(logging.Formatter):
-    """Also what a traceback quotes."""
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        return scrub(super().formatException(ei))
 
 
 def scrub_all_logs() -> None:

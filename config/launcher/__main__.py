@@ -28,8 +28,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from django.core.exceptions import ImproperlyConfigured
+
+from config import env
 from config.launcher import redis_server
+from config.launcher.console import Console
 from config.launcher.supervisor import Child, KeepsDyingError, Supervisor
+from config.settings.logs import FORMS
 
 HOST: Final = "127.0.0.1"
 READY_WITHIN_S: Final = 60.0
@@ -60,7 +65,8 @@ class Launcher:
         self.data_dir = Path(os.environ.get("TASKHUB_DATA_DIR", _BASE / "var")).resolve()
         self.port = _port()
         self.env = dict(os.environ)
-        self.supervisor = Supervisor()
+        self.console = Console(as_json=_log_form() == "json")
+        self.supervisor = Supervisor(self.console.say)
         self._lock: int | None = None
 
     async def run(self) -> int:
@@ -89,13 +95,13 @@ class Launcher:
             if work.done():
                 work.result()
         except KeepsDyingError as error:
-            print(f"\nTaskHub stops: {error}", *error.lines, sep="\n", file=sys.stderr, flush=True)
+            self.console.announce("\n".join([f"\nTaskHub stops: {error}", *error.lines]), sys.stderr)
             return 1
         finally:
             stop.cancel()
             work.cancel()
             await asyncio.gather(stop, work, return_exceptions=True)
-        print("\nTaskHub stops.", flush=True)
+        self.console.announce("\nTaskHub stops.")
         return 0
 
     async def _work(self, web: socket.socket) -> None:
@@ -267,7 +273,7 @@ class Launcher:
     def _announce(self) -> None:
         address = f"http://localhost:{self.port}"
         sandboxes = "the local sandbox server (no security boundary)" if self._own_sandboxes else "Daytona"
-        print(
+        self.console.announce(
             f"""
 TaskHub is ready at {address}
   live events   {address}/test_sse.html, or: curl -N {address}/api/events/stream
@@ -277,14 +283,20 @@ TaskHub is ready at {address}
   data          {self.data_dir}
   sandboxes     {sandboxes}
 Ctrl-C ends everything.
-""",
-            flush=True,
+"""
         )
 
 
 def _is_set(name: str) -> bool:
     """By its value or by a file that holds it; an empty value is none."""
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
+def _log_form() -> str:
+    try:
+        return env.one_of("TASKHUB_LOG_FORMAT", "plain", FORMS)
+    except ImproperlyConfigured as error:
+        raise LaunchError(str(error)) from None
 
 
 def _port() -> int:

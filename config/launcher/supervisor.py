@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -60,7 +60,9 @@ class Child:
 class Supervisor:
     """Runs children until `stop`, or until one keeps dying (`run` then raises KeepsDyingError)."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        """`say(child's name, line)` shows a line of a child, or about it."""
+        self._say = say
         self.children: list[Child] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -96,7 +98,7 @@ class Supervisor:
             if len(child.deaths) == DEATHS and child.deaths[-1] - child.deaths[0] < WITHIN_S:
                 self._give_up(KeepsDyingError(child.name, code, child.lines))
                 return
-            say(child.name, f"ended with exit code {code}; starting it again")
+            self._say(child.name, f"ended with exit code {code}; starting it again")
             recent = [death for death in child.deaths if child.deaths[-1] - death < WITHIN_S]
             await asyncio.sleep(0.5 * 2 ** (len(recent) - 1))
             if self._is_stopping():  # by now
@@ -125,8 +127,7 @@ class Supervisor:
         printer.cancel()
         return code
 
-    @staticmethod
-    async def _print(child: Child, output: asyncio.StreamReader) -> None:
+    async def _print(self, child: Child, output: asyncio.StreamReader) -> None:
         while True:
             try:
                 line = await output.readline()
@@ -137,7 +138,7 @@ class Supervisor:
             text = line.decode("utf-8", errors="replace").rstrip()
             child.lines.append(text)
             if not child.quiet:
-                say(child.name, text)
+                self._say(child.name, text)
 
     async def stop(self, *, within_s: float) -> None:
         """End everything; what has not gone after 0.7 of `within_s` seconds is killed."""
@@ -161,7 +162,3 @@ class Supervisor:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         await asyncio.gather(*[process.wait() for process in alive])
-
-
-def say(name: str, text: str) -> None:
-    print(f"{name:>9} | {text}", flush=True)

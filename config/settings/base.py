@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF
 
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
+from config.settings.logs import logging_to_console
 
 django_stubs_ext.monkeypatch()
 
@@ -42,6 +43,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "taskhub.request_log.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "taskhub.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -150,6 +152,11 @@ DAYTONA_TARGET = env.text("DAYTONA_TARGET", "")
 # The signing secret (whsec_…) of the webhook endpoint that Daytona was given; without it none is taken.
 DAYTONA_WEBHOOK_SECRET = env.secret("DAYTONA_WEBHOOK_SECRET", "")
 
+# --- Webhooks that the hub sends -----------------------------------------------------------------------
+# Also to addresses of private networks, and without TLS: the operators answer for what can be reached there.
+TASKHUB_WEBHOOKS_ALLOW_PRIVATE = env.flag("TASKHUB_WEBHOOKS_ALLOW_PRIVATE")
+TASKHUB_WEBHOOKS_KEEP = timedelta(days=env.integer("TASKHUB_WEBHOOKS_KEEP_DAYS", 7, least=1))
+
 CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
 # --- Who may do what ---------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
@@ -216,11 +223,12 @@ SPECTACULAR_SETTINGS = {
         "TaskStatusEnum": "taskhub.models.task.TaskStatus",
         "TaskPriorityEnum": "taskhub.models.task.TaskPriority",
         "ExecutionStatusEnum": "taskhub.models.execution.ExecutionStatus",
+        "DeliveryStatusEnum": "taskhub.models.webhook.DeliveryStatus",
     },
 }
 
 # --- Jobs --------------------------------------------------------------------------------------------
-CELERY_BROKER_URL = env.celery_broker_url(REDIS_URL)
+CELERY_BROKER_URL = env.celery_broker_url(env.secret("TASKHUB_BROKER_URL", REDIS_URL))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # The rows are the truth: a job that cannot be sent now is sent by the next reconciliation.
@@ -234,6 +242,7 @@ CELERY_TIMEZONE = "UTC"
 _RECONCILE_S = 1.0
 # One short request to a running execution's sandbox each time, and at most one event.
 _FILES_S = 1.0
+_WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
@@ -249,6 +258,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": _FILES_S,
         "options": {"expires": 2 * _FILES_S},
     },
+    "deliver webhooks": {
+        "task": "taskhub.webhooks.jobs.webhooks_deliver",
+        "schedule": _WEBHOOKS_S,
+        "options": {"expires": 2 * _WEBHOOKS_S},
+    },
+    "trim webhooks": {"task": "taskhub.webhooks.jobs.webhooks_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
@@ -276,19 +291,6 @@ CELERY_BEAT_SCHEDULE = {
     "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {
-            "()": "taskhub.scrubbing.ScrubbingFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        "taskhub": {"level": env.text("TASKHUB_LOG_LEVEL", "INFO").upper()},
-        "sandboxes": {"level": env.text("TASKHUB_LOG_LEVEL", "INFO").upper()},
-    },
-}
+# --- Logs and traces ---------------------------------------------------------------------------------
+LOGGING = logging_to_console(form="plain")
+TASKHUB_TRACING = env.traces_wanted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from config import env
+from config.settings.logs import logging_to_console
 
 from .base import *
 
@@ -12,6 +13,8 @@ _NAMES = env.words("ALLOWED_HOSTS")
 ALLOWED_HOSTS = [*_NAMES, "localhost"] if _NAMES else []
 CSRF_TRUSTED_ORIGINS = [f"https://{name}" for name in _NAMES if not name.startswith((".", "*"))]
 DATABASES = {"default": env.database("DATABASE_URL")}
+
+LOGGING = logging_to_console(form="json")
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True

@@ -5,6 +5,28 @@ Every list is read-only but for its actions, and each action is a service's: wha
 
 from __future__ import annotations
 
-from taskhub.admin import accounts, announcements, audit, dashboard, events, executions, streams, tasks, tokens
+from taskhub.admin import (
+    accounts,
+    announcements,
+    audit,
+    dashboard,
+    events,
+    executions,
+    streams,
+    tasks,
+    tokens,
+    webhooks,
+)
 
-__all__ = ["accounts", "announcements", "audit", "dashboard", "events", "executions", "streams", "tasks", "tokens"]
+__all__ = [
+    "accounts",
+    "announcements",
+    "audit",
+    "dashboard",
+    "events",
+    "executions",
+    "streams",
+    "tasks",
+    "tokens",
+    "webhooks",
+]

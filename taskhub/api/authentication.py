@@ -18,6 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.access import know_role
 from taskhub.limits import address_of, failures
+from taskhub.log_context import bind_caller
 from taskhub.models import ApiToken
 from taskhub.statements import GIVEN, Lookup
 
@@ -52,6 +53,8 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
         except AuthenticationFailed:
             count_failure(request)
             raise
+        if found is not None:
+            bind_caller(found[0])
         return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:

@@ -24,6 +24,7 @@ from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailure
 from taskhub.events.standing import Standing
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
 from taskhub.limits import address_of
+from taskhub.log_context import bind_caller
 from taskhub.models import ApiToken
 
 _FALLEN: Final = "What the ticket was made with no longer holds; make a new one."
@@ -100,6 +101,7 @@ def _by_ticket(request: HttpRequest, kind: StreamKind | None, inside: dict[str, 
     except BadTicket:
         count_failure(request)
         raise
+    bind_caller(user)
     if ticket.session_key:
         return user, _standing(user, session_key=ticket.session_key, password=user.password)
     return user, _standing(user, token_id=ticket.token_id)

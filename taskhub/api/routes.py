@@ -14,7 +14,9 @@ from django.urls.resolvers import RegexPattern
 NAME: Final = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]{1,200}"
 """Of what others name: sandboxes, sessions, commands. They become parts of paths, so none may mean a folder."""
 UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-_OURS: Final = frozenset({"announcement_id", "artifact_id", "subscription_id", "task_id", "token_id"})
+_OURS: Final = frozenset(
+    {"announcement_id", "artifact_id", "delivery_id", "subscription_id", "task_id", "token_id", "webhook_id"}
+)
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 
 

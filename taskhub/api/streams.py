@@ -22,7 +22,7 @@ from taskhub.errors import HubError, Invalid, NotAuthenticated, Unavailable, err
 from taskhub.events import storage
 from taskhub.events.channels import TASKS
 from taskhub.events.frames import Filters, encode_event, encode_named_farewell
-from taskhub.events.hub import get_hub
+from taskhub.events.hub import Hub, get_hub
 from taskhub.events.listeners import Listening
 from taskhub.events.stream import EventStream, Slot, registry
 from taskhub.events.tickets import EVENTS, EXECUTION_LOG, StreamKind
@@ -30,6 +30,7 @@ from taskhub.events.types import EVENT_TYPES, Connected
 from taskhub.execution_log import SEEN_TO_THE_END, log_source
 from taskhub.executors.base import ExecutorError
 from taskhub.limits import address_of
+from taskhub.log_context import for_all
 from taskhub.selectors.executions import execution_get_for
 
 P = ParamSpec("P")
@@ -37,6 +38,13 @@ P = ParamSpec("P")
 _ASKED_MOST: Final = 200
 _EVENT_ID: Final = re.compile(r"tasks:(\d{1,18})\Z", re.ASCII)
 _LOG_ID: Final = re.compile(rf"([0-9a-f-]{{36}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
+
+
+def running_hub() -> Hub:
+    """The hub of the running loop, at work for all: its log lines belong to no request, also not to the first one."""
+    hub = get_hub()
+    for_all(hub.start)
+    return hub
 
 
 def stream_view(
@@ -60,7 +68,7 @@ def stream_view(
             response = await view(request, caller, slot, *args, **kwargs)
             if isinstance(response, EventStream):
                 # It looks after what the streams stand on.
-                get_hub().start()
+                running_hub()
                 slot = None  # it is the stream's now
         except (HubError, ExecutorError, DatabaseError) as error:
             return _refusal(error)
@@ -102,7 +110,7 @@ async def events_stream(request: HttpRequest, caller: Caller, slot: Slot) -> Eve
     filters = read_filters(request)._replace(viewer=viewer_of(caller))
     resume_after = _resume_after(last_event_id(request))
     since = _since(request)
-    hub = get_hub()
+    hub = running_hub()
     feed = await hub.feed(TASKS)
     if resume_after is None and since is not None:
         resume_after = await hub.reader.run(storage.read_seq_before, TASKS, since)
@@ -170,7 +178,7 @@ async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot,
     if last_event_id(request).endswith(SEEN_TO_THE_END):
         return had_everything()
     execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
-    feed = await get_hub().feed(TASKS)
+    feed = await running_hub().feed(TASKS)
     eyes = Filters(viewer=viewer_of(caller))
     slot.may_go_on = lambda: eyes.may_see(str(task_id), feed.owners)
     return EventStream(

@@ -21,11 +21,20 @@ from taskhub.api.streams import events_stream, execution_log_stream
 from taskhub.api.tasks import TaskClaimView, TaskHistoryView, TaskStatusView, TaskViewSet
 from taskhub.api.tickets import TicketsView
 from taskhub.api.tokens import TokensView, TokenView
+from taskhub.api.webhooks import (
+    WebhookDeliveriesView,
+    WebhookSecretView,
+    WebhookSendAgainView,
+    WebhooksViewSet,
+    WebhookTestView,
+)
 
 _many = TaskViewSet.as_view({"get": "list", "post": "create"})
 _one = TaskViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 _announcements = AnnouncementsViewSet.as_view({"get": "list", "post": "create"})
 _announcement = AnnouncementsViewSet.as_view({"delete": "destroy"})
+_webhooks = WebhooksViewSet.as_view({"get": "list", "post": "create"})
+_webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
 urlpatterns = [
     route("tasks", _many, "tasks"),
@@ -46,6 +55,16 @@ urlpatterns = [
     route("exec/stop/{task_id}", ExecutionStopView.as_view(), "exec-stop"),
     route("announcements", _announcements, "announcements"),
     route("announcements/{announcement_id}", _announcement, "announcement"),
+    route("webhooks", _webhooks, "webhooks"),
+    route("webhooks/{webhook_id}", _webhook, "webhook"),
+    route("webhooks/{webhook_id}/secret", WebhookSecretView.as_view(), "webhook-secret"),
+    route("webhooks/{webhook_id}/test", WebhookTestView.as_view(), "webhook-test"),
+    route("webhooks/{webhook_id}/deliveries", WebhookDeliveriesView.as_view(), "webhook-deliveries"),
+    route(
+        "webhooks/{webhook_id}/deliveries/{delivery_id}/send-again",
+        WebhookSendAgainView.as_view(),
+        "webhook-send-again",
+    ),
     route("me", MeView.as_view(), "me"),
     route("tokens", TokensView.as_view(), "tokens"),
     route("tokens/{token_id}", TokenView.as_view(), "token"),

@@ -68,12 +68,17 @@ class Filters(NamedTuple):
 
     def pick(self, frame: Frame, owners: Mapping[str, str]) -> bytes:
         """What this stream gets of the frame: all of it, word that its task is gone, or nothing."""
+        shown = self.show(frame, owners)
+        return b"" if shown is None else shown.body
+
+    def show(self, frame: Frame, owners: Mapping[str, str]) -> Frame | None:
+        """Likewise, as a frame."""
         if not self.may_see(frame.task_id, owners):
             loss = frame.loss
             if loss is None or (loss.was_private and loss.was_assignee != self.viewer):
-                return b""
+                return None
             frame = loss.frame
-        return frame.body if self.wants(frame) else b""
+        return frame if self.wants(frame) else None
 
     def wants(self, frame: Frame) -> bool:
         if self.types and frame.name not in self.types:
@@ -146,6 +151,12 @@ def repeated(frame: Frame) -> Frame:
     if loss is not None:
         loss = loss._replace(frame=repeated(loss.frame))
     return frame._replace(body=_ID_LINE.sub(b"", frame.body, count=1), loss=loss)
+
+
+def read_text(frame: Frame) -> str:
+    """The data of a frame: the text that was encoded."""
+    lines = frame.body.decode().split("\n")
+    return "\n".join(line.removeprefix("data: ") for line in lines if line.startswith("data: "))
 
 
 def _announced(about: dict[str, Any]) -> Announced | None:

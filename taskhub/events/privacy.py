@@ -5,25 +5,29 @@ A feed reads this once and then follows the events of tasks, which come in the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from taskhub.events.frames import Frame
 from taskhub.models import AuditEntry, Task
 
 
-def read_owners() -> dict[str, str]:
+def read_owners(among: Collection[UUID] | None = None) -> dict[str, str]:
     """The assignee of every private task, and of those that were private when they were deleted, while events of
-    them are kept."""
+    them are kept. `among`: only of these."""
+    kept = Q() if among is None else Q(task_id__in=among)
     gone = AuditEntry.objects.filter(
-        action="task:delete", at__gt=timezone.now() - settings.TASKHUB_EVENTS_KEEP, changes__private__isnull=False
+        kept, action="task:delete", at__gt=timezone.now() - settings.TASKHUB_EVENTS_KEEP, changes__private__isnull=False
     )
     owners = {
         str(task_id): changes.get("assignee", [""])[0] for task_id, changes in gone.values_list("task_id", "changes")
     }
-    owners |= {str(pk): assignee for pk, assignee in Task.objects.filter(private=True).values_list("pk", "assignee")}
+    private = Task.objects.filter(Q() if among is None else Q(pk__in=among), private=True)
+    owners |= {str(pk): assignee for pk, assignee in private.values_list("pk", "assignee")}
     return owners
 
 

@@ -28,6 +28,7 @@ from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
 from taskhub.events.standing import Standing
 from taskhub.events.types import Disconnected
+from taskhub.log_context import task_for_all
 from taskhub.self_sent import Receive, SelfSent, Send
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class Registry:
         stream.response.slot.stream = stream
         if self._clock is None or self._clock.done():
             self.now = time.monotonic()
-            self._clock = asyncio.create_task(self._tick(), name="stream-clock")
+            self._clock = task_for_all(self._tick(), name="stream-clock")
 
     def remove(self, stream: OpenStream) -> None:
         self._streams.discard(stream)

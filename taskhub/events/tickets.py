@@ -11,7 +11,6 @@ the client stands (`lastEventId`, `since`) is not among them.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,17 +18,16 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from cryptography.fernet import Fernet, MultiFernet
-from django.conf import settings
 from django.core import signing
 from django.utils import timezone
-from django.utils.crypto import salted_hmac
 
 from taskhub.errors import Invalid, NotAuthenticated
+from taskhub.sealing import Seal, SealBroken
 
 VALID_FOR: Final = timedelta(minutes=10)
 RENEWABLE_FOR: Final = timedelta(days=1)
 _SALT: Final = "taskhub.events.tickets"
+_SESSION: Final = Seal(_SALT, "session")
 _VALUE_LIMIT: Final = 1000
 
 
@@ -130,14 +128,8 @@ class Ticket:
             said["t"] = self.token_id.hex
         if self.session_key:
             # Sealed, for who has a session's key has the session.
-            said["s"] = _seal().encrypt(self.session_key.encode()).decode()
+            said["s"] = _SESSION.close(self.session_key)
         return signing.dumps(said, salt=_SALT)
-
-
-def _seal() -> MultiFernet:
-    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    keys = (salted_hmac(_SALT, "session", secret, algorithm="sha256").digest() for secret in secrets)
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
 
 def ticket_expiry() -> datetime:
@@ -149,10 +141,10 @@ def read_ticket(text: str, *, valid_for: timedelta = VALID_FOR) -> Ticket:
     """The ticket, if we signed it no longer ago than `valid_for`. Raises BadTicket, which does not tell why."""
     try:
         said: dict[str, Any] = signing.loads(text, salt=_SALT, max_age=valid_for)
-    except (signing.BadSignature, ValueError):
+        session_key = _SESSION.open(said["s"]) if "s" in said else ""
+    except (signing.BadSignature, SealBroken, ValueError):
         raise BadTicket("The ticket is wrong or too old; make a new one.") from None
     token_id = UUID(said["t"]) if "t" in said else None
-    session_key = _seal().decrypt(said["s"]).decode() if "s" in said else ""
     return Ticket(said["k"], said["p"], said["u"], token_id, session_key)
 
 

@@ -104,6 +104,7 @@ class Exchange(SelfSent):
             if self._streams:
                 return  # a stream is the answer
             if message["type"] == "http.response.start":
+                self.status_code = message["status"]
                 ours = [header for header in self.raw_headers() if header[0] not in _SDKS_OWN]
                 message = {**message, "headers": [*message.get("headers", []), *ours]}
             await send(message)

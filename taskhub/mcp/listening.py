@@ -27,10 +27,10 @@ from mcp.shared.subscriptions import (
 )
 
 from taskhub.access import viewer_of
+from taskhub.api.streams import running_hub
 from taskhub.events.channels import TASKS
 from taskhub.events.feed import Feed
 from taskhub.events.frames import Filters, encode_json
-from taskhub.events.hub import get_hub
 from taskhub.events.stream import EventStream, registry
 from taskhub.mcp.requester import Requester
 from taskhub.mcp.resources import log_uri, task_uri
@@ -46,7 +46,7 @@ async def open_listening(
     """The stream, admitted. Raises Unavailable (no room; of the caller 429), DatabaseError."""
     slot = registry.admit(requester.key, requester.standing)
     try:
-        feed = await get_hub().feed(TASKS)
+        feed = await running_hub().feed(TASKS)
     except BaseException:
         slot.release()
         raise

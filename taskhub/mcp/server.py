@@ -12,6 +12,7 @@ from typing import Any, cast
 from django.conf import settings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+from taskhub.log_context import task_for_all
 from taskhub.mcp.protocol import build_server
 from taskhub.self_sent import Receive, Send
 
@@ -33,7 +34,7 @@ class McpServer:
         )
         self._stop = asyncio.Event()
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._life = asyncio.create_task(self._run(), name="mcp-server")
+        self._life = task_for_all(self._run(), name="mcp-server")
 
     async def _run(self) -> None:
         try:

@@ -13,6 +13,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.access import Role
 from taskhub.api.fields import StrictSerializer
+from taskhub.log_context import bind_subjects
 from taskhub.mcp.failures import failure_body
 from taskhub.mcp.requester import Requester
 from taskhub.mcp.schemas import Schema, input_schema, output_schema
@@ -54,8 +55,10 @@ class Tool:
         requester.guard(self.role, account=self.for_accounts or not self.reads)
         body = self.takes(data=arguments)
         body.is_valid(raise_exception=True)
+        given = dict(body.validated_data)
+        bind_subjects(given)
         # Times, ids and all else are spelt as REST spells them.
-        return json.loads(JSONRenderer().render(self.run(requester, dict(body.validated_data))))
+        return json.loads(JSONRenderer().render(self.run(requester, given)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from taskhub.models.measure import Heartbeat, Measure, MeasureName, MeasureTotal
 from taskhub.models.process import StreamProcess
 from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
 from taskhub.models.token import ApiToken
+from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ACTIVE_STATUSES",
@@ -19,6 +20,7 @@ __all__ = [
     "ApiToken",
     "Artifact",
     "AuditEntry",
+    "DeliveryStatus",
     "Execution",
     "ExecutionStatus",
     "HasTag",
@@ -32,4 +34,6 @@ __all__ = [
     "Task",
     "TaskPriority",
     "TaskStatus",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

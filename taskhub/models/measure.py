@@ -19,6 +19,7 @@ class MeasureName(models.TextChoices):
     POLL_MS = "poll_ms", "milliseconds that a tick of a poll took; of which poll"
     UPSTREAM_REQUESTS = "upstream_requests", "requests to Daytona; 2xx, another status, or none"
     REQUEST_MS = "request_ms", "milliseconds that a request took until its answer; method and status"
+    WEBHOOK_ATTEMPTS = "webhook_attempts", "milliseconds that an attempt to deliver a webhook took; how it ended"
 
 
 class Measure(models.Model):

@@ -19,6 +19,7 @@ LISTS = [
     *("taskhub/task", "taskhub/execution", "taskhub/announcement", "taskhub/auditentry", "taskhub/apitoken"),
     *("taskhub/listener", "taskhub/streamprocess", "django_eventstream/event", "auth/user", "auth/group"),
     *("sandboxes/sandbox", "sandboxes/subscription", "sandboxes/poll"),
+    *("taskhub/webhookendpoint", "taskhub/webhookdelivery"),
 ]
 PHONE = {"width": 390, "height": 844}
 
@@ -71,7 +72,13 @@ def test_every_page_of_the_admin_works_under_its_policy(admin: Page, client: Hub
     for path in (f"taskhub/task/{task['id']}", "auth/user/1"):
         admin.goto(f"{client.address}/admin/{path}/change/")
         admin.wait_for_selector("#content-main")
-    for path in ("auth/user/add", "taskhub/announcement/add", "taskhub/apitoken/add", "password_change"):
+    for path in (
+        "auth/user/add",
+        "taskhub/announcement/add",
+        "taskhub/apitoken/add",
+        "taskhub/webhookendpoint/add",
+        "password_change",
+    ):
         admin.goto(f"{client.address}/admin/{path}/")
         admin.wait_for_selector("#content")
     assert complaints == []

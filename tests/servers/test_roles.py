@@ -110,7 +110,7 @@ class Walker:
             path = path.replace("{task_id}", self._task())
         if "{token_id}" in path:
             path = path.replace("{token_id}", self._token_id())
-        for name in ("{subscription_id}", "{announcement_id}", "{artifact_id}"):
+        for name in ("{subscription_id}", "{announcement_id}", "{artifact_id}", "{webhook_id}", "{delivery_id}"):
             path = path.replace(name, NOBODYS)
         for name in ("{sandbox_id}", "{session_id}", "{command_id}"):
             path = path.replace(name, "none-of-this-name")
@@ -121,6 +121,7 @@ class Walker:
             "PUT /api/tasks/status/{task_id}": {"new_status": "inprogress"},
             "POST /api/exec/{task_id}": {"script_content": "true"},
             "POST /api/announcements": {"level": "info", "text": "t"},
+            "POST /api/webhooks": {"url": "https://hooks.example/"},
             "POST /api/tokens": {"name": "n"},
             "POST /api/tickets": {"kind": "events"},
         }

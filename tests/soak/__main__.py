@@ -31,12 +31,14 @@ STREAMS = 500
 AT_A_TIME = 20
 FILES_NEEDED = 8192
 CHAOS_SHARE = 0.7
+PARTS = [*Whole.parts, "redis", "postgres"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order in which parts are killed")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is killed")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
@@ -48,7 +50,8 @@ def main() -> int:
         whole = Whole(Path(folder), new_database(postgres))
         try:
             whole.start_all()
-            complaints = asyncio.run(soak(whole, postgres, 60 * options.minutes, random.Random(options.seed)))
+            chaos = Chaos(whole, postgres, options.only, random.Random(options.seed))
+            complaints = asyncio.run(soak(whole, chaos, 60 * options.minutes))
         finally:
             whole.end()
         if left := mentioning(folder):
@@ -65,9 +68,9 @@ def new_database(postgres: Postgres) -> str:
     return postgres.url.rpartition("/")[0] + "/soak"
 
 
-async def soak(whole: Whole, postgres: Postgres, seconds: float, rng: random.Random) -> list[str]:
+async def soak(whole: Whole, chaos: Chaos, seconds: float) -> list[str]:
     """What went wrong."""
-    chaos, load, memory = Chaos(whole, postgres, rng), Load(whole, AT_A_TIME, rng), Memory(whole)
+    load, memory = Load(whole, AT_A_TIME), Memory(whole)
     async with watching(whole.addresses, STREAMS) as watchers:
         working = asyncio.create_task(load.run())
         await chaos.run(seconds * CHAOS_SHARE)

@@ -18,9 +18,10 @@ POLITELY = 0.25
 
 
 class Chaos:
-    def __init__(self, whole: Whole, postgres: Postgres, rng: random.Random) -> None:
+    def __init__(self, whole: Whole, postgres: Postgres, parts: list[str], rng: random.Random) -> None:
         self._whole = whole
         self._postgres = postgres
+        self._parts = parts
         self._rng = rng
         self.killed: Counter[str] = Counter()
 
@@ -28,7 +29,7 @@ class Chaos:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await asyncio.sleep(self._rng.uniform(*EVERY_S))
-            await self._strike(self._rng.choice([*self._whole.parts, "redis", "postgres"]))
+            await self._strike(self._rng.choice(self._parts))
 
     async def _strike(self, part: str) -> None:
         number = signal.SIGTERM if self._rng.random() < POLITELY else signal.SIGKILL

@@ -28,10 +28,9 @@ class Run:
 
 
 class Load:
-    def __init__(self, whole: Whole, at_a_time: int, rng: random.Random) -> None:
+    def __init__(self, whole: Whole, at_a_time: int) -> None:
         self._whole = whole
         self._at_a_time = at_a_time
-        self._rng = rng
         self._stopping = asyncio.Event()
         self._refused = 0
         self.runs: list[Run] = []
@@ -52,7 +51,7 @@ class Load:
         while not self._stopping.is_set():
             task = await self._ask("POST", "/api/tasks/", {"title": "soaked"})
             run = Run(task["id"])
-            pause = f"{self._rng.uniform(0.1, 1.0):.2f}"
+            pause = f"{random.uniform(0.1, 1.0):.2f}"
             # Asked twice, the second is told that the first one runs: accepted all the same.
             await self._ask("POST", f"/api/exec/{run.task_id}", {"script_content": SCRIPT.format(pause=pause)}, {409})
             self.runs.append(run)
@@ -71,7 +70,7 @@ class Load:
     ) -> dict[str, Any]:
         """The answer; 5xx and what was cut off are asked again, of either process."""
         while True:
-            address = self._rng.choice(self._whole.addresses)
+            address = random.choice(self._whole.addresses)
             try:
                 async with self._session.request(method, address + path, json=body) as response:
                     if response.status < 400 or response.status in (fine or set()):

@@ -59,7 +59,7 @@ class Whole(Installation):
     def fallen(self) -> list[str]:
         """Parts that ended though nobody killed them, with their last words."""
         return [
-            f"{name} ended by itself:\n" + "\n".join(process.output[-30:])
+            f"{name} ended by itself:\n" + "\n".join(process.output[-100:])
             for name, process in self.processes.items()
             if process.popen.poll() is not None
         ]

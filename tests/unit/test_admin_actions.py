@@ -31,12 +31,16 @@ from taskhub.models import (
     StreamProcess,
     Task,
     TaskStatus,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.announcements import announcement_create
 from taskhub.services.executions import Outcome, execution_finish, execution_queue
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
 from taskhub.services.tasks import task_create
+from taskhub.services.webhook_deliveries import endpoint_send_test
+from taskhub.services.webhooks import endpoint_create
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db
@@ -298,13 +302,17 @@ def test_the_service_refuses_what_cannot_be_sent(listener: Listener, actor: Acto
 
 def test_every_row_that_can_be_acted_on_is_walked_below() -> None:
     acting = {model.__name__ for model, _ in ACTING}
-    assert acting == {"Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "Listener"}
+    assert acting == {
+        *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "Listener"),
+        *("WebhookEndpoint", "WebhookDelivery"),
+    }
 
 
 @pytest.mark.parametrize("role", ["", "viewer", "agent"])
 @pytest.mark.parametrize(("model", "action"), ACTING)
 def test_nobody_but_an_operator_acts(listener: Listener, role: str, model: type[Model], action: str) -> None:
     task = make_task()
+    endpoint, _ = endpoint_create(actor=SYSTEM, url="https://hooks.example/")
     rows: dict[type[Model], Model] = {
         Task: task,
         Execution: execution_queue(actor=SYSTEM, task_id=task.pk, script="true"),
@@ -313,6 +321,8 @@ def test_nobody_but_an_operator_acts(listener: Listener, role: str, model: type[
         Subscription: Subscription.objects.create(kind="logs", process="p", opened_at=timezone.now()),
         Event: Event.objects.get(eid=1),
         Listener: listener,
+        WebhookEndpoint: endpoint,
+        WebhookDelivery: endpoint_send_test(actor=SYSTEM, endpoint_id=endpoint.pk),
     }
     client = Client()
     if role:

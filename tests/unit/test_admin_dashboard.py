@@ -120,7 +120,7 @@ def page_of(client: Client, query: str = "") -> Any:
 
 def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
     page = page_of(client).content.decode()
-    assert page.count("Nothing in this window.") == 7
+    assert page.count("Nothing in this window.") == 8
     assert "No sandbox was watched lately." in page
 
 

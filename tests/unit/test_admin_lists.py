@@ -31,6 +31,8 @@ from taskhub.models import (
     Listener,
     StreamProcess,
     Task,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from taskhub.services.actors import SYSTEM
 from taskhub.services.executions import execution_queue
@@ -105,6 +107,20 @@ def make_listeners(count: int) -> None:
     )
 
 
+def make_endpoints(count: int) -> list[WebhookEndpoint]:
+    return WebhookEndpoint.objects.bulk_create(
+        WebhookEndpoint(url="https://hooks.example/x", sealed_secret=fresh(), cursor=0) for _ in range(count)
+    )
+
+
+def make_deliveries(count: int) -> None:
+    (endpoint,) = make_endpoints(1)
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(endpoint=endpoint, sequence=n, event_type="task_created", next_attempt_at=timezone.now())
+        for n in range(count)
+    )
+
+
 ROWS: dict[type[Model], Callable[[int], object]] = {
     Task: make_tasks,
     Execution: make_executions,
@@ -132,6 +148,8 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
         Subscription(user=User.objects.get(), user_name="o", kind="logs", sandbox_id="b", opened_at=timezone.now())
         for _ in range(count)
     ),
+    WebhookEndpoint: make_endpoints,
+    WebhookDelivery: make_deliveries,
     Poll: lambda count: Poll.objects.bulk_create(
         Poll(name=fresh()[:20], started_at=timezone.now(), took_ms=1, watched=1, requests=1) for _ in range(count)
     ),

@@ -31,6 +31,28 @@ def test_a_bad_number_is_a_failed_start(monkeypatch, value: str) -> None:
         env.integer("N", 5, most=10)
 
 
+def test_one_of_a_few_words_is_one_of_them(monkeypatch) -> None:
+    assert env.one_of("FORM", "plain", ("plain", "json")) == "plain"
+    monkeypatch.setenv("FORM", "json")
+    assert env.one_of("FORM", "plain", ("plain", "json")) == "json"
+    for wrong in ("JSON", "", "xml"):
+        monkeypatch.setenv("FORM", wrong)
+        with pytest.raises(ImproperlyConfigured, match=f"FORM must be plain or json, not '{wrong}'"):
+            env.one_of("FORM", "plain", ("plain", "json"))
+
+
+def test_traces_are_wanted_where_a_collector_is_named_and_nothing_is_disabled(monkeypatch) -> None:
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    assert not env.traces_wanted()
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, "http://collector:4318")
+            assert env.traces_wanted()
+            patched.setenv("OTEL_SDK_DISABLED", "True")
+            assert not env.traces_wanted()
+
+
 def test_words_are_split_and_stripped(monkeypatch) -> None:
     monkeypatch.setenv("W", "a, b,,c ")
     assert env.words("W") == ["a", "b", "c"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+from typing import Final
 
 import pytest
 from django.conf import settings
@@ -11,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskhub import scrubbing
-from taskhub.scrubbing import HIDDEN, ScrubbingFormatter, scrub
+from taskhub.log_format import Form, LineFormatter
+from taskhub.scrubbing import HIDDEN, scrub
+
+FORMS: Final[tuple[Form, ...]] = ("plain", "json")
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,9 @@ from taskhub.scrubbing import HIDDEN, ScrubbingFormatter, scrub
         ("password=hunter22&user=a", "&user=a", "hunter22"),
         ('{"api_key": "hunter22", "a": 1}', '"a": 1', "hunter22"),
         ("DAYTONA_API_KEY=hunter22", "DAYTONA_API_KEY", "hunter22"),
+        ("no use: whsec_C2FtcGxl+/8=.", "no use: ", "C2FtcGxl+/8="),
+        ("connect(user='a', password='hunter22')", "user='a', password='", "hunter22"),
+        ('token="hunter22"', 'token="', "hunter22"),
     ],
 )
 def test_what_is_secret_is_hidden_and_the_rest_stays(text: str, kept: str, secret: str) -> None:
@@ -48,10 +56,10 @@ def test_ordinary_words_stay() -> None:
         assert scrub(text) == text
 
 
-def logged(*arguments: object, error: Exception | None = None) -> str:
+def logged(*arguments: object, error: Exception | None = None, form: Form = "plain") -> str:
     out = io.StringIO()
     handler = logging.StreamHandler(out)
-    handler.setFormatter(ScrubbingFormatter("%(message)s"))
+    handler.setFormatter(LineFormatter(form))
     log = logging.getLogger("taskhub.tests.scrubbing")
     log.addHandler(handler)
     try:
@@ -66,9 +74,23 @@ def test_messages_arguments_and_tracebacks_are_scrubbed() -> None:
     assert "secret1" not in logged("asked for /x?ticket=secret1")
     assert "secret1" not in logged("%(a)s", {"a": "/x?ticket=secret1"})
     assert "secret1" not in logged("failed: %s", ValueError("password=secret1"))
-    assert settings.SECRET_KEY not in logged("failed", error=ValueError(f"with {settings.SECRET_KEY}"))
+    for form in FORMS:
+        said = logged("failed", error=ValueError(f"with {settings.SECRET_KEY}"), form=form)
+        assert settings.SECRET_KEY not in said
+        assert "ValueError: with [hidden]" in said
 
 
-@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_an_argument_stays_on_its_line(text: str) -> None:
-    assert len(logged("asked for %s", text).splitlines()) == 1
+@given(text=st.text(), form=st.sampled_from(FORMS))
+def test_an_argument_stays_on_its_line(text: str, form: Form) -> None:
+    assert len(logged("asked for %s", text, form=form).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ['password="hunter22"', 'say "token": "hunter22"', "ticket='hunter22'\\", 'secret=hunter22\\"x"']
+)
+def test_a_scrubbed_line_is_still_json(text: str) -> None:
+    said = logged(f"before {text}", error=ValueError(text), form="json")
+    assert "hunter22" not in said
+    line = json.loads(said)
+    assert line["event"].startswith("before ")
+    assert "ValueError" in line["exception"]

@@ -1,0 +1,48 @@
+"""Webhooks, for operators."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from taskhub.access import Role, role_of
+from taskhub.errors import Forbidden, NotFound
+from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+
+FAILING_FOR: Final = timedelta(days=1)
+"""So long no attempt has succeeded: somebody should look at it."""
+
+
+def webhook_list_for(*, user: User | AnonymousUser) -> QuerySet[WebhookEndpoint]:
+    """All endpoints, the newest first. Raises Forbidden for anybody but an operator."""
+    if role_of(user) < Role.OPERATOR:
+        raise Forbidden("Webhooks are for the role operator.")
+    return WebhookEndpoint.objects.all()
+
+
+def webhook_get_for(*, user: User | AnonymousUser, endpoint_id: UUID) -> WebhookEndpoint:
+    """Raises Forbidden, NotFound."""
+    endpoint = webhook_list_for(user=user).filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound("There is no such webhook endpoint.", code="webhook_not_found")
+    return endpoint
+
+
+def webhook_deliveries_for(*, user: User | AnonymousUser, endpoint_id: UUID) -> QuerySet[WebhookDelivery]:
+    """The deliveries of the endpoint, the newest first. Raises Forbidden, NotFound."""
+    return webhook_get_for(user=user, endpoint_id=endpoint_id).deliveries.all()
+
+
+def webhooks_failing_for_long() -> int:
+    """How many active endpoints have failed for a day."""
+    return WebhookEndpoint.objects.filter(is_active=True, failing_since__lt=timezone.now() - FAILING_FOR).count()
+
+
+def webhook_deliveries_waiting() -> int:
+    """How many deliveries are still to be made to active endpoints."""
+    return WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__is_active=True).count()

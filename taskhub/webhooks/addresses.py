@@ -1,0 +1,170 @@
+"""Where webhooks may go: an endpoint is somebody's word, and the hub must not be led into its own network by it.
+
+What counts is the address that a connection is made to. Names are resolved for every attempt, all of their addresses
+must be public, and the connection goes to one of exactly those: a name that means something else a moment later (DNS
+rebinding) gains nothing. TLS and the header Host keep the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpcore
+from django.conf import settings
+
+from taskhub.errors import Invalid
+from taskhub.models.webhook import URL_LIMIT
+
+Address = IPv4Address | IPv6Address
+
+CONNECT_S: Final = 4.0
+"""For each address of a name: one that swallows packets leaves time for another."""
+_PORTS: Final = {"http": 80, "https": 443}
+_ASCII: Final = re.compile(r"[!-~]+")
+_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+"""NAT64: the last 32 bits are the IPv4 address that is reached."""
+_DOCUMENTATION: Final = IPv6Network("3fff::/20")
+"""Too new for Python 3.11 to know."""
+_resolving: Final = ThreadPoolExecutor(32, thread_name_prefix="webhook-dns")
+"""Its own threads: a resolver that does not answer holds its thread for longer than an attempt may take."""
+
+
+class AddressRefused(Exception):
+    """The hub does not connect there, or cannot find out where that is; the text says why, for operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint's URL, read once: what was checked is what is connected to."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """As the header Host has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> httpcore.URL:
+        return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.path)
+
+
+def read_target(url: str) -> Target:
+    """Raises Invalid with a sentence for `url`. A name's addresses are looked at when something is sent."""
+    if len(url) > URL_LIMIT or not _ASCII.fullmatch(url):
+        raise _wrong(f"At most {URL_LIMIT} printable ASCII characters; write other names in punycode (xn--…).")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _wrong("Not a URL.") from None
+    allowed = ("http", "https") if settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE else ("https",)
+    if parts.scheme not in allowed:
+        raise _wrong(f"It must begin with {' or '.join(f'{scheme}://' for scheme in allowed)}.")
+    if parts.username is not None or parts.password is not None:
+        raise _wrong("It may hold no user name and no password; the signature says who sends.")
+    if "#" in url:
+        raise _wrong("It may hold no fragment.")
+    literal = _literal(host)
+    is_host = isinstance(literal, IPv6Address) if "[" in parts.netloc else literal or _HOST.fullmatch(host)
+    if not is_host or port == 0:
+        raise _wrong("It names no host, or no port, that can be connected to.")
+    if literal is not None and not is_allowed(literal):
+        raise _wrong("It is an address of a private network, or another that is not public.")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, host, port or _PORTS[parts.scheme], path)
+
+
+def read_origin(url: str) -> str:
+    """What of an address that was checked once may be told: the path and the query of some are as good as passwords."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _wrong(sentence: str) -> Invalid:
+    return Invalid("The URL cannot be used; details says why.", details={"url": [sentence]})
+
+
+def _literal(host: str) -> Address | None:
+    """The address that is written there, in any of the spellings that a resolver takes (`127.1`, `0x7f000001`)."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host)) if host.isascii() and not re.search(r"\s", host) else None
+    except OSError:
+        return None
+
+
+def is_allowed(address: Address) -> bool:
+    return settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE or is_public(address)
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is one of the Internet's, also where it stands for another (IPv4-mapped, 6to4, NAT64)."""
+    if isinstance(address, IPv4Address):
+        return address.is_global and not address.is_multicast and not address.is_reserved
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    if address in _TRANSLATED:
+        return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+    if address.sixtofour is not None:
+        return is_public(address.sixtofour)
+    return address in _GLOBAL_UNICAST and address.is_global and address not in _DOCUMENTATION
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """The addresses of the name, in the system's order. Raises AddressRefused unless every one of them is allowed."""
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(_resolving, _look_up, host, port)
+    except (OSError, UnicodeError):
+        raise AddressRefused("The name of its host is not known.") from None
+    if not found:
+        raise AddressRefused("The name of its host has no address.")
+    if not all(map(is_allowed, found)):
+        raise AddressRefused("Its host has an address that is not public.")
+    return found
+
+
+def _look_up(host: str, port: int) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(place[4][0]) for place in found))
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """httpcore's connections, to addresses that were checked just now and to no other."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 - httpcore's interface; each address has its own
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Raises AddressRefused, or what httpcore raises for the last address."""
+        failure: Exception = httpcore.ConnectError()
+        for address in await resolve(host, port):
+            try:
+                return await self._backend.connect_tcp(str(address), port, CONNECT_S, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure

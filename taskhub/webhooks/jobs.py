@@ -1,0 +1,30 @@
+"""Celery's jobs for webhooks. They may be killed at any time: rows and leases say what is still to be sent."""
+
+from __future__ import annotations
+
+import logging
+
+from asgiref.sync import async_to_sync
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from taskhub.services.webhook_deliveries import deliveries_trim
+from taskhub.turns import alone
+from taskhub.webhooks.pump import TURN_S, pump
+
+log = logging.getLogger(__name__)
+
+
+@shared_task
+def webhooks_deliver() -> None:
+    """Write and send the webhooks that are due. A slow receiver may hold this job, but not the turn."""
+    async_to_sync(pump)(alone("taskhub:webhooks", at_most_s=2 * TURN_S))
+
+
+@shared_task
+def webhooks_trim() -> None:
+    """Retention: deliveries that are over and older than `TASKHUB_WEBHOOKS_KEEP` go."""
+    deleted = deliveries_trim(before=timezone.now() - settings.TASKHUB_WEBHOOKS_KEEP)
+    if deleted:
+        log.info("%d webhook deliveries deleted", deleted)
