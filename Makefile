@@ -24,7 +24,7 @@ run: $(VENV)/.base ## install what is needed, and start everything on this machi
 	@exec $(BIN)/python -m config.launcher
 
 .PHONY: test
-test: $(VENV)/.dev ## the whole suite; what needs PostgreSQL or Chromium is skipped where they are not
+test: $(VENV)/.dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
 	$(BIN)/python -X dev -m pytest
 
 .PHONY: coverage

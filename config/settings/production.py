@@ -8,8 +8,10 @@ from config.settings.logs import logging_to_console
 from .base import *
 
 SECRET_KEY = env.secret("SECRET_KEY")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
-CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if not host.startswith((".", "*"))]
+_NAMES = env.words("ALLOWED_HOSTS")
+# A web process is also asked how it does, past the proxy: by the name of the machine it runs on.
+ALLOWED_HOSTS = [*_NAMES, "localhost"] if _NAMES else []
+CSRF_TRUSTED_ORIGINS = [f"https://{name}" for name in _NAMES if not name.startswith((".", "*"))]
 DATABASES = {"default": env.database("DATABASE_URL")}
 
 LOGGING = logging_to_console(form="json")

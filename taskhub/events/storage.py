@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Min
+from django.db.models import F, Min
 from django.utils import timezone
 from django_eventstream.event import Event as Appended
 from django_eventstream.models import Event, EventCounter
@@ -102,6 +102,14 @@ def read_seq_before(channel: str, moment: datetime) -> int:
         return read_heads([channel])[channel]
     anything_before = first == 1 or kept.filter(eid__lt=first).exists()
     return int(first) - 1 if anything_before else int(first) - 2
+
+
+def leap(by: int) -> dict[str, list[Any]]:
+    """Raise every channel's counter by `by`, in the caller's transaction; returns `[before, after]` of each."""
+    counters = EventCounter.objects.select_for_update().order_by("name")
+    leaps: dict[str, list[Any]] = {name: [value, value + by] for name, value in counters.values_list("name", "value")}
+    EventCounter.objects.filter(name__in=leaps).update(value=F("value") + by)
+    return leaps
 
 
 def trim(before: datetime, *, batch: int = 1000) -> int:

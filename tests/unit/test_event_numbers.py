@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django_eventstream.models import Event
+from django_eventstream.storage import EventDoesNotExist
+
+from taskhub.events import storage
+from taskhub.models import AuditEntry
+from taskhub.services.event_numbers import LEAP
+
+pytestmark = pytest.mark.django_db
+
+
+def test_after_a_restore_no_number_is_given_that_may_have_been_given_before() -> None:
+    store = storage.OutboxStorage()
+    for channel, count in {"tasks": 3, "other": 1}.items():
+        for _ in range(count):
+            store.append_event(channel, "message", "1")
+    call_command("after_restore", verbosity=0)
+    assert store.append_event("tasks", "message", "1").id == LEAP + 4
+    assert list(Event.objects.filter(channel="tasks").order_by("eid").values_list("eid", flat=True)) == [
+        *(1, 2, 3),
+        LEAP + 4,
+    ]
+    (entry,) = AuditEntry.objects.filter(action="event_numbers:leap")
+    assert (entry.door, entry.changes) == ("command", {"other": [1, LEAP + 1], "tasks": [3, LEAP + 3]})
+
+
+@pytest.mark.parametrize("remembered", [3, 4, 50])
+def test_who_resumes_with_a_number_from_before_the_leap_is_told_that_events_are_missing(remembered: int) -> None:
+    store = storage.OutboxStorage()
+    for _ in range(3):
+        store.append_event("tasks", "message", "1")
+    call_command("after_restore", verbosity=0)
+    store.append_event("tasks", "message", "1")
+    with pytest.raises(EventDoesNotExist):
+        store.get_events("tasks", remembered)
