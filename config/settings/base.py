@@ -239,8 +239,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 1,
     "socket_timeout": 1,
-    # A job is gone from Redis once a worker has it; one whose worker dies is sent anew by the reconciliation, as above.
-    # Kombu's bookkeeping of acknowledgements would give it back an hour later, and a worker that still has some of it to
+    # A job is gone from Redis once a worker has it; if that worker dies, the reconciliation sends it anew, as above.
+    # Kombu's bookkeeping of acknowledgements would give it back an hour later, and a worker that has some of it left to
     # do when Redis goes away ends with an AttributeError (kombu 5.7).
     "ack_emulation": False,
 }
