@@ -94,6 +94,16 @@ def test_the_hub_knows_the_clients_address_and_believes_no_other(deployed: Deplo
         assert seen() == [OUTSIDE]
 
 
+def test_a_request_has_one_name_in_both_logs(deployed: Deployment) -> None:
+    with deployed.nginx.client(headers=deployed.headers) as client:
+        own = client.get("/api/tasks/", headers={"X-Request-ID": "my-request-1"}).headers["X-Request-ID"]
+        given = client.get("/api/me", headers={"X-Request-ID": 'no "name'}).headers["X-Request-ID"]
+    assert own == "my-request-1"
+    assert re.fullmatch(r"[0-9a-f]{32}", given)
+    for name in (own, given):
+        wait_until(lambda name=name: name in deployed.nginx.logged(), "nginx has written it down")
+
+
 def test_wrong_tokens_shut_out_their_own_address_alone(deployed: Deployment) -> None:
     """As the limits count whom nginx tells of, an address that forges another shuts out itself."""
     with deployed.nginx.client(source="127.0.0.8") as client:
