@@ -25,7 +25,7 @@ from taskhub.events.hub import get_hub
 from taskhub.events.reports import PROCESS_NAME
 from taskhub.events.stream import Slot
 from taskhub.events.wakeup import Wakeup
-from taskhub.log_context import for_all, task_for_all
+from taskhub.logs.context import for_all, task_for_all
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from sandboxes.backoff import Backoff
 from sandboxes.services.observations import sandboxes_observe
 from taskhub.cancellation import cancel_all
 from taskhub.events.hub import get_hub
-from taskhub.log_context import task_for_all
+from taskhub.logs.context import task_for_all
 
 log = logging.getLogger(__name__)
 

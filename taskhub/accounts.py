@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from taskhub.access import Role, know_role, role_of
 from taskhub.limits import address_of, failures
-from taskhub.log_context import bind_caller
+from taskhub.logs.context import bind_caller
 
 
 def account_get(user_id: int) -> User | None:

@@ -25,10 +25,10 @@ from django.urls import set_script_prefix
 from django.views import View
 
 from taskhub.errors import TooLarge
-from taskhub.log_context import begin_request
+from taskhub.logs.context import begin_request
+from taskhub.logs.requests import REQUEST_ID, RequestLine
 from taskhub.measures import meter
 from taskhub.models import MeasureName
-from taskhub.request_log import REQUEST_ID, RequestLine
 from taskhub.self_sent import Receive, SelfSent, Send
 from taskhub.threads import on_web_thread
 

@@ -29,7 +29,7 @@ from taskhub.archive import entry_bytes, limit_mark
 from taskhub.cancellation import cancel_all
 from taskhub.events.wakeup import Wakeup
 from taskhub.executors.base import ExecutorError, LogLine
-from taskhub.log_context import task_for_all
+from taskhub.logs.context import task_for_all
 from taskhub.timestamps import iso
 
 log = logging.getLogger(__name__)

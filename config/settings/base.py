@@ -43,7 +43,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "taskhub.request_log.RequestContext",
+    "taskhub.logs.requests.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "taskhub.headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",

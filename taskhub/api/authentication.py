@@ -18,7 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.access import know_role
 from taskhub.limits import address_of, failures
-from taskhub.log_context import bind_caller
+from taskhub.logs.context import bind_caller
 from taskhub.models import ApiToken
 from taskhub.statements import GIVEN, Lookup
 

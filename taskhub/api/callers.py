@@ -24,7 +24,7 @@ from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailure
 from taskhub.events.standing import Standing
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
 from taskhub.limits import address_of
-from taskhub.log_context import bind_caller
+from taskhub.logs.context import bind_caller
 from taskhub.models import ApiToken
 
 _FALLEN: Final = "What the ticket was made with no longer holds; make a new one."

@@ -30,7 +30,7 @@ from taskhub.events.types import EVENT_TYPES, Connected
 from taskhub.execution_log import SEEN_TO_THE_END, log_source
 from taskhub.executors.base import ExecutorError
 from taskhub.limits import address_of
-from taskhub.log_context import for_all
+from taskhub.logs.context import for_all
 from taskhub.selectors.executions import execution_get_for
 
 P = ParamSpec("P")

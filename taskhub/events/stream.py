@@ -28,7 +28,7 @@ from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
 from taskhub.events.standing import Standing
 from taskhub.events.types import Disconnected
-from taskhub.log_context import task_for_all
+from taskhub.logs.context import task_for_all
 from taskhub.self_sent import Receive, SelfSent, Send
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from django.conf import settings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from taskhub.log_context import task_for_all
+from taskhub.logs.context import task_for_all
 from taskhub.mcp.protocol import build_server
 from taskhub.self_sent import Receive, Send
 

@@ -13,7 +13,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.access import Role
 from taskhub.api.fields import StrictSerializer
-from taskhub.log_context import bind_subjects
+from taskhub.logs.context import bind_subjects
 from taskhub.mcp.failures import failure_body
 from taskhub.mcp.requester import Requester
 from taskhub.mcp.schemas import Schema, input_schema, output_schema

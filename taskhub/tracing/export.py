@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
 
-from taskhub.scrubbing import scrub
+from taskhub.logs.scrubbing import scrub
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhub import scrubbing
-from taskhub.log_format import Form, LineFormatter
-from taskhub.scrubbing import HIDDEN, scrub
+from taskhub.logs import scrubbing
+from taskhub.logs.lines import Form, LineFormatter
+from taskhub.logs.scrubbing import HIDDEN, scrub
 
 FORMS: Final[tuple[Form, ...]] = ("plain", "json")
 

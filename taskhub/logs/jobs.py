@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from celery import signals
 
-from taskhub.log_context import begin, belonging, bind, bind_subjects
+from taskhub.logs.context import begin, belonging, bind, bind_subjects
 
 HEADER: Final = "taskhub_belonging"
 _OWN: Final = frozenset({"job", "job_id"})
@@ -22,7 +22,7 @@ _OWN: Final = frozenset({"job", "job_id"})
 
 def connect() -> None:
     """In every process: all send jobs, and only a worker runs them."""
-    uid = "taskhub.job_log"
+    uid = "taskhub.logs.jobs"
     signals.before_task_publish.connect(_send_along, weak=False, dispatch_uid=uid)
     signals.task_prerun.connect(_begin, weak=False, dispatch_uid=uid)
     signals.task_postrun.connect(_end, weak=False, dispatch_uid=uid)

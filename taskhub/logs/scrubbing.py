@@ -1,7 +1,7 @@
 """Secrets do not reach the logs: not in messages, not in their arguments, not in tracebacks.
 
 Every log record of the process is scrubbed when it is made, so it does not matter which library logs, or by which
-handler; its traceback and its other fields are when it is written (`taskhub/log_format.py`). Line ends in arguments are
+handler; its traceback and its other fields are when it is written (`taskhub/logs/lines.py`). Line ends in arguments are
 written out, so that nobody writes a line of the log by asking for an odd address.
 """
 

@@ -1,7 +1,7 @@
 """What a log line belongs to: a request, its caller, a job, and what these are about.
 
 It stands in context variables (structlog's), so it goes wherever the work goes: from a request's thread to the loop
-that sends its stream, into coroutines, and with a job to a worker (`taskhub/job_log.py`). Threads that stay begin anew
+that sends its stream, into coroutines, and with a job to a worker (`logs/jobs.py`). Threads that stay begin anew
 with each request and job; what a request starts for all begins with nothing (`for_all`, `task_for_all`).
 """
 

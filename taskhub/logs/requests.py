@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from taskhub.log_context import begin_request, bind, bind_subjects
+from taskhub.logs.context import begin_request, bind, bind_subjects
 from taskhub.services.actors import Door
 
 log = logging.getLogger("taskhub.requests")

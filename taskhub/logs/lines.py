@@ -1,6 +1,6 @@
 """How log lines are written: as text for eyes, or as one JSON object a line for machines; never with a secret.
 
-`taskhub/scrubbing.py` scrubs messages when they are made. Everything else that a line has (what it belongs to, fields,
+`scrubbing.py` scrubs messages when they are made. Everything else that a line has (what it belongs to, fields,
 tracebacks) is scrubbed here, value by value and before it is written as JSON: scrubbed afterwards, a quotation mark
 could go with a secret.
 
@@ -19,7 +19,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import Processor
 
-from taskhub.scrubbing import Scrubbed, scrub
+from taskhub.logs.scrubbing import Scrubbed, scrub
 from taskhub.timestamps import iso
 
 Form = Literal["plain", "json"]

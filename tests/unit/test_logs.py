@@ -22,14 +22,16 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from config.celery import app
-from taskhub import asgi, job_log, jobs, log_context
+from taskhub import asgi, jobs
 from taskhub.api.me import MeView
 from taskhub.asgi import HubHandler
-from taskhub.log_context import begin, begin_request, belonging, bind, for_all, task_for_all
-from taskhub.log_format import LineFormatter, OneLineForARefusal
+from taskhub.logs import context
+from taskhub.logs import jobs as job_logs
+from taskhub.logs.context import begin, begin_request, belonging, bind, for_all, task_for_all
+from taskhub.logs.lines import LineFormatter, OneLineForARefusal
+from taskhub.logs.requests import RequestContext
 from taskhub.mcp.server import close_server
 from taskhub.mcp.tools import TOOLS
-from taskhub.request_log import RequestContext
 from taskhub.threads import on_web_thread
 from tests import agents
 
@@ -159,15 +161,15 @@ def test_a_message_carries_what_its_sender_belongs_to_and_the_job_goes_on_with_i
     begin_request("one")
     bind(user="alice", role="agent", door="rest", job="another", job_id="7")
     headers: dict[str, Any] = {}
-    job_log._send_along(headers=headers)
+    job_logs._send_along(headers=headers)
     assert json.loads(json.dumps(headers)) == {
-        job_log.HEADER: {"request_id": "one", "user": "alice", "role": "agent", "door": "rest"}
+        job_logs.HEADER: {"request_id": "one", "user": "alice", "role": "agent", "door": "rest"}
     }
     execution_id = str(uuid4())
     job = jobs.execution_start
     job.push_request(**headers)
     try:
-        job_log._begin(task_id="8", task=job, args=[execution_id], kwargs={})
+        job_logs._begin(task_id="8", task=job, args=[execution_id], kwargs={})
         assert belonging() == {
             "request_id": "one",
             "user": "alice",
@@ -179,13 +181,13 @@ def test_a_message_carries_what_its_sender_belongs_to_and_the_job_goes_on_with_i
         }
     finally:
         job.pop_request()
-    job_log._end()
+    job_logs._end()
     assert belonging() == {}
 
 
 def test_a_job_that_nobody_asked_for_comes_by_the_door_of_jobs() -> None:
     bind(user="whoever was here before")
-    job_log._begin(task_id="8", task=app.tasks["taskhub.jobs.events_trim"], args=[], kwargs={})
+    job_logs._begin(task_id="8", task=app.tasks["taskhub.jobs.events_trim"], args=[], kwargs={})
     assert belonging() == {"door": "job", "job": "taskhub.jobs.events_trim", "job_id": "8"}
 
 
@@ -356,6 +358,6 @@ def test_whatever_is_logged_there_is_a_line(form, message, arguments, fields, mo
 
 
 def test_every_subject_is_a_field(lines) -> None:
-    log_context.bind_subjects({"task_id": uuid4(), "execution_id": None, "sandbox_id": "s" * 500, "token_id": uuid4()})
+    context.bind_subjects({"task_id": uuid4(), "execution_id": None, "sandbox_id": "s" * 500, "token_id": uuid4()})
     assert set(belonging()) == {"task_id", "sandbox_id"}
     assert len(belonging()["sandbox_id"]) == 200
