@@ -45,6 +45,9 @@ class SandboxExecutor:
     async def _sandbox(self, gateway: Gateway, launch: Launch) -> Sandbox:
         if launch.sandbox_id:
             sandbox = await gateway.sandbox_get(launch.sandbox_id)
+            if str(sandbox.id) != launch.sandbox_id:
+                # By a name it may be anybody's: who may use which is decided by ids.
+                raise SandboxMissing
         else:
             lifetime_s = launch.timeout_s + settings.TASKHUB_SANDBOX_KEEP_S
             sandbox = await gateway.sandbox_create(

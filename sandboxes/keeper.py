@@ -11,11 +11,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
+from django.utils import timezone
 
 from sandboxes.models import Subscription, Watching
 from sandboxes.push import PushListener
@@ -26,6 +28,7 @@ from taskhub.events.reports import PROCESS_NAME
 from taskhub.events.stream import Slot
 from taskhub.events.wakeup import Wakeup
 from taskhub.logs.context import for_all, task_for_all
+from taskhub.places import executed_in
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +36,19 @@ TOGETHER_S: Final = 0.05
 """Those who come or go within this time are saved together."""
 LOOK_S: Final = 2.0
 COUNT_S: Final = 10.0
+LATELY: Final = timedelta(minutes=5)
+"""Longer than the keeper ever goes without a look."""
 
 
 class Watch:
     """A subscription with its stream."""
 
-    __slots__ = ("counted", "events", "slot", "subscription")
+    __slots__ = ("counted", "events", "slot", "subscription", "tasks")
 
-    def __init__(self, subscription: Subscription, slot: Slot) -> None:
+    def __init__(self, subscription: Subscription, slot: Slot, tasks: set[str]) -> None:
         self.subscription = subscription
         self.slot = slot
+        self.tasks = tasks
         self.events = 0
         self.counted = 0
 
@@ -57,10 +63,11 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
         self._push = PushListener(is_watched=lambda sandbox_id: sandbox_id in self._status_of)
 
-    def open(self, subscription: Subscription, slot: Slot) -> Watch:
-        """Note a stream; it is forgotten when its slot is released."""
+    def open(self, subscription: Subscription, slot: Slot, tasks: set[str]) -> Watch:
+        """Note a stream; it is forgotten when its slot is released. To `tasks` are added those that are executed in
+        its sandbox from now on."""
         subscription.process = PROCESS_NAME
-        watch = self._watches[subscription.pk] = Watch(subscription, slot)
+        watch = self._watches[subscription.pk] = Watch(subscription, slot, tasks)
         self._opened.append(subscription)
         if subscription.kind == Watching.STATUS:
             self._status_of[subscription.sandbox_id] += 1
@@ -92,6 +99,7 @@ class Keeper:
                     count_at = time.monotonic() + COUNT_S
                     await self._count()
                 await self._disconnect()
+                await self._note_tasks()
             except DatabaseError as error:
                 log.warning("subscriptions cannot be saved now (%s)", type(error).__name__)
                 await asyncio.sleep(LOOK_S)
@@ -137,6 +145,15 @@ class Keeper:
             if (watch := self._watches.get(subscription_id)) is not None:
                 watch.slot.end("ended_by_operator")
 
+    async def _note_tasks(self) -> None:
+        """Who may not see a task must not go on watching when it is executed in a sandbox that others use as well."""
+        watched = {watch.subscription.sandbox_id for watch in self._watches.values()}
+        if not watched:
+            return
+        executed = await get_hub().reader.run(_executed_lately, watched)
+        for watch in self._watches.values():
+            watch.tasks |= executed.get(watch.subscription.sandbox_id, set())
+
     async def close(self) -> None:
         """The process ends; so do its subscriptions."""
         await self._push.close()
@@ -158,6 +175,15 @@ def _counted(events: dict[UUID, int]) -> None:
 
 def _kept() -> int:
     return Subscription.objects.filter(process=PROCESS_NAME).count()
+
+
+def _executed_lately(sandbox_ids: set[str]) -> dict[str, set[str]]:
+    """The tasks that have been given to these sandboxes in the last minutes, by sandbox."""
+    found = executed_in(sandbox_ids).filter(task__isnull=False, queued_at__gt=timezone.now() - LATELY)
+    executed: dict[str, set[str]] = {}
+    for sandbox_id, task_id in found.values_list("sandbox_id", "task_id"):
+        executed.setdefault(sandbox_id, set()).add(str(task_id))
+    return executed
 
 
 def _to_disconnect() -> list[UUID]:

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -34,7 +35,7 @@ from taskhub.events.live import LiveReader
 from taskhub.events.stream import EventStream, Slot
 from taskhub.execution_log import SEEN_TO_THE_END
 from taskhub.log_relay import LogEnd, LogKey, Trouble, Viewer, get_relay
-from taskhub.selectors.executions import task_ids_in_sandbox
+from taskhub.places import hidden_sandboxes, tasks_executed_in
 
 METHODS: Final = "GET, OPTIONS"
 CORS: Final = {
@@ -65,33 +66,36 @@ async def sse(request: HttpRequest) -> HttpResponse:
 @ticketed(SSE)
 async def _stream(request: HttpRequest, caller: Caller, slot: Slot) -> HttpResponse:
     wanted = read_wanted(request.GET)
-    await _guard_private(caller, slot, wanted)
-    if wanted.kind == Watching.LOGS:
-        return await _log_stream(request, caller, slot, wanted)
-    return await _value_stream(request, caller, slot, wanted)
+    tasks = await _guard_private(caller, slot, wanted)
+    open_stream = _log_stream if wanted.kind == Watching.LOGS else _value_stream
+    return await open_stream(request, caller, slot, wanted, tasks)
 
 
-async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted) -> None:
+async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted) -> set[str]:
     """A sandbox in which somebody's private task runs is not there for others, also if it becomes private later.
 
-    Raises SandboxMissing.
+    Answers the tasks that were executed there; the stream goes on as long as the caller may see all that are in this
+    set, which the keeper brings up to date. Raises SandboxMissing.
     """
     viewer = viewer_of(caller)
     if viewer is None:
-        return
+        return set()
     hub = running_hub()
-    sandbox_id = wanted.sandbox_id
+    names = {wanted.sandbox_id}
     with suppress(SandboxUnavailable):  # asked for by its name, it is found by its id
-        sandbox_id = (await sandbox_seen(sandbox_id)).pk
-    task_ids = await hub.reader.run(task_ids_in_sandbox, sandbox_id)
+        sandbox = await sandbox_seen(wanted.sandbox_id)
+        names |= {sandbox.pk, sandbox.name} - {""}
     feed = await hub.feed(TASKS)
+    tasks = set(await hub.reader.run(tasks_executed_in, names))
     eyes = Filters(viewer=viewer)
-    slot.may_go_on = lambda: all(eyes.may_see(task_id, feed.owners) for task_id in task_ids)
-    if not slot.may_go_on():
+    slot.may_go_on = lambda: all(eyes.may_see(task_id, feed.owners) for task_id in tasks)
+    hidden = await hub.reader.run(partial(hidden_sandboxes, user=caller, names=names))
+    if hidden or not slot.may_go_on():
         raise SandboxMissing
+    return tasks
 
 
-def _subscribe(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted) -> Watch:
+def _subscribe(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]) -> Watch:
     subscription = Subscription(
         user=caller if caller.is_authenticated else None,
         user_name=caller.get_username(),
@@ -102,7 +106,7 @@ def _subscribe(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted)
         command_id=wanted.command_id,
         opened_at=timezone.now(),
     )
-    return get_keeper().open(subscription, slot)
+    return get_keeper().open(subscription, slot, tasks)
 
 
 def _connected(wanted: Wanted, watch: Watch) -> bytes:
@@ -115,7 +119,9 @@ def _connected(wanted: Wanted, watch: Watch) -> bytes:
 # --- Values: status and sessions ----------------------------------------------------------------------
 
 
-async def _value_stream(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted) -> HttpResponse:
+async def _value_stream(
+    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
+) -> HttpResponse:
     """The latest value first, then each as it comes. A Daytona that does not answer now is no reason to refuse."""
     trouble = b""
     latest = b""
@@ -129,7 +135,7 @@ async def _value_stream(request: HttpRequest, caller: Caller, slot: Slot, wanted
         latest = await _latest(sandbox, wanted)
     except SandboxUnavailable as error:
         trouble = encode_json(trouble_data(error.code, error.message, _period_s(wanted)), event="error")
-    watch = _subscribe(request, caller, slot, wanted)
+    watch = _subscribe(request, caller, slot, wanted, tasks)
     watch.events = 2
     return EventStream(
         _values(reader, watch, _period_s(wanted)),
@@ -180,7 +186,9 @@ async def _values(reader: LiveReader, watch: Watch, period_s: float) -> AsyncGen
 # --- Logs -----------------------------------------------------------------------------------------------
 
 
-async def _log_stream(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted) -> HttpResponse:
+async def _log_stream(
+    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
+) -> HttpResponse:
     after, seen_to_the_end = _position(last_event_id(request), wanted)
     if seen_to_the_end:
         return had_everything()
@@ -188,7 +196,7 @@ async def _log_stream(request: HttpRequest, caller: Caller, slot: Slot, wanted: 
     if not get_relay().is_open(key):
         with suppress(SandboxUnavailable):  # the relay asks again, and its viewers hear of it
             await command_exists(key)
-    watch = _subscribe(request, caller, slot, wanted)
+    watch = _subscribe(request, caller, slot, wanted, tasks)
     watch.events = 1
     return EventStream(
         _lines(key, after, watch),

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from taskhub.access import Role, know_role, role_of
-from taskhub.limits import address_of, failures
+from taskhub.limits import failures, network_of
 from taskhub.logs.context import bind_caller
 
 
@@ -27,7 +27,7 @@ class AccountBackend(ModelBackend):
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
-        if request is not None and failures.wait_s(address_of(request)) > 0:
+        if request is not None and failures.wait_s(network_of(request)) > 0:
             raise PermissionDenied
         user = super().authenticate(request, username, password, **kwargs)
         return user if isinstance(user, User) else None

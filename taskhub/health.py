@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Final, TypedDict
 
 import redis
@@ -16,6 +18,7 @@ from taskhub.pulse import LATE_S
 from taskhub.selectors.dashboard import heartbeat_ages
 
 OK: Final = "ok"
+GOOD_FOR_S: Final = 1.0
 
 
 class Health(TypedDict):
@@ -34,8 +37,35 @@ def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's in
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
     """503 where the hub can do nothing; a process that is only `degraded` is still to be sent requests."""
-    health = read_health()
+    health = remembered.read()
     return JsonResponse(health, status=503 if health["status"] == "failing" else 200)
+
+
+class _Remembered:
+    """Anybody may ask, as often as they like: the parts are asked once a second, by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._health: Health | None = None
+        self._until = 0.0
+
+    def read(self) -> Health:
+        # While somebody asks, the others are told what was last known.
+        is_mine = self._lock.acquire(blocking=self._health is None)
+        try:
+            if self._health is None or (is_mine and time.monotonic() >= self._until):
+                self._health = read_health()
+                self._until = time.monotonic() + GOOD_FOR_S
+            return self._health
+        finally:
+            if is_mine:
+                self._lock.release()
+
+    def forget(self) -> None:
+        self._until = 0.0
+
+
+remembered: Final = _Remembered()
 
 
 def read_health() -> Health:

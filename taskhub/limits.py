@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from django.conf import settings
@@ -61,7 +62,19 @@ def address_of(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
+def network_of(request: HttpRequest) -> str:
+    """Whom a limit counts: an address, of IPv6 the network (/64), in which anybody has as many as they like."""
+    text = address_of(request)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(IPv6Network((address.packed[:8] + bytes(8), 64)))
+    return text
+
+
 @receiver(user_login_failed)
 def _count_failed_login(request: HttpRequest | None = None, **_: Any) -> None:
     if request is not None:
-        failures.count(address_of(request))
+        failures.count(network_of(request))

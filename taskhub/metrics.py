@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from taskhub.api.callers import readers_only
-from taskhub.events.channels import TASKS
+from taskhub.events.channels import kind_of
 from taskhub.events.types import EVENT_TYPES
 from taskhub.measures import BOUNDS, read_totals
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MeasureName, MeasureTotal
@@ -152,10 +152,10 @@ def _histogram(histogram: Histogram, totals: list[MeasureTotal]) -> Metric:
 def _stream_gauges() -> Iterator[Metric]:
     reports = [process.report for process in selectors.processes_living()]
     yield GaugeMetricFamily("taskhub_web_processes", "Web processes that report.", value=len(reports))
-    clients: Counter[str] = Counter({"events": 0, "execution-log": 0, "sandbox": 0, "mcp": 0})
+    clients: Counter[str] = Counter({"tasks": 0, "execution-log": 0, "sandbox": 0, "mcp": 0})
     for report in reports:
         for channel, count in report["clients"].items():
-            clients[_kind(channel)] += count
+            clients[kind_of(channel)] += count
     family = GaugeMetricFamily("taskhub_streams_open", "Streams that are open, by kind.", labels=["kind"])
     for kind, count in clients.items():
         family.add_metric([kind], count)
@@ -175,13 +175,6 @@ def _stream_gauges() -> Iterator[Metric]:
         "Whether all web processes hear Redis.",
         value=int(all(report["redis"] for report in reports)),
     )
-
-
-def _kind(channel: str) -> str:
-    """A channel's name may hold an id, of which there is no end."""
-    if channel == TASKS:
-        return "events"
-    return "execution-log" if channel.startswith("execution-") else channel.partition("-")[0]
 
 
 def _job_gauges() -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from sandboxes.errors import SandboxMissing
 from sandboxes.gateway import Document, Gateway, Page, Toolbox, open_gateway
 from sandboxes.services.observations import shown
 from taskhub.errors import TooLarge
-from taskhub.selectors.executions import hidden_sandboxes
+from taskhub.places import hidden_sandboxes
 
 SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
 
@@ -23,8 +23,9 @@ Reader = User | AnonymousUser
 def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
     """A page of the account's sandboxes. Raises SandboxError."""
     page = _look(lambda gateway: gateway.page(cursor, limit=limit))
-    hidden = hidden_sandboxes(user=user, sandbox_ids=[str(document["id"]) for document in page.items])
-    return Page([shown(document) for document in page.items if document["id"] not in hidden], page.next_cursor)
+    names = {name for document in page.items for name in names_of(document)}
+    hidden = hidden_sandboxes(user=user, names=names)
+    return Page([shown(document) for document in page.items if not names_of(document) & hidden], page.next_cursor)
 
 
 def sandbox_get_for(*, user: Reader, sandbox_id: str) -> Document:
@@ -91,5 +92,10 @@ def _look_inside(user: Reader, sandbox_id: str, request: Callable[[Toolbox], Awa
 
 def _guard_private(user: Reader, document: Document) -> None:
     """A sandbox in which somebody's private task runs is not there for others. Raises SandboxMissing."""
-    if hidden_sandboxes(user=user, sandbox_ids=[str(document["id"])]):
+    if hidden_sandboxes(user=user, names=names_of(document)):
         raise SandboxMissing
+
+
+def names_of(document: Document) -> set[str]:
+    """By what the sandbox may be asked for, and known: its id and its name."""
+    return {str(document[field]) for field in ("id", "name") if document.get(field)}

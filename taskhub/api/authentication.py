@@ -17,7 +17,7 @@ from knox.settings import CONSTANTS
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.access import know_role
-from taskhub.limits import address_of, failures
+from taskhub.limits import failures, network_of
 from taskhub.logs.context import bind_caller
 from taskhub.models import ApiToken
 from taskhub.statements import GIVEN, Lookup
@@ -78,13 +78,13 @@ def has_expired(token: ApiToken) -> bool:
 
 def refuse_guessing(request: HttpRequest) -> None:
     """Raises Throttled for an address that showed too many wrong credentials in this minute."""
-    wait_s = failures.wait_s(address_of(request))
+    wait_s = failures.wait_s(network_of(request))
     if wait_s > 0:
         raise Throttled(wait_s, "Too many wrong credentials from your address.")
 
 
 def count_failure(request: HttpRequest) -> None:
-    failures.count(address_of(request))
+    failures.count(network_of(request))
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library's base has no types

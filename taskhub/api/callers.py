@@ -23,7 +23,7 @@ from taskhub.api.errors import error_response
 from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailures
 from taskhub.events.standing import Standing
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
-from taskhub.limits import address_of
+from taskhub.limits import network_of
 from taskhub.logs.context import bind_caller
 from taskhub.models import ApiToken
 
@@ -135,4 +135,4 @@ def _standing(user: User, **shown: object) -> Standing:
 
 def caller_key(request: HttpRequest, caller: Caller) -> str:
     """Whose streams are counted together: an account's, or an address's."""
-    return f"user:{caller.pk}" if caller.is_authenticated else f"address:{address_of(request)}"
+    return f"user:{caller.pk}" if caller.is_authenticated else f"address:{network_of(request)}"

@@ -33,7 +33,17 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
-class TextListField(serializers.ListField):
+class ShortListField(serializers.ListField):
+    """Its length is looked at before what is in it: DRF itself would check, and complain of, each of a million."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        found: list[Any] = super().to_internal_value(data)
+        return found
+
+
+class TextListField(ShortListField):
     """A list of at most 100 strings of at most `max_length` characters."""
 
     def __init__(self, *, max_length: int, **options: Any) -> None:

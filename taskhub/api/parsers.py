@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+from taskhub.errors import TooLarge
+
+VALUES_MOST: Final = 5000
+"""Names and values in a body. Each is looked at by itself: a body of a few MB of them would hold a thread for long."""
+
 
 class ShallowJSONParser(JSONParser):
-    """DRF's, except that a body nested deeper than Python can follow is a malformed body and not a crash."""
+    """DRF's, except that a body nested deeper than Python can follow is a malformed body and not a crash, and that one
+    of very many values is refused before anybody looks at them."""
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         try:
-            return super().parse(stream, media_type, parser_context)
+            body: dict[str, Any] = super().parse(stream, media_type, parser_context)
         except RecursionError:
             raise ParseError("nested too deeply") from None
+        guard_values(body)
+        return body
+
+
+def guard_values(body: Any) -> None:
+    """Raises TooLarge for a JSON value of more than `VALUES_MOST` values."""
+    waiting = [body]
+    count = 0
+    while waiting:
+        value = waiting.pop()
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += len(inside)
+        if count > VALUES_MOST:
+            raise TooLarge(f"A body may hold at most {VALUES_MOST} values.", code="too_many_values")
+        waiting.extend(inside)

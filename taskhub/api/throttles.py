@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from taskhub.limits import Limit, account_requests, address_of, address_requests
+from taskhub.limits import Limit, account_requests, address_requests, network_of
 
 
 class _LimitThrottle(BaseThrottle):
@@ -29,4 +29,4 @@ class AccountThrottle(_LimitThrottle):
 
 class AddressThrottle(_LimitThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:  # noqa: ARG002 - likewise
-        return self._allow(address_requests, address_of(request))
+        return self._allow(address_requests, network_of(request))

@@ -11,6 +11,12 @@ TASKS: Final = "tasks"
 """Everything about tasks and executions; kept for `TASKHUB_EVENTS_KEEP`."""
 
 
+def kind_of(channel: str) -> str:
+    """What kind of streams read it, as `tasks`, `execution-log`, `sandbox`, `mcp`: a name may hold ids, which are not
+    for everybody, and of which there is no end."""
+    return "execution-log" if channel.startswith("execution-") else channel.partition("-")[0]
+
+
 class ChannelManager(ChannelManagerBase):  # type: ignore[misc]  # the library has no types
     """django-eventstream asks this for its own `send_event` and views; our streams ask it too."""
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypedDict
 
 from django.utils import timezone
 
+from taskhub.events.channels import kind_of
 from taskhub.models import StreamProcess
 
 ALIVE_FOR: Final = timedelta(seconds=10)
@@ -53,7 +54,8 @@ def add_up(own: Report) -> dict[str, Any]:
     clients: Counter[str] = Counter()
     counters: Counter[str] = Counter()
     for report in living:
-        clients.update(report["clients"])
+        for channel, count in report["clients"].items():
+            clients[kind_of(channel)] += count
     for report in [own, *(process.report for process in others)]:
         counters.update(report["counters"])
     return {

@@ -21,7 +21,7 @@ from taskhub.api.callers import caller_key
 from taskhub.api.errors import answer
 from taskhub.errors import HubError, error_body
 from taskhub.events.stream import EventStream
-from taskhub.limits import Limit, account_requests, address_of, address_requests
+from taskhub.limits import Limit, account_requests, address_requests, network_of
 from taskhub.mcp.protocol import LISTENING, REQUESTER
 from taskhub.mcp.requester import Requester
 from taskhub.mcp.server import get_server
@@ -58,7 +58,7 @@ def _requester(request: HttpRequest) -> Requester:
 
 def _guard_rate(request: HttpRequest, requester: Requester) -> None:
     """REST's throttles. Raises Throttled."""
-    _count(address_requests, address_of(request))
+    _count(address_requests, network_of(request))
     if requester.user.is_authenticated:
         _count(account_requests, str(requester.user.pk))
 

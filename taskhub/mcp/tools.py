@@ -13,6 +13,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.access import Role
 from taskhub.api.fields import StrictSerializer
+from taskhub.api.parsers import guard_values
 from taskhub.logs.context import bind_subjects
 from taskhub.mcp.failures import failure_body
 from taskhub.mcp.requester import Requester
@@ -53,6 +54,7 @@ class Tool:
     def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and what is our own fault."""
         requester.guard(self.role, account=self.for_accounts or not self.reads)
+        guard_values(arguments)
         body = self.takes(data=arguments)
         body.is_valid(raise_exception=True)
         given = dict(body.validated_data)

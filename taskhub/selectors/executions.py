@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 
-from taskhub.access import viewer_of, visible_tasks
+from taskhub.access import visible_tasks
 from taskhub.errors import NotFound
-from taskhub.models import Execution, Task
+from taskhub.models import Execution
 from taskhub.selectors.tasks import task_get_for
 
 
@@ -46,18 +45,3 @@ def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Exe
 def task_executions_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Execution]:
     """The executions of the task. Raises NotFound for the task."""
     return execution_list_for(user=user).filter(task=task_get_for(user=user, task_id=task_id))
-
-
-def task_ids_in_sandbox(sandbox_id: str) -> list[str]:
-    """The tasks that were executed there: who may not see one of them may not look into the sandbox either."""
-    found = Execution.objects.filter(sandbox_id=sandbox_id, task__isnull=False).order_by("task_id")
-    return [str(task_id) for task_id in found.values_list("task_id", flat=True).distinct()]
-
-
-def hidden_sandboxes(*, user: User | AnonymousUser, sandbox_ids: Iterable[str]) -> set[str]:
-    """Those among them in which a task was executed that this user may not see."""
-    if viewer_of(user) is None:
-        return set()
-    theirs = Task.objects.filter(private=True).exclude(visible_tasks(user))
-    found = Execution.objects.filter(sandbox_id__in=list(sandbox_ids), task__in=theirs)
-    return set(found.values_list("sandbox_id", flat=True))

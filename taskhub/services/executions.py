@@ -27,6 +27,7 @@ from taskhub.events.types import ExecutionEvent
 from taskhub.executors.base import Place
 from taskhub.measures import meter
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MeasureName, Task, TaskStatus
+from taskhub.places import guard_sandbox
 from taskhub.services import tasks
 from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.artifacts import artifacts_create
@@ -61,7 +62,9 @@ def execution_queue(
 ) -> Execution:
     """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
 
-    Raises NotFound; ExecutionActive; TransitionRefused; Invalid without anything to run; TooLarge over 1 MiB.
+    `sandbox_id` is the id of a sandbox that is there already. Raises NotFound, for the task and the sandbox; Forbidden
+    for a sandbox of another task; ExecutionActive; TransitionRefused; Invalid without anything to run; TooLarge over
+    1 MiB.
     """
     task = tasks.task_lock(actor, task_id)
     script = script if script is not None else _script_of(task)
@@ -73,6 +76,8 @@ def execution_queue(
             "The task is being executed already; wait for its end or stop it.",
             details={"execution_id": str(active.pk)},
         )
+    if sandbox_id:
+        guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id)
     execution_id = uuid.uuid4()
     execution = Execution.objects.create(
         id=execution_id,

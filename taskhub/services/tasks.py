@@ -107,6 +107,8 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
         raise Conflict("The task is being executed; stop the execution first.", code="execution_active")
     assignee, private = task.assignee, task.private
     before = {name: [getattr(task, name), None] for name in EDITABLE if getattr(task, name)}
+    if private:
+        task.executions.update(was_private=True)
     task.delete()
     audit_write(actor=actor, action="task:delete", task_id=task_id, changes=before)
     publish(TaskDeleted(task_id=task_id, assignee=assignee, private=private))

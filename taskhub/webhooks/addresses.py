@@ -79,7 +79,7 @@ def read_target(url: str) -> Target:
         raise _wrong("It may hold no user name and no password; the signature says who sends.")
     if "#" in url:
         raise _wrong("It may hold no fragment.")
-    literal = _literal(host)
+    literal = _literal(host.removesuffix("."))
     is_host = isinstance(literal, IPv6Address) if "[" in parts.netloc else literal or _HOST.fullmatch(host)
     if not is_host or port == 0:
         raise _wrong("It names no host, or no port, that can be connected to.")

@@ -50,3 +50,30 @@ def test_a_ticket_opens_a_sandboxes_stream_and_no_other(client: HubClient) -> No
     events = url.replace("/sse", "/api/events/stream")
     assert httpx.get(events).json()["error"]["code"] == "ticket_invalid"
     assert task_id
+
+
+def test_a_stream_of_a_shared_sandbox_ends_for_others_when_a_private_task_comes_into_it(client: HubClient) -> None:
+    sandbox = client.http.post("/api/sandboxes/", json={}).json()["id"]
+    query = {"sandboxId": sandbox, "eventType": "sessions"}
+    with open_stream(f"{client.address}/sse", params=query) as frames:
+        assert next(frames).event == "connected"
+        task_id = client.create_task("secret", private=True)
+        client.execute(task_id, "sleep 20", sandbox_id=sandbox)
+        assert list(frames)[-1].json()["reason"] == "revoked"
+    client.http.post(f"/api/exec/stop/{task_id}")
+    client.wait_for_end(task_id)
+    assert httpx.get(f"{client.address}/api/sandboxes/{sandbox}").status_code == 404
+    # What it left there stays hidden when it is gone.
+    assert client.http.delete(f"/api/tasks/{task_id}/").status_code == 204
+    assert httpx.get(f"{client.address}/api/sandboxes/{sandbox}/sessions").status_code == 404
+    assert client.http.get(f"/api/sandboxes/{sandbox}").status_code == 200
+
+
+def test_a_script_runs_in_a_sandbox_by_its_id_and_not_by_its_name(client: HubClient) -> None:
+    task_id, end = client.run("true")
+    made = client.http.get(f"/api/sandboxes/{end['sandbox_id']}").json()["name"]
+    assert made == client.status(task_id)["session_name"]
+    _, refused = client.run("true", sandbox_id=made)
+    assert (refused["execution_event"], refused["error_code"]) == ("failed", "sandbox_not_found")
+    _, again = client.run("true", sandbox_id=end["sandbox_id"])
+    assert again["execution_event"] == "completed"

@@ -48,11 +48,12 @@ def test_each_process_tells_of_all_and_what_one_counted_outlives_it(installation
         def told() -> bool:
             return all(
                 samples(scrape(installation, name))["taskhub_stream_deliveries_total"] == 10
-                and samples(scrape(installation, name))['taskhub_streams_open{kind="events"}'] == 2
+                and samples(scrape(installation, name))['taskhub_streams_open{kind="tasks"}'] == 2
                 for name in ("one", "two")
             )
 
         wait_until(told, "both processes have written down what they counted", 30)
+        assert installation.status("two")["clients_per_channel"] == {"tasks": 2}
         found = samples(scrape(installation, "two"))
         assert found["taskhub_web_processes"] == 2
         assert found["taskhub_redis_heard"] == 1

@@ -167,6 +167,7 @@ def test_without_redis_writes_succeed_and_streams_follow_the_table(installation:
             assert answer.status_code == 201
         seen = until(frames, lambda frame: frame.json()["data"]["title"] == "49")
         assert [frame.json()["data"]["title"] for frame in seen] == [str(n) for n in range(50)]
+        wait_until(lambda: httpx.get(f"{address}/readyz").json()["parts"]["redis"] != "ok", "it is noticed")
         health = httpx.get(f"{address}/readyz").json()
         assert health["status"] == "degraded"
         assert health["parts"] | {"redis": "does not answer", "broker": "does not answer"} == health["parts"]

@@ -26,6 +26,7 @@ def jobs_are_done() -> None:
 
 
 def readyz(status: int = 200) -> dict[str, Any]:
+    health.remembered.forget()
     answer = Client().get("/readyz")
     assert answer.status_code == status
     return dict(answer.json())
@@ -77,3 +78,17 @@ def test_the_process_lives_whatever_the_rest_does(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(connection, "cursor", None)
     answer = Client().get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_the_parts_are_asked_once_a_second_however_many_ask(
+    jobs_are_done: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health.remembered.forget()
+    asked: list[None] = []
+    monkeypatch.setattr(health, "redis_answers", lambda: not asked.append(None))
+    for _ in range(3):
+        assert Client().get("/readyz").json()["status"] == "ok"
+    assert len(asked) == 1
+    health.remembered.forget()
+    assert readyz()["status"] == "ok"
+    assert len(asked) == 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
-from taskhub.limits import account_requests, address_requests
+from taskhub.limits import account_requests, address_requests, network_of
 from taskhub.models import ApiToken
 from taskhub.origins import _is_own_page
+from tests.agents import error
 
 pytestmark = pytest.mark.django_db
 
@@ -106,3 +109,33 @@ def test_a_token_of_the_query_is_no_token(alice: User, anonymous: APIClient, set
     settings.TASKHUB_OPEN_READING = False
     _, text = ApiToken.objects.create(user=alice)
     assert anonymous.get(f"/api/tasks/?token={text}&access_token={text}").status_code == 401
+
+
+def test_of_ipv6_a_limit_counts_the_network() -> None:
+    def network(address: str) -> str:
+        return network_of(RequestFactory().get("/", REMOTE_ADDR=address))
+
+    assert network("2001:db8:1:1::7") == network("2001:db8:1:1:ffff::1") == "2001:db8:1:1::/64"
+    assert network("2001:db8:1:2::7") != network("2001:db8:1:1::7")
+    assert network("192.0.2.7") == "192.0.2.7"
+    assert network("::ffff:192.0.2.7") != network("::ffff:192.0.2.8")
+    assert network("") == ""  # over a socket, past any proxy
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"tags": [1] * 5001}, {str(n): 1 for n in range(5001)}, {"tags": [[1] * 100] * 100}],
+    ids=["a list", "names", "lists in a list"],
+)
+def test_a_body_of_very_many_values_is_refused_as_a_whole(api: APIClient, body: dict[str, Any]) -> None:
+    answer = api.post("/api/tasks/", body, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_values")
+
+
+def test_so_are_a_tools_arguments(alice: User) -> None:
+    assert error(alice, "list_tasks", status=["todo"] * 5001)["code"] == "too_many_values"
+
+
+def test_a_list_is_measured_before_it_is_read(api: APIClient) -> None:
+    details = api.post("/api/tasks/", {"title": "t", "tags": [1] * 101}, format="json").json()["error"]["details"]
+    assert details == {"tags": ["Ensure this field has no more than 100 elements."]}

@@ -60,7 +60,7 @@ def test_a_new_hub_tells_its_counters_before_anything_has_happened() -> None:
     for name in (
         'taskhub_events_published_total{type="task_created"}',
         'taskhub_executions_finished_total{outcome="lost"}',
-        'taskhub_streams_open{kind="events"}',
+        'taskhub_streams_open{kind="tasks"}',
         "taskhub_streams_opened_total",
         "taskhub_stream_deliveries_total",
         "taskhub_stream_overflows_total",
@@ -159,7 +159,7 @@ def test_gauges_tell_what_is_now() -> None:
     note_heartbeat("beat")
     found = samples()
     wanted = {
-        'taskhub_streams_open{kind="events"}': 3,
+        'taskhub_streams_open{kind="tasks"}': 3,
         'taskhub_streams_open{kind="execution-log"}': 2,
         'taskhub_streams_open{kind="sandbox"}': 2,
         'taskhub_streams_open{kind="mcp"}': 1,

@@ -64,7 +64,14 @@ def test_no_way_to_write_an_ipv4_address_changes_what_it_is(address) -> None:
         *("https://example.com/#part", "https://example.com/#", "https://example.com:0/", "https://example.com:x/"),
         *("https://example.com:99999/", "https://exa mple.com/", "https://example.com/\n", "https://bücher.example/"),
         *("https://example.com\\@127.0.0.1/", "https://127.0.0.1\\.example.com/", "https://[::1", "https://[::1]x/"),
-        *("https://127.0.0.1/", "https://127.1/", "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/"),
+        *(
+            "https://127.0.0.1/",
+            "https://127.1/",
+            "https://127.0.0.1./",
+            "https://2130706433/",
+            "https://0x7f000001/",
+            "https://0177.0.0.1/",
+        ),
         *("https://0x7f.1/", "https://017700000001/", "https://0/", "https://10.1/", "https://[::1]/", "https://[::]/"),
         *("https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/", "https://[64:ff9b::7f00:1]/"),
         *(
