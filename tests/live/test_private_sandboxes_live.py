@@ -61,7 +61,7 @@ def test_a_stream_of_a_shared_sandbox_ends_for_others_when_a_private_task_comes_
         client.execute(task_id, "sleep 20", sandbox_id=sandbox)
         assert list(frames)[-1].json()["reason"] == "revoked"
     client.http.post(f"/api/exec/stop/{task_id}")
-    client.wait_for_end(task_id)
+    wait_until(lambda: client.status(task_id)["status"] == "stopped", "it has ended")
     assert httpx.get(f"{client.address}/api/sandboxes/{sandbox}").status_code == 404
     # What it left there stays hidden when it is gone.
     assert client.http.delete(f"/api/tasks/{task_id}/").status_code == 204
