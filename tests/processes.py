@@ -150,7 +150,7 @@ class RunningHub:
         self.process = Process([sys.executable, "-m", "config.launcher"], self.env)
 
     def wait_ready(self) -> None:
-        self.process.wait_for_line("TaskHub is ready")
+        self.process.wait_for_line("TaskHub is ready", 110)
 
     @property
     def token(self) -> str:

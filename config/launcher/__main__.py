@@ -37,7 +37,7 @@ from config.launcher.supervisor import Child, KeepsDyingError, Supervisor
 from config.settings.logs import FORMS
 
 HOST: Final = "127.0.0.1"
-READY_WITHIN_S: Final = 60.0
+READY_WITHIN_S: Final = 120.0
 STOP_WITHIN_S: Final = 5.0
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._-]{1,100}")
 _BASE = Path(__file__).resolve().parents[2]
