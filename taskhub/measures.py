@@ -120,11 +120,7 @@ def _raise_totals(sums: _Sums) -> None:
         f"SET count = {table}.count + excluded.count, total = {table}.total + excluded.total"
     )
     with connection.cursor() as cursor:
-        cursor.executemany(statement, [[*key, each.count, each.total] for key, each in sorted(sums.items(), key=_key)])
-
-
-def _key(item: tuple[Key, _Sum]) -> Key:
-    return item[0]
+        cursor.executemany(statement, [[*key, sums[key].count, sums[key].total] for key in sorted(sums)])
 
 
 meter: Final = Meter()

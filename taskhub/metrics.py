@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from taskhub.api.callers import readers_only
-from taskhub.events.channels import kind_of
+from taskhub.events.reports import clients_by_kind
 from taskhub.events.types import EVENT_TYPES
 from taskhub.measures import BOUNDS, read_totals
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MeasureName, MeasureTotal
@@ -154,8 +154,7 @@ def _stream_gauges() -> Iterator[Metric]:
     yield GaugeMetricFamily("taskhub_web_processes", "Web processes that report.", value=len(reports))
     clients: Counter[str] = Counter({"tasks": 0, "execution-log": 0, "sandbox": 0, "mcp": 0})
     for report in reports:
-        for channel, count in report["clients"].items():
-            clients[kind_of(channel)] += count
+        clients.update(clients_by_kind(report))
     family = GaugeMetricFamily("taskhub_streams_open", "Streams that are open, by kind.", labels=["kind"])
     for kind, count in clients.items():
         family.add_metric([kind], count)

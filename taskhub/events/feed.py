@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections
 from taskhub.events import storage
 from taskhub.events.announcements import Announcements, holding, note_announcements, read_announcements
 from taskhub.events.channels import TASKS
-from taskhub.events.frames import Filters, Frame, Piece, encode_event, join_wanted, read_frame, repeated
+from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame, repeated
 from taskhub.events.privacy import note_owners, read_owners
 from taskhub.events.types import Announced, StreamReset
 from taskhub.events.wakeup import Wakeup
@@ -191,8 +191,7 @@ class Feed:
                     reader.was_live = True
                     await self.moved.wait()
                 if repeats:
-                    for events, piece in join_wanted(await self._read_again(repeats), filters, self.owners):
-                        self.deliveries += events
+                    for piece in self._joined(await self._read_again(repeats), filters):
                         yield piece
                     continue
                 frames = await self._frames_after(reader)
@@ -200,17 +199,22 @@ class Feed:
                     reader.cursor = self.head
                     yield self._reset_frame("expired")
                     continue
-                for events, piece in self._pieces(frames, filters, unfiltered=unfiltered):
-                    self.deliveries += events
+                for piece in self._pieces(frames, filters, unfiltered=unfiltered):
                     yield piece
                 reader.cursor = frames[-1].seq
         finally:
             self.readers.discard(reader)
 
-    def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[Piece]:
+    def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[bytes]:
         if unfiltered and len(frames) == 1 and filters.may_see(frames[0].task_id, self.owners):
-            return ((1, frames[0].body),)  # what a live stream does all day
-        return join_wanted(frames, filters, self.owners)
+            self.deliveries += 1
+            return (frames[0].body,)  # what a live stream does all day
+        return self._joined(frames, filters)
+
+    def _joined(self, frames: list[Frame], filters: Filters) -> Iterator[bytes]:
+        for events, piece in join_wanted(frames, filters, self.owners):
+            self.deliveries += events
+            yield piece
 
     async def _is_unknown(self, cursor: int) -> bool:
         """Whether the channel never had this number. The client's last process may have been ahead of this one."""

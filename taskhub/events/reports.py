@@ -46,6 +46,14 @@ def withdraw_report(report: Report) -> None:
     StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults={"reported_at": long_ago, "report": report})
 
 
+def clients_by_kind(report: Report) -> Counter[str]:
+    """How many streams of which kind a process holds."""
+    clients: Counter[str] = Counter()
+    for channel, count in report["clients"].items():
+        clients[kind_of(channel)] += count
+    return clients
+
+
 def add_up(own: Report) -> dict[str, Any]:
     """All processes together; `own` is this one's report as of now."""
     others = list(StreamProcess.objects.exclude(name=PROCESS_NAME))
@@ -54,8 +62,7 @@ def add_up(own: Report) -> dict[str, Any]:
     clients: Counter[str] = Counter()
     counters: Counter[str] = Counter()
     for report in living:
-        for channel, count in report["clients"].items():
-            clients[kind_of(channel)] += count
+        clients += clients_by_kind(report)
     for report in [own, *(process.report for process in others)]:
         counters.update(report["counters"])
     return {
