@@ -15,12 +15,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django.setup(set_prefix=False)
 
 from sandboxes import mcp as sandbox_tools  # noqa: E402 - models load only after setup
-from sandboxes.gateway import close_shared_gateway  # noqa: E402
 from sandboxes.keeper import get_keeper  # noqa: E402
 from taskhub.asgi import HubHandler  # noqa: E402
 from taskhub.events.hub import get_hub  # noqa: E402
 from taskhub.events.stream import registry  # noqa: E402
 from taskhub.log_relay import get_relay  # noqa: E402
+from taskhub.loops import close_kept, keep_open, lasts  # noqa: E402
 from taskhub.mcp.server import close_server, get_server  # noqa: E402
 from taskhub.self_sent import Receive, Send  # noqa: E402
 from taskhub.tracing import start_tracing  # noqa: E402
@@ -34,6 +34,8 @@ gc.freeze()
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if not lasts():
+        keep_open()  # a server's loop lasts, and not every server speaks of a lifespan
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] == "http":
@@ -56,7 +58,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await close_server()
             await get_keeper().close()
             await get_relay().close()
-            await close_shared_gateway()
+            await close_kept()
             await get_hub().close()
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -76,10 +76,11 @@ class SandboxExecutor:
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)
         try:
-            async with open_gateway() as gateway:
-                return await asyncio.gather(*[self._observe(gateway, place, limit) for place in places])
+            async with open_gateway() as gateway, asyncio.TaskGroup() as group:
+                looks = [group.create_task(self._observe(gateway, place, limit)) for place in places]
         except KeyRefused:
             return [Observation("unknown") for _ in places]
+        return [look.result() for look in looks]
 
     async def _observe(self, gateway: Gateway, place: Place, limit: asyncio.Semaphore) -> Observation:
         try:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Final
 
-import redis
 from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.conf import settings
@@ -37,6 +36,7 @@ from sandboxes.services.webhooks import webhooks_forget
 from sandboxes.watching import Findings, look_at_sandboxes, look_at_sessions
 from taskhub.measures import meter
 from taskhub.models import MeasureName
+from taskhub.turns import alone
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +73,12 @@ def observations_trim() -> None:
 
 
 def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str], float], Findings]) -> None:
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
-        # A worker that was killed holds the others up for little more than a period.
-        lock = client.lock(f"taskhub:poll:{name}", timeout=1.5 * period_s, blocking=False)
-        if not lock.acquire():
+    # A worker that was killed holds the others up for little more than a period.
+    with alone(f"taskhub:poll:{name}", at_most_s=1.5 * period_s) as is_alone:
+        if not is_alone:
             poll_note_skipped(name=name)
-            return
-        try:
-            wanted = watched_ids(kind)
-            if wanted:
-                _poll(name, period_s, wanted, poll)
-        finally:
-            if lock.owned():
-                lock.release()
+        elif wanted := watched_ids(kind):
+            _poll(name, period_s, wanted, poll)
 
 
 def _poll(name: str, period_s: float, wanted: list[str], poll: Callable[[list[str], float], Findings]) -> None:

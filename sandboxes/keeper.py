@@ -73,9 +73,8 @@ class Keeper:
             self._status_of[subscription.sandbox_id] += 1
         slot.at_release(lambda: self._close(subscription.pk))
         if self._task is None:
-            for_all(
-                get_hub().start
-            )  # its reports are the leases; a log joins no channel of the hub that would start it
+            # Its reports are the leases; a log joins no channel of the hub that would start it.
+            for_all(get_hub().start)
             self._task = task_for_all(self._keep(), name="subscriptions")
         self._changed.send()
         return watch

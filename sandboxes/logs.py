@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from itertools import islice
 from typing import Final
 
 from django.utils import timezone
@@ -30,7 +29,9 @@ SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 _MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
 _MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
 _PATIENCE_MOST: Final = 20
-_PIECES: Final = 1000
+_ROUND_PIECES: Final = 1000
+_ROUND_CHARS: Final = 128 * 1024
+"""So much of a snapshot is looked at before others on the loop have their turn."""
 
 Pieces = Iterable[tuple[Stream, str]]
 
@@ -79,11 +80,29 @@ def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
     stream: Stream | None = None
     start = 0
     for mark in _MARK.finditer(output):
-        if stream is not None and mark.start() > start:
-            yield stream, output[start : mark.start()]
+        if stream is not None:
+            yield from _cut(stream, output, start, mark.start())
         stream, start = _MARKS[mark[0]], mark.end()
-    if stream is not None and start < len(output):
-        yield stream, output[start:]
+    if stream is not None:
+        yield from _cut(stream, output, start, len(output))
+
+
+def _cut(stream: Stream, output: str, start: int, end: int) -> Iterator[tuple[Stream, str]]:
+    for at in range(start, end, _ROUND_CHARS):
+        yield stream, output[at : min(at + _ROUND_CHARS, end)]
+
+
+def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
+    taken: list[tuple[Stream, str]] = []
+    chars = 0
+    for piece in pieces:
+        taken.append(piece)
+        chars += len(piece[1])
+        if chars >= _ROUND_CHARS or len(taken) == _ROUND_PIECES:
+            yield taken
+            taken, chars = [], 0
+    if taken:
+        yield taken
 
 
 class Follower:
@@ -158,11 +177,10 @@ class Follower:
         snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
         counter = LineCounter()
         if snapshot is not None:
-            pieces = unmarked(snapshot.get("output") or "")
-            while some := list(islice(pieces, _PIECES)):
-                if lines := self._take(counter.feed(some)):
+            for pieces in _rounds(unmarked(snapshot.get("output") or "")):
+                if lines := self._take(counter.feed(pieces)):
                     yield lines
-                await asyncio.sleep(0)  # a million lines at once would hold up every stream of the process
+                await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
         else:
             # Handed on as they come: what was taken from a connection that is cut later is not brought again.
             async with aclosing(self._connection(counter)) as again:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxMissing, SandboxUnavailable
-from sandboxes.gateway import Document, shared_gateway
+from sandboxes.gateway import Document, open_gateway
 from sandboxes.logs import Follower
 from sandboxes.models import DESTROYED, Sandbox
 from sandboxes.services.observations import SURELY_GONE_AFTER, sandbox_first_seen, sessions_first_seen
@@ -57,44 +57,45 @@ async def command_exists(key: LogKey) -> None:
 
 
 async def _look_at(id_or_name: str) -> Sandbox:
-    gateway = await shared_gateway()
-    document = await gateway.document(id_or_name)
+    async with open_gateway(watching=True) as gateway:
+        document = await gateway.document(id_or_name)
     return await get_hub().reader.run(_first_seen, document)
 
 
 async def _look_into(sandbox: Sandbox) -> Sandbox:
-    sessions = await sessions_of(await shared_gateway(), sandbox)
+    async with open_gateway(watching=True) as gateway:
+        sessions = await sessions_of(gateway, sandbox)
     return await get_hub().reader.run(_sessions_first_seen, sandbox, sessions)
 
 
 async def _look_for(sandbox: Sandbox, key: LogKey) -> Sandbox:
-    gateway = await shared_gateway()
-    toolbox = inside(gateway, sandbox)
-    try:
-        await toolbox.command(key.session_name, key.command_id)
-    except SandboxMissing as error:
-        # Daytona does not say which of the two it is that it does not know.
-        await toolbox.session_document(key.session_name)
-        raise await cause(gateway, sandbox.pk, error) from error
-    except SandboxError as error:
-        raise await cause(gateway, sandbox.pk, error) from error
-    return sandbox
+    async with open_gateway(watching=True) as gateway:
+        toolbox = inside(gateway, sandbox)
+        try:
+            await toolbox.command(key.session_name, key.command_id)
+        except SandboxMissing as error:
+            # Daytona does not say which of the two it is that it does not know.
+            await toolbox.session_document(key.session_name)
+            raise await cause(gateway, sandbox.pk, error) from error
+        except SandboxError as error:
+            raise await cause(gateway, sandbox.pk, error) from error
+        return sandbox
 
 
 def log_reader(key: LogKey) -> Read:
     """Reads the log of a command, for all who watch it."""
 
     async def read(shared: SharedLog) -> int | None:
-        gateway = await shared_gateway()
-        toolbox = inside(gateway, await _sandbox_in_time(key.sandbox_id, shared))
-        try:
-            follower = Follower(toolbox, key.session_name, key.command_id, shared.report_trouble)
-            async with aclosing(follower.lines()) as batches:
-                async for batch in batches:
-                    shared.append(batch)
-        except SandboxError as error:
-            raise await cause(gateway, key.sandbox_id, error) from error
-        return follower.exit_code
+        async with open_gateway(watching=True) as gateway:
+            toolbox = inside(gateway, await _sandbox_in_time(key.sandbox_id, shared))
+            try:
+                follower = Follower(toolbox, key.session_name, key.command_id, shared.report_trouble)
+                async with aclosing(follower.lines()) as batches:
+                    async for batch in batches:
+                        shared.append(batch)
+            except SandboxError as error:
+                raise await cause(gateway, key.sandbox_id, error) from error
+            return follower.exit_code
 
     return read
 

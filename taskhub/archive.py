@@ -19,8 +19,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, cast
+from typing import IO, Final, Literal, cast
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -100,11 +101,16 @@ async def write(name: str, batches: AsyncGenerator[list[LogLine], None]) -> Arch
                 last = batch[-1]
                 if last.cut:
                     break
-        spool.seek(0)
-        if default_storage.exists(name):
-            default_storage.delete(name)
-        default_storage.save(name, File(spool))
+        # The storage may be slow, and others work on this loop.
+        await sync_to_async(_store)(name, spool)
     return Archived(last.n, last.cut) if last else Archived(0, truncated=False)
+
+
+def _store(name: str, spool: IO[bytes]) -> None:
+    spool.seek(0)
+    if default_storage.exists(name):
+        default_storage.delete(name)
+    default_storage.save(name, File(spool))
 
 
 async def _next_within(batches: AsyncGenerator[list[LogLine], None], seconds: float) -> list[LogLine] | None:

@@ -11,8 +11,9 @@ import logging
 import tempfile
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -55,37 +56,46 @@ async def keep(executor: Executor, place: Place) -> Kept:
         return Kept([])
     copies: list[Copy] = []
     room = settings.TASKHUB_ARTIFACTS_LIMIT_BYTES
-    try:
-        async with asyncio.timeout(COPY_S):
-            for n, file in enumerate(produced.files[:FILES_MOST], start=1):
-                limit = min(room, settings.TASKHUB_ARTIFACT_LIMIT_BYTES)
-                if file.size > limit:
-                    continue
-                copy = await _copy(executor, place, file.path, f"artifacts/{place.execution_id}/{n}", limit)
-                if copy is not None:
-                    copies.append(copy)
-                    room -= copy.size
-    except TimeoutError:
-        log.warning("not all files of execution %s could be copied in %.0f s", place.execution_id, COPY_S)
+    until = asyncio.get_running_loop().time() + COPY_S
+    for n, file in enumerate(produced.files[:FILES_MOST], start=1):
+        limit = min(room, settings.TASKHUB_ARTIFACT_LIMIT_BYTES)
+        if file.size > limit:
+            continue
+        with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
+            try:
+                async with asyncio.timeout_at(until):
+                    size = await _fetch(executor, place, file.path, spool, limit)
+            except TimeoutError:
+                log.warning("not all files of execution %s could be copied in %.0f s", place.execution_id, COPY_S)
+                break
+            if size is not None:
+                # The storage may be slow, and others work on this loop.
+                name = await sync_to_async(_store)(f"artifacts/{place.execution_id}/{n}", spool)
+                copies.append(Copy(file.path, size, name))
+                room -= size
     return Kept(copies, produced.count - len(copies))
 
 
-async def _copy(executor: Executor, place: Place, path: str, name: str, limit: int) -> Copy | None:
-    """None for a file that is gone, cannot be read, or is longer than was said."""
+async def _fetch(executor: Executor, place: Place, path: str, spool: IO[bytes], limit: int) -> int | None:
+    """The file's bytes into `spool`, and how many; None if it is gone, cannot be read, or is longer than was said."""
     size = 0
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
-        try:
-            async with aclosing(executor.read_file(place, path)) as chunks:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > limit:
-                        return None
-                    spool.write(chunk)
-        except ExecutorError as error:
-            if not error.permanent:
-                raise
-            log.info("a file of execution %s is not copied: %s", place.execution_id, error.code)
-            return None
-        spool.seek(0)
-        default_storage.delete(name)
-        return Copy(path, size, default_storage.save(name, File(spool)))
+    try:
+        async with aclosing(executor.read_file(place, path)) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    return None
+                spool.write(chunk)
+    except ExecutorError as error:
+        if not error.permanent:
+            raise
+        log.info("a file of execution %s is not copied: %s", place.execution_id, error.code)
+        return None
+    return size
+
+
+def _store(name: str, spool: IO[bytes]) -> str:
+    """The name under which the storage has it."""
+    spool.seek(0)
+    default_storage.delete(name)
+    return default_storage.save(name, File(spool))

@@ -12,7 +12,7 @@ What is shown to viewers is read as Daytona's JSON itself (a `Document`): its ow
 SDK's models do not know yet.
 """
 
-from sandboxes.gateway.client import Gateway, Page, close_shared_gateway, open_gateway, shared_gateway
+from sandboxes.gateway.client import Gateway, Page, open_gateway
 from sandboxes.gateway.toolbox import Command, Sandbox, Stream, Toolbox
 from sandboxes.gateway.translation import Document
 
@@ -24,7 +24,5 @@ __all__ = [
     "Sandbox",
     "Stream",
     "Toolbox",
-    "close_shared_gateway",
     "open_gateway",
-    "shared_gateway",
 ]

@@ -18,8 +18,12 @@ from sandboxes.breaker import breaker
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document, fetch, translated
+from taskhub.loops import keep_open, lasts
 
 PAGE_LIMIT: Final = 200
+_CALLS_AT_ONCE: Final = 100
+_KEEPALIVE_S: Final = 4.0
+"""Shorter than servers have it (Node's default is 5 s): a POST must not meet a connection that is just being closed."""
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
 
 
@@ -155,8 +159,32 @@ def _past_breaker() -> Iterator[None]:
 async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, None]:
     """A gateway for the running event loop. Raises KeyRefused without a key.
 
+    Where the loop lasts, it is one that is kept on it for all callers, and leaving this context closes nothing.
+
     `watching`: for those who only look. Their calls do not count as activity, so they keep no sandbox awake.
     """
+    if lasts():
+        yield await _kept_gateway(watching=watching)
+    else:
+        async with _opened(watching=watching) as gateway:
+            yield gateway
+
+
+_kept: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Gateway]]] = WeakKeyDictionary()
+
+
+async def _kept_gateway(*, watching: bool) -> Gateway:
+    kept = _kept.setdefault(asyncio.get_running_loop(), {})
+    if watching not in kept:
+        # Nothing waits until the gateway stands, so no other caller opens a second one meanwhile.
+        kept[watching] = await keep_open().enter_async_context(_opened(watching=watching))
+        keep_open().callback(kept.pop, watching)
+    return kept[watching]
+
+
+@asynccontextmanager
+async def _opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
+    """A gateway of its own. Raises KeyRefused without a key."""
     if not settings.DAYTONA_API_KEY:
         raise KeyRefused
     config = DaytonaConfig(
@@ -164,51 +192,30 @@ async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, Non
         api_url=settings.DAYTONA_API_URL,
         target=settings.DAYTONA_TARGET or None,
         use_deprecated_polling=True,
-        # Every log that is followed holds a connection; the limit is that of the streams themselves.
-        connection_pool_maxsize=settings.TASKHUB_STREAM_LIMIT,
+        connection_pool_maxsize=_connections(),
     )
     with warnings.catch_warnings():
-        # The SDK calls it deprecated to go without its socket.io connection, which a service must not open per call.
+        # The SDK calls it deprecated to go without its socket.io connection; the hub's own polls are its truth.
         warnings.filterwarnings("ignore", message="Polling-only mode", category=DeprecationWarning)
         client = AsyncDaytona(config)
     if watching:
         # reference: the proxy in front of a sandbox takes every request, and every open websocket, for activity.
         client._toolbox_api_client.default_headers[_SKIP_ACTIVITY] = "true"  # noqa: SLF001 - the SDK has no option for it
     async with client:
+        client._shared_session._adopt(_session(client))  # noqa: SLF001 - as above
         yield Gateway(client)
 
 
-class _Shared:
-    """One watching gateway for a server's event loop, opened by the first who looks."""
-
-    def __init__(self) -> None:
-        self._context: Any = None
-        self._opening = asyncio.Lock()
-        self._gateway: Gateway | None = None
-
-    async def get(self) -> Gateway:
-        async with self._opening:
-            if self._gateway is None:
-                self._context = open_gateway(watching=True)
-                self._gateway = await self._context.__aenter__()
-            return self._gateway
-
-    async def close(self) -> None:
-        if self._gateway is not None:
-            self._gateway = None
-            await self._context.__aexit__(None, None, None)
+def _session(client: AsyncDaytona) -> aiohttp.ClientSession:
+    """As the SDK makes it, but for cookies: one that a sandbox sets must not go to all others behind the same host."""
+    connector = aiohttp.TCPConnector(
+        limit=_connections(),
+        keepalive_timeout=_KEEPALIVE_S,
+        ssl=client._api_client.rest_client.ssl_context,  # noqa: SLF001 - as above
+    )
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
-
-
-async def shared_gateway() -> Gateway:
-    """The watching gateway of the running event loop. Raises KeyRefused without a key."""
-    return await _shared.setdefault(asyncio.get_running_loop(), _Shared()).get()
-
-
-async def close_shared_gateway() -> None:
-    """The process ends."""
-    shared = _shared.pop(asyncio.get_running_loop(), None)
-    if shared is not None:
-        await shared.close()
+def _connections() -> int:
+    """Every log that is followed holds one, and there are no more of them than streams; the rest is for short calls."""
+    return int(settings.TASKHUB_STREAM_LIMIT) + _CALLS_AT_ONCE

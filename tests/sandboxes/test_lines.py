@@ -85,6 +85,14 @@ def test_what_comes_before_the_first_mark_is_nobodys() -> None:
     assert list(unmarked("lost")) == []
 
 
+def test_a_long_piece_comes_in_shares_so_that_others_have_their_turn() -> None:
+    text = "".join(f"line {n}\n" for n in range(100_000))
+    shares = list(unmarked(f"\x01\x01\x01{text}"))
+    assert {stream for stream, _ in shares} == {"stdout"}
+    assert "".join(share for _, share in shares) == text
+    assert max(len(share) for _, share in shares) <= 128 * 1024
+
+
 # --- How long to wait -----------------------------------------------------------------------------------
 
 
