@@ -36,10 +36,11 @@ PAGES_ROUTE: Final = "GET /api/sandbox"
 
 @dataclass
 class Hub:
-    """A web process, and the sandbox server it watches."""
+    """A web process, and the sandbox server it watches; the worker, where there is one."""
 
     server: Server
     upstream: str
+    worker: Process | None
     upstream_headers = {"Authorization": f"Bearer {KEY}", "X-Daytona-SDK-Version": "0.226.1"}
 
     def __post_init__(self) -> None:
@@ -84,24 +85,25 @@ def hub(database: Template, *, polls: bool) -> Iterator[Hub]:
             upstream = re.search(r"http://127\.0\.0\.1:\d+", "\n".join(sandboxes.output))
             assert upstream is not None
             env = {"DAYTONA_API_KEY": KEY, "DAYTONA_API_URL": f"{upstream[0]}/api"}
-            with web_process(database, more_env=env) as server, _polls(server, wanted=polls):
-                yield Hub(server, upstream[0])
+            with web_process(database, more_env=env) as server, _polls(server, wanted=polls) as worker:
+                yield Hub(server, upstream[0], worker)
         finally:
             sandboxes.end()
 
 
 @contextlib.contextmanager
-def _polls(server: Server, *, wanted: bool) -> Iterator[None]:
+def _polls(server: Server, *, wanted: bool) -> Iterator[Process | None]:
+    """The worker."""
     if not wanted:
-        yield
+        yield None
         return
     celery = [sys.executable, "-m", "celery", "--app", "config", "--quiet"]
     children = [
-        Process([*celery, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING"], server.env),
+        Process([*celery, "worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING"], server.env),
         Process([*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile="], server.env),
     ]
     try:
-        yield
+        yield children[0]
     finally:
         for child in children:
             child.end()

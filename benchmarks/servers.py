@@ -47,16 +47,24 @@ class Server:
     env: Mapping[str, str]
 
     def cpu_s(self) -> float:
-        """User and system time so far, in seconds; a hundredth is the kernel's resolution."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return cpu_s(self.pid)
 
     def rss_bytes(self) -> int:
-        """Resident memory; sockets' kernel buffers are not in it."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return rss_bytes(self.pid)
 
     def threads(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far, in seconds; a hundredth is the kernel's resolution."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process; sockets' kernel buffers are not in it."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Template:

@@ -201,7 +201,7 @@ class Launcher:
                 "worker",
                 [
                     *celery,
-                    *("worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING"),
+                    *("worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING"),
                     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
                 ],
                 self.env,

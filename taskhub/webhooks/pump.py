@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Final
 
 import httpcore
@@ -40,7 +41,7 @@ async def pump(turn: AbstractContextManager[bool]) -> None:
     under_way: set[asyncio.Task[None]] = set()
     async with open_connections() as connections:
         try:
-            with turn as is_ours:
+            async with _entered(turn) as is_ours:
                 until = asyncio.get_running_loop().time() + TURN_S
                 while is_ours and asyncio.get_running_loop().time() < until:
                     is_behind = await sync_to_async(deliveries_write)()
@@ -53,6 +54,16 @@ async def pump(turn: AbstractContextManager[bool]) -> None:
         finally:
             if under_way:
                 await _settle(under_way, None, asyncio.ALL_COMPLETED)
+
+
+@asynccontextmanager
+async def _entered(turn: AbstractContextManager[bool]) -> AsyncGenerator[bool, None]:
+    """On the thread that waits for the pump: others work on this loop, and Redis may be slow to answer."""
+    is_ours = await sync_to_async(turn.__enter__)()
+    try:
+        yield is_ours
+    finally:
+        await sync_to_async(turn.__exit__)(None, None, None)
 
 
 async def _settle(under_way: set[asyncio.Task[None]], timeout_s: float | None, until: str) -> set[asyncio.Task[None]]:

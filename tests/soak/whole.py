@@ -42,7 +42,7 @@ class Whole(Installation):
         elif part.startswith("web"):
             self.start_web(part)
         elif part.startswith("worker"):
-            self.start(part, *CELERY, "worker", "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING")
+            self.start(part, *CELERY, "worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING")
         else:
             scheduler = ("--scheduler", "celery.beat:Scheduler", "--pidfile=")
             self.start(part, *CELERY, "beat", "--loglevel", "WARNING", *scheduler)

@@ -1,0 +1,62 @@
+"""What an execution costs the worker that starts it, looks at it and keeps its log, in a sandbox of its own."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from benchmarks.sandboxes import Hub, hub
+from benchmarks.scenarios import Sample, Scenario
+from benchmarks.servers import Template, cpu_s, rss_bytes
+from benchmarks.writers import WriterProcess
+from tests.processes import wait_until
+
+FIRST: Final = 5
+MEASURED: Final = 60
+WITHIN_S: Final = 180.0
+
+
+def run(database: Template, _: WriterProcess) -> Sample:
+    with hub(database, polls=True) as running:
+        assert running.worker is not None
+        worker = running.worker.pid
+        _execute(running, FIRST)  # the worker's first jobs load what the later ones find loaded
+        cpu, memory, began = cpu_s(worker), rss_bytes(worker), time.monotonic()
+        _execute(running, MEASURED)
+        return {
+            "per_s": MEASURED / (time.monotonic() - began),
+            "cpu_ms": (cpu_s(worker) - cpu) / MEASURED * 1e3,
+            "grown_kib": (rss_bytes(worker) - memory) / MEASURED / 1024,
+            "mib": rss_bytes(worker) / 1024**2,
+        }
+
+
+def _execute(running: Hub, count: int) -> None:
+    """All at once; returns when the last one has ended."""
+    tasks = [str(running.post("/api/tasks/", {"title": "measured"})["id"]) for _ in range(count)]
+    for task_id in tasks:
+        running.post(f"/api/exec/{task_id}", {"script_content": "echo done"})
+    for task_id in tasks:
+        wait_until(lambda task_id=task_id: _has_ended(running, task_id), "the end of an execution", WITHIN_S)
+
+
+def _has_ended(running: Hub, task_id: str) -> bool:
+    found = running.api.get(f"/api/exec/status/{task_id}").raise_for_status().json()
+    if found["status"] not in {"queued", "starting", "running", "completed"}:
+        raise AssertionError(f"an execution ended otherwise: {found}")
+    return bool(found["status"] == "completed")
+
+
+SCENARIO: Final = Scenario(
+    "executions",
+    f"{MEASURED} executions of a script of one line, accepted at once, each in a sandbox of its own, by one worker of "
+    "eight threads. The sandbox server and the scripts run on the same two cores; the CPU time is the worker's, and so "
+    "is the memory. The rate is wall time: a busy machine shows.",
+    run,
+    [
+        ("per_s", "executions that end per second", "1/s", None, None),
+        ("cpu_ms", "CPU of the worker per execution", "ms", None, None),
+        ("grown_kib", "memory that the worker took more, per execution", "KiB", None, None),
+        ("mib", "memory of the worker at the end", "MiB", None, None),
+    ],
+)
