@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
 from config.launcher import redis_server
@@ -22,6 +24,10 @@ from taskhub.models import ApiToken
 from taskhub.services.actors import Actor
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, running_hub, wait_for_redis
+
+# No test is timed: on a busy machine, or with Hypothesis's own tables still to be made, an example may take long.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 SCHEMAS = {name: envelope_schema(name, declared) for name, declared in EVENT_TYPES.items()}
 

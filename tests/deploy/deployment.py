@@ -81,7 +81,7 @@ class Deployment(Installation):
     def _run_all(self, unit: str, option: str, instance: str) -> None:
         for line in unit_lines(unit, option):
             command = self._words(shlex.split(line.replace("%i", instance)))
-            subprocess.run(command, env=self.env, cwd=ROOT, check=True, timeout=90, capture_output=True)
+            subprocess.run(command, env=self.env, cwd=ROOT, check=True, timeout=300, capture_output=True)
 
     def _words(self, command: list[str]) -> list[str]:
         return [moved(word, places(self.sockets)) for word in command]

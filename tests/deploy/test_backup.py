@@ -18,7 +18,7 @@ from tests.deploy.proxy import streaming
 from tests.processes import ROOT, Process, wait_until
 from tests.streaming import Frame, until
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.postgres
 
 LEAP = 1_000_000_000
 

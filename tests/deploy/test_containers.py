@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.deploy.shipped import DEPLOY, INSTALLED, read_env_file, unit_command
@@ -98,7 +97,6 @@ def test_what_is_mounted_is_there() -> None:
     assert all((DEPLOY / path).is_file() for path in shipped)
 
 
-@pytest.mark.timeout(600)
 def test_the_image_is_made_of_steps_that_work(tmp_path: Path) -> None:
     """Each of the steps that a plain Debian can take, in its order: a virtual environment, hashed requirements, the
     files of the image and no others, and the static files with the production settings."""

@@ -23,7 +23,7 @@ from tests.deploy.shipped import DEPLOY, NAME
 from tests.processes import wait_until
 from tests.streaming import parse, until
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.postgres
 
 SITE = (DEPLOY / "nginx/taskhub.conf").read_text()
 OUTSIDE = "127.0.0.7"

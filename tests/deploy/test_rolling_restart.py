@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from tests.deploy.deployment import WEB, Deployment
 from tests.deploy.shipped import NAME
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.postgres
 
 CLIENTS = 20
 PAUSE_S = 0.02

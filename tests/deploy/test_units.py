@@ -83,7 +83,6 @@ def test_the_target_starts_what_nginx_knows() -> None:
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(120)
 def test_worker_and_beat_live_and_end_as_their_units_say(fresh_deployment: Deployment) -> None:
     hub = fresh_deployment
 

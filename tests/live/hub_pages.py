@@ -18,7 +18,7 @@ def manage(hub: RunningHub, code: str) -> None:
     """Run Python inside the hub's project, on its data."""
     command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
     env = {**hub.env, "DJANGO_SETTINGS_MODULE": "config.settings.local"}
-    done = subprocess.run(command, env=env, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
+    done = subprocess.run(command, env=env, cwd=ROOT, check=False, timeout=300, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

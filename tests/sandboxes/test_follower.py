@@ -130,7 +130,7 @@ def test_wherever_and_however_often_the_connection_is_cut_each_line_comes_once(
     expected = asyncio.run(Reading(*nasty).read()).told
     cuts = st.tuples(st.sampled_from([1001, 1006, 1011]), st.integers(0, 300) | st.integers(0, size))
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors])
     @given(st.lists(cuts, max_size=5), st.integers(0, 300) | st.integers(0, size))
     def once(cuts: list[tuple[int, int]], end: int) -> None:
         daytona.heal()

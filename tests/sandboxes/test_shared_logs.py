@@ -10,7 +10,6 @@ from contextlib import closing
 import pytest
 from django.utils import timezone
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sandboxes.services.observations import is_older
@@ -49,7 +48,6 @@ async def relay(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LogRelay]:
 
 
 @given(st.lists(st.lists(st.integers(0, 3000), max_size=120), max_size=8), st.integers(1, 5000), st.data())
-@hypothesis_settings(deadline=None)
 def test_whatever_the_sizes_a_log_is_read_from_any_line_on_and_its_tail_is_its_end(
     batches: list[list[int]], chunk_bytes: int, data: st.DataObject
 ) -> None:

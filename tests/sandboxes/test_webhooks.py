@@ -189,7 +189,7 @@ def test_a_signed_body_that_is_no_json_is_401(send: Send, body: str) -> None:
     assert send(body).status_code == 401
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.binary(max_size=60),
     headers=st.dictionaries(

@@ -49,7 +49,7 @@ class Installation:
         """What the command said."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
-            command, env=self.env, cwd=ROOT, check=False, timeout=60, input=stdin, capture_output=True, text=True
+            command, env=self.env, cwd=ROOT, check=False, timeout=500, input=stdin, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -43,7 +43,7 @@ class Served:
         wait_until(self._answers, f"{name} answers")
 
     def manage(self, *arguments: str) -> None:
-        subprocess.run([sys.executable, "manage.py", *arguments], env=self.env, cwd=ROOT, check=True, timeout=60)
+        subprocess.run([sys.executable, "manage.py", *arguments], env=self.env, cwd=ROOT, check=True, timeout=300)
 
     def _answers(self) -> bool:
         assert self.process.popen.poll() is None, self.process.output

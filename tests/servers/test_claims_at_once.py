@@ -66,7 +66,6 @@ async def all_claim(installation: Installation) -> dict[str, list[str]]:
     return dict(zip(AGENTS, await asyncio.gather(*work), strict=True))
 
 
-@pytest.mark.timeout(300)
 def test_each_task_is_claimed_exactly_once(installation: Installation) -> None:
     with httpx.Client(base_url=installation.address("one"), headers=installation.headers, timeout=30) as operator:
         made = [

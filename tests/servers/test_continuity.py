@@ -48,7 +48,6 @@ def on_sqlite(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(240)
 async def test_two_processes_lose_redis_the_database_and_each_other(
     on_postgres: Installation, postgres_url: str
 ) -> None:
@@ -84,7 +83,6 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
         assert min(watcher.reconnects for watcher in watchers) > 0
 
 
-@pytest.mark.timeout(240)
 async def test_one_process_on_sqlite_is_killed_and_restarted(on_sqlite: Installation) -> None:
     hub = on_sqlite
     await asyncio.to_thread(hub.start_web, "one")

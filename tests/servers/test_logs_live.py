@@ -14,8 +14,6 @@ import pytest
 from tests.processes import Process, free_port, wait_until
 from tests.servers.hubs import Installation, ProductionInstallation
 
-pytestmark = pytest.mark.timeout(240)
-
 CELERY = ("-m", "celery", "--app", "config", "--quiet")
 
 

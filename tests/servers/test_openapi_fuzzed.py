@@ -55,7 +55,6 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         made.end()
 
 
-@pytest.mark.timeout(500)
 def test_the_document_is_kept(installation: Installation, tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)

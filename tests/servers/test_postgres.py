@@ -10,7 +10,7 @@ from tests.processes import ROOT
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_the_unit_tests_pass_on_postgresql_too(postgres_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/unit", "-q", "--no-cov"],

@@ -12,8 +12,6 @@ from tests.processes import free_port, wait_until
 from tests.servers.collector import Collector, running_collector
 from tests.servers.hubs import Installation
 
-pytestmark = pytest.mark.timeout(240)
-
 WORKER = ("-m", "celery", "--app", "config", "--quiet", "worker", "--without-gossip", "--without-mingle")
 
 
