@@ -93,6 +93,23 @@ def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client
     assert (task["title"], task["assignee"], task["status"]) == ("edited", "bob", "inprogress")
 
 
+def test_it_is_edited_without_a_stream(page: Page, hub: RunningHub, client: HubClient) -> None:
+    """Whoever is quicker than the stream, or at its limit, reads the task by asking for it."""
+    task_id = client.create_task("to edit", description="as the form must show it")
+    page.goto(f"{hub.address}/")
+    use_token(page, hub)
+    page.route("**/api/events/stream*", lambda route: route.abort())
+    page.goto(f"{hub.address}/tasks/{task_id}/")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    description = page.locator("#edit-form [name=description]")
+    description.wait_for()
+    assert description.input_value() == "as the form must show it"
+    page.locator("#edit-form [name=title]").fill("edited")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector('#title:text-is("edited")')
+    assert client.http.get(f"/api/tasks/{task_id}/").json()["title"] == "edited"
+
+
 def test_a_task_that_goes_is_said_to_be_gone(page: Page, hub: RunningHub, client: HubClient) -> None:
     task_id = client.create_task("short-lived")
     TaskPage(page, hub, task_id).open()

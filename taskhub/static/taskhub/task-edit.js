@@ -34,11 +34,14 @@ function changed() {
   return Object.fromEntries(Object.entries(now).filter(([name]) => differs(name)));
 }
 
-/** Open the form on the task; `onSaved(task)` gets what became of it. */
-export function editor({ button, current, onSaved }) {
-  button.addEventListener("click", () => {
+/**
+ * Open the form on the task that `current()` promises, or say in `problem` why not; `onSaved(task)` gets what became
+ * of it.
+ */
+export function editor({ button, problem, current, onSaved }) {
+  onPress(button, problem, async () => {
     complain($("edit-problem"), "");
-    fill(current());
+    fill(await current());
     dialog.showModal();
   });
   onPress(form, $("edit-problem"), async () => {
@@ -47,7 +50,7 @@ export function editor({ button, current, onSaved }) {
       dialog.close();
       return;
     }
-    const task = current();
+    const task = await current();
     try {
       onSaved(await call("PATCH", api("tasks", task.id), mine, { version }));
       dialog.close();

@@ -80,9 +80,16 @@ const mayWork = may(await me, "agent");
 $("actions").hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
 
+/** The task as it is known here; where no stream has told of it yet, as it is now. */
+async function current() {
+  if (!task) show(await call("GET", api("tasks", taskId)));
+  return task;
+}
+
 editor({
   button: $("edit"),
-  current: () => task,
+  problem,
+  current,
   onSaved: (saved) => {
     show(saved);
     $("note").textContent = `Saved as version ${saved.version}.`;
