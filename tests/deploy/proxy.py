@@ -28,10 +28,11 @@ def account() -> str:
 
 
 class Nginx:
-    """nginx in front of the sockets in `sockets`; `folder` takes its files."""
+    """nginx in front of the sockets in `sockets`; `folder` takes its files. `more` is said for all its servers."""
 
-    def __init__(self, folder: Path, sockets: Path) -> None:
+    def __init__(self, folder: Path, sockets: Path, more: str = "") -> None:
         self.folder = folder
+        self._more = more
         self.http_port, self.https_port = free_port(), free_port()
         self.figures_ports = {instance: free_port() for instance in ("1", "2")}
         self._write(sockets)
@@ -55,7 +56,7 @@ class Nginx:
         main = (DEPLOY / "nginx/nginx.conf").read_text().replace("/etc/nginx/conf.d", f"{self.folder}/conf.d")
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temp = "".join(f"    {kind}_temp_path {self.folder}/temp/{kind};\n" for kind in kinds)
-        main = main.replace("http {\n", f"http {{\n{temp}    access_log off;\n")
+        main = main.replace("http {\n", f"http {{\n{temp}    access_log off;\n{self._more}")
         (self.folder / "nginx.conf").write_text(f"pid {self.folder}/nginx.pid;\n{main}")
         if os.geteuid() == 0:
             for path in (self.folder, *self.folder.rglob("*")):

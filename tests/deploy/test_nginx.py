@@ -6,6 +6,9 @@ import json
 import re
 import socket
 import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -17,8 +20,8 @@ from django.conf import settings
 from sandboxes.tickets import SSE
 from taskhub.events.stream import KEEPALIVE_S
 from taskhub.events.tickets import TICKET_KINDS
-from tests.deploy.deployment import Deployment
-from tests.deploy.proxy import streaming
+from tests.deploy.deployment import Deployment, made_folder
+from tests.deploy.proxy import Nginx, streaming
 from tests.deploy.shipped import DEPLOY, NAME
 from tests.processes import wait_until
 from tests.streaming import parse, until
@@ -129,27 +132,46 @@ def test_a_body_may_be_as_large_as_the_hub_takes_and_no_larger(deployed: Deploym
     assert f"{limit} bytes" in error["message"]
 
 
-def test_a_flood_from_one_address_is_refused_by_nginx(deployed: Deployment) -> None:
-    """Pipelined: 3000 requests at once, of an address that may have 800 and 400 more each second."""
-    request = f"GET /metrics HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
-    counted: dict[str, int] = {}
-    said = b""
-    for _ in range(5):
+def flood(nginx: Nginx, requests: list[str], source: str = "127.0.0.1") -> tuple[Counter[str], bytes]:
+    """Send them pipelined, 600 on a connection; how often each status came, and all that was answered."""
+    address, said = ("127.0.0.1", nginx.https_port), b""
+    for start in range(0, len(requests), 600):
+        *heads, last = requests[start : start + 600]
         with (
-            socket.create_connection(
-                ("127.0.0.1", deployed.nginx.https_port), 30, source_address=("127.0.0.9", 0)
-            ) as plain,
-            deployed.nginx.trust.wrap_socket(plain, server_hostname=NAME) as connection,
+            socket.create_connection(address, 30, source_address=(source, 0)) as plain,
+            nginx.trust.wrap_socket(plain, server_hostname=NAME) as connection,
         ):
-            connection.sendall(request * 599 + request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            connection.sendall("".join(f"{head}\r\n" for head in (*heads, f"{last}Connection: close\r\n")).encode())
             while piece := connection.recv(65536):
                 said += piece
-    for status in re.findall(rb"^HTTP/1\.1 (\d+)", said, re.MULTILINE):
-        counted[status.decode()] = counted.get(status.decode(), 0) + 1
+    return Counter(status.decode() for status in re.findall(rb"^HTTP/1\.1 (\d+)", said, re.MULTILINE)), said
+
+
+FORBIDDEN = f"GET /metrics HTTP/1.1\r\nHost: {NAME}\r\n"
+"""Answered by nginx itself: 403 from another address than this machine's."""
+
+
+def test_a_flood_from_one_address_is_refused_by_nginx(deployed: Deployment) -> None:
+    """3000 requests at once, of an address that may have 800 and 400 more each second."""
+    counted, said = flood(deployed.nginx, [FORBIDDEN] * 3000, "127.0.0.9")
     assert set(counted) == {"403", "429"}
     assert 800 <= counted["403"] < 3000
     assert b"\r\nRetry-After: 1\r\n" in said
     assert b'{"error":{"code":"too_many_requests",' in said
+
+
+def test_to_its_limits_a_network_of_ipv6_is_one_client(deployed: Deployment) -> None:
+    believing = "    set_real_ip_from 127.0.0.1;\n    real_ip_header X-Client;\n"
+    with tempfile.TemporaryDirectory(prefix="taskhub-n-", ignore_cleanup_errors=True) as folder:
+        nginx = Nginx(made_folder(Path(folder)), deployed.sockets, believing)
+        nginx.start()
+        try:
+            one, _ = flood(nginx, [f"{FORBIDDEN}X-Client: 2001:db8::{n:x}:{n:x}\r\n" for n in range(3000)])
+            many, _ = flood(nginx, [f"{FORBIDDEN}X-Client: 2001:db8:0:{n:x}::1\r\n" for n in range(3000)])
+        finally:
+            nginx.end()
+    assert set(one) == {"403", "429"}
+    assert many == {"403": 3000}
 
 
 def test_plain_http_leads_to_tls(deployed: Deployment) -> None:
