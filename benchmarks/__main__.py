@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Final
 
-from benchmarks import compare, executions, results, sandboxes
+from benchmarks import compare, executions, results, sandboxes, start
 from benchmarks.scenarios import ON_POSTGRES, ON_SQLITE, Scenario
 from benchmarks.servers import template
 from benchmarks.writers import WriterProcess
@@ -23,7 +23,14 @@ from benchmarks.writers import WriterProcess
 FILES_NEEDED: Final = 12_000
 SCENARIOS: Final = {
     scenario.name: scenario
-    for scenario in (*ON_SQLITE, ON_POSTGRES, *sandboxes.SCENARIOS, executions.SCENARIO, compare.SCENARIO)
+    for scenario in (
+        *ON_SQLITE,
+        ON_POSTGRES,
+        *sandboxes.SCENARIOS,
+        executions.SCENARIO,
+        start.SCENARIO,
+        compare.SCENARIO,
+    )
 }
 
 

@@ -56,10 +56,14 @@ class Server:
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process so far, in seconds; a hundredth is the kernel's resolution."""
+def cpu_s(pid: int, *, waited_for: bool = False) -> float:
+    """User and system time of a process so far, in seconds; a hundredth is the kernel's resolution.
+
+    `waited_for`: of its children that have ended instead.
+    """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    first = 13 if waited_for else 11
+    return (int(fields[first]) + int(fields[first + 1])) / TICKS_PER_S
 
 
 def rss_bytes(pid: int) -> int:
@@ -80,10 +84,8 @@ class Template:
         (self._folder / "template").mkdir()
         self._on_postgres(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._name)))
         env = self.env(self._folder / "template", self._name)
-        for command in ("migrate", "first_start"):
-            subprocess.run(
-                [sys.executable, "manage.py", command], env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-            )
+        command = [sys.executable, "manage.py", "prepare"]
+        subprocess.run(command, env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     @contextlib.contextmanager
     def copy(self) -> Iterator[dict[str, str]]:

@@ -15,6 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django.setup(set_prefix=False)
 
 from sandboxes import mcp as sandbox_tools  # noqa: E402 - models load only after setup
+from sandboxes.gateway import load_sdk  # noqa: E402
 from sandboxes.keeper import get_keeper  # noqa: E402
 from taskhub.asgi import HubHandler  # noqa: E402
 from taskhub.events.hub import get_hub  # noqa: E402
@@ -29,6 +30,7 @@ start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()
 sandbox_tools.register()
+load_sdk()
 # What is loaded by now stays for good: a full collection that walks through all of it stops every stream for 0.1 s.
 gc.freeze()
 

@@ -9,6 +9,9 @@ from typing import Any
 from celery import Celery, signals
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+# Django's checks load all addresses and what stands behind them: a second of work, and no use to a worker or beat.
+# What they look at is in files of this tree, and `migrate` has checked it.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("taskhub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -35,9 +38,11 @@ def _log_farewell(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _trace_worker(**_: Any) -> None:
-    from taskhub.tracing import start_tracing  # noqa: PLC0415 - the apps are loaded only now
+def _prepare_worker(**_: Any) -> None:
+    from sandboxes.gateway import load_sdk  # noqa: PLC0415 - the apps are loaded only now
+    from taskhub.tracing import start_tracing  # noqa: PLC0415 - likewise
 
+    load_sdk()
     start_tracing("worker")
 
 

@@ -79,8 +79,7 @@ class Launcher:
         with tempfile.TemporaryDirectory(prefix="taskhub-") as scratch, web:
             self._prepare_env(Path(scratch))
             # A signal during the preparation is obeyed right after it.
-            self._manage("migrate", "--verbosity", "0")
-            self._manage("first_start")
+            self._manage("prepare")
             try:
                 return await self._supervise(web, stopped)
             finally:

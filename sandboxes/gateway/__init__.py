@@ -12,7 +12,7 @@ What is shown to viewers is read as Daytona's JSON itself (a `Document`): its ow
 SDK's models do not know yet.
 """
 
-from sandboxes.gateway.client import Gateway, Page, open_gateway
+from sandboxes.gateway.client import Gateway, Page, load_sdk, open_gateway
 from sandboxes.gateway.toolbox import Command, Sandbox, Stream, Toolbox
 from sandboxes.gateway.translation import Document
 
@@ -24,5 +24,6 @@ __all__ = [
     "Sandbox",
     "Stream",
     "Toolbox",
+    "load_sdk",
     "open_gateway",
 ]

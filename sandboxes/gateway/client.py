@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -10,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import aiohttp
-from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, DaytonaConfig
-from daytona_api_client_async import CreateSandbox
+import daytona
+import daytona_api_client_async
 from django.conf import settings
 
 from sandboxes.breaker import breaker
@@ -24,6 +25,7 @@ PAGE_LIMIT: Final = 200
 _CALLS_AT_ONCE: Final = 100
 _KEEPALIVE_S: Final = 4.0
 """Shorter than servers have it (Node's default is 5 s): a POST must not meet a connection that is just being closed."""
+_SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.internal.toolbox_api_client_proxy")
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
 
 
@@ -37,7 +39,7 @@ class Page(NamedTuple):
 class Gateway:
     """Daytona, in the hub's words. Made by `open_gateway`."""
 
-    def __init__(self, client: AsyncDaytona) -> None:
+    def __init__(self, client: daytona.AsyncDaytona) -> None:
         self._client = client
 
     # What is shown: Daytona's own documents.
@@ -63,7 +65,7 @@ class Gateway:
         """Make a sandbox from Daytona's own creation fields. It may still be starting when this returns."""
         with _past_breaker():
             request = self._api.create_sandbox_without_preload_content(
-                CreateSandbox.from_dict({"target": settings.DAYTONA_TARGET or None, **fields}),
+                daytona_api_client_async.CreateSandbox.from_dict({"target": settings.DAYTONA_TARGET or None, **fields}),
                 _request_timeout=LIFECYCLE_S,
             )
             return await _fetch_sandbox(request)
@@ -102,7 +104,7 @@ class Gateway:
 
         It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
         """
-        params = CreateSandboxFromSnapshotParams(
+        params = daytona.CreateSandboxFromSnapshotParams(
             name=name, labels=labels, auto_stop_interval=0, ttl_minutes=ttl_minutes
         )
         try:
@@ -155,6 +157,15 @@ def _past_breaker() -> Iterator[None]:
         breaker.succeeded()
 
 
+def load_sdk() -> None:
+    """Load what the SDK would load with its first use, and hold an event loop up with for a second or two.
+
+    For processes that will open gateways. Others (beat, migrations, most commands) are spared the time and the memory.
+    """
+    for name in _SDK:
+        importlib.import_module(name)
+
+
 @asynccontextmanager
 async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, None]:
     """A gateway for the running event loop. Raises KeyRefused without a key.
@@ -187,7 +198,7 @@ async def _opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
     """A gateway of its own. Raises KeyRefused without a key."""
     if not settings.DAYTONA_API_KEY:
         raise KeyRefused
-    config = DaytonaConfig(
+    config = daytona.DaytonaConfig(
         api_key=settings.DAYTONA_API_KEY,
         api_url=settings.DAYTONA_API_URL,
         target=settings.DAYTONA_TARGET or None,
@@ -197,7 +208,7 @@ async def _opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
     with warnings.catch_warnings():
         # The SDK calls it deprecated to go without its socket.io connection; the hub's own polls are its truth.
         warnings.filterwarnings("ignore", message="Polling-only mode", category=DeprecationWarning)
-        client = AsyncDaytona(config)
+        client = daytona.AsyncDaytona(config)
     if watching:
         # reference: the proxy in front of a sandbox takes every request, and every open websocket, for activity.
         client._toolbox_api_client.default_headers[_SKIP_ACTIVITY] = "true"  # noqa: SLF001 - the SDK has no option for it
@@ -206,7 +217,7 @@ async def _opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
         yield Gateway(client)
 
 
-def _session(client: AsyncDaytona) -> aiohttp.ClientSession:
+def _session(client: daytona.AsyncDaytona) -> aiohttp.ClientSession:
     """As the SDK makes it, but for cookies: one that a sandbox sets must not go to all others behind the same host."""
     connector = aiohttp.TCPConnector(
         limit=_connections(),

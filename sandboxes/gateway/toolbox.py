@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from daytona import AsyncDaytona, AsyncSandbox, SessionExecuteRequest
-from daytona._async.process import AsyncProcess
-from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
-from daytona_toolbox_api_client_async import FileSystemApi, InfoApi, ProcessApi
+import daytona
+import daytona_toolbox_api_client_async as toolbox_api
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.translation import (
@@ -26,6 +24,10 @@ from sandboxes.gateway.translation import (
 )
 from taskhub.cancellation import cancel_all
 from taskhub.events.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from daytona._async.process import AsyncProcess
+    from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
 
 SNAPSHOT_S: Final = 60.0
 FILE_S: Final = 60.0
@@ -48,17 +50,20 @@ class Command:
 class Toolbox:
     """What can be asked of a sandbox by its id and the address of its inside."""
 
-    def __init__(self, sandbox_id: str, process: AsyncProcess, files: FileSystemApi, info: InfoApi) -> None:
+    def __init__(self, sandbox_id: str, process: AsyncProcess, proxy: ToolboxApiClientProxy[Any]) -> None:
         self.id = sandbox_id
         self._process = process
-        self._files = files
-        self._info = info
+        self._files = toolbox_api.FileSystemApi(proxy)
+        self._info = toolbox_api.InfoApi(proxy)
 
     @classmethod
-    def at(cls, client: AsyncDaytona, sandbox_id: str, toolbox_url: str) -> Self:
+    def at(cls, client: daytona.AsyncDaytona, sandbox_id: str, toolbox_url: str) -> Self:
         """The SDK would ask for the whole sandbox first; a poll knows it already."""
+        from daytona._async.process import AsyncProcess  # noqa: PLC0415 - see `load_sdk`
+        from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy  # noqa: PLC0415 - likewise
+
         proxy = ToolboxApiClientProxy(client._toolbox_api_client, sandbox_id, toolbox_url)  # noqa: SLF001 - see above
-        return cls(sandbox_id, AsyncProcess("python", ProcessApi(proxy)), FileSystemApi(proxy), InfoApi(proxy))
+        return cls(sandbox_id, AsyncProcess("python", toolbox_api.ProcessApi(proxy)), proxy)
 
     async def session_documents(self) -> list[Document]:
         """All sessions with their commands, as Daytona has them. Raises SandboxRefused unless it is started."""
@@ -119,7 +124,7 @@ class Toolbox:
         try:
             with translated("session"):
                 answer = await self._process.execute_session_command(
-                    session, SessionExecuteRequest(command=text, run_async=True), timeout=int(REQUEST_S)
+                    session, daytona.SessionExecuteRequest(command=text, run_async=True), timeout=int(REQUEST_S)
                 )
         except SandboxUnavailable as error:
             # v0.190 says 500 where there is no such session, and where its shell has ended itself (`exit 5`).
@@ -182,9 +187,9 @@ class Toolbox:
 class Sandbox(Toolbox):
     """A sandbox to work in, as the SDK has it: it can also be started, and holds files."""
 
-    def __init__(self, sandbox: AsyncSandbox) -> None:
+    def __init__(self, sandbox: daytona.AsyncSandbox) -> None:
         proxy = sandbox._toolbox_api  # noqa: SLF001 - the SDK has no public way to answers as they are
-        super().__init__(str(sandbox.id), sandbox.process, FileSystemApi(proxy), InfoApi(proxy))
+        super().__init__(str(sandbox.id), sandbox.process, proxy)
         self._sandbox = sandbox
 
     @property

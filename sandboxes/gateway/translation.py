@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
-from daytona import DaytonaConflictError, DaytonaError, DaytonaNotFoundError
+import daytona
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from taskhub.measures import meter
@@ -48,14 +48,14 @@ def _transported(what: str) -> Iterator[None]:
     """Likewise for a request whose answer is still to be looked at."""
     try:
         yield
-    except DaytonaError as error:
+    except daytona.DaytonaError as error:
         # A refused websocket upgrade carries its status and headers only in its cause.
         status = error.status_code or getattr(error.__cause__, "status", None)
         headers = error.headers or getattr(error.__cause__, "headers", None) or {}
         log.info("Daytona answered %s (%s)", status, type(error).__name__)
-        if isinstance(error, DaytonaNotFoundError):
+        if isinstance(error, daytona.DaytonaNotFoundError):
             status = HTTPStatus.NOT_FOUND
-        elif isinstance(error, DaytonaConflictError):
+        elif isinstance(error, daytona.DaytonaConflictError):
             status = HTTPStatus.CONFLICT
         _count(status)
         raise refusal(what, status, headers) from error

@@ -36,8 +36,7 @@ class Installation:
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         self.start_redis()
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("first_start")
+        self.manage("prepare")
         self.token = (data_dir / "token").read_text().strip()
         self.headers = {"Authorization": f"Bearer {self.token}"}
 

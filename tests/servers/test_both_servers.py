@@ -33,8 +33,7 @@ class Served:
             "PYTHONUNBUFFERED": "1",
             "TASKHUB_WEB_THREADS": "2",  # so that a thread too many shows
         }
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("first_start")
+        self.manage("prepare")
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         where = ["--port", str(port)] if name == "uvicorn" else [f"127.0.0.1:{port}"]

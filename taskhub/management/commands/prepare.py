@@ -1,4 +1,4 @@
-"""Make the operator account and an API token, once; what `make run` calls before it starts the service."""
+"""Migrate, and make the operator account and an API token, once; what `make run` calls before it starts the service."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import transaction
 from knox.crypto import hash_token
@@ -21,9 +22,12 @@ OPERATOR = "operator"
 
 
 class Command(BaseCommand):
-    help = "Make the operator account and the token file in the data folder, if they are not there yet."
+    help = (
+        "Migrate the database; make the operator account and the token file in the data folder if they are not there."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
+        call_command("migrate", verbosity=0, interactive=False)
         path = Path(settings.DATA_DIR) / "token"
         with transaction.atomic():
             operator, password = self._operator()

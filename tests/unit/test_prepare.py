@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 def start() -> str:
     out = StringIO()
-    call_command("first_start", stdout=out)
+    call_command("prepare", stdout=out)
     return out.getvalue()
 
 

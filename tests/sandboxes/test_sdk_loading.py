@@ -1,0 +1,74 @@
+"""When the SDK is loaded: before an event loop has others to serve, or never."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.processes import ROOT
+from tests.sandboxes.ill_daytona import KEY, Daytona
+
+JOBS = """
+import json, sys
+from config.celery import app
+app.loader.import_default_modules()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+USE = """
+import asyncio, json, sys
+import django
+django.setup()
+from sandboxes.gateway import load_sdk, open_gateway
+from sandboxes.errors import SandboxMissing
+
+async def use():
+    async with open_gateway() as gateway:
+        document = await gateway.create({})
+        sandbox = await gateway.sandbox_get(document["id"])
+        await sandbox.session_create("s")
+        command = await sandbox.command_run("s", "echo heard")
+        async for shares in sandbox.follow("s", command):
+            if "heard" in "".join(text for _, text in shares):
+                break
+        toolbox = gateway.toolbox(document["id"], document["toolboxProxyUrl"])
+        assert await toolbox.session_documents()
+        await gateway.sandbox_delete(document["id"])
+        try:
+            await gateway.document("nobody")
+        except SandboxMissing:
+            return
+
+load_sdk()
+before = set(sys.modules)
+asyncio.run(use())
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def modules(code: str, **env: str) -> list[str]:
+    """What the code prints of them, in a process of its own."""
+    env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "config.settings.test", **env}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def is_of_sdk(name: str) -> bool:
+    """Its parts, but for the packages that know where those are."""
+    return name.startswith(("daytona.", "daytona_"))
+
+
+def test_beat_loads_neither_the_sdk_nor_the_doors() -> None:
+    loaded = modules(JOBS)
+    assert "sandboxes.jobs" in loaded
+    assert [name for name in loaded if is_of_sdk(name) and "." in name] == []
+    assert not {"mcp", "config.urls"} & set(loaded)
+
+
+def test_what_is_loaded_beforehand_is_all_that_a_gateway_needs(daytona: Daytona) -> None:
+    later = modules(USE, DAYTONA_API_KEY=KEY, DAYTONA_API_URL=daytona.api_url)
+    assert [name for name in later if is_of_sdk(name)] == []
