@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What tests start wants cores, too.
+TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -25,7 +27,7 @@ run: $(VENV)/.base ## install what is needed, and start everything on this machi
 
 .PHONY: test
 test: $(VENV)/.dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
-	$(BIN)/python -X dev -m pytest
+	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 .PHONY: coverage
 coverage: $(VENV)/.dev ## the suite, with branch coverage of all processes it starts

@@ -8,12 +8,18 @@ from pathlib import Path
 
 # Before base reads it: nothing of a test may reach the data of `make run`.
 os.environ.setdefault("TASKHUB_DATA_DIR", tempfile.mkdtemp(prefix="taskhub-test-"))
+# Where several processes run the tests, each has a folder of its own below that of the one that started them.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _WORKER and Path(os.environ["TASKHUB_DATA_DIR"]).name != _WORKER:
+    os.environ["TASKHUB_DATA_DIR"] += f"/{_WORKER}"
+    os.environ.pop("REDIS_URL", None)
+    Path(os.environ["TASKHUB_DATA_DIR"]).mkdir(exist_ok=True)
 # The suite starts a server of its own there (tests/conftest.py).
 os.environ.setdefault("REDIS_URL", f"unix://{os.environ['TASKHUB_DATA_DIR']}/redis.sock")
 
-from config import env
+from config import env  # noqa: E402 - the folders are chosen before anything reads of them
 
-from .base import *
+from .base import *  # noqa: E402
 
 SECRET_KEY = "only-for-tests"  # noqa: S105 - signs nothing outside the suite
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import uuid
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from live_client import HubClient
 
 from tests.processes import ROOT
 
-NO_TASK = str(uuid.uuid4())
+NO_TASK = "00000000-0000-4000-8000-000000000000"
 MIB = 1024 * 1024
 TEXT_FIELDS = ["title", "description", "status", "priority", "assignee", "tags", "artifacts"]
 

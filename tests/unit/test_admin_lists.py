@@ -94,7 +94,7 @@ def make_events(count: int) -> None:
 
 
 def make_accounts(count: int) -> None:
-    agents = Group.objects.get(name="agent")
+    agents = Group.objects.get_or_create(name="agent")[0]
     for account in User.objects.bulk_create(User(username=fresh(), password="!") for _ in range(count)):
         account.groups.add(agents)
 
