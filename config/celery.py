@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery, signals
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
-# Django's checks load all addresses and what stands behind them: a second of work, and no use to a worker or beat.
-# What they look at is in files of this tree, and `migrate` has checked it.
+# At its start Celery would make Django's checks, and throw away what they find. They load all addresses and what stands
+# behind them: a second of work, of no use to a worker or beat.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("taskhub")
@@ -38,11 +38,20 @@ def _log_farewell(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _prepare_worker(**_: Any) -> None:
+def _load_sdk(**_: Any) -> None:
     from sandboxes.gateway import load_sdk  # noqa: PLC0415 - the apps are loaded only now
+
+    try:
+        load_sdk()
+    except ImportError as error:
+        # Of another error Celery would write a line, and go on.
+        raise SystemExit(f"The Daytona SDK cannot be loaded: {error}") from error
+
+
+@signals.worker_init.connect
+def _trace_worker(**_: Any) -> None:
     from taskhub.tracing import start_tracing  # noqa: PLC0415 - likewise
 
-    load_sdk()
     start_tracing("worker")
 
 

@@ -1,4 +1,4 @@
-"""System checks: mixes of settings that would be unsafe are refused at the start."""
+"""System checks: with settings whose mix would be unsafe no command works, so no database is prepared or migrated."""
 
 from __future__ import annotations
 

@@ -167,11 +167,14 @@ def test_to_its_limits_a_network_of_ipv6_is_one_client(deployed: Deployment) -> 
         nginx.start()
         try:
             one, _ = flood(nginx, [f"{FORBIDDEN}X-Client: 2001:db8::{n:x}:{n:x}\r\n" for n in range(3000)])
-            many, _ = flood(nginx, [f"{FORBIDDEN}X-Client: 2001:db8:0:{n:x}::1\r\n" for n in range(3000)])
+            many, _ = flood(nginx, [f"{FORBIDDEN}X-Client: 2001:db8:0:{n:x}::1\r\n" for n in range(1, 3001)])
+            mapped, _ = flood(
+                nginx, [f"{FORBIDDEN}X-Client: ::ffff:10.0.{n // 250}.{n % 250}\r\n" for n in range(3000)]
+            )
         finally:
             nginx.end()
     assert set(one) == {"403", "429"}
-    assert many == {"403": 3000}
+    assert many == mapped == {"403": 3000}
 
 
 def test_plain_http_leads_to_tls(deployed: Deployment) -> None:

@@ -93,8 +93,8 @@ def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client
     assert (task["title"], task["assignee"], task["status"]) == ("edited", "bob", "inprogress")
 
 
-def test_it_is_edited_without_a_stream(page: Page, hub: RunningHub, client: HubClient) -> None:
-    """Whoever is quicker than the stream, or at its limit, reads the task by asking for it."""
+def test_it_is_edited_and_deleted_without_a_stream(page: Page, hub: RunningHub, client: HubClient) -> None:
+    """As by whoever is quicker than the stream, or at its limit."""
     task_id = client.create_task("to edit", description="as the form must show it")
     page.goto(f"{hub.address}/")
     use_token(page, hub)
@@ -108,6 +108,12 @@ def test_it_is_edited_without_a_stream(page: Page, hub: RunningHub, client: HubC
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_selector('#title:text-is("edited")')
     assert client.http.get(f"/api/tasks/{task_id}/").json()["title"] == "edited"
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    page.get_by_role("button", name="Delete", exact=False).click()
+    page.wait_for_url(f"{hub.address}/")
+    assert asked == ["Delete “edited”?"]
+    assert client.http.get(f"/api/tasks/{task_id}/").status_code == 404
 
 
 def test_a_task_that_goes_is_said_to_be_gone(page: Page, hub: RunningHub, client: HubClient) -> None:

@@ -6,7 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+from celery import signals
+
+from sandboxes.gateway import client
 from tests.processes import ROOT
 from tests.sandboxes.ill_daytona import KEY, Daytona
 
@@ -48,9 +53,10 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 
-def modules(code: str, **env: str) -> list[str]:
+def modules(code: str, data_dir: Path, **env: str) -> list[str]:
     """What the code prints of them, in a process of its own."""
-    env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "config.settings.test", **env}
+    own = {"PATH": os.environ["PATH"], "TASKHUB_DATA_DIR": str(data_dir)}
+    env = {**own, "DJANGO_SETTINGS_MODULE": "config.settings.test", **env}
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: list[str] = json.loads(done.stdout.splitlines()[-1])
@@ -62,13 +68,19 @@ def is_of_sdk(name: str) -> bool:
     return name.startswith(("daytona.", "daytona_"))
 
 
-def test_beat_loads_neither_the_sdk_nor_the_doors() -> None:
-    loaded = modules(JOBS)
+def test_beat_loads_neither_the_sdk_nor_the_doors(tmp_path: Path) -> None:
+    loaded = modules(JOBS, tmp_path)
     assert "sandboxes.jobs" in loaded
     assert [name for name in loaded if is_of_sdk(name) and "." in name] == []
     assert not {"mcp", "config.urls"} & set(loaded)
 
 
-def test_what_is_loaded_beforehand_is_all_that_a_gateway_needs(daytona: Daytona) -> None:
-    later = modules(USE, DAYTONA_API_KEY=KEY, DAYTONA_API_URL=daytona.api_url)
+def test_what_is_loaded_beforehand_is_all_that_a_gateway_needs(daytona: Daytona, tmp_path: Path) -> None:
+    later = modules(USE, tmp_path, DAYTONA_API_KEY=KEY, DAYTONA_API_URL=daytona.api_url)
     assert [name for name in later if is_of_sdk(name)] == []
+
+
+def test_a_worker_whose_sdk_cannot_be_loaded_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_SDK", ("daytona.nothing_of_that_name",))
+    with pytest.raises(SystemExit, match="nothing_of_that_name"):
+        signals.worker_init.send(sender="a worker")

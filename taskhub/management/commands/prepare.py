@@ -26,6 +26,11 @@ class Command(BaseCommand):
         "Migrate the database; make the operator account and the token file in the data folder if they are not there."
     )
 
+    def get_check_kwargs(self, options: dict[str, Any]) -> Any:
+        """As `migrate` by itself would: it makes no checks when it is called from here."""
+        usual: Any = super().get_check_kwargs(options)
+        return {**usual, "databases": ["default"]}
+
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
         call_command("migrate", verbosity=0, interactive=False)
         path = Path(settings.DATA_DIR) / "token"

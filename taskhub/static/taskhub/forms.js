@@ -46,8 +46,11 @@ export function onPress(target, place, action, explain = itsMessage) {
     event.preventDefault();
     if (button.ariaBusy === "true") return;
     button.ariaBusy = "true";
-    await attempt(place, action, explain);
-    button.ariaBusy = null;
+    try {
+      await attempt(place, action, explain);
+    } finally {
+      button.ariaBusy = null;
+    }
   });
 }
 

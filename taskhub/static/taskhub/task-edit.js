@@ -7,6 +7,7 @@ import { fieldsOf, whoChanged } from "./words.js";
 const form = $("edit-form");
 const dialog = closable($("edit-dialog"));
 let before = {}; // the fields as they were when the form was opened
+let taskId = "";
 let version = 0; // that is to be changed
 
 const shownAs = {
@@ -22,6 +23,7 @@ function fill(task, kept = {}) {
     else field.value = (shownAs[field.name] ?? String)(task[field.name]);
   }
   before = { ...fieldsOf(form), ...Object.fromEntries(Object.keys(kept).map((name) => [name, before[name]])) };
+  taskId = task.id;
   version = task.version;
   const { options } = form.elements.status;
   const next = [...options].find(({ value }) => value === task.status).dataset.next.split(" ");
@@ -50,14 +52,13 @@ export function editor({ button, problem, current, onSaved }) {
       dialog.close();
       return;
     }
-    const task = await current();
     try {
-      onSaved(await call("PATCH", api("tasks", task.id), mine, { version }));
+      onSaved(await call("PATCH", api("tasks", taskId), mine, { version }));
       dialog.close();
     } catch (error) {
       if (error.status !== 412) throw error;
-      const words = await whoChanged(task.id, version, error.details.version);
-      fill(await call("GET", api("tasks", task.id)), mine);
+      const words = await whoChanged(taskId, version, error.details.version);
+      fill(await call("GET", api("tasks", taskId)), mine);
       error.message = `${words} Yours (${Object.keys(mine).join(", ")}) is not saved; save again to put it over theirs.`;
       throw error;
     }

@@ -80,9 +80,9 @@ const mayWork = may(await me, "agent");
 $("actions").hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
 
-/** The task as it is known here; where no stream has told of it yet, as it is now. */
+/** The task as it is now, whether a stream tells of it or not. */
 async function current() {
-  if (!task) show(await call("GET", api("tasks", taskId)));
+  show(await call("GET", api("tasks", taskId)));
   return task;
 }
 
@@ -117,7 +117,8 @@ onPress($("stop"), problem, async () => {
 });
 
 onPress($("delete"), problem, async () => {
-  if (!confirm(`Delete “${task.title}”?`)) return;
+  const { title } = await current();
+  if (!confirm(`Delete “${title}”?`)) return;
   await call("DELETE", api("tasks", taskId));
   location.assign("/");
 });
