@@ -96,10 +96,13 @@ def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client
 def test_it_is_edited_and_deleted_without_a_stream(page: Page, hub: RunningHub, client: HubClient) -> None:
     """As by whoever is quicker than the stream, or at its limit."""
     task_id = client.create_task("to edit", description="as the form must show it")
+    client.execute(task_id, "true")
+    client.wait_for_end(task_id)
     page.goto(f"{hub.address}/")
     use_token(page, hub)
     page.route("**/api/events/stream*", lambda route: route.abort())
     page.goto(f"{hub.address}/tasks/{task_id}/")
+    TaskPage(page, hub, task_id).wait_for_execution("completed")
     page.get_by_role("button", name="Edit", exact=True).click()
     description = page.locator("#edit-form [name=description]")
     description.wait_for()

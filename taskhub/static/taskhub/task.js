@@ -123,6 +123,7 @@ onPress($("delete"), problem, async () => {
   location.assign("/");
 });
 
+refresh(); // what there is, whatever becomes of the stream; once that stands, again
 hubStream({
   target: () => ({ task_id: taskId }),
   onSnapshot: refresh,
