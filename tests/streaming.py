@@ -21,6 +21,11 @@ class Frame:
     data: str = ""
     comment: str = ""
 
+    @property
+    def number(self) -> int:
+        """Of an event about tasks: its place among them."""
+        return int(self.id.removeprefix("tasks:"))
+
     def json(self) -> Any:
         return json.loads(self.data)
 

@@ -127,7 +127,7 @@ def test_a_restored_backup_has_every_event_and_misleads_no_client(
         assert [frame.json()["event"] for frame in frames] == ["connected", "stream-reset"]
     # With one from before it: everything that is kept, and then what is new.
     frames = resumed(hub, len(kept) - 10, "new 4")
-    told = [int(frame.id.removeprefix("tasks:")) for frame in frames[1:]]
+    told = [frame.number for frame in frames[1:]]
     first_new = len(kept) + LEAP + 1
     assert told == [*range(len(kept) - 9, len(kept) + 1), *range(first_new, first_new + 5)]
     # Whoever knows the newest goes on.

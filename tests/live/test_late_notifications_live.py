@@ -36,7 +36,7 @@ def test_resuming_ahead_of_the_notifications_repeats_nothing(hanging_redis: HubC
             last = hanging_redis.create_task(f"the mark {n}")
             seen += until(frames, lambda frame, wanted=last: wanted in frame.data)
         assert "stream-reset" not in [each["event"] for each in envelopes(seen)]
-        numbers = [int(frame.id.removeprefix("tasks:")) for frame in seen if frame.data]
+        numbers = [frame.number for frame in seen if frame.data]
         assert numbers == list(range(len(numbers)))
 
 

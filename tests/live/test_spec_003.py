@@ -66,7 +66,7 @@ def names(frames: list[Frame]) -> list[str]:
 
 def is_without_gap(frames: list[Frame]) -> bool:
     """Whether each event has the number after that of the one before."""
-    numbers = [int(frame.id.removeprefix("tasks:")) for frame in frames if frame.data]
+    numbers = [frame.number for frame in frames if frame.data]
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 

@@ -97,7 +97,7 @@ def test_a_range_goes_again_to_one_stream_of_another_process(installation: Insta
         for title in ("first", "second", "third"):
             create(installation, title)
         live = events(until(of_alice, titled("third")))
-        first, last = (int(live[n].id.removeprefix("tasks:")) for n in (0, -1))
+        first, last = live[0].number, live[-1].number
         stream = the_stream(operator, "alice")
         said = operator.act("taskhub/listener/", "send_again", [stream], first=first, last=last)
         assert "1 of 1 streams are sent them again." in said
