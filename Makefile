@@ -8,7 +8,7 @@ TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n 
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 .PHONY: install
 install: ## install what TaskHub needs to run into .venv, from the lock alone (so do the others below)
@@ -20,9 +20,34 @@ install-dev: ## install what the tests need as well
 	@command -v $(PYTHON) >/dev/null || { echo "TaskHub needs Python 3.11 or newer; $(PYTHON) was not found." >&2; exit 1; }
 	@$(PYTHON) requirements/install.py dev
 
+# For commands about a hub that runs already: they leave a changed lock to the next start.
+.PHONY: installed
+installed:
+	@[ -x $(BIN)/python ] || { echo "TaskHub is not installed here yet; make run installs and starts it." >&2; exit 1; }
+
 .PHONY: run
 run: install ## install what is needed, and start everything on this machine (Ctrl-C ends it)
 	@exec $(BIN)/python -m config.launcher
+
+.PHONY: stop
+stop: installed ## end the hub that runs, from another terminal
+	@$(BIN)/python -m config.launcher stop
+
+.PHONY: link
+link: installed ## another sign-in link of the hub that runs: works once, within 10 minutes
+	@$(BIN)/python -m config.launcher link
+
+# From the command line alone: some systems have a NAME of their own in the environment.
+given = $(and $(filter command line,$(origin $1)),$($1))
+
+.PHONY: token
+token: installed ## an API token: NAME=account; ROLE=viewer, agent or operator makes a missing account
+	@$(if $(call given,NAME),,echo 'Usage: make token NAME=robot ROLE=agent (without ROLE for an account that exists)' >&2; exit 1)
+	@$(BIN)/python manage.py create_token "$$NAME" --name 'make token' $(if $(call given,ROLE),--role "$$ROLE")
+
+.PHONY: password
+password: installed ## a new password for the account operator, or for NAME
+	@$(BIN)/python manage.py new_password $(if $(call given,NAME),"$$NAME")
 
 .PHONY: test
 test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
