@@ -11,6 +11,7 @@ from csp.constants import NONE, SELF
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 from config.settings.logs import logging_to_console
+from taskhub import __version__
 
 django_stubs_ext.monkeypatch()
 
@@ -212,7 +213,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "TaskHub",
     "DESCRIPTION": "Tasks, their executions in sandboxes, and everything live over Server-Sent Events.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["taskhub.api.permissions.RoleAllows"],
