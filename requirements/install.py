@@ -96,7 +96,8 @@ def digest() -> str:
     """Of everything that an environment depends on. Not every lock is everywhere: an image has base.txt alone."""
     parts = [sys.version, base_python(), str(ROOT)]
     files = [ROOT / "requirements" / f"{lock}.txt" for lock in LOCKS]
-    parts += [file.read_text(encoding="utf-8") for file in files if file.exists()]
+    lines = [line.strip() for file in files if file.exists() for line in file.read_text(encoding="utf-8").splitlines()]
+    parts += [line for line in lines if not line.startswith("#")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
