@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    if find_spec("django") is None:
+    if find_spec("django_eventstream") is None:
         _go_on_in_environment()
         sys.stderr.write("TaskHub is not installed yet: `make install` in the project's folder does it.\n")
         return 1
