@@ -95,7 +95,7 @@ def test_record_of_a_killed_hub_does_not_count(tmp_path: Path) -> None:
         hub.start()
         hub.wait_ready()
         assert json.loads((tmp_path / "hub.json").read_text())["pid"] == hub.process.pid
-        running.choose_data_dir({})
+        assert tmp_path in running._running_elsewhere()
         assert not named.exists()
 
 
