@@ -45,11 +45,43 @@ BODIES: Final = (
 )
 # Keywords that limit or describe a value and do not change its type.
 _SILENT: Final = frozenset(
-    "default description example format help_text maximum maxItems maxLength maxProperties minimum minItems minLength "
-    "nullable pattern propertyNames readOnly title uniqueItems writeOnly x-spec-enum-id".split()
+    [
+        "default",
+        "description",
+        "example",
+        "format",
+        "help_text",
+        "maximum",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "minimum",
+        "minItems",
+        "minLength",
+        "nullable",
+        "pattern",
+        "propertyNames",
+        "readOnly",
+        "title",
+        "uniqueItems",
+        "writeOnly",
+        "x-spec-enum-id",
+    ]
 )
 _TRANSLATED: Final = frozenset(
-    "$ref additionalProperties allOf anyOf const enum items oneOf properties required type".split()
+    [
+        "$ref",
+        "additionalProperties",
+        "allOf",
+        "anyOf",
+        "const",
+        "enum",
+        "items",
+        "oneOf",
+        "properties",
+        "required",
+        "type",
+    ]
 )
 _SCALARS: Final = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 
@@ -167,7 +199,10 @@ def declarations(openapi: dict[str, Any], events: dict[str, Any]) -> str:
     lines = []
     for name, schema in sorted((data | bodies).items()):
         lines += _declared(name, schema, is_answer=name in answers)
-    lines += ["/** The data of each event of `/api/events/stream`, by the event's name. */", "export interface EventData {"]
+    lines += [
+        "/** The data of each event of `/api/events/stream`, by the event's name. */",
+        "export interface EventData {",
+    ]
     lines += [f"  {json.dumps(name)}: {kind};" for name, kind in names.items()]
     return HEAD + "\n".join([*lines, "}", ""])
 

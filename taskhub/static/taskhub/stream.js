@@ -20,6 +20,8 @@ import { api, call, isSignedIn, pathOf, Refused, refusal, token } from "./api.js
  * @property {boolean} [truncated]
  *
  * @typedef {object} LogEvents - The data of each event of a log, by the event's name.
+ * @property {object} connected
+ * @property {{ reason: string }} disconnected
  * @property {LogLine} log
  * @property {LogComplete} log-complete
  * @property {StreamError} log-error

@@ -75,7 +75,7 @@ export class Executions {
       onEvent: ({ name, data }) => {
         if (name === "log") this.#log.add(data);
         else if (name === "log-error") this.#log.fail(data);
-        else this.#log.complete(data);
+        else if (name === "log-complete") this.#log.complete(data);
       },
     });
   }
