@@ -37,12 +37,18 @@ coverage: $(VENV)/.dev ## the suite, with branch coverage of all processes it st
 	$(BIN)/coverage report
 
 .PHONY: lint
-lint: $(VENV)/.dev ## format, lint, types, import contract, missing migrations
+lint: $(VENV)/.dev ## format, lint, types, import contract, missing migrations; the same for JavaScript where npm is
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python .ci/js_types.py --check
+	$(BIN)/python .ci/js_checks.py
+
+.PHONY: js-types
+js-types: $(VENV)/.dev ## write the JavaScript types of events and REST bodies anew, after a change of those
+	$(BIN)/python .ci/js_types.py
 
 .PHONY: deploy-check
 deploy-check: $(VENV)/.base ## Django's deployment checks on the production settings
@@ -63,6 +69,7 @@ mcp-conformance: $(VENV)/.dev ## the MCP server against the protocol's conforman
 format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python .ci/js_checks.py --fix
 
 .PHONY: bench
 bench: $(VENV)/.dev ## the benchmarks; they write benchmarks/RESULTS.md

@@ -183,7 +183,7 @@ function commandLabel({ command, exitCode }) {
   // The hub runs each command in a shell of its own; the text between the quotes is what was entered.
   const line = command.replace(/^bash -c '(.*)'$/s, "$1").replaceAll(`'"'"'`, "'");
   const short = line.length > LABEL_CHARS ? `${line.slice(0, LABEL_CHARS)}…` : line;
-  return `${exitCode == null ? "running" : `exit ${exitCode}`}: ${short}`;
+  return `${exitCode == null ? "in progress" : `exit ${exitCode}`}: ${short}`;
 }
 
 // --- What is known -------------------------------------------------------------------------------------
