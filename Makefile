@@ -61,12 +61,18 @@ coverage: install-dev ## the suite, with branch coverage of all processes it sta
 	$(BIN)/coverage report
 
 .PHONY: lint
-lint: install-dev ## format, lint, types, import contract, missing migrations
+lint: install-dev ## format, lint, types, import contract, missing migrations; the same for JavaScript where npm is
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python .ci/js_types.py --check
+	$(BIN)/python .ci/js_checks.py
+
+.PHONY: js-types
+js-types: install-dev ## write the JavaScript types of events and REST bodies anew, after a change of those
+	$(BIN)/python .ci/js_types.py
 
 .PHONY: deploy-check
 deploy-check: install ## Django's deployment checks on the production settings
@@ -87,6 +93,7 @@ mcp-conformance: install-dev ## the MCP server against the protocol's conformanc
 format: install-dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python .ci/js_checks.py --fix
 
 .PHONY: bench
 bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md
