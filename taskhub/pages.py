@@ -50,10 +50,11 @@ def header(request: HttpRequest) -> dict[str, Any]:
     if not hasattr(request, "user"):
         return {}
     role = role_of(request.user)
+    token_file = settings.DATA_DIR / "token" if settings.TASKHUB_SIGN_IN_LINKS else ""
     return {
         "role": role.group,
         "is_operator": role >= Role.OPERATOR,
-        "token_file": settings.DATA_DIR / "token" if settings.TASKHUB_SIGN_IN_LINKS else "",
+        "token_file": token_file,
         "enums": page_enums,
     }
 

@@ -337,7 +337,7 @@ function showAccess() {
   const has = token.get() !== "";
   $("access").hidden = has;
   $("forget").hidden = !has;
-  const where = $("access-note").dataset["tokenFile"]; // only where it is a file of this machine
+  const where = $("access-note").dataset.tokenFile; // only where it is a file of this machine
   $("access-note").textContent = has
     ? "A token is in use; this tab forgets it when it is closed."
     : `Writing needs a token.${where ? ` make run keeps one in ${where}.` : ""}`;
