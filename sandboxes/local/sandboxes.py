@@ -96,7 +96,7 @@ class Sandbox:
         del self.sessions[session_id]
         await session.end("deleted", grace_s)
 
-    async def start_once(self, command: str, *, env: dict[str, str], cwd: Path, output: Path) -> Shell:
+    async def start_once(self, command: str, *, env: dict[str, str], cwd: Path, output: int) -> Shell:
         """A command outside any session. Raises OSError, and ToolboxError 400 if the sandbox is being stopped."""
         shell = await self._shells.once(self.folders, self.row.env | env, command, cwd=cwd, output=output)
         if self.row.state != "started":
