@@ -32,9 +32,7 @@ class Command:
     keeps it running, as it does in Daytona.
     """
 
-    def __init__(
-        self, folder: Path, *, text: str, number: int, echo: bool = True, takes_input: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, *, text: str, number: int, echo: bool = True, takes_input: bool = True) -> None:
         self.id = folder.name
         self.text = text
         self.number = number
@@ -47,9 +45,7 @@ class Command:
         self._pipes: Pipes | None = None
 
     @classmethod
-    def create(
-        cls, session_folder: Path, *, text: str, number: int, echo: bool, takes_input: bool
-    ) -> "Command":
+    def create(cls, session_folder: Path, *, text: str, number: int, echo: bool, takes_input: bool) -> "Command":
         """A queued command with an empty log. Raises OSError if the disk takes no more."""
         folder = session_folder / str(uuid4())
         command = cls(folder, text=text, number=number, echo=echo, takes_input=takes_input)

@@ -92,7 +92,7 @@ def remove_tree_at(parent: int, name: str) -> None:
 def _emptied(folder: int, top: int) -> list[str]:
     """Unlink the files in `folder` and move its subfolders into `top`. Returns their names there."""
     moved = []
-    for name in os.listdir(folder):  # noqa: PTH208  of a descriptor
+    for name in os.listdir(folder):
         with suppress(FileNotFoundError):
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=folder)
@@ -121,7 +121,7 @@ def _open_writable(parent: int, name: str) -> int:
 
 def folder_entries(folder: int) -> Iterator[tuple[str, os.stat_result]]:
     """Names in a folder, sorted, with their status; links are not followed. Skips what vanishes meanwhile."""
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208  of a descriptor
+    for name in sorted(os.listdir(folder)):
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except OSError:

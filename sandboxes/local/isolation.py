@@ -72,7 +72,7 @@ def shell_environment(folders: Folders, sandbox_env: dict[str, str]) -> dict[str
 
 
 def bwrap_prefix(bwrap: str, hidden: Sequence[Path], folders: Folders, *, cwd: Path | None = None) -> list[str]:
-    """bubblewrap's command line: the system read-only, sockets and the `hidden` folders out of sight, the home writable.
+    """bubblewrap's command line: the system read-only, sockets and `hidden` folders out of sight, the home writable.
 
     `folders.run` is there read-only: the shell reads commands and opens pipes in it, and no process of the sandbox can
     put another file in their place.

@@ -51,8 +51,8 @@ class Pulse:
 class LogWriter:
     """Appends marked lines to one log. Whole lines reach the file in one write, so a killed server leaves it intact.
 
-    What a full disk does not take is kept in memory and written later: while `blocked` is true, the caller feeds nothing
-    more in, so that this is no more than it has read already.
+    What a full disk does not take is kept in memory and written later. While `blocked` is true, the caller feeds
+    nothing more in, so that this is no more than it has read already.
     """
 
     def __init__(self, path: Path) -> None:

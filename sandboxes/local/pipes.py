@@ -26,8 +26,8 @@ _PIPE = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 class Pipes:
     """Output is appended to the log as it comes; `on_output` is called then.
 
-    `closed` is done when the command has ended, no process holds its stdout or stderr open any more, and the log has all
-    of it. While the disk takes no output the pipes are not read: the command waits, and loses nothing.
+    `closed` is done when the command has ended, no process holds its stdout or stderr open any more, and the log has
+    all of it. While the disk takes no output the pipes are not read: the command waits, and loses nothing.
     """
 
     def __init__(self, run_folder: Path, name: str, log: LogWriter, on_output: Callable[[], None]) -> None:
@@ -39,6 +39,7 @@ class Pipes:
         self._readers: dict[int, Marker] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._ended = False
+        self._stdin: int | None = None
         self._name = name
         # Descriptors that are closed at the end, the last one first.
         self._opened = ExitStack()
@@ -46,7 +47,6 @@ class Pipes:
         try:
             self._make(run_folder)
         except OSError:
-            self._ended = True
             self.abandon()
             raise
 
@@ -79,7 +79,7 @@ class Pipes:
 
     def write(self, data: bytes) -> int:
         """Bytes taken by the command's standard input, which holds as much as a pipe does. Raises BlockingIOError."""
-        return os.write(self._stdin, data)
+        return 0 if self._stdin is None else os.write(self._stdin, data)
 
     def echo(self, data: bytes) -> None:
         """Append input to the log, as Daytona does."""
@@ -87,8 +87,7 @@ class Pipes:
 
     def command_ended(self) -> None:
         """The shell has reported the command's end; what a background process still prints is read on."""
-        self._ended = True
-        os.close(self._stdin)
+        self._end_input()
         for descriptor in list(self._readers):
             # As much as a pipe holds and no more: a background process may write as fast as this loop reads.
             for _ in range(_PIPE_BYTES // _READ_BYTES + 1):
@@ -102,12 +101,16 @@ class Pipes:
             return
         for descriptor in list(self._readers):
             self._drop(descriptor)
-        if not self._ended:
-            self._ended = True
-            os.close(self._stdin)
+        self._end_input()
         if self._retry is not None:
             self._retry.cancel()
         self._close()
+
+    def _end_input(self) -> None:
+        self._ended = True
+        if self._stdin is not None:
+            os.close(self._stdin)
+            self._stdin = None
 
     def _open_pipe(self, name: str, flags: int) -> int:
         os.mkfifo(name, 0o600, dir_fd=self._folder)

@@ -16,7 +16,7 @@ from sandboxes.local.logs import read_descriptor
 from sandboxes.local.options import Options
 from sandboxes.local.paths import Home
 from sandboxes.local.rows import checked_map
-from sandboxes.local.sandboxes import Sandbox
+from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import Shell
 from sandboxes.local.snapshots import send_document, send_log, send_result
 from sandboxes.local.toolbox import sandbox_of

@@ -162,7 +162,7 @@ class Session:
             match report:
                 case ["done", command_id, code] if code.isdecimal():
                     self._command_ended(command_id, int(code))
-                case ["shell", _]:
+                case ["shell", code] if code.isdecimal():
                     self._shell_ended()
         await shell.wait()
         self._shell_ended()

@@ -131,7 +131,7 @@ def _open_file(home: Home, path: str) -> int:
 async def _send_whole(request: web.Request, response: web.StreamResponse, descriptor: int, size: int) -> None:
     """Send the first `size` bytes of a file, a length that has been announced.
 
-    A file that grows meanwhile is cut. Raises ConnectionAbortedError if it shrinks: the connection is closed then, since
+    A file that grows meanwhile is cut. Raises ConnectionAbortedError if it shrinks: the connection is closed then, as
     the client would wait for the missing bytes.
     """
     sent = 0

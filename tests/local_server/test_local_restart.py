@@ -83,7 +83,6 @@ async def test_everything_that_was_finished_survives_and_the_rest_is_concluded(t
             assert await sandbox.fs.download_file("file") == b"data"
             commands = {each.id: each.exit_code for each in (await sandbox.process.get_session("s")).commands}
             assert commands == {done: 3, cut: 137, queued: 137}
-            assert list(commands) == [done, cut, queued]
             logs = await sandbox.process.get_session_command_logs("s", done)
             assert (logs.stdout, logs.stderr) == ("out\n", "err\n")
             logs = await sandbox.process.get_session_command_logs("s", cut)
@@ -173,7 +172,7 @@ async def test_a_supervisor_that_was_killed_leaves_nothing_behind(tmp_path):
             sandbox = await client.create(CreateSandboxFromSnapshotParams(name="orphaned"))
             await sandbox.process.create_session("s")
             mark = f"MARK_{sandbox.id.replace('-', '')}"
-            await execute(sandbox, f"export {mark}=1; setsid sleep 612 &")
+            await execute(sandbox, f"export {mark}=1; setsid sleep 612 >/dev/null 2>&1 &")
             records = server.data_dir / sandbox.id / "supervisors"
             for record in records.iterdir():
                 os.kill(int(record.name), signal.SIGKILL)
