@@ -52,7 +52,13 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a folder with everything in it, at any depth and with any permissions. Raises OSError."""
+    """Remove a folder with everything in it, at any depth and with any permissions. Raises OSError.
+
+    Of a link, which a script may have put in the folder's place, only the link goes.
+    """
+    if not stat.S_ISDIR(root.lstat().st_mode):
+        root.unlink()
+        return
     parent = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         remove_tree_at(parent, root.name)

@@ -65,7 +65,7 @@ class TransfersApi:
             response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
             response.content_length = os.fstat(descriptor).st_size
             await response.prepare(request)
-            await _send_whole(request, response, descriptor, response.content_length)
+            await _send_whole(response, descriptor, response.content_length)
         finally:
             os.close(descriptor)
         return response
@@ -128,20 +128,17 @@ def _open_file(home: Home, path: str) -> int:
     return descriptor
 
 
-async def _send_whole(request: web.Request, response: web.StreamResponse, descriptor: int, size: int) -> None:
+async def _send_whole(response: web.StreamResponse, descriptor: int, size: int) -> None:
     """Send the first `size` bytes of a file, a length that has been announced.
 
-    A file that grows meanwhile is cut. Raises ConnectionAbortedError if it shrinks: the connection is closed then, as
-    the client would wait for the missing bytes.
+    A file that grows meanwhile is cut. Raises OSError if it shrinks.
     """
     sent = 0
     while sent < size and (chunk := os.pread(descriptor, min(size - sent, _CHUNK_BYTES), sent)):
         sent += len(chunk)
         await write_all(response, [chunk])
     if sent < size:
-        if request.transport is not None:
-            request.transport.close()
-        raise ConnectionAbortedError("the file has become shorter while it was sent")
+        raise OSError("the file has become shorter while it was sent")
 
 
 async def _send_part(request: web.Request, response: web.StreamResponse, path: str, boundary: str) -> None:
@@ -153,7 +150,7 @@ async def _send_part(request: web.Request, response: web.StreamResponse, path: s
     try:
         size = os.fstat(descriptor).st_size
         await response.write(_part_head(boundary, "file", path, "application/octet-stream", size))
-        await _send_whole(request, response, descriptor, size)
+        await _send_whole(response, descriptor, size)
         await response.write(b"\r\n")
     finally:
         os.close(descriptor)
