@@ -252,7 +252,7 @@ async def test_any_session_name_works(sandbox, raw: Raw, name):
 async def test_deleting_a_session_kills_everything_it_started(any_sandbox, hold):
     await any_sandbox.process.create_session("s")
     mark = f"MARK_{any_sandbox.id.replace('-', '')}"
-    await run(any_sandbox, f"export {mark}=1; nohup {hold} >/dev/null 2>&1 & (setsid {hold} & ) & disown -a")
+    await begin(any_sandbox, f"export {mark}=1; nohup {hold} >/dev/null 2>&1 & (setsid {hold} & ) & disown -a")
     await eventually(lambda: len(processes_with(mark)) >= 2)
     await any_sandbox.process.delete_session("s")
     assert processes_with(mark) == []
