@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,9 +33,11 @@ needs_bwrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewr
 class Server:
     """The server as a process. Its data outlives it, so it can be started again."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, prefix: Sequence[str] = ()) -> None:
+        """`prefix`: a command that ends by executing the words after it, in place of itself."""
         self.data_dir = data_dir
         self.options = options
+        self.prefix = prefix
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
         self.ready = ""
@@ -46,6 +48,7 @@ class Server:
         with errors:
             self.process = subprocess.Popen(
                 [
+                    *self.prefix,
                     *(sys.executable, "-m", "sandboxes.local"),
                     *("--data-dir", str(self.data_dir), "--port", str(port), *self.options),
                 ],
@@ -70,6 +73,10 @@ class Server:
 
     def stderr(self) -> str:
         return (self.data_dir.parent / f"{self.data_dir.name}.stderr").read_text()
+
+    def clear_stderr(self) -> None:
+        """After errors that a test has provoked."""
+        (self.data_dir.parent / f"{self.data_dir.name}.stderr").write_text("")
 
     def stop(self) -> float:
         """SIGTERM; the seconds it took."""
@@ -149,8 +156,8 @@ def processes_with(text: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(data_dir: Path, *options: str) -> Iterator[Server]:
-    server = Server(data_dir, *options).start()
+def running(data_dir: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
+    server = Server(data_dir, *options, prefix=prefix).start()
     try:
         yield server
         assert "Traceback" not in server.stderr(), server.stderr()
