@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,14 @@ SOURCES = sorted(
 )
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def names_used(path: Path) -> Iterator[str]:
     """Every name and attribute that the module's code mentions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Name):
             yield node.id
         elif isinstance(node, ast.Attribute):
@@ -66,7 +72,7 @@ NOT_ROWS = {"default_storage", "Resource", "self", "self._client"}
 
 def writes(path: Path) -> Iterator[tuple[int, str]]:
     """Calls that write rows: their line and their text."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITES):
             continue
         # A dictionary's `update` takes another one, a queryset's takes names alone.
@@ -96,7 +102,7 @@ def test_each_writer_of_rows_still_writes() -> None:
 
 def test_every_public_function_is_annotated() -> None:
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
                 assert node.returns is not None, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
