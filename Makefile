@@ -29,6 +29,10 @@ run: $(VENV)/.base ## install what is needed, and start everything on this machi
 test: $(VENV)/.dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
 	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
+.PHONY: test-fast
+test-fast: $(VENV)/.dev ## the pure tests: no server, no Redis, in less than a minute
+	$(BIN)/python -m pytest tests/unit -q --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python' --dist loadfile
+
 .PHONY: coverage
 coverage: $(VENV)/.dev ## the suite, with branch coverage of all processes it starts
 	$(BIN)/coverage erase

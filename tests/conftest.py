@@ -41,6 +41,16 @@ def pytest_configure() -> None:
         reaper.tell("folder", os.environ["TASKHUB_DATA_DIR"])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest and begins."""
+    for item in items:
+        fixtures = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+        has_rows = bool(fixtures or item.get_closest_marker("django_db"))
+        if has_rows and not item.get_closest_marker("sqlite_suffices"):
+            item.add_marker("rows")
+    items.sort(key=lambda item: "test_postgresql" not in item.nodeid)
+
+
 def _interrupt(*_: object) -> None:
     """SIGTERM ends a run as Ctrl-C does, with the ends of all fixtures; a second one ends it at once."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

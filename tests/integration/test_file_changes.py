@@ -18,6 +18,8 @@ from taskhub.executions.executor import FileChanges, execution_place
 from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, file_changes_tell
 
+pytestmark = pytest.mark.sqlite_suffices
+
 WITHIN_S = 30.0
 
 

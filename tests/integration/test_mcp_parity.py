@@ -24,7 +24,7 @@ from tests.agents import call
 from tests.conftest import client_of, make_account
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_suffices]
 
 NOBODYS = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
 _OWN = re.compile(

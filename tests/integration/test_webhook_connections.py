@@ -23,6 +23,8 @@ from taskhub.webhooks.endpoints import endpoint_create
 from taskhub.webhooks.jobs import webhooks_deliver
 from tests.receiver import Receiver, receiving
 
+pytestmark = pytest.mark.sqlite_suffices
+
 # --- Connections -------------------------------------------------------------------------------------
 
 

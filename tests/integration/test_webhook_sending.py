@@ -45,7 +45,7 @@ from taskhub.webhooks.http_client import ANSWER_LIMIT
 from taskhub.webhooks.jobs import webhooks_deliver
 from tests.receiver import Handler, Receiver, receiving
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 PENDING, DELIVERED, FAILED = DeliveryStatus.PENDING, DeliveryStatus.DELIVERED, DeliveryStatus.FAILED
 
 

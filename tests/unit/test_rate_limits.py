@@ -15,7 +15,7 @@ from taskhub.models import ApiToken
 from taskhub.web.origin_check import _is_own_page
 from tests.agents import error
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
 
 @pytest.fixture(autouse=True)
