@@ -11,7 +11,7 @@ from tests.processes import Process
 @pytest.mark.postgres
 @pytest.mark.timeout(1800)
 def test_what_touches_rows_passes_on_postgresql_too(postgres_url: str) -> None:
-    """The tests of `tests/unit` and `tests/integration` that use the database, without those marked `sqlite_suffices`."""
+    """What of `tests/unit` and `tests/integration` uses the database, without what is marked `sqlite_suffices`."""
     of_this_run = ("TASKHUB_", "REDIS_", "PYTEST_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(of_this_run)}
     process = Process(
