@@ -91,6 +91,7 @@ class Databases:
             "DJANGO_SETTINGS_MODULE": "config.settings.local",
             "SECRET_KEY": "only-for-tests-" + "0123456789" * 5,
             "TASKHUB_DATA_DIR": str(data),
+            "TASKHUB_ENV_FILE": "",
             "DATABASE_URL": url,
             "REDIS_URL": settings.REDIS_URL,
         }
