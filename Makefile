@@ -54,7 +54,7 @@ test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium i
 	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-fast
-test-fast: $(VENV)/.dev ## the pure tests: no server, no Redis, in less than a minute
+test-fast: install-dev ## the pure tests: no server, no Redis, in less than a minute
 	$(BIN)/python -m pytest tests/unit -q --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python' --dist loadfile
 
 .PHONY: coverage
