@@ -18,6 +18,8 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
+from tests.processes import reaper
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from daytona import AsyncDaytona, AsyncSandbox, CreateSandboxFromSnapshotParams, DaytonaConfig
@@ -57,7 +59,9 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                start_new_session=True,
             )
+            reaper.tell("process", self.process.pid)
         self.ready = self.process.stdout.readline()
         assert "ready on http://" in self.ready, self.stderr()
         self.port = int(self.ready.split("127.0.0.1:")[1].split()[0])
@@ -93,6 +97,7 @@ class Server:
         self._closed()
 
     def _closed(self) -> None:
+        reaper.tell("gone", self.process.pid)
         self.process.stdout.close()
         self.process = None
 
