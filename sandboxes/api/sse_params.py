@@ -26,6 +26,13 @@ class Wanted(NamedTuple):
     command_id: str = ""
 
     @property
+    def about(self) -> dict[str, str]:
+        """What every event of the stream says of where it comes from."""
+        if self.kind != Watching.LOGS:
+            return {"sandboxId": self.sandbox_id}
+        return {"sandboxId": self.sandbox_id, "sessionId": self.session_id, "commandId": self.command_id}
+
+    @property
     def log_key(self) -> LogKey:
         return LogKey(self.sandbox_id, self.session_id, self.command_id)
 
