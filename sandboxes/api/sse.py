@@ -119,7 +119,7 @@ async def _value_stream(
         slot=slot,
         channel=_channel(wanted),
         greeting=_connected(wanted, watch) + latest + trouble,
-        farewell=partial(encode_named_farewell, **wanted.about),
+        farewell=partial(encode_named_farewell, about=wanted.about),
     )
 
 
@@ -185,7 +185,7 @@ async def _log_stream(
         slot=slot,
         channel=f"sandbox-{wanted.sandbox_id}-logs",
         greeting=_connected(wanted, watch),
-        farewell=partial(encode_named_farewell, **wanted.about),
+        farewell=partial(encode_named_farewell, about=wanted.about),
     )
 
 

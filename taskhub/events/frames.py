@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from django.utils import timezone
@@ -76,9 +77,9 @@ def encode_named(event: str, data: dict[str, Any], *, event_id: str = "") -> byt
     return encode_within_limit({**data, "timestamp": iso(timezone.now())}, event_id=event_id, event=event)
 
 
-def encode_named_farewell(reason: str, reconnect_in_ms: int, **about: str) -> bytes:
+def encode_named_farewell(reason: str, reconnect_in_ms: int, *, about: Mapping[str, str] | None = None) -> bytes:
     """The last words of a stream of named events when the server ends it; `about` names what was streamed."""
-    return encode_named("disconnected", {**about, "reason": reason, "reconnect_in_ms": reconnect_in_ms})
+    return encode_named("disconnected", {**(about or {}), "reason": reason, "reconnect_in_ms": reconnect_in_ms})
 
 
 def encode_event(data: EventData, *, event_id: str = "") -> bytes:
