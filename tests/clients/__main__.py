@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.clients import environments, webhooks
+from tests.clients import environments, monitoring, webhooks
 from tests.clients.matrix import LOG_EVENTS, Matrix, check_events, check_logs, finished_command, reported
 from tests.processes import running_hub
 
@@ -30,6 +30,8 @@ def main() -> int:
         check_logs(logs, wanted)
         for process in {id(each.process): each.process for each in logs}.values():
             process.end()
+        with reported("`celery inspect` and Flower see the worker and its jobs"):
+            monitoring.check(hub, Path(name))
         events = matrix.start(["message"], "events")
         check_events(matrix, events)
     print(f"{len(events)} clients read the hub as they should ({time.monotonic() - began:.0f} s).")

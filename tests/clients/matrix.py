@@ -81,10 +81,8 @@ def wait_for(seen: list[Seen], holds: Callable[[Seen], bool], what: str) -> None
         wait_until(all_hold, what, PATIENCE_S)
     except AssertionError:
         missing = [each for each in seen if not holds(each)]
-        said = "".join(
-            f"\n  {each.name}: {json.dumps(each.events[-4:], ensure_ascii=False)[:1500]} {each.process.output[-3:]!r:.600}"
-            for each in missing
-        )
+        last = {each.name: (str(each.events[-4:])[:1500], str(each.process.output[-3:])[:600]) for each in missing}
+        said = "".join(f"\n  {name}: {events} {output}" for name, (events, output) in last.items())
         raise Failed(f"{what}: not in {', '.join(each.name for each in missing)}{said}") from None
 
 
@@ -99,7 +97,7 @@ class Matrix:
         self._count = 0
 
     def ticket(self, kind: str, **params: str) -> str:
-        """A URL that opens the stream, another one each time: Firefox lets one load of an address wait for the other."""
+        """A URL that opens the stream, another one each time: Firefox lets loads of one address wait for each other."""
         self._count += 1
         url: str = self.http.post("/api/tickets/", json={"kind": kind, "params": params}).json()["url"]
         return f"{url}&_={self._count}"
@@ -107,11 +105,10 @@ class Matrix:
     def start(self, events: list[str], kind: str, **params: str) -> list[Seen]:
         """Every client on a stream of its own."""
         listed = ",".join(events)
-        seen = []
+        seen: list[Seen] = []
         for name in NODE:
-            seen.append(
-                self._run(name, [node(), str(NPM / "node_clients.mjs"), name, self.ticket(kind, **params), listed])
-            )
+            program = str(NPM / "node_clients.mjs")
+            seen += [self._run(name, [node(), program, name, self.ticket(kind, **params), listed])]
         for name in PYTHON:
             interpreter = sys.executable if name == "curl" else python(name)
             command = [interpreter, str(HERE / "python_clients.py"), name, self.ticket(kind, **params), listed]

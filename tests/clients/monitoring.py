@@ -28,14 +28,36 @@ def check(hub: RunningHub, scratch: Path) -> None:
     assert inspect(hub, "stats")[worker]["total"][JOB] > 0
     with ExitStack() as stack:
         address = start_flower(broker, scratch, stack)
-        wait_until(lambda: ask(address, "/api/workers?refresh=1").get(worker, {}).get("active") is not None, "", PATIENCE_S)
-        wait_until(lambda: any(task["name"] == JOB and task["state"] == "SUCCESS" for task in ask(address, "/api/tasks").values()), f"Flower sees {JOB}", PATIENCE_S)
+        wait_until(
+            lambda: ask(address, "/api/workers?refresh=1").get(worker, {}).get("active") is not None,
+            "Flower finds the worker",
+            PATIENCE_S,
+        )
+
+        def sees_a_job() -> bool:
+            jobs = ask(address, "/api/tasks").values()
+            return any((job["name"], job["state"], job["worker"]) == (JOB, "SUCCESS", worker) for job in jobs)
+
+        wait_until(sees_a_job, "Flower sees a job", PATIENCE_S)
 
 
 def inspect(hub: RunningHub, what: str) -> dict[str, Any]:
     """What `celery inspect` answers, by worker, with the hub's own environment."""
-    env = {**hub.env, "DJANGO_SETTINGS_MODULE": "config.settings.local", "REDIS_URL": f"unix://{hub.data_dir}/redis.sock"}
-    command = [sys.executable, "-m", "celery", "--app", "config", "--quiet", "inspect", "--timeout", "30", "--json", what]
+    redis = f"unix://{hub.data_dir}/redis.sock"
+    env = {**hub.env, "DJANGO_SETTINGS_MODULE": "config.settings.local", "REDIS_URL": redis}
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "--app",
+        "config",
+        "--quiet",
+        "inspect",
+        "--timeout",
+        "30",
+        "--json",
+        what,
+    ]
     done = subprocess.run(command, env=env, cwd=ROOT, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout))

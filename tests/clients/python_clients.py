@@ -15,7 +15,8 @@ from typing import Any
 
 RETRY_S = 2.0
 ORIGIN = {"Origin": "https://elsewhere.example"}
-last_id = ""
+place = {"id": ""}
+"""The last id that came."""
 
 
 class Ended(Exception):
@@ -31,13 +32,12 @@ def shorten(value: Any) -> Any:
 
 
 def told(event: str | None, event_id: str | None, data: str) -> None:
-    global last_id
-    last_id = event_id or last_id
-    print(json.dumps({"event": event or "message", "id": last_id, "data": shorten(json.loads(data))}), flush=True)
+    place["id"] = event_id or place["id"]
+    print(json.dumps({"event": event or "message", "id": place["id"], "data": shorten(json.loads(data))}), flush=True)
 
 
 def headers() -> dict[str, str]:
-    return {**ORIGIN, **({"Last-Event-ID": last_id} if last_id else {})}
+    return {**ORIGIN, **({"Last-Event-ID": place["id"]} if place["id"] else {})}
 
 
 def again(connect: Callable[[], None], *lost: type[Exception]) -> None:

@@ -1,4 +1,4 @@
-"""Webhooks of the hub, verified by the libraries that receivers use: standardwebhooks and svix, in Python and Node.js."""
+"""Webhooks of the hub, verified by standardwebhooks and svix, in Python and in Node.js."""
 
 from __future__ import annotations
 
