@@ -82,11 +82,14 @@ def httpx_sse(url: str) -> None:
 
 
 def sseclient(url: str) -> None:
-    """It reconnects by itself, also after a 204."""
+    """It reconnects by itself, also after a 204. By its own reading the frames of chunked encoding come as text."""
     import requests
     from sseclient import SSEClient
 
     class Client(SSEClient):
+        def iter_content(self) -> Iterable[bytes]:
+            return self.resp.iter_content(chunk_size=None)
+
         def _connect(self) -> None:
             while True:
                 try:

@@ -13,8 +13,9 @@ async function eventSource(library, options) {
   const { EventSource } = "EventSource" in module ? module : { EventSource: module.default };
   const source = new EventSource(url, options);
   for (const name of names) source.addEventListener(name, (event) => say(told(event.type, event.lastEventId, event.data)));
-  source.addEventListener("error", () => {
-    if (source.readyState === source.CLOSED) say(closed());
+  // Major 2 closes after this event, and tells the status.
+  source.addEventListener("error", ({ status }) => {
+    if (status === 204 || source.readyState === source.CLOSED) say(closed());
   });
 }
 
