@@ -271,6 +271,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "trim webhooks": {"task": "taskhub.webhooks.jobs.webhooks_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "trim idempotency keys": {
+        "task": "taskhub.jobs.idempotency_keys_trim",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from sandboxes.models import Subscription
 from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.query import QuerySerializer
 from taskhub.api.routes import NAME
 
 _FOREVER = 60 * 24 * 365
@@ -21,7 +22,7 @@ class NameField(serializers.RegexField):
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
-            raise serializers.ValidationError("Not a string.", code="invalid")
+            raise serializers.ValidationError("Must be a string.", code="invalid")
         return str(super().to_internal_value(data))
 
 
@@ -51,7 +52,7 @@ class SandboxPageSerializer(serializers.Serializer[Any]):
     nextCursor = serializers.CharField(allow_null=True)
 
 
-class PageQuerySerializer(serializers.Serializer[Any]):
+class PageQuerySerializer(QuerySerializer):
     cursor = TextField(required=False, max_length=2000)
     limit = serializers.IntegerField(min_value=1, max_value=200, default=100)
 

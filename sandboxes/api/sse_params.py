@@ -8,13 +8,15 @@ from typing import Final, NamedTuple
 from django.http import QueryDict
 
 from sandboxes.models import Watching
+from taskhub.api.fields import must_be_one_of
+from taskhub.api.query import STREAM_PARAMETERS, unknown_parameters
 from taskhub.api.routes import NAME
 from taskhub.errors import Invalid
 from taskhub.executions.log_relay import LogKey
 
 _ID: Final = re.compile(rf"{NAME}\Z")
+_REQUIRED: Final = "This parameter is required."
 _PARAMETERS: Final = ("sandboxId", "eventType", "sessionId", "commandId")
-_FOR_ALL_STREAMS: Final = frozenset({"lastEventId", "ticket"})
 
 
 class Wanted(NamedTuple):
@@ -34,15 +36,19 @@ def read_wanted(query: QueryDict) -> Wanted:
     """Raises Invalid, which names each parameter that is missing, unknown or malformed."""
     given = {name: query.get(name, "") for name in _PARAMETERS}
     kind = given.pop("eventType") or Watching.STATUS
-    wrong = {name: ["There is no such parameter."] for name in query if name not in {*_PARAMETERS, *_FOR_ALL_STREAMS}}
+    wrong = unknown_parameters(query, (*_PARAMETERS, *STREAM_PARAMETERS))
     if kind not in Watching.values:
-        wrong["eventType"] = [f"There are {', '.join(Watching.values)}."]
+        wrong["eventType"] = [must_be_one_of(Watching.values)]
     needed = _PARAMETERS if kind == Watching.LOGS else _PARAMETERS[:1]
     for name, value in given.items():
         if not value and name in needed:
-            wrong[name] = ["It is needed." if name == "sandboxId" else "It is needed with eventType=logs."]
+            wrong[name] = [
+                "This parameter is required."
+                if name == "sandboxId"
+                else "This parameter is required with eventType=logs."
+            ]
         elif value and not _ID.match(value):
-            wrong[name] = ["Not an id: letters, digits, and _ . - are allowed, at most 200."]
+            wrong[name] = ["Must be an id: at most 200 letters, digits, and _ . -"]
     if wrong:
         raise Invalid("Some parameters are wrong; details names them.", details=wrong)
     return Wanted(Watching(kind), given["sandboxId"], given["sessionId"], given["commandId"])

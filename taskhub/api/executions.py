@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
-import django_filters
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
@@ -17,8 +16,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
+from taskhub.api.filters import ExecutionFilter
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.pagination import NewestQueuedFirst
 from taskhub.api.permissions import AGENTS_WRITE
+from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import (
     ExecuteSerializer,
     ExecutionQuerySerializer,
@@ -30,20 +32,12 @@ from taskhub.api.serializers import (
 )
 from taskhub.errors import TooLarge
 from taskhub.executions.log_stream import log_tail
-from taskhub.models import Execution, ExecutionStatus
+from taskhub.models import Execution
 from taskhub.selectors.executions import execution_get_for, execution_list_for, task_executions_for
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
 
 
-class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
-    status = django_filters.MultipleChoiceFilter(choices=ExecutionStatus.choices)
-
-    class Meta:
-        model = Execution
-        fields: ClassVar[list[str]] = []
-
-
-class ExecutionsView(ListAPIView[Execution]):
+class ExecutionsView(KnownQuery, ListAPIView[Execution]):
     """Executions of all tasks, newest first; `?status=` as often as needed, as for those that are active."""
 
     queryset = Execution.objects.none()
@@ -63,10 +57,11 @@ class TaskExecutionsView(ExecutionsView):
         return task_executions_for(user=self.request.user, task_id=self.kwargs["task_id"])
 
 
-class ExecuteView(APIView):
+class ExecuteView(KnownQuery, APIView):
     roles = AGENTS_WRITE
 
-    @extend_schema(request=ExecuteSerializer, responses={202: ExecutionQueuedSerializer})
+    @extend_schema(request=ExecuteSerializer, responses={202: ExecutionQueuedSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def post(self, request: Request, task_id: UUID) -> Response:
         """Run a script for the task. The answer is a handle; the end comes as an event and in `/api/exec/status/`."""
         guard_size(request.data)
@@ -86,17 +81,17 @@ def guard_size(body: Any) -> None:
         raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
 
 
-class ExecutionStatusView(APIView):
+class ExecutionStatusView(KnownQuery, APIView):
+    queries = {"get": ExecutionQuerySerializer}
+
     @extend_schema(parameters=[ExecutionQuerySerializer], responses=ExecutionSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """How an execution of the task stands: the newest, unless `execution_id` names one."""
-        query = ExecutionQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)
+        execution = execution_get_for(user=request.user, task_id=task_id, **self.read_query(request))
         return Response(ExecutionSerializer(execution).data)
 
 
-class ExecutionStopView(APIView):
+class ExecutionStopView(KnownQuery, APIView):
     roles = AGENTS_WRITE
 
     @extend_schema(request=None, responses={202: ExecutionSerializer})
@@ -106,14 +101,15 @@ class ExecutionStopView(APIView):
         return Response(ExecutionSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 
 
-class ExecutionLogsView(APIView):
+class ExecutionLogsView(KnownQuery, APIView):
+    queries = {"get": TailQuerySerializer}
+
     @extend_schema(parameters=[TailQuerySerializer], responses=LogTailSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """The last lines of an execution's log, while it runs and afterwards."""
-        query = TailQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        count = query.validated_data.pop("tail")
-        execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)
+        query = self.read_query(request)
+        count = query.pop("tail")
+        execution = execution_get_for(user=request.user, task_id=task_id, **query)
         lines = async_to_sync(log_tail)(execution, count)
         return Response(
             {

@@ -8,7 +8,8 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.fields import IdField, OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.query import QuerySerializer
 from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
@@ -28,12 +29,13 @@ _ENV_SCHEMA: Final = {
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
 
-    title = TextField(max_length=200)
+    title = TextField(max_length=200, visible=True)
     description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     tags = TextListField(max_length=50, required=False)
     artifacts = TextListField(max_length=1000, required=False)
     private = StrictBooleanField(required=False, help_text="Only its assignee and operators see it.")
+    serializer_choice_field = OneOfField
 
     class Meta:
         model = Task
@@ -61,8 +63,8 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
 class StatusChangeSerializer(StrictSerializer):
     """Spec 003's body of `PUT /api/tasks/status/{task_id}`; `artifacts` replaces the list."""
 
-    new_status = serializers.ChoiceField(choices=TaskStatus.choices)
-    priority = serializers.ChoiceField(choices=TaskPriority.choices, required=False)
+    new_status = OneOfField(choices=TaskStatus.choices)
+    priority = OneOfField(choices=TaskPriority.choices, required=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     artifacts = TextListField(max_length=1000, required=False)
 
@@ -70,9 +72,9 @@ class StatusChangeSerializer(StrictSerializer):
 class ClaimSerializer(StrictSerializer):
     """Which task to take: the next free one that fits, or `task_id`."""
 
-    task_id = serializers.UUIDField(required=False)
+    task_id = IdField(required=False)
     priority = serializers.ListField(
-        child=serializers.ChoiceField(choices=TaskPriority.choices), required=False, help_text="One of these."
+        child=OneOfField(choices=TaskPriority.choices), required=False, help_text="One of these."
     )
     tags = TextListField(max_length=50, required=False, help_text="All of these.")
 
@@ -182,8 +184,8 @@ class LogTailSerializer(serializers.Serializer[Any]):
     lines = LogLineSerializer(many=True)
 
 
-class ExecutionQuerySerializer(serializers.Serializer[Any]):
-    execution_id = serializers.UUIDField(required=False, help_text="The newest, unless it is given.")
+class ExecutionQuerySerializer(QuerySerializer):
+    execution_id = IdField(required=False, help_text="The newest, unless it is given.")
 
 
 class TailQuerySerializer(ExecutionQuerySerializer):

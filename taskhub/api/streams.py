@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -11,6 +11,8 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 
 from taskhub.api.cors import cross_origin
+from taskhub.api.fields import must_be_one_of
+from taskhub.api.query import NOT_A_TIME, guard_stream_query, read_moment
 from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed
 from taskhub.auth.rate_limits import address_of
 from taskhub.errors import Invalid
@@ -34,6 +36,7 @@ _LOG_ID: Final = re.compile(rf"([0-9a-f-]{{36}}):(\d{{1,18}})({SEEN_TO_THE_END})
 @ticketed(EVENTS)
 async def events_stream(request: HttpRequest, caller: Caller, slot: Slot) -> EventStream:
     """Spec 003: every event of the hub, as a `message` with the envelope."""
+    guard_stream_query(request, (*EVENTS.names, "since"))
     filters = read_filters(request)._replace(viewer=viewer_of(caller))
     resume_after = _resume_after(last_event_id(request))
     since = _since(request)
@@ -73,11 +76,9 @@ def _since(request: HttpRequest) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        words = ["Not an ISO 8601 time, like 2025-06-22T10:00:00Z."]
-        raise Invalid("Some parameters are wrong; details names them.", details={"since": words}) from None
+        return read_moment(text)
+    except ValueError:
+        raise Invalid("Some parameters are wrong; details names them.", details={"since": [NOT_A_TIME]}) from None
 
 
 def read_filters(request: HttpRequest) -> Filters:
@@ -85,13 +86,13 @@ def read_filters(request: HttpRequest) -> Filters:
     wrong: dict[str, list[str]] = {}
     types = frozenset(word for word in request.GET.get("types", "").split(",") if word)
     if types - EVENT_TYPES.keys():
-        wrong["types"] = [f"There are {', '.join(EVENT_TYPES)}."]
+        wrong["types"] = [must_be_one_of(EVENT_TYPES)]
     task_id = request.GET.get("task_id", "")
     if task_id:
         try:
             task_id = str(UUID(task_id))
         except ValueError:
-            wrong["task_id"] = ["Not a task's id."]
+            wrong["task_id"] = ["Must be a UUID."]
     if wrong:
         raise Invalid("Some parameters are wrong; details names them.", details=wrong)
     return Filters(types, task_id, request.GET.get("assignee", ""))
@@ -101,6 +102,7 @@ def read_filters(request: HttpRequest) -> Filters:
 @ticketed(EXECUTION_LOG)
 async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot, task_id: UUID) -> HttpResponse:
     """An execution's log as it is written: the newest one's, or `?execution_id=`'s, or the one of `Last-Event-ID`."""
+    guard_stream_query(request, ("execution_id",))
     execution_id, after = _log_position(request)
     if last_event_id(request).endswith(SEEN_TO_THE_END):
         return had_everything()
@@ -133,4 +135,4 @@ def _uuid(value: str, name: str) -> UUID:
     try:
         return UUID(value)
     except ValueError:
-        raise Invalid("Not an execution's id.", details={name: ["Not an execution's id."]}) from None
+        raise Invalid("Some parameters are wrong; details names them.", details={name: ["Must be a UUID."]}) from None

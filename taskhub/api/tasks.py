@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any, Final
 from uuid import UUID
 
-import django_filters
-from django.db.models import Q, QuerySet
-from django.http import QueryDict
+from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
-from django_filters.utils import translate_validation
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.filters import OrderingFilter
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,8 +17,12 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
+from taskhub.api.filters import TaskFilter
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.ordering import KnownOrdering
 from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
+from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import (
     AuditEntrySerializer,
     ClaimedSerializer,
@@ -31,9 +31,9 @@ from taskhub.api.serializers import (
     TaskSerializer,
 )
 from taskhub.errors import Invalid
-from taskhub.models import AuditEntry, Task, TaskPriority, TaskStatus
+from taskhub.models import AuditEntry, Task
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
-from taskhub.services.tasks import task_claim, task_create, task_delete, task_update
+from taskhub.services.tasks import task_claim, task_create, task_delete, task_update, tasks_create
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"\Z')
 IF_MATCH = OpenApiParameter(
@@ -59,45 +59,28 @@ def task_response(task: Task, http_status: int = status.HTTP_200_OK) -> Response
     return Response(TaskSerializer(task).data, status=http_status, headers={"ETag": f'"{task.version}"'})
 
 
-class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
-    status = django_filters.MultipleChoiceFilter(choices=TaskStatus.choices)
-    priority = django_filters.MultipleChoiceFilter(choices=TaskPriority.choices)
-    assignee = django_filters.CharFilter()
-    private = django_filters.ChoiceFilter(
-        choices=[("", "any"), ("true", "true"), ("false", "false")], empty_label=None, method="by_privacy"
-    )
-    q = django_filters.CharFilter(method="search", max_length=200, help_text="Text in the title or the description.")
-
-    class Meta:
-        model = Task
-        fields: ClassVar[list[str]] = []
-
-    def by_privacy(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
-        return tasks.filter(private=value == "true")
-
-    def search(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
-        return tasks.filter(Q(title__icontains=value) | Q(description__icontains=value))
+TASKS_AT_ONCE: Final = 100
 
 
-def filter_tasks(query: QueryDict, tasks: QuerySet[Task]) -> QuerySet[Task]:
-    """Those that the filters of this query let through. Raises ValidationError."""
-    found = TaskFilter(data=query, queryset=tasks)
-    if not found.is_valid():
-        raise translate_validation(found.errors)
-    filtered: QuerySet[Task] = found.qs
-    return filtered
+def guard_length(bodies: list[Any]) -> None:
+    """Raises Invalid for an empty list, and for one of more than `TASKS_AT_ONCE`."""
+    if not 1 <= len(bodies) <= TASKS_AT_ONCE:
+        raise Invalid(f"A list of tasks must have from 1 to {TASKS_AT_ONCE}; this one has {len(bodies)}.")
 
 
-class TaskViewSet(GenericViewSet[Task]):
+class TaskViewSet(KnownQuery, GenericViewSet[Task]):
     """Tasks. A change needs a token; `If-Match` guards against overwriting somebody else's."""
 
     roles = AGENTS_WRITE
     queryset = Task.objects.none()
     serializer_class = TaskSerializer
-    filter_backends = [DjangoFilterBackend, OrderingFilter]
+    filter_backends = [DjangoFilterBackend, KnownOrdering]
     filterset_class = TaskFilter
-    ordering_fields = ["created_at", "updated_at", "title", "status", "priority_rank"]
-    ordering = ["-created_at", "-id"]
+    orderings = {
+        **{name: name for name in ("created_at", "updated_at", "title", "status")},
+        "priority": "priority_rank",
+        "priority_rank": "priority_rank",
+    }
     lookup_url_kwarg = "task_id"
 
     def get_queryset(self) -> QuerySet[Task]:
@@ -107,11 +90,22 @@ class TaskViewSet(GenericViewSet[Task]):
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def create(self, request: Request) -> Response:
-        body = self.get_serializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        task = task_create(actor=actor_of(request), **body.validated_data)
-        return task_response(task, status.HTTP_201_CREATED)
+        """Create a task, or up to 100 of them: a list is created as a whole or not at all."""
+        if not isinstance(request.data, list):
+            body = self.get_serializer(data=request.data)
+            body.is_valid(raise_exception=True)
+            task = task_create(actor=actor_of(request), **body.validated_data)
+            return task_response(task, status.HTTP_201_CREATED)
+        guard_length(request.data)
+        bodies = [TaskSerializer(data=each) for each in request.data]
+        wrong = {str(n): body.errors for n, body in enumerate(bodies) if not body.is_valid()}
+        if wrong:
+            raise Invalid("Some tasks are wrong, none was created; details names them by index.", details=wrong)
+        tasks = tasks_create(actor=actor_of(request), tasks=[body.validated_data for body in bodies])
+        return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
     def retrieve(self, request: Request, task_id: UUID) -> Response:
         return task_response(task_get_for(user=request.user, task_id=task_id))
@@ -134,7 +128,7 @@ class TaskViewSet(GenericViewSet[Task]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class TaskHistoryView(ListAPIView[AuditEntry]):
+class TaskHistoryView(KnownQuery, ListAPIView[AuditEntry]):
     """What happened to a task, newest first; also after it was deleted."""
 
     queryset = AuditEntry.objects.none()
@@ -146,7 +140,7 @@ class TaskHistoryView(ListAPIView[AuditEntry]):
         return task_history_for(user=self.request.user, task_id=self.kwargs["task_id"])
 
 
-class TaskStatusView(APIView):
+class TaskStatusView(KnownQuery, APIView):
     """Spec 003: change a task's status, and with it its priority, assignee and artifacts."""
 
     roles = AGENTS_WRITE
@@ -166,10 +160,11 @@ class TaskStatusView(APIView):
         return task_response(task)
 
 
-class TaskClaimView(APIView):
+class TaskClaimView(KnownQuery, APIView):
     roles = AGENTS_WRITE
 
-    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer)
+    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer, parameters=[IDEMPOTENCY_KEY])
+    @idempotent(stores=lambda response: response.data["task"] is not None)
     def post(self, request: Request) -> Response:
         """Take the next free task: it becomes the caller's and `inprogress`, and no other caller gets it."""
         body = ClaimSerializer(data=request.data)
