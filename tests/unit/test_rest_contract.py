@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import pytest
@@ -89,8 +89,10 @@ def test_an_ordering_is_one_of_those_there_are(api: APIClient, actor: Actor) -> 
         assert titles(api, f"ordering=-{name}") == ["high", "medium", "low"]
     told = details(api.get("/api/tasks/?ordering=bogus"))["ordering"]
     assert told == [
-        "Must be one of: created_at, -created_at, updated_at, -updated_at, title, -title, status, -status, "
-        "priority, -priority, priority_rank, -priority_rank."
+        (
+            "Must be one of: created_at, -created_at, updated_at, -updated_at, title, -title, status, -status, "
+            "priority, -priority, priority_rank, -priority_rank."
+        )
     ]
     assert titles(api, "ordering=status,-priority") == ["high", "medium", "low"]
 
@@ -230,7 +232,7 @@ class _NoEditor:
 
     connection = connection
 
-    def __enter__(self) -> _NoEditor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
