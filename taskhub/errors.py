@@ -15,7 +15,8 @@
     ├── Unavailable       503    a part we need does not answer; try again
     └── Upstream          …      what the sandbox service said or did not say, with a status that fits
 
-A message is one sentence that says what to do. No message holds a path, a setting, or anything from a traceback.
+A message is one sentence that says what to do. No message holds a path of this machine, the value of a setting, or
+anything from a traceback.
 """
 
 from __future__ import annotations

@@ -6,14 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
-from django.http import HttpRequest, QueryDict
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from taskhub.errors import Invalid
-
-STREAM_PARAMETERS: Final = ("ticket", "lastEventId", "_")
-"""What every stream takes beside its own: a ticket, where to resume, and the cache buster of jQuery and polyfills."""
 
 NOT_A_TIME: Final = "Must be an ISO 8601 time, like 2025-06-22T10:00:00Z."
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -22,8 +19,8 @@ _READING: Final = frozenset({"GET", "HEAD"})
 def unknown_parameters(given: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
     """A message for each given name that is not known, as the `details` of an error have them."""
     names = list(dict.fromkeys(known))
-    told = f"Unknown parameter. Known: {', '.join(names)}." if names else "Unknown parameter. There are none here."
-    return {name: [told] for name in given if name not in names}
+    told = f"Must be one of: {', '.join(names)}." if names else "This endpoint takes none."
+    return {name: [f"Unknown parameter. {told}"] for name in given if name not in names}
 
 
 def guard_query(query: QueryDict | Mapping[str, Any], known: Iterable[str]) -> None:
@@ -31,11 +28,6 @@ def guard_query(query: QueryDict | Mapping[str, Any], known: Iterable[str]) -> N
     if wrong := unknown_parameters(query, known):
         names = ", ".join(sorted(wrong))
         raise Invalid(f"Unknown query parameter: {names}. details names the known ones.", details=wrong)
-
-
-def guard_stream_query(request: HttpRequest, names: Iterable[str]) -> None:
-    """The same before a stream, which also takes `STREAM_PARAMETERS`. Raises Invalid."""
-    guard_query(request.GET, (*names, *STREAM_PARAMETERS))
 
 
 def read_moment(text: str) -> datetime:

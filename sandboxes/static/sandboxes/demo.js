@@ -154,10 +154,10 @@ function showFacts(sandbox) {
 }
 
 function showSessions(list, timestamp) {
-  sessions = list;
-  const commands = list.reduce((sum, session) => sum + session.commands.length, 0);
+  sessions = list ?? []; // left out where it is too large for an event
+  const commands = sessions.reduce((sum, session) => sum + (session.commands?.length ?? 0), 0);
   $("sessions-note").textContent =
-    `${number(list.length, "session")}, ${number(commands, "command")}, as of ${timestamp.slice(11, 19)} UTC`;
+    `${number(sessions.length, "session")}, ${number(commands, "command")}, as of ${timestamp.slice(11, 19)} UTC`;
   showChoices();
 }
 

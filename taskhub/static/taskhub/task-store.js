@@ -77,8 +77,10 @@ export class TaskStore {
     if (name === "task_created" || name === "task_updated") {
       const known = this.tasks.get(data.task_id);
       const said = Object.fromEntries(KNOWN.map((field) => [field, data[field]]));
+      // Left out where they did not change, or are too large for an event.
       const description = data.description ?? known?.description ?? "";
-      this.put({ id: data.task_id, ...said, description });
+      const artifacts = data.artifacts ?? known?.artifacts ?? [];
+      this.put({ id: data.task_id, ...said, artifacts, description });
     } else if (name === "task_deleted") {
       this.tasks.delete(data.task_id);
       this.runs.delete(data.task_id);
