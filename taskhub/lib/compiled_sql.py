@@ -1,4 +1,4 @@
-"""The statements that every write makes, with SQL that Django builds once.
+"""Compiled SQL: statements about one row whose SQL Django builds once.
 
 For a statement about one row, building its SQL anew each time is three quarters of what it costs. What is built here is
 what the ORM would send: queries are querysets, fields prepare and convert the values. No signals are sent.
