@@ -29,6 +29,8 @@ class NameField(serializers.RegexField):
 class SandboxCreateSerializer(StrictSerializer):
     """Daytona's creation fields. Intervals are in minutes; 0 switches one off, -1 never deletes."""
 
+    example = {"name": "build-1", "autoStopInterval": 15, "labels": {"team": "build"}}
+
     name = NameField(required=False)
     snapshot = TextField(max_length=200, required=False)
     labels = serializers.DictField(child=TextField(max_length=200, allow_blank=True), required=False)
@@ -69,6 +71,8 @@ class SessionSerializer(serializers.Serializer[Any]):
 
 
 class SessionCreateSerializer(StrictSerializer):
+    example = {"sessionId": "build"}
+
     sessionId = NameField(required=False)
 
 
@@ -79,6 +83,8 @@ class SessionCreatedSerializer(serializers.Serializer[Any]):
 
 class CommandRunSerializer(StrictSerializer):
     """A line for bash; it runs in a shell of its own."""
+
+    example = {"command": "echo hello"}
 
     command = TextField(max_length=256 * 1024, trim_whitespace=False)
 

@@ -24,6 +24,8 @@ from taskhub.services.announcements import announcement_create, announcement_wit
 class AnnouncementSerializer(StrictSerializer, serializers.ModelSerializer[Announcement]):
     """An announcement. It holds until `ends_at`, if there is one, or until it is withdrawn."""
 
+    example = {"level": "info", "text": "The hub restarts at 18:00 UTC.", "ends_at": "2030-01-01T18:00:00Z"}
+
     level = OneOfField(choices=AnnouncementLevel.choices)
     text = TextField(max_length=TEXT_LIMIT, visible=True)
     made_by = serializers.CharField(source="made_by_name", read_only=True)

@@ -49,7 +49,7 @@ class EventStatusSerializer(serializers.Serializer[Any]):
 def asyncapi_document(request: HttpRequest) -> JsonResponse:
     """`/api/asyncapi.json`: the event stream for programs that read AsyncAPI 3."""
     guard_query(request.GET, ())
-    return JsonResponse(asyncapi.build(request.get_host()))
+    return JsonResponse(asyncapi.build(request.get_host(), secure=request.is_secure()))
 
 
 async def _own_report() -> Report:

@@ -125,6 +125,8 @@ class StrictSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
         schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - the library's documented way
         if direction == "request":
             schema["additionalProperties"] = False
+            if example := getattr(self.target, "example", None):
+                schema["examples"] = [example]
         return schema
 
 

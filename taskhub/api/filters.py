@@ -26,8 +26,23 @@ from taskhub.selectors.tasks import tasks_containing, tasks_last_executed, tasks
 
 _IDS_MOST: Final = 200
 _TAGS_MOST: Final = 100
-_TAG_SCHEMA: Final = {"type": "array", "items": {"type": "string"}, "maxItems": _TAGS_MOST}
-_IDS_SCHEMA: Final = {"type": "array", "items": {"type": "string", "format": "uuid"}, "maxItems": _IDS_MOST}
+_TAG_SCHEMA: Final = {
+    "type": "array",
+    "items": {"type": "string"},
+    "maxItems": _TAGS_MOST,
+    "description": "All of these: repeat it, or separate them with commas.",
+}
+_IDS_SCHEMA: Final = {
+    "type": "array",
+    "items": {"type": "string", "format": "uuid"},
+    "maxItems": _IDS_MOST,
+    "description": "These tasks: repeat it, or separate them with commas.",
+}
+_TEXT_SCHEMA: Final = {
+    "type": "string",
+    "maxLength": 200,
+    "description": "Text in the title or the description, whatever its case and accents.",
+}
 
 Choices = Iterable[tuple[str, Any]]
 
@@ -81,6 +96,11 @@ class _IdsFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
     field_class = _IdsField
 
 
+@extend_schema_field(_TEXT_SCHEMA)
+class _TextFilter(django_filters.CharFilter):  # type: ignore[misc]  # likewise
+    pass
+
+
 @extend_schema_field(OpenApiTypes.DATETIME)
 class _MomentFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
     field_class = _MomentField
@@ -122,15 +142,12 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         help_text="An account's name; `me` is the caller, `nobody` finds tasks without an assignee.",
     )
     tags = _TagsFilter(
-        method="by_tags", most=_TAGS_MOST, help_text="All of these: repeat it, or separate them with commas."
+        method="by_tags",
+        most=_TAGS_MOST,
     )
     private = choice_filter([("", "any"), ("true", "true"), ("false", "false")], method="by_privacy")
-    q = django_filters.CharFilter(
-        method="by_text",
-        max_length=200,
-        help_text="Text in the title or the description, whatever its case and accents.",
-    )
-    ids = _IdsFilter(method="by_ids", most=_IDS_MOST, help_text="These tasks: repeat it, or separate them with commas.")
+    q = _TextFilter(method="by_text", max_length=200)
+    ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
     updated_since = _MomentFilter(method="by_update", help_text="Changed at this time or later (ISO 8601).")
     last_execution = choices_filter(
         ExecutionStatus.choices,

@@ -66,6 +66,7 @@ class DocumentView(KnownQuery, SpectacularAPIView):
             return renderer(), renderer.media_type
         return super().perform_content_negotiation(request, force)
 
+    @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.read_query(request)
         answer: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]  # the library has none

@@ -29,6 +29,13 @@ _ENV_SCHEMA: Final = {
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
 
+    example = {
+        "title": "Fix the build",
+        "description": "It is red since Monday.\n\n```bash\nmake test\n```",
+        "priority": "high",
+        "tags": ["ci"],
+    }
+
     title = TextField(max_length=200, visible=True)
     description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
@@ -63,6 +70,8 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
 class StatusChangeSerializer(StrictSerializer):
     """Spec 003's body of `PUT /api/tasks/status/{task_id}`; `artifacts` replaces the list."""
 
+    example = {"new_status": "inprogress", "priority": "high", "assignee": "alice"}
+
     new_status = OneOfField(choices=TaskStatus.choices)
     priority = OneOfField(choices=TaskPriority.choices, required=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
@@ -71,6 +80,8 @@ class StatusChangeSerializer(StrictSerializer):
 
 class ClaimSerializer(StrictSerializer):
     """Which task to take: the next free one that fits, or `task_id`."""
+
+    example = {"priority": ["high"], "tags": ["ci"]}
 
     task_id = IdField(required=False)
     priority = serializers.ListField(
@@ -118,6 +129,8 @@ class EnvField(serializers.DictField):
 
 class ExecuteSerializer(StrictSerializer):
     """What to run. Without `script_content`, the first bash block of the task's description."""
+
+    example = {"script_content": "echo hello; make test", "timeout_s": 600, "env": {"CI": "1"}}
 
     script_content = TextField(required=False, trim_whitespace=False, max_length=None)
     sandbox_id = TextField(required=False, max_length=200)

@@ -38,7 +38,7 @@ from taskhub.services.tasks import task_claim, task_create, task_delete, task_up
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"\Z')
 IF_MATCH = OpenApiParameter(
     "If-Match",
-    {"type": "string", "pattern": r'^((W/)?"[0-9]{1,9}"|\*)$', "example": "*"},
+    {"type": "string", "pattern": r'^((W/)?"[0-9]{1,9}"|\*)$', "examples": ["*"]},
     OpenApiParameter.HEADER,
     description='The version you read, as `"3"`; otherwise 412.',
 )
@@ -87,6 +87,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         return task_list_for(user=self.request.user)
 
     def list(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
+        """List tasks, newest first unless `ordering` says otherwise. Filters are combined: all must hold."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
@@ -108,10 +109,12 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
     def retrieve(self, request: Request, task_id: UUID) -> Response:
+        """Read a task. Its `ETag` is what `If-Match` of a change compares."""
         return task_response(task_get_for(user=request.user, task_id=task_id))
 
     @extend_schema(parameters=[IF_MATCH])
     def partial_update(self, request: Request, task_id: UUID) -> Response:
+        """Change the given fields of a task. With `If-Match` the change is refused if the task changed meanwhile."""
         body = self.get_serializer(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
         task = task_update(
@@ -124,6 +127,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
 
     @extend_schema(parameters=[IF_MATCH])
     def destroy(self, request: Request, task_id: UUID) -> Response:
+        """Delete a task. Its history stays."""
         task_delete(actor=actor_of(request), task_id=task_id, expected_version=expected_version_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -147,6 +151,7 @@ class TaskStatusView(KnownQuery, APIView):
 
     @extend_schema(request=StatusChangeSerializer, responses=TaskSerializer, parameters=[IF_MATCH])
     def put(self, request: Request, task_id: UUID) -> Response:
+        """Change a task's status, and with it its priority, assignee and artifacts (spec 003)."""
         body = StatusChangeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(body.validated_data)

@@ -46,6 +46,8 @@ class TokenCreatedSerializer(TokenSerializer):
 class TokenCreateSerializer(StrictSerializer):
     """`expires_in_days` is 90 unless given; a token that is made with a token does not outlive that one."""
 
+    example = {"name": "build agent", "expires_in_days": 30}
+
     name = TextField(max_length=100, visible=True)
     expires_in_days = serializers.IntegerField(min_value=1, max_value=_LONGEST_DAYS, required=False)
 

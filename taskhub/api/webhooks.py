@@ -35,10 +35,12 @@ _OPERATORS_READ = {"GET": Role.OPERATOR}
 
 
 class WebhookSerializer(StrictSerializer, serializers.ModelSerializer[WebhookEndpoint]):
-    """An endpoint, without its secret: that was shown when it was made.
+    """An endpoint, without its secret, which was shown when it was made.
 
     `failing_since` is null unless the last attempt failed; `notice` says what happened to it by itself.
     """
+
+    example = {"url": "https://ci.example.com/hooks/taskhub", "event_types": ["task_updated"]}
 
     url = TextField(max_length=URL_LIMIT)
     description = TextField(max_length=200, allow_blank=True, required=False)
@@ -61,6 +63,8 @@ class WebhookSerializer(StrictSerializer, serializers.ModelSerializer[WebhookEnd
 
 class WebhookChangeSerializer(WebhookSerializer):
     """Likewise; `is_active` pauses it and lets it go on where it stood."""
+
+    example = {"is_active": False}
 
     is_active = StrictBooleanField(required=False)
 
@@ -127,6 +131,7 @@ class WebhooksViewSet(KnownQuery, GenericViewSet[WebhookEndpoint]):
         return _with_secret(endpoint, secret, status.HTTP_201_CREATED)
 
     def retrieve(self, request: Request, webhook_id: UUID) -> Response:
+        """Read a webhook endpoint."""
         return Response(WebhookSerializer(webhook_get_for(user=request.user, endpoint_id=webhook_id)).data)
 
     @extend_schema(request=WebhookChangeSerializer, responses=WebhookSerializer)
@@ -176,6 +181,7 @@ class WebhookDeliveriesView(KnownQuery, ListAPIView[WebhookDelivery]):
 
     @extend_schema(parameters=[DeliveriesQuerySerializer])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List the deliveries of an endpoint, the newest first, with each of their attempts."""
         return super().get(request, *args, **kwargs)
 
 

@@ -25,3 +25,4 @@ def connect() -> None:
     """
     field = User._meta.get_field("username")  # noqa: SLF001 - Django's documented name
     field.default_validators = [*field.default_validators, guard_name]
+    vars(field).pop("validators", None)  # cached, if another app has looked at them
