@@ -59,6 +59,10 @@ audit: $(VENV)/.dev ## insecure constructs in our code (bandit), known holes in 
 mcp-conformance: $(VENV)/.dev ## the MCP server against the protocol's conformance suite and its inspector (needs npm)
 	$(BIN)/python .ci/mcp_checks.py
 
+.PHONY: documents
+documents: $(VENV)/.dev ## the OpenAPI and AsyncAPI documents against the official tools, and clients made from them (needs npm)
+	$(BIN)/python .ci/document_checks.py
+
 .PHONY: format
 format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff format .

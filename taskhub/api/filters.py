@@ -145,7 +145,11 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         method="by_tags",
         most=_TAGS_MOST,
     )
-    private = choice_filter([("", "any"), ("true", "true"), ("false", "false")], method="by_privacy")
+    private = choice_filter(
+        [("", "any"), ("true", "true"), ("false", "false")],
+        method="by_privacy",
+        help_text="Only private tasks, or only public ones.",
+    )
     q = _TextFilter(method="by_text", max_length=200)
     ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
     updated_since = _MomentFilter(method="by_update", help_text="Changed at this time or later (ISO 8601).")

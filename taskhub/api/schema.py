@@ -49,6 +49,8 @@ _TAG_OF: Final = {"exec": "executions"}
 """Where an address's first word is not the tag's name."""
 _OPEN: Final = frozenset({"Sandbox"})
 """Answers that are another service's own documents: which fields they have is not ours to say."""
+_WAITED_FOR: Final = frozenset({"Task", "Execution", "ExecutionWithScript", "PaginatedExecutionList"})
+_TIMED_OUT: Final = {"type": "boolean", "description": "With `wait_s` alone: whether nothing changed until the limit."}
 _SENTENCE: Final = re.compile(r"(.+?)(?:[.;:] |[.;:]?\Z)", re.DOTALL)
 
 
@@ -60,6 +62,8 @@ def finish_document(result: dict[str, Any], request: Any = None, **_: Any) -> di
     result["components"] = _plain_blanks(result["components"])
     for name, schema in result["components"]["schemas"].items():
         _require_all(name, schema)
+    for name in _WAITED_FOR & result["components"]["schemas"].keys():
+        result["components"]["schemas"][name]["properties"]["timed_out"] = _TIMED_OUT
     result["paths"] = {path.replace("//", "/"): item for path, item in result["paths"].items()} | STREAM_PATHS
     result["servers"] = [
         {"url": request.build_absolute_uri("/").rstrip("/") if request else "/", "description": "This hub"}

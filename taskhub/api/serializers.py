@@ -183,6 +183,13 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         return {"code": execution.error_code, "message": execution.error_message}
 
 
+class ExecutionWithScriptSerializer(ExecutionSerializer):
+    """Likewise, with the script that was, or is to be, run."""
+
+    class Meta(ExecutionSerializer.Meta):
+        fields = [*ExecutionSerializer.Meta.fields, "script"]
+
+
 class LogLineSerializer(serializers.Serializer[Any]):
     n = serializers.IntegerField(help_text="From 1; the position in the log.")
     stream = serializers.ChoiceField(choices=["stdout", "stderr"])

@@ -7,9 +7,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import status
+from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,8 +31,11 @@ from taskhub.api.serializers import (
     StatusChangeSerializer,
     TaskSerializer,
 )
+from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import Invalid
+from taskhub.events.filters import Filters
 from taskhub.models import AuditEntry, Task
+from taskhub.roles import Caller
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
 from taskhub.services.tasks import task_claim, task_create, task_delete, task_update, tasks_create
 
@@ -59,6 +63,15 @@ def task_response(task: Task, http_status: int = status.HTTP_200_OK) -> Response
     return Response(TaskSerializer(task).data, status=http_status, headers={"ETag": f'"{task.version}"'})
 
 
+_TASK_MOVES: Final = frozenset({"task_updated", "task_deleted", "stream-reset"})
+
+
+class TaskWaitQuerySerializer(WaitQuerySerializer):
+    version = serializers.IntegerField(
+        required=False, min_value=1, help_text="With `wait_s`: the version you have; the present one unless given."
+    )
+
+
 TASKS_AT_ONCE: Final = 100
 
 
@@ -81,6 +94,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         "priority": "priority_rank",
         "priority_rank": "priority_rank",
     }
+    queries = {"retrieve": TaskWaitQuerySerializer}
     lookup_url_kwarg = "task_id"
 
     def get_queryset(self) -> QuerySet[Task]:
@@ -108,9 +122,23 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         tasks = tasks_create(actor=actor_of(request), tasks=[body.validated_data for body in bodies])
         return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
-    def retrieve(self, request: Request, task_id: UUID) -> Response:
+    @extend_schema(parameters=[TaskWaitQuerySerializer])
+    def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
         """Read a task. Its `ETag` is what `If-Match` of a change compares."""
-        return task_response(task_get_for(user=request.user, task_id=task_id))
+        query = self.read_query(request)
+        given = query.get("version")
+
+        def look(caller: Caller) -> Seen:
+            task = task_get_for(user=caller, task_id=task_id)
+            return Seen(TaskSerializer(task).data, task.version, {"ETag": f'"{task.version}"'})
+
+        return wait_for_change(
+            request,
+            look,
+            changed=lambda first, now: now != (first if given is None else given),
+            events=Filters(types=_TASK_MOVES, task_id=str(task_id)),
+            wait_s=query["wait_s"],
+        )
 
     @extend_schema(parameters=[IF_MATCH])
     def partial_update(self, request: Request, task_id: UUID) -> Response:

@@ -13,6 +13,7 @@ from taskhub.api.executions import (
     ExecutionStatusView,
     ExecutionStopView,
     ExecutionsView,
+    ExecutionView,
     TaskExecutionsView,
 )
 from taskhub.api.me import MeView
@@ -48,6 +49,7 @@ urlpatterns = [
     route("events/stream", events_stream, "events-stream"),
     route("events/status", EventStatusView.as_view(), "events-status"),
     route("executions", ExecutionsView.as_view(), "executions"),
+    route("executions/{execution_id}", ExecutionView.as_view(), "execution"),
     route("exec/{task_id}", ExecuteView.as_view(), "exec"),
     route("exec/status/{task_id}", ExecutionStatusView.as_view(), "exec-status"),
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),

@@ -106,7 +106,7 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
 
 
 class DeliveriesQuerySerializer(QuerySerializer):
-    status = OneOfField(choices=DeliveryStatus.choices, required=False)
+    status = OneOfField(choices=DeliveryStatus.choices, required=False, help_text="Only deliveries of this status.")
 
 
 class WebhooksViewSet(KnownQuery, GenericViewSet[WebhookEndpoint]):
