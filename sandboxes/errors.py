@@ -4,6 +4,7 @@
     ├── SandboxMissing          404  permanent: the sandbox, session, command or file is not there
     ├── SandboxRefused          409  permanent: Daytona understands and will not
     ├── KeyRefused              502  permanent: Daytona does not take our key
+    ├── SandboxesOff            409  permanent: this installation runs no scripts
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (429, 5xx)
 
 All are `ExecutorError`s, so the hub knows what to do with them. A message holds nothing of Daytona's own text,
@@ -32,6 +33,13 @@ class SandboxRefused(SandboxError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message, permanent=True)
+
+
+class SandboxesOff(SandboxRefused):
+    """The message says why, and which setting changes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("sandboxes_off", reason)
 
 
 class KeyRefused(SandboxError):

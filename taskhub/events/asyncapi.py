@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from taskhub import __version__
 from taskhub.events.asyncapi_parts import NUMBER, TEXT, TIME, UUID, Document, message, query_binding, record, stream
 from taskhub.events.types import CONTROL_TYPES, EVENT_TYPES, EventData
 from taskhub.lib.extensions import ExtensionPoint
 
-_VERSION: Final = "0.2.0"
 _PARTS: Final[ExtensionPoint[Callable[[Document], None]]] = ExtensionPoint("asyncapi_parts", repr)
 """Streams of other apps: each adds its own to the document."""
 _REASON: Final = record({"code": TEXT, "message": TEXT, "timestamp": TIME})
@@ -21,7 +21,7 @@ def build(host: str, *, secure: bool) -> Document:
         "asyncapi": "3.0.0",
         "info": {
             "title": "TaskHub events",
-            "version": _VERSION,
+            "version": __version__,
             "description": "Server-Sent Events of the hub, and the webhooks it sends. REST is in the OpenAPI document, "
             "/api/schema/.",
             "license": {"name": "MIT"},
