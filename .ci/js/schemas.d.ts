@@ -59,6 +59,7 @@ export interface CommandStarted {
 export interface Connected {
   last_event_id: string;
   announcements: Announced[];
+  omitted?: string[] | null;
 }
 
 export interface Disconnected {
@@ -92,6 +93,7 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
+  timed_out?: boolean;
 }
 
 export interface ExecutionEvent {
@@ -199,6 +201,7 @@ export interface Task {
   version: number;
   created_at: string;
   updated_at: string;
+  timed_out?: boolean;
 }
 
 export interface TaskCreated {
@@ -207,12 +210,13 @@ export interface TaskCreated {
   priority: TaskPriority;
   assignee: string;
   private: boolean;
-  artifacts: string[];
+  artifacts?: string[] | null;
   title: string;
   tags: string[];
   version: number;
   updated_at: string;
-  description: string;
+  omitted?: string[] | null;
+  description?: string | null;
   created_at: string;
 }
 
@@ -247,11 +251,12 @@ export interface TaskUpdated {
   priority: TaskPriority;
   assignee: string;
   private: boolean;
-  artifacts: string[];
+  artifacts?: string[] | null;
   title: string;
   tags: string[];
   version: number;
   updated_at: string;
+  omitted?: string[] | null;
   changed: string[];
   previous: Record<string, string | boolean>;
   description?: string | null;
