@@ -13,7 +13,6 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import QueryDict
 from django_filters.utils import translate_validation
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 
 from taskhub.api.fields import must_be_one_of
@@ -37,6 +36,11 @@ _IDS_SCHEMA: Final = {
     "items": {"type": "string", "format": "uuid"},
     "maxItems": _IDS_MOST,
     "description": "These tasks: repeat it, or separate them with commas.",
+}
+_MOMENT_SCHEMA: Final = {
+    "type": "string",
+    "format": "date-time",
+    "description": "Changed at this time or later (ISO 8601).",
 }
 _TEXT_SCHEMA: Final = {
     "type": "string",
@@ -101,7 +105,7 @@ class _TextFilter(django_filters.CharFilter):  # type: ignore[misc]  # likewise
     pass
 
 
-@extend_schema_field(OpenApiTypes.DATETIME)
+@extend_schema_field(_MOMENT_SCHEMA)
 class _MomentFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
     field_class = _MomentField
 
@@ -152,7 +156,7 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
     )
     q = _TextFilter(method="by_text", max_length=200)
     ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
-    updated_since = _MomentFilter(method="by_update", help_text="Changed at this time or later (ISO 8601).")
+    updated_since = _MomentFilter(method="by_update")
     last_execution = choices_filter(
         ExecutionStatus.choices,
         method="by_last_execution",

@@ -116,9 +116,13 @@ class _Wait:
             async with asyncio.timeout(self.wait_s):
                 return await self._until_changed()
         except TimeoutError:
-            return await with_database(self._look, False)
+            return await self._present()
         except _Leaving:
-            return await with_database(self._look, False)
+            return await self._present()
+
+    async def _present(self) -> Response:
+        response: Response = await with_database(self._look, False)
+        return response
 
     async def _until_changed(self) -> Response:
         feed = await running_hub().feed(TASKS)

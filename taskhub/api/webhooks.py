@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -40,7 +40,7 @@ class WebhookSerializer(StrictSerializer, serializers.ModelSerializer[WebhookEnd
     `failing_since` is null unless the last attempt failed; `notice` says what happened to it by itself.
     """
 
-    example = {"url": "https://ci.example.com/hooks/taskhub", "event_types": ["task_updated"]}
+    example: ClassVar[dict[str, Any]] = {"url": "https://ci.example.com/hooks/taskhub", "event_types": ["task_updated"]}
 
     url = TextField(max_length=URL_LIMIT)
     description = TextField(max_length=200, allow_blank=True, required=False)
