@@ -26,10 +26,10 @@ from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import artifact_collector, get_executor, log_archive
 from taskhub.executions.executor import ExecutorError, Launch, Observation, Place, execution_place
 from taskhub.lib.locks import alone
-from taskhub.models import ACTIVE_STATUSES, ApiToken, EndedToken, Execution, ExecutionStatus, MetricName
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import executions, idempotency
+from taskhub.services import executions, idempotency, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
@@ -42,8 +42,6 @@ ARCHIVE_LEASE_S: Final = 120.0
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RETRY_S: Final = 5.0
-ENDED_TOKENS_KEEP: Final = timedelta(days=90)
-"""So long the bearer of a token that ended is told whether it was revoked or expired."""
 MEASURES_KEEP: Final = timedelta(days=2)
 FILES_REST_S: Final = 10.0
 """So long the files of a sandbox that does not answer are left alone."""
@@ -272,9 +270,8 @@ def executions_release() -> None:
 
 @shared_task
 def tokens_expire() -> None:
-    """Delete expired API tokens, and what was kept of tokens that ended long ago."""
-    ApiToken.objects.filter(expiry__lt=timezone.now()).delete()
-    EndedToken.objects.filter(ended_at__lt=timezone.now() - ENDED_TOKENS_KEEP).delete()
+    """Retention: expired API tokens are deleted."""
+    tokens.tokens_expire()
 
 
 @shared_task

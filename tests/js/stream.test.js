@@ -323,3 +323,32 @@ test("trouble is shown until the next event", async () => {
   assert.match(seen.texts.at(-1) ?? "", /not JSON/);
   assert.equal(stream.state, "connected");
 });
+
+test("a stream that is closed while the refusal is read stays closed", async () => {
+  /** @type {(value: unknown) => void} */
+  let release = () => {};
+  server.answer = async () => {
+    await new Promise((resolve) => (release = resolve));
+    return { status: 503, body: { error: { message: "Full." } } };
+  };
+  const { stream } = watched();
+  stream.connect();
+  await settled();
+  made().refuse();
+  await settled();
+  stream.disconnect();
+  release(null);
+  await settled();
+  assert.equal(stream.state, "offline");
+});
+
+test("a stream that was disconnected stays so when the tab is hidden and seen again", async () => {
+  const { stream } = watched();
+  stream.connect();
+  await settled();
+  stream.disconnect();
+  page.setHidden(true);
+  page.setHidden(false);
+  await settled();
+  assert.deepEqual([stream.state, SOURCES.length], ["offline", 1]);
+});

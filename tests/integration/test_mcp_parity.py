@@ -21,11 +21,10 @@ from taskhub.models import AuditEntry, Execution, Task
 from taskhub.services import executions, tasks
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES
 from tests.agents import call
-from tests.conftest import make_account
+from tests.conftest import client_of, make_account
 from tests.processes import wait_until
-from tests.unit.test_private_tasks import client_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_suffices]
 
 NOBODYS = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
 _OWN = re.compile(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -14,7 +13,6 @@ from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
-from standardwebhooks import Webhook
 
 from taskhub.auth.actor import SYSTEM
 from taskhub.errors import Forbidden
@@ -23,11 +21,9 @@ from taskhub.roles import Role
 from taskhub.selectors.webhooks import webhook_list_for
 from taskhub.services.tasks import task_create
 from taskhub.webhooks import endpoints as services
-from taskhub.webhooks.endpoints import endpoint_create, endpoint_update
-from taskhub.webhooks.jobs import webhooks_deliver
-from taskhub.webhooks.queue import deliveries_claim, deliveries_write
+from taskhub.webhooks.endpoints import endpoint_create
+from taskhub.webhooks.queue import deliveries_write
 from tests.conftest import make_account
-from tests.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.django_db
 URL = "https://hooks.example/services/T0/secret-path?key=k"
@@ -40,13 +36,6 @@ def rest(operator: User) -> APIClient:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     return client
-
-
-@pytest.fixture
-def receiver(settings) -> Iterator[Receiver]:
-    settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
-    with receiving() as made:
-        yield made
 
 
 def made_over(rest: APIClient, **fields: Any) -> dict[str, Any]:
@@ -142,50 +131,6 @@ def test_a_secret_is_made_anew(rest: APIClient) -> None:
     assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
     assert answer.json()["secret"] not in {made["secret"], ""}
     assert audited("rotate_secret").changes == {}
-
-
-def test_deliveries_are_listed_newest_first_with_their_attempts(rest: APIClient, receiver: Receiver) -> None:
-    made = made_over(rest, url=receiver.url)
-    for title in ("first", "second"):
-        task_create(actor=SYSTEM, title=title)
-        webhooks_deliver()
-    receiver.answers(500, b"oh no")
-    assert rest.post(f"/api/webhooks/{made['id']}/test/").json()["status"] == "pending"
-    webhooks_deliver()
-    address = f"/api/webhooks/{made['id']}/deliveries/"
-    listed = rest.get(address).json()["results"]
-    assert [(one["sequence"], one["event_type"], one["status"]) for one in listed] == [
-        (None, "webhook_test", "pending"),
-        (2, "task_created", "delivered"),
-        (1, "task_created", "delivered"),
-    ]
-    assert [one["id"] for one in listed] == [got.id for got in reversed(receiver.requests)]
-    (one_try,) = listed[0]["tries"]
-    assert (one_try["response_status"], one_try["response"], one_try["error"]) == (500, "oh no", "")
-    assert [one["sequence"] for one in rest.get(address, {"status": "delivered"}).json()["results"]] == [2, 1]
-    assert rest.get(address, {"status": "x"}).status_code == 400
-    assert Webhook(made["secret"]).verify(receiver.requests[0].body, receiver.requests[0].headers)
-
-
-def test_a_delivery_is_sent_again(rest: APIClient, receiver: Receiver) -> None:
-    made, other = made_over(rest, url=receiver.url), made_over(rest, url=receiver.url)
-    rest.post(f"/api/webhooks/{made['id']}/test/")
-    webhooks_deliver()
-    delivery = WebhookDelivery.objects.get()
-    address = f"/api/webhooks/{made['id']}/deliveries/{delivery.pk}/send-again/"
-    assert rest.post(address).status_code == 202
-    assert audited("send_again").subject == f"webhook_delivery:{delivery.pk}"
-    (leased,) = deliveries_claim()
-    answer = rest.post(address)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "webhook_being_sent")
-    WebhookDelivery.objects.update(lease_until=None)
-    webhooks_deliver()
-    assert {got.id for got in receiver.requests} == {str(leased.pk)}
-    assert len(receiver.requests) == 2
-    assert rest.post(address.replace(made["id"], other["id"])).status_code == 404
-    rest.patch(f"/api/webhooks/{made['id']}/", {"is_active": False}, format="json")
-    for refused in (address, f"/api/webhooks/{made['id']}/test/"):
-        assert rest.post(refused).json()["error"]["code"] == "webhook_not_active"
 
 
 @pytest.mark.parametrize("role", ["", "viewer", "agent"])
@@ -300,24 +245,6 @@ def test_new_secrets_are_shown_once(client: Client) -> None:
     said = act(client, "rotate_secret", *rows, _answered="1")
     assert said.count("whsec_") == 2
     assert not before & set(WebhookEndpoint.objects.values_list("sealed_secret", flat=True))
-
-
-def test_deliveries_are_sent_again_and_the_one_that_cannot_is_named(client: Client, receiver: Receiver) -> None:
-    endpoint, _ = endpoint_create(actor=SYSTEM, url=receiver.url)
-    paused, _ = endpoint_create(actor=SYSTEM, url=receiver.url)
-    task_create(actor=SYSTEM, title="t")
-    webhooks_deliver()
-    endpoint_update(actor=SYSTEM, endpoint_id=paused.pk, is_active=False)
-    said = act(client, "send_again", *WebhookDelivery.objects.all())
-    assert "1 of 2 being sent again." in said
-    assert "The endpoint is not active" in said
-    webhooks_deliver()
-    assert len(receiver.requests) == 3
-    assert len({got.id for got in receiver.requests}) == 2
-    assert (audited("send_again").door, audited("send_again").changes["webhook"]) == (
-        "admin",
-        [None, str(endpoint.pk)],
-    )
 
 
 def test_an_endpoint_and_its_deliveries_lead_to_one_another(client: Client) -> None:

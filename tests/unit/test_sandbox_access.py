@@ -15,8 +15,7 @@ from taskhub.errors import Forbidden, NotFound
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services.executions import Outcome, execution_finish, execution_queue
 from taskhub.services.tasks import task_create, task_delete
-from tests.conftest import make_account
-from tests.unit.test_private_tasks import client_of
+from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db
 

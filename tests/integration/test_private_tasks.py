@@ -17,18 +17,11 @@ from rest_framework.test import APIClient
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.events.filters import Filters
 from taskhub.events.hub import Hub
-from taskhub.models import ApiToken
 from taskhub.roles import viewer_of
 from taskhub.services import executions, tasks
-from tests.conftest import make_account
+from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def client_of(user: User) -> APIClient:
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {ApiToken.objects.create(user=user)[1]}")
-    return client
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from taskhub.executions.executor import ExecutorError, ProducedFile
 from taskhub.models import Artifact, Execution, Task
 from tests.conftest import make_account
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
 WITHIN_S = 30.0
 
 

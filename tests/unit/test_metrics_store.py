@@ -10,7 +10,7 @@ import pytest
 from celery import signals
 from daytona import DaytonaError, DaytonaNotFoundError
 from django.contrib.auth.models import User
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -62,6 +62,31 @@ def test_a_figure_is_one_row_however_often_it_was_measured(own_meter: Meter) -> 
     assert rows() == [("poll_ms", "sessions", 1, 7.0, 7.0), ("poll_ms", "status", 2000, 4 * 125_250.0, 500.0)]
     own_meter.write()
     assert len(rows()) == 2, "nothing was measured since"
+
+
+def test_totals_are_raised_in_one_order_so_that_processes_do_not_deadlock() -> None:
+    """Two transactions that lock the same rows in the same order wait for each other; in another order both fail."""
+    labels = ["status", "sessions", "logs", "a", "z"]
+
+    def order_of(these: list[str]) -> list[Any]:
+        meter = Meter()
+        for label in these:
+            meter.count(MetricName.UPSTREAM_REQUESTS, label)
+            meter.add(POLL, 70, label)
+        rows: list[Any] = []
+
+        def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if many:
+                rows.extend(row[:3] for row in params)
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(note):
+            meter.write()
+        return rows
+
+    first, second = order_of(labels), order_of(labels[::-1])
+    assert len(first) == 15, "two measures, and one of them up to its bound"
+    assert first == second == sorted(first)
 
 
 def test_figures_wait_while_the_database_is_away(own_meter: Meter, monkeypatch) -> None:

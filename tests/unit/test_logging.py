@@ -36,6 +36,8 @@ from taskhub.web.asgi_handler import HubHandler
 from taskhub.web.thread_pool import on_web_thread
 from tests import agents
 
+pytestmark = pytest.mark.sqlite_suffices
+
 log = logging.getLogger("taskhub.tests.lines")
 
 

@@ -23,8 +23,7 @@ from taskhub.models import Execution, ExecutionStatus, MetricName, MetricSample,
 from taskhub.observability.metrics_store import BOUNDS, Meter, note_heartbeat
 from taskhub.services.executions import Outcome, execution_finish
 from taskhub.services.tasks import task_create
-from tests.conftest import make_account
-from tests.unit.test_private_tasks import client_of
+from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,12 +9,13 @@ from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
-from taskhub.auth.rate_limits import account_requests, address_requests, network_of
+from taskhub.auth import rate_limits
+from taskhub.auth.rate_limits import Limit, account_requests, address_requests, network_of
 from taskhub.models import ApiToken
 from taskhub.web.origin_check import _is_own_page
 from tests.agents import error
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +129,22 @@ def test_so_are_a_tools_arguments(alice: User) -> None:
 def test_a_list_is_measured_before_it_is_read(api: APIClient) -> None:
     details = api.post("/api/tasks/", {"title": "t", "tags": [1] * 101}, format="json").json()["error"]["details"]
     assert details == {"tags": ["Ensure this field has no more than 100 elements."]}
+
+
+def test_the_table_of_callers_is_bounded_and_forgets_whoever_was_counted_longest_ago(monkeypatch) -> None:
+    monkeypatch.setattr(rate_limits, "_KEPT", 3)
+    limit = Limit(lambda: 1)
+    for caller in ("first", "second", "third", "first", "fourth"):
+        limit.count(caller)
+    assert list(limit._windows) == ["third", "first", "fourth"]
+    assert (limit.wait_s("second"), limit.wait_s("first") > 0) == (0.0, True)
+    for number in range(100):
+        limit.count(f"{number}")
+    assert len(limit._windows) == 3
+
+
+def test_the_table_has_room_for_ten_thousand_callers() -> None:
+    limit = Limit(lambda: 1)
+    for number in range(rate_limits._KEPT + 5):
+        limit.count(f"{number}")
+    assert len(limit._windows) == rate_limits._KEPT == 10_000

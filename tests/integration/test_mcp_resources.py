@@ -24,7 +24,7 @@ from tests.agents import requester_for
 from tests.conftest import make_account
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_suffices]
 
 
 def test_a_task_reads_as_rest_shows_it(alice: User, api: APIClient) -> None:
