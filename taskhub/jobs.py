@@ -29,7 +29,7 @@ from taskhub.lib.locks import alone
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import executions, tokens
+from taskhub.services import executions, idempotency, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
@@ -272,6 +272,12 @@ def executions_release() -> None:
 def tokens_expire() -> None:
     """Retention: expired API tokens are deleted."""
     tokens.tokens_expire()
+
+
+@shared_task
+def idempotency_keys_trim() -> None:
+    """Retention: answers to requests with an Idempotency-Key are kept for 24 hours."""
+    idempotency.idempotency_trim()
 
 
 @shared_task

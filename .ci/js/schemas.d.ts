@@ -93,6 +93,7 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
+  timed_out?: boolean;
 }
 
 export interface ExecutionEvent {
@@ -200,6 +201,7 @@ export interface Task {
   version: number;
   created_at: string;
   updated_at: string;
+  timed_out?: boolean;
 }
 
 export interface TaskCreated {

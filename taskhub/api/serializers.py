@@ -8,7 +8,8 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.fields import IdField, OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.query import QuerySerializer
 from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
@@ -28,12 +29,20 @@ _ENV_SCHEMA: Final = {
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
 
-    title = TextField(max_length=200)
+    example = {
+        "title": "Fix the build",
+        "description": "It is red since Monday.\n\n```bash\nmake test\n```",
+        "priority": "high",
+        "tags": ["ci"],
+    }
+
+    title = TextField(max_length=200, visible=True)
     description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     tags = TextListField(max_length=50, required=False)
     artifacts = TextListField(max_length=1000, required=False)
     private = StrictBooleanField(required=False, help_text="Only its assignee and operators see it.")
+    serializer_choice_field = OneOfField
 
     class Meta:
         model = Task
@@ -61,8 +70,10 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
 class StatusChangeSerializer(StrictSerializer):
     """Spec 003's body of `PUT /api/tasks/status/{task_id}`; `artifacts` replaces the list."""
 
-    new_status = serializers.ChoiceField(choices=TaskStatus.choices)
-    priority = serializers.ChoiceField(choices=TaskPriority.choices, required=False)
+    example = {"new_status": "inprogress", "priority": "high", "assignee": "alice"}
+
+    new_status = OneOfField(choices=TaskStatus.choices)
+    priority = OneOfField(choices=TaskPriority.choices, required=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     artifacts = TextListField(max_length=1000, required=False)
 
@@ -70,9 +81,11 @@ class StatusChangeSerializer(StrictSerializer):
 class ClaimSerializer(StrictSerializer):
     """Which task to take: the next free one that fits, or `task_id`."""
 
-    task_id = serializers.UUIDField(required=False)
+    example = {"priority": ["high"], "tags": ["ci"]}
+
+    task_id = IdField(required=False)
     priority = serializers.ListField(
-        child=serializers.ChoiceField(choices=TaskPriority.choices), required=False, help_text="One of these."
+        child=OneOfField(choices=TaskPriority.choices), required=False, help_text="One of these."
     )
     tags = TextListField(max_length=50, required=False, help_text="All of these.")
 
@@ -116,6 +129,8 @@ class EnvField(serializers.DictField):
 
 class ExecuteSerializer(StrictSerializer):
     """What to run. Without `script_content`, the first bash block of the task's description."""
+
+    example = {"script_content": "echo hello; make test", "timeout_s": 600, "env": {"CI": "1"}}
 
     script_content = TextField(required=False, trim_whitespace=False, max_length=None)
     sandbox_id = TextField(required=False, max_length=200)
@@ -168,6 +183,13 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         return {"code": execution.error_code, "message": execution.error_message}
 
 
+class ExecutionWithScriptSerializer(ExecutionSerializer):
+    """Likewise, with the script that was, or is to be, run."""
+
+    class Meta(ExecutionSerializer.Meta):
+        fields = [*ExecutionSerializer.Meta.fields, "script"]
+
+
 class LogLineSerializer(serializers.Serializer[Any]):
     n = serializers.IntegerField(help_text="From 1; the position in the log.")
     stream = serializers.ChoiceField(choices=["stdout", "stderr"])
@@ -182,8 +204,8 @@ class LogTailSerializer(serializers.Serializer[Any]):
     lines = LogLineSerializer(many=True)
 
 
-class ExecutionQuerySerializer(serializers.Serializer[Any]):
-    execution_id = serializers.UUIDField(required=False, help_text="The newest, unless it is given.")
+class ExecutionQuerySerializer(QuerySerializer):
+    execution_id = IdField(required=False, help_text="The newest, unless it is given.")
 
 
 class TailQuerySerializer(ExecutionQuerySerializer):

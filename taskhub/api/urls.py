@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
@@ -13,9 +13,11 @@ from taskhub.api.executions import (
     ExecutionStatusView,
     ExecutionStopView,
     ExecutionsView,
+    ExecutionView,
     TaskExecutionsView,
 )
 from taskhub.api.me import MeView
+from taskhub.api.root import DocumentView, RootView
 from taskhub.api.routes import route
 from taskhub.api.streams import events_stream, execution_log_stream
 from taskhub.api.tasks import TaskClaimView, TaskHistoryView, TaskStatusView, TaskViewSet
@@ -37,6 +39,7 @@ _webhooks = WebhooksViewSet.as_view({"get": "list", "post": "create"})
 _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
 urlpatterns = [
+    route("", RootView.as_view(), "api-root"),
     route("tasks", _many, "tasks"),
     route("tasks/claim", TaskClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),
@@ -46,6 +49,7 @@ urlpatterns = [
     route("events/stream", events_stream, "events-stream"),
     route("events/status", EventStatusView.as_view(), "events-status"),
     route("executions", ExecutionsView.as_view(), "executions"),
+    route("executions/{execution_id}", ExecutionView.as_view(), "execution"),
     route("exec/{task_id}", ExecuteView.as_view(), "exec"),
     route("exec/status/{task_id}", ExecutionStatusView.as_view(), "exec-status"),
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),
@@ -70,6 +74,6 @@ urlpatterns = [
     route("tokens/{token_id}", TokenView.as_view(), "token"),
     route("tickets", TicketsView.as_view(), "tickets"),
     route(r"asyncapi\.json", asyncapi_document, "asyncapi"),
-    route("schema", SpectacularAPIView.as_view(), "schema"),
+    route("schema", DocumentView.as_view(), "schema"),
     route("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), "docs"),
 ]
