@@ -17,6 +17,8 @@ UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _OURS: Final = frozenset(
     {"announcement_id", "artifact_id", "delivery_id", "subscription_id", "task_id", "token_id", "webhook_id"}
 )
+ACCOUNT: Final = r"[\w.@+-]{1,150}"
+"""Django's own rule for names of accounts."""
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -33,5 +35,11 @@ class _Route(RegexPattern):
 
 def route(address: str, view: Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]], name: str) -> URLPattern:
     """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs, others as `NAME`s."""
-    pattern = _PLACE.sub(lambda place: rf"(?P<{place[1]}>{UUID_PATTERN if place[1] in _OURS else NAME})", address)
+    pattern = _PLACE.sub(lambda place: f"(?P<{place[1]}>{_pattern(place[1])})", address)
     return URLPattern(_Route(rf"^{pattern}/?$", name=name, is_endpoint=True), view, None, name)
+
+
+def _pattern(place: str) -> str:
+    if place in _OURS:
+        return UUID_PATTERN
+    return ACCOUNT if place == "account" else NAME

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Case, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When, Window
+from django.contrib.auth.models import User
+from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When, Window
 from django.db.models.functions import Coalesce, RowNumber
 from django.utils import timezone
 
@@ -70,36 +71,48 @@ def waiting_of(execution: Execution, known: dict[UUID, int] | None = None) -> Wa
     return Waiting(execution.waiting_reason, execution.waiting_since or execution.queued_at, position)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What runs now, and how many sandboxes of ours there are."""
-
-    active: int
-    active_of: dict[str, int]
-    held: int
-
-
 def admission_rules() -> dict[str, AdmissionRule]:
     """By account; the hub's under HUB."""
     return {rule.account: rule for rule in AdmissionRule.objects.all()}
 
 
-def admission_state() -> AdmissionState:
-    """What is learnt of the service's capacity."""
-    return AdmissionState.objects.filter(pk=1).first() or AdmissionState()
+def admission_rule_list() -> list[AdmissionRule]:
+    """The rules of single accounts."""
+    return list(AdmissionRule.objects.exclude(account=HUB))
 
 
-def rule_of_hub() -> AdmissionRule:
-    return AdmissionRule.objects.filter(pk=HUB).first() or AdmissionRule(account=HUB)
+def account_exists(name: str) -> bool:
+    return User.objects.filter(username=name).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How starts stand: the hub's rule, what was learnt of the capacity, what runs, how many wait by reason."""
+
+    rule: AdmissionRule
+    is_paused: bool
+    ceiling: int | None
+    running: int
+    waiting: dict[str, int]
+
+
+def admission_overview() -> Overview:
+    rule = AdmissionRule.objects.filter(pk=HUB).first() or AdmissionRule(account=HUB)
+    state = AdmissionState.objects.filter(pk=1).first()
+    return Overview(
+        rule=rule,
+        is_paused=rule.is_paused(timezone.now()),
+        ceiling=state.ceiling if state else None,
+        running=Execution.objects.filter(status__in=[ExecutionStatus.STARTING, ExecutionStatus.RUNNING]).count(),
+        waiting=waiting_by_reason(),
+    )
 
 
 def waiting_by_reason() -> dict[str, int]:
     """How many wait, for each reason."""
-    counts = dict.fromkeys(WaitingReason.values, 0)
     waiting = Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="")
-    for reason in waiting.values_list("waiting_reason", flat=True):
-        counts[reason] += 1
-    return counts
+    counted = waiting.order_by().values_list("waiting_reason").annotate(count=Count("pk"))
+    return {**dict.fromkeys(WaitingReason.values, 0), **dict(counted)}
 
 
 def longest_wait_s() -> float:
