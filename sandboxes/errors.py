@@ -6,6 +6,7 @@
     ├── SandboxTooLarge         409  permanent: one sandbox may not have so much
     ├── SandboxesFull           503  transient: our account has no room for another sandbox
     ├── KeyRefused              502  permanent: Daytona does not take our key
+    ├── SandboxesOff            409  permanent: this installation runs no scripts
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
         └── SandboxThrottled         transient: it asks for fewer requests (429)
 
@@ -56,6 +57,13 @@ class SandboxesFull(SandboxError):
             "The sandbox service has no CPU, memory or disk left for this hub's account; it waits for some.",
             permanent=False,
         )
+
+
+class SandboxesOff(SandboxRefused):
+    """The message says why, and which setting changes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("sandboxes_off", reason)
 
 
 class KeyRefused(SandboxError):

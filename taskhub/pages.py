@@ -1,32 +1,38 @@
-"""The pages people see. Each is a template and a script; what is live on it comes from the event stream."""
+"""The browser pages: each is a template and a script; live changes come from the event stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec, get_args
 from uuid import UUID
 
+from django.conf import settings
+from django.contrib.auth import login
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_safe
 
+from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
 from taskhub.errors import NotFound
-from taskhub.events.types import EVENT_TYPES
-from taskhub.models import TRANSITIONS, TaskPriority, TaskStatus
+from taskhub.events.types import EVENT_TYPES, ExecutionEvent
+from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, ExecutionStatus, Task, TaskPriority, TaskStatus
 from taskhub.roles import Role, role_of
 from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")
 
-_PRIORITIES: Final = [(priority.value, priority.label) for priority in reversed(TaskPriority)]
+_WORKS: Final = Role.AGENT
+"""The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
+_OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 
 
 def page(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[..., HttpResponse]:
-    """For whoever may read; others are asked to log in."""
+    """Decorator: readers get the page, others are asked to sign in."""
 
     @wraps(view)
     def shown(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
@@ -40,34 +46,90 @@ def page(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[
 
 
 def header(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: what the header of every page says of who looks at it, and leads them to."""
+    """Context processor: the reader's role, and the enums that go with every page."""
     if not hasattr(request, "user"):
         return {}
     role = role_of(request.user)
-    return {"role": role.group, "is_operator": role >= Role.OPERATOR}
+    token_file = settings.DATA_DIR / "token" if settings.TASKHUB_SIGN_IN_LINKS else ""
+    return {
+        "role": role.group,
+        "is_operator": role >= Role.OPERATOR,
+        "token_file": token_file,
+        "enums": page_enums,
+    }
+
+
+def page_enums() -> dict[str, Any]:
+    """The enums of the service for the scripts (`static/taskhub/enums.js` has the types), which repeat none of them."""
+    return {
+        "statuses": _statuses(),
+        "priorities": _priorities(),
+        "executionStatuses": [
+            {
+                "value": status.value,
+                "isActive": status in ACTIVE_STATUSES,
+                "isSuccess": status == ExecutionStatus.COMPLETED,
+                "isOwnEnd": status in _OWN_ENDS,
+            }
+            for status in ExecutionStatus
+        ],
+        "executionSteps": {step: _status_of(step) for step in _EXECUTION_STEPS},
+        "roles": [{"value": role.group, "mayWork": role >= _WORKS} for role in Role],
+    }
+
+
+_STATUS_OF_STEP: Final = {"waiting": ExecutionStatus.QUEUED, "started": ExecutionStatus.RUNNING}
+_EXECUTION_STEPS: Final[tuple[str, ...]] = get_args(ExecutionEvent.model_fields["execution_event"].annotation)
+
+
+def _status_of(step: str) -> str:
+    """The status that an `execution_event` reports; most are called like it."""
+    return (_STATUS_OF_STEP.get(step) or ExecutionStatus(step)).value
+
+
+def _statuses() -> list[dict[str, Any]]:
+    """In the board's order, each with the statuses that may follow."""
+    return [
+        {
+            "value": status.value,
+            "label": status.label,
+            "next": [each.value for each in TaskStatus if each in TRANSITIONS[status]],
+        }
+        for status in TaskStatus
+    ]
+
+
+def _priorities() -> list[dict[str, str]]:
+    """The highest first; `rank` is for the style sheet, which knows no priority by name."""
+    highest, *_, lowest = reversed(TaskPriority)
+    ranks = {highest: "top", lowest: "bottom"}
+    return [
+        {"value": priority.value, "label": priority.label, "rank": ranks.get(priority, "middle")}
+        for priority in reversed(TaskPriority)
+    ]
+
+
+def _task_fields() -> dict[str, Any]:
+    """Context of `_task_fields.html`."""
+    return {"priorities": _priorities(), "default_priority": Task().priority}
 
 
 @page
 def board(request: HttpRequest) -> HttpResponse:
-    """`/`: the tasks by status. The table of transitions goes with the page, so that it offers no other move."""
-    columns = [
-        {"status": status.value, "label": status.label, "next": _in_order(TRANSITIONS[status])} for status in TaskStatus
-    ]
-    return render(request, "board.html", {"columns": columns, "priorities": _PRIORITIES})
+    """`/`: the tasks by status."""
+    return render(request, "board.html", {"columns": _statuses(), **_task_fields()})
 
 
 @page
 def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """`/tasks/{task_id}/`: a task, what happened to it, its executions and their logs."""
+    """`/tasks/{task_id}/`: a task, its history, its executions and their logs."""
     try:
         task = task_get_for(user=request.user, task_id=task_id)
     except NotFound:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
-    # A choice among these may be refused: what may follow a status changes with it, and the service says what does.
-    statuses = [
-        {"value": status.value, "label": status.label, "next": _in_order(TRANSITIONS[status])} for status in TaskStatus
-    ]
-    return render(request, "task.html", {"task": task, "statuses": statuses, "priorities": _PRIORITIES})
+    fields = _task_fields()
+    rank = next(each["rank"] for each in fields["priorities"] if each["value"] == task.priority)
+    return render(request, "task.html", {"task": task, "statuses": _statuses(), "priority_rank": rank, **fields})
 
 
 @page
@@ -76,6 +138,20 @@ def event_monitor(request: HttpRequest) -> HttpResponse:
     return render(request, "test_sse.html", {"event_types": list(EVENT_TYPES)})
 
 
-def _in_order(statuses: frozenset[TaskStatus]) -> str:
-    """As the board shows them, which a set does not keep."""
-    return " ".join(status.value for status in TaskStatus if status in statuses)
+@never_cache
+@require_GET  # not HEAD: what only looks whether there is something must not use the link up
+def sign_in_link(request: HttpRequest) -> HttpResponse:
+    """`/sign-in/?token=…`: signs the browser in with a one-time link of the local profile, and leads to the board."""
+    if not settings.TASKHUB_SIGN_IN_LINKS:
+        raise Http404
+    if "prefetch" in request.headers.get("Sec-Purpose", ""):
+        return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)  # the browser asks again when its user does
+    try:
+        user = link_use(request, request.GET.get("token", ""))
+    except LinkRefused:
+        if role_of(request.user) >= Role.VIEWER and request.user.is_authenticated:
+            return redirect("home")
+        shown = {"minutes": VALID_FOR.seconds // 60, "another": another_link()}
+        return render(request, "registration/sign_in_link.html", shown, status=HTTPStatus.BAD_REQUEST)
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    return redirect("home")

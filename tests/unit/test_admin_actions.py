@@ -18,7 +18,6 @@ from django_eventstream.models import Event
 
 from sandboxes.circuit_breaker import breaker
 from sandboxes.models import Sandbox, Subscription
-from sandboxes.services.sandboxes import sandbox_create
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Invalid, NotFound
 from taskhub.events.process_status import PROCESS_NAME, write_report
@@ -204,20 +203,6 @@ def test_the_search_for_pages_takes_odd_words(client: Client, query: str, status
 
 def seen(document: dict[str, Any]) -> Sandbox:
     return Sandbox.objects.create(id=document["id"], state=document["state"], seen_at=timezone.now())
-
-
-def test_sandboxes_are_stopped_started_and_after_a_question_deleted(client: Client, sandboxes: None) -> None:
-    there = seen(sandbox_create(actor=SYSTEM, fields={}))
-    gone = seen({"id": "gone", "state": "started"})
-    for action, done in (("stop", "stopped"), ("start", "started")):
-        said = act(client, action, there, gone)
-        assert f"1 of 2 being {done}." in said
-        assert "gone: There is no such sandbox." in said
-        assert audited(f"sandbox:{action}") == [("operator", "admin")]
-    assert "Delete these sandboxes" in act(client, "remove", there)
-    assert audited("sandbox:delete") == []
-    assert "1 of 1 being deleted." in act(client, "remove", there, _answered="1")
-    assert audited("sandbox:delete") == [("operator", "admin")]
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_eventstream.models import Event
 
-from sandboxes.models import Poll, Sandbox
+from sandboxes.models import Sandbox
 from taskhub.admin.charts import HEIGHT, Picture
-from taskhub.events.process_status import write_report
 from taskhub.models import Execution, ExecutionStatus, Task
 from taskhub.selectors.dashboard import (
     events_by_type,
@@ -122,25 +121,6 @@ def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
     page = page_of(client).content.decode()
     assert page.count("Nothing in this window.") == 8
     assert "No sandbox was watched lately." in page
-
-
-def test_the_figures_of_this_moment_are_told_and_lead_to_their_rows(client: Client) -> None:
-    write_report({"clients": {"tasks": 3, "logs": 2}, "counters": {}, "lag_events": 9, "lag_s": 8.0, "redis": True})
-    Sandbox.objects.create(id="box", state="error", seen_at=timezone.now())
-    Poll.objects.create(
-        name="status", started_at=timezone.now(), took_ms=41, watched=1, requests=1, error_code="sandbox_unavailable"
-    )
-    figures = {figure.name: figure for figure in page_of(client).context["figures"]}
-    assert {name: figures[name].value for name in ("Open streams", "of these, event streams", "Redis")} == {
-        "Open streams": "5",
-        "of these, event streams": "3",
-        "Redis": "answers",
-    }
-    bad = {name for name, figure in figures.items() if figure.is_bad}
-    assert bad == {"Beat", "Workers", "Slowest stream is behind", "Sandboxes error", "Last poll of status"}
-    for figure in figures.values():
-        if figure.address:
-            assert client.get(figure.address).status_code == 200
 
 
 def test_the_queries_do_not_grow_with_the_rows(client: Client) -> None:

@@ -24,7 +24,7 @@ from taskhub.mcp.tools import TOOLS, call_tool
 from taskhub.models import ApiToken, AuditEntry, Execution
 from tests.agents import call, error, requester_for, result
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
 READING = {"list_tasks", "get_task", "get_execution", "list_sandboxes", "get_sandbox", "getSSEConnectionUrl"}
 
