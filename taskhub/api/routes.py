@@ -26,6 +26,8 @@ _OURS: Final = frozenset(
         "webhook_id",
     }
 )
+ACCOUNT: Final = r"[\w.@+-]{1,150}"
+"""Django's own rule for names of accounts."""
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _ADDRESSES: Final[list[str]] = []
 _ANY_ID: Final[list[re.Pattern[str]]] = []
@@ -45,7 +47,7 @@ class _Route(RegexPattern):
 
 def route(address: str, view: Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]], name: str) -> URLPattern:
     """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs, others as `NAME`s."""
-    pattern = _PLACE.sub(lambda place: rf"(?P<{place[1]}>{UUID_PATTERN if place[1] in _OURS else NAME})", address)
+    pattern = _PLACE.sub(lambda place: f"(?P<{place[1]}>{_pattern(place[1])})", address)
     _ADDRESSES.append(address.replace("\\", ""))
     if _OURS & set(_PLACE.findall(address)):
         loose = _PLACE.sub(lambda place: rf"(?P<{place[1]}>[^/]+)", address)
@@ -67,3 +69,9 @@ def malformed_ids(path: str) -> dict[str, list[str]]:
         values = {name: value for name, value in found.groupdict().items() if name in _OURS}
         return {name: ["Must be a UUID."] for name, value in values.items() if not re.fullmatch(UUID_PATTERN, value)}
     return {}
+
+
+def _pattern(place: str) -> str:
+    if place in _OURS:
+        return UUID_PATTERN
+    return ACCOUNT if place == "account" else NAME

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Any, Final
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskhub.api.fields import IdField, OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
 from taskhub.api.query import QuerySerializer
-from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
+from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task, TaskPriority, TaskStatus, WaitingReason
+from taskhub.selectors.admission import positions, waiting_of
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -148,11 +151,23 @@ class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
         fields = ["execution_id", "task_id", "session_name", "log_file", "status"]
 
 
+class WaitingSerializer(serializers.Serializer[Any]):
+    """Why a queued execution is not started yet, since when, and its present position in the queue, from 1."""
+
+    reason = serializers.ChoiceField(choices=WaitingReason.choices)
+    since = serializers.DateTimeField()
+    position = serializers.IntegerField()
+
+
 class ExecutionSerializer(serializers.ModelSerializer[Execution]):
-    """How an execution stands. `exit_code` is null while it runs; `error` says why it failed to start or was lost."""
+    """How an execution stands. `exit_code` is null while it runs; `error` says why it failed to start or was lost.
+
+    `waiting` is null unless it is queued and cannot start yet.
+    """
 
     execution_id = serializers.UUIDField(source="id")
     error = serializers.SerializerMethodField()
+    waiting = serializers.SerializerMethodField()
 
     class Meta:
         model = Execution
@@ -160,6 +175,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "execution_id",
             "task_id",
             "status",
+            "waiting",
             "sandbox_id",
             "session_name",
             "command_id",
@@ -176,6 +192,17 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "artifacts_kept",
             "artifacts_left_out",
         ]
+
+    @extend_schema_field(WaitingSerializer(allow_null=True))
+    def get_waiting(self, execution: Execution) -> dict[str, Any] | None:
+        waiting = waiting_of(execution, self._positions)
+        return None if waiting is None else dict(WaitingSerializer(waiting).data)
+
+    @cached_property
+    def _positions(self) -> dict[UUID, int]:
+        """Of all rows that are shown, looked up together."""
+        shown: Any = self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
+        return positions(row.pk for row in shown or () if row.status == ExecutionStatus.QUEUED)
 
     def get_error(self, execution: Execution) -> dict[str, str] | None:
         if not execution.error_code:

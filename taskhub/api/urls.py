@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, AdmissionView
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
 from taskhub.api.events import EventStatusView, asyncapi_document
@@ -57,6 +58,9 @@ urlpatterns = [
     route("exec/artifacts/{task_id}", ArtifactsView.as_view(), "exec-artifacts"),
     route("exec/artifacts/{task_id}/{artifact_id}", ArtifactView.as_view(), "exec-artifact"),
     route("exec/stop/{task_id}", ExecutionStopView.as_view(), "exec-stop"),
+    route("admission", AdmissionView.as_view(), "admission"),
+    route("admission/accounts", AdmissionAccountsView.as_view(), "admission-accounts"),
+    route("admission/accounts/{account}", AdmissionAccountView.as_view(), "admission-account"),
     route("announcements", _announcements, "announcements"),
     route("announcements/{announcement_id}", _announcement, "announcement"),
     route("webhooks", _webhooks, "webhooks"),

@@ -1,5 +1,6 @@
 """The hub's rows."""
 
+from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, AdmissionTurn, WaitingReason
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
@@ -14,8 +15,12 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "HUB",
     "PRIORITY_RANK",
     "TRANSITIONS",
+    "AdmissionRule",
+    "AdmissionState",
+    "AdmissionTurn",
     "Announcement",
     "AnnouncementLevel",
     "ApiToken",
@@ -37,6 +42,7 @@ __all__ = [
     "Task",
     "TaskPriority",
     "TaskStatus",
+    "WaitingReason",
     "WebhookDelivery",
     "WebhookEndpoint",
 ]
