@@ -11,14 +11,15 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.utils import timezone
 
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
 from sandboxes.gateway import Stream, Toolbox
-from taskhub.executions.executor import LogLine, Troubled
+from sandboxes.log_marks import MARK_CHARS, LogMarks
+from taskhub.executions.executor import FilesChanged, LogLine, LogTokens, PartialLines, ScriptEnd, Signed, Troubled
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,16 @@ Pieces = Iterable[tuple[Stream, str]]
 
 
 class LineCounter:
-    """Numbered lines from pieces of two streams. A line ends with LF; one longer than 64 KiB is split, with a mark."""
+    """Numbered lines from pieces of two streams. A line ends with LF; one longer than 64 KiB is split, with a mark.
 
-    def __init__(self) -> None:
+    With `marks`, the runner's marks are taken out and understood: see `sandboxes/log_marks.py`.
+    """
+
+    def __init__(self, marks: LogMarks | None = None) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self.marks = marks
+        # What may be the beginning of a mark stays with the rest of its line.
+        self._held = MARK_CHARS if marks else 0
         self.n = 0
         self.chars = 0
 
@@ -53,17 +60,27 @@ class LineCounter:
             self.chars += len(text)
             lines = (self._rest[stream] + text).split("\n")
             rest = lines.pop()
+            if self.marks is not None:
+                lines, rest = self.marks.strip(stream, lines, rest)
             for line in lines:
                 for part in [line] if len(line) <= LINE_CHARS else _split(line):
                     n += 1
                     found.append(LogLine(n, stream, part, now))
-            while len(rest) > LINE_CHARS:
+            while len(rest) > LINE_CHARS + self._held:
                 n += 1
                 found.append(LogLine(n, stream, rest[:LINE_CHARS] + SPLIT_MARK, now))
                 rest = rest[LINE_CHARS:]
             self._rest[stream] = rest
         self.n = n
         return found
+
+    def partials(self) -> tuple[LogLine, ...]:
+        """The unfinished lines, as far as the runner showed them, under the numbers that come next."""
+        if self.marks is None:
+            return ()
+        now = timezone.now()
+        shown = [(stream, text) for stream, text in self.marks.partial.items() if text]
+        return tuple(LogLine(self.n + n, stream, text, now, partial=True) for n, (stream, text) in enumerate(shown, 1))
 
     def finish(self) -> list[LogLine]:
         """What came without a line end."""
@@ -105,6 +122,27 @@ def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
         yield taken
 
 
+class Snapshot(NamedTuple):
+    """A log as it is now; `end` is what the runner's end marks say, where they are in it."""
+
+    lines: list[LogLine]
+    end: ScriptEnd | None
+
+
+async def read_snapshot(toolbox: Toolbox, session: str, command: str, tokens: LogTokens | None) -> Snapshot | None:
+    """None where the log is too long for one answer. Raises SandboxError."""
+    document = await toolbox.snapshot(session, command, limit_bytes=SNAPSHOT_BYTES)
+    if document is None:
+        return None
+    counter = LineCounter(LogMarks(tokens) if tokens is not None else None)
+    lines: list[LogLine] = []
+    for pieces in _rounds(unmarked(document.get("output") or "")):
+        lines += counter.feed(pieces)
+        await asyncio.sleep(0)
+    lines += counter.finish()
+    return Snapshot(lines, counter.marks.end if counter.marks is not None else None)
+
+
 class Follower:
     """One reading of a log, over as many connections as it takes.
 
@@ -115,9 +153,22 @@ class Follower:
        brought nothing at all is given up, ever more patiently: it may never have been a connection.
     4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
        Daytona closes some connections too early; what is missing is delivered from there.
+    5. With `tokens`, the runner's end mark on both streams is the end: nothing is asked, and nothing waited for.
+
+    `exit_code` is the script's; `end` has it from the runner, where the runner said it.
     """
 
-    def __init__(self, toolbox: Toolbox, session: str, command: str, on_trouble: Troubled | None = None) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        session: str,
+        command: str,
+        on_trouble: Troubled | None = None,
+        *,
+        tokens: LogTokens | None = None,
+        on_sign: Signed | None = None,
+        is_known: bool = False,
+    ) -> None:
         self._toolbox = toolbox
         self._session = session
         self._command = command
@@ -125,20 +176,25 @@ class Follower:
         self._backoff = Backoff(first_s=0.5, most_s=10.0)
         self._delivered = 0
         self._patience = 1
+        self._tokens = tokens
+        self._on_sign = on_sign
+        self._is_known = is_known
+        self._told_changes = 0
+        self._told_partials: tuple[tuple[int, str], ...] = ()
         self.exit_code: int | None = None
+        self.end: ScriptEnd | None = None
 
     async def lines(self) -> AsyncGenerator[list[LogLine], None]:
         """The log in batches, each line once, until the command has ended. Raises SandboxError if it is gone."""
-        known = False
         while True:
-            counter = LineCounter()
+            counter = self._counter()
             try:
-                if not known:
-                    await self._has_ended()
-                    known = True
+                await self._make_sure()
                 async with aclosing(self._connection(counter)) as batches:
                     async for batch in batches:
                         yield batch
+                if self.end is not None:
+                    return
                 if await self._has_ended():
                     async with aclosing(self._missing(counter)) as batches:
                         async for batch in batches:
@@ -149,6 +205,12 @@ class Follower:
             else:
                 # Closed without a reason; whatever it was, it is not asked again at once.
                 await asyncio.sleep(self._backoff.next_s())
+
+    async def _make_sure(self) -> None:
+        """That there is such a command. Raises SandboxMissing."""
+        if not self._is_known:
+            await self._has_ended()
+            self._is_known = True
 
     async def _connection(self, counter: LineCounter) -> AsyncGenerator[list[LogLine], None]:
         silences = 0
@@ -163,6 +225,32 @@ class Follower:
                 if lines := self._take(counter.feed(batch)):
                     yield lines
                     self._backoff.reset()
+                if counter.marks is not None and self._has_said_the_end(counter, counter.marks):
+                    return
+
+    def _counter(self) -> LineCounter:
+        return LineCounter(LogMarks(self._tokens) if self._tokens is not None else None)
+
+    def _has_said_the_end(self, counter: LineCounter, marks: LogMarks) -> bool:
+        """Pass on what the marks said; whether it was the end."""
+        if marks.changes > self._told_changes:
+            self._told_changes = marks.changes
+            self._sign(FilesChanged(marks.changes))
+        partials = counter.partials()
+        told = tuple((line.n, line.line) for line in partials)
+        if told != self._told_partials:
+            self._told_partials = told
+            self._sign(PartialLines(partials))
+        if marks.end is None:
+            return False
+        self.end = marks.end
+        self.exit_code = marks.end.exit_code
+        self._sign(marks.end)
+        return True
+
+    def _sign(self, sign: FilesChanged | PartialLines | ScriptEnd) -> None:
+        if self._on_sign is not None:
+            self._on_sign(sign)
 
     def _take(self, lines: list[LogLine]) -> list[LogLine]:
         """Those of the lines, which are in order, that were not delivered before."""
@@ -175,12 +263,14 @@ class Follower:
     async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
         """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
         snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
-        counter = LineCounter()
+        counter = self._counter()
         if snapshot is not None:
             for pieces in _rounds(unmarked(snapshot.get("output") or "")):
                 if lines := self._take(counter.feed(pieces)):
                     yield lines
                 await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
+            if counter.marks is not None:
+                self._has_said_the_end(counter, counter.marks)
         else:
             # Handed on as they come: what was taken from a connection that is cut later is not brought again.
             async with aclosing(self._connection(counter)) as again:

@@ -66,17 +66,22 @@ export interface Disconnected {
   reconnect_in_ms: number;
 }
 
+export type EndingEnum = "stopped" | "timed_out";
+
 export interface ExecuteRequest {
   script_content?: string;
   sandbox_id?: string;
   timeout_s?: number;
   env?: Record<string, string>;
+  merge_output?: boolean;
+  all_files?: boolean;
 }
 
 export interface Execution {
   execution_id: string;
   task_id: string | null;
   status: ExecutionStatusEnum;
+  ending: EndingEnum | NullEnum;
   sandbox_id: string;
   session_name: string;
   command_id: string;
@@ -92,6 +97,7 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
+  leftover: LeftoverEnum;
 }
 
 export interface ExecutionEvent {
@@ -118,11 +124,14 @@ export interface FileChanged {
   left_out: number;
 }
 
+export type LeftoverEnum = "sandbox_stopping" | "possible";
+
 export interface LogLine {
   n: number;
   stream: StreamEnum;
   line: string;
   timestamp: string;
+  partial: boolean;
 }
 
 export interface LogTail {
@@ -136,6 +145,8 @@ export interface Me {
   name: string;
   role: RoleEnum;
 }
+
+export type NullEnum = null;
 
 export interface PatchedTaskRequest {
   title?: string;
@@ -196,6 +207,7 @@ export interface Task {
   tags: string[];
   artifacts: string[];
   private: boolean;
+  ending: EndingEnum | NullEnum;
   version: number;
   created_at: string;
   updated_at: string;

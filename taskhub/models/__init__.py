@@ -3,7 +3,7 @@
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
-from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
+from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.process import StreamProcess
 from taskhub.models.stream_connection import Replay, StreamConnection
@@ -14,6 +14,7 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 __all__ = [
     "ACTIVE_STATUSES",
     "PRIORITY_RANK",
+    "SESSION_PREFIX",
     "TRANSITIONS",
     "Announcement",
     "AnnouncementLevel",
@@ -25,6 +26,7 @@ __all__ = [
     "ExecutionStatus",
     "HasTag",
     "Heartbeat",
+    "Leftover",
     "MetricName",
     "MetricSample",
     "MetricTotal",

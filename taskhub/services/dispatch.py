@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 EXECUTION_START: Final = "taskhub.jobs.execution_start"
 EXECUTION_END: Final = "taskhub.jobs.execution_end"
+EXECUTION_GONE: Final = "taskhub.jobs.execution_gone"
+EXECUTION_STOP_SANDBOX: Final = "taskhub.jobs.execution_stop_sandbox"
 
 
 def send_job(name: str, execution_id: UUID) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from sandboxes.execute import file_changes
 from sandboxes.execute.file_changes import is_inside, read_changes
 from taskhub import jobs
 from taskhub.executions import get_executor
-from taskhub.executions.executor import FileChange, FileChanges, Place, execution_place
+from taskhub.executions.executor import FileChange, FileChanges, execution_place
 from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, PATHS_MOST, file_changes_tell
 
@@ -107,7 +106,8 @@ def in_work_dir(queued: dict[str, str], line: str) -> None:
 
         async with open_gateway() as gateway:
             sandbox = await gateway.sandbox_get(queued["session_name"])
-            return await sandbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
+            code, _ = await sandbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
+            return code
 
     assert jobs.async_to_sync(run)() == 0
 
@@ -200,7 +200,7 @@ def test_a_sandbox_service_that_is_away_is_left_alone_for_a_while(execute: Any, 
     queued = execute("echo 1 > made; sleep 600")
     jobs.execution_start(queued["execution_id"])
     settings.DAYTONA_API_URL = "http://127.0.0.1:9/api"
-    file_changes._insides.forget(Execution.objects.get().sandbox_id)
+    file_changes.toolboxes.forget(Execution.objects.get().sandbox_id)
     jobs.executions_watch_files()
     assert list(jobs._resting) == [Execution.objects.get().pk]
     settings.DAYTONA_API_URL = at
@@ -221,7 +221,7 @@ def test_one_that_does_not_answer_holds_up_nobody(execute: Any, monkeypatch) -> 
         queued = execute(f"echo 1 > made{n}; sleep 600")
         jobs.execution_start(queued["execution_id"])
     ill = str(Execution.objects.first().sandbox_id)
-    find = file_changes._insides.find
+    find = file_changes.toolboxes.find
 
     async def hangs(gateway: Any, sandbox_id: str) -> Any:
         if sandbox_id == ill:
@@ -229,7 +229,7 @@ def test_one_that_does_not_answer_holds_up_nobody(execute: Any, monkeypatch) -> 
         return await find(gateway, sandbox_id)
 
     monkeypatch.setattr(file_changes, "LOOK_S", 1.5)
-    monkeypatch.setattr(file_changes._insides, "find", hangs)
+    monkeypatch.setattr(file_changes.toolboxes, "find", hangs)
     watch_until(lambda: len(named()) == 1)
     assert len(jobs._resting) == 1
     begun = time.monotonic()
@@ -275,23 +275,6 @@ def test_nothing_is_told_after_the_end(running: Execution, status: str) -> None:
     Execution.objects.update(status=status)
     assert not tell(running, 1, FileChange("created", "late", 1))
     assert told() == []
-
-
-def test_the_last_word_is_repeated_until_nobody_else_spoke_meanwhile(running: Execution, monkeypatch) -> None:
-    looks: list[int] = []
-
-    class Executor:
-        async def changed_files(self, seen: Mapping[Place, int]) -> AsyncGenerator[tuple[Place, FileChanges], None]:
-            for place, after in seen.items():
-                looks.append(after)
-                if len(looks) == 1:  # a look elsewhere is faster
-                    await Execution.objects.all().aupdate(files_seen=2)
-                yield place, FileChanges(4, [FileChange("created", "last", 1)])
-
-    monkeypatch.setattr(jobs, "get_executor", Executor)
-    jobs._tell_last_changes(running)
-    assert looks == [0, 2]
-    assert named() == [("created", "last", 1)]
 
 
 # --- What is read ------------------------------------------------------------------------------------
