@@ -11,15 +11,25 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.utils import timezone
 
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
 from sandboxes.gateway import Stream, Toolbox
+from sandboxes.log_marks import MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
-from taskhub.executions.executor import SPLIT_MARK, LogLine, Troubled
+from taskhub.executions.executor import (
+    SPLIT_MARK,
+    FilesChanged,
+    LogLine,
+    LogTokens,
+    PartialLines,
+    ScriptEnd,
+    Signed,
+    Troubled,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +52,15 @@ class LineCounter:
 
     A line ends with LF. A line of more than 64 KiB as JSON is split; every part but the last ends with a mark. Where it
     is split depends on the line alone, not on the pieces in which it comes.
+
+    With `marks`, the runner's marks are taken out and understood: see `sandboxes/log_marks.py`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, marks: LogMarks | None = None) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self.marks = marks
+        # What may be the beginning of a mark stays with the rest of its line.
+        self._held = MARK_CHARS if marks else 0
         self.n = 0
         self.chars = 0
 
@@ -59,18 +74,28 @@ class LineCounter:
             self.chars += len(text)
             lines = (self._rest[stream] + text).split("\n")
             rest = lines.pop()
+            if self.marks is not None:
+                lines, rest = self.marks.strip(stream, lines, rest)
             for line in lines:
                 for part in [line] if len(line) <= surely_short else _split(line):
                     n += 1
                     found.append(LogLine(n, stream, part, now))
-            if len(rest) > surely_short:
-                *begun, rest = _split(rest)
+            if len(rest) > surely_short + self._held:
+                begun, rest = _split_begun(rest, self._held)
                 for part in begun:
                     n += 1
                     found.append(LogLine(n, stream, part, now))
             self._rest[stream] = rest
         self.n = n
         return found
+
+    def partials(self) -> tuple[LogLine, ...]:
+        """The unfinished lines, as far as the runner showed them, under the numbers that come next."""
+        if self.marks is None:
+            return ()
+        now = timezone.now()
+        shown = [(stream, text) for stream, text in self.marks.partial.items() if text]
+        return tuple(LogLine(self.n + n, stream, text, now, partial=True) for n, (stream, text) in enumerate(shown, 1))
 
     def finish(self) -> list[LogLine]:
         """What came without a line end."""
@@ -80,6 +105,14 @@ class LineCounter:
 def _split(line: str) -> list[str]:
     *begun, last = split_text(line, LINE_BYTES)
     return [*(part + SPLIT_MARK for part in begun), last]
+
+
+def _split_begun(rest: str, held: int) -> tuple[list[str], str]:
+    """The parts of a line that has not ended yet, and what is left of it: at least its last `held` characters."""
+    *begun, last = split_text(rest, LINE_BYTES)
+    while begun and len(last) < held:
+        last = begun.pop() + last
+    return [part + SPLIT_MARK for part in begun], last
 
 
 def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
@@ -112,6 +145,27 @@ def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
         yield taken
 
 
+class Snapshot(NamedTuple):
+    """A log as it is now; `end` is what the runner's end marks say, where they are in it."""
+
+    lines: list[LogLine]
+    end: ScriptEnd | None
+
+
+async def read_snapshot(toolbox: Toolbox, session: str, command: str, tokens: LogTokens | None) -> Snapshot | None:
+    """None where the log is too long for one answer. Raises SandboxError."""
+    document = await toolbox.snapshot(session, command, limit_bytes=SNAPSHOT_BYTES)
+    if document is None:
+        return None
+    counter = LineCounter(LogMarks(tokens) if tokens is not None else None)
+    lines: list[LogLine] = []
+    for pieces in _rounds(unmarked(document.get("output") or "")):
+        lines += counter.feed(pieces)
+        await asyncio.sleep(0)
+    lines += counter.finish()
+    return Snapshot(lines, counter.marks.end if counter.marks is not None else None)
+
+
 class Follower:
     """One reading of a log, over as many connections as it takes.
 
@@ -122,9 +176,22 @@ class Follower:
        brought nothing at all is given up, ever more patiently: it may never have been a connection.
     4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
        Daytona closes some connections too early; what is missing is delivered from there.
+    5. With `tokens`, the runner's end mark on both streams is the end: nothing is asked, and nothing waited for.
+
+    `exit_code` is the script's; `end` has it from the runner, where the runner said it.
     """
 
-    def __init__(self, toolbox: Toolbox, session: str, command: str, on_trouble: Troubled | None = None) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        session: str,
+        command: str,
+        on_trouble: Troubled | None = None,
+        *,
+        tokens: LogTokens | None = None,
+        on_sign: Signed | None = None,
+        is_known: bool = False,
+    ) -> None:
         self._toolbox = toolbox
         self._session = session
         self._command = command
@@ -132,20 +199,25 @@ class Follower:
         self._backoff = Backoff(first_s=0.5, most_s=10.0)
         self._delivered = 0
         self._patience = 1
+        self._tokens = tokens
+        self._on_sign = on_sign
+        self._is_known = is_known
+        self._told_changes = 0
+        self._told_partials: tuple[tuple[int, str], ...] = ()
         self.exit_code: int | None = None
+        self.end: ScriptEnd | None = None
 
     async def lines(self) -> AsyncGenerator[list[LogLine], None]:
         """The log in batches, each line once, until the command has ended. Raises SandboxError if it is gone."""
-        known = False
         while True:
-            counter = LineCounter()
+            counter = self._counter()
             try:
-                if not known:
-                    await self._has_ended()
-                    known = True
+                await self._make_sure()
                 async with aclosing(self._connection(counter)) as batches:
                     async for batch in batches:
                         yield batch
+                if self.end is not None:
+                    return
                 if await self._has_ended():
                     async with aclosing(self._missing(counter)) as batches:
                         async for batch in batches:
@@ -156,6 +228,12 @@ class Follower:
             else:
                 # Closed without a reason; whatever it was, it is not asked again at once.
                 await asyncio.sleep(self._backoff.next_s())
+
+    async def _make_sure(self) -> None:
+        """That there is such a command. Raises SandboxMissing."""
+        if not self._is_known:
+            await self._has_ended()
+            self._is_known = True
 
     async def _connection(self, counter: LineCounter) -> AsyncGenerator[list[LogLine], None]:
         silences = 0
@@ -170,6 +248,32 @@ class Follower:
                 if lines := self._take(counter.feed(batch)):
                     yield lines
                     self._backoff.reset()
+                if counter.marks is not None and self._has_said_the_end(counter, counter.marks):
+                    return
+
+    def _counter(self) -> LineCounter:
+        return LineCounter(LogMarks(self._tokens) if self._tokens is not None else None)
+
+    def _has_said_the_end(self, counter: LineCounter, marks: LogMarks) -> bool:
+        """Pass on what the marks said; whether it was the end."""
+        if marks.changes > self._told_changes:
+            self._told_changes = marks.changes
+            self._sign(FilesChanged(marks.changes))
+        partials = counter.partials()
+        told = tuple((line.n, line.line) for line in partials)
+        if told != self._told_partials:
+            self._told_partials = told
+            self._sign(PartialLines(partials))
+        if marks.end is None:
+            return False
+        self.end = marks.end
+        self.exit_code = marks.end.exit_code
+        self._sign(marks.end)
+        return True
+
+    def _sign(self, sign: FilesChanged | PartialLines | ScriptEnd) -> None:
+        if self._on_sign is not None:
+            self._on_sign(sign)
 
     def _take(self, lines: list[LogLine]) -> list[LogLine]:
         """Those of the lines, which are in order, that were not delivered before."""
@@ -182,12 +286,14 @@ class Follower:
     async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
         """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
         snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
-        counter = LineCounter()
+        counter = self._counter()
         if snapshot is not None:
             for pieces in _rounds(unmarked(snapshot.get("output") or "")):
                 if lines := self._take(counter.feed(pieces)):
                     yield lines
                 await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
+            if counter.marks is not None:
+                self._has_said_the_end(counter, counter.marks)
         else:
             # Handed on as they come: what was taken from a connection that is cut later is not brought again.
             async with aclosing(self._connection(counter)) as again:

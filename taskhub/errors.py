@@ -8,7 +8,8 @@
     ├── NotFound          404    the row is not there, or not for this caller
     ├── Conflict          409    the row is in a state that forbids it
     │   ├── TransitionRefused    a status may not follow the present one; details name what may
-    │   └── ExecutionActive      the task is already being executed
+    │   ├── ExecutionActive      the task is already being executed
+    │   └── ExecutionEnding      its execution is being ended; try again after Retry-After seconds
     ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)
     ├── Invalid           400    a value is wrong; details name the field
     ├── TooLarge          413    more than we take
@@ -91,6 +92,19 @@ class TransitionRefused(Conflict):
 
 class ExecutionActive(Conflict):
     default_code = "execution_active"
+
+
+class ExecutionEnding(Conflict):
+    """`retry_after_s`: it has ended by then."""
+
+    default_code = "execution_ending"
+
+    def __init__(self, execution_id: str, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"The task's execution is being ended; try again in {retry_after_s} s.",
+            details={"execution_id": execution_id, "retry_after_s": retry_after_s},
+        )
+        self.retry_after_s = retry_after_s
 
 
 class PreconditionFailed(HubError):

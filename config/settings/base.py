@@ -138,6 +138,11 @@ TASKHUB_EXECUTOR = "sandboxes.execute.executor.SandboxExecutor"
 # What is kept of the files that a script leaves: of one, of all together, and for how long.
 TASKHUB_ARTIFACT_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACT_LIMIT_BYTES", 10 * 1024 * 1024, least=1)
 TASKHUB_ARTIFACTS_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACTS_LIMIT_BYTES", 100 * 1024 * 1024, least=0)
+# Folders whose files are neither told of nor kept unless an execution asks for them (`all_files`).
+TASKHUB_ARTIFACTS_SKIP = env.words(
+    "TASKHUB_ARTIFACTS_SKIP",
+    ".git,node_modules,__pycache__,.venv,venv,.cache,.mypy_cache,.pytest_cache,.ruff_cache,.tox,.npm,.gradle,.terraform",
+)
 TASKHUB_ARTIFACTS_KEEP = timedelta(days=env.integer("TASKHUB_ARTIFACTS_KEEP_DAYS", 30, least=1))
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
 TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, least=1, most=86_400)
@@ -285,8 +290,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TIMEZONE = "UTC"
 _RECONCILE_S = 1.0
-# One short request to a running execution's sandbox each time, and at most one event.
-_FILES_S = 1.0
+# A page of the account's list for every 200 sandboxes, however many executions run.
+_SANDBOXES_S = 5.0
 _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
@@ -298,10 +303,10 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": _RECONCILE_S,
         "options": {"expires": 2 * _RECONCILE_S},
     },
-    "watch files": {
-        "task": "taskhub.jobs.executions_watch_files",
-        "schedule": _FILES_S,
-        "options": {"expires": 2 * _FILES_S},
+    "check the sandboxes of executions": {
+        "task": "taskhub.jobs.executions_check_sandboxes",
+        "schedule": _SANDBOXES_S,
+        "options": {"expires": _SANDBOXES_S},
     },
     "deliver webhooks": {
         "task": "taskhub.webhooks.jobs.webhooks_deliver",

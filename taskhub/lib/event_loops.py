@@ -53,6 +53,14 @@ def lend_loop() -> None:
     SyncToAsync.threadlocal.main_event_loop_pid = os.getpid()
 
 
+def lent_loop() -> asyncio.AbstractEventLoop | None:
+    """The process's loop, where this thread was lent it."""
+    if getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None) != os.getpid():
+        return None
+    loop: asyncio.AbstractEventLoop | None = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    return loop if loop in _loops.values() else None
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     with _starting:
         loop = _loops.get(os.getpid())

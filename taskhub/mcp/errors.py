@@ -22,6 +22,7 @@ _NEXT: Final = {
     "task_not_claimable": "Call claim_task without task_id for the next free task.",
     "transition_refused": "Choose a status of details.allowed.",
     "precondition_failed": "get_task, and repeat the change with its present version.",
+    "execution_ending": "Try again in so many seconds as details says.",
     "execution_active": "Poll get_execution, or stop_execution first.",
     "execution_not_active": "get_execution tells how it ended.",
     "execution_not_found": "execute_task starts one.",

@@ -42,12 +42,11 @@ class ExecutionPlaceSerializer(StrictSerializer):
     tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last lines of the log.")
 
 
-class LineSerializer(serializers.Serializer[Any]):
+class LineSerializer(LogLineSerializer):
     """A line of the log, without its time."""
 
-    n = LogLineSerializer().fields["n"]
-    stream = LogLineSerializer().fields["stream"]
-    line = LogLineSerializer().fields["line"]
+    partial = serializers.BooleanField(required=False)
+    timestamp = None  # type: ignore[assignment]  # DRF's way to leave a field out
 
 
 class ExecutionWithLogSerializer(ExecutionSerializer):
@@ -91,8 +90,8 @@ def _stop(requester: Requester, arguments: Arguments) -> Any:
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
-        description="Run a bash script for a task in a sandbox; the task becomes inprogress. Answers a handle at once: "
-        "poll get_execution. Without script_content the first ```bash block of the description runs.",
+        description="Run a script for a task in a sandbox; the task becomes inprogress. Answers a handle at once: "
+        "poll get_execution. Without script_content the description's first ```bash block runs.",
         takes=ExecuteTaskSerializer,
         gives=ExecutionQueuedSerializer,
         run=_execute,
@@ -101,7 +100,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="get_execution",
-        description="How an execution stands, with the last lines of its log. Poll every few seconds until status is "
+        description="How an execution stands, with its log's end. Poll every few seconds until status is "
         "completed, failed, stopped, timed_out or lost.",
         takes=ExecutionPlaceSerializer,
         gives=ExecutionWithLogSerializer,

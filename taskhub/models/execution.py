@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,7 +24,20 @@ class ExecutionStatus(models.TextChoices):
     LOST = "lost", "Lost"
 
 
+SESSION_PREFIX: Final = "taskhub-"
+"""A session's name is this and the execution's id."""
+ENDING_S: Final = 20
+"""Seconds within which an execution that is being ended has ended."""
+
 ACTIVE_STATUSES: Final = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
+
+
+class Leftover(models.TextChoices):
+    """What may outlive an execution that ended without its runner's help."""
+
+    NONE = "", "Nothing"
+    SANDBOX_STOPPING = "sandbox_stopping", "Its sandbox is being stopped"
+    POSSIBLE = "possible", "Processes of the script may still run in the sandbox"
 
 
 class Execution(models.Model):
@@ -46,6 +60,12 @@ class Execution(models.Model):
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
+    merge_output = models.BooleanField(
+        default=False, db_default=False, help_text="stderr is written to stdout, so their order is kept."
+    )
+    all_files = models.BooleanField(
+        default=False, db_default=False, help_text="Take files below .git, node_modules and the like as well."
+    )
     timeout_s = models.PositiveIntegerField(help_text="Seconds the script may run.")
 
     account = models.CharField(
@@ -60,6 +80,9 @@ class Execution(models.Model):
     session_name = models.CharField(max_length=200)
     command_id = models.CharField(max_length=200, blank=True, default="")
     log_file = models.CharField(max_length=200)
+    log_token = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="What marks in the log carry (LogTokens)."
+    )
 
     exit_code = models.IntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=50, blank=True, default="", help_text="Why it failed or was lost.")
@@ -77,6 +100,14 @@ class Execution(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Times a start was tried.")
     ending = models.CharField(max_length=9, blank=True, default="", help_text="Set when it is being ended: as what.")
+    leftover = models.CharField(
+        max_length=16,
+        choices=Leftover.choices,
+        blank=True,
+        default=Leftover.NONE,
+        db_default="",
+        help_text="What may outlive it.",
+    )
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(auto_now_add=True)
     waiting_reason = models.CharField(
@@ -115,6 +146,18 @@ class Execution(models.Model):
     @property
     def is_active(self) -> bool:
         return self.status in ACTIVE_STATUSES
+
+    @property
+    def shown_ending(self) -> str | None:
+        """As what it is being ended right now; None for one that is not being ended, or has ended."""
+        if not self.is_active:
+            return None
+        return self.ending or (ExecutionStatus.STOPPED.value if self.stop_requested_at is not None else None)
+
+    def ending_left_s(self, now: datetime) -> int:
+        """Seconds, at least 1, after which it has ended where it is being ended."""
+        began = self.stop_requested_at or self.deadline or now
+        return max(1, math.ceil(ENDING_S - (now - began).total_seconds()))
 
     @property
     def deadline(self) -> datetime | None:

@@ -93,6 +93,14 @@ class Task(models.Model):
         blank=True, default="", db_default="", editable=False, help_text="Title and description as searches see them."
     )
     private = models.BooleanField(default=False, help_text="Only its assignee and operators see it.")
+    ending = models.CharField(
+        max_length=9,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="As what its execution is being ended right now: stopped, timed_out. No part of `version`.",
+    )
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

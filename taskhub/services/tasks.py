@@ -8,13 +8,14 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, UUIDField, Value
+from django.utils import timezone
 
 from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict, NotFound, PreconditionFailed, TransitionRefused
+from taskhub.errors import Conflict, ExecutionEnding, NotFound, PreconditionFailed, TransitionRefused
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
-from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskStatus
+from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, Execution, HasTag, Task, TaskStatus
 from taskhub.roles import sees_task, visible_tasks
 from taskhub.services.audit import audit_write
 
@@ -115,7 +116,9 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     """Raises NotFound; PreconditionFailed; Conflict while the task is being executed."""
     task = task_lock(actor, task_id)
     _guard_version(task, expected_version)
-    if task.executions.filter(status__in=ACTIVE_STATUSES).exists():
+    active = task.executions.filter(status__in=ACTIVE_STATUSES).defer("script", "env").first()
+    if active is not None:
+        guard_ending(active)
         raise Conflict("The task is being executed; stop the execution first.", code="execution_active")
     assignee, private = task.assignee, task.private
     before = {name: [getattr(task, name), None] for name in EDITABLE if getattr(task, name)}
@@ -124,6 +127,12 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     task.delete()
     audit_write(actor=actor, action="task:delete", task_id=task_id, changes=before)
     publish(TaskDeleted(task_id=task_id, assignee=assignee, private=private))
+
+
+def guard_ending(active: Execution) -> None:
+    """Raises ExecutionEnding where the task's active execution is being ended."""
+    if active.shown_ending is not None:
+        raise ExecutionEnding(str(active.pk), retry_after_s=active.ending_left_s(timezone.now()))
 
 
 def task_lock(actor: Actor, task_id: UUID) -> Task:
