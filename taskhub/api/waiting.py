@@ -137,7 +137,7 @@ class _Wait:
                         continue
                     coming = asyncio.ensure_future(anext(events))
                     await asyncio.sleep(_TOGETHER_S)
-                    response = await with_database(self._look, True)
+                    response: Response | None = await with_database(self._look, True)
                     if response is not None:
                         return response
             finally:
