@@ -61,7 +61,7 @@ class WriterProcess:
 
 def make_task(server: Server) -> str:
     """A new task's id; one event (`task_created`)."""
-    body = json.dumps({"title": "Measure the delivery engine", "tags": ["benchmark"]})
+    body = json.dumps({"title": "MetricSample the delivery engine", "tags": ["benchmark"]})
     status, answer = _Caller(server.port, server.token).send("POST", "/api/tasks/", body)
     assert status == http.client.CREATED, answer
     return str(json.loads(answer)["id"])

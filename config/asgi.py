@@ -16,15 +16,15 @@ django.setup(set_prefix=False)
 
 from sandboxes import mcp as sandbox_tools  # noqa: E402 - models load only after setup
 from sandboxes.gateway import load_sdk  # noqa: E402
-from sandboxes.keeper import get_keeper  # noqa: E402
-from taskhub.asgi import HubHandler  # noqa: E402
+from sandboxes.watch.subscription_tracker import get_keeper  # noqa: E402
 from taskhub.events.hub import get_hub  # noqa: E402
 from taskhub.events.stream import registry  # noqa: E402
-from taskhub.log_relay import get_relay  # noqa: E402
-from taskhub.loops import close_kept, keep_open, lasts  # noqa: E402
+from taskhub.executions.log_relay import get_relay  # noqa: E402
+from taskhub.lib.event_loops import close_kept, keep_open, lasts  # noqa: E402
 from taskhub.mcp.server import close_server, get_server  # noqa: E402
-from taskhub.self_sent import Receive, Send  # noqa: E402
-from taskhub.tracing import start_tracing  # noqa: E402
+from taskhub.observability.tracing import start_tracing  # noqa: E402
+from taskhub.web.asgi_handler import HubHandler  # noqa: E402
+from taskhub.web.detached_response import Receive, Send  # noqa: E402
 
 start_tracing("web")  # before the handler: it adds a middleware
 

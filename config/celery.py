@@ -50,7 +50,7 @@ def _load_sdk(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _trace_worker(**_: Any) -> None:
-    from taskhub.tracing import start_tracing  # noqa: PLC0415 - likewise
+    from taskhub.observability.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing("worker")
 
@@ -58,13 +58,13 @@ def _trace_worker(**_: Any) -> None:
 @signals.task_prerun.connect
 def _lend_loop(**_: Any) -> None:
     """Jobs wait for what is asynchronous on one loop that lasts, and keep their connections there."""
-    from taskhub.loops import lend_loop  # noqa: PLC0415 - the apps are loaded only now
+    from taskhub.lib.event_loops import lend_loop  # noqa: PLC0415 - the apps are loaded only now
 
     lend_loop()
 
 
 @signals.beat_init.connect
 def _trace_beat(**_: Any) -> None:
-    from taskhub.tracing import start_tracing  # noqa: PLC0415 - likewise
+    from taskhub.observability.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing("beat")

@@ -108,7 +108,7 @@ def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
-            # Requests run on a few threads that stay (taskhub/asgi.py): each keeps its connection.
+            # Requests run on a few threads that stay (taskhub/web/asgi_handler.py): each keeps its connection.
             "CONN_MAX_AGE": 300,
             "CONN_HEALTH_CHECKS": True,
             # What a connection repeats is planned once. A pooler between transactions has to know prepared statements

@@ -9,11 +9,11 @@ from django.urls import include, path, re_path
 from django.views.decorators.http import require_http_methods
 from django.views.generic import RedirectView
 
+from sandboxes.api.sse import sse
 from sandboxes.pages import sse_demo
-from sandboxes.views import sse
-from taskhub.health import healthz, readyz
+from taskhub.api.prometheus import metrics
 from taskhub.mcp.endpoint import mcp
-from taskhub.metrics import metrics
+from taskhub.observability.health import healthz, readyz
 from taskhub.pages import board, event_monitor, task_page
 
 _ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"

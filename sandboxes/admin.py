@@ -17,11 +17,11 @@ from sandboxes.selectors import dashboard as selectors
 from sandboxes.services.sandboxes import sandbox_delete, sandbox_start, sandbox_stop
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
-from taskhub.admin.acting import ActingAdmin, Sure
+from taskhub.admin.actions import ActingAdmin, Sure
 from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
-from taskhub.admin.pictures import Picture
-from taskhub.models import MeasureName
+from taskhub.models import MetricName
 from taskhub.selectors.dashboard import Window, measured
 
 STATE_LABELS: Final = {
@@ -160,13 +160,13 @@ def sandbox_figures() -> list[Figure]:
 
 def polls_picture(window: Window) -> Picture:
     """The longest tick of each part: one that takes its whole period lets the next one be skipped."""
-    most = measured(window, MeasureName.POLL_MS).most
+    most = measured(window, MetricName.POLL_MS).most
     series = {f"of {name}": [float(round(value)) for value in values] for name, values in sorted(most.items())}
     return Picture("polls", "Longest tick of the polls, in ms", dashboard.labels_of(window), series, total=max)
 
 
 def errors_picture(window: Window) -> Picture:
-    counted = measured(window, MeasureName.UPSTREAM_REQUESTS).count
+    counted = measured(window, MetricName.UPSTREAM_REQUESTS).count
     series = {
         "no answer" if status == NO_ANSWER else f"status {status}": values
         for status, values in sorted(counted.items())

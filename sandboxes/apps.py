@@ -10,7 +10,8 @@ class SandboxesConfig(AppConfig):
     verbose_name = "Sandboxes"
 
     def ready(self) -> None:
-        from sandboxes import metrics, tickets  # noqa: PLC0415 - the hub's modules load once the apps are ready
+        from sandboxes import metrics  # noqa: PLC0415 - the hub's modules load once the apps are ready
+        from sandboxes.api import sse_ticket  # noqa: PLC0415 - likewise
 
         metrics.register()
-        tickets.register()
+        sse_ticket.register()

@@ -12,7 +12,7 @@ which may name hosts or keys; the log has it.
 
 from __future__ import annotations
 
-from taskhub.executors.base import ExecutorError
+from taskhub.executions.executor import ExecutorError
 
 
 class SandboxError(ExecutorError):

@@ -21,7 +21,8 @@ from sandboxes.errors import KeyRefused
 from sandboxes.gateway import Document, open_gateway
 from sandboxes.models import Sandbox, Watching
 from sandboxes.selectors.subscriptions import watched_ids
-from sandboxes.services.observations import (
+from sandboxes.services.daytona_webhooks import webhooks_forget
+from sandboxes.services.sandbox_state import (
     poll_note,
     poll_note_skipped,
     sandboxes_forget,
@@ -32,11 +33,10 @@ from sandboxes.services.observations import (
     viewers_send_to_ids,
 )
 from sandboxes.services.subscriptions import subscriptions_drop_orphans
-from sandboxes.services.webhooks import webhooks_forget
-from sandboxes.watching import Findings, look_at_sandboxes, look_at_sessions
-from taskhub.measures import meter
-from taskhub.models import MeasureName
-from taskhub.turns import alone
+from sandboxes.watch.polling import Findings, look_at_sandboxes, look_at_sessions
+from taskhub.lib.locks import alone
+from taskhub.models import MetricName
+from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def _poll(name: str, period_s: float, wanted: list[str], poll: Callable[[list[st
     findings = poll(wanted, period_s)
     error = next(iter(findings.troubles.values()), None)
     took_s = time.monotonic() - clock
-    meter.add(MeasureName.POLL_MS, 1000 * took_s, name)
+    meter.add(MetricName.POLL_MS, 1000 * took_s, name)
     poll_note(
         name=name,
         started_at=started_at,

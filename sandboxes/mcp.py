@@ -7,17 +7,17 @@ from typing import Any
 from rest_framework import serializers
 
 from sandboxes.api.serializers import PageQuerySerializer, SandboxPageSerializer, SandboxSerializer
+from sandboxes.api.sse_ticket import SSE
 from sandboxes.models import Watching
 from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
-from sandboxes.tickets import SSE
-from taskhub.access import Role
 from taskhub.api.fields import StrictSerializer, TextField
 from taskhub.api.tickets import TicketSerializer
 from taskhub.events.tickets import Ticket, ticket_expiry
 from taskhub.mcp import tools
 from taskhub.mcp.fields import SandboxIdField
-from taskhub.mcp.requester import Requester
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
+from taskhub.roles import Role
 
 
 class SandboxPlaceSerializer(StrictSerializer):

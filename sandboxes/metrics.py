@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from sandboxes.selectors import dashboard as selectors
-from taskhub import metrics
+from taskhub.api import prometheus
 
 
 def sandbox_gauges() -> Iterator[Metric]:
@@ -19,4 +19,4 @@ def sandbox_gauges() -> Iterator[Metric]:
 
 
 def register() -> None:
-    metrics.GAUGES.append(sandbox_gauges)
+    prometheus.GAUGES.append(sandbox_gauges)

@@ -89,14 +89,15 @@ class Poll(models.Model):
         return self.name
 
 
-class WebhookDelivery(models.Model):
+class DaytonaWebhook(models.Model):
     """A webhook of Daytona's that was taken, so that one sent twice counts once."""
 
     id = models.CharField(primary_key=True, max_length=200)
     received_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        verbose_name_plural = "webhook deliveries"
+        db_table = "sandboxes_webhookdelivery"  # the name that it was made with
+        verbose_name = "Daytona webhook"
 
     def __str__(self) -> str:
         return self.id

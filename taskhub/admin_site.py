@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
-from taskhub.accounts import is_operator
+from taskhub.auth.backends import is_operator
 
 # Unfold's menus are Alpine's, which compiles the expressions in its attributes at run time. Only pages of the admin
 # and its login may; they too run no script and no style that stands in the page, and load none from elsewhere.

@@ -13,14 +13,14 @@ class TaskHubConfig(AppConfig):
     verbose_name = "TaskHub"
 
     def ready(self) -> None:
-        from taskhub import checks, pulse  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
-        from taskhub.logs import jobs as job_logs  # noqa: PLC0415 - likewise
-        from taskhub.logs.scrubbing import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
+        from taskhub import checks  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
+        from taskhub.observability import heartbeat, job_logging  # noqa: PLC0415 - likewise
+        from taskhub.observability.redaction import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
 
         scrub_all_logs()
         logging.captureWarnings(capture=True)
-        job_logs.connect()
-        pulse.connect()
+        job_logging.connect()
+        heartbeat.connect()
 
 
 class HubAdminConfig(admin_apps.AdminConfig):

@@ -12,30 +12,27 @@ import logging
 import time
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import redis
 from asgiref.sync import async_to_sync, sync_to_async
-from celery import Task as Job
 from celery import shared_task
 from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
-from taskhub import archive, artifacts
-from taskhub.events import storage
-from taskhub.events.listeners import listeners_drop_orphans
-from taskhub.executors import get_executor
-from taskhub.executors.base import ExecutorError, Launch, Observation, Place
-from taskhub.measures import meter, trim_measures
-from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus, MeasureName
+from taskhub.events import outbox
+from taskhub.events.connections import stream_connections_drop_orphans
+from taskhub.executions import artifact_collector, get_executor, log_archive
+from taskhub.executions.executor import ExecutorError, Launch, Observation, Place, execution_place
+from taskhub.lib.locks import alone
+from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus, MetricName
+from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions
+from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
-from taskhub.turns import alone
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +48,6 @@ FILES_REST_S: Final = 10.0
 LAST_LOOKS: Final = 3
 UNREACHABLE_AFTER: Final = timedelta(minutes=10)
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
-
-
-def enqueue(job: Job[Any, Any], *args: Any) -> None:
-    """Send a job; where the broker is away, the next reconciliation sends it instead."""
-    try:
-        job.apply_async(args=args)
-    except (OperationalError, redis.RedisError) as error:
-        log.warning("%s is not sent now (%s); reconciliation will", job.name, type(error).__name__)
 
 
 @shared_task
@@ -132,7 +121,7 @@ def _resend_starts() -> None:
         status=ExecutionStatus.STARTING, lease_until__lt=now
     )
     for execution_id in Execution.objects.filter(lost).values_list("pk", flat=True):
-        enqueue(execution_start, str(execution_id))
+        send_job(EXECUTION_START, execution_id)
 
 
 def _look_at_running() -> None:
@@ -145,15 +134,15 @@ def _look_at_running() -> None:
     if not running:
         return
     began = time.monotonic()
-    seen = async_to_sync(get_executor().observe)([executions.execution_place(execution) for execution in running])
-    meter.add(MeasureName.POLL_MS, 1000 * (time.monotonic() - began), "executions")
+    seen = async_to_sync(get_executor().observe)([execution_place(execution) for execution in running])
+    meter.add(MetricName.POLL_MS, 1000 * (time.monotonic() - began), "executions")
     for execution, observation in zip(running, seen, strict=True):
         if (
             observation.state in {"ended", "gone"}
             or execution.is_overdue(now)
             or execution.stop_requested_at is not None
         ):
-            enqueue(execution_end, str(execution.pk))
+            send_job(EXECUTION_END, execution.pk)
 
 
 @shared_task
@@ -192,7 +181,7 @@ def _tell_changes(watched: list[Execution]) -> bool:
 
 async def _tell_each(watched: list[Execution]) -> bool:
     """Each is told as soon as its sandbox has answered."""
-    places = {executions.execution_place(execution): execution for execution in watched}
+    places = {execution_place(execution): execution for execution in watched}
     looks = get_executor().changed_files({place: execution.files_seen for place, execution in places.items()})
     all_told = True
     async with aclosing(looks):
@@ -212,16 +201,16 @@ def execution_end(execution_id: str) -> None:
     )
     if execution is None:
         return
-    place = executions.execution_place(execution)
+    place = execution_place(execution)
     archived = kept = None
     try:
         outcome = _settle(execution, place)
         if outcome and outcome.status != ExecutionStatus.LOST:
             executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
-            archived = async_to_sync(archive.write)(execution.log_file, get_executor().follow_log(place))
+            archived = async_to_sync(log_archive.write)(execution.log_file, get_executor().follow_log(place))
             _tell_last_changes(execution)
             executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
-            kept = async_to_sync(artifacts.keep)(get_executor(), place)
+            kept = async_to_sync(artifact_collector.keep)(get_executor(), place)
     except ExecutorError as error:
         log.warning("execution %s cannot be settled yet: %s", execution.pk, error.code)
         outcome, archived, kept = _give_up(execution, error), None, None
@@ -302,7 +291,7 @@ def measures_trim() -> None:
 @shared_task
 def events_trim() -> None:
     """Retention: events older than `TASKHUB_EVENTS_KEEP` go, and the streams of processes that have died."""
-    deleted = storage.trim(timezone.now() - settings.TASKHUB_EVENTS_KEEP)
+    deleted = outbox.trim(timezone.now() - settings.TASKHUB_EVENTS_KEEP)
     if deleted:
         log.info("%d expired events deleted", deleted)
-    listeners_drop_orphans()
+    stream_connections_drop_orphans()

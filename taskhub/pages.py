@@ -14,10 +14,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from taskhub.access import Role, role_of
 from taskhub.errors import NotFound
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import TRANSITIONS, TaskPriority, TaskStatus
+from taskhub.roles import Role, role_of
 from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")

@@ -16,12 +16,12 @@ from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
 from config.launcher import redis_server
+from taskhub.auth.actor import Actor
+from taskhub.auth.rate_limits import failures
 from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
-from taskhub.limits import failures
 from taskhub.models import ApiToken
-from taskhub.services.actors import Actor
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, running_hub, wait_for_redis
 

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TextIO
 
-from taskhub.timestamps import iso
+from taskhub.lib.timestamps import iso
 
 
 class Console:

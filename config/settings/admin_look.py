@@ -54,7 +54,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _rows("Events", "django_eventstream_event", "bolt"),
-                    _rows("Open streams", "taskhub_listener", "cast"),
+                    _rows("Open streams", "taskhub_streamconnection", "cast"),
                     _rows("Processes", "taskhub_streamprocess", "dns"),
                     _rows("Webhooks", "taskhub_webhookendpoint", "webhook"),
                     _rows("Webhook deliveries", "taskhub_webhookdelivery", "send"),

@@ -43,9 +43,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "taskhub.logs.requests.RequestContext",
+    "taskhub.observability.request_logging.RequestContext",
     "django.middleware.security.SecurityMiddleware",
-    "taskhub.headers.SecurityHeaders",
+    "taskhub.web.security_headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -98,7 +98,7 @@ STORAGES = {
 # A script of 1 MiB, JSON-escaped at worst six-fold, with room for its other fields.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
-# --- What browsers are told (taskhub/headers.py) -------------------------------------------------------
+# --- What browsers are told (taskhub/web/security_headers.py) -------------------------------------------------------
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -120,7 +120,7 @@ REDIS_URL = env.secret("REDIS_URL", "redis://127.0.0.1:6379/0")
 
 # --- Events ------------------------------------------------------------------------------------------
 EVENTSTREAM_REDIS = {**env.redis_options(REDIS_URL), "socket_timeout": 2, "socket_connect_timeout": 1}
-EVENTSTREAM_STORAGE_CLASS = "taskhub.events.storage.OutboxStorage"
+EVENTSTREAM_STORAGE_CLASS = "taskhub.events.outbox.OutboxStorage"
 EVENTSTREAM_CHANNELMANAGER_CLASS = "sandboxes.channels.HubChannels"
 TASKHUB_EVENTS_KEEP = timedelta(days=env.integer("TASKHUB_EVENTS_KEEP_DAYS", 7, least=1))
 TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
@@ -131,7 +131,7 @@ TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, lea
 TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
 
 # --- Executions --------------------------------------------------------------------------------------
-TASKHUB_EXECUTOR = "sandboxes.executor.SandboxExecutor"
+TASKHUB_EXECUTOR = "sandboxes.execute.executor.SandboxExecutor"
 # What is kept of the files that a script leaves: of one, of all together, and for how long.
 TASKHUB_ARTIFACT_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACT_LIMIT_BYTES", 10 * 1024 * 1024, least=1)
 TASKHUB_ARTIFACTS_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACTS_LIMIT_BYTES", 100 * 1024 * 1024, least=0)

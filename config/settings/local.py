@@ -12,7 +12,7 @@ ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_DIR / "taskhub.sqlite3"))}
 TASKHUB_OPEN_READING = True
 # A browser on this machine may be anybody's: what a page of another site asks for gets nothing.
-MIDDLEWARE = [MIDDLEWARE[0], "taskhub.origins.OwnPagesOnly", *MIDDLEWARE[1:]]
+MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]
 TASKHUB_ALLOWED_ORIGINS = env.words("TASKHUB_ALLOWED_ORIGINS")
 # Everybody here is one and the same, and the machine is theirs.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 0)

@@ -1,4 +1,4 @@
-"""Django's LOGGING: where lines go, and how they are written (`taskhub/logs/lines.py`)."""
+"""Django's LOGGING: where lines go, and how they are written (`taskhub/observability/log_format.py`)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ def logging_to_console(*, form: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": "taskhub.logs.lines.LineFormatter", "form": form, "traced": env.traces_wanted()}},
-        "filters": {"refusals": {"()": "taskhub.logs.lines.OneLineForARefusal", "requests_told": as_json}},
+        "formatters": {
+            "line": {
+                "()": "taskhub.observability.log_format.LineFormatter",
+                "form": form,
+                "traced": env.traces_wanted(),
+            }
+        },
+        "filters": {
+            "refusals": {"()": "taskhub.observability.log_format.OneLineForARefusal", "requests_told": as_json}
+        },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refusals"]}},
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {

@@ -26,7 +26,7 @@ from sandboxes.api.serializers import (
 from sandboxes.models import Watching
 from sandboxes.selectors import sandboxes as selectors
 from sandboxes.services import sandboxes as services
-from taskhub.api.tasks import actor_of
+from taskhub.api.actors import actor_of
 
 
 class SandboxesView(APIView):

@@ -16,9 +16,9 @@ from sandboxes.api.serializers import SubscriptionSerializer
 from sandboxes.models import Subscription
 from sandboxes.selectors.subscriptions import subscription_get_for, subscription_list_for
 from sandboxes.services.subscriptions import subscription_request_disconnect
-from taskhub.access import Role
+from taskhub.api.actors import actor_of
 from taskhub.api.pagination import NewestFirst
-from taskhub.api.tasks import actor_of
+from taskhub.roles import Role
 
 
 class NewestOpenedFirst(NewestFirst):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandboxes.api import sandboxes, subscriptions
-from sandboxes.api.webhooks import daytona_webhook
+from sandboxes.api.daytona_webhooks import daytona_webhook
 from taskhub.api.routes import route
 
 _SANDBOX = "sandboxes/{sandbox_id}"

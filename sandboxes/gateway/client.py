@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 import aiohttp
 import daytona
 import daytona_api_client_async
 from django.conf import settings
 
-from sandboxes.breaker import breaker
+from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document, fetch, translated
-from taskhub.loops import keep_open, lasts
+from taskhub.lib.event_loops import keep_open, lasts
+from taskhub.lib.per_loop import PerLoop
 
 PAGE_LIMIT: Final = 200
 _CALLS_AT_ONCE: Final = 100
@@ -181,11 +180,11 @@ async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, Non
             yield gateway
 
 
-_kept: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Gateway]]] = WeakKeyDictionary()
+_kept: Final[PerLoop[dict[bool, Gateway]]] = PerLoop(dict)
 
 
 async def _kept_gateway(*, watching: bool) -> Gateway:
-    kept = _kept.setdefault(asyncio.get_running_loop(), {})
+    kept = _kept.get()
     if watching not in kept:
         # Nothing waits until the gateway stands, so no other caller opens a second one meanwhile.
         kept[watching] = await keep_open().enter_async_context(_opened(watching=watching))

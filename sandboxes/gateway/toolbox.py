@@ -22,8 +22,8 @@ from sandboxes.gateway.translation import (
     fetch_limited,
     translated,
 )
-from taskhub.cancellation import cancel_all
-from taskhub.events.wakeup import Wakeup
+from taskhub.lib.cancellation import cancel_all
+from taskhub.lib.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from daytona._async.process import AsyncProcess

@@ -14,8 +14,8 @@ import aiohttp
 import daytona
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
-from taskhub.measures import meter
-from taskhub.models import MeasureName
+from taskhub.models import MetricName
+from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def refusal(what: str, status: int | None, headers: Mapping[str, str]) -> Sandbo
 def _count(status: int | None) -> None:
     """The SDK does not say with what status it was answered well."""
     is_well = status is not None and status < HTTPStatus.BAD_REQUEST
-    meter.count(MeasureName.UPSTREAM_REQUESTS, "2xx" if is_well else str(int(status)) if status else NO_ANSWER)
+    meter.count(MetricName.UPSTREAM_REQUESTS, "2xx" if is_well else str(int(status)) if status else NO_ANSWER)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -10,9 +10,9 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from sandboxes.errors import SandboxMissing
 from sandboxes.gateway import Document, Gateway, Page, Toolbox, open_gateway
-from sandboxes.services.observations import shown
+from sandboxes.services.sandbox_state import shown
+from taskhub.auth.sandbox_access import hidden_sandboxes
 from taskhub.errors import TooLarge
-from taskhub.places import hidden_sandboxes
 
 SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
 

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from sandboxes.models import Subscription, Watching
 from sandboxes.services.subscriptions import LEASE
-from taskhub.access import Role, role_of
 from taskhub.errors import NotFound
 from taskhub.models import StreamProcess
+from taskhub.roles import Role, role_of
 
 
 def subscriptions_living() -> QuerySet[Subscription]:

@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 from asgiref.sync import async_to_sync
 
 from sandboxes.gateway import Document, Gateway, Toolbox, open_gateway
-from sandboxes.services.observations import shown
+from sandboxes.services.sandbox_state import shown
+from taskhub.auth.actor import Actor
 from taskhub.errors import Unavailable
-from taskhub.services.actors import Actor
 from taskhub.services.audit import audit_write
 
 AT_ONCE: Final = 4

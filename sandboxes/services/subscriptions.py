@@ -12,9 +12,9 @@ from django.db.models import BigIntegerField, Case, F, Value, When
 from django.utils import timezone
 
 from sandboxes.models import Subscription
+from taskhub.auth.actor import Actor
 from taskhub.errors import NotFound
 from taskhub.models import StreamProcess
-from taskhub.services.actors import Actor
 from taskhub.services.audit import audit_write
 
 LEASE: Final = timedelta(seconds=30)

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from unfold.decorators import display
 
-from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import HubModelAdmin, actor_of
 from taskhub.errors import HubError
 from taskhub.models import Announcement, AnnouncementLevel

@@ -18,7 +18,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from taskhub.services.actors import Actor
+from taskhub.auth.actor import Actor
 
 NOTHING: Final = "-"
 COUNT_LIMIT: Final = 10_000

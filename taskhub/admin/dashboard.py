@@ -16,13 +16,13 @@ from django.urls import reverse
 from django.utils.formats import date_format
 
 from taskhub.admin.base import NOTHING
-from taskhub.admin.pictures import Picture
-from taskhub.events import storage
+from taskhub.admin.charts import Picture
+from taskhub.events import outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EVENT_TYPES
-from taskhub.health import redis_answers
-from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MeasureName
-from taskhub.pulse import LATE_S
+from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName
+from taskhub.observability.health import redis_answers
+from taskhub.observability.heartbeat import LATE_S, heartbeat_ages
 from taskhub.selectors import dashboard as selectors
 from taskhub.selectors.dashboard import OTHER, Window
 
@@ -77,12 +77,12 @@ def hub_figures() -> list[Figure]:
     active = selectors.executions_active()
     listed = reverse("admin:taskhub_execution_changelist")
     return [
-        Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_listener_changelist")),
-        Figure("of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_listener_changelist")),
+        Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_streamconnection_changelist")),
+        Figure("of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_streamconnection_changelist")),
         Figure("Web processes", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
         Figure("Slowest stream is behind", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
         Figure("Redis", "answers" if hears else "is away", is_bad=not hears),
-        Figure("Events a second, now", f"{storage.read_rate(TASKS):.2f}"),
+        Figure("Events a second, now", f"{outbox.read_rate(TASKS):.2f}"),
         *(
             Figure(f"Executions {status.label.lower()}", str(active.get(status, 0)), f"{listed}?status__exact={status}")
             for status in ACTIVE_STATUSES
@@ -91,7 +91,7 @@ def hub_figures() -> list[Figure]:
 
 
 def heartbeat_figures() -> list[Figure]:
-    ages = selectors.heartbeat_ages()
+    ages = heartbeat_ages()
     return [_heartbeat("Beat", ages.get("beat")), _heartbeat("Workers", ages.get("worker"))]
 
 
@@ -104,7 +104,7 @@ def _heartbeat(name: str, age_s: float | None) -> Figure:
 
 def streams_picture(window: Window) -> Picture:
     """How many were open at a time, on the average of each part."""
-    seconds = selectors.measured(window, MeasureName.STREAM_SECONDS).total
+    seconds = selectors.measured(window, MetricName.STREAM_SECONDS).total
     series = {"open streams": [value / window.part_s for value in seconds.get("", window.nothing)]}
     return Picture("streams", "Open streams, on average", labels_of(window), series, total=max)
 

@@ -15,26 +15,26 @@ from django.utils.safestring import SafeString
 from django_eventstream.models import Event
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import actor_of, json_block, row_link
 from taskhub.errors import HubError
 from taskhub.events.channels import TASKS
-from taskhub.events.reports import ALIVE_FOR
+from taskhub.events.process_status import ALIVE_FOR
 from taskhub.events.types import EVENT_TYPES
-from taskhub.models import Listener
+from taskhub.models import StreamConnection
 from taskhub.selectors.events import events_named
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
 
 OFFERED: Final = 100
 
 
-class StreamField(forms.ModelChoiceField[Listener]):
+class StreamField(forms.ModelChoiceField[StreamConnection]):
     """Offers the newest streams; all of them are in their own list, which has this action, too."""
 
-    def label_from_instance(self, obj: Listener) -> str:
+    def label_from_instance(self, obj: StreamConnection) -> str:
         return f"{obj} ({obj.id})"
 
-    class iterator(ModelChoiceIterator[Listener]):  # noqa: N801 - Django's name for it
+    class iterator(ModelChoiceIterator[StreamConnection]):  # noqa: N801 - Django's name for it
         def __iter__(self) -> Iterator[Any]:
             yield ("", "Choose one")
             yield from map(self.choice, self.queryset[:OFFERED])
@@ -54,12 +54,12 @@ class NamedFilter(admin.SimpleListFilter):
 
 
 class StreamForm(forms.Form):
-    stream = StreamField(queryset=Listener.objects.none(), widget=UnfoldAdminSelectWidget)
+    stream = StreamField(queryset=StreamConnection.objects.none(), widget=UnfoldAdminSelectWidget)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field = cast("StreamField", self.fields["stream"])
-        field.queryset = Listener.objects.of_living(ALIVE_FOR)
+        field.queryset = StreamConnection.objects.of_living(ALIVE_FOR)
 
 
 def read_envelope(event: Event) -> dict[str, Any]:

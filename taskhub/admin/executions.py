@@ -14,8 +14,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from taskhub import jobs
-from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import NOTHING, actor_of, row_link
 from taskhub.errors import Conflict
 from taskhub.models import Execution, ExecutionStatus
@@ -82,10 +81,6 @@ class ExecutionAdmin(ActingAdmin):
         def stop(execution: Execution) -> None:
             if execution.task_id is None:
                 raise Conflict("Its task was deleted; it is over.", code="execution_not_active")
-            stopped = execution_request_stop(
-                actor=actor_of(request), task_id=execution.task_id, execution_id=execution.pk
-            )
-            if stopped.status == ExecutionStatus.RUNNING:
-                jobs.enqueue(jobs.execution_end, str(stopped.pk))
+            execution_request_stop(actor=actor_of(request), task_id=execution.task_id, execution_id=execution.pk)
 
         self.act_on_each(request, executions, stop, "being stopped")

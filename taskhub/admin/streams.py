@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block
-from taskhub.events.reports import ALIVE_FOR
-from taskhub.models import Listener, StreamProcess
+from taskhub.events.process_status import ALIVE_FOR
+from taskhub.models import StreamConnection, StreamProcess
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
 
 
@@ -32,7 +32,7 @@ class RangeForm(forms.Form):
         return given
 
 
-@admin.register(Listener)
+@admin.register(StreamConnection)
 class ListenerAdmin(ActingAdmin):
     """The open event streams of all living processes, as of a few seconds ago."""
 
@@ -44,15 +44,15 @@ class ListenerAdmin(ActingAdmin):
     actions = ["send_again"]
     rows_at_once = 1
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Listener]:  # noqa: ARG002 - Django's interface
-        return Listener.objects.of_living(ALIVE_FOR)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StreamConnection]:  # noqa: ARG002 - Django's interface
+        return StreamConnection.objects.of_living(ALIVE_FOR)
 
     @admin.display(description="Shows")
-    def shown_filters(self, listener: Listener) -> str:
+    def shown_filters(self, listener: StreamConnection) -> str:
         return ", ".join(f"{name}: {value}" for name, value in listener.filters.items()) or "everything"
 
     @admin.action(description="Send events again…")
-    def send_again(self, request: HttpRequest, listeners: QuerySet[Listener]) -> HttpResponse | None:
+    def send_again(self, request: HttpRequest, listeners: QuerySet[StreamConnection]) -> HttpResponse | None:
         answers = self.ask(request, listeners, RangeForm, title="Send events again to this stream", button="Send")
         if isinstance(answers, HttpResponse):
             return answers

@@ -16,8 +16,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from taskhub import jobs
-from taskhub.admin.acting import ActingAdmin
+from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import NOTHING, actor_of, json_block, list_link
 from taskhub.models import Execution, ExecutionStatus, Task, TaskStatus
 from taskhub.services.executions import execution_queue, execution_request_stop
@@ -113,14 +112,13 @@ class TaskAdmin(ActingAdmin):
             return answers
 
         def run(task: Task) -> None:
-            execution = execution_queue(
+            execution_queue(
                 actor=actor_of(request),
                 task_id=task.pk,
                 script=answers["script"].replace("\r\n", "\n") or None,
                 sandbox_id=answers["sandbox_id"],
                 timeout_s=answers["timeout_s"],
             )
-            jobs.enqueue(jobs.execution_start, str(execution.pk))
 
         self.act_on_each(request, tasks, run, "queued")
         return None
@@ -128,9 +126,7 @@ class TaskAdmin(ActingAdmin):
     @admin.action(description="Stop")
     def stop(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
         def stop(task: Task) -> None:
-            execution = execution_request_stop(actor=actor_of(request), task_id=task.pk)
-            if execution.status == ExecutionStatus.RUNNING:
-                jobs.enqueue(jobs.execution_end, str(execution.pk))
+            execution_request_stop(actor=actor_of(request), task_id=task.pk)
 
         self.act_on_each(request, tasks, stop, "being stopped")
 

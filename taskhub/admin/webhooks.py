@@ -18,18 +18,18 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from taskhub.admin import dashboard
-from taskhub.admin.acting import ActingAdmin, Sure
+from taskhub.admin.actions import ActingAdmin, Sure
 from taskhub.admin.base import HubModelAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
-from taskhub.admin.pictures import Picture
 from taskhub.errors import HubError, Invalid
 from taskhub.events.types import EVENT_TYPES
-from taskhub.models import DeliveryStatus, MeasureName, WebhookDelivery, WebhookEndpoint
+from taskhub.models import DeliveryStatus, MetricName, WebhookDelivery, WebhookEndpoint
 from taskhub.selectors import webhooks as selectors
 from taskhub.selectors.dashboard import Window, measured
-from taskhub.services.webhook_deliveries import delivery_send_again, endpoint_send_test
-from taskhub.services.webhooks import endpoint_create, endpoint_delete, endpoint_rotate_secret, endpoint_update
-from taskhub.webhooks.addresses import read_origin, read_target
+from taskhub.webhooks.deliveries import delivery_send_again, endpoint_send_test
+from taskhub.webhooks.endpoints import endpoint_create, endpoint_delete, endpoint_rotate_secret, endpoint_update
+from taskhub.webhooks.ssrf_guard import read_origin, read_target
 
 LABELS: Final = {
     DeliveryStatus.PENDING.value: "info",
@@ -259,7 +259,7 @@ def webhook_figures() -> list[Figure]:
 
 
 def webhooks_picture(window: Window) -> Picture:
-    counted = measured(window, MeasureName.WEBHOOK_ATTEMPTS).count
+    counted = measured(window, MetricName.WEBHOOK_ATTEMPTS).count
     series = {outcome: counted.get(outcome, window.nothing) for outcome in ("delivered", "failed")}
     return Picture("webhooks", "Attempts to deliver webhooks", dashboard.labels_of(window), series)
 

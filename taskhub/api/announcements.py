@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from taskhub.api.actors import actor_of
 from taskhub.api.fields import StrictSerializer, TextField
-from taskhub.api.tasks import actor_of
 from taskhub.models import Announcement, AnnouncementLevel
 from taskhub.models.announcement import TEXT_LIMIT
 from taskhub.selectors.announcements import announcement_list_for

@@ -16,11 +16,11 @@ from knox.crypto import hash_token
 from knox.settings import CONSTANTS
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
-from taskhub.access import know_role
-from taskhub.limits import failures, network_of
-from taskhub.logs.context import bind_caller
+from taskhub.auth.rate_limits import failures, network_of
+from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.models import ApiToken
-from taskhub.statements import GIVEN, Lookup
+from taskhub.observability.log_context import bind_caller
+from taskhub.roles import know_role
 
 _KEY_LENGTH: Final = int(CONSTANTS.TOKEN_KEY_LENGTH)
 # In the order of the models' own fields, as `from_db` takes them.

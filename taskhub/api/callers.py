@@ -17,20 +17,22 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
-from taskhub.access import Caller, Role, know_role, role_of
 from taskhub.api.authentication import count_failure, credentials_of, has_expired, refuse_guessing
 from taskhub.api.errors import error_response
+from taskhub.auth.rate_limits import network_of
 from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailures
-from taskhub.events.standing import Standing
+from taskhub.events.revocation import StreamCredential
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
-from taskhub.limits import network_of
-from taskhub.logs.context import bind_caller
 from taskhub.models import ApiToken
+from taskhub.observability.log_context import bind_caller
+from taskhub.roles import Caller, Role, know_role, role_of
 
 _FALLEN: Final = "What the ticket was made with no longer holds; make a new one."
 
 
-async def read_caller(request: HttpRequest, kind: StreamKind | None, **inside: Any) -> tuple[Caller, Standing | None]:
+async def read_caller(
+    request: HttpRequest, kind: StreamKind | None, **inside: Any
+) -> tuple[Caller, StreamCredential | None]:
     """The caller, if they may read, and what their stream stands on. `kind`: of the tickets that are taken.
 
     `inside` is what the path holds. Raises NotAuthenticated, Forbidden, BadTicket, Invalid, TooManyFailures.
@@ -38,11 +40,11 @@ async def read_caller(request: HttpRequest, kind: StreamKind | None, **inside: A
     # Only who shows credentials costs a look at the database, and with it a thread.
     if not _shows_credentials(request):
         caller: Caller = AnonymousUser()
-        standing = None
+        credential = None
     else:
-        caller, standing = await sync_to_async(_resolve)(request, kind, inside)
+        caller, credential = await sync_to_async(_resolve)(request, kind, inside)
     _guard_reading(caller)
-    return caller, standing
+    return caller, credential
 
 
 def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -73,7 +75,9 @@ def _shows_credentials(request: HttpRequest) -> bool:
     return in_headers or "ticket" in request.GET
 
 
-def _resolve(request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]) -> tuple[Caller, Standing | None]:
+def _resolve(
+    request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]
+) -> tuple[Caller, StreamCredential | None]:
     """A token in the header counts first, then a ticket, then the session."""
     try:
         if "ticket" in request.GET and "HTTP_AUTHORIZATION" not in request.META:
@@ -86,11 +90,13 @@ def _resolve(request: HttpRequest, kind: StreamKind | None, inside: dict[str, An
     if not isinstance(user, User) or not user.is_authenticated:
         return AnonymousUser(), None
     if token is not None:
-        return user, _standing(user, token_id=token.public_id)
-    return user, _standing(user, session_key=request.session.session_key or "", password=user.password)
+        return user, _credential(user, token_id=token.public_id)
+    return user, _credential(user, session_key=request.session.session_key or "", password=user.password)
 
 
-def _by_ticket(request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]) -> tuple[Caller, Standing]:
+def _by_ticket(
+    request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]
+) -> tuple[Caller, StreamCredential]:
     if kind is None:
         raise BadTicket("No ticket opens this; send a token.")
     refuse_guessing(request)
@@ -103,8 +109,8 @@ def _by_ticket(request: HttpRequest, kind: StreamKind | None, inside: dict[str, 
         raise
     bind_caller(user)
     if ticket.session_key:
-        return user, _standing(user, session_key=ticket.session_key, password=user.password)
-    return user, _standing(user, token_id=ticket.token_id)
+        return user, _credential(user, session_key=ticket.session_key, password=user.password)
+    return user, _credential(user, token_id=ticket.token_id)
 
 
 def _guard_session(ticket: Ticket, user: User) -> None:
@@ -129,8 +135,8 @@ def _owner_of(ticket: Ticket) -> User:
     return know_role(rows[0], [row.group for row in rows])
 
 
-def _standing(user: User, **shown: object) -> Standing:
-    return Standing(user.pk, user.get_username(), role_of(user), **shown)  # type: ignore[arg-type]
+def _credential(user: User, **shown: object) -> StreamCredential:
+    return StreamCredential(user.pk, user.get_username(), role_of(user), **shown)  # type: ignore[arg-type]
 
 
 def caller_key(request: HttpRequest, caller: Caller) -> str:

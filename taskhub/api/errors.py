@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from taskhub.errors import HubError, TooLarge, Upstream, error_body
-from taskhub.executors.base import ExecutorError
+from taskhub.executions.executor import ExecutorError
 
 log = logging.getLogger(__name__)
 

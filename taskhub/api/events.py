@@ -14,11 +14,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.callers import readers_only
-from taskhub.events import asyncapi, storage
+from taskhub.events import asyncapi, outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.hub import get_hub
-from taskhub.events.reports import Report, add_up
-from taskhub.health import redis_answers
+from taskhub.events.process_status import Report, add_up
+from taskhub.observability.health import redis_answers
 
 
 class EventStatusSerializer(serializers.Serializer[Any]):
@@ -66,7 +66,7 @@ class EventStatusView(APIView):
             "redis": redis,
             "database": True,  # this answer was made of its rows
             **together,
-            "last_event_ids": {TASKS: f"{TASKS}:{storage.read_heads([TASKS])[TASKS]}"},
-            "events_per_second": storage.read_rate(TASKS),
+            "last_event_ids": {TASKS: f"{TASKS}:{outbox.read_heads([TASKS])[TASKS]}"},
+            "events_per_second": outbox.read_rate(TASKS),
         }
         return Response(EventStatusSerializer(body).data)

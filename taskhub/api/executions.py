@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub import jobs
+from taskhub.api.actors import actor_of
 from taskhub.api.pagination import NewestQueuedFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.serializers import (
@@ -28,9 +28,8 @@ from taskhub.api.serializers import (
     LogTailSerializer,
     TailQuerySerializer,
 )
-from taskhub.api.tasks import actor_of
 from taskhub.errors import TooLarge
-from taskhub.execution_log import log_tail
+from taskhub.executions.log_stream import log_tail
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.selectors.executions import execution_get_for, execution_list_for, task_executions_for
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
@@ -77,7 +76,6 @@ class ExecuteView(APIView):
         execution = execution_queue(
             actor=actor_of(request), task_id=task_id, script=fields.pop("script_content", None), **fields
         )
-        jobs.enqueue(jobs.execution_start, str(execution.pk))
         return Response(ExecutionQueuedSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 
 
@@ -105,8 +103,6 @@ class ExecutionStopView(APIView):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Ask for the end of the running execution; the event `stopped` says when it came."""
         execution = execution_request_stop(actor=actor_of(request), task_id=task_id)
-        if execution.status == ExecutionStatus.RUNNING:
-            jobs.enqueue(jobs.execution_end, str(execution.pk))
         return Response(ExecutionSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.access import ROLES, role_of
+from taskhub.roles import ROLES, role_of
 
 
 class MeSerializer(serializers.Serializer[Any]):

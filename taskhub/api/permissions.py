@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from taskhub.access import Role, role_of
+from taskhub.roles import Role, role_of
 
 
 class RoleAllows(BasePermission):

@@ -1,106 +1,33 @@
-"""`/api/events/stream` and what every stream view shares: who calls, what they ask for, and errors before it opens."""
+"""The streams of the hub: `/api/events/stream` and the log of an execution."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Final
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
+from django.http import HttpRequest, HttpResponse
 
-from taskhub.access import Caller, viewer_of
-from taskhub.api.callers import caller_key, read_caller
 from taskhub.api.cors import cross_origin
-from taskhub.api.errors import error_response, upstream
-from taskhub.errors import HubError, Invalid, NotAuthenticated, Unavailable, error_body
-from taskhub.events import storage
+from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed
+from taskhub.auth.rate_limits import address_of
+from taskhub.errors import Invalid
+from taskhub.events import outbox
 from taskhub.events.channels import TASKS
-from taskhub.events.frames import Filters, encode_event, encode_named_farewell
-from taskhub.events.hub import Hub, get_hub
-from taskhub.events.listeners import Listening
-from taskhub.events.stream import EventStream, Slot, registry
-from taskhub.events.tickets import EVENTS, EXECUTION_LOG, StreamKind
+from taskhub.events.filters import Filters
+from taskhub.events.frames import encode_event, encode_named_farewell
+from taskhub.events.stream import EventStream, Listening, Slot
+from taskhub.events.tickets import EVENTS, EXECUTION_LOG
 from taskhub.events.types import EVENT_TYPES, Connected
-from taskhub.execution_log import SEEN_TO_THE_END, log_source
-from taskhub.executors.base import ExecutorError
-from taskhub.limits import address_of
-from taskhub.logs.context import for_all
+from taskhub.executions.log_stream import SEEN_TO_THE_END, log_source
+from taskhub.roles import Caller, viewer_of
 from taskhub.selectors.executions import execution_get_for
-
-P = ParamSpec("P")
 
 _ASKED_MOST: Final = 200
 _EVENT_ID: Final = re.compile(r"tasks:(\d{1,18})\Z", re.ASCII)
 _LOG_ID: Final = re.compile(rf"([0-9a-f-]{{36}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
-
-
-def running_hub() -> Hub:
-    """The hub of the running loop, at work for all: its log lines belong to no request, also not to the first one."""
-    hub = get_hub()
-    for_all(hub.start)
-    return hub
-
-
-def stream_view(
-    view: Callable[Concatenate[HttpRequest, Caller, Slot, P], Awaitable[HttpResponse]],
-    kind: StreamKind | None = None,
-) -> Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]:
-    """A view that opens a stream for a caller who may read. Every error comes before the stream, as JSON.
-
-    With a `kind` a ticket for exactly what the request asks for opens it as well: see `ticketed`.
-    """
-
-    @wraps(view)
-    async def opened(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        if request.method != "GET":
-            body = error_body("method_not_allowed", "A stream is opened with GET.")
-            return JsonResponse(body, status=405, headers={"Allow": "GET"})
-        slot: Slot | None = None
-        try:
-            caller, standing = await read_caller(request, kind, **kwargs)
-            slot = registry.admit(caller_key(request, caller), standing)
-            response = await view(request, caller, slot, *args, **kwargs)
-            if isinstance(response, EventStream):
-                # It looks after what the streams stand on.
-                running_hub()
-                slot = None  # it is the stream's now
-        except (HubError, ExecutorError, DatabaseError) as error:
-            return _refusal(error)
-        else:
-            return response
-        finally:
-            if slot is not None:
-                slot.release()
-
-    # It changes nothing; a wrong method is a 405 and not a question of CSRF.
-    return csrf_exempt(opened)
-
-
-def ticketed(kind: StreamKind) -> Callable[[Any], Any]:
-    """`stream_view` for a stream that tickets of this kind open; what the path holds must be named as the kind does."""
-    return lambda view: stream_view(view, kind)
-
-
-def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
-    if isinstance(error, ExecutorError):
-        error = upstream(error)
-    elif isinstance(error, DatabaseError):
-        error = Unavailable("The database does not answer; try again.")
-    response = error_response(error)
-    if error.status == NotAuthenticated.status:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-def last_event_id(request: HttpRequest) -> str:
-    """The header that a reconnecting client sends, or `?lastEventId=` of one that cannot set headers."""
-    return request.headers.get("Last-Event-ID") or request.GET.get("lastEventId", "")
 
 
 @cross_origin
@@ -113,7 +40,7 @@ async def events_stream(request: HttpRequest, caller: Caller, slot: Slot) -> Eve
     hub = running_hub()
     feed = await hub.feed(TASKS)
     if resume_after is None and since is not None:
-        resume_after = await hub.reader.run(storage.read_seq_before, TASKS, since)
+        resume_after = await hub.reader.run(outbox.read_seq_before, TASKS, since)
     if resume_after is not None:
         feed.counters["resumes"] += 1
     cursor = feed.head if resume_after is None else resume_after
@@ -187,11 +114,6 @@ async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot,
         channel=f"execution-{execution.pk}-log",
         farewell=encode_named_farewell,
     )
-
-
-def had_everything() -> HttpResponse:
-    """For a client that comes back after a stream's last event: an EventSource takes 204 for "do not reconnect"."""
-    return HttpResponse(status=204)
 
 
 def _log_position(request: HttpRequest) -> tuple[UUID | None, int]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID
 
 import django_filters
-from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django_filters.rest_framework import DjangoFilterBackend
@@ -21,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from taskhub.api.actors import actor_of
 from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.serializers import (
@@ -31,9 +31,8 @@ from taskhub.api.serializers import (
     TaskSerializer,
 )
 from taskhub.errors import Invalid
-from taskhub.models import ApiToken, AuditEntry, Task, TaskPriority, TaskStatus
+from taskhub.models import AuditEntry, Task, TaskPriority, TaskStatus
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
-from taskhub.services.actors import Actor
 from taskhub.services.tasks import task_claim, task_create, task_delete, task_update
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"\Z')
@@ -43,12 +42,6 @@ IF_MATCH = OpenApiParameter(
     OpenApiParameter.HEADER,
     description='The version you read, as `"3"`; otherwise 412.',
 )
-
-
-def actor_of(request: Request) -> Actor:
-    """The permission classes let only accounts write."""
-    token = request.auth if isinstance(request.auth, ApiToken) else None
-    return Actor(door="rest", user=cast("User", request.user), token=token)
 
 
 def expected_version_of(request: Request) -> int | None:

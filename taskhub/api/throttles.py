@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from taskhub.limits import Limit, account_requests, address_requests, network_of
+from taskhub.auth.rate_limits import Limit, account_requests, address_requests, network_of
 
 
 class _LimitThrottle(BaseThrottle):

@@ -11,7 +11,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.access import Role
 from taskhub.api.fields import StrictSerializer, TextField
 from taskhub.errors import NotFound
 from taskhub.events.tickets import (
@@ -24,6 +23,7 @@ from taskhub.events.tickets import (
     ticket_expiry,
 )
 from taskhub.models import ApiToken
+from taskhub.roles import Role
 
 
 class TicketRequestSerializer(StrictSerializer):

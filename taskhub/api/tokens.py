@@ -15,10 +15,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.access import Role
+from taskhub.api.actors import actor_of
 from taskhub.api.fields import StrictSerializer, TextField
-from taskhub.api.tasks import actor_of
 from taskhub.models import ApiToken
+from taskhub.roles import Role
 from taskhub.selectors.tokens import token_list_for
 from taskhub.services.tokens import token_create, token_revoke
 

@@ -14,15 +14,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from taskhub.access import Role
+from taskhub.api.actors import actor_of
 from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
-from taskhub.api.tasks import actor_of
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from taskhub.models.webhook import URL_LIMIT
+from taskhub.roles import Role
 from taskhub.selectors.webhooks import webhook_deliveries_for, webhook_get_for, webhook_list_for
-from taskhub.services.webhook_deliveries import delivery_send_again, endpoint_send_test
-from taskhub.services.webhooks import (
+from taskhub.webhooks.deliveries import delivery_send_again, endpoint_send_test
+from taskhub.webhooks.endpoints import (
     endpoint_create,
     endpoint_delete,
     endpoint_rotate_secret,

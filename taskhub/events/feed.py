@@ -15,13 +15,14 @@ from typing import Any, Final, Literal, TypeVar
 
 from django.db import DatabaseError, connections
 
-from taskhub.events import storage
+from taskhub.events import outbox
 from taskhub.events.announcements import Announcements, holding, note_announcements, read_announcements
 from taskhub.events.channels import TASKS
-from taskhub.events.frames import Filters, Frame, encode_event, join_wanted, read_frame, repeated
-from taskhub.events.privacy import note_owners, read_owners
+from taskhub.events.filters import Filters, join_wanted
+from taskhub.events.frames import Frame, encode_event, read_frame, repeated
 from taskhub.events.types import Announced, StreamReset
-from taskhub.events.wakeup import Wakeup
+from taskhub.events.visibility import note_owners, read_owners
+from taskhub.lib.wakeup import Wakeup
 
 _T = TypeVar("_T")
 
@@ -90,7 +91,7 @@ class Feed:
         """Learn the channel's last number. Raises DatabaseError."""
         async with self._reading:
             if self.head < 0:
-                heads = await self._reader.run(storage.read_heads, [self.channel])
+                heads = await self._reader.run(outbox.read_heads, [self.channel])
                 await self._read_standing_facts()
                 self.head = heads[self.channel]
 
@@ -115,7 +116,7 @@ class Feed:
         """Read what lies between our number and `head`. Raises DatabaseError."""
         async with self._reading:
             while self.head < head:
-                rows = await self._reader.run(storage.read_after, self.channel, self.head, self._page())
+                rows = await self._reader.run(outbox.read_after, self.channel, self.head, self._page())
                 if not rows:
                     # Trimmed before we could read it: streams behind it are told so by their own reading.
                     await self._read_standing_facts()
@@ -220,7 +221,7 @@ class Feed:
         """Whether the channel never had this number. The client's last process may have been ahead of this one."""
         while cursor > self.head:
             try:
-                head = (await self._reader.run(storage.read_heads, [self.channel]))[self.channel]
+                head = (await self._reader.run(outbox.read_heads, [self.channel]))[self.channel]
                 await self.catch_up(head)
             except DatabaseError:
                 await asyncio.sleep(RETRY_S)
@@ -248,7 +249,7 @@ class Feed:
         self.counters["table_reads"] += 1
         while True:
             try:
-                rows = await self._reader.run(storage.read_after, self.channel, cursor, self._page())
+                rows = await self._reader.run(outbox.read_after, self.channel, cursor, self._page())
             except DatabaseError:
                 await asyncio.sleep(RETRY_S)  # it does not answer now; nothing may be skipped
                 continue
@@ -260,7 +261,7 @@ class Feed:
         numbers = [repeats.popleft() for _ in range(min(len(repeats), self._page()))]
         while True:
             try:
-                rows = await self._reader.run(storage.read_exactly, self.channel, numbers)
+                rows = await self._reader.run(outbox.read_exactly, self.channel, numbers)
             except DatabaseError:
                 await asyncio.sleep(RETRY_S)  # as above
             else:

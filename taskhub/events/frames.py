@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from django.utils import timezone
@@ -12,11 +11,9 @@ from pydantic import ValidationError
 
 from taskhub.events.publish import envelope
 from taskhub.events.types import Announced, EventData, TaskDeleted, to_json
-from taskhub.timestamps import iso
+from taskhub.lib.timestamps import iso
 
 KEEPALIVE: Final = b": keepalive\n\n"
-PIECE_BYTES: Final = 32 * 1024
-"""What is handed to the server at a time: a stalled client holds no more than a few of these."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _CONTROL: Final = re.compile(r"[\r\n\0]")
 _ID_LINE: Final = re.compile(rb"^id: .*\n", re.MULTILINE)
@@ -42,52 +39,6 @@ class Loss(NamedTuple):
     was_private: bool
     was_assignee: str
     frame: Frame
-
-
-class Filters(NamedTuple):
-    """What a stream wants to see (an empty part lets everything pass), and what it may.
-
-    `viewer`: None sees every task; a name sees the public ones and what is assigned to it, "" the public ones. That is
-    decided by how the task is now, not by how it was when the event came: `owners` holds the assignees of those that
-    are private, so a replay tells no more than a look at the task would.
-    """
-
-    types: frozenset[str] = frozenset()
-    task_id: str = ""
-    assignee: str = ""
-    viewer: str | None = None
-
-    @property
-    def wants_everything(self) -> bool:
-        return not (self.types or self.task_id or self.assignee)
-
-    def may_see(self, task_id: str, owners: Mapping[str, str]) -> bool:
-        if self.viewer is None or task_id not in owners:
-            return True
-        return bool(self.viewer) and owners[task_id] == self.viewer
-
-    def pick(self, frame: Frame, owners: Mapping[str, str]) -> bytes:
-        """What this stream gets of the frame: all of it, word that its task is gone, or nothing."""
-        shown = self.show(frame, owners)
-        return b"" if shown is None else shown.body
-
-    def show(self, frame: Frame, owners: Mapping[str, str]) -> Frame | None:
-        """Likewise, as a frame."""
-        if not self.may_see(frame.task_id, owners):
-            loss = frame.loss
-            if loss is None or (loss.was_private and loss.was_assignee != self.viewer):
-                return None
-            frame = loss.frame
-        return frame if self.wants(frame) else None
-
-    def wants(self, frame: Frame) -> bool:
-        if self.types and frame.name not in self.types:
-            return False
-        if frame.announced is not None:
-            return True  # to everybody, whatever task they watch: it belongs to what `connected` told them
-        if self.task_id and frame.task_id != self.task_id:
-            return False
-        return not self.assignee or self.assignee in frame.assignees
 
 
 def encode(data: str, *, event_id: str = "", event: str = "") -> bytes:
@@ -179,24 +130,3 @@ def _loss(channel: str, seq: int, content: dict[str, Any]) -> Loss | None:
     told = {**content, "event": TaskDeleted.name, "data": data}
     body = encode_json(told, event_id=f"{channel}:{seq}")
     return Loss(was_private, was_assignee, Frame(seq, body, TaskDeleted.name, str(data["task_id"]), (was_assignee,)))
-
-
-Piece = tuple[int, bytes]
-"""So many events, and their frames as one."""
-
-
-def join_wanted(frames: Iterable[Frame], filters: Filters, owners: Mapping[str, str]) -> Iterator[Piece]:
-    """What `filters` let through of the frames, joined into pieces of about `PIECE_BYTES`."""
-    everything = filters == Filters()
-    piece: list[bytes] = []
-    size = 0
-    for frame in frames:
-        body = frame.body if everything else filters.pick(frame, owners)
-        if body:
-            piece.append(body)
-            size += len(body)
-            if size >= PIECE_BYTES:
-                yield len(piece), b"".join(piece)
-                piece, size = [], 0
-    if piece:
-        yield len(piece), b"".join(piece)

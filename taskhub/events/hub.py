@@ -7,7 +7,7 @@ How an event gets here:
 3. Every 2 s the hub compares its numbers with the channel counters, in one query for all channels. So a notification
    that never came, a Redis that is away, or a listener that died delays an event by 2 s and loses nothing.
 
-With the same look goes one at what the open streams stand on (`standing`): who may no longer see one loses it then;
+With the same look goes one at what the open streams stand on (`credential`): who may no longer see one loses it then;
 and one at the rows of the streams themselves (`listeners`).
 """
 
@@ -22,24 +22,24 @@ from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError
 
-from taskhub.cancellation import cancel_all
-from taskhub.events import storage
+from taskhub.events import outbox
 from taskhub.events.channels import TASKS
+from taskhub.events.connections import Attendance
+from taskhub.events.ephemeral import LiveChannel, LiveReader
 from taskhub.events.feed import Feed, TableReader
-from taskhub.events.listeners import Attendance
-from taskhub.events.live import LiveChannel, LiveReader
+from taskhub.events.process_status import Report, withdraw_report, write_report
 from taskhub.events.publish import REDIS_CHANNEL
-from taskhub.events.reports import Report, withdraw_report, write_report
-from taskhub.events.standing import read_fallen
+from taskhub.events.revocation import read_revoked
 from taskhub.events.stream import registry
-from taskhub.measures import meter
-from taskhub.models import MeasureName
+from taskhub.lib.cancellation import cancel_all
+from taskhub.lib.per_loop import PerLoop
+from taskhub.models import MetricName
+from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Hub:
         self._live: dict[str, LiveChannel] = {}
         self._attendance = Attendance()
         self._looked_at = time.monotonic()
-        self._measured: Counter[tuple[MeasureName, str]] = Counter()
+        self._measured: Counter[tuple[MetricName, str]] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def feed(self, channel: str) -> Feed:
@@ -149,7 +149,7 @@ class Hub:
                 self._measure()
                 if meter.is_due:
                     await self.reader.run(meter.write)
-                registry.end_fallen(await self.reader.run(read_fallen, registry.standings()))
+                registry.end_revoked(await self.reader.run(read_revoked, registry.credentials()))
                 if (feed := self._feeds.get(TASKS)) is not None:
                     await self._attendance.look(self.reader, registry, feed)
             except DatabaseError as error:
@@ -166,11 +166,11 @@ class Hub:
         """What the streams did since the last look, and how many were open for how long."""
         now = time.monotonic()
         if len(registry):
-            meter.add(MeasureName.STREAM_SECONDS, len(registry) * (now - self._looked_at))
+            meter.add(MetricName.STREAM_SECONDS, len(registry) * (now - self._looked_at))
         self._looked_at = now
-        counted: Counter[tuple[MeasureName, str]] = Counter()
-        counted.update({(MeasureName.STREAM_ENDS, outcome): times for outcome, times in registry.outcomes.items()})
-        counted.update({(MeasureName.STREAM_EVENTS, name): times for name, times in self._counters().items()})
+        counted: Counter[tuple[MetricName, str]] = Counter()
+        counted.update({(MetricName.STREAM_ENDS, outcome): times for outcome, times in registry.outcomes.items()})
+        counted.update({(MetricName.STREAM_EVENTS, name): times for name, times in self._counters().items()})
         for (name, label), times in (counted - self._measured).items():
             meter.count(name, label, times)
         self._measured = counted
@@ -185,7 +185,7 @@ class Hub:
 
     async def _compare(self) -> None:
         """Our numbers against the channels' counters, one query for all."""
-        heads = await self.reader.run(storage.read_heads, list(self._feeds))
+        heads = await self.reader.run(outbox.read_heads, list(self._feeds))
         for channel, head in heads.items():
             feed = self._feeds[channel]
             if 0 <= feed.head < head:
@@ -203,13 +203,9 @@ class Hub:
         }
 
 
-_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+_hubs: Final = PerLoop(Hub)
 
 
 def get_hub() -> Hub:
     """The hub of the running event loop: one per process, for a server runs one loop."""
-    loop = asyncio.get_running_loop()
-    hub = _hubs.get(loop)
-    if hub is None:
-        hub = _hubs[loop] = Hub()
-    return hub
+    return _hubs.get()

@@ -24,9 +24,9 @@ from django_eventstream.utils import get_storage
 
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EventData, to_json
-from taskhub.measures import meter
-from taskhub.models import MeasureName
-from taskhub.timestamps import iso
+from taskhub.lib.timestamps import iso
+from taskhub.models import MetricName
+from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def publish(data: EventData, *, channel: str = TASKS) -> None:
 
 
 def _committed(name: str, message: bytes) -> None:
-    meter.count(MeasureName.EVENTS, name)
+    meter.count(MetricName.EVENTS, name)
     _notify(message)
 
 

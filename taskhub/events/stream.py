@@ -2,7 +2,7 @@
 
 The invariant: while it runs, a stream holds no thread, no database connection and no Redis connection of its own.
 Django keeps a thread for as long as it streams a response, so a view answers with an `EventStream`, Django's
-middleware sees an ordinary response, and `taskhub/asgi.py` sends it after Django has let go of the request.
+middleware sees an ordinary response, and `taskhub/web/asgi_handler.py` sends it after Django has let go of the request.
 
 Every stream: `retry:` first, a keepalive comment every 30 s. It ends when its client goes away or takes no byte for
 30 s; or, with a `disconnected` event that says why and when to come back, after a maximum age and when the process
@@ -18,21 +18,23 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Final, Literal
-from uuid import UUID
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.utils import timezone
 
-from taskhub.cancellation import cancel_all
 from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
-from taskhub.events.standing import Standing
+from taskhub.events.process_status import PROCESS_NAME
+from taskhub.events.revocation import StreamCredential
 from taskhub.events.types import Disconnected
-from taskhub.logs.context import task_for_all
-from taskhub.self_sent import Receive, SelfSent, Send
-
-if TYPE_CHECKING:
-    from taskhub.events.listeners import Listening
+from taskhub.lib.cancellation import cancel_all
+from taskhub.models import StreamConnection
+from taskhub.observability.log_context import task_for_all
+from taskhub.web.detached_response import DetachedResponse, Receive, Send
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +52,34 @@ def encode_disconnected(reason: Farewell, reconnect_in_ms: int) -> bytes:
     return encode_event(Disconnected(reason=reason, reconnect_in_ms=reconnect_in_ms))
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What a stream's row will say."""
+
+    account: str
+    address: str
+    filters: dict[str, str]
+    id: UUID = field(default_factory=uuid4)
+    opened_at: datetime = field(default_factory=timezone.now)
+
+    def row(self) -> StreamConnection:
+        return StreamConnection(
+            id=self.id,
+            account=self.account,
+            address=self.address,
+            filters=self.filters,
+            process=PROCESS_NAME,
+            opened_at=self.opened_at,
+        )
+
+
 class Slot:
     """A place among the streams of this process, held from the admission to the end of the stream."""
 
-    def __init__(self, caller: str, standing: Standing | None = None) -> None:
+    def __init__(self, caller: str, credential: StreamCredential | None = None) -> None:
         self.caller = caller
-        self.standing = standing
-        # Asked with every look at the standings, in memory: may the stream show what it shows?
+        self.credential = credential
+        # Asked with every look at the credentials, in memory: may the stream show what it shows?
         self.may_go_on: Callable[[], bool] = lambda: True
         self.stream: OpenStream | None = None
         # Of an event stream: what its row says, and the numbers of events that it is to send again.
@@ -85,7 +108,7 @@ class ClientGone(Exception):
     """The server has no connection any more to send to."""
 
 
-class EventStream(SelfSent):
+class EventStream(DetachedResponse):
     """What a view returns to open a stream: headers now, `source` afterwards.
 
     `greeting` is sent first; `source` yields whole frames; `farewell(reason, reconnect_in_ms)` is the last one when the
@@ -243,7 +266,7 @@ class Registry:
         slots = [stream.response.slot for stream in self._streams]
         return {slot.listening.id: slot for slot in slots if slot.listening is not None}
 
-    def admit(self, caller: str, standing: Standing | None = None) -> Slot:
+    def admit(self, caller: str, credential: StreamCredential | None = None) -> Slot:
         """A slot, taken at once so that no burst slips through; it must go into a stream, or be released.
 
         Raises Unavailable (503) when the process is full or leaving; TooMany (429) when the caller has enough."""
@@ -251,7 +274,7 @@ class Registry:
             raise ProcessFull("This process takes no more streams now; come back after Retry-After seconds.")
         if self._per_caller[caller] >= settings.TASKHUB_STREAM_LIMIT_PER_CALLER:
             raise TooManyStreams("You have as many streams open as you may; close one first.")
-        slot = Slot(caller, standing)
+        slot = Slot(caller, credential)
         self._slots.add(slot)
         self._per_caller[caller] += 1
         return slot
@@ -263,15 +286,15 @@ class Registry:
             if not self._per_caller[slot.caller]:
                 del self._per_caller[slot.caller]
 
-    def standings(self) -> set[Standing]:
+    def credentials(self) -> set[StreamCredential]:
         """What the open streams stand on; those of open reading stand on nothing."""
-        return {slot.standing for slot in self._slots if slot.standing is not None}
+        return {slot.credential for slot in self._slots if slot.credential is not None}
 
-    def end_fallen(self, fallen: set[Standing]) -> None:
-        """Close the streams whose standing is among the fallen, and those that may not show any more what they show."""
+    def end_revoked(self, revoked: set[StreamCredential]) -> None:
+        """Close the streams whose credentials were revoked, and those that may no longer show what they show."""
         for stream in list(self._streams):
             slot = stream.response.slot
-            if slot.standing in fallen or not slot.may_go_on():
+            if slot.credential in revoked or not slot.may_go_on():
                 stream.revoke()
 
     def add(self, stream: OpenStream) -> None:

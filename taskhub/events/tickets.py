@@ -22,7 +22,7 @@ from django.core import signing
 from django.utils import timezone
 
 from taskhub.errors import Invalid, NotAuthenticated
-from taskhub.sealing import Seal, SealBroken
+from taskhub.lib.encryption import Seal, SealBroken
 
 VALID_FOR: Final = timedelta(minutes=10)
 RENEWABLE_FOR: Final = timedelta(days=1)

@@ -15,19 +15,19 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, Throttled
 
-from taskhub.access import Caller, Role
 from taskhub.api.authentication import BearerAuthentication
 from taskhub.api.callers import caller_key
 from taskhub.api.errors import answer
+from taskhub.auth.rate_limits import Limit, account_requests, address_requests, network_of
 from taskhub.errors import HubError, error_body
 from taskhub.events.stream import EventStream
-from taskhub.limits import Limit, account_requests, address_requests, network_of
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.protocol import LISTENING, REQUESTER
-from taskhub.mcp.requester import Requester
 from taskhub.mcp.server import get_server
 from taskhub.models import ApiToken
-from taskhub.origins import guard_origin
-from taskhub.self_sent import Receive, SelfSent, Send
+from taskhub.roles import Caller, Role
+from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.web.origin_check import guard_origin
 
 _SDKS_OWN = frozenset({b"content-type", b"content-length"})
 
@@ -81,7 +81,7 @@ def _refusal(error: Exception) -> JsonResponse:
     return JsonResponse(response.data, status=response.status_code, headers=headers)
 
 
-class Exchange(SelfSent):
+class Exchange(DetachedResponse):
     """A request and the SDK's answer to it, or a stream in its place; under the headers of Django's middleware."""
 
     def __init__(self, request: HttpRequest, requester: Requester) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from rest_framework import serializers
 
-from taskhub import jobs
-from taskhub.access import Role
 from taskhub.api.executions import guard_size
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.serializers import (
@@ -17,14 +15,15 @@ from taskhub.api.serializers import (
     ExecutionSerializer,
     LogLineSerializer,
 )
-from taskhub.execution_log import log_tail
-from taskhub.executors.base import ExecutorError
-from taskhub.mcp.failures import failure_body
+from taskhub.executions.executor import ExecutorError
+from taskhub.executions.log_stream import log_tail
+from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import TaskIdField
-from taskhub.mcp.requester import Requester
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import TaskPlaceSerializer
 from taskhub.mcp.tools import Arguments, Tool
-from taskhub.models import Execution, ExecutionStatus
+from taskhub.models import Execution
+from taskhub.roles import Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
 
@@ -64,7 +63,6 @@ class ExecutionWithLogSerializer(ExecutionSerializer):
 def _execute(requester: Requester, arguments: Arguments) -> Any:
     script = arguments.pop("script_content", None)
     execution = execution_queue(actor=requester.actor, script=script, **arguments)
-    jobs.enqueue(jobs.execution_start, str(execution.pk))
     return ExecutionQueuedSerializer(execution).data
 
 
@@ -87,8 +85,6 @@ def _log(execution: Execution, count: int) -> dict[str, Any]:
 
 def _stop(requester: Requester, arguments: Arguments) -> Any:
     execution = execution_request_stop(actor=requester.actor, **arguments)
-    if execution.status == ExecutionStatus.RUNNING:
-        jobs.enqueue(jobs.execution_end, str(execution.pk))
     return ExecutionSerializer(execution).data
 
 

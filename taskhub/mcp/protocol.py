@@ -17,14 +17,14 @@ from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 
 from taskhub.errors import HubError
 from taskhub.mcp import resources
+from taskhub.mcp.errors import failure_body
 from taskhub.mcp.execution_tools import EXECUTION_TOOLS
-from taskhub.mcp.failures import failure_body
-from taskhub.mcp.listening import open_listening
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
-from taskhub.mcp.requester import Requester
+from taskhub.mcp.subscriptions import open_listening
 from taskhub.mcp.task_tools import TASK_TOOLS
 from taskhub.mcp.tools import TOOLS, Tool, call_tool, register
-from taskhub.threads import with_database
+from taskhub.web.thread_pool import with_database
 
 Context = ServerRequestContext[Any, Any]
 P = ParamSpec("P")

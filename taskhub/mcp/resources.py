@@ -12,8 +12,8 @@ from rest_framework.renderers import JSONRenderer
 from taskhub.api.routes import UUID_PATTERN
 from taskhub.api.serializers import TaskSerializer
 from taskhub.errors import NotFound
-from taskhub.execution_log import log_tail
-from taskhub.mcp.requester import Requester
+from taskhub.executions.log_stream import log_tail
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import task_page
 from taskhub.selectors.executions import execution_find_for
 from taskhub.selectors.tasks import task_get_for

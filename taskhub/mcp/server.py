@@ -12,9 +12,9 @@ from typing import Any, cast
 from django.conf import settings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from taskhub.logs.context import task_for_all
 from taskhub.mcp.protocol import build_server
-from taskhub.self_sent import Receive, Send
+from taskhub.observability.log_context import task_for_all
+from taskhub.web.detached_response import Receive, Send
 
 
 class McpServer:

@@ -9,15 +9,15 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.access import Role
 from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import ClaimedSerializer, ClaimSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.tasks import filter_tasks
 from taskhub.mcp.fields import TaskIdField
-from taskhub.mcp.requester import Requester
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.models import Task, TaskPriority, TaskStatus
+from taskhub.roles import Role
 from taskhub.selectors.tasks import task_get_for, task_list_for
 from taskhub.services.tasks import task_claim, task_create, task_update
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from taskhub.access import Role
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
-from taskhub.logs.context import bind_subjects
-from taskhub.mcp.failures import failure_body
-from taskhub.mcp.requester import Requester
+from taskhub.mcp.errors import failure_body
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema, output_schema
+from taskhub.observability.log_context import bind_subjects
+from taskhub.roles import Role
 
 Arguments = dict[str, Any]
 

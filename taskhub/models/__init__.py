@@ -4,9 +4,9 @@ from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
-from taskhub.models.listener import Listener, Replay
-from taskhub.models.measure import Heartbeat, Measure, MeasureName, MeasureTotal
+from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.process import StreamProcess
+from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
 from taskhub.models.token import ApiToken
 from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpoint
@@ -25,11 +25,11 @@ __all__ = [
     "ExecutionStatus",
     "HasTag",
     "Heartbeat",
-    "Listener",
-    "Measure",
-    "MeasureName",
-    "MeasureTotal",
+    "MetricName",
+    "MetricSample",
+    "MetricTotal",
     "Replay",
+    "StreamConnection",
     "StreamProcess",
     "Task",
     "TaskPriority",

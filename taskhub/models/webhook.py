@@ -8,7 +8,7 @@ from typing import Final
 from django.conf import settings
 from django.db import models
 
-from taskhub.sealing import Seal
+from taskhub.lib.encryption import Seal
 
 SECRET_SEAL: Final = Seal("taskhub.webhooks", "secret")
 URL_LIMIT: Final = 2000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 
-from taskhub.access import Role, role_of
 from taskhub.errors import Forbidden
 from taskhub.models import Announcement
+from taskhub.roles import Role, role_of
 
 
 def announcement_list_for(*, user: User | AnonymousUser, everything: bool = False) -> QuerySet[Announcement]:

@@ -29,9 +29,9 @@ from django.db.models.functions import Substr
 from django.utils import timezone
 from django_eventstream.models import Event
 
-from taskhub.events.reports import ALIVE_FOR
+from taskhub.events.process_status import ALIVE_FOR
 from taskhub.events.types import EVENT_TYPES
-from taskhub.models import ACTIVE_STATUSES, Execution, Heartbeat, Measure, MeasureName, StreamProcess
+from taskhub.models import ACTIVE_STATUSES, Execution, MetricName, MetricSample, StreamProcess
 from taskhub.selectors.events import NAME_AT
 
 OTHER: Final = "other"
@@ -130,10 +130,10 @@ class Measured:
     most: dict[str, list[float]]
 
 
-def measured(window: Window, name: MeasureName) -> Measured:
+def measured(window: Window, name: MetricName) -> Measured:
     """What all processes together measured."""
     rows = list(
-        Measure.objects.filter(name=name, at__gte=window.since)
+        MetricSample.objects.filter(name=name, at__gte=window.since)
         .annotate(part=Part("at", window.part_s))
         .order_by()
         .values_list("part", "label")
@@ -144,12 +144,6 @@ def measured(window: Window, name: MeasureName) -> Measured:
         total=window.spread((part, label, total) for part, label, _, total, _ in rows),
         most=window.spread((part, label, most) for part, label, _, _, most in rows),
     )
-
-
-def heartbeat_ages() -> dict[str, float]:
-    """Seconds since each heartbeat; those that never came are not in it."""
-    now = timezone.now()
-    return {beat.pk: (now - beat.at).total_seconds() for beat in Heartbeat.objects.all()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 
-from taskhub.access import visible_tasks
 from taskhub.errors import NotFound
 from taskhub.models import Execution
+from taskhub.roles import visible_tasks
 from taskhub.selectors.tasks import task_get_for
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 
-from taskhub.access import viewer_of, visible_tasks
 from taskhub.errors import NotFound
 from taskhub.models import PRIORITY_RANK, AuditEntry, Task
+from taskhub.roles import viewer_of, visible_tasks
 
 
 def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:

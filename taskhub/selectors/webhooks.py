@@ -10,9 +10,9 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from taskhub.access import Role, role_of
 from taskhub.errors import Forbidden, NotFound
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from taskhub.roles import Role, role_of
 
 FAILING_FOR: Final = timedelta(days=1)
 """So long no attempt has succeeded: somebody should look at it."""

@@ -7,9 +7,9 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from taskhub.access import Role
+from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid
-from taskhub.services.actors import Actor
+from taskhub.roles import Role
 from taskhub.services.audit import audit_write
 
 

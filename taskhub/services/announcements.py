@@ -9,13 +9,13 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound
 from taskhub.events.announcements import announced
 from taskhub.events.publish import publish
+from taskhub.lib.timestamps import iso
 from taskhub.models import Announcement
-from taskhub.services.actors import Actor
 from taskhub.services.audit import audit_write
-from taskhub.timestamps import iso
 
 CURRENT_LIMIT: Final = 20
 """All that hold go to everybody who connects."""

@@ -8,7 +8,7 @@ from typing import Final
 from django.core.files.storage import default_storage
 from django.db.models import Q
 
-from taskhub.artifacts import Copy
+from taskhub.executions.artifact_collector import Copy
 from taskhub.models import Artifact, Execution
 
 _BATCH: Final = 1000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from taskhub.auth.actor import Actor
+from taskhub.lib.compiled_sql import insert
 from taskhub.models import AuditEntry
-from taskhub.services.actors import Actor
-from taskhub.statements import insert
 
 
 def audit_write(

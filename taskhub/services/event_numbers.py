@@ -6,8 +6,8 @@ from typing import Final
 
 from django.db import transaction
 
-from taskhub.events import storage
-from taskhub.services.actors import Actor
+from taskhub.auth.actor import Actor
+from taskhub.events import outbox
 from taskhub.services.audit import audit_write
 
 LEAP: Final = 1_000_000_000
@@ -22,6 +22,6 @@ def event_numbers_leap(*, actor: Actor) -> int:
     one day resume in the middle of events it has never seen. So the next event gets a number that none of them can
     know, and whoever resumes from before it is told by `stream-reset` to read everything anew.
     """
-    leaps = storage.leap(LEAP)
+    leaps = outbox.leap(LEAP)
     audit_write(actor=actor, action="event_numbers:leap", changes=leaps)
     return len(leaps)

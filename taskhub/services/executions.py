@@ -19,19 +19,20 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from taskhub.archive import Archived
-from taskhub.artifacts import Kept
-from taskhub.errors import Conflict, ExecutionActive, Invalid, NotFound, TooLarge
+from taskhub.auth.actor import SYSTEM, Actor
+from taskhub.auth.sandbox_access import guard_sandbox
+from taskhub.errors import Conflict, ExecutionActive, Invalid, TooLarge
 from taskhub.events.publish import publish
 from taskhub.events.types import ExecutionEvent
-from taskhub.executors.base import Place
-from taskhub.measures import meter
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MeasureName, Task, TaskStatus
-from taskhub.places import guard_sandbox
+from taskhub.executions.artifact_collector import Kept
+from taskhub.executions.executor import Place
+from taskhub.executions.log_archive import Archived
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName, Task, TaskStatus
+from taskhub.observability.metrics_store import meter
 from taskhub.services import tasks
-from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.artifacts import artifacts_create
 from taskhub.services.audit import audit_write
+from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job_on_commit
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def execution_queue(
     )
     audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
+    send_job_on_commit(EXECUTION_START, execution.pk)
     return execution
 
 
@@ -183,6 +185,8 @@ def execution_request_stop(*, actor: Actor, task_id: UUID, execution_id: UUID | 
         audit_write(actor=actor, action="execution:stop", task_id=task_id, execution_id=execution.pk)
     if execution.status == ExecutionStatus.QUEUED:
         execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
+    elif execution.status == ExecutionStatus.RUNNING:
+        send_job_on_commit(EXECUTION_END, execution.pk)
     return execution
 
 
@@ -221,21 +225,14 @@ def execution_finish(
 
 
 def _measure_end(execution: Execution, outcome: Outcome) -> None:
-    meter.count(MeasureName.EXECUTION_ENDS, outcome.status.value)
+    meter.count(MetricName.EXECUTION_ENDS, outcome.status.value)
     if execution.started_at is not None:
         ran_s = (timezone.now() - execution.started_at).total_seconds()
-        meter.add(MeasureName.EXECUTION_S, ran_s, outcome.status.value)
+        meter.add(MetricName.EXECUTION_S, ran_s, outcome.status.value)
 
 
 def execution_mark_released(*, execution: Execution) -> None:
     Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now())
-
-
-def execution_place(execution: Execution) -> Place:
-    """Where it runs. Raises NotFound before it has started."""
-    if not execution.command_id:
-        raise NotFound("The execution has not started yet.", code="execution_not_started")
-    return Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
 
 
 def _move(execution: Execution, **changes: Any) -> bool:

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from taskhub.events.publish import publish
 from taskhub.events.types import ChangedFile, FileChanged
-from taskhub.executors.base import FileChange, FileChanges
+from taskhub.executions.executor import FileChange, FileChanges
 from taskhub.models import Execution, ExecutionStatus
 
 FILES_MOST: Final = 100

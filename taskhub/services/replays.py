@@ -9,11 +9,11 @@ from uuid import UUID
 from django.db import transaction
 from django_eventstream.models import Event
 
+from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid, NotFound
 from taskhub.events.channels import TASKS
-from taskhub.events.reports import ALIVE_FOR
-from taskhub.models import Listener, Replay
-from taskhub.services.actors import Actor
+from taskhub.events.process_status import ALIVE_FOR
+from taskhub.models import Replay, StreamConnection
 from taskhub.services.audit import audit_write
 
 REPLAY_LIMIT: Final = 1000
@@ -32,7 +32,9 @@ def replay_request(*, actor: Actor, listener_id: UUID, numbers: Iterable[int]) -
     wanted = sorted(set(numbers))
     if len(wanted) > REPLAY_LIMIT:
         raise Invalid(f"At most {REPLAY_LIMIT} events can be sent again at a time.", code="too_many_events")
-    listener = Listener.objects.of_living(ALIVE_FOR).select_for_update(of=("self",)).filter(pk=listener_id).first()
+    listener = (
+        StreamConnection.objects.of_living(ALIVE_FOR).select_for_update(of=("self",)).filter(pk=listener_id).first()
+    )
     if listener is None:
         raise NotFound("The stream has closed.", code="stream_not_found")
     events = Event.objects.filter(channel=TASKS, eid__in=wanted).order_by("eid")

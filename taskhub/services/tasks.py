@@ -9,14 +9,14 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, UUIDField, Value
 
-from taskhub.access import sees_task, visible_tasks
+from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound, PreconditionFailed, TransitionRefused
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
+from taskhub.lib.compiled_sql import GIVEN, OneRow, update
 from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskStatus
-from taskhub.services.actors import Actor
+from taskhub.roles import sees_task, visible_tasks
 from taskhub.services.audit import audit_write
-from taskhub.statements import GIVEN, OneRow, update
 
 EDITABLE: Final = ("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private")
 _PREVIOUS: Final = frozenset({"status", "priority", "assignee", "private"})

@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid, NotFound
+from taskhub.lib.timestamps import iso
 from taskhub.models import ApiToken
-from taskhub.services.actors import Actor
 from taskhub.services.audit import audit_write
-from taskhub.timestamps import iso
 
 TOKENS_PER_ACCOUNT: Final = 100
 

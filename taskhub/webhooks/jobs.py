@@ -9,9 +9,9 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from taskhub.services.webhook_deliveries import deliveries_trim
-from taskhub.turns import alone
-from taskhub.webhooks.pump import TURN_S, pump
+from taskhub.lib.locks import alone
+from taskhub.webhooks.deliveries import deliveries_trim
+from taskhub.webhooks.dispatcher import TURN_S, pump
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import yaml
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskhub.measures import BOUNDS, Meter, note_heartbeat
-from taskhub.models import MeasureName
+from taskhub.models import MetricName
+from taskhub.observability.metrics_store import BOUNDS, Meter, note_heartbeat
 from tests.processes import ROOT
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -27,8 +27,8 @@ def told(db: None) -> set[str]:
     """Every name of a sample that a hub at work tells."""
     meter = Meter()
     for measure in BOUNDS:
-        meter.add(measure, 1, "GET 200" if measure == MeasureName.REQUEST_MS else "x")
-    meter.count(MeasureName.STREAM_ENDS, "shutdown")
+        meter.add(measure, 1, "GET 200" if measure == MetricName.REQUEST_MS else "x")
+    meter.count(MetricName.STREAM_ENDS, "shutdown")
     meter.write()
     note_heartbeat("beat")
     families = text_string_to_metric_families(Client().get("/metrics").content.decode())

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from django.conf import settings
 
-from sandboxes.tickets import SSE
+from sandboxes.api.sse_ticket import SSE
 from taskhub.events.stream import KEEPALIVE_S
 from taskhub.events.tickets import TICKET_KINDS
 from tests.deploy.deployment import Deployment, made_folder
@@ -90,7 +90,9 @@ def test_the_hub_knows_the_clients_address_and_believes_no_other(deployed: Deplo
 
         def seen() -> list[str]:
             with psycopg.connect(deployed.env["DATABASE_URL"]) as connection:
-                found = connection.execute("SELECT address FROM taskhub_listener WHERE filters::text LIKE '%announc%'")
+                found = connection.execute(
+                    "SELECT address FROM taskhub_streamconnection WHERE filters::text LIKE '%announc%'"
+                )
                 return [address for (address,) in found]
 
         wait_until(lambda: bool(seen()), "the stream has its row")

@@ -220,12 +220,12 @@ def test_an_open_board_lives_through_a_restart_and_a_lost_history(
         own_hub,
         f"""
 from django.utils import timezone
-from taskhub.events import storage
+from taskhub.events import outbox
 from taskhub.services import tasks
-from taskhub.services.actors import SYSTEM
+from taskhub.auth.actor import SYSTEM
 tasks.task_delete(actor=SYSTEM, task_id={gone!r})
 tasks.task_create(actor=SYSTEM, title="never told")
-storage.trim(timezone.now())
+outbox.trim(timezone.now())
 """,
     )
     own_hub.start()

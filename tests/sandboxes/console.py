@@ -18,7 +18,7 @@ from django.db import connection  # noqa: E402 - likewise
 
 from sandboxes.jobs import poll_sessions, poll_status, subscriptions_expire  # noqa: E402, F401 - likewise
 from sandboxes.models import Poll, Sandbox, Subscription  # noqa: E402, F401 - likewise
-from taskhub.models import ApiToken, AuditEntry, Heartbeat, Measure, StreamProcess  # noqa: E402, F401 - likewise
+from taskhub.models import ApiToken, AuditEntry, Heartbeat, MetricSample, StreamProcess  # noqa: E402, F401 - likewise
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandboxes import logs
+from sandboxes import log_follower
 from sandboxes.backoff import Backoff
-from sandboxes.breaker import breaker
+from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway import open_gateway, toolbox
-from sandboxes.logs import Follower
-from taskhub.executors.base import LogLine
+from sandboxes.log_follower import Follower
+from taskhub.executions.executor import LogLine
 from tests.processes import wait_until
 from tests.sandboxes.ill_daytona import FOLLOW, KEY, Daytona
 
@@ -106,9 +106,9 @@ async def test_every_kind_of_line_comes_as_it_was_written(daytona: Daytona, nast
     written = whole_log(daytona, *nasty)
     assert [n for n, _, _ in reading.told] == list(range(1, len(reading.told) + 1))
     for stream in ("stdout", "stderr"):
-        mark = logs.SPLIT_MARK
+        mark = log_follower.SPLIT_MARK
         parts = [line for _, each, line in reading.told if each == stream]
-        assert all(len(part.removesuffix(mark)) <= logs.LINE_CHARS for part in parts)
+        assert all(len(part.removesuffix(mark)) <= log_follower.LINE_CHARS for part in parts)
         told = "".join(part.removesuffix(mark) if part.endswith(mark) else f"{part}\n" for part in parts)
         assert told == written[stream]
     lines = [line for _, _, line in reading.told]
@@ -229,7 +229,7 @@ async def test_where_the_log_is_too_long_for_a_snapshot_a_second_replay_brings_t
     daytona: Daytona, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = finished(daytona, "seq 2000")
-    monkeypatch.setattr(logs, "SNAPSHOT_BYTES", 1000)
+    monkeypatch.setattr(log_follower, "SNAPSHOT_BYTES", 1000)
     daytona.fault(FOLLOWING, ws_close_code=1000, after_bytes=2000, times=1)
     # The second one is cut in its turn, after it has brought more than the first.
     daytona.fault(FOLLOWING, ws_close_code=1006, after_bytes=9000, times=1)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from sandboxes import logs
+from sandboxes import log_follower
 from sandboxes.backoff import RETRY_AFTER_MOST_S, Backoff
-from sandboxes.breaker import FAILURES, PROBE_S, Breaker
+from sandboxes.circuit_breaker import FAILURES, PROBE_S, Breaker
 from sandboxes.errors import SandboxMissing, SandboxUnavailable
 from sandboxes.gateway.translation import refusal
-from sandboxes.logs import SPLIT_MARK, LineCounter, unmarked
+from sandboxes.log_follower import SPLIT_MARK, LineCounter, unmarked
 
 Piece = tuple[Literal["stdout", "stderr"], str]
 MARKS = {"stdout": "\x01\x01\x01", "stderr": "\x02\x02\x02"}
@@ -30,7 +30,7 @@ logs_in_pieces = st.lists(st.tuples(streams, texts), max_size=12)
 def short_lines():
     """Splitting is the same at any length."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "LINE_CHARS", LIMIT)
+        patch.setattr(log_follower, "LINE_CHARS", LIMIT)
         yield
 
 

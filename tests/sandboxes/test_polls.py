@@ -11,8 +11,7 @@ import pytest
 import redis
 from django.utils import timezone
 
-from sandboxes import watching
-from sandboxes.breaker import breaker
+from sandboxes.circuit_breaker import breaker
 from sandboxes.jobs import (
     FORGET_SANDBOXES_AFTER,
     FORGET_WEBHOOKS_AFTER,
@@ -21,8 +20,9 @@ from sandboxes.jobs import (
     poll_status,
     subscriptions_expire,
 )
-from sandboxes.models import Poll, Sandbox, Subscription, Watching, WebhookDelivery
+from sandboxes.models import DaytonaWebhook, Poll, Sandbox, Subscription, Watching
 from sandboxes.services.subscriptions import LEASE
+from sandboxes.watch import polling
 from taskhub.events.publish import REDIS_CHANNEL
 from taskhub.models import StreamProcess
 from tests.processes import wait_until
@@ -121,7 +121,7 @@ def test_what_only_a_dead_process_watches_is_not_asked_for(daytona: Daytona, pro
 def test_a_few_are_asked_for_singly_once_whatever_the_number_of_viewers(
     daytona: Daytona, listener: Listener, process: StreamProcess
 ) -> None:
-    ids = [daytona.sandbox() for _ in range(watching.FEW)]
+    ids = [daytona.sandbox() for _ in range(polling.FEW)]
     watch(*ids, viewers=5)
     watch(ids[0], kind=Watching.SESSIONS)
     with daytona.counted() as asked:
@@ -286,11 +286,11 @@ def test_a_door_that_refuses_does_not_make_a_living_sandbox_gone(
 
 
 def test_old_webhooks_and_sandboxes_that_nobody_looks_at_are_forgotten() -> None:
-    WebhookDelivery.objects.create(pk="new")
-    WebhookDelivery.objects.create(pk="old")
-    WebhookDelivery.objects.filter(pk="old").update(received_at=timezone.now() - 2 * FORGET_WEBHOOKS_AFTER)
+    DaytonaWebhook.objects.create(pk="new")
+    DaytonaWebhook.objects.create(pk="old")
+    DaytonaWebhook.objects.filter(pk="old").update(received_at=timezone.now() - 2 * FORGET_WEBHOOKS_AFTER)
     Sandbox.objects.create(pk="new", seen_at=timezone.now())
     Sandbox.objects.create(pk="old", seen_at=timezone.now() - 2 * FORGET_SANDBOXES_AFTER)
     observations_trim()
-    assert list(WebhookDelivery.objects.values_list("pk", flat=True)) == ["new"]
+    assert list(DaytonaWebhook.objects.values_list("pk", flat=True)) == ["new"]
     assert list(Sandbox.objects.values_list("pk", flat=True)) == ["new"]

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from sandboxes.breaker import breaker
+from sandboxes.circuit_breaker import breaker
 from sandboxes.selectors import sandboxes as selectors
 from sandboxes.services import sandboxes as services
 from taskhub.models import ApiToken, AuditEntry

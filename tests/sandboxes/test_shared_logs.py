@@ -12,12 +12,12 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxes.services.observations import is_older
-from sandboxes.watching import SingleFlight
-from taskhub import log_relay
-from taskhub.events.live import RING, LiveChannel
-from taskhub.executors.base import ExecutorError, LogLine
-from taskhub.log_relay import LogEnd, LogKey, LogRelay, LogTooLong, SharedLog, Trouble, Viewer
+from sandboxes.services.sandbox_state import is_older
+from sandboxes.watch.polling import SingleFlight
+from taskhub.events.ephemeral import RING, LiveChannel
+from taskhub.executions import log_relay
+from taskhub.executions.executor import ExecutorError, LogLine
+from taskhub.executions.log_relay import LogEnd, LogKey, LogRelay, LogTooLong, SharedLog, Trouble, Viewer
 from tests.streaming import Frame, parse
 
 KEY = LogKey("sandbox", "session", "command")

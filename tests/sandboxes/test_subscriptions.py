@@ -173,7 +173,9 @@ def test_worker_and_beat_poll_what_is_watched_keep_nothing_awake_and_clear_up_af
     assert watched.ask("Poll.objects.get(pk='status').ticks") >= 3
     # What the dashboard tells of them.
     assert set(watched.ask("list(Heartbeat.objects.values_list('pk', flat=True))")) == {"beat", "worker"}
-    assert {"poll_ms", "stream_seconds"} <= set(watched.ask("list(Measure.objects.values_list('name', flat=True))"))
+    assert {"poll_ms", "stream_seconds"} <= set(
+        watched.ask("list(MetricSample.objects.values_list('name', flat=True))")
+    )
     said = [line for process in watched.processes.values() for line in process.output]
     assert not [line for line in said if KEY in line]
     assert not [line for line in said if "Traceback" in line]

@@ -13,7 +13,7 @@ from django.http import QueryDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxes.parameters import read_wanted
+from sandboxes.api.sse_params import read_wanted
 from taskhub.errors import Invalid
 from tests.processes import wait_until
 from tests.sandboxes.ill_daytona import KEY, ONE, PAGE, Daytona, Watched, events

@@ -19,8 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from sandboxes.models import Sandbox, WebhookDelivery
-from sandboxes.services import observations
+from sandboxes.models import DaytonaWebhook, Sandbox
+from sandboxes.services import sandbox_state
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ...").decode()
 URL = "/api/daytona/webhooks/"
@@ -33,13 +33,13 @@ pytestmark = pytest.mark.django_db
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
     """What is announced; it reaches Redis all the same."""
     found: list[tuple[str, str, dict[str, Any]]] = []
-    announce = observations.announce
+    announce = sandbox_state.announce
 
     def note(channel: str, event: str, data: dict[str, Any]) -> None:
         announce(channel, event, data)
         found.append((channel, event, data))
 
-    monkeypatch.setattr(observations, "announce", note)
+    monkeypatch.setattr(sandbox_state, "announce", note)
     return found
 
 
@@ -164,7 +164,7 @@ def test_without_a_valid_signature_it_is_401(
     answer = send(stopped(), **headers)
     assert (answer.status_code, json.loads(answer.content)["error"]["code"]) == (401, "signature_refused")
     assert told == []
-    assert not WebhookDelivery.objects.exists()
+    assert not DaytonaWebhook.objects.exists()
 
 
 @pytest.mark.parametrize("age_s", [301, 86_400, -301])
@@ -229,6 +229,6 @@ def test_when_redis_is_away_it_is_503_and_taken_when_it_comes_again(
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers
     sandbox.refresh_from_db()
-    assert (sandbox.state, told, WebhookDelivery.objects.count()) == ("started", [], 0)
+    assert (sandbox.state, told, DaytonaWebhook.objects.count()) == ("started", [], 0)
     assert send(stopped()).status_code == 204
     assert len(told) == 1

@@ -14,7 +14,7 @@ django.setup()
 
 from django.db import DatabaseError, connection  # noqa: E402 - models load only after setup
 
-from taskhub.services.actors import SYSTEM  # noqa: E402
+from taskhub.auth.actor import SYSTEM  # noqa: E402
 from taskhub.services.tasks import task_create, task_update  # noqa: E402
 
 

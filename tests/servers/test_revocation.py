@@ -100,7 +100,7 @@ class Streams:
 def run(installation: Installation, code: str) -> None:
     imports = "from django.contrib.auth.models import User, Group; from taskhub.models import ApiToken\n"
     imports += "from django.contrib.sessions.models import Session; from taskhub.services import tokens\n"
-    imports += "from taskhub.services.actors import SYSTEM\n"
+    imports += "from taskhub.auth.actor import SYSTEM\n"
     installation.manage("shell", "--no-imports", "-c", imports + code)
 
 

@@ -55,7 +55,7 @@ def publish(hub: Installation, count: int, size: int) -> None:
         "-c",
         f"""
 from django.db import transaction
-from taskhub.services.actors import SYSTEM
+from taskhub.auth.actor import SYSTEM
 from taskhub.services.tasks import task_create, task_update
 task = task_create(actor=SYSTEM, title="large")
 for start in range(0, {count}, 500):
@@ -144,7 +144,7 @@ import os, signal, django
 django.setup()
 from taskhub.events import publish
 publish._notify = lambda message: os.kill(os.getpid(), signal.SIGKILL)
-from taskhub.services.actors import SYSTEM
+from taskhub.auth.actor import SYSTEM
 from taskhub.services.tasks import task_create
 task_create(actor=SYSTEM, title="its writer died")
 """,

@@ -102,7 +102,7 @@ def test_nothing_is_sent_or_loaded_without_the_variables(hub: Installation, coll
         "--no-imports",
         "-c",
         "import sys, config.asgi\n"
-        "print([name for name in ('taskhub.tracing.instruments', 'opentelemetry.instrumentation.django') "
+        "print([name for name in ('taskhub.observability.tracing.instruments', 'opentelemetry.instrumentation.django') "
         "if name in sys.modules])",
     )
     assert loaded.strip() == "[]"

@@ -16,31 +16,31 @@ from django.test import Client
 from django.utils import timezone
 from django_eventstream.models import Event
 
-from sandboxes.breaker import breaker
+from sandboxes.circuit_breaker import breaker
 from sandboxes.models import Sandbox, Subscription
 from sandboxes.services.sandboxes import sandbox_create
+from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Invalid, NotFound
-from taskhub.events.reports import PROCESS_NAME, write_report
+from taskhub.events.process_status import PROCESS_NAME, write_report
 from taskhub.models import (
     Announcement,
     AuditEntry,
     Execution,
     ExecutionStatus,
-    Listener,
     Replay,
+    StreamConnection,
     StreamProcess,
     Task,
     TaskStatus,
     WebhookDelivery,
     WebhookEndpoint,
 )
-from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.announcements import announcement_create
 from taskhub.services.executions import Outcome, execution_finish, execution_queue
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
 from taskhub.services.tasks import task_create
-from taskhub.services.webhook_deliveries import endpoint_send_test
-from taskhub.services.webhooks import endpoint_create
+from taskhub.webhooks.deliveries import endpoint_send_test
+from taskhub.webhooks.endpoints import endpoint_create
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db
@@ -253,12 +253,14 @@ def test_announcements_are_withdrawn_once(client: Client) -> None:
 
 
 @pytest.fixture
-def listener() -> Listener:
+def listener() -> StreamConnection:
     write_report({"clients": {}, "counters": {}, "lag_events": 0, "lag_s": 0.0, "redis": True})
-    return Listener.objects.create(id=uuid.uuid4(), account="alice", process=PROCESS_NAME, opened_at=timezone.now())
+    return StreamConnection.objects.create(
+        id=uuid.uuid4(), account="alice", process=PROCESS_NAME, opened_at=timezone.now()
+    )
 
 
-def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: User, listener: Listener) -> None:
+def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: User, listener: StreamConnection) -> None:
     for title in "abc":
         make_task(title)
     chosen = [Event.objects.get(channel="tasks", eid=number) for number in (3, 1)]
@@ -273,19 +275,19 @@ def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: Us
 
 
 @pytest.mark.parametrize(("first", "last"), [("2", "1"), ("1", "1001"), ("0", "3"), ("", "3"), ("x", "3")])
-def test_a_range_that_is_none_is_not_taken(client: Client, listener: Listener, first: str, last: str) -> None:
+def test_a_range_that_is_none_is_not_taken(client: Client, listener: StreamConnection, first: str, last: str) -> None:
     make_task()
     said = answered(client, "send_again", listener, first=first, last=last)
     assert 'name="_answered"' in said
     assert not Replay.objects.exists()
 
 
-def test_a_range_of_events_that_have_expired_is_a_message(client: Client, listener: Listener) -> None:
+def test_a_range_of_events_that_have_expired_is_a_message(client: Client, listener: StreamConnection) -> None:
     assert "None of these events is kept." in answered(client, "send_again", listener, first="1", last="9")
     assert audited("replay:request") == []
 
 
-def test_the_service_refuses_what_cannot_be_sent(listener: Listener, actor: Actor) -> None:
+def test_the_service_refuses_what_cannot_be_sent(listener: StreamConnection, actor: Actor) -> None:
     make_task()
     with pytest.raises(Invalid):
         replay_request(actor=actor, listener_id=listener.pk, numbers=range(1, REPLAY_LIMIT + 2))
@@ -303,14 +305,14 @@ def test_the_service_refuses_what_cannot_be_sent(listener: Listener, actor: Acto
 def test_every_row_that_can_be_acted_on_is_walked_below() -> None:
     acting = {model.__name__ for model, _ in ACTING}
     assert acting == {
-        *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "Listener"),
+        *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "StreamConnection"),
         *("WebhookEndpoint", "WebhookDelivery"),
     }
 
 
 @pytest.mark.parametrize("role", ["", "viewer", "agent"])
 @pytest.mark.parametrize(("model", "action"), ACTING)
-def test_nobody_but_an_operator_acts(listener: Listener, role: str, model: type[Model], action: str) -> None:
+def test_nobody_but_an_operator_acts(listener: StreamConnection, role: str, model: type[Model], action: str) -> None:
     task = make_task()
     endpoint, _ = endpoint_create(actor=SYSTEM, url="https://hooks.example/")
     rows: dict[type[Model], Model] = {
@@ -320,7 +322,7 @@ def test_nobody_but_an_operator_acts(listener: Listener, role: str, model: type[
         Sandbox: seen({"id": "box", "state": "started"}),
         Subscription: Subscription.objects.create(kind="logs", process="p", opened_at=timezone.now()),
         Event: Event.objects.get(eid=1),
-        Listener: listener,
+        StreamConnection: listener,
         WebhookEndpoint: endpoint,
         WebhookDelivery: endpoint_send_test(actor=SYSTEM, endpoint_id=endpoint.pk),
     }

@@ -17,8 +17,8 @@ from django.utils import timezone
 from django_eventstream.models import Event
 
 from sandboxes.models import Poll, Sandbox
-from taskhub.admin.pictures import HEIGHT, Picture
-from taskhub.events.reports import write_report
+from taskhub.admin.charts import HEIGHT, Picture
+from taskhub.events.process_status import write_report
 from taskhub.models import Execution, ExecutionStatus, Task
 from taskhub.selectors.dashboard import (
     events_by_type,

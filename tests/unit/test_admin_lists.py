@@ -20,7 +20,8 @@ from django_eventstream.models import Event
 
 from sandboxes.models import Poll, Sandbox, Subscription
 from taskhub.admin.base import COUNT_LIMIT
-from taskhub.events.reports import PROCESS_NAME, write_report
+from taskhub.auth.actor import SYSTEM
+from taskhub.events.process_status import PROCESS_NAME, write_report
 from taskhub.models import (
     Announcement,
     ApiToken,
@@ -28,13 +29,12 @@ from taskhub.models import (
     AuditEntry,
     Execution,
     ExecutionStatus,
-    Listener,
+    StreamConnection,
     StreamProcess,
     Task,
     WebhookDelivery,
     WebhookEndpoint,
 )
-from taskhub.services.actors import SYSTEM
 from taskhub.services.executions import execution_queue
 from taskhub.services.tasks import task_create
 
@@ -102,8 +102,8 @@ def make_accounts(count: int) -> None:
 def make_listeners(count: int) -> None:
     write_report(REPORT)
     now = timezone.now()
-    Listener.objects.bulk_create(
-        Listener(id=uuid.uuid4(), account="alice", process=PROCESS_NAME, opened_at=now) for _ in range(count)
+    StreamConnection.objects.bulk_create(
+        StreamConnection(id=uuid.uuid4(), account="alice", process=PROCESS_NAME, opened_at=now) for _ in range(count)
     )
 
 
@@ -126,7 +126,7 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
     Execution: make_executions,
     Event: make_events,
     User: make_accounts,
-    Listener: make_listeners,
+    StreamConnection: make_listeners,
     Group: lambda count: Group.objects.bulk_create(Group(name=fresh()) for _ in range(count)),
     AuditEntry: lambda count: AuditEntry.objects.bulk_create(
         AuditEntry(actor=User.objects.get(), door="rest", action="task:update", task_id=uuid.uuid4())
@@ -275,9 +275,9 @@ def test_what_rows_hold_is_text_and_never_markup(client: Client) -> None:
 
 def test_streams_of_processes_that_died_are_not_shown(client: Client) -> None:
     make_listeners(1)
-    assert len(client.get(list_of(Listener)).context["cl"].result_list) == 1
+    assert len(client.get(list_of(StreamConnection)).context["cl"].result_list) == 1
     StreamProcess.objects.update(reported_at=timezone.now() - timedelta(minutes=1))
-    assert len(client.get(list_of(Listener)).context["cl"].result_list) == 0
+    assert len(client.get(list_of(StreamConnection)).context["cl"].result_list) == 0
 
 
 @pytest.mark.parametrize("query", ["q=%00", "q='", "p=0", "p=x", "o=99", "task__id__exact=x", "nothing=1", "all=x"])

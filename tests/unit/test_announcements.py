@@ -17,13 +17,14 @@ from django.utils import timezone
 from django_eventstream.models import Event
 from rest_framework.test import APIClient
 
+from taskhub.auth.actor import SYSTEM
 from taskhub.events.announcements import announced
 from taskhub.events.feed import Reader
-from taskhub.events.frames import Filters, read_frame
+from taskhub.events.filters import Filters
+from taskhub.events.frames import read_frame
 from taskhub.events.hub import Hub
 from taskhub.models import Announcement, ApiToken, AuditEntry
 from taskhub.services import announcements
-from taskhub.services.actors import SYSTEM
 from taskhub.services.tasks import task_create
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -31,7 +31,7 @@ def names_used(path: Path) -> Iterator[str]:
     ("names", "owners"),
     [
         # Appending to the outbox and telling of it.
-        ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/storage.py"}),
+        ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
         ({"send_event"}, {"taskhub/events/publish.py"}),
         # A streaming response.
         ({"StreamingHttpResponse", "OpenStream"}, {"taskhub/events/stream.py"}),

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from sandboxes.executor import SandboxExecutor
-from sandboxes.files import is_inside, read_artifacts
+from sandboxes.execute.executor import SandboxExecutor
+from sandboxes.execute.file_changes import is_inside, read_artifacts
 from taskhub import jobs
-from taskhub.executors.base import ExecutorError, ProducedFile
+from taskhub.executions.executor import ExecutorError, ProducedFile
 from taskhub.models import Artifact, Execution, Task
 from tests.conftest import make_account
 
@@ -94,7 +94,7 @@ def test_each_execution_has_its_own(execute: Any, api: APIClient) -> None:
 def test_what_is_too_much_is_left_out_and_counted(execute: Any, api: APIClient, settings, monkeypatch) -> None:
     settings.TASKHUB_ARTIFACT_LIMIT_BYTES = 1000
     settings.TASKHUB_ARTIFACTS_LIMIT_BYTES = 1500
-    monkeypatch.setattr("taskhub.artifacts.FILES_MOST", 4)
+    monkeypatch.setattr("taskhub.executions.artifact_collector.FILES_MOST", 4)
     steps = [("1st", 10), ("2nd", 800), ("huge", 1001), ("3rd", 700), ("4th", 600)]
     # Apart by more than the clock's tick, so that which is the latest is known.
     execution = run(execute, "; sleep 0.05; ".join(f"head -c {size} /dev/zero > {name}" for name, size in steps))

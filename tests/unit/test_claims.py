@@ -14,9 +14,9 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict, NotFound
 from taskhub.models import AuditEntry, Task
-from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.tasks import task_claim, task_create
 from tests.conftest import make_account
 

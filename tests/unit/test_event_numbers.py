@@ -5,7 +5,7 @@ from django.core.management import call_command
 from django_eventstream.models import Event
 from django_eventstream.storage import EventDoesNotExist
 
-from taskhub.events import storage
+from taskhub.events import outbox
 from taskhub.models import AuditEntry
 from taskhub.services.event_numbers import LEAP
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_after_a_restore_no_number_is_given_that_may_have_been_given_before() -> None:
-    store = storage.OutboxStorage()
+    store = outbox.OutboxStorage()
     for channel, count in {"tasks": 3, "other": 1}.items():
         for _ in range(count):
             store.append_event(channel, "message", "1")
@@ -29,7 +29,7 @@ def test_after_a_restore_no_number_is_given_that_may_have_been_given_before() ->
 
 @pytest.mark.parametrize("remembered", [3, 4, 50])
 def test_who_resumes_with_a_number_from_before_the_leap_is_told_that_events_are_missing(remembered: int) -> None:
-    store = storage.OutboxStorage()
+    store = outbox.OutboxStorage()
     for _ in range(3):
         store.append_event("tasks", "message", "1")
     call_command("after_restore", verbosity=0)

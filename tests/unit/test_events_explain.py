@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from taskhub.archive import Archived
-from taskhub.executors.base import FileChange, FileChanges, Place
+from taskhub.auth.actor import Actor
+from taskhub.executions.executor import FileChange, FileChanges, Place
+from taskhub.executions.log_archive import Archived
 from taskhub.models import ExecutionStatus, TaskStatus
 from taskhub.services import announcements, executions, file_changes, tasks
-from taskhub.services.actors import Actor
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
 
@@ -144,7 +144,7 @@ CASES = [
     execution_mark_released,
     execution_take_lease,
 ]
-READ_OR_SHARED = {"task_lock", "task_apply", "execution_place"}
+READ_OR_SHARED = {"task_lock", "task_apply"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)

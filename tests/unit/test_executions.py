@@ -16,7 +16,8 @@ from rest_framework.test import APIClient
 
 from sandboxes.errors import KeyRefused, SandboxUnavailable
 from taskhub import jobs
-from taskhub.executors import get_executor
+from taskhub.executions import get_executor
+from taskhub.executions.executor import execution_place
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
@@ -113,7 +114,7 @@ def _until_logged(api: APIClient, task_id: str, text: str) -> None:
 
 
 def test_a_script_that_ignores_sigterm_is_killed(execute: Any, api: APIClient, monkeypatch) -> None:
-    monkeypatch.setattr("sandboxes.executor._GRACE_S", 0.3)
+    monkeypatch.setattr("sandboxes.execute.executor._GRACE_S", 0.3)
     queued = execute("trap '' TERM; echo begun; while true; do sleep 0.05; done")
     jobs.execution_start(queued["execution_id"])
     _until_logged(api, queued["task_id"], "begun")
@@ -205,7 +206,7 @@ def test_an_execution_whose_sandbox_is_gone_is_lost(execute: Any) -> None:
     queued = execute("sleep 600")
     jobs.execution_start(queued["execution_id"])
     execution = Execution.objects.get()
-    jobs.async_to_sync(get_executor().release)(executions.execution_place(execution), made_sandbox=True)
+    jobs.async_to_sync(get_executor().release)(execution_place(execution), made_sandbox=True)
     execution = reconcile_until(queued["execution_id"], ended)
     assert (execution.status, execution.error_code) == ("lost", "sandbox_gone")
 
@@ -220,7 +221,7 @@ def test_sandbox_and_session_are_given_back_after_a_while(execute: Any, settings
     jobs.executions_release()
     execution = Execution.objects.get()
     assert execution.released_at is not None
-    (seen,) = jobs.async_to_sync(get_executor().observe)([executions.execution_place(execution)])
+    (seen,) = jobs.async_to_sync(get_executor().observe)([execution_place(execution)])
     assert seen.state == "gone"
 
 
@@ -274,7 +275,7 @@ def test_a_wrong_execution_request_is_named(api: APIClient, body: dict[str, Any]
 
 def test_jobs_that_were_lost_are_sent_again(execute: Any, monkeypatch) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr(jobs, "enqueue", lambda job, *args: sent.append((job.name, *args)))
+    monkeypatch.setattr(jobs, "send_job", lambda name, execution_id: sent.append((name, str(execution_id))))
     queued = execute("true")
     Execution.objects.update(queued_at=timezone.now() - timedelta(minutes=1))
     jobs.executions_reconcile()
@@ -292,7 +293,7 @@ def test_a_stop_whose_worker_died_is_still_a_stop(execute: Any, api: APIClient) 
     )
     assert taken is not None
     executions.execution_mark_ending(execution=taken, ending=ExecutionStatus.STOPPED)
-    jobs.async_to_sync(get_executor().stop)(executions.execution_place(taken))
+    jobs.async_to_sync(get_executor().stop)(execution_place(taken))
     execution = reconcile_until(queued["execution_id"], ended)
     assert (execution.status, execution.exit_code) == ("stopped", 0)
 
@@ -316,7 +317,7 @@ def test_of_two_starts_at_once_the_one_that_runs_is_the_one_that_counts(execute:
     executor = get_executor()
     jobs.async_to_sync(executor.launch)(jobs._launch(claimed))
     # The second one looked for commands before the first one had sent its own.
-    monkeypatch.setattr("sandboxes.executor._started", lambda commands: None)
+    monkeypatch.setattr("sandboxes.execute.executor._started", lambda commands: None)
     twin = jobs.async_to_sync(executor.launch)(jobs._launch(claimed))
     monkeypatch.undo()
     assert executions.execution_mark_started(execution=claimed, place=twin)

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from sandboxes import files
-from sandboxes.files import is_inside, read_changes
+from sandboxes.execute import file_changes
+from sandboxes.execute.file_changes import is_inside, read_changes
 from taskhub import jobs
-from taskhub.executors import get_executor
-from taskhub.executors.base import FileChange, FileChanges, Place
+from taskhub.executions import get_executor
+from taskhub.executions.executor import FileChange, FileChanges, Place, execution_place
 from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, PATHS_MOST, file_changes_tell
 
@@ -136,7 +136,7 @@ def test_a_flood_of_files_is_counted_and_a_few_are_named(execute: Any) -> None:
 
 @in_sandbox
 def test_a_folder_of_too_many_files_is_not_looked_through(execute: Any, monkeypatch) -> None:
-    monkeypatch.setattr("sandboxes.runner.FILES_MOST", 5)
+    monkeypatch.setattr("sandboxes.execute.script_runner.FILES_MOST", 5)
     queued = execute("for n in $(seq 9); do : > f$n; done")
     jobs.execution_start(queued["execution_id"])
     settle(queued["execution_id"])
@@ -173,7 +173,7 @@ def test_a_worker_that_died_between_look_and_word_loses_nothing(execute: Any) ->
     queued = execute("echo 1 > made; sleep 600")
     jobs.execution_start(queued["execution_id"])
     execution = Execution.objects.select_related("task").get()
-    place = jobs.executions.execution_place(execution)
+    place = execution_place(execution)
 
     async def look() -> FileChanges | None:
         async for _, changes in get_executor().changed_files({place: execution.files_seen}):
@@ -200,7 +200,7 @@ def test_a_sandbox_service_that_is_away_is_left_alone_for_a_while(execute: Any, 
     queued = execute("echo 1 > made; sleep 600")
     jobs.execution_start(queued["execution_id"])
     settings.DAYTONA_API_URL = "http://127.0.0.1:9/api"
-    files._insides.forget(Execution.objects.get().sandbox_id)
+    file_changes._insides.forget(Execution.objects.get().sandbox_id)
     jobs.executions_watch_files()
     assert list(jobs._resting) == [Execution.objects.get().pk]
     settings.DAYTONA_API_URL = at
@@ -221,15 +221,15 @@ def test_one_that_does_not_answer_holds_up_nobody(execute: Any, monkeypatch) -> 
         queued = execute(f"echo 1 > made{n}; sleep 600")
         jobs.execution_start(queued["execution_id"])
     ill = str(Execution.objects.first().sandbox_id)
-    find = files._insides.find
+    find = file_changes._insides.find
 
     async def hangs(gateway: Any, sandbox_id: str) -> Any:
         if sandbox_id == ill:
             await asyncio.Event().wait()
         return await find(gateway, sandbox_id)
 
-    monkeypatch.setattr(files, "LOOK_S", 1.5)
-    monkeypatch.setattr(files._insides, "find", hangs)
+    monkeypatch.setattr(file_changes, "LOOK_S", 1.5)
+    monkeypatch.setattr(file_changes._insides, "find", hangs)
     watch_until(lambda: len(named()) == 1)
     assert len(jobs._resting) == 1
     begun = time.monotonic()

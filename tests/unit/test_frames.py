@@ -5,7 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhub.events.frames import PIECE_BYTES, Filters, Frame, encode, encode_json, join_wanted, read_frame
+from taskhub.events.filters import PIECE_BYTES, Filters, join_wanted
+from taskhub.events.frames import Frame, encode, encode_json, read_frame
 from tests.streaming import parse
 
 ANY = st.text(alphabet=st.characters(exclude_categories=["Cs"]))

@@ -11,9 +11,9 @@ from django.test import Client
 from django.utils import timezone
 from kombu import Connection
 
-from taskhub import health
-from taskhub.measures import note_heartbeat
 from taskhub.models import Heartbeat
+from taskhub.observability import health
+from taskhub.observability.metrics_store import note_heartbeat
 from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db

@@ -16,8 +16,8 @@ from django_eventstream.models import Event
 
 from taskhub.events import feed as feed_module
 from taskhub.events import hub as hub_module
-from taskhub.events import storage
-from taskhub.events.frames import Filters
+from taskhub.events import outbox
+from taskhub.events.filters import Filters
 from taskhub.events.hub import Hub
 from taskhub.services.tasks import task_create
 
@@ -35,7 +35,7 @@ async def hub() -> AsyncIterator[Hub]:
 @sync_to_async
 def append(count: int) -> None:
     for n in range(count):
-        storage.OutboxStorage().append_event("tasks", "message", json.dumps({"data": {"task_id": str(n)}}))
+        outbox.OutboxStorage().append_event("tasks", "message", json.dumps({"data": {"task_id": str(n)}}))
 
 
 async def take(frames: Any, count: int) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from taskhub.events.frames import encode_json, read_frame
-from taskhub.events.storage import read_after
+from taskhub.events.outbox import read_after
 from taskhub.models import Task
 
 pytestmark = pytest.mark.django_db

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
-from taskhub.limits import account_requests, address_requests, network_of
+from taskhub.auth.rate_limits import account_requests, address_requests, network_of
 from taskhub.models import ApiToken
-from taskhub.origins import _is_own_page
+from taskhub.web.origin_check import _is_own_page
 from tests.agents import error
 
 pytestmark = pytest.mark.django_db

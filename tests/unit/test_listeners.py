@@ -13,17 +13,18 @@ from django.db import connections
 from django.utils import timezone
 
 from taskhub.api.streams import _asked
-from taskhub.events import listeners
-from taskhub.events.frames import Filters, encode, read_frame, repeated
+from taskhub.events import connections as stream_connections
+from taskhub.events.connections import Attendance, stream_connections_drop_orphans
+from taskhub.events.filters import Filters
+from taskhub.events.frames import encode, read_frame, repeated
 from taskhub.events.hub import Hub
-from taskhub.events.listeners import Attendance, Listening, listeners_drop_orphans
-from taskhub.events.reports import PROCESS_NAME
-from taskhub.events.stream import Registry, Slot
-from taskhub.models import Listener, Replay, StreamProcess
+from taskhub.events.process_status import PROCESS_NAME
+from taskhub.events.stream import Listening, Registry, Slot
+from taskhub.models import Replay, StreamConnection, StreamProcess
 from taskhub.services.tasks import task_create
 
 pytestmark = pytest.mark.django_db(transaction=True)
-count = sync_to_async(Listener.objects.count)
+count = sync_to_async(StreamConnection.objects.count)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ class House(Registry):
 
 
 async def test_rows_come_and_go_with_the_streams_in_shares(hub: Hub, monkeypatch) -> None:
-    monkeypatch.setattr(listeners, "AT_ONCE", 2)
+    monkeypatch.setattr(stream_connections, "AT_ONCE", 2)
     feed, house, attendance = await hub.feed("tasks"), House(), Attendance()
     for _ in range(3):
         house.enter()
@@ -72,7 +73,7 @@ async def test_rows_that_others_took_away_are_written_again(hub: Hub) -> None:
     feed, house, attendance = await hub.feed("tasks"), House(), Attendance()
     house.enter()
     await attendance.look(hub.reader, house, feed)
-    await sync_to_async(Listener.objects.all().delete)()
+    await sync_to_async(StreamConnection.objects.all().delete)()
     for _ in range(2):
         await attendance.look(hub.reader, house, feed)
     assert await count() == 1
@@ -118,15 +119,17 @@ def test_rows_of_living_processes_stay() -> None:
     now = timezone.now()
     for name, silent in (("living", 0), ("dead", 120)):
         StreamProcess.objects.create(name=name, reported_at=now - timedelta(seconds=silent), report={})
-        Listener.objects.create(id=Listening("", "", {}).id, process=name, opened_at=now)
-    assert listeners_drop_orphans() == 1
-    assert Listener.objects.get().process == "living"
+        StreamConnection.objects.create(id=Listening("", "", {}).id, process=name, opened_at=now)
+    assert stream_connections_drop_orphans() == 1
+    assert StreamConnection.objects.get().process == "living"
 
 
 def test_whatever_was_asked_for_fits_its_row(rf) -> None:
     asked = _asked(rf.get("/", {"assignee": "a\0" + "b" * 999, "types": "", "nothing": "x"}))
     assert asked == {"assignee": "a" + "b" * 199}
-    Listener.objects.create(id=Listening("", "", {}).id, filters=asked, process=PROCESS_NAME, opened_at=timezone.now())
+    StreamConnection.objects.create(
+        id=Listening("", "", {}).id, filters=asked, process=PROCESS_NAME, opened_at=timezone.now()
+    )
 
 
 @pytest.mark.parametrize("data", ["id: 7\nid: 8", "x", '{"event":"e","data":{"task_id":"1"}}'])

@@ -22,17 +22,18 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from config.celery import app
-from taskhub import asgi, jobs
+from taskhub import jobs
 from taskhub.api.me import MeView
-from taskhub.asgi import HubHandler
-from taskhub.logs import context
-from taskhub.logs import jobs as job_logs
-from taskhub.logs.context import begin, begin_request, belonging, bind, for_all, task_for_all
-from taskhub.logs.lines import LineFormatter, OneLineForARefusal
-from taskhub.logs.requests import RequestContext
 from taskhub.mcp.server import close_server
 from taskhub.mcp.tools import TOOLS
-from taskhub.threads import on_web_thread
+from taskhub.observability import job_logging as job_logs
+from taskhub.observability import log_context
+from taskhub.observability.log_context import begin, begin_request, belonging, bind, for_all, task_for_all
+from taskhub.observability.log_format import LineFormatter, OneLineForARefusal
+from taskhub.observability.request_logging import RequestContext
+from taskhub.web import asgi_handler
+from taskhub.web.asgi_handler import HubHandler
+from taskhub.web.thread_pool import on_web_thread
 from tests import agents
 
 log = logging.getLogger("taskhub.tests.lines")
@@ -303,7 +304,7 @@ async def test_a_call_over_mcp_belongs_to_its_request(lines, monkeypatch) -> Non
 
 
 def test_what_is_too_large_has_an_id_as_well() -> None:
-    answer = asgi._too_big()
+    answer = asgi_handler._too_big()
     assert answer.status_code == 413
     assert belonging() == {"request_id": answer.headers["X-Request-ID"]}
 
@@ -358,6 +359,6 @@ def test_whatever_is_logged_there_is_a_line(form, message, arguments, fields, mo
 
 
 def test_every_subject_is_a_field(lines) -> None:
-    context.bind_subjects({"task_id": uuid4(), "execution_id": None, "sandbox_id": "s" * 500, "token_id": uuid4()})
+    log_context.bind_subjects({"task_id": uuid4(), "execution_id": None, "sandbox_id": "s" * 500, "token_id": uuid4()})
     assert set(belonging()) == {"task_id", "sandbox_id"}
     assert len(belonging()["sandbox_id"]) == 200

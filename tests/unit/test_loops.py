@@ -16,7 +16,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from sandboxes.errors import KeyRefused
 from sandboxes.gateway import Gateway, open_gateway
-from taskhub.loops import close_kept, keep_open, lasts, lend_loop
+from taskhub.lib.event_loops import close_kept, keep_open, lasts, lend_loop
 from tests.processes import free_port
 
 whose: ContextVar[str] = ContextVar("whose", default="nobody's")
@@ -139,7 +139,7 @@ import os
 import sys
 from contextlib import asynccontextmanager
 from asgiref.sync import async_to_sync
-from taskhub.loops import keep_open, lend_loop
+from taskhub.lib.event_loops import keep_open, lend_loop
 
 @asynccontextmanager
 async def connection():

@@ -15,10 +15,10 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from taskhub import jobs
+from taskhub.auth.actor import SYSTEM
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import AuditEntry, Execution, Task
 from taskhub.services import executions, tasks
-from taskhub.services.actors import SYSTEM
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES
 from tests.agents import call
 from tests.conftest import make_account

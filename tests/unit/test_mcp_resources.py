@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from taskhub import jobs
+from taskhub.auth.actor import SYSTEM
 from taskhub.errors import NotFound
 from taskhub.mcp.prompts import PROMPTS, prompt_text
 from taskhub.mcp.protocol import build_server
@@ -19,7 +20,6 @@ from taskhub.mcp.resources import list_resources, read_resource
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import Execution
 from taskhub.services import executions, tasks
-from taskhub.services.actors import SYSTEM
 from tests.agents import requester_for
 from tests.conftest import make_account
 from tests.processes import wait_until

@@ -17,8 +17,8 @@ from django.db import DatabaseError
 from jsonschema import Draft202012Validator
 
 from taskhub.events.tickets import read_ticket_for
-from taskhub.executors.base import ExecutorError
-from taskhub.mcp import execution_tools, failures, task_tools
+from taskhub.executions.executor import ExecutorError
+from taskhub.mcp import errors, execution_tools, task_tools
 from taskhub.mcp.protocol import build_server
 from taskhub.mcp.tools import TOOLS, call_tool
 from taskhub.models import ApiToken, AuditEntry, Execution
@@ -67,7 +67,7 @@ def test_spec_000_names_the_arguments_of_the_connection() -> None:
 
 
 def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
-    from sandboxes.tickets import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
+    from sandboxes.api.sse_ticket import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
 
     token, _ = ApiToken.objects.create(user=alice)
     arguments = {"sandboxId": "box", "eventType": "logs", "sessionId": "s", "commandId": "c"}
@@ -147,7 +147,7 @@ def test_an_error_says_what_to_do_next(alice: User) -> None:
 
 
 def test_a_hint_names_only_tools_that_are_there() -> None:
-    for hint in failures._NEXT.values():
+    for hint in errors._NEXT.values():
         for name in re.findall(r"\b[a-z]+_[a-z_]+\b", hint):
             assert name in TOOLS or name in {"task_id", "script_content"}, hint
 

@@ -16,26 +16,35 @@ from django.utils import timezone
 
 from sandboxes.errors import SandboxError
 from sandboxes.gateway.translation import translated
-from taskhub import jobs, measures, pulse
-from taskhub.measures import Meter, note_heartbeat
-from taskhub.models import Heartbeat, Measure, MeasureName
-from taskhub.selectors.dashboard import heartbeat_ages, measured, window_named
+from taskhub import jobs
+from taskhub.models import Heartbeat, MetricName, MetricSample
+from taskhub.observability import heartbeat, metrics_store
+from taskhub.observability.heartbeat import heartbeat_ages
+from taskhub.observability.metrics_store import Meter, note_heartbeat
+from taskhub.selectors.dashboard import measured, window_named
 
 pytestmark = pytest.mark.django_db
-POLL = MeasureName.POLL_MS
+POLL = MetricName.POLL_MS
 
 
 @pytest.fixture(autouse=True)
 def own_meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     """Nothing of other tests is in it."""
     made = Meter()
-    for module in ("taskhub.measures", "taskhub.pulse", "sandboxes.gateway.translation", "taskhub.services.executions"):
+    for module in (
+        "taskhub.observability.metrics_store",
+        "taskhub.observability.heartbeat",
+        "sandboxes.gateway.translation",
+        "taskhub.services.executions",
+    ):
         monkeypatch.setattr(f"{module}.meter", made)
     return made
 
 
 def rows() -> list[tuple[str, str, int, float, float]]:
-    return list(Measure.objects.order_by("name", "label", "id").values_list("name", "label", "count", "total", "most"))
+    return list(
+        MetricSample.objects.order_by("name", "label", "id").values_list("name", "label", "count", "total", "most")
+    )
 
 
 def test_a_figure_is_one_row_however_often_it_was_measured(own_meter: Meter) -> None:
@@ -62,7 +71,7 @@ def test_figures_wait_while_the_database_is_away(own_meter: Meter, monkeypatch) 
 
     own_meter.add(POLL, 10, "status")
     with monkeypatch.context() as patched:
-        patched.setattr(Measure.objects, "bulk_create", away)
+        patched.setattr(MetricSample.objects, "bulk_create", away)
         with pytest.raises(OperationalError):
             own_meter.write()
     own_meter.add(POLL, 20, "status")
@@ -74,13 +83,13 @@ def test_processes_are_added_up_by_the_part_of_the_window() -> None:
     now = timezone.now()
     for ago, count, total, most in [(0, 1, 5, 5), (0, 2, 9, 8), (600, 1, 100, 100), (86_400, 1, 1, 1)]:
         at = now - timedelta(seconds=ago)
-        Measure.objects.create(at=at, name=POLL, label="status", count=count, total=total, most=most)
+        MetricSample.objects.create(at=at, name=POLL, label="status", count=count, total=total, most=most)
     window = window_named("hour")
     found = measured(window, POLL)
     assert (found.count["status"][-1], found.total["status"][-1], found.most["status"][-1]) == (3, 14, 8)
     assert sum(found.total["status"]) == 114
     assert found.total["status"][-11] == 100
-    assert measured(window, MeasureName.UPSTREAM_REQUESTS).count == {}
+    assert measured(window, MetricName.UPSTREAM_REQUESTS).count == {}
 
 
 def test_requests_to_daytona_are_counted_by_how_they_were_answered(own_meter: Meter) -> None:
@@ -94,12 +103,12 @@ def test_requests_to_daytona_are_counted_by_how_they_were_answered(own_meter: Me
 
 
 def test_a_job_that_was_done_is_a_sign_of_life_and_writes_down_what_is_due(own_meter: Meter, monkeypatch) -> None:
-    monkeypatch.setattr(pulse, "_worker", worker := pulse._Pulse("worker"))
+    monkeypatch.setattr(heartbeat, "_worker", worker := heartbeat._Pulse("worker"))
     own_meter.add(POLL, 1)
     worker.beat(sender=jobs.events_trim)
     assert set(heartbeat_ages()) == {"worker"}
     assert rows() == [], "it is not due"
-    monkeypatch.setattr(measures, "EVERY_S", 0.0)
+    monkeypatch.setattr(metrics_store, "EVERY_S", 0.0)
     Heartbeat.objects.all().delete()
     worker.beat()
     assert not Heartbeat.objects.exists(), "once in five seconds is enough"
@@ -113,13 +122,13 @@ def test_a_job_is_done_also_where_its_sign_cannot_be_given(monkeypatch, caplog) 
     def away(_: str) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(pulse, "note_heartbeat", away)
-    pulse._Pulse("worker").beat()
+    monkeypatch.setattr(heartbeat, "note_heartbeat", away)
+    heartbeat._Pulse("worker").beat()
     assert "cannot show that it lives" in caplog.text
 
 
 def test_the_signals_reach_it() -> None:
-    uid = "taskhub.pulse"
+    uid = "taskhub.observability.heartbeat"
     assert any(uid in str(key) for key, _ in signals.task_postrun.receivers)
     assert any(uid in str(key) for key, _ in signals.beat_init.receivers)
 
@@ -130,9 +139,11 @@ def test_the_dashboard_tells_beat_and_workers_apart(operator: User) -> None:
     assert client.get("/admin/").content.decode().count("never seen") == 2
     note_heartbeat("beat")
     Heartbeat.objects.create(pk="worker", at=timezone.now() - timedelta(seconds=40))
-    Measure.objects.create(at=timezone.now(), name=MeasureName.STREAM_SECONDS, count=5, total=600, most=120)
-    Measure.objects.create(at=timezone.now(), name=POLL, label="status", count=2, total=90, most=80)
-    Measure.objects.create(at=timezone.now(), name=MeasureName.UPSTREAM_REQUESTS, label="502", count=3, total=3, most=1)
+    MetricSample.objects.create(at=timezone.now(), name=MetricName.STREAM_SECONDS, count=5, total=600, most=120)
+    MetricSample.objects.create(at=timezone.now(), name=POLL, label="status", count=2, total=90, most=80)
+    MetricSample.objects.create(
+        at=timezone.now(), name=MetricName.UPSTREAM_REQUESTS, label="502", count=3, total=3, most=1
+    )
     page = client.get("/admin/?last=day").content.decode()
     assert "silent for 40 s" in page
     assert "alive" in page
@@ -143,6 +154,6 @@ def test_the_dashboard_tells_beat_and_workers_apart(operator: User) -> None:
 
 def test_what_is_old_goes() -> None:
     for days in (0, 1, 3):
-        Measure.objects.create(at=timezone.now() - timedelta(days=days), name=POLL, count=1, total=1, most=1)
+        MetricSample.objects.create(at=timezone.now() - timedelta(days=days), name=POLL, count=1, total=1, most=1)
     jobs.measures_trim()
-    assert Measure.objects.count() == 2
+    assert MetricSample.objects.count() == 2

@@ -16,11 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sandboxes.models import Sandbox
 from taskhub import jobs
-from taskhub.events.reports import write_report
-from taskhub.measures import BOUNDS, Meter, note_heartbeat
-from taskhub.metrics import HISTOGRAMS
-from taskhub.models import Execution, ExecutionStatus, Measure, MeasureName, MeasureTotal, Task
-from taskhub.services.actors import SYSTEM
+from taskhub.api.prometheus import HISTOGRAMS
+from taskhub.auth.actor import SYSTEM
+from taskhub.events.process_status import write_report
+from taskhub.models import Execution, ExecutionStatus, MetricName, MetricSample, MetricTotal, Task
+from taskhub.observability.metrics_store import BOUNDS, Meter, note_heartbeat
 from taskhub.services.executions import Outcome, execution_finish
 from taskhub.services.tasks import task_create
 from tests.conftest import make_account
@@ -33,7 +33,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def own_meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     """Nothing of other tests is in it."""
     made = Meter()
-    for module in ("taskhub.measures", "taskhub.events.publish", "taskhub.services.executions", "taskhub.asgi"):
+    for module in (
+        "taskhub.observability.metrics_store",
+        "taskhub.events.publish",
+        "taskhub.services.executions",
+        "taskhub.web.asgi_handler",
+    ):
         monkeypatch.setattr(f"{module}.meter", made)
     return made
 
@@ -103,7 +108,7 @@ def test_what_rolls_back_is_not_counted(own_meter: Meter) -> None:
 def test_a_value_is_in_its_own_bucket_and_all_above() -> None:
     own = Meter()
     for value in (5, 5.1, 4999, 5000.1):
-        own.add(MeasureName.REQUEST_MS, value, "GET 200")
+        own.add(MetricName.REQUEST_MS, value, "GET 200")
     own.write()
     found = samples()
     buckets = {
@@ -122,8 +127,8 @@ def test_processes_that_write_at_once_lose_nothing() -> None:
         ready.wait()
         try:
             for n in range(25):
-                own.count(MeasureName.EVENTS, "task_created")
-                own.count(MeasureName.STREAM_ENDS, f"outcome {n % 5}", 2)
+                own.count(MetricName.EVENTS, "task_created")
+                own.count(MetricName.STREAM_ENDS, f"outcome {n % 5}", 2)
                 own.write()
         finally:
             connection.close()
@@ -134,18 +139,18 @@ def test_processes_that_write_at_once_lose_nothing() -> None:
     found = samples()
     assert found['taskhub_events_published_total{type="task_created"}'] == 100
     assert sum(value for name, value in found.items() if name.startswith("taskhub_streams_closed_total")) == 200
-    assert MeasureTotal.objects.count() == 6
+    assert MetricTotal.objects.count() == 6
 
 
 def test_totals_stay_when_what_is_kept_over_time_goes() -> None:
     own = Meter()
-    own.add(MeasureName.POLL_MS, 40, "status")
-    own.count(MeasureName.EVENTS, "task_created")
+    own.add(MetricName.POLL_MS, 40, "status")
+    own.count(MetricName.EVENTS, "task_created")
     own.write()
-    assert list(Measure.objects.values_list("name", flat=True)) == [MeasureName.POLL_MS], "only what is drawn"
-    Measure.objects.update(at=timezone.now() - timedelta(days=9))
+    assert list(MetricSample.objects.values_list("name", flat=True)) == [MetricName.POLL_MS], "only what is drawn"
+    MetricSample.objects.update(at=timezone.now() - timedelta(days=9))
     jobs.measures_trim()
-    assert not Measure.objects.exists()
+    assert not MetricSample.objects.exists()
     assert samples()['taskhub_poll_duration_seconds_count{poll="status"}'] == 1
 
 

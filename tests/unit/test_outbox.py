@@ -11,7 +11,7 @@ from django_eventstream.models import Event
 from django_eventstream.storage import EventDoesNotExist
 
 from taskhub import jobs
-from taskhub.events import storage
+from taskhub.events import outbox
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskDeleted
 
@@ -22,7 +22,7 @@ UUID = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
 
 def append(count: int) -> None:
     for n in range(count):
-        storage.OutboxStorage().append_event("tasks", "message", json.dumps(n))
+        outbox.OutboxStorage().append_event("tasks", "message", json.dumps(n))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -34,19 +34,19 @@ def test_publish_outside_a_transaction_is_refused() -> None:
 
 def test_an_append_is_one_statement_on_postgresql_and_two_on_sqlite(django_assert_num_queries) -> None:
     with transaction.atomic(), django_assert_num_queries(1 if connection.vendor == "postgresql" else 2):
-        storage.OutboxStorage().append_event("other", "message", "1")
+        outbox.OutboxStorage().append_event("other", "message", "1")
 
 
 def test_numbers_count_per_channel_from_one() -> None:
-    store = storage.OutboxStorage()
+    store = outbox.OutboxStorage()
     assert [store.append_event("a", "message", "1").id for _ in range(3)] == [1, 2, 3]
     assert store.append_event("b", "message", "1").id == 1
-    assert storage.read_heads(["a", "b", "c"]) == {"a": 3, "b": 1, "c": 0}
+    assert outbox.read_heads(["a", "b", "c"]) == {"a": 3, "b": 1, "c": 0}
 
 
 def test_library_interface_pages_and_reports_what_expired() -> None:
     append(5)
-    store = storage.OutboxStorage()
+    store = outbox.OutboxStorage()
     assert [event.id for event in store.get_events("tasks", 0, limit=2)] == [1, 2]
     assert store.get_events("tasks", 5) == []
     with pytest.raises(EventDoesNotExist):
@@ -59,7 +59,7 @@ def test_library_interface_pages_and_reports_what_expired() -> None:
 
 def test_send_event_of_the_library_lands_in_the_same_table() -> None:
     send_event("tasks", "message", {"hello": "world"})
-    (row,) = storage.read_after("tasks", 0, 10)
+    (row,) = outbox.read_after("tasks", 0, 10)
     assert (row.seq, row.type, json.loads(row.data)) == (1, "message", {"hello": "world"})
 
 
@@ -68,13 +68,13 @@ def test_retention_takes_the_old_and_leaves_numbers_alone(settings) -> None:
     old = timezone.now() - settings.TASKHUB_EVENTS_KEEP - timedelta(minutes=1)
     Event.objects.filter(eid__lte=3).update(created=old)
     jobs.events_trim()
-    assert [row.seq for row in storage.read_after("tasks", 0, 10)] == [4]
-    assert storage.OutboxStorage().append_event("tasks", "message", "1").id == 5
+    assert [row.seq for row in outbox.read_after("tasks", 0, 10)] == [4]
+    assert outbox.OutboxStorage().append_event("tasks", "message", "1").id == 5
 
 
 def test_trim_works_through_more_than_one_batch() -> None:
     append(25)
-    assert storage.trim(timezone.now() + timedelta(seconds=1), batch=10) == 25
+    assert outbox.trim(timezone.now() + timedelta(seconds=1), batch=10) == 25
     assert not Event.objects.exists()
 
 
@@ -82,13 +82,13 @@ def test_since_finds_the_number_before_the_moment() -> None:
     append(3)
     moment = timezone.now() - timedelta(hours=1)
     Event.objects.filter(eid__lte=2).update(created=moment - timedelta(hours=1))
-    assert storage.read_seq_before("tasks", moment) == 2
-    assert storage.read_seq_before("tasks", timezone.now() + timedelta(hours=1)) == 3
+    assert outbox.read_seq_before("tasks", moment) == 2
+    assert outbox.read_seq_before("tasks", timezone.now() + timedelta(hours=1)) == 3
 
 
 def test_since_a_time_that_has_expired_is_a_number_that_has_expired() -> None:
     append(10)
     Event.objects.filter(eid__lte=4).delete()
-    number = storage.read_seq_before("tasks", timezone.now() - timedelta(days=30))
+    number = outbox.read_seq_before("tasks", timezone.now() - timedelta(days=30))
     with pytest.raises(EventDoesNotExist):
-        storage.OutboxStorage().get_events("tasks", number)
+        outbox.OutboxStorage().get_events("tasks", number)

@@ -9,10 +9,10 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from rest_framework.test import APIClient
 
+from taskhub.auth.actor import SYSTEM, Actor
+from taskhub.auth.sandbox_access import hidden_sandboxes, tasks_executed_in
 from taskhub.errors import Forbidden, NotFound
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.places import hidden_sandboxes, tasks_executed_in
-from taskhub.services.actors import SYSTEM, Actor
 from taskhub.services.executions import Outcome, execution_finish, execution_queue
 from taskhub.services.tasks import task_create, task_delete
 from tests.conftest import make_account

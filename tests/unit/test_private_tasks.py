@@ -14,12 +14,12 @@ from django.contrib.auth.models import User
 from django.db import connections
 from rest_framework.test import APIClient
 
-from taskhub.access import viewer_of
-from taskhub.events.frames import Filters
+from taskhub.auth.actor import SYSTEM, Actor
+from taskhub.events.filters import Filters
 from taskhub.events.hub import Hub
 from taskhub.models import ApiToken
+from taskhub.roles import viewer_of
 from taskhub.services import executions, tasks
-from taskhub.services.actors import SYSTEM, Actor
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db(transaction=True)

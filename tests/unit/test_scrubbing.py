@@ -12,9 +12,9 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhub.logs import scrubbing
-from taskhub.logs.lines import Form, LineFormatter
-from taskhub.logs.scrubbing import HIDDEN, scrub
+from taskhub.observability import redaction
+from taskhub.observability.log_format import Form, LineFormatter
+from taskhub.observability.redaction import HIDDEN, scrub
 
 FORMS: Final[tuple[Form, ...]] = ("plain", "json")
 
@@ -44,11 +44,11 @@ def test_what_is_secret_is_hidden_and_the_rest_stays(text: str, kept: str, secre
 
 def test_the_configured_secrets_are_known_by_their_value(settings, monkeypatch) -> None:
     settings.DAYTONA_API_KEY = "dtn_0123456789"
-    scrubbing._configured.cache_clear()
+    redaction._configured.cache_clear()
     try:
         assert scrub(f"key dtn_0123456789 and {settings.SECRET_KEY}.") == f"key {HIDDEN} and {HIDDEN}."
     finally:
-        scrubbing._configured.cache_clear()
+        redaction._configured.cache_clear()
 
 
 def test_ordinary_words_stay() -> None:

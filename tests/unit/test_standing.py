@@ -10,56 +10,58 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from taskhub.access import Role
-from taskhub.events.standing import Standing, read_fallen
+from taskhub.events.revocation import StreamCredential, read_revoked
 from taskhub.models import ApiToken
+from taskhub.roles import Role
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db
 
 
-def of_session(user: User) -> Standing:
+def of_session(user: User) -> StreamCredential:
     session = SessionStore()
     session.create()
     key = session.session_key or ""
-    return Standing(user.pk, user.username, Role.AGENT, session_key=key, password=user.password)
+    return StreamCredential(user.pk, user.username, Role.AGENT, session_key=key, password=user.password)
 
 
 def test_hundreds_of_streams_cost_one_query_and_those_in_sessions_one_more() -> None:
     tokens = [ApiToken.objects.create(user=make_account(f"a{n}", "agent"))[0] for n in range(20)]
-    standings = {Standing(token.user_id, token.user.username, Role.AGENT, token.public_id) for token in tokens}
+    credentials = {
+        StreamCredential(token.user_id, token.user.username, Role.AGENT, token.public_id) for token in tokens
+    }
     with CaptureQueriesContext(connection) as queries:
-        assert read_fallen(standings) == set()
+        assert read_revoked(credentials) == set()
     assert len(queries) == 1
-    standings.add(of_session(tokens[0].user))
+    credentials.add(of_session(tokens[0].user))
     with CaptureQueriesContext(connection) as queries:
-        assert read_fallen(standings) == set()
+        assert read_revoked(credentials) == set()
     assert len(queries) == 2
     with CaptureQueriesContext(connection) as queries:
-        assert read_fallen(set()) == set()
+        assert read_revoked(set()) == set()
     assert len(queries) == 0
 
 
 def test_a_session_stands_without_any_token(alice: User, settings) -> None:
     settings.TASKHUB_OPEN_READING = False
-    assert read_fallen({of_session(alice)}) == set()
+    assert read_revoked({of_session(alice)}) == set()
 
 
 def test_of_two_tokens_of_an_account_the_one_that_is_gone_falls(alice: User) -> None:
     kept, _ = ApiToken.objects.create(user=alice)
     late, _ = ApiToken.objects.create(user=alice, expiry=timedelta(seconds=-1))
     gone, _ = ApiToken.objects.create(user=alice)
-    standings = {
-        token.name or name: Standing(alice.pk, "alice", Role.AGENT, token.public_id)
+    credentials = {
+        token.name or name: StreamCredential(alice.pk, "alice", Role.AGENT, token.public_id)
         for name, token in (("kept", kept), ("late", late), ("gone", gone))
     }
     gone.delete()
-    assert read_fallen(set(standings.values())) == {standings["late"], standings["gone"]}
+    assert read_revoked(set(credentials.values())) == {credentials["late"], credentials["gone"]}
 
 
 def test_of_several_groups_the_highest_counts() -> None:
     dora = make_account("dora", "viewer", "agent", "operator")
-    standing = Standing(dora.pk, "dora", Role.OPERATOR)
-    assert read_fallen({standing}) == set()
+    credential = StreamCredential(dora.pk, "dora", Role.OPERATOR)
+    assert read_revoked({credential}) == set()
     dora.groups.set(dora.groups.filter(name__in=["viewer", "agent"]))
-    assert read_fallen({standing}) == {standing}
+    assert read_revoked({credential}) == {credential}

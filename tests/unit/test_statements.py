@@ -11,10 +11,10 @@ from django.db.models import CharField
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from taskhub.auth.actor import SYSTEM
+from taskhub.lib.compiled_sql import GIVEN, OneRow, insert, update
 from taskhub.models import AuditEntry, Task
-from taskhub.services.actors import SYSTEM
 from taskhub.services.tasks import task_lock
-from taskhub.statements import GIVEN, OneRow, insert, update
 
 pytestmark = pytest.mark.django_db
 

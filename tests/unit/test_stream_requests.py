@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from taskhub.api import streams
 from taskhub.errors import Invalid
-from taskhub.events.storage import OutboxStorage, read_after
+from taskhub.events.outbox import OutboxStorage, read_after
 
 ANY = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 

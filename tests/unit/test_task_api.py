@@ -8,8 +8,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from taskhub import jobs
+from taskhub.auth.actor import Actor
 from taskhub.models import ApiToken, Task
-from taskhub.services.actors import Actor
 from taskhub.services.tasks import task_create
 
 pytestmark = pytest.mark.django_db

@@ -9,9 +9,9 @@ import pytest
 from django.db import connections, transaction
 from django_eventstream.models import Event
 
+from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound, PreconditionFailed, TransitionRefused
 from taskhub.models import TRANSITIONS, AuditEntry, Execution, Task, TaskStatus
-from taskhub.services.actors import Actor
 from taskhub.services.tasks import task_create, task_delete, task_update
 
 pytestmark = pytest.mark.django_db

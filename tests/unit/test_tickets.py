@@ -38,8 +38,8 @@ def ticket_in(answer: Any) -> str:
 
 def opens(url: str, kind: StreamKind, **inside: Any) -> User:
     """Who the stream at this URL would be opened for. Raises HubError."""
-    caller, standing = callers._resolve(RequestFactory().get(url), kind, inside)
-    assert standing is not None
+    caller, credential = callers._resolve(RequestFactory().get(url), kind, inside)
+    assert credential is not None
     assert isinstance(caller, User)
     return caller
 

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from taskhub.limits import failures
+from taskhub.auth.rate_limits import failures
 from taskhub.models import ApiToken, AuditEntry
 from taskhub.services.tokens import TOKENS_PER_ACCOUNT
 from tests.conftest import make_account
@@ -147,7 +147,7 @@ def test_an_address_that_guesses_is_not_listened_to(anonymous: APIClient, alice:
 def test_failures_are_forgotten_after_a_minute(settings, monkeypatch) -> None:
     settings.TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = 1
     now = 1000.0
-    monkeypatch.setattr("taskhub.limits.time.monotonic", lambda: now)
+    monkeypatch.setattr("taskhub.auth.rate_limits.time.monotonic", lambda: now)
     failures.count("10.0.0.1")
     assert failures.wait_s("10.0.0.1") == 60.0
     now += 60.0

@@ -17,15 +17,14 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskhub.auth.actor import SYSTEM
 from taskhub.errors import Invalid
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
-from taskhub.services import webhook_queue
-from taskhub.services.actors import SYSTEM
 from taskhub.services.tasks import task_create
-from taskhub.services.webhooks import endpoint_create
-from taskhub.webhooks import addresses
-from taskhub.webhooks.addresses import AddressRefused, is_public, read_origin, read_target, resolve
+from taskhub.webhooks import queue, ssrf_guard
+from taskhub.webhooks.endpoints import endpoint_create
 from taskhub.webhooks.jobs import webhooks_deliver
+from taskhub.webhooks.ssrf_guard import AddressRefused, is_public, read_origin, read_target, resolve
 from tests.receiver import Receiver, receiving
 
 NOT_PUBLIC = [
@@ -131,7 +130,7 @@ async def test_a_name_that_means_nothing_is_a_refusal(name: str) -> None:
 
 @pytest.mark.parametrize("found", [["1.1.1.1", "127.0.0.1"], ["2606:4700::1111", "fe80::1"], []])
 async def test_one_bad_address_of_a_name_is_enough(monkeypatch, found: list[str]) -> None:
-    monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: list(map(ip_address, found)))
+    monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: list(map(ip_address, found)))
     with pytest.raises(AddressRefused):
         await resolve("mixed.example", 443)
 
@@ -184,7 +183,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(receiver: Receiver,
     """A second question, as a connection by name would ask it, would lead elsewhere."""
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     resolver = Resolver("127.0.0.1", "127.0.0.99")
-    monkeypatch.setattr(addresses, "_look_up", resolver)
+    monkeypatch.setattr(ssrf_guard, "_look_up", resolver)
     assert told(receiver, "rebinding.example").status == DeliveryStatus.DELIVERED
     assert resolver.asked == [("rebinding.example", receiver.port)]
     assert receiver.requests[0].headers["host"] == f"rebinding.example:{receiver.port}"
@@ -195,8 +194,8 @@ def test_every_attempt_looks_anew(receiver: Receiver, settings, monkeypatch) -> 
     """Nor is a connection kept that was opened when the name meant something else."""
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     resolver = Resolver("127.0.0.1", "169.254.169.254")
-    monkeypatch.setattr(addresses, "_look_up", resolver)
-    monkeypatch.setattr(addresses, "is_allowed", lambda address: address.is_loopback)
+    monkeypatch.setattr(ssrf_guard, "_look_up", resolver)
+    monkeypatch.setattr(ssrf_guard, "is_allowed", lambda address: address.is_loopback)
     receiver.answers(500)
     assert told(receiver, "rebinding.example").response_status == 500
     WebhookDelivery.objects.update(next_attempt_at=timezone.now())
@@ -209,9 +208,9 @@ def test_every_attempt_looks_anew(receiver: Receiver, settings, monkeypatch) -> 
 @pytest.mark.django_db
 def test_no_connection_is_used_twice(receiver: Receiver, settings, monkeypatch) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
-    monkeypatch.setattr(webhook_queue, "AT_ONCE_PER_ENDPOINT", 1)
+    monkeypatch.setattr(queue, "AT_ONCE_PER_ENDPOINT", 1)
     resolver = Resolver("127.0.0.1")
-    monkeypatch.setattr(addresses, "_look_up", resolver)
+    monkeypatch.setattr(ssrf_guard, "_look_up", resolver)
     endpoint_create(actor=SYSTEM, url=receiver.url.replace("127.0.0.1", "kept.example"))
     for _ in range(3):
         task_create(actor=SYSTEM, title="t")
@@ -223,7 +222,7 @@ def test_no_connection_is_used_twice(receiver: Receiver, settings, monkeypatch) 
 def test_the_next_address_is_tried_where_one_takes_no_connection(receiver: Receiver, settings, monkeypatch) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     found = [ip_address("::1"), ip_address("127.0.0.1")]
-    monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: found)
+    monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: found)
     assert told(receiver, "two.example").status == DeliveryStatus.DELIVERED
 
 
@@ -252,7 +251,7 @@ def certificate(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("host", "is_right"), [("hook.example", True), ("other.example", False)])
 def test_tls_is_about_the_name(certificate: Path, settings, monkeypatch, host: str, is_right: bool) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
-    monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: [ip_address("127.0.0.1")])
+    monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: [ip_address("127.0.0.1")])
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     asked: list[str | None] = []
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -269,7 +268,7 @@ def test_tls_is_about_the_name(certificate: Path, settings, monkeypatch, host: s
 @pytest.mark.django_db
 def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path, settings, monkeypatch) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
-    monkeypatch.setattr(addresses, "_look_up", lambda _host, _port: [ip_address("127.0.0.1")])
+    monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: [ip_address("127.0.0.1")])
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with receiving(tls) as receiver:

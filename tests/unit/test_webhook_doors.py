@@ -16,16 +16,16 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 from standardwebhooks import Webhook
 
-from taskhub.access import Role
+from taskhub.auth.actor import SYSTEM
 from taskhub.errors import Forbidden
 from taskhub.models import ApiToken, AuditEntry, DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from taskhub.roles import Role
 from taskhub.selectors.webhooks import webhook_list_for
-from taskhub.services import webhooks as services
-from taskhub.services.actors import SYSTEM
 from taskhub.services.tasks import task_create
-from taskhub.services.webhook_queue import deliveries_claim, deliveries_write
-from taskhub.services.webhooks import endpoint_create, endpoint_update
+from taskhub.webhooks import endpoints as services
+from taskhub.webhooks.endpoints import endpoint_create, endpoint_update
 from taskhub.webhooks.jobs import webhooks_deliver
+from taskhub.webhooks.queue import deliveries_claim, deliveries_write
 from tests.conftest import make_account
 from tests.receiver import Receiver, receiving
 

@@ -24,21 +24,21 @@ from django.utils import timezone
 from django_eventstream.models import Event
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from taskhub.events import storage
-from taskhub.measures import Meter
+from taskhub.auth.actor import SYSTEM
+from taskhub.events import outbox
 from taskhub.models import (
     AuditEntry,
     DeliveryStatus,
-    Measure,
-    MeasureName,
+    MetricName,
+    MetricSample,
     Task,
     WebhookDelivery,
     WebhookEndpoint,
 )
-from taskhub.services import webhook_queue
-from taskhub.services.actors import SYSTEM
+from taskhub.observability.metrics_store import Meter
 from taskhub.services.tasks import task_create, task_delete, task_update
-from taskhub.services.webhook_deliveries import (
+from taskhub.webhooks import dispatcher, http_client, jobs, queue
+from taskhub.webhooks.deliveries import (
     JITTER,
     RETRIES_S,
     TRIES_KEPT,
@@ -46,11 +46,10 @@ from taskhub.services.webhook_deliveries import (
     delivery_send_again,
     endpoint_send_test,
 )
-from taskhub.services.webhook_queue import deliveries_claim, deliveries_write
-from taskhub.services.webhooks import endpoint_create, endpoint_delete, endpoint_rotate_secret, endpoint_update
-from taskhub.webhooks import jobs, pump, sending
+from taskhub.webhooks.endpoints import endpoint_create, endpoint_delete, endpoint_rotate_secret, endpoint_update
+from taskhub.webhooks.http_client import ANSWER_LIMIT, Answer
 from taskhub.webhooks.jobs import webhooks_deliver, webhooks_trim
-from taskhub.webhooks.sending import ANSWER_LIMIT, Answer
+from taskhub.webhooks.queue import deliveries_claim, deliveries_write
 from tests.receiver import Handler, Receiver, receiving
 
 pytestmark = pytest.mark.django_db
@@ -126,7 +125,7 @@ def test_a_new_endpoint_is_told_of_what_happens_from_then_on_and_once(receiver: 
 
 
 def test_more_events_than_a_page_are_all_sent(receiver: Receiver, monkeypatch) -> None:
-    monkeypatch.setattr(webhook_queue, "PAGE", 3)
+    monkeypatch.setattr(queue, "PAGE", 3)
     endpoint_at(receiver)
     endpoint_at(receiver, event_types=["announcement"])
     for n in range(10):
@@ -140,7 +139,7 @@ def test_more_events_than_a_page_are_all_sent(receiver: Receiver, monkeypatch) -
 def test_what_is_no_envelope_of_ours_is_passed_over(receiver: Receiver) -> None:
     endpoint = endpoint_at(receiver)
     for data in ("no json", "[1]", '{"data": {}}', '{"id": "x", "event": "e", "data": 1}'):
-        storage.OutboxStorage().append_event("tasks", "message", data)
+        outbox.OutboxStorage().append_event("tasks", "message", data)
     make_task()
     webhooks_deliver()
     assert [got.body for got in receiver.requests] == [Event.objects.get(eid=5).data]
@@ -379,7 +378,7 @@ def test_a_huge_answer_is_not_read_to_its_end(receiver: Receiver) -> None:
 
 
 def test_a_receiver_that_says_nothing_is_given_up(receiver: Receiver, monkeypatch) -> None:
-    monkeypatch.setattr(sending, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_client, "TIMEOUT_S", 0.2)
     over = threading.Event()
     endpoint_at(receiver)
     receiver.answer = lambda _handler: (over.wait(30), None)[1]
@@ -407,7 +406,7 @@ def test_a_slow_receiver_is_waited_for_while_the_others_are_told(receiver: Recei
 
 @pytest.mark.django_db(transaction=True)
 def test_while_one_worker_waits_for_a_slow_receiver_the_next_takes_its_turn(receiver: Receiver, monkeypatch) -> None:
-    monkeypatch.setattr(pump, "TURN_S", 0.1)
+    monkeypatch.setattr(dispatcher, "TURN_S", 0.1)
     with receiving() as slow:
         stuck, go_on = threading.Event(), threading.Event()
 
@@ -483,39 +482,39 @@ def test_two_workers_at_once_send_once(receiver: Receiver, monkeypatch) -> None:
 
 
 def test_those_that_fail_leave_room_for_the_others(receiver: Receiver) -> None:
-    bad = [endpoint_at(receiver) for _ in range(webhook_queue.AT_ONCE_FAILING + 5)]
+    bad = [endpoint_at(receiver) for _ in range(queue.AT_ONCE_FAILING + 5)]
     WebhookEndpoint.objects.update(failing_since=timezone.now())
     good = [endpoint_at(receiver) for _ in range(3)]
     for _ in range(8):
         make_task()
     deliveries_write()
     taken = Counter(delivery.endpoint_id for delivery in deliveries_claim())
-    assert [taken[endpoint.pk] for endpoint in good] == [webhook_queue.AT_ONCE_PER_ENDPOINT] * 3
+    assert [taken[endpoint.pk] for endpoint in good] == [queue.AT_ONCE_PER_ENDPOINT] * 3
     assert {taken[endpoint.pk] for endpoint in bad} == {0, 1}
-    assert sum(taken[endpoint.pk] for endpoint in bad) == webhook_queue.AT_ONCE_FAILING
+    assert sum(taken[endpoint.pk] for endpoint in bad) == queue.AT_ONCE_FAILING
     more = Counter(delivery.endpoint_id for delivery in deliveries_claim())
     assert not more, "they are leased, and so is their room"
 
 
 def test_those_that_are_well_come_first(receiver: Receiver) -> None:
-    for _ in range(webhook_queue.AT_ONCE_FAILING):
+    for _ in range(queue.AT_ONCE_FAILING):
         endpoint_at(receiver)
     WebhookEndpoint.objects.update(failing_since=timezone.now())
-    good = [endpoint_at(receiver) for _ in range(webhook_queue.AT_ONCE // webhook_queue.AT_ONCE_PER_ENDPOINT)]
-    for _ in range(webhook_queue.AT_ONCE_PER_ENDPOINT):
+    good = [endpoint_at(receiver) for _ in range(queue.AT_ONCE // queue.AT_ONCE_PER_ENDPOINT)]
+    for _ in range(queue.AT_ONCE_PER_ENDPOINT):
         make_task()
     deliveries_write()
     taken = Counter(delivery.endpoint_id for delivery in deliveries_claim())
-    assert taken == {endpoint.pk: webhook_queue.AT_ONCE_PER_ENDPOINT for endpoint in good}
+    assert taken == {endpoint.pk: queue.AT_ONCE_PER_ENDPOINT for endpoint in good}
 
 
 def test_all_together_are_no_more_than_so_many(receiver: Receiver) -> None:
-    for _ in range(webhook_queue.AT_ONCE // webhook_queue.AT_ONCE_PER_ENDPOINT + 3):
+    for _ in range(queue.AT_ONCE // queue.AT_ONCE_PER_ENDPOINT + 3):
         endpoint_at(receiver)
-    for _ in range(webhook_queue.AT_ONCE_PER_ENDPOINT + 1):
+    for _ in range(queue.AT_ONCE_PER_ENDPOINT + 1):
         make_task()
     deliveries_write()
-    assert len(deliveries_claim()) == webhook_queue.AT_ONCE
+    assert len(deliveries_claim()) == queue.AT_ONCE
 
 
 # --- Workers that die --------------------------------------------------------------------------------
@@ -604,7 +603,7 @@ def test_what_fails_beside_the_sending_is_raised_once_all_have_ended(receiver: R
             raise LookupError
         return delivery_note_attempt(delivery=delivery, answer=answer)
 
-    monkeypatch.setattr(pump, "delivery_note_attempt", note)
+    monkeypatch.setattr(dispatcher, "delivery_note_attempt", note)
     endpoint_at(receiver)
     for _ in range(3):
         make_task()
@@ -646,8 +645,8 @@ def test_an_endpoint_that_is_paused_goes_on_where_it_stood(receiver: Receiver) -
 
 
 def test_an_endpoint_that_is_far_behind_leaves_its_events_in_the_outbox(receiver: Receiver, monkeypatch) -> None:
-    monkeypatch.setattr(webhook_queue, "PAGE", 2)
-    monkeypatch.setattr(webhook_queue, "WAITING_LIMIT", 4)
+    monkeypatch.setattr(queue, "PAGE", 2)
+    monkeypatch.setattr(queue, "WAITING_LIMIT", 4)
     endpoint = endpoint_at(receiver)
     receiver.answers(500)
     for _ in range(9):
@@ -792,7 +791,7 @@ def test_private_addresses_that_are_not_allowed_any_more_are_not_sent_to(receive
 
 def test_attempts_are_measured(receiver: Receiver, monkeypatch) -> None:
     made = Meter()
-    monkeypatch.setattr(pump, "meter", made)
+    monkeypatch.setattr(dispatcher, "meter", made)
     endpoint_at(receiver)
     receiver.answers(500)
     make_task()
@@ -801,7 +800,7 @@ def test_attempts_are_measured(receiver: Receiver, monkeypatch) -> None:
     expire()
     webhooks_deliver()
     made.write()
-    rows = Measure.objects.filter(name=MeasureName.WEBHOOK_ATTEMPTS).order_by("label").values_list("label", "count")
+    rows = MetricSample.objects.filter(name=MetricName.WEBHOOK_ATTEMPTS).order_by("label").values_list("label", "count")
     assert list(rows) == [("delivered", 1), ("failed", 1)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from taskhub.services.actors import Actor
+from taskhub.auth.actor import Actor
 from taskhub.services.event_numbers import LEAP, event_numbers_leap
 
 

@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from taskhub.access import ROLES
+from taskhub.auth.actor import Actor
 from taskhub.errors import HubError
+from taskhub.roles import ROLES
 from taskhub.services.accounts import account_create
-from taskhub.services.actors import Actor
 from taskhub.services.tokens import token_create
 
 ACTOR = Actor(door="command")

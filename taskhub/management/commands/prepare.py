@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 from knox.crypto import hash_token
 
+from taskhub.auth.actor import Actor
 from taskhub.models import ApiToken
-from taskhub.services.actors import Actor
 from taskhub.services.tokens import token_create
 
 OPERATOR = "operator"

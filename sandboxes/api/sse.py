@@ -1,0 +1,249 @@
+"""`/sse`: spec 000's streams of a sandbox's status, its sessions, and the log of a command.
+
+What a stream carries is somebody else's work: values come from the polls (`jobs.py`) and pushes over the sandbox's
+channels, lines from the relay. The view checks, subscribes and hands over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Any, Final
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+
+from sandboxes.api.sse_params import Wanted, read_wanted
+from sandboxes.api.sse_ticket import SSE
+from sandboxes.channels import sessions_channel, status_channel
+from sandboxes.errors import SandboxMissing, SandboxUnavailable
+from sandboxes.models import Sandbox, Subscription, Watching
+from sandboxes.services.sandbox_state import sessions_data, status_data, trouble_data
+from sandboxes.watch.first_look import command_exists, log_reader, sandbox_seen, sessions_seen
+from sandboxes.watch.subscription_tracker import Watch, get_keeper
+from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed
+from taskhub.auth.sandbox_access import hidden_sandboxes, tasks_executed_in
+from taskhub.errors import Invalid, error_body
+from taskhub.events.channels import TASKS
+from taskhub.events.ephemeral import LiveReader
+from taskhub.events.filters import Filters
+from taskhub.events.frames import encode_json, encode_named, encode_named_farewell
+from taskhub.events.stream import EventStream, Slot
+from taskhub.executions.log_relay import LogEnd, LogKey, Trouble, Viewer, get_relay
+from taskhub.executions.log_stream import SEEN_TO_THE_END
+from taskhub.roles import Caller, viewer_of
+
+METHODS: Final = "GET, OPTIONS"
+CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": METHODS,
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+LATE_AFTER: Final = 3
+"""So many periods without a word, and viewers are told that updates are late."""
+_POSITION: Final = re.compile(rf"(.{{1,200}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
+
+
+@csrf_exempt
+async def sse(request: HttpRequest) -> HttpResponse:
+    """Every answer, also an error, carries the CORS headers: a page elsewhere can read why it was refused."""
+    if request.method == "OPTIONS":
+        response = HttpResponse(status=204, headers={"Allow": METHODS})
+    elif request.method != "GET":
+        body = error_body("method_not_allowed", "A stream is opened with GET.")
+        response = JsonResponse(body, status=405, headers={"Allow": METHODS})
+    else:
+        response = await _stream(request)
+    for name, value in CORS.items():
+        response.headers[name] = value
+    return response
+
+
+@ticketed(SSE)
+async def _stream(request: HttpRequest, caller: Caller, slot: Slot) -> HttpResponse:
+    wanted = read_wanted(request.GET)
+    tasks = await _guard_private(caller, slot, wanted)
+    open_stream = _log_stream if wanted.kind == Watching.LOGS else _value_stream
+    return await open_stream(request, caller, slot, wanted, tasks)
+
+
+async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted) -> set[str]:
+    """A sandbox in which somebody's private task runs is not there for others, also if it becomes private later.
+
+    Answers the tasks that were executed there; the stream goes on as long as the caller may see all that are in this
+    set, which the keeper brings up to date. Raises SandboxMissing.
+    """
+    viewer = viewer_of(caller)
+    if viewer is None:
+        return set()
+    hub = running_hub()
+    names = {wanted.sandbox_id}
+    with suppress(SandboxUnavailable):  # asked for by its name, it is found by its id
+        sandbox = await sandbox_seen(wanted.sandbox_id)
+        names |= {sandbox.pk, sandbox.name} - {""}
+    feed = await hub.feed(TASKS)
+    tasks = set(await hub.reader.run(tasks_executed_in, names))
+    eyes = Filters(viewer=viewer)
+    slot.may_go_on = lambda: all(eyes.may_see(task_id, feed.owners) for task_id in tasks)
+    hidden = await hub.reader.run(partial(hidden_sandboxes, user=caller, names=names))
+    if hidden or not slot.may_go_on():
+        raise SandboxMissing
+    return tasks
+
+
+def _subscribe(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]) -> Watch:
+    subscription = Subscription(
+        user=caller if caller.is_authenticated else None,
+        user_name=caller.get_username(),
+        address=request.META.get("REMOTE_ADDR", ""),
+        kind=wanted.kind,
+        sandbox_id=wanted.sandbox_id,
+        session_id=wanted.session_id,
+        command_id=wanted.command_id,
+        opened_at=timezone.now(),
+    )
+    return get_keeper().open(subscription, slot, tasks)
+
+
+def _connected(wanted: Wanted, watch: Watch) -> bytes:
+    data = {"sandboxId": wanted.sandbox_id, "eventType": wanted.kind.value}
+    if wanted.kind == Watching.LOGS:
+        data |= {"sessionId": wanted.session_id, "commandId": wanted.command_id}
+    return encode_named("connected", {**data, "subscriptionId": str(watch.subscription.pk)})
+
+
+# --- Values: status and sessions ----------------------------------------------------------------------
+
+
+async def _value_stream(
+    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
+) -> HttpResponse:
+    """The latest value first, then each as it comes. A Daytona that does not answer now is no reason to refuse."""
+    trouble = b""
+    latest = b""
+    # Before the look, so that no value falls between.
+    reader = _join(wanted, slot)
+    try:
+        sandbox = await sandbox_seen(wanted.sandbox_id)
+        if sandbox.pk != wanted.sandbox_id:
+            wanted = wanted._replace(sandbox_id=sandbox.pk)  # it was asked for by its name
+            reader = _join(wanted, slot)
+        latest = await _latest(sandbox, wanted)
+    except SandboxUnavailable as error:
+        trouble = encode_json(trouble_data(error.code, error.message, _period_s(wanted)), event="error")
+    watch = _subscribe(request, caller, slot, wanted, tasks)
+    watch.events = 2
+    return EventStream(
+        _values(reader, watch, _period_s(wanted)),
+        slot=slot,
+        channel=_channel(wanted),
+        greeting=_connected(wanted, watch) + latest + trouble,
+        farewell=encode_named_farewell,
+    )
+
+
+def _join(wanted: Wanted, slot: Slot) -> LiveReader:
+    reader = running_hub().join_live(_channel(wanted))
+    slot.at_release(reader.leave)
+    return reader
+
+
+def _channel(wanted: Wanted) -> str:
+    name = status_channel if wanted.kind == Watching.STATUS else sessions_channel
+    return name(wanted.sandbox_id)
+
+
+def _period_s(wanted: Wanted) -> float:
+    return float(settings.SANDBOX_STATUS_S if wanted.kind == Watching.STATUS else settings.SANDBOX_SESSIONS_S)
+
+
+async def _latest(sandbox: Sandbox, wanted: Wanted) -> bytes:
+    if wanted.kind == Watching.STATUS:
+        return encode_json(status_data(sandbox, changed=False, source="poll"), event="sandbox-status")
+    sandbox = await sessions_seen(sandbox)
+    return encode_json(sessions_data(sandbox, changed=False, source="poll"), event="sessions-update")
+
+
+async def _values(reader: LiveReader, watch: Watch, period_s: float) -> AsyncGenerator[bytes, None]:
+    while True:
+        try:
+            async with asyncio.timeout(LATE_AFTER * period_s):
+                frames = await reader.next()
+        except TimeoutError:
+            words = "There is no news of the sandbox for longer than there should be; it is still being watched."
+            yield encode_json(trouble_data("updates_late", words, period_s), event="error")
+            continue
+        watch.events += len(frames)
+        yield b"".join([frame.body for frame in frames])
+        if any(frame.name == "disconnected" for frame in frames):
+            return
+
+
+# --- Logs -----------------------------------------------------------------------------------------------
+
+
+async def _log_stream(
+    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
+) -> HttpResponse:
+    after, seen_to_the_end = _position(last_event_id(request), wanted)
+    if seen_to_the_end:
+        return had_everything()
+    key = wanted.log_key
+    if not get_relay().is_open(key):
+        with suppress(SandboxUnavailable):  # the relay asks again, and its viewers hear of it
+            await command_exists(key)
+    watch = _subscribe(request, caller, slot, wanted, tasks)
+    watch.events = 1
+    return EventStream(
+        _lines(key, after, watch),
+        slot=slot,
+        channel=f"sandbox-{wanted.sandbox_id}-logs",
+        greeting=_connected(wanted, watch),
+        farewell=encode_named_farewell,
+    )
+
+
+def _position(last_id: str, wanted: Wanted) -> tuple[int, bool]:
+    """The last line the client has, and whether it has seen the end. Raises Invalid for an id of another stream."""
+    if not last_id:
+        return 0, False
+    found = _POSITION.match(last_id)
+    if found is None or found[1] != wanted.command_id:
+        raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+    return int(found[2]), found[3] is not None
+
+
+async def _lines(key: LogKey, after: int, watch: Watch) -> AsyncGenerator[bytes, None]:
+    with get_relay().watch(key, log_reader(key)) as shared:
+        viewer = Viewer(shared, name=key.command_id, after=after)
+        try:
+            async with aclosing(viewer.items(idle_s=settings.TASKHUB_LOG_IDLE_S)) as items:
+                async for item in items:
+                    if isinstance(item, bytes):
+                        watch.events += item.count(b"\n\n")
+                        yield item
+                    elif isinstance(item, Trouble):
+                        data = trouble_data(item.error.code, item.error.message, item.retry_s)
+                        yield encode_json(data, event="error")
+                    else:
+                        yield _end(item, key, lines=shared.lines, after=viewer.after)
+        except TimeoutError:
+            # A command whose shell has died never ends. Who knows better comes back with the last id.
+            yield encode_named("disconnected", {"reason": "idle"})
+
+
+def _end(end: LogEnd, key: LogKey, *, lines: int, after: int) -> bytes:
+    if end.error is not None:
+        data: dict[str, Any] = {"code": end.error.code, "message": end.error.message}
+        event_id = f"{key.command_id}:{after}"
+        return encode_named("log-error", data, event_id=event_id) + encode_named(
+            "disconnected", {"reason": "log_error"}
+        )
+    event_id = f"{key.command_id}:{lines}{SEEN_TO_THE_END}"
+    complete = encode_named("log-complete", {"exit_code": end.exit_code, "lines": lines}, event_id=event_id)
+    return complete + encode_named("disconnected", {"reason": "log_complete"})

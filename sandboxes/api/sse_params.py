@@ -1,0 +1,48 @@
+"""What `/sse` is asked for: spec 000's parameters."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from django.http import QueryDict
+
+from sandboxes.models import Watching
+from taskhub.api.routes import NAME
+from taskhub.errors import Invalid
+from taskhub.executions.log_relay import LogKey
+
+_ID: Final = re.compile(rf"{NAME}\Z")
+_PARAMETERS: Final = ("sandboxId", "eventType", "sessionId", "commandId")
+_FOR_ALL_STREAMS: Final = frozenset({"lastEventId", "ticket"})
+
+
+class Wanted(NamedTuple):
+    """A stream of `/sse`."""
+
+    kind: Watching
+    sandbox_id: str
+    session_id: str = ""
+    command_id: str = ""
+
+    @property
+    def log_key(self) -> LogKey:
+        return LogKey(self.sandbox_id, self.session_id, self.command_id)
+
+
+def read_wanted(query: QueryDict) -> Wanted:
+    """Raises Invalid, which names each parameter that is missing, unknown or malformed."""
+    given = {name: query.get(name, "") for name in _PARAMETERS}
+    kind = given.pop("eventType") or Watching.STATUS
+    wrong = {name: ["There is no such parameter."] for name in query if name not in {*_PARAMETERS, *_FOR_ALL_STREAMS}}
+    if kind not in Watching.values:
+        wrong["eventType"] = [f"There are {', '.join(Watching.values)}."]
+    needed = _PARAMETERS if kind == Watching.LOGS else _PARAMETERS[:1]
+    for name, value in given.items():
+        if not value and name in needed:
+            wrong[name] = ["It is needed." if name == "sandboxId" else "It is needed with eventType=logs."]
+        elif value and not _ID.match(value):
+            wrong[name] = ["Not an id: letters, digits, and _ . - are allowed, at most 200."]
+    if wrong:
+        raise Invalid("Some parameters are wrong; details names them.", details=wrong)
+    return Wanted(Watching(kind), given["sandboxId"], given["sessionId"], given["commandId"])

@@ -1,0 +1,1 @@
+"""Executions in a sandbox: the executor, the script runner, file changes."""

@@ -1,0 +1,170 @@
+"""What the runner wrote down about an execution's files (`runner.py`), fetched and read.
+
+A script can write there too, so nothing in it is taken at its word: a line that is none is passed over, and a path that
+leads out of the working folder is no path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from typing import Final, Literal, NamedTuple, cast
+
+from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing
+from sandboxes.execute.script_runner import ARTIFACTS_KEPT, CHANGES_KEPT, PATH_BYTES, Folders
+from sandboxes.gateway import Gateway, Toolbox
+from taskhub.executions.executor import FileChange, FileChanges, Place, Produced, ProducedFile
+from taskhub.lib.cancellation import cancel_all
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 2.0
+"""The longest a look may take. It is one request for a small file."""
+_PARALLEL: Final = 32
+_CHANGES_BYTES: Final = CHANGES_KEPT * (PATH_BYTES + 50)
+_LINE: Final = re.compile(r"(\d{1,9}) (created|modified|deleted) (\d{1,18}|-) (.*)", re.ASCII)
+_ARTIFACTS_BYTES: Final = ARTIFACTS_KEPT * (PATH_BYTES + 60)
+_COUNT: Final = re.compile(r"\s*\d{1,9}", re.ASCII)
+_FILE: Final = re.compile(r"\d{1,18}\.\d{1,18} (\d{1,18}) (.*)", re.ASCII)
+_KNOWN_MOST: Final = 1000
+
+Change = Literal["created", "modified", "deleted"]
+
+
+class _Inside(NamedTuple):
+    """How to get into a sandbox, and where its work is."""
+
+    toolbox_url: str
+    work_dir: str
+
+
+class _Insides:
+    """The insides of sandboxes that this process has been in. They stay what they are while a sandbox lives."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, _Inside] = OrderedDict()
+
+    async def find(self, gateway: Gateway, sandbox_id: str) -> tuple[Toolbox, str]:
+        """The toolbox and the work dir; asked for (two requests) the first time. Raises SandboxError."""
+        inside = self._known.get(sandbox_id)
+        if inside is None:
+            url = str((await gateway.document(sandbox_id)).get("toolboxProxyUrl", ""))
+            inside = _Inside(url, await gateway.toolbox(sandbox_id, url).work_dir())
+            self._known[sandbox_id] = inside
+            while len(self._known) > _KNOWN_MOST:
+                self._known.popitem(last=False)
+        return gateway.toolbox(sandbox_id, inside.toolbox_url), inside.work_dir
+
+    def forget(self, sandbox_id: str) -> None:
+        self._known.pop(sandbox_id, None)
+
+
+_insides: Final = _Insides()
+
+
+async def look_at_changes(
+    gateway: Gateway, seen: Mapping[Place, int]
+) -> AsyncGenerator[tuple[Place, FileChanges | None], None]:
+    """One look at each place, in the order of their answers; see `Executor.changed_files`."""
+    limit = asyncio.Semaphore(_PARALLEL)
+    looks = [asyncio.create_task(_look(gateway, place, after, limit)) for place, after in seen.items()]
+    try:
+        for look in asyncio.as_completed(looks):
+            place, changes = await look
+            if changes is None or changes.upto > seen[place]:
+                yield place, changes
+    finally:
+        await cancel_all(*looks)
+
+
+async def _look(
+    gateway: Gateway, place: Place, after: int, limit: asyncio.Semaphore
+) -> tuple[Place, FileChanges | None]:
+    try:
+        # The time runs once it is asked, not while it waits for its turn.
+        async with limit, asyncio.timeout(LOOK_S):
+            toolbox, work_dir = await _insides.find(gateway, place.sandbox_id)
+            path = f"{Folders(work_dir, place.session_name).own}/changes"
+            text = await toolbox.file(path, limit_bytes=_CHANGES_BYTES)
+    except (SandboxError, TimeoutError) as error:
+        if isinstance(error, KeyRefused | SandboxMissing):
+            _insides.forget(place.sandbox_id)
+        log.info("the files of execution %s cannot be looked at now: %s", place.execution_id, type(error).__name__)
+        return place, None
+    return place, read_changes(text, after)
+
+
+async def produced(gateway: Gateway, place: Place) -> Produced:
+    """What the runner listed at the end. Raises SandboxError, but not for a list that is not there."""
+    toolbox, work_dir = await _insides.find(gateway, place.sandbox_id)
+    path = f"{Folders(work_dir, place.session_name).own}/artifacts"
+    try:
+        return read_artifacts(await toolbox.file(path, limit_bytes=_ARTIFACTS_BYTES))
+    except SandboxMissing:
+        # The runner itself was killed, or the folder is deleted.
+        return Produced([], 0)
+
+
+async def read_produced(gateway: Gateway, place: Place, path: str) -> AsyncGenerator[bytes, None]:
+    """The content of a file of the working folder. Raises SandboxError."""
+    toolbox, work_dir = await _insides.find(gateway, place.sandbox_id)
+    whole = f"{Folders(work_dir, place.session_name).working}/{path}"
+    async with aclosing(toolbox.file_chunks(whole)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+def read_artifacts(text: bytes) -> Produced:
+    """A list as the runner writes it: how many files there are, then the last modified ones, in that order."""
+    first, *lines = text.decode(errors="replace").split("\n")
+    sizes: dict[str, int] = {}
+    for line in reversed(lines):
+        found = _FILE.fullmatch(line)
+        if found is not None and is_inside(found[2]):
+            sizes.setdefault(found[2], int(found[1]))
+    count = int(first) if _COUNT.fullmatch(first) else 0
+    return Produced([ProducedFile(path, size) for path, size in sizes.items()], max(count, len(sizes)))
+
+
+def read_changes(text: bytes, after: int) -> FileChanges:
+    """What the lines above number `after` come to; `upto` is `after` where there is none."""
+    files: dict[str, FileChange | None] = {}
+    upto = after
+    named = 0
+    for n, change, path, size in _lines(text):
+        if n <= upto:
+            continue
+        upto = n
+        if is_inside(path):
+            named += 1
+            files[path] = _together(files.get(path), FileChange(change, path, size), first=path not in files)
+    return FileChanges(upto, [change for change in files.values() if change is not None], upto - after - named)
+
+
+def _lines(text: bytes) -> Iterator[tuple[int, Change, str, int | None]]:
+    for line in text.decode(errors="replace").split("\n"):
+        found = _LINE.fullmatch(line)
+        if found is not None:
+            size = None if found[3] == "-" else int(found[3])
+            yield int(found[1]), cast("Change", found[2]), found[4], size
+
+
+def _together(before: FileChange | None, now: FileChange, *, first: bool) -> FileChange | None:
+    """Two changes of a file as one; None for a file that came and went."""
+    if first or (before is not None and before.change == "modified"):
+        return now
+    if before is None or before.change == "created":
+        return None if now.change == "deleted" else now._replace(change="created")
+    # It was deleted: what is there now is another one in its place.
+    return now if now.change == "deleted" else now._replace(change="modified")
+
+
+def is_inside(path: str) -> bool:
+    """Whether it is the path of a file below the folder it is relative to, in one spelling, that can be asked for."""
+    if not path or not path.isprintable() or "\ufffd" in path or len(path.encode()) > PATH_BYTES:
+        return False
+    return not any(part in {"", ".", ".."} for part in path.split("/"))

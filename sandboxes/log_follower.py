@@ -1,0 +1,201 @@
+"""A command's log as numbered lines, over connections that may be cut.
+
+Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its place in the
+replay: after a cut we connect again and leave out what was delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from typing import Final
+
+from django.utils import timezone
+
+from sandboxes.backoff import Backoff
+from sandboxes.errors import SandboxError, SandboxUnavailable
+from sandboxes.gateway import Stream, Toolbox
+from taskhub.executions.executor import LogLine, Troubled
+
+log = logging.getLogger(__name__)
+
+LINE_CHARS: Final = 64 * 1024
+SPLIT_MARK: Final = " [TaskHub: the line goes on]"
+SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
+"""A snapshot comes in one piece, with every line twice; where it is longer, a second replay takes its place."""
+_MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
+_MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
+_PATIENCE_MOST: Final = 20
+_ROUND_PIECES: Final = 1000
+_ROUND_CHARS: Final = 128 * 1024
+"""So much of a snapshot is looked at before others on the loop have their turn."""
+
+Pieces = Iterable[tuple[Stream, str]]
+
+
+class LineCounter:
+    """Numbered lines from pieces of two streams. A line ends with LF; one longer than 64 KiB is split, with a mark."""
+
+    def __init__(self) -> None:
+        self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self.n = 0
+        self.chars = 0
+
+    def feed(self, pieces: Pieces) -> list[LogLine]:
+        """The lines that these pieces complete."""
+        now = timezone.now()
+        n = self.n
+        found: list[LogLine] = []
+        for stream, text in pieces:
+            self.chars += len(text)
+            lines = (self._rest[stream] + text).split("\n")
+            rest = lines.pop()
+            for line in lines:
+                for part in [line] if len(line) <= LINE_CHARS else _split(line):
+                    n += 1
+                    found.append(LogLine(n, stream, part, now))
+            while len(rest) > LINE_CHARS:
+                n += 1
+                found.append(LogLine(n, stream, rest[:LINE_CHARS] + SPLIT_MARK, now))
+                rest = rest[LINE_CHARS:]
+            self._rest[stream] = rest
+        self.n = n
+        return found
+
+    def finish(self) -> list[LogLine]:
+        """What came without a line end."""
+        return self.feed([(stream, "\n") for stream, rest in self._rest.items() if rest])
+
+
+def _split(line: str) -> list[str]:
+    parts = [line[start : start + LINE_CHARS] for start in range(0, len(line), LINE_CHARS)]
+    return [part + SPLIT_MARK for part in parts[:-1]] + parts[-1:]
+
+
+def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
+    """The pieces of a snapshot's `output`, in which marks say whose each piece is; what comes before any is dropped."""
+    stream: Stream | None = None
+    start = 0
+    for mark in _MARK.finditer(output):
+        if stream is not None:
+            yield from _cut(stream, output, start, mark.start())
+        stream, start = _MARKS[mark[0]], mark.end()
+    if stream is not None:
+        yield from _cut(stream, output, start, len(output))
+
+
+def _cut(stream: Stream, output: str, start: int, end: int) -> Iterator[tuple[Stream, str]]:
+    for at in range(start, end, _ROUND_CHARS):
+        yield stream, output[at : min(at + _ROUND_CHARS, end)]
+
+
+def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
+    taken: list[tuple[Stream, str]] = []
+    chars = 0
+    for piece in pieces:
+        taken.append(piece)
+        chars += len(piece[1])
+        if chars >= _ROUND_CHARS or len(taken) == _ROUND_PIECES:
+            yield taken
+            taken, chars = [], 0
+    if taken:
+        yield taken
+
+
+class Follower:
+    """One reading of a log, over as many connections as it takes.
+
+    0. Ask for the command, so that one that is not there is known at once.
+    1. Connect; number the lines as they come; deliver those above the last one delivered.
+    2. Cut off: tell `on_trouble`, wait with backoff, and go on at 1.
+    3. Silent: ask whether the command has ended; then Daytona has forgotten to close the connection. One that has
+       brought nothing at all is given up, ever more patiently: it may never have been a connection.
+    4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
+       Daytona closes some connections too early; what is missing is delivered from there.
+    """
+
+    def __init__(self, toolbox: Toolbox, session: str, command: str, on_trouble: Troubled | None = None) -> None:
+        self._toolbox = toolbox
+        self._session = session
+        self._command = command
+        self._on_trouble = on_trouble
+        self._backoff = Backoff(first_s=0.5, most_s=10.0)
+        self._delivered = 0
+        self._patience = 1
+        self.exit_code: int | None = None
+
+    async def lines(self) -> AsyncGenerator[list[LogLine], None]:
+        """The log in batches, each line once, until the command has ended. Raises SandboxError if it is gone."""
+        known = False
+        while True:
+            counter = LineCounter()
+            try:
+                if not known:
+                    await self._has_ended()
+                    known = True
+                async with aclosing(self._connection(counter)) as batches:
+                    async for batch in batches:
+                        yield batch
+                if await self._has_ended():
+                    async with aclosing(self._missing(counter)) as batches:
+                        async for batch in batches:
+                            yield batch
+                    return
+            except SandboxUnavailable as error:
+                await self._wait(error)
+            else:
+                # Closed without a reason; whatever it was, it is not asked again at once.
+                await asyncio.sleep(self._backoff.next_s())
+
+    async def _connection(self, counter: LineCounter) -> AsyncGenerator[list[LogLine], None]:
+        silences = 0
+        async with aclosing(self._toolbox.follow(self._session, self._command)) as pieces:
+            async for batch in pieces:
+                if not batch:
+                    silences += 1
+                    if await self._has_ended() or (not counter.chars and silences >= self._patience):
+                        self._patience = min(2 * self._patience, _PATIENCE_MOST)
+                        return
+                    continue
+                if lines := self._take(counter.feed(batch)):
+                    yield lines
+                    self._backoff.reset()
+
+    def _take(self, lines: list[LogLine]) -> list[LogLine]:
+        """Those of the lines, which are in order, that were not delivered before."""
+        if lines and lines[0].n <= self._delivered:
+            lines = [line for line in lines if line.n > self._delivered]
+        if lines:
+            self._delivered = lines[-1].n
+        return lines
+
+    async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
+        """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
+        snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
+        counter = LineCounter()
+        if snapshot is not None:
+            for pieces in _rounds(unmarked(snapshot.get("output") or "")):
+                if lines := self._take(counter.feed(pieces)):
+                    yield lines
+                await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
+        else:
+            # Handed on as they come: what was taken from a connection that is cut later is not brought again.
+            async with aclosing(self._connection(counter)) as again:
+                async for lines in again:
+                    yield lines
+        if rest := [*self._take(counter.finish()), *self._take(streamed.finish())]:
+            yield rest
+
+    async def _has_ended(self) -> bool:
+        self.exit_code = (await self._toolbox.command(self._session, self._command)).exit_code
+        return self.exit_code is not None
+
+    async def _wait(self, error: SandboxError) -> None:
+        delay = self._backoff.next_s(error)
+        log.info("the log of %s/%s was cut after line %d", self._session, self._command, self._delivered)
+        if self._on_trouble is not None:
+            self._on_trouble(error, delay)
+        await asyncio.sleep(delay)

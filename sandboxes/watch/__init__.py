@@ -1,0 +1,1 @@
+"""Watching sandboxes: polling, push listener, first look, subscription tracker."""

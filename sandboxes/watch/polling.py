@@ -1,0 +1,171 @@
+"""Looking at what is watched: the two polls, and the first look of the first viewer.
+
+The cost grows with the sandboxes that are watched, not with the viewers: a tick looks at each sandbox once. Where more
+than a few are watched it takes whole pages of Daytona's list, and single gets only for what the pages cannot tell: a
+sandbox that is not on them, or one that they show older than it is known to be (the list lags behind).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.gateway import Document, Gateway, Toolbox
+from sandboxes.models import Sandbox
+from sandboxes.services.sandbox_state import is_older
+
+log = logging.getLogger(__name__)
+
+FEW: Final = 3
+PAGES: Final = 10
+PARALLEL: Final = 32
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Findings:
+    """What a tick found: sandboxes as Daytona describes them, ids it does not know, and what could not be asked.
+
+    `names` are those that turned out to be no ids: their viewers came while Daytona did not answer.
+    """
+
+    documents: list[Document] = field(default_factory=list)
+    sessions: dict[str, list[Document]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    troubles: dict[str, SandboxError] = field(default_factory=dict)
+    requests: int = 0
+
+
+async def look_at_sandboxes(gateway: Gateway, known: Mapping[str, Document], *, within_s: float) -> Findings:
+    """Look at each of the sandboxes once; `known` holds what was last seen of them ({} if nothing was)."""
+    findings = Findings()
+    waiting = set(known)
+    try:
+        async with asyncio.timeout(within_s):
+            if len(known) > FEW:
+                await _turn_pages(gateway, known, waiting, findings)
+            await _each(waiting, lambda sandbox_id: _look_at(gateway, sandbox_id, findings))
+    except (SandboxError, TimeoutError) as error:
+        trouble = error if isinstance(error, SandboxError) else SandboxUnavailable()
+        seen = {str(document["id"]) for document in findings.documents}
+        done = {*seen, *findings.missing, *findings.names, *findings.troubles}
+        findings.troubles |= dict.fromkeys(known.keys() - done, trouble)
+    return findings
+
+
+async def _turn_pages(gateway: Gateway, known: Mapping[str, Document], waiting: set[str], findings: Findings) -> None:
+    """Cross off `waiting` what the pages tell. Never more pages than a quarter of what single gets would cost."""
+    cursor: str | None = None
+    for _ in range(min(PAGES, max(1, len(known) // 4))):
+        findings.requests += 1
+        page = await gateway.page(cursor)
+        for document in page.items:
+            sandbox_id = str(document.get("id"))
+            if sandbox_id in waiting and not is_older(document, known[sandbox_id]):
+                findings.documents.append(document)
+                waiting.discard(sandbox_id)
+        cursor = page.next_cursor
+        if cursor is None or not waiting:
+            return
+
+
+async def _look_at(gateway: Gateway, sandbox_id: str, findings: Findings) -> None:
+    findings.requests += 1
+    try:
+        document = await gateway.document(sandbox_id)
+        findings.documents.append(document)
+        if document["id"] != sandbox_id:
+            findings.names.append(sandbox_id)
+    except SandboxMissing:
+        findings.missing.append(sandbox_id)
+    except SandboxError as error:
+        findings.troubles[sandbox_id] = error
+
+
+async def look_at_sessions(gateway: Gateway, sandboxes: Iterable[Sandbox], *, within_s: float) -> Findings:
+    """List the sessions of each sandbox. Those of one that is not started are none."""
+    findings = Findings()
+    known = {sandbox.pk: sandbox for sandbox in sandboxes}
+    try:
+        async with asyncio.timeout(within_s):
+            await _each(known, lambda sandbox_id: _look_into(gateway, known[sandbox_id], findings))
+    except TimeoutError:
+        done = {*findings.sessions, *findings.missing, *findings.troubles}
+        findings.troubles |= {sandbox_id: SandboxUnavailable() for sandbox_id in known.keys() - done}
+    return findings
+
+
+async def _look_into(gateway: Gateway, sandbox: Sandbox, findings: Findings) -> None:
+    findings.requests += 1
+    try:
+        findings.sessions[sandbox.pk] = await sessions_of(gateway, sandbox)
+    except SandboxMissing:
+        findings.missing.append(sandbox.pk)
+    except SandboxError as error:
+        findings.troubles[sandbox.pk] = error
+
+
+async def sessions_of(gateway: Gateway, sandbox: Sandbox) -> list[Document]:
+    """The sandbox's sessions. Raises SandboxError."""
+    try:
+        return await gateway.toolbox(sandbox.pk, sandbox.toolbox_url).session_documents()
+    except SandboxRefused:
+        return []  # it is not started: its inside is not there
+    except (KeyRefused, SandboxMissing) as error:
+        raise await cause(gateway, sandbox.pk, error) from error
+
+
+async def cause(gateway: Gateway, sandbox_id: str, error: SandboxError) -> SandboxError:
+    """What a refusal at a sandbox's door means: there it is the same for a bad key and for a sandbox that is gone."""
+    if not isinstance(error, KeyRefused | SandboxMissing):
+        return error
+    try:
+        await gateway.document(sandbox_id)
+    except SandboxError as found:
+        return found
+    # Daytona knows key and sandbox; what stands between us and its inside does not, for the moment.
+    return error if isinstance(error, SandboxMissing) and error.what != "sandbox" else SandboxUnavailable()
+
+
+async def _each(ids: Iterable[str], look: Callable[[str], Awaitable[None]]) -> None:
+    limit = asyncio.Semaphore(PARALLEL)
+
+    async def one(sandbox_id: str) -> None:
+        async with limit:
+            await look(sandbox_id)
+
+    async with asyncio.TaskGroup() as group:
+        for sandbox_id in sorted(ids):
+            group.create_task(one(sandbox_id))
+
+
+class SingleFlight:
+    """Many who ask the same at once share one asking. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._flying: dict[Any, asyncio.Task[Any]] = {}
+
+    async def run(self, key: Any, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """What `ask` answers or raises; who goes away meanwhile takes nobody with them."""
+        task = self._flying.get(key)
+        if task is None:
+            task = self._flying[key] = asyncio.create_task(ask())
+            task.add_done_callback(lambda done: self._land(key, done))
+        answer: _T = await asyncio.shield(task)
+        return answer
+
+    def _land(self, key: Any, task: asyncio.Task[Any]) -> None:
+        del self._flying[key]
+        if not task.cancelled():
+            task.exception()  # looked at, so that it is nobody's even if all who asked have gone
+
+
+def inside(gateway: Gateway, sandbox: Sandbox) -> Toolbox:
+    """The sandbox's sessions, commands and logs."""
+    return gateway.toolbox(sandbox.pk, sandbox.toolbox_url)

@@ -1,0 +1,129 @@
+"""Actions on rows: each is a service's; what it refuses becomes a message, and never hides what was done.
+
+An action is one of Django's, so it may be chosen for any number of rows in their list; a row's own page has a button
+for each. One that needs more than rows (`ask`) shows a form first, and is called again with the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin import helpers
+from django.contrib.admin.utils import quote
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from taskhub.admin.base import HubModelAdmin, ReadOnlyAdmin
+from taskhub.errors import HubError
+from taskhub.executions.executor import ExecutorError
+
+REFUSALS_TOLD: Final = 10
+_ROW: Final = "_row"
+_ANSWERED: Final = "_answered"
+
+
+class ActingMixin(HubModelAdmin):
+    """`rows_at_once` bounds what one request does, and for how long."""
+
+    rows_at_once = 100
+    change_form_outer_before_template = "admin/row_actions.html"
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        shown = [] if object_id is None else self.get_actions(request).items()
+        context = {
+            "row_actions": [(name, label) for name, (_, _, label) in shown if name != "delete_selected"],
+            "list_address": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
+        }
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **context})
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
+        """Lead whoever acted on a row's own page back there."""
+        if not self._are_keys(request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
+            self.message_user(request, "There are no such rows.", messages.ERROR)
+            return redirect(request.get_full_path())
+        answer: HttpResponseBase | None = super().response_action(request, queryset)
+        row = request.POST.get(_ROW)
+        if row and isinstance(answer, HttpResponseRedirect):
+            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", quote(row))
+        return answer
+
+    def _are_keys(self, chosen: list[str]) -> bool:
+        """Whether rows could have these keys; a list offers no others, but a form can be made by hand."""
+        try:
+            for key in chosen:
+                self.opts.pk.run_validators(self.opts.pk.to_python(key))
+        except ValidationError:
+            return False
+        return not any("\0" in key for key in chosen)
+
+    def ask(
+        self, request: HttpRequest, rows: QuerySet[Any], form: type[forms.Form], *, title: str, button: str
+    ) -> dict[str, Any] | HttpResponse:
+        """The answers of the form; or, as long as there are none, the page that asks for them."""
+        if self.are_too_many(request, rows):
+            return redirect(request.get_full_path())
+        asked = form(request.POST) if _ANSWERED in request.POST else form()
+        if asked.is_bound and asked.is_valid():
+            return asked.cleaned_data
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "media": self.media + asked.media,
+            "form": asked,
+            "rows": rows,
+            "button": button,
+            "action": request.POST.getlist("action")[-1],
+            "row": request.POST.get(_ROW, ""),
+            "selected_name": helpers.ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/ask.html", context)
+
+    def are_too_many(self, request: HttpRequest, rows: QuerySet[Any]) -> bool:
+        """Says so, too."""
+        if rows[: self.rows_at_once + 1].count() <= self.rows_at_once:
+            return False
+        self.message_user(request, f"At most {self.rows_at_once} at once; nothing was done.", messages.ERROR)
+        return True
+
+    def act_on_each(self, request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], object], done: str) -> None:
+        """Call `act` for each row. `done` goes on after their number: "stopped" tells "2 of 3 stopped."."""
+        if self.are_too_many(request, rows):
+            return
+        refusals: list[str] = []
+        chosen = list(rows)
+        for row in chosen:
+            try:
+                act(row)
+            except (HubError, ExecutorError) as error:
+                refusals.append(f"{row}: {error.message}")
+        self.tell(request, f"{len(chosen) - len(refusals)} of {len(chosen)} {done}.", refusals)
+
+    def tell(self, request: HttpRequest, outcome: str, refusals: list[str]) -> None:
+        self.message_user(request, outcome, messages.WARNING if refusals else messages.SUCCESS)
+        for refusal in refusals[:REFUSALS_TOLD]:
+            self.message_user(request, refusal, messages.ERROR)
+        if len(refusals) > REFUSALS_TOLD:
+            self.message_user(request, f"{len(refusals) - REFUSALS_TOLD} more were refused.", messages.ERROR)
+
+
+class ActingAdmin(ActingMixin, ReadOnlyAdmin):
+    """Rows that only services change, by actions."""
+
+
+class Sure(forms.Form):
+    """Nothing to fill in: the page itself is the question."""

@@ -1,0 +1,196 @@
+"""`/metrics`: what Prometheus asks for, for all processes of the installation together, by whichever of them answers.
+
+Counters and histograms come from the totals that every process writes down within ten seconds (`measures`), gauges from
+the rows as they are now. Other apps add gauges of their own when they are ready.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from taskhub.api.callers import readers_only
+from taskhub.events.process_status import clients_by_kind
+from taskhub.events.types import EVENT_TYPES
+from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName, MetricTotal
+from taskhub.observability.heartbeat import heartbeat_ages
+from taskhub.observability.metrics_store import BOUNDS, read_totals
+from taskhub.selectors import dashboard as selectors
+
+
+class Count(NamedTuple):
+    """A counter with a label, whose values are the measure's labels; the `known` ones are told before they happen."""
+
+    name: str
+    help: str
+    measure: MetricName
+    label: str
+    known: Iterable[str] = ()
+
+
+class Histogram(NamedTuple):
+    """In seconds; the measure's label holds a word for each of `labels`, and its values are `per_second`ths."""
+
+    name: str
+    help: str
+    measure: MetricName
+    labels: list[str]
+    per_second: int = 1
+
+
+COUNTERS: Final = [
+    Count("taskhub_events_published", "Events, by type.", MetricName.EVENTS, "type", EVENT_TYPES),
+    Count("taskhub_streams_closed", "Streams that ended, by how they did.", MetricName.STREAM_ENDS, "outcome"),
+    Count(
+        "taskhub_executions_finished",
+        "Executions that ended, by outcome.",
+        MetricName.EXECUTION_ENDS,
+        "outcome",
+        [status.value for status in ExecutionStatus if status not in ACTIVE_STATUSES],
+    ),
+    Count(
+        "taskhub_upstream_requests",
+        "Requests to Daytona, by the status of the answer: 2xx, another, or none.",
+        MetricName.UPSTREAM_REQUESTS,
+        "status",
+        ["2xx"],
+    ),
+    Count(
+        "taskhub_webhook_attempts",
+        "Attempts to deliver webhooks, by how they ended.",
+        MetricName.WEBHOOK_ATTEMPTS,
+        "outcome",
+        ["delivered", "failed"],
+    ),
+]
+STREAM_COUNTERS: Final = {
+    "opened": ("taskhub_streams_opened", "Streams that opened."),
+    "deliveries": ("taskhub_stream_deliveries", "Events sent: one to each stream that got it."),
+    "resumes": ("taskhub_stream_resumes", "Streams that came back with their last id, or with a time."),
+    "resets": ("taskhub_stream_resets", "Times a stream was told that its past is not kept any more."),
+    "overflows": ("taskhub_stream_overflows", "Times a live stream fell so far behind that it went back to the table."),
+    "table_reads": ("taskhub_stream_table_reads", "Pages of events read from the table for streams."),
+}
+HISTOGRAMS: Final = [
+    Histogram(
+        "taskhub_execution_duration_seconds",
+        "How long executions ran that had started, by outcome.",
+        MetricName.EXECUTION_S,
+        ["outcome"],
+    ),
+    Histogram("taskhub_poll_duration_seconds", "How long ticks of the polls took.", MetricName.POLL_MS, ["poll"], 1000),
+    Histogram(
+        "taskhub_http_request_duration_seconds",
+        "How long requests took to their answer; of a stream, to its opening.",
+        MetricName.REQUEST_MS,
+        ["method", "status"],
+        1000,
+    ),
+]
+GAUGES: Final[list[Callable[[], Iterator[Metric]]]] = []
+
+_Totals = dict[MetricName, list[MetricTotal]]
+
+
+@require_safe
+@readers_only
+def metrics(request: HttpRequest) -> HttpResponse:
+    """In the text format, or in OpenMetrics for who accepts it."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return HttpResponse(encode(_Everything()), content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+class _Everything(Collector):
+    def collect(self) -> Iterator[Metric]:
+        totals: _Totals = defaultdict(list)
+        for total in read_totals():
+            totals[MetricName(total.name)].append(total)
+        for counter in COUNTERS:
+            yield _counter(counter, totals[counter.measure])
+        happened = {total.label: total.count for total in totals[MetricName.STREAM_EVENTS]}
+        for label, (name, text) in STREAM_COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=happened.get(label, 0))
+        for histogram in HISTOGRAMS:
+            yield _histogram(histogram, totals[histogram.measure])
+        for gauges in GAUGES:
+            yield from gauges()
+
+
+def _counter(counter: Count, totals: list[MetricTotal]) -> Metric:
+    family = CounterMetricFamily(counter.name, counter.help, labels=[counter.label])
+    counts = dict.fromkeys(counter.known, 0) | {total.label: total.count for total in totals if not total.le}
+    for label, count in counts.items():
+        family.add_metric([label], count)
+    return family
+
+
+def _histogram(histogram: Histogram, totals: list[MetricTotal]) -> Metric:
+    family = HistogramMetricFamily(histogram.name, histogram.help, labels=histogram.labels)
+    within: dict[tuple[str, str], int] = {(total.label, total.le): total.count for total in totals if total.le}
+    for total in totals:
+        if total.le:
+            continue
+        buckets: list[tuple[str, float]] = []
+        count = 0
+        for bound in BOUNDS[histogram.measure]:
+            count += within.get((total.label, str(bound)), 0)
+            buckets.append((str(bound / histogram.per_second), count))
+        buckets.append(("+Inf", total.count))
+        family.add_metric(total.label.split(" "), buckets, total.total / histogram.per_second)
+    return family
+
+
+def _stream_gauges() -> Iterator[Metric]:
+    reports = [process.report for process in selectors.processes_living()]
+    yield GaugeMetricFamily("taskhub_web_processes", "Web processes that report.", value=len(reports))
+    clients: Counter[str] = Counter({"tasks": 0, "execution-log": 0, "sandbox": 0, "mcp": 0})
+    for report in reports:
+        clients.update(clients_by_kind(report))
+    family = GaugeMetricFamily("taskhub_streams_open", "Streams that are open, by kind.", labels=["kind"])
+    for kind, count in clients.items():
+        family.add_metric([kind], count)
+    yield family
+    yield GaugeMetricFamily(
+        "taskhub_stream_lag_events",
+        "By how many events the slowest stream is behind.",
+        value=max((report["lag_events"] for report in reports), default=0),
+    )
+    yield GaugeMetricFamily(
+        "taskhub_stream_lag_seconds",
+        "For how long the slowest stream has been behind.",
+        value=max((report["lag_s"] for report in reports), default=0),
+    )
+    yield GaugeMetricFamily(
+        "taskhub_redis_heard",
+        "Whether all web processes hear Redis.",
+        value=int(all(report["redis"] for report in reports)),
+    )
+
+
+def _job_gauges() -> Iterator[Metric]:
+    active = selectors.executions_active()
+    executions = GaugeMetricFamily(
+        "taskhub_executions_active", "Executions that have not ended, by status.", labels=["status"]
+    )
+    for status in sorted(ACTIVE_STATUSES):
+        executions.add_metric([status], active.get(status, 0))
+    yield executions
+    ages = GaugeMetricFamily(
+        "taskhub_heartbeat_age_seconds",
+        "Since when beat has sent, and the workers have done, no job.",
+        labels=["process"],
+    )
+    for name, age_s in heartbeat_ages().items():
+        ages.add_metric([name], age_s)
+    yield ages
+
+
+GAUGES.extend([_stream_gauges, _job_gauges])

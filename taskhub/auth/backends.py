@@ -1,0 +1,50 @@
+"""How Django finds an account, and what it lets it do in the admin: by role, in one query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import F
+from django.http import HttpRequest
+
+from taskhub.auth.rate_limits import failures, network_of
+from taskhub.observability.log_context import bind_caller
+from taskhub.roles import Role, know_role, role_of
+
+
+def account_get(user_id: int) -> User | None:
+    """The account with its role, in one query; None if there is none, or it may not log in."""
+    rows = list(User.objects.filter(pk=user_id, is_active=True).annotate(group=F("groups__name")))
+    return know_role(rows[0], [row.group for row in rows]) if rows else None
+
+
+class AccountBackend(ModelBackend):
+    """Django's, except that operators may do everything in the admin, and that guessing passwords has a limit."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> User | None:
+        if request is not None and failures.wait_s(network_of(request)) > 0:
+            raise PermissionDenied
+        user = super().authenticate(request, username, password, **kwargs)
+        return user if isinstance(user, User) else None
+
+    def get_user(self, user_id: int) -> User | None:
+        """Whose session the request shows."""
+        user = account_get(user_id)
+        if user is not None:
+            bind_caller(user)
+        return user
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        return is_operator(user_obj) or super().has_perm(user_obj, perm, obj)
+
+    def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        return is_operator(user_obj) or super().has_module_perms(user_obj, app_label)
+
+
+def is_operator(user: User | AnonymousUser) -> bool:
+    return bool(user.is_active) and role_of(user) >= Role.OPERATOR

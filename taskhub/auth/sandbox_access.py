@@ -1,0 +1,58 @@
+"""Which sandboxes are whose: who may look into one, and who may run in it.
+
+The hub knows a sandbox by its id, and one that it makes by its name as well, which is its execution's: the name is
+known before the sandbox is there, the id only once the script runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from django.db.models import Q, QuerySet
+
+from taskhub.errors import Forbidden, NotFound
+from taskhub.models import Execution, Task
+from taskhub.roles import Caller, viewer_of, visible_tasks
+
+_MADE: Final = re.compile(r"taskhub-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
+
+
+def executed_in(names: Iterable[str]) -> QuerySet[Execution]:
+    """The executions in the sandboxes of these ids and names."""
+    names = list(names)
+    made = [found[1] for name in names if (found := _MADE.match(name))]
+    return Execution.objects.filter(Q(sandbox_id__in=names) | Q(pk__in=made))
+
+
+def tasks_executed_in(names: Iterable[str]) -> list[str]:
+    """The ids of the tasks that were executed there, as far as there are these tasks."""
+    found = executed_in(names).filter(task__isnull=False).order_by("task_id")
+    return [str(task_id) for task_id in found.values_list("task_id", flat=True).distinct()]
+
+
+def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
+    """Ids and names of those among them in which a task was executed that this caller may not see.
+
+    A private task stays what it was when it is deleted: then its sandboxes are for operators alone.
+    """
+    if viewer_of(user) is None:
+        return set()
+    theirs = Task.objects.filter(private=True).exclude(visible_tasks(user))
+    found = executed_in(names).filter(Q(task__in=theirs) | Q(task=None, was_private=True))
+    return {name for place in found.values_list("sandbox_id", "session_name") for name in place if name}
+
+
+def guard_sandbox(*, user: Caller | None, task: Task, sandbox_id: str) -> None:
+    """Whether this caller may have the task executed in a sandbox that is there already.
+
+    Raises NotFound for one that is hidden from them; Forbidden for one that the hub made for another task. Operators
+    may use any.
+    """
+    if viewer_of(user) is None:
+        return
+    if hidden_sandboxes(user=user, names=[sandbox_id]):
+        raise NotFound("There is no such sandbox.", code="sandbox_not_found")
+    if executed_in([sandbox_id]).filter(requested_sandbox_id="").exclude(task=task).exists():
+        raise Forbidden("The sandbox was made for another task.", code="sandbox_of_another_task")

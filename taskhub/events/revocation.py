@@ -1,0 +1,98 @@
+"""What an open stream stands on, and whether that still holds.
+
+A stream is opened once and runs for hours: the token or session it was opened with may be revoked or expire, the
+account may be deactivated or get another role. Each web process asks about all of its streams together, in one query
+(a second one where some were opened in sessions), every time its hub looks at the event table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db.models import FilteredRelation, Q
+from django.utils import timezone
+
+from taskhub.roles import Role, role_from
+
+NO_TOKEN: Final = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCredential:
+    """An account as it was when the stream opened, and the token or session that was shown; both may be missing.
+
+    `password` is its hash in the database: sessions end when it changes.
+    """
+
+    user_id: int
+    username: str
+    role: Role
+    token_id: UUID | None = None
+    session_key: str = ""
+    password: str = ""
+
+
+class _Account(NamedTuple):
+    username: str
+    password: str
+    role: Role
+    tokens: dict[UUID, datetime | None]
+
+
+def read_revoked(credentials: Collection[StreamCredential]) -> set[StreamCredential]:
+    """Those that no longer hold. Raises DatabaseError."""
+    if not credentials:
+        return set()
+    accounts = _accounts(credentials)
+    sessions = _living_sessions({credential.session_key for credential in credentials if credential.session_key})
+    now = timezone.now()
+    return {credential for credential in credentials if not _holds(credential, accounts, sessions, now)}
+
+
+def _holds(credential: StreamCredential, accounts: dict[int, _Account], sessions: set[str], now: datetime) -> bool:
+    account = accounts.get(credential.user_id)
+    if account is None or (account.username, account.role) != (credential.username, credential.role):
+        return False
+    if credential.session_key:
+        return credential.session_key in sessions and account.password == credential.password
+    if credential.token_id is None:
+        return True
+    expiry = account.tokens.get(credential.token_id, now)  # one that is gone has expired by now
+    return expiry is None or expiry > now
+
+
+def _accounts(credentials: Collection[StreamCredential]) -> dict[int, _Account]:
+    """One row per account, group and token that is asked about."""
+    # Never empty: a condition that nothing can meet would make Django drop the accounts with it.
+    tokens = {credential.token_id for credential in credentials if credential.token_id is not None} or {NO_TOKEN}
+    rows = (
+        User.objects.filter(pk__in={credential.user_id for credential in credentials})
+        .annotate(shown=FilteredRelation("auth_token_set", condition=Q(auth_token_set__public_id__in=tokens)))
+        .values_list(
+            *("pk", "username", "password", "is_active", "is_superuser"),
+            *("groups__name", "shown__public_id", "shown__expiry"),
+        )
+    )
+    found: dict[int, _Account] = {}
+    for pk, username, password, is_active, is_superuser, group, token_id, expiry in rows:
+        role = role_from([group], is_active=is_active, is_superuser=is_superuser)
+        known = found.get(pk)
+        known_tokens = known.tokens if known else {}
+        if token_id is not None and is_active:
+            known_tokens[token_id] = expiry
+        if is_active:
+            found[pk] = _Account(username, password, max(role, known.role if known else role), known_tokens)
+    return found
+
+
+def _living_sessions(keys: set[str]) -> set[str]:
+    if not keys:
+        return set()
+    living = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    return set(living.values_list("session_key", flat=True))

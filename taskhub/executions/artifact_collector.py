@@ -1,0 +1,101 @@
+"""Copies of the files that a script left in its working folder, made when it has ended and before its sandbox goes.
+
+A copy is stored through Django's storage API under a name of ours: what a script calls its files does not matter to the
+file system. A try that was interrupted is made again from the start, over what it left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import IO, Final, NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import default_storage
+
+from taskhub.executions.executor import Executor, ExecutorError, Place
+
+log = logging.getLogger(__name__)
+
+FILES_MOST: Final = 100
+COPY_S: Final = 60.0
+"""The time for all copies of an execution."""
+_MEMORY_BYTES: Final = 1024 * 1024
+
+
+class Copy(NamedTuple):
+    path: str
+    size: int
+    stored_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The copies, and how many files have none: too large, too many, gone, or not read in time."""
+
+    copies: list[Copy]
+    left_out: int = 0
+
+
+async def keep(executor: Executor, place: Place) -> Kept:
+    """Copy the files at the place, the latest first, within the limits.
+
+    Raises ExecutorError where asking again may help, and may be called again.
+    """
+    try:
+        produced = await executor.produced_files(place)
+    except ExecutorError as error:
+        if not error.permanent:
+            raise
+        log.warning("the files of execution %s cannot be had: %s", place.execution_id, error.code)
+        return Kept([])
+    copies: list[Copy] = []
+    room = settings.TASKHUB_ARTIFACTS_LIMIT_BYTES
+    until = asyncio.get_running_loop().time() + COPY_S
+    for n, file in enumerate(produced.files[:FILES_MOST], start=1):
+        limit = min(room, settings.TASKHUB_ARTIFACT_LIMIT_BYTES)
+        if file.size > limit:
+            continue
+        with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
+            try:
+                async with asyncio.timeout_at(until):
+                    size = await _fetch(executor, place, file.path, spool, limit)
+            except TimeoutError:
+                log.warning("not all files of execution %s could be copied in %.0f s", place.execution_id, COPY_S)
+                break
+            if size is not None:
+                # The storage may be slow, and others work on this loop.
+                name = await sync_to_async(_store)(f"artifacts/{place.execution_id}/{n}", spool)
+                copies.append(Copy(file.path, size, name))
+                room -= size
+    return Kept(copies, produced.count - len(copies))
+
+
+async def _fetch(executor: Executor, place: Place, path: str, spool: IO[bytes], limit: int) -> int | None:
+    """The file's bytes into `spool`, and how many; None if it is gone, cannot be read, or is longer than was said."""
+    size = 0
+    try:
+        async with aclosing(executor.read_file(place, path)) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    return None
+                spool.write(chunk)
+    except ExecutorError as error:
+        if not error.permanent:
+            raise
+        log.info("a file of execution %s is not copied: %s", place.execution_id, error.code)
+        return None
+    return size
+
+
+def _store(name: str, spool: IO[bytes]) -> str:
+    """The name under which the storage has it."""
+    spool.seek(0)
+    default_storage.delete(name)
+    return default_storage.save(name, File(spool))

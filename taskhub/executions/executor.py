@@ -1,0 +1,170 @@
+"""The contract of "where an execution runs".
+
+The hub decides what runs, for how long and what its end means; an executor starts it, looks at it, ends it and reads
+its log. Every method may be called again after a crash, by another process, and must then find what the first call
+made instead of making it twice. No method keeps state in the process.
+
+An executor's errors are `ExecutorError`: `permanent` says whether asking again can help, `code` and `message` may be
+shown to a caller and hold nothing internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from taskhub.errors import NotFound
+from taskhub.models import Execution
+
+
+class ExecutorError(Exception):
+    """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
+
+    `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503.
+    """
+
+    status: int = 502
+    retry_after_s: float | None = None
+
+    def __init__(self, code: str, message: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it."""
+
+    execution_id: UUID
+    session_name: str
+    script: str
+    timeout_s: int
+    sandbox_id: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it runs."""
+
+    execution_id: UUID
+    sandbox_id: str
+    session_name: str
+    command_id: str
+
+
+def execution_place(execution: Execution) -> Place:
+    """Where the execution runs. Raises NotFound before it has started."""
+    if not execution.command_id:
+        raise NotFound("The execution has not started yet.", code="execution_not_started")
+    return Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final."""
+
+    state: Literal["running", "ended", "gone", "unknown"]
+    exit_code: int | None = None
+
+
+class FileChange(NamedTuple):
+    """What happened to a file; `path` is relative to the working folder, `size` in bytes and None for a deleted one."""
+
+    change: Literal["created", "modified", "deleted"]
+    path: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileChanges:
+    """What happened in a working folder, up to change number `upto` (from 1, in the order of the executor's looks).
+
+    A file is in it once, whatever happened to it; `left_out` counts changes that are not named.
+    """
+
+    upto: int
+    files: list[FileChange]
+    left_out: int = 0
+
+
+class ProducedFile(NamedTuple):
+    """A file that a script left; `path` is relative to its working folder, `size` in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """The files in a working folder after the end, the last modified first; `count` is of all, also those not named."""
+
+    files: list[ProducedFile]
+    count: int
+
+
+class LogLine(NamedTuple):
+    """Line `n` (from 1) of the log, without its line end; the same `n` is the same line in every reading.
+
+    `cut` marks the hub's own last line of a log that was longer than the limit.
+    """
+
+    n: int
+    stream: Literal["stdout", "stderr"]
+    line: str
+    timestamp: datetime
+    cut: bool = False
+
+
+Troubled = Callable[[ExecutorError, float], None]
+
+
+class Executor(Protocol):
+    async def launch(self, launch: Launch) -> Place:
+        """Start the script, at most once however often this is called for an execution. Raises ExecutorError.
+
+        Its current directory is a folder of its own, empty at the start: the execution's working folder.
+        """
+        ...
+
+    async def observe(self, places: Sequence[Place]) -> list[Observation]:
+        """How each one stands, in the order given."""
+        ...
+
+    def changed_files(self, seen: Mapping[Place, int]) -> AsyncGenerator[tuple[Place, FileChanges | None], None]:
+        """What changed in the working folders after the given change numbers (0 for all), as answers come.
+
+        A place where nothing changed is left out; None is one that does not answer. It is one short request for each,
+        with a time limit of its own, so that none holds up the others for long. The same numbers bring the same
+        changes again, until the next ones push them out: then they are only counted.
+        """
+        ...
+
+    async def produced_files(self, place: Place) -> Produced:
+        """The files that are there when the script has ended; none where that is not known. Raises ExecutorError."""
+        ...
+
+    def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
+        """The content of one of them. Raises ExecutorError."""
+        ...
+
+    async def stop(self, place: Place) -> Observation:
+        """End the script: ask first, then kill; its log stays readable. Raises ExecutorError."""
+        ...
+
+    def follow_log(self, place: Place, *, on_trouble: Troubled | None = None) -> AsyncGenerator[list[LogLine], None]:
+        """The log from its first line, in batches as they come, until the script has ended. Raises ExecutorError.
+
+        A source that is cut off is opened again, without a missing or repeated line; `on_trouble` is told why, and in
+        how many seconds.
+        """
+        ...
+
+    async def release(self, place: Place, *, made_sandbox: bool) -> None:
+        """Give back the session, and the sandbox if `launch` made it. What is gone already is no error."""
+        ...

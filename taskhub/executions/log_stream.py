@@ -1,0 +1,186 @@
+"""An execution's log: as a stream while it runs and afterwards, and its last lines.
+
+A line's SSE id is `<execution id>:<n>`, its position in the log. The relay replays a running log from its beginning,
+the archive holds a finished one, and both number their lines alike. So any process can resume any stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from itertools import islice
+from typing import Any, Final
+from uuid import UUID
+
+from taskhub.events.channels import TASKS
+from taskhub.events.filters import Filters
+from taskhub.events.frames import encode_json, encode_named
+from taskhub.events.hub import get_hub
+from taskhub.executions import get_executor, log_archive
+from taskhub.executions.executor import ExecutorError, LogLine, Place, execution_place
+from taskhub.executions.log_relay import LogKey, Read, SharedLog, Trouble, Viewer, get_relay
+from taskhub.lib.timestamps import iso
+from taskhub.models import Execution
+
+log = logging.getLogger(__name__)
+
+SEEN_TO_THE_END: Final = ":end"
+"""What the id of `log-complete` ends with: a client that comes back with it has had everything."""
+_PAGE: Final = 500
+_PAUSE_S: Final = 0.5
+_CONNECT_S: Final = 2.0
+_READ_S: Final = 3.0
+
+
+async def log_tail(execution: Execution, count: int) -> list[LogLine]:
+    """The last `count` lines of a running or finished execution. Raises ExecutorError."""
+    if not execution.is_active:
+        return await asyncio.to_thread(log_archive.tail, execution.log_file, count)
+    if not execution.command_id:
+        return []
+    place = execution_place(execution)
+    with get_relay().watch(_key(place), _reader(place)) as shared:
+        await _until_pause(shared)
+        return shared.tail(count)
+
+
+async def _until_pause(shared: SharedLog) -> None:
+    """A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all.
+
+    The connection has 2 s to bring the first line, and a log that never pauses has 3 s. Raises ExecutorError.
+    """
+    until = time.monotonic() + _READ_S
+    while shared.end is None and (left := until - time.monotonic()) > 0:
+        lines = shared.lines
+        try:
+            async with asyncio.timeout(min(left, _PAUSE_S if lines else _CONNECT_S)):
+                await shared.moved.wait()
+        except TimeoutError:
+            break
+    if shared.end is not None and shared.end.error is not None and not shared.lines:
+        raise shared.end.error
+    if shared.trouble is not None and not shared.lines:
+        raise shared.trouble.error
+
+
+async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[bytes, None]:
+    """`connected`, a `log` for every line above `after`, and `log-complete` with the exit code.
+
+    An error of the sandbox service is an `error` event and another try; a log that is gone for good is `log-error`.
+    """
+    yield _frame("connected", {"execution_id": str(execution.pk), "status": execution.status}, execution, after)
+    execution = await _until(execution, started=True)
+    if execution.is_active:
+        async with aclosing(_live(execution, after)) as frames:
+            async for frame, n in frames:
+                after = max(after, n)
+                yield frame
+        execution = await _until(execution, started=False)
+    # Also after a live log: whatever it could not bring, the archive has.
+    lines = log_archive.read(execution.log_file, after=after)
+    while page := await asyncio.to_thread(_page, lines):
+        after = page[-1].n
+        yield _encode_lines(page, execution)
+    yield _frame(
+        "log-complete",
+        {
+            "exit_code": execution.exit_code,
+            "lines": after if execution.log_lines is None else execution.log_lines,
+            "status": execution.status,
+            "truncated": execution.log_truncated,
+        },
+        execution,
+        f"{after}{SEEN_TO_THE_END}",
+    )
+
+
+async def _live(execution: Execution, after: int) -> AsyncGenerator[tuple[bytes, int], None]:
+    """Frames of the running log with the number of their last line; ends with the log, or when it is gone."""
+    place = execution_place(execution)
+    with get_relay().watch(_key(place), _reader(place)) as shared:
+        viewer = Viewer(shared, name=str(execution.pk), after=after, limited=True)
+        async with aclosing(viewer.items()) as items:
+            async for item in items:
+                after = viewer.after
+                if isinstance(item, bytes):
+                    yield item, after
+                elif isinstance(item, Trouble):
+                    data = {**_said(item.error), "retry_in_ms": int(item.retry_s * 1000)}
+                    yield _frame("error", data, execution, after), after
+                elif item.error is not None:
+                    yield _frame("log-error", _said(item.error), execution, after), after
+
+
+def _said(error: ExecutorError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message}
+
+
+def _key(place: Place) -> LogKey:
+    return LogKey(place.sandbox_id, place.session_name, place.command_id)
+
+
+def _reader(place: Place) -> Read:
+    """Reads the log of a running script, for all who watch it."""
+
+    async def read(shared: SharedLog) -> int | None:
+        executor = get_executor()
+        async with aclosing(executor.follow_log(place, on_trouble=shared.report_trouble)) as batches:
+            async for batch in batches:
+                shared.append(batch)
+        (seen,) = await executor.observe([place])
+        return seen.exit_code
+
+    return read
+
+
+async def _until(execution: Execution, *, started: bool) -> Execution:
+    """The execution once it has started (or ended), or, with `started=False`, once it has ended.
+
+    Events say when to look again; the number from which they are followed is taken before the row is read, so that
+    none can fall between.
+    """
+    hub = get_hub()
+    feed = await hub.feed(TASKS)
+    cursor = feed.head
+    execution = await hub.reader.run(_fetch, execution.pk)
+    wanted = Filters(types=frozenset({"execution_event", "stream-reset"}), task_id=str(execution.task_id))
+    if _reached(execution, started=started):
+        return execution
+    async with aclosing(feed.follow(cursor, wanted)) as events:
+        async for _ in events:
+            execution = await hub.reader.run(_fetch, execution.pk)
+            if _reached(execution, started=started):
+                break
+    return execution
+
+
+def _reached(execution: Execution, *, started: bool) -> bool:
+    return not execution.is_active or (started and bool(execution.command_id))
+
+
+def _fetch(execution_id: UUID) -> Execution:
+    return Execution.objects.defer("script", "env").get(pk=execution_id)
+
+
+def _page(lines: Iterator[LogLine]) -> list[LogLine]:
+    return list(islice(lines, _PAGE))
+
+
+def _encode_lines(lines: list[LogLine], execution: Execution) -> bytes:
+    return b"".join(
+        [
+            encode_json(
+                {"stream": line.stream, "line": line.line, "n": line.n, "timestamp": iso(line.timestamp)},
+                event_id=f"{execution.pk}:{line.n}",
+                event="log",
+            )
+            for line in lines
+        ]
+    )
+
+
+def _frame(event: str, data: dict[str, Any], execution: Execution, position: int | str) -> bytes:
+    return encode_named(event, data, event_id=f"{execution.pk}:{position}")

@@ -1,0 +1,108 @@
+"""`/healthz`: the process lives. `/readyz`: the parts that the hub needs answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final, TypedDict
+
+import redis
+from celery import current_app
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+from kombu.exceptions import OperationalError
+
+from taskhub.observability.heartbeat import LATE_S, heartbeat_ages
+
+OK: Final = "ok"
+GOOD_FOR_S: Final = 1.0
+
+
+class Health(TypedDict):
+    """`failing`: the hub can do nothing. `degraded`: it goes on without that part. Each part is `ok`, or says what it
+    is."""
+
+    status: str
+    parts: dict[str, str]
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
+    return JsonResponse({"status": OK})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
+    """503 where the hub can do nothing; a process that is only `degraded` is still to be sent requests."""
+    health = remembered.read()
+    return JsonResponse(health, status=503 if health["status"] == "failing" else 200)
+
+
+class _Remembered:
+    """Anybody may ask, as often as they like: the parts are asked once a second, by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._health: Health | None = None
+        self._until = 0.0
+
+    def read(self) -> Health:
+        # While somebody asks, the others are told what was last known.
+        is_mine = self._lock.acquire(blocking=self._health is None)
+        try:
+            if self._health is None or (is_mine and time.monotonic() >= self._until):
+                self._health = read_health()
+                self._until = time.monotonic() + GOOD_FOR_S
+            return self._health
+        finally:
+            if is_mine:
+                self._lock.release()
+
+    def forget(self) -> None:
+        self._until = 0.0
+
+
+remembered: Final = _Remembered()
+
+
+def read_health() -> Health:
+    """Without Redis events take up to 2 s; without broker, beat or workers nothing starts and nothing is polled."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM taskhub_task LIMIT 1")
+        ages = heartbeat_ages()
+    except DatabaseError:
+        return {"status": "failing", "parts": {"database": "does not answer"}}
+    parts = {
+        "database": OK,
+        "redis": OK if redis_answers() else "does not answer",
+        "broker": OK if broker_answers() else "does not answer",
+        "beat": _say_age(ages.get("beat")),
+        "worker": _say_age(ages.get("worker")),
+    }
+    return {"status": OK if set(parts.values()) == {OK} else "degraded", "parts": parts}
+
+
+def _say_age(age_s: float | None) -> str:
+    if age_s is None:
+        return "never seen"
+    return OK if age_s <= LATE_S else f"silent for {age_s:,.0f} s"
+
+
+def redis_answers() -> bool:
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def broker_answers() -> bool:
+    try:
+        with current_app.connection_for_write() as broker:
+            broker.ensure_connection(max_retries=0, timeout=1)
+    except (OperationalError, OSError, redis.RedisError):
+        return False
+    return True

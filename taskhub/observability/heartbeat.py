@@ -1,0 +1,68 @@
+"""Signs of life of Celery's processes: beat shows that it sends jobs, a worker that it has done one.
+
+So a beat that died and workers that died can be told apart: without workers beat goes on, without beat both fall
+silent. A worker also writes down what it has measured, after a job.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+from celery import signals
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from taskhub.models import Heartbeat
+from taskhub.observability.metrics_store import meter, note_heartbeat
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 5.0
+LATE_S: Final = 15.0
+"""Who is silent for longer is dead, or as good as that."""
+
+
+def heartbeat_ages() -> dict[str, float]:
+    """Seconds since each heartbeat; those that never came are not in it."""
+    now = timezone.now()
+    return {beat.pk: (now - beat.at).total_seconds() for beat in Heartbeat.objects.all()}
+
+
+class _Pulse:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._noted_at = -EVERY_S
+
+    def beat(self, **_: Any) -> None:
+        """A signal's receiver. The work at hand goes on where the database does not answer."""
+        now = time.monotonic()
+        if now - self._noted_at < EVERY_S:
+            return
+        self._noted_at = now
+        try:
+            note_heartbeat(self._name)
+            if meter.is_due:
+                meter.write()
+        except DatabaseError as error:
+            log.warning("the %s cannot show that it lives (%s)", self._name, type(error).__name__)
+
+
+_worker: Final = _Pulse("worker")
+_beat: Final = _Pulse("beat")
+
+
+def connect() -> None:
+    """In every process; only Celery's own ever send these signals, and only beat sends jobs after `beat_init`."""
+    signals.task_postrun.connect(_worker.beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
+    signals.beat_init.connect(_in_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
+
+
+def _in_beat(**_: Any) -> None:
+    signals.before_task_publish.connect(_from_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
+
+
+def _from_beat(**_: Any) -> None:
+    connection.close_if_unusable_or_obsolete()  # after a worker's jobs Celery does that
+    _beat.beat()

@@ -1,0 +1,141 @@
+"""How log lines are written: as text for eyes, or as one JSON object a line for machines; never with a secret.
+
+`scrubbing.py` scrubs messages when they are made. Everything else that a line has (what it belongs to, fields,
+tracebacks) is scrubbed here, value by value and before it is written as JSON: scrubbed afterwards, a quotation mark
+could go with a secret.
+
+This module is loaded with the settings' LOGGING, before there are apps: it knows no models.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from structlog.contextvars import merge_contextvars
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+from structlog.typing import Processor
+
+from taskhub.lib.timestamps import iso
+from taskhub.observability.redaction import Scrubbed, scrub
+
+Form = Literal["plain", "json"]
+Fields = dict[str, Any]
+
+_CLEAN: Final = frozenset({"timestamp", "level", "logger", "event", "exception"})
+REQUEST_FIELDS: Final = ("method", "path", "status", "duration_ms")
+_SHOWN_IN_PLAIN: Final = ("request_id", "user", "job")
+# A line has to pass readers that cut what is longer: journald at 48 KiB, the launcher at 64 KiB.
+_EVENT_MOST: Final = 8_000
+_VALUE_MOST: Final = 1_000
+_EXCEPTION_MOST: Final = 24_000
+
+
+class LineFormatter(ProcessorFormatter):
+    """`form` is how; `traced`: lines name the trace and the span that they fall into."""
+
+    def __init__(self, form: Form, *, traced: bool = False) -> None:
+        super().__init__(
+            foreign_pre_chain=[
+                _head,
+                merge_contextvars,
+                ExtraAdder(allow=REQUEST_FIELDS),
+                *([_trace_ids()] if traced else []),
+                _exception,
+            ],
+            processors=[ProcessorFormatter.remove_processors_meta, _scrubbed, _as_json if form == "json" else _as_text],
+        )
+        self._write = _as_json if form == "json" else _as_text
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Whatever was logged, there is a line: logging would print its own trouble past all of this."""
+        try:
+            return super().format(record)
+        except Exception as error:  # noqa: BLE001 - the boundary of logging: who logs must not fail by it
+            event = f"a line that cannot be written ({type(error).__name__}) from {record.pathname}:{record.lineno}"
+            return self._write(None, "", {**_named(record), "event": event})
+
+
+def _named(record: logging.LogRecord) -> Fields:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return {"timestamp": iso(moment), "level": record.levelname.lower(), "logger": record.name}
+
+
+def _head(_: Any, __: str, event_dict: Any) -> Fields:
+    return {**_named(event_dict["_record"]), **event_dict}
+
+
+def _exception(_: Any, __: str, event_dict: Any) -> Fields:
+    """Text, the end of it: what went wrong stands there."""
+    exc_info, stack = event_dict.pop("exc_info", None), event_dict.pop("stack_info", None)
+    parts = ["".join(traceback.format_exception(*exc_info)).rstrip()] if exc_info and exc_info[0] else []
+    if stack:
+        parts.append(stack)
+    if parts:
+        event_dict["exception"] = scrub("\n".join(parts))[-_EXCEPTION_MOST:]
+    fields: Fields = event_dict
+    return fields
+
+
+def _trace_ids() -> Processor:
+    from taskhub.observability.tracing.current import current_ids  # noqa: PLC0415 - a process without traces never loads it
+
+    return lambda _, __, event_dict: {**event_dict, **current_ids()}
+
+
+def _scrubbed(_: Any, __: str, event_dict: Any) -> Fields:
+    """All but what has been already: the message by its record, the exception above."""
+    event_dict["event"] = event_dict["event"][:_EVENT_MOST]
+    texts = {name: str(value) for name, value in event_dict.items() if name not in _CLEAN and not _is_number(value)}
+    together = "\n".join(texts.values())
+    if scrub(together) != together:  # rare, and one look is cheaper than one for each
+        texts = {name: scrub(text) for name, text in texts.items()}
+    return {**event_dict, **{name: text[:_VALUE_MOST] for name, text in texts.items()}}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _as_json(_: Any, __: str, fields: Any) -> str:
+    """ASCII alone, so that no terminal and no half character can spoil it."""
+    return Scrubbed(json.dumps(fields))
+
+
+def _as_text(_: Any, __: str, fields: Any) -> str:
+    line = f"{fields['timestamp']} {fields['level'].upper()} {fields['logger']}: {fields['event']}"
+    shown = [f" {name}={fields[name]}" for name in _SHOWN_IN_PLAIN if name in fields]
+    trace = f"\n{fields['exception']}" if "exception" in fields else ""
+    return Scrubbed(line + "".join(shown) + trace)
+
+
+_TOLD: Final = "_taskhub_refusal_told"
+"""Where a request remembers the record that says why it was refused."""
+
+
+class OneLineForARefusal(logging.Filter):
+    """Django tells of a refused request (4xx) twice, or with a trace, as if it were a fault of ours: once is enough.
+
+    `requests_told`: every request has a line of its own, so that Django's says nothing new unless it says why.
+    """
+
+    def __init__(self, *, requests_told: bool) -> None:
+        super().__init__()
+        self._requests_told = requests_told
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(("django.request", "django.security")):
+            return True
+        if getattr(record, "status_code", 500) >= 500:  # noqa: PLR2004 - Internal Server Error
+            return True
+        request: Any = getattr(record, "request", None)
+        if record.name == "django.request" and (self._requests_told or getattr(request, _TOLD, record) is not record):
+            return False
+        if request is not None:
+            setattr(request, _TOLD, record)
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True

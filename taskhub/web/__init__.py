@@ -1,0 +1,1 @@
+"""HTTP serving below the views: ASGI handler, thread pool, detached responses, security headers, origin check."""

@@ -1,0 +1,115 @@
+"""Django's ASGI handler, as this service needs it.
+
+Django's own makes a thread and a database connection for every request, sends each middleware to that thread and back,
+and keeps the thread for as long as a response streams. Here
+
+1. a request is answered in one go, middleware and view, on one of a few threads that stay, with the database
+   connections they keep (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop);
+2. a `DetachedResponse` (a stream, an exchange with the MCP server) is sent after that, by the loop alone: it holds no
+   thread and no connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import IO, Any, Final, cast
+
+from django.conf import settings
+from django.core import signals
+from django.core.exceptions import RequestAborted, RequestDataTooBig
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
+from django.views import View
+
+from taskhub.errors import TooLarge
+from taskhub.models import MetricName
+from taskhub.observability.log_context import begin_request
+from taskhub.observability.metrics_store import meter
+from taskhub.observability.request_logging import REQUEST_ID, RequestLine
+from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.web.thread_pool import on_web_thread
+
+_METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
+DRAIN: Final = 8
+"""How many times the limit of a body is read and thrown away, so that its sender comes to read our answer."""
+
+
+class HubHandler(ASGIHandler):
+    def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 - Django's interface
+        """All of it runs on the request's thread, so none needs to be async."""
+        super().load_middleware(is_async=False)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        line = RequestLine(scope)
+        try:
+            body = await self.read_body(_limited(receive))
+        except RequestAborted:
+            return
+        except RequestDataTooBig:
+            response: Any = _too_big()
+            await self.send_response(response, send)
+        else:
+            response = await self._answer(scope, body, receive, send)
+        line.finished(response.status_code)
+
+    async def _answer(self, scope: Any, body: IO[bytes], receive: Receive, send: Send) -> HttpResponseBase:
+        """Make the answer and send it. What its log lines belong to is then bound here too, on the loop."""
+        set_script_prefix(get_script_prefix(scope))
+        response: Any = await on_web_thread(self._respond, scope, body)
+        if isinstance(response, DetachedResponse):
+            await response.run(receive, send)
+            return response
+        if response.streaming and not response.is_async:
+            response.streaming_content = self._chunks(response.streaming_content)
+        await self.send_response(response, send)
+        if response.streaming:
+            await on_web_thread(response.close)
+        return cast("HttpResponseBase", response)
+
+    async def _chunks(self, content: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """A file's content piece by piece; Django would read all of it first, and warn."""
+        while (chunk := await on_web_thread(next, content, None)) is not None:
+            yield chunk
+
+    def _respond(self, scope: dict[str, Any], body: IO[bytes]) -> HttpResponseBase:
+        """From the body to the answer, with the signals at which Django looks after this thread's connections."""
+        began = time.perf_counter()
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        with body:
+            request, refusal = self.create_request(scope, body)
+            response = self.get_response(request) if request is not None else refusal or HttpResponse(status=400)
+        response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's handler does
+        if not response.streaming or isinstance(response, DetachedResponse):
+            response.close()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        meter.add(MetricName.REQUEST_MS, 1000 * (time.perf_counter() - began), f"{method} {response.status_code}")
+        return response
+
+
+def _limited(receive: Receive) -> Receive:
+    """Django would write a body of any size to the disk before a view can say that it is too large."""
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    size = 0
+
+    async def receive_limited() -> Mapping[str, Any]:
+        nonlocal size
+        while True:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= limit or message["type"] != "http.request":
+                return message
+            if size > DRAIN * limit or not message.get("more_body", False):
+                raise RequestDataTooBig
+
+    return receive_limited
+
+
+def _too_big() -> JsonResponse:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
+    # No middleware will see it.
+    headers = {"Connection": "close", REQUEST_ID: begin_request("")}
+    return JsonResponse(error.body(), status=error.status, headers=headers)

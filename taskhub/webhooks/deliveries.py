@@ -1,0 +1,159 @@
+"""Deliveries of webhooks: what came of an attempt, and what operators ask for.
+
+At least once: a worker that dies between a receiver's answer and `delivery_note_attempt` leaves a lease that runs out,
+and then the same message is sent again, with the same `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from taskhub.auth.actor import Actor
+from taskhub.errors import Conflict, NotFound
+from taskhub.events.publish import envelope
+from taskhub.lib.timestamps import iso
+from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from taskhub.services.audit import audit_write
+from taskhub.webhooks.endpoints import endpoint_note_gone
+from taskhub.webhooks.http_client import Answer
+
+log = logging.getLogger(__name__)
+
+RETRIES_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800)
+"""The pause after each failed attempt; when the one after the last has failed, about a day on, the delivery has."""
+JITTER: Final = 0.2
+TRIES_KEPT: Final = 20
+TEST_EVENT: Final = "webhook_test"
+
+
+@transaction.atomic
+def delivery_note_attempt(*, delivery: WebhookDelivery, answer: Answer) -> bool:
+    """Settle a claimed delivery; False if its lease had run out and another worker has it, whose attempt counts.
+
+    False also where the endpoint was deleted. The endpoint is locked first, as by whoever deletes it.
+    """
+    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=delivery.endpoint_id).first()
+    if endpoint is None:
+        return False
+    now = timezone.now()
+    outcome = _outcome(delivery, answer, now)
+    tries = [*delivery.tries, _try(delivery, answer, now)][-TRIES_KEPT:]
+    moved = WebhookDelivery.objects.filter(
+        pk=delivery.pk, status=DeliveryStatus.PENDING, attempts=delivery.attempts
+    ).update(
+        **outcome,
+        lease_until=None,
+        response_status=answer.status,
+        error=answer.error[:300],
+        took_ms=answer.took_ms,
+        tries=tries,
+    )
+    if not moved:
+        log.warning("webhook delivery %s was sent after its lease had run out", delivery.pk)
+        return False
+    _note_health(endpoint, answer, now)
+    if answer.is_gone:
+        endpoint_note_gone(endpoint=endpoint)
+    return True
+
+
+def _note_health(endpoint: WebhookEndpoint, answer: Answer, now: datetime) -> None:
+    before = endpoint.failing_since, endpoint.resting_until
+    endpoint.failing_since = None if answer.is_success else endpoint.failing_since or now
+    if answer.retry_after_s:
+        endpoint.resting_until = now + timedelta(seconds=answer.retry_after_s)
+    if (endpoint.failing_since, endpoint.resting_until) != before:
+        endpoint.save(update_fields=["failing_since", "resting_until"])
+
+
+def _outcome(delivery: WebhookDelivery, answer: Answer, now: datetime) -> dict[str, Any]:
+    if answer.is_success:
+        return {"status": DeliveryStatus.DELIVERED, "delivered_at": now}
+    failures = delivery.failures + 1
+    if answer.is_gone or failures > len(RETRIES_S):
+        return {"status": DeliveryStatus.FAILED, "failures": failures}
+    wait_s = RETRIES_S[failures - 1] * random.uniform(1, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
+    return {"failures": failures, "next_attempt_at": now + timedelta(seconds=max(wait_s, answer.retry_after_s))}
+
+
+def _try(delivery: WebhookDelivery, answer: Answer, now: datetime) -> dict[str, Any]:
+    return {
+        "number": delivery.attempts,
+        "at": iso(now),
+        "took_ms": answer.took_ms,
+        "response_status": answer.status,
+        "error": answer.error[:300],
+        "response": answer.said,
+    }
+
+
+@transaction.atomic
+def delivery_send_again(*, actor: Actor, delivery_id: UUID, endpoint_id: UUID | None = None) -> WebhookDelivery:
+    """Send it now, with the same `webhook-id`, and if that fails again for a day.
+
+    With `endpoint_id` only a delivery of that endpoint is found. Raises NotFound; Conflict while it is being sent,
+    and where its endpoint is not active.
+    """
+    found = WebhookDelivery.objects.select_for_update(of=("self",)).select_related("endpoint").filter(pk=delivery_id)
+    delivery = (found if endpoint_id is None else found.filter(endpoint_id=endpoint_id)).first()
+    if delivery is None:
+        raise NotFound("There is no such delivery.", code="webhook_delivery_not_found")
+    _must_be_active(delivery.endpoint)
+    now = timezone.now()
+    if delivery.lease_until is not None and delivery.lease_until >= now:
+        raise Conflict("It is being sent right now.", code="webhook_being_sent")
+    before = delivery.status
+    delivery.status, delivery.failures, delivery.next_attempt_at = DeliveryStatus.PENDING, 0, now
+    delivery.save(update_fields=["status", "failures", "next_attempt_at"])
+    changes: dict[str, list[Any]] = {"status": [before, delivery.status], "webhook": [None, str(delivery.endpoint_id)]}
+    audit_write(actor=actor, action="webhook:send_again", subject=f"webhook_delivery:{delivery.pk}", changes=changes)
+    return delivery
+
+
+@transaction.atomic
+def endpoint_send_test(*, actor: Actor, endpoint_id: UUID) -> WebhookDelivery:
+    """Have an event `webhook_test` sent to this endpoint alone. Raises NotFound; Conflict where it is not active."""
+    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound("There is no such webhook endpoint.", code="webhook_not_found")
+    _must_be_active(endpoint)
+    said = envelope(TEST_EVENT, {"webhook_id": str(endpoint.pk)})
+    delivery = WebhookDelivery.objects.create(
+        endpoint=endpoint,
+        event_id=said["id"],
+        event_type=TEST_EVENT,
+        body=json.dumps(said, separators=(",", ":")),
+        next_attempt_at=timezone.now(),
+    )
+    audit_write(actor=actor, action="webhook:test", subject=f"webhook:{endpoint.pk}")
+    return delivery
+
+
+def _must_be_active(endpoint: WebhookEndpoint) -> None:
+    if not endpoint.is_active:
+        raise Conflict("The endpoint is not active; activate it first.", code="webhook_not_active")
+
+
+def deliveries_trim(*, before: datetime, batch: int = 1000) -> int:
+    """Delete those that were delivered or have failed and were written before then, in short transactions.
+
+    Answers how many. What is being deleted with its endpoint right now is passed over.
+    """
+    over = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=DeliveryStatus.PENDING)
+    deleted = 0
+    while True:
+        with transaction.atomic():
+            locked = over.order_by("created_at").select_for_update(skip_locked=True)
+            keys = list(locked.values_list("pk", flat=True)[:batch])
+            WebhookDelivery.objects.filter(pk__in=keys).delete()
+        if not keys:
+            return deleted
+        deleted += len(keys)

@@ -1,0 +1,182 @@
+"""What is to be sent to webhook endpoints: written from the outbox, and leased to who sends it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from taskhub.events import outbox
+from taskhub.events.channels import TASKS
+from taskhub.events.filters import Filters
+from taskhub.events.frames import read_frame, read_text
+from taskhub.events.types import TaskDeleted
+from taskhub.events.visibility import read_owners
+from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 200
+WAITING_LIMIT: Final = 10_000
+"""Pending deliveries of an endpoint; beyond that its events wait in the outbox."""
+LEASE_S: Final = 30.0
+AT_ONCE: Final = 40
+AT_ONCE_FAILING: Final = 20
+"""To all endpoints, and of these to those that failed the last time: they leave room for the others."""
+AT_ONCE_PER_ENDPOINT: Final = 5
+
+
+def deliveries_write() -> bool:
+    """A delivery for each event that was not seen to yet: of one page for every endpoint that is behind.
+
+    Whether there may be more.
+    """
+    head = outbox.read_heads([TASKS])[TASKS]
+    behind = WebhookEndpoint.objects.filter(is_active=True, cursor__lt=head).values_list("pk", flat=True)
+    filled = [_write_page(endpoint_id, head) for endpoint_id in behind]
+    return any(filled)
+
+
+@transaction.atomic
+def _write_page(endpoint_id: UUID, head: int) -> bool:
+    """Lock the endpoint, read on from its cursor, write the deliveries, move the cursor: all of it or nothing."""
+    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id, is_active=True).first()
+    if endpoint is None or endpoint.cursor >= head or _is_full(endpoint):
+        return False
+    rows = outbox.read_after(TASKS, endpoint.cursor, PAGE)
+    first = rows[0].seq if rows else head + 1
+    if first != endpoint.cursor + 1:
+        endpoint.notice = f"The events from {endpoint.cursor + 1} to {first - 1} had expired before they could be sent."
+        log.warning("webhook endpoint %s: %s", endpoint.pk, endpoint.notice)
+    WebhookDelivery.objects.bulk_create(_deliveries_of(endpoint, rows))
+    endpoint.cursor = rows[-1].seq if rows else head
+    endpoint.save(update_fields=["cursor", "notice"])
+    return len(rows) == PAGE
+
+
+def _is_full(endpoint: WebhookEndpoint) -> bool:
+    waiting = endpoint.deliveries.filter(status=DeliveryStatus.PENDING).order_by("next_attempt_at")
+    return waiting[WAITING_LIMIT - 1 : WAITING_LIMIT].exists()
+
+
+def _deliveries_of(endpoint: WebhookEndpoint, rows: list[outbox.Row]) -> list[WebhookDelivery]:
+    """What a stream with these filters would show of the events; what is no envelope of ours goes to nobody."""
+    frames = [read_frame(TASKS, *row) for row in rows]
+    filters = Filters(types=frozenset(endpoint.event_types), viewer=None if endpoint.private else "")
+    task_ids = {task_id for frame in frames if (task_id := _read_id(frame.task_id))}
+    owners = {} if endpoint.private else read_owners(task_ids)
+    now = timezone.now()
+    shown = [(frame, read_text(frame)) for each in frames if (frame := filters.show(each, owners)) is not None]
+    return [
+        WebhookDelivery(
+            endpoint=endpoint,
+            sequence=frame.seq,
+            event_id=str(said["id"])[:100],
+            event_type=frame.name[:100],
+            task_id=_read_id(frame.task_id),
+            body=text,
+            next_attempt_at=now,
+        )
+        for frame, text in shown
+        if (said := _read_envelope(text)) is not None
+    ]
+
+
+def _read_envelope(text: str) -> dict[str, Any] | None:
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and {"id", "event", "data", "timestamp"} <= said.keys() else None
+
+
+def _read_id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def deliveries_claim() -> list[WebhookDelivery]:
+    """Deliveries that are due, with their endpoints, each leased to the caller, who sends them at once.
+
+    Nobody takes the room of the others: an endpoint has `AT_ONCE_PER_ENDPOINT` places, one that failed the last time a
+    single one, and all that failed have `AT_ONCE_FAILING` together.
+    """
+    now = timezone.now()
+    return _claim(now) if _due(now).exists() else []
+
+
+@transaction.atomic
+def _claim(now: datetime) -> list[WebhookDelivery]:
+    busy = _busy(now)
+    is_rested = Q(resting_until=None) | Q(resting_until__lte=now)
+    waits = Exists(_due(now).filter(endpoint=OuterRef("pk")))
+    endpoints = list(WebhookEndpoint.objects.filter(is_rested, waits, is_active=True))
+    random.shuffle(endpoints)
+    endpoints.sort(key=_is_failing)
+    claimed: list[WebhookDelivery] = []
+    for endpoint in endpoints:
+        is_failing = _is_failing(endpoint)
+        places = (1 if is_failing else AT_ONCE_PER_ENDPOINT) - sum(count for pk, _, count in busy if pk == endpoint.pk)
+        room = AT_ONCE - sum(count for _, _, count in busy)
+        if is_failing:
+            room = min(room, AT_ONCE_FAILING - sum(count for _, failing, count in busy if failing))
+        taken = _lease(endpoint, now, places=min(places, room))
+        busy.append((endpoint.pk, is_failing, len(taken)))
+        claimed += taken
+    return _withhold(claimed)
+
+
+def _is_failing(endpoint: WebhookEndpoint) -> bool:
+    return endpoint.failing_since is not None
+
+
+def _busy(now: datetime) -> list[tuple[UUID, bool, int]]:
+    """Of each endpoint that something is being sent to: its id, whether it is failing, how many deliveries."""
+    leased = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__gte=now).order_by()
+    rows = leased.values_list("endpoint", "endpoint__failing_since").annotate(count=Count("pk"))
+    return [(pk, failing_since is not None, count) for pk, failing_since, count in rows]
+
+
+def _due(now: datetime) -> QuerySet[WebhookDelivery]:
+    is_free = Q(lease_until=None) | Q(lease_until__lt=now)
+    return WebhookDelivery.objects.filter(is_free, status=DeliveryStatus.PENDING, next_attempt_at__lte=now)
+
+
+def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[WebhookDelivery]:
+    """Up to so many. Those that another worker is leasing right now are passed over: nobody waits here."""
+    due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "sequence")
+    taken = list(due.select_for_update(skip_locked=True)[: max(places, 0)])
+    leased = WebhookDelivery.objects.filter(pk__in=[delivery.pk for delivery in taken])
+    leased.update(attempts=F("attempts") + 1, lease_until=now + timedelta(seconds=LEASE_S))
+    for delivery in taken:
+        delivery.endpoint, delivery.attempts = endpoint, delivery.attempts + 1
+    return taken
+
+
+def _withhold(claimed: Iterable[WebhookDelivery]) -> list[WebhookDelivery]:
+    """Without those of tasks that have become private since they were written, as streams do with what they replay."""
+    told = list(claimed)
+    task_ids = {each.task_id for each in told if each.task_id is not None and not each.endpoint.private}
+    owners = read_owners(task_ids) if task_ids else {}
+    hidden = {each.pk for each in told if _is_hidden(each, owners)}
+    WebhookDelivery.objects.filter(pk__in=hidden).update(
+        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: its task has become private."
+    )
+    return [each for each in told if each.pk not in hidden]
+
+
+def _is_hidden(delivery: WebhookDelivery, owners: dict[str, str]) -> bool:
+    """That a task is gone may be told: it says no more than was known."""
+    if delivery.endpoint.private or delivery.event_type == TaskDeleted.name:
+        return False
+    return str(delivery.task_id) in owners
