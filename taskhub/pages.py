@@ -1,4 +1,4 @@
-"""The pages people see. Each is a template and a script; what is live on it comes from the event stream."""
+"""Views of the HTML pages. Each has a template and a script; live data comes from the event stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRIORITIES: Final = [(priority.value, priority.label) for priority in reversed(
 
 
 def page(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[..., HttpResponse]:
-    """For whoever may read; others are asked to log in."""
+    """For viewers and above; anonymous visitors are redirected to the sign-in page."""
 
     @wraps(view)
     def shown(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
@@ -40,7 +40,7 @@ def page(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[
 
 
 def header(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: what the header of every page says of who looks at it, and leads them to."""
+    """Context processor: role and permissions for the header of every page."""
     if not hasattr(request, "user"):
         return {}
     role = role_of(request.user)
@@ -49,7 +49,7 @@ def header(request: HttpRequest) -> dict[str, Any]:
 
 @page
 def board(request: HttpRequest) -> HttpResponse:
-    """`/`: the tasks by status. The table of transitions goes with the page, so that it offers no other move."""
+    """`/`: the tasks by status. The page includes the table of transitions, so that it offers only allowed moves."""
     columns = [
         {"status": status.value, "label": status.label, "next": _in_order(TRANSITIONS[status])} for status in TaskStatus
     ]
@@ -58,12 +58,12 @@ def board(request: HttpRequest) -> HttpResponse:
 
 @page
 def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
-    """`/tasks/{task_id}/`: a task, what happened to it, its executions and their logs."""
+    """`/tasks/{task_id}/`: a task, its history, its executions and their logs."""
     try:
         task = task_get_for(user=request.user, task_id=task_id)
     except NotFound:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
-    # A choice among these may be refused: what may follow a status changes with it, and the service says what does.
+    # The service may refuse a choice from this list: the allowed transitions change with the status.
     statuses = [
         {"value": status.value, "label": status.label, "next": _in_order(TRANSITIONS[status])} for status in TaskStatus
     ]
@@ -77,5 +77,5 @@ def event_monitor(request: HttpRequest) -> HttpResponse:
 
 
 def _in_order(statuses: frozenset[TaskStatus]) -> str:
-    """As the board shows them, which a set does not keep."""
+    """In the order of the board; sets have no order."""
     return " ".join(status.value for status in TaskStatus if status in statuses)

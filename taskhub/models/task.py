@@ -1,4 +1,4 @@
-"""A task, and the table that says which status may follow which."""
+"""Tasks, and the allowed transitions of their status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TaskPriority(models.TextChoices):
 
 
 TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
-    # There is nothing to review before work has begun; closing without work (a duplicate) is fine.
+    # Review needs work first; closing without work (a duplicate) is allowed.
     TaskStatus.TODO: frozenset({TaskStatus.INPROGRESS, TaskStatus.DONE}),
     TaskStatus.INPROGRESS: frozenset({TaskStatus.TODO, TaskStatus.REVIEW, TaskStatus.DONE}),
     TaskStatus.REVIEW: frozenset({TaskStatus.TODO, TaskStatus.INPROGRESS, TaskStatus.DONE}),
@@ -40,7 +40,7 @@ PRIORITY_RANK: Final = models.Case(
 
 
 class HasTag(models.Func):
-    """Whether a JSON list of strings holds this one: `HasTag(F("tags"), Value("urgent"))`."""
+    """Whether a JSON list of strings contains a value: `HasTag(F("tags"), Value("urgent"))`."""
 
     output_field = models.BooleanField()
 
@@ -55,14 +55,14 @@ class HasTag(models.Func):
 
 class Task(models.Model):
     """
-    Status, and what may follow it (`TRANSITIONS`; staying where one is is always allowed):
+    Allowed status transitions (`TRANSITIONS`; keeping the status is always allowed):
 
         todo       → inprogress, done
         inprogress → todo, review, done
         review     → todo, inprogress, done
         done       → todo, inprogress
 
-    `version` counts the changes, from 1: it is the ETag of the row and what `If-Match` compares.
+    `version` counts the changes, from 1: it is the ETag of the row, compared with `If-Match`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -1,4 +1,4 @@
-"""Accounts: make one for a program. People's are made and changed in the admin."""
+"""Accounts for programs. Accounts of people are created and changed in the admin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskhub.services.audit import audit_write
 
 @transaction.atomic
 def account_create(*, actor: Actor, username: str, role: Role) -> User:
-    """An account with this role and without a password: it logs in by tokens alone. Raises Invalid."""
+    """An account with this role and without a password: it signs in by tokens only. Raises Invalid."""
     try:
         UnicodeUsernameValidator()(username)
     except ValidationError as error:

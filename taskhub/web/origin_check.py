@@ -1,8 +1,8 @@
-"""The local profile's door: a browser on this machine may be anybody's.
+"""Origin check: refuses requests that pages of other sites send to the local profile.
 
-Reading is open there, so two tricks must get nothing: a page of another site that asks localhost (its `Origin`, or
-`Sec-Fetch-Site` where a browser sends no Origin, gives it away), and a name of another site that was made to point at
-127.0.0.1 (DNS rebinding: its `Host` does). Programs send neither header and are not concerned.
+Reading is open there, so two attacks must fail: a page of another site that sends requests to localhost (detected by
+`Origin`, or `Sec-Fetch-Site` if the browser sends no Origin), and a foreign name that resolves to 127.0.0.1 (DNS
+rebinding; detected by `Host`). Programs send neither header and are not affected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from taskhub.errors import Forbidden
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FOREIGN: Final = frozenset({"cross-site", "same-site"})
-_REFUSAL: Final = "Another site's page gets nothing here."
+_REFUSAL: Final = "Requests from pages of other sites are refused."
 
 
 class ForeignOrigin(Forbidden):
@@ -27,7 +27,7 @@ class ForeignOrigin(Forbidden):
 
 
 class OwnPagesOnly:
-    """Refuses what comes from another site's page, with 403, and a foreign Host, with 400, before anything else."""
+    """Refuses requests from other sites' pages (403) and with a foreign Host (400), before all other middleware."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -42,9 +42,9 @@ class OwnPagesOnly:
 
 
 def guard_origin(request: HttpRequest) -> None:
-    """For a door at which pages of other sites have no business, in any profile. Raises ForeignOrigin; DisallowedHost.
+    """Refuse pages of other sites, in any profile. Raises ForeignOrigin; DisallowedHost.
 
-    Who knows no Origin is a program: a browser names it with whatever it sends by POST.
+    Clients without an Origin header are programs: browsers send it with every POST.
     """
     host = request.get_host()
     origin = request.headers.get("Origin", "")
@@ -53,7 +53,7 @@ def guard_origin(request: HttpRequest) -> None:
 
 
 def _is_own_page(origin: str, host: str) -> bool:
-    """One of our pages on this machine, by whichever loopback name; or one that the settings allow."""
+    """Whether it is a page of this hub on any loopback name, or an origin that the settings allow."""
     if origin in settings.TASKHUB_ALLOWED_ORIGINS:
         return True
     try:
@@ -65,7 +65,7 @@ def _is_own_page(origin: str, host: str) -> bool:
 
 
 def _comes_from_elsewhere(request: HttpRequest) -> bool:
-    """A load that a page of another site started. Following a link to one of our pages is none."""
+    """Whether another site's page started the request. Following a link to one of our pages does not count."""
     if request.headers.get("Sec-Fetch-Site") not in _FOREIGN:
         return False
     return request.method != "GET" or request.headers.get("Sec-Fetch-Dest") != "document"
