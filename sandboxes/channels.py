@@ -1,4 +1,4 @@
-"""The channels of a sandbox. They keep nothing: the latest value is in its row, and is sent on connect."""
+"""Channels of a sandbox. They keep no history: the latest value is in its row, and is sent on connect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sessions_channel(sandbox_id: str) -> str:
 
 
 class HubChannels(ChannelManager):
-    """Who reads a sandbox's channels: whoever reads the hub's events."""
+    """Permission for sandbox channels: every reader of the hub's events."""
 
     def can_read_channel(self, user: Any, channel: str) -> bool:
         return super().can_read_channel(user, TASKS if _SANDBOX.match(channel) else channel)

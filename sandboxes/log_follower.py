@@ -1,7 +1,7 @@
-"""A command's log as numbered lines, over connections that may be cut.
+"""Log follower: a command's log as numbered lines, over connections that may be cut.
 
-Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its place in the
-replay: after a cut we connect again and leave out what was delivered.
+Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its position in
+the replay: after a cut the follower reconnects and drops the lines that it has delivered.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ log = logging.getLogger(__name__)
 LINE_CHARS: Final = 64 * 1024
 SPLIT_MARK: Final = " [TaskHub: the line goes on]"
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
-"""A snapshot comes in one piece, with every line twice; where it is longer, a second replay takes its place."""
+"""A snapshot comes in one piece, with every line twice; if it would be longer, a second replay is used instead."""
 _MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
 _MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
 _PATIENCE_MOST: Final = 20
 _ROUND_PIECES: Final = 1000
 _ROUND_CHARS: Final = 128 * 1024
-"""So much of a snapshot is looked at before others on the loop have their turn."""
+"""Characters of a snapshot that are processed before other tasks of the loop run."""
 
 Pieces = Iterable[tuple[Stream, str]]
 
 
 class LineCounter:
-    """Numbered lines from pieces of two streams. A line ends with LF; one longer than 64 KiB is split, with a mark."""
+    """Numbered lines from pieces of two streams. A line ends with LF; lines above 64 KiB are split and marked."""
 
     def __init__(self) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
@@ -66,7 +66,7 @@ class LineCounter:
         return found
 
     def finish(self) -> list[LogLine]:
-        """What came without a line end."""
+        """The last lines, without a line end."""
         return self.feed([(stream, "\n") for stream, rest in self._rest.items() if rest])
 
 
@@ -76,7 +76,7 @@ def _split(line: str) -> list[str]:
 
 
 def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
-    """The pieces of a snapshot's `output`, in which marks say whose each piece is; what comes before any is dropped."""
+    """The pieces of a snapshot's `output`, whose marks name the stream; text before the first mark is dropped."""
     stream: Stream | None = None
     start = 0
     for mark in _MARK.finditer(output):
@@ -106,15 +106,15 @@ def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
 
 
 class Follower:
-    """One reading of a log, over as many connections as it takes.
+    """One reading of a log, over as many connections as needed.
 
-    0. Ask for the command, so that one that is not there is known at once.
-    1. Connect; number the lines as they come; deliver those above the last one delivered.
-    2. Cut off: tell `on_trouble`, wait with backoff, and go on at 1.
-    3. Silent: ask whether the command has ended; then Daytona has forgotten to close the connection. One that has
-       brought nothing at all is given up, ever more patiently: it may never have been a connection.
-    4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
-       Daytona closes some connections too early; what is missing is delivered from there.
+    0. Request the command, to find out at once if it does not exist.
+    1. Connect; number the lines; deliver those after the last delivered one.
+    2. Connection lost: call `on_trouble`, wait with back-off, continue at 1.
+    3. Silence: check whether the command has ended; then Daytona has forgotten to close the connection. A connection
+        without any data is dropped, with increasing patience: it may never have been established.
+    4. Closed by Daytona: if the command has not ended, continue at 1. If it has, compare the log with a snapshot,
+        because Daytona closes some connections too early; missing lines are delivered from there.
     """
 
     def __init__(self, toolbox: Toolbox, session: str, command: str, on_trouble: Troubled | None = None) -> None:
@@ -128,7 +128,7 @@ class Follower:
         self.exit_code: int | None = None
 
     async def lines(self) -> AsyncGenerator[list[LogLine], None]:
-        """The log in batches, each line once, until the command has ended. Raises SandboxError if it is gone."""
+        """The log in batches, each line once, until the command has ended. Raises SandboxError if it is lost."""
         known = False
         while True:
             counter = LineCounter()
@@ -147,7 +147,7 @@ class Follower:
             except SandboxUnavailable as error:
                 await self._wait(error)
             else:
-                # Closed without a reason; whatever it was, it is not asked again at once.
+                # Closed for an unknown reason: do not reconnect at once.
                 await asyncio.sleep(self._backoff.next_s())
 
     async def _connection(self, counter: LineCounter) -> AsyncGenerator[list[LogLine], None]:
@@ -165,7 +165,7 @@ class Follower:
                     self._backoff.reset()
 
     def _take(self, lines: list[LogLine]) -> list[LogLine]:
-        """Those of the lines, which are in order, that were not delivered before."""
+        """Those of the ordered lines that were not delivered before."""
         if lines and lines[0].n <= self._delivered:
             lines = [line for line in lines if line.n > self._delivered]
         if lines:
@@ -173,16 +173,16 @@ class Follower:
         return lines
 
     async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
-        """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
+        """The end of the log: lines of a snapshot that were not delivered, and the last line without a line end."""
         snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
         counter = LineCounter()
         if snapshot is not None:
             for pieces in _rounds(unmarked(snapshot.get("output") or "")):
                 if lines := self._take(counter.feed(pieces)):
                     yield lines
-                await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
+                await asyncio.sleep(0)  # let other tasks run: there may be a million lines
         else:
-            # Handed on as they come: what was taken from a connection that is cut later is not brought again.
+            # Delivered at once: if this connection is cut later, its lines are not received again.
             async with aclosing(self._connection(counter)) as again:
                 async for lines in again:
                     yield lines

@@ -1,4 +1,4 @@
-"""`/api/sandboxes/`: sandboxes, their sessions and commands, at Daytona's side."""
+"""`/api/sandboxes/`: Daytona's sandboxes, sessions and commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from taskhub.api.actors import actor_of
 class SandboxesView(APIView):
     @extend_schema(operation_id="sandboxes_list", parameters=[PageQuerySerializer], responses=SandboxPageSerializer)
     def get(self, request: Request) -> Response:
-        """A page of all sandboxes, the most recently active first; it may be a little behind."""
+        """A page of all sandboxes, most recently active first; the list may lag behind."""
         query = PageQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         page = selectors.sandbox_page_for(
@@ -42,7 +42,7 @@ class SandboxesView(APIView):
 
     @extend_schema(request=SandboxCreateSerializer, responses={201: SandboxSerializer})
     def post(self, request: Request) -> Response:
-        """Make a sandbox. It may still be starting; watch it over `/sse`."""
+        """Create a sandbox. It may still be starting; watch it over `/sse`."""
         body = SandboxCreateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         made = services.sandbox_create(actor=actor_of(request), fields=dict(body.validated_data))
@@ -52,12 +52,12 @@ class SandboxesView(APIView):
 class SandboxView(APIView):
     @extend_schema(responses=SandboxSerializer)
     def get(self, request: Request, sandbox_id: str) -> Response:
-        """The sandbox as it is now."""
+        """The sandbox's current state."""
         return Response(selectors.sandbox_get_for(user=request.user, sandbox_id=sandbox_id))
 
     @extend_schema(responses={202: SandboxSerializer})
     def delete(self, request: Request, sandbox_id: str) -> Response:
-        """Ask for its end."""
+        """Delete the sandbox."""
         deleted = services.sandbox_delete(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(deleted, status=status.HTTP_202_ACCEPTED)
 
@@ -65,7 +65,7 @@ class SandboxView(APIView):
 class SandboxStartView(APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
-        """Ask for its start."""
+        """Start the sandbox."""
         started = services.sandbox_start(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(started, status=status.HTTP_202_ACCEPTED)
 
@@ -73,7 +73,7 @@ class SandboxStartView(APIView):
 class SandboxStopView(APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
-        """Ask for its stop; what runs in it ends."""
+        """Stop the sandbox; its processes end."""
         stopped = services.sandbox_stop(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(stopped, status=status.HTTP_202_ACCEPTED)
 
@@ -86,7 +86,7 @@ class SessionsView(APIView):
 
     @extend_schema(request=SessionCreateSerializer, responses={201: SessionCreatedSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
-        """Make a session: a shell in which commands run one after another."""
+        """Create a session: a shell in which commands run one after another."""
         body = SessionCreateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         session_id = services.session_create(
@@ -104,7 +104,7 @@ class SessionView(APIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, sandbox_id: str, session_id: str) -> Response:
-        """End it, with all that runs in it; its logs go too."""
+        """Delete the session with its processes and logs."""
         services.session_delete(actor=actor_of(request), sandbox_id=sandbox_id, session_id=session_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -112,7 +112,7 @@ class SessionView(APIView):
 class CommandsView(APIView):
     @extend_schema(request=CommandRunSerializer, responses={202: CommandStartedSerializer})
     def post(self, request: Request, sandbox_id: str, session_id: str) -> Response:
-        """Start a command; `logs` is where its output can be followed."""
+        """Start a command; `logs` is the address of its log stream."""
         body = CommandRunSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         command_id = services.command_run(
@@ -129,7 +129,7 @@ class CommandsView(APIView):
 class CommandView(APIView):
     @extend_schema(responses=CommandSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
-        """How a command stands."""
+        """State of a command."""
         command = selectors.command_get_for(
             user=request.user, sandbox_id=sandbox_id, session_id=session_id, command_id=command_id
         )
@@ -139,7 +139,7 @@ class CommandView(APIView):
 class CommandLogsView(APIView):
     @extend_schema(responses=LogSnapshotSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
-        """What it has written so far, in one piece."""
+        """The output so far, in one piece."""
         snapshot = selectors.log_snapshot_for(
             user=request.user, sandbox_id=sandbox_id, session_id=session_id, command_id=command_id
         )

@@ -1,4 +1,4 @@
-"""What `/sse` is asked for: spec 000's parameters."""
+"""Query parameters of `/sse`, from spec 000."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOR_ALL_STREAMS: Final = frozenset({"lastEventId", "ticket"})
 
 
 class Wanted(NamedTuple):
-    """A stream of `/sse`."""
+    """A requested stream of `/sse`."""
 
     kind: Watching
     sandbox_id: str
@@ -31,18 +31,22 @@ class Wanted(NamedTuple):
 
 
 def read_wanted(query: QueryDict) -> Wanted:
-    """Raises Invalid, which names each parameter that is missing, unknown or malformed."""
+    """Raises Invalid, which names each missing, unknown or malformed parameter."""
     given = {name: query.get(name, "") for name in _PARAMETERS}
     kind = given.pop("eventType") or Watching.STATUS
-    wrong = {name: ["There is no such parameter."] for name in query if name not in {*_PARAMETERS, *_FOR_ALL_STREAMS}}
+    wrong = {name: ["Unknown parameter."] for name in query if name not in {*_PARAMETERS, *_FOR_ALL_STREAMS}}
     if kind not in Watching.values:
-        wrong["eventType"] = [f"There are {', '.join(Watching.values)}."]
+        wrong["eventType"] = [f"Must be one of: {', '.join(Watching.values)}."]
     needed = _PARAMETERS if kind == Watching.LOGS else _PARAMETERS[:1]
     for name, value in given.items():
         if not value and name in needed:
-            wrong[name] = ["It is needed." if name == "sandboxId" else "It is needed with eventType=logs."]
+            wrong[name] = [
+                "This parameter is required."
+                if name == "sandboxId"
+                else "This parameter is required with eventType=logs."
+            ]
         elif value and not _ID.match(value):
-            wrong[name] = ["Not an id: letters, digits, and _ . - are allowed, at most 200."]
+            wrong[name] = ["Must be an id: letters, digits, and _ . -, at most 200."]
     if wrong:
         raise Invalid("Some parameters are wrong; details names them.", details=wrong)
     return Wanted(Watching(kind), given["sandboxId"], given["sessionId"], given["commandId"])

@@ -19,5 +19,5 @@ SSE: Final = StreamKind(
 
 
 def register() -> None:
-    """Let the hub make such tickets."""
+    """Register the ticket kind."""
     TICKET_KINDS[SSE.name] = SSE

@@ -1,4 +1,4 @@
-"""`/api/subscriptions/`: who watches what, right now."""
+"""`/api/subscriptions/`: open subscriptions to sandbox streams."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NewestOpenedFirst(NewestFirst):
 
 
 class SubscriptionsView(ListAPIView[Subscription]):
-    """One's own open streams of `/sse`; all of them for operators."""
+    """The caller's open streams of `/sse`; all of them for operators."""
 
     for_accounts = True
     queryset = Subscription.objects.none()

@@ -212,7 +212,7 @@ def test_sandboxes_are_stopped_started_and_after_a_question_deleted(client: Clie
     for action, done in (("stop", "stopped"), ("start", "started")):
         said = act(client, action, there, gone)
         assert f"1 of 2 being {done}." in said
-        assert "gone: There is no such sandbox." in said
+        assert "gone: Sandbox not found." in said
         assert audited(f"sandbox:{action}") == [("operator", "admin")]
     assert "Delete these sandboxes" in act(client, "remove", there)
     assert audited("sandbox:delete") == []
@@ -267,7 +267,7 @@ def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: Us
     foreign = Event.objects.create(channel="others", eid=9, data="{}")
     said = answered(client, "send_again", *chosen, foreign, stream=str(listener.pk))
     assert f"2 of 3 events are sent again to {listener}." in said
-    assert "others:9: No open stream shows this channel." in said
+    assert "others:9: No open stream delivers this channel." in said
     assert Replay.objects.get().numbers == [1, 3]
     entry = AuditEntry.objects.get(action="replay:request")
     assert (entry.actor, entry.door, entry.subject) == (operator, "admin", f"stream:{listener.pk}")
@@ -283,7 +283,7 @@ def test_a_range_that_is_none_is_not_taken(client: Client, listener: StreamConne
 
 
 def test_a_range_of_events_that_have_expired_is_a_message(client: Client, listener: StreamConnection) -> None:
-    assert "None of these events is kept." in answered(client, "send_again", listener, first="1", last="9")
+    assert "All of these events have expired." in answered(client, "send_again", listener, first="1", last="9")
     assert audited("replay:request") == []
 
 

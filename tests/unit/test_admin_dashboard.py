@@ -120,8 +120,8 @@ def page_of(client: Client, query: str = "") -> Any:
 
 def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
     page = page_of(client).content.decode()
-    assert page.count("Nothing in this window.") == 8
-    assert "No sandbox was watched lately." in page
+    assert page.count("No data in this window.") == 8
+    assert "No recently watched sandbox." in page
 
 
 def test_the_figures_of_this_moment_are_told_and_lead_to_their_rows(client: Client) -> None:
@@ -131,13 +131,13 @@ def test_the_figures_of_this_moment_are_told_and_lead_to_their_rows(client: Clie
         name="status", started_at=timezone.now(), took_ms=41, watched=1, requests=1, error_code="sandbox_unavailable"
     )
     figures = {figure.name: figure for figure in page_of(client).context["figures"]}
-    assert {name: figures[name].value for name in ("Open streams", "of these, event streams", "Redis")} == {
+    assert {name: figures[name].value for name in ("Open streams", "Of these, event streams", "Redis")} == {
         "Open streams": "5",
-        "of these, event streams": "3",
+        "Of these, event streams": "3",
         "Redis": "answers",
     }
     bad = {name for name, figure in figures.items() if figure.is_bad}
-    assert bad == {"Beat", "Workers", "Slowest stream is behind", "Sandboxes error", "Last poll of status"}
+    assert bad == {"Beat", "Workers", "Lag of the slowest stream", "Sandboxes error", "Last poll of status"}
     for figure in figures.values():
         if figure.address:
             assert client.get(figure.address).status_code == 200
@@ -175,7 +175,7 @@ def test_a_picture_tells_its_title_its_description_and_each_bar(client: Client) 
     (picture,) = drawn(client)
     ids = picture.attrib["aria-labelledby"].split()
     title, description = (next(part for part in picture if part.get("id") == name).text or "" for name in ids)
-    assert title == "Events, by type and minute"
+    assert title == "Events by type, per minute"
     assert "task_created 2, task_updated 4; at most 4 at a time." in description
     bars = picture.findall("rect")
     assert [(bar.findtext("title") or "").split(", ")[1] for bar in bars] == ["task_updated: 4", "task_created: 2"]
@@ -199,7 +199,7 @@ def test_bars_stand_on_one_another_and_the_highest_fills_the_picture() -> None:
 def test_nothing_to_draw_is_said() -> None:
     picture = Picture("k", "t", ["a", "b"], {"one": [0, 0]})
     assert (picture.is_empty, picture.bars, picture.rows) == (True, [], [])
-    assert picture.description == "Nothing in this window."
+    assert picture.description == "No data in this window."
 
 
 def test_sandboxes_are_drawn_by_their_state(client: Client) -> None:

@@ -181,7 +181,7 @@ def test_the_admin_says_what_the_service_refuses(operator: User) -> None:
     client.force_login(operator)
     body = {"level": "info", "text": "t", "ends_at_0": "2020-01-01", "ends_at_1": "00:00"}
     answer = client.post("/admin/taskhub/announcement/add/", body, follow=True)
-    assert "The announcement would be over already." in answer.content.decode()
+    assert "ends_at has passed; send a later time." in answer.content.decode()
     assert not Announcement.objects.exists()
 
 

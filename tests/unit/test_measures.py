@@ -124,7 +124,7 @@ def test_a_job_is_done_also_where_its_sign_cannot_be_given(monkeypatch, caplog) 
 
     monkeypatch.setattr(heartbeat, "note_heartbeat", away)
     heartbeat._Pulse("worker").beat()
-    assert "cannot show that it lives" in caplog.text
+    assert "cannot be stored" in caplog.text
 
 
 def test_the_signals_reach_it() -> None:

@@ -174,7 +174,7 @@ def test_a_name_that_leads_home_is_refused_before_anything_is_sent(receiver: Rec
     task_create(actor=SYSTEM, title="t")
     webhooks_deliver()
     delivery = WebhookDelivery.objects.get()
-    assert (delivery.status, delivery.error) == (DeliveryStatus.PENDING, "Its host has an address that is not public.")
+    assert (delivery.status, delivery.error) == (DeliveryStatus.PENDING, "The host has a non-public address.")
     assert receiver.requests == []
 
 
@@ -201,7 +201,7 @@ def test_every_attempt_looks_anew(receiver: Receiver, settings, monkeypatch) -> 
     WebhookDelivery.objects.update(next_attempt_at=timezone.now())
     webhooks_deliver()
     delivery = WebhookDelivery.objects.get()
-    assert (delivery.response_status, delivery.error) == (None, "Its host has an address that is not public.")
+    assert (delivery.response_status, delivery.error) == (None, "The host has a non-public address.")
     assert (len(resolver.asked), len(receiver.requests)) == (2, 1)
 
 

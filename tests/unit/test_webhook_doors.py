@@ -257,7 +257,7 @@ def test_the_admin_says_what_is_wrong_with_an_address(client: Client) -> None:
 def test_the_admin_tells_what_the_service_refuses(client: Client, monkeypatch) -> None:
     monkeypatch.setattr(services, "ENDPOINTS_LIMIT", 0)
     said = client.post(f"{list_of(WebhookEndpoint)}add/", {"url": URL}, follow=True).content.decode()
-    assert "There are 0 endpoints already" in said
+    assert "The limit of 0 endpoints is reached" in said
 
 
 def test_the_admin_changes_an_endpoint(client: Client) -> None:

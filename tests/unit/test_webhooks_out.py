@@ -624,7 +624,7 @@ def test_a_history_that_was_trimmed_is_told_and_it_goes_on(receiver: Receiver, c
     with caplog.at_level(logging.WARNING):
         webhooks_deliver()
     endpoint.refresh_from_db()
-    assert endpoint.notice == f"The events from 1 to {5 - kept} had expired before they could be sent."
+    assert endpoint.notice == f"Events 1 to {5 - kept} expired before they could be sent."
     assert endpoint.notice in caplog.text
     make_task()
     webhooks_deliver()
@@ -744,7 +744,7 @@ def test_a_retry_tells_nothing_of_a_task_that_has_become_private_since(receiver:
         webhooks_deliver()
         assert [json.loads(got.body)["event"] for got in receiver.requests] == ["task_created", "task_deleted"]
         withheld = WebhookDelivery.objects.get(sequence=1, endpoint__private=False)
-        assert (withheld.status, withheld.error) == (FAILED, "Not sent: its task has become private.")
+        assert (withheld.status, withheld.error) == (FAILED, "Not sent: the task has become private.")
         assert set(WebhookDelivery.objects.filter(endpoint__private=True).values_list("status", flat=True)) == {
             DELIVERED
         }
@@ -786,7 +786,7 @@ def test_private_addresses_that_are_not_allowed_any_more_are_not_sent_to(receive
     make_task()
     webhooks_deliver()
     assert receiver.requests == []
-    assert only().error == "The endpoint's URL is not allowed any more."
+    assert only().error == "The endpoint's URL is no longer allowed; change it."
 
 
 def test_attempts_are_measured(receiver: Receiver, monkeypatch) -> None:
