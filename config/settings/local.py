@@ -1,4 +1,4 @@
-"""One machine, loopback only: what `make run` uses. Reading is open; writing needs the token of the first start."""
+"""Local profile, used by `make run`: loopback only. Reading is open; writing needs the token of the first start."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SECRET_KEY = env.secret("SECRET_KEY", "only-for-commands-that-run-outside-the-la
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_DIR / "taskhub.sqlite3"))}
 TASKHUB_OPEN_READING = True
-# A browser on this machine may be anybody's: what a page of another site asks for gets nothing.
+# Browsers on this machine also show pages of other sites, whose requests are refused.
 MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]
 TASKHUB_ALLOWED_ORIGINS = env.words("TASKHUB_ALLOWED_ORIGINS")
-# Everybody here is one and the same, and the machine is theirs.
+# All clients are on this machine, and its user owns it.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 0)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 0)
-# Static files come straight from the apps: nothing to collect, so nothing to forget.
+# Static files are served from the apps; nothing to collect.
 WHITENOISE_USE_FINDERS = True
-STATIC_ROOT = None  # type: ignore[assignment]  # there is no folder for WhiteNoise to look for
+STATIC_ROOT = None  # type: ignore[assignment]  # WhiteNoise needs no folder
