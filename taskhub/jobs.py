@@ -175,7 +175,7 @@ def _tell_last_changes(execution: Execution) -> None:
 
 
 def _tell_changes(watched: list[Execution]) -> bool:
-    """Whether nobody else told anything meanwhile."""
+    """Whether no other worker published changes meanwhile."""
     return not watched or async_to_sync(_tell_each)(watched)
 
 

@@ -306,7 +306,7 @@ def _port() -> int:
 
 
 def _bind(port: int) -> socket.socket:
-    """A listening socket on loopback; it outlives the child that serves it, so a restart refuses nobody."""
+    """A listening socket on loopback; it outlives the child that serves it, so a restart refuses no connection."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted connections inherit it. uvicorn takes what comes by `--fd` for a unix socket and leaves it out: then the

@@ -112,7 +112,7 @@ class WebhookEndpointAdmin(ActingAdmin):
             return "well"
         return "failing for a day" if endpoint.failing_since < timezone.now() - selectors.FAILING_FOR else "failing"
 
-    @admin.display(description="Told of")
+    @admin.display(description="Receives")
     def shown_types(self, endpoint: WebhookEndpoint) -> str:
         types = ", ".join(endpoint.event_types) or "everything"
         return f"{types}; of private tasks, too" if endpoint.private else types

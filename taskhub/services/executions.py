@@ -207,7 +207,7 @@ def execution_finish(
         artifacts_left_out=kept.left_out if kept else 0,
         finished_at=timezone.now(),
         lease_until=None,
-        env={},  # it may hold secrets, and nobody needs it any more
+        env={},  # it may contain secrets, and is not needed any more
     )
     if moved:
         transaction.on_commit(lambda: _measure_end(execution, outcome))
@@ -251,7 +251,7 @@ def _move(execution: Execution, **changes: Any) -> bool:
 def _publish(execution: Execution, step: str) -> None:
     task = execution.task
     if task is None:
-        return  # its task was deleted: nobody can be looking for it by that name
+        return  # its task was deleted: no client can know it by that id
     publish(
         ExecutionEvent(
             task_id=task.pk,

@@ -162,7 +162,7 @@ class Walker:
         return str(made["id"])
 
     def _token_id(self) -> str:
-        """Of one of the caller's own; of nobody's for who has none."""
+        """Of one of the caller's own; an unknown id for callers without one."""
         if self.token is None:
             return NOBODYS
         headers = {"Authorization": f"Bearer {self.token}"}

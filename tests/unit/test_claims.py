@@ -1,4 +1,4 @@
-"""`task_claim`: who gets which task, and that nobody else does."""
+"""`task_claim`: which task a caller gets, and that no other caller gets it."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def test_only_what_is_free_is_handed_out(actor: Actor) -> None:
     made("in progress", status="inprogress")
     made("in review", status="review")
     made("done", status="done")
-    made("of nobody that I may see", private=True)
+    made("unassigned and visible to me", private=True)
     made("mine", assignee="alice")
     made("mine and private", assignee="alice", private=True)
     assert titles(actor) == ["mine", "mine and private"]
-    assert titles(Actor(door="mcp", user=make_account("oz", "operator"))) == ["of nobody that I may see"]
+    assert titles(Actor(door="mcp", user=make_account("oz", "operator"))) == ["unassigned and visible to me"]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_request_belongs_to_its_caller_its_door_and_its_subject(api: APIClient
 
 
 @pytest.mark.django_db
-def test_a_session_names_its_account_and_nobody_else_is_named(client: Client, operator) -> None:
+def test_a_session_names_its_account_and_no_other_one(client: Client, operator) -> None:
     client.force_login(operator)
     client.get("/admin/", headers={"X-Request-ID": "one"})
     assert belonging() == {"request_id": "one", "user": "operator", "role": "operator", "door": "admin"}
@@ -186,8 +186,8 @@ def test_a_message_carries_what_its_sender_belongs_to_and_the_job_goes_on_with_i
     assert belonging() == {}
 
 
-def test_a_job_that_nobody_asked_for_comes_by_the_door_of_jobs() -> None:
-    bind(user="whoever was here before")
+def test_a_scheduled_job_has_the_door_of_jobs() -> None:
+    bind(user="the previous caller")
     job_logs._begin(task_id="8", task=app.tasks["taskhub.jobs.events_trim"], args=[], kwargs={})
     assert belonging() == {"door": "job", "job": "taskhub.jobs.events_trim", "job_id": "8"}
 

@@ -66,7 +66,7 @@ def test_a_figure_is_one_row_however_often_it_was_measured(own_meter: Meter) -> 
 
 def test_figures_wait_while_the_database_is_away(own_meter: Meter, monkeypatch) -> None:
     def away(_: Any) -> None:
-        own_meter.add(POLL, 30, "status")  # somebody measures meanwhile
+        own_meter.add(POLL, 30, "status")  # another thread measures meanwhile
         raise OperationalError
 
     own_meter.add(POLL, 10, "status")

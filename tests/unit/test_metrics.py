@@ -1,4 +1,4 @@
-"""`/metrics`: totals that only grow, whoever wrote them down, in words that Prometheus reads; for readers alone."""
+"""`/metrics`: totals of all processes that only grow, in Prometheus's format; for readers only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose sandboxes are whose: where an agent may have a task executed, and into which nobody else may look."""
+"""Sandbox access: in which sandboxes an agent may execute a task, and which sandboxes are hidden."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def queue(user: User | None, sandbox_id: str, task_id: UUID | None = None) -> Ex
     )
 
 
-def test_nobody_runs_in_the_sandbox_of_a_private_task_but_who_sees_it(alice: User, bob: User, operator: User) -> None:
+def test_only_callers_who_see_a_private_task_may_execute_in_its_sandbox(alice: User, bob: User, operator: User) -> None:
     execution = executed(private=True, assignee="alice")
     for name in ("box", execution.session_name):
         with pytest.raises(NotFound) as refusal:

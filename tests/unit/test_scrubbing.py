@@ -1,4 +1,4 @@
-"""No secret reaches the logs, and nobody writes a line of them."""
+"""Redaction: no secret reaches the logs, and no client can forge a log line."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_of_several_roles_the_highest_counts(anonymous: APIClient) -> None:
     assert anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=bearer(text)).status_code == 201
 
 
-def test_an_inactive_account_is_nobody(anonymous: APIClient) -> None:
+def test_an_inactive_account_has_no_role(anonymous: APIClient) -> None:
     user = make_account("dora", "agent")
     _, text = ApiToken.objects.create(user=user)
     User.objects.filter(pk=user.pk).update(is_active=False)
@@ -262,7 +262,7 @@ def test_the_command_makes_tokens_and_accounts(alice: User, anonymous: APIClient
     assert anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=bearer(forever)).status_code == 403
     assert ApiToken.objects.get(user__username="robot").expiry is None
     assert not User.objects.get(username="robot").has_usable_password()
-    with pytest.raises(CommandError, match="no account nobody"):
+    with pytest.raises(CommandError, match="Account nobody does not exist"):
         command("nobody")
     with pytest.raises(CommandError):
         command("no/such name", "--role", "agent")

@@ -1,4 +1,4 @@
-"""Webhooks that the hub sends: what is sent, when it is sent again, and that nobody is held up by somebody else.
+"""Webhooks that the hub sends: requests, retries, fairness between endpoints.
 
 The receivers are real servers, the job is called as a worker would call it, and the clock is moved in the rows.
 """
@@ -294,7 +294,7 @@ def test_a_redirect_is_a_failure_and_not_followed(receiver: Receiver) -> None:
         assert elsewhere.requests == []
 
 
-def test_nobody_listens(receiver: Receiver) -> None:
+def test_a_refused_connection_is_a_failure(receiver: Receiver) -> None:
     with receiving() as gone:
         endpoint_at(gone)
     make_task()
@@ -389,7 +389,7 @@ def test_a_receiver_that_says_nothing_is_given_up(receiver: Receiver, monkeypatc
     assert "did not answer" in only().error
 
 
-# --- Nobody is held up -------------------------------------------------------------------------------
+# --- Fairness ------------------------------------------------------------------------------------------
 
 
 def test_a_slow_receiver_is_waited_for_while_the_others_are_told(receiver: Receiver) -> None:
@@ -433,7 +433,7 @@ def until_told(receiver: Receiver) -> None:
         webhooks_deliver()
         if receiver.requests:
             return
-    raise AssertionError("nobody got the turn")
+    raise AssertionError("no worker got the lock")
 
 
 @contextmanager
@@ -542,7 +542,7 @@ def test_what_a_dead_worker_was_sending_is_sent_again_when_its_lease_is_over(rec
     assert (only().status, only().attempts) == (DELIVERED, 2)
 
 
-def test_whoever_lost_the_lease_settles_nothing(receiver: Receiver, caplog) -> None:
+def test_a_worker_that_lost_its_lease_settles_nothing(receiver: Receiver, caplog) -> None:
     endpoint = endpoint_at(receiver)
     make_task()
     deliveries_write()
@@ -567,7 +567,7 @@ def test_while_another_worker_has_the_lease_its_attempt_counts(receiver: Receive
     assert [one["number"] for one in only().tries] == [2]
 
 
-def test_what_is_deleted_while_it_is_sent_is_nobodys(receiver: Receiver) -> None:
+def test_a_delivery_deleted_while_it_is_sent_is_not_settled(receiver: Receiver) -> None:
     endpoint = endpoint_at(receiver)
     make_task()
     deliveries_write()
