@@ -14,8 +14,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django.setup(set_prefix=False)
 
-from sandboxes import mcp as sandbox_tools  # noqa: E402 - models load only after setup
-from sandboxes.gateway import load_sdk  # noqa: E402
+from sandboxes.gateway import load_sdk  # noqa: E402 - models load only after setup
 from sandboxes.watch.subscription_tracker import get_keeper  # noqa: E402
 from taskhub.events.hub import get_hub  # noqa: E402
 from taskhub.events.stream import registry  # noqa: E402
@@ -29,7 +28,6 @@ from taskhub.web.detached_response import Receive, Send  # noqa: E402
 start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()
-sandbox_tools.register()
 load_sdk()
 # Objects loaded so far are permanent: a full garbage collection over all of them would stop every stream for 0.1 s.
 gc.freeze()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
+from taskhub.lib.extensions import extend
+
 
 class SandboxesConfig(AppConfig):
     name = "sandboxes"
     verbose_name = "Sandboxes"
 
     def ready(self) -> None:
-        from sandboxes import metrics  # noqa: PLC0415 - the hub's modules load once the apps are ready
-        from sandboxes.api import sse_ticket  # noqa: PLC0415 - likewise
-
-        metrics.register()
-        sse_ticket.register()
+        extend("mcp_tools", "sandboxes.mcp.SANDBOX_TOOLS")
+        extend("ticket_kinds", "sandboxes.api.sse_ticket.SSE")
+        extend("gauges", "sandboxes.metrics.sandbox_gauges")

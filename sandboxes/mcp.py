@@ -13,7 +13,6 @@ from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
 from taskhub.api.fields import StrictSerializer, TextField
 from taskhub.api.tickets import TicketSerializer
 from taskhub.events.tickets import Ticket, ticket_expiry
-from taskhub.mcp import tools
 from taskhub.mcp.fields import SandboxIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -90,8 +89,3 @@ SANDBOX_TOOLS = (
         for_accounts=True,
     ),
 )
-
-
-def register() -> None:
-    """Register the tools on the hub's server."""
-    tools.register(*SANDBOX_TOOLS)

@@ -8,7 +8,6 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from sandboxes.selectors import dashboard as selectors
-from taskhub.api import prometheus
 
 
 def sandbox_gauges() -> Iterator[Metric]:
@@ -16,7 +15,3 @@ def sandbox_gauges() -> Iterator[Metric]:
     for state, count in selectors.sandboxes_by_state().items():
         family.add_metric([state], count)
     yield family
-
-
-def register() -> None:
-    prometheus.GAUGES.append(sandbox_gauges)

@@ -7,6 +7,8 @@ import logging
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 
+from taskhub.lib.extensions import extend
+
 
 class TaskHubConfig(AppConfig):
     name = "taskhub"
@@ -17,6 +19,9 @@ class TaskHubConfig(AppConfig):
         from taskhub.observability import heartbeat, job_logging  # noqa: PLC0415 - likewise
         from taskhub.observability.redaction import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
 
+        extend("mcp_tools", "taskhub.mcp.task_tools.TASK_TOOLS", "taskhub.mcp.execution_tools.EXECUTION_TOOLS")
+        extend("ticket_kinds", "taskhub.events.tickets.EVENTS", "taskhub.events.tickets.EXECUTION_LOG")
+        extend("gauges", "taskhub.api.prometheus.stream_gauges", "taskhub.api.prometheus.job_gauges")
         scrub_all_logs()
         logging.captureWarnings(capture=True)
         job_logging.connect()

@@ -6,14 +6,10 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 
-import sandboxes.mcp
 from taskhub.mcp.principal import Requester
-from taskhub.mcp.protocol import build_server
 from taskhub.mcp.tools import TOOLS, Outcome, call_tool
 from taskhub.models import ApiToken
 
-build_server()
-sandboxes.mcp.register()
 BASE = "http://testserver/"
 
 

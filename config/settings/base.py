@@ -121,7 +121,7 @@ REDIS_URL = env.secret("REDIS_URL", "redis://127.0.0.1:6379/0")
 # --- Events ------------------------------------------------------------------------------------------
 EVENTSTREAM_REDIS = {**env.redis_options(REDIS_URL), "socket_timeout": 2, "socket_connect_timeout": 1}
 EVENTSTREAM_STORAGE_CLASS = "taskhub.events.outbox.OutboxStorage"
-EVENTSTREAM_CHANNELMANAGER_CLASS = "sandboxes.channels.HubChannels"
+EVENTSTREAM_CHANNELMANAGER_CLASS = "taskhub.events.channels.ChannelManager"
 TASKHUB_EVENTS_KEEP = timedelta(days=env.integer("TASKHUB_EVENTS_KEEP_DAYS", 7, least=1))
 TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
 TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 1000, least=1)

@@ -41,7 +41,7 @@ def logging_to_console(*, form: str) -> dict[str, Any]:
             "uvicorn": {"handlers": [], "propagate": True},
             "uvicorn.error": {},
             "uvicorn.access": {"handlers": [], "propagate": False},
-            # A failing collector is logged once, by taskhub/observability/tracing/export.py.
+            # A collector that does not answer is logged once, by taskhub/observability/tracing/export.py.
             "opentelemetry.exporter": {"level": "CRITICAL"},
             "opentelemetry.sdk": {"level": "CRITICAL"},
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sandboxes.models import Watching
-from taskhub.events.tickets import TICKET_KINDS, StreamKind
+from taskhub.events.tickets import StreamKind
 
 SSE: Final = StreamKind(
     "sse",
@@ -16,8 +16,3 @@ SSE: Final = StreamKind(
     choices={"eventType": tuple(Watching.values)},
     needed_with={Watching.LOGS.value: ("sessionId", "commandId")},
 )
-
-
-def register() -> None:
-    """Register the ticket kind."""
-    TICKET_KINDS[SSE.name] = SSE

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from taskhub.api.callers import readers_only
 from taskhub.events.process_status import clients_by_kind
 from taskhub.events.types import EVENT_TYPES
+from taskhub.lib.extensions import ExtensionPoint
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName, MetricTotal
 from taskhub.observability.heartbeat import heartbeat_ages
 from taskhub.observability.metrics_store import BOUNDS, read_totals
@@ -95,7 +96,7 @@ HISTOGRAMS: Final = [
         1000,
     ),
 ]
-GAUGES: Final[list[Callable[[], Iterator[Metric]]]] = []
+GAUGES: Final = ExtensionPoint[Callable[[], Iterator[Metric]]]("gauges", lambda gauges: gauges.__qualname__)
 
 _Totals = dict[MetricName, list[MetricTotal]]
 
@@ -120,7 +121,7 @@ class _Everything(Collector):
             yield CounterMetricFamily(name, text, value=happened.get(label, 0))
         for histogram in HISTOGRAMS:
             yield _histogram(histogram, totals[histogram.measure])
-        for gauges in GAUGES:
+        for gauges in GAUGES.values():
             yield from gauges()
 
 
@@ -148,15 +149,13 @@ def _histogram(histogram: Histogram, totals: list[MetricTotal]) -> Metric:
     return family
 
 
-def _stream_gauges() -> Iterator[Metric]:
+def stream_gauges() -> Iterator[Metric]:
     reports = [process.report for process in selectors.processes_living()]
     yield GaugeMetricFamily("taskhub_web_processes", "Web processes that report.", value=len(reports))
-    clients: Counter[str] = Counter({"tasks": 0, "execution-log": 0, "sandbox": 0, "mcp": 0})
-    for report in reports:
-        clients.update(clients_by_kind(report))
+    clients = sum(map(clients_by_kind, reports), Counter[str]())
     family = GaugeMetricFamily("taskhub_streams_open", "Streams that are open, by kind.", labels=["kind"])
-    for kind, count in clients.items():
-        family.add_metric([kind], count)
+    for kind in dict.fromkeys(("tasks", "execution-log", "sandbox", "mcp", *clients)):
+        family.add_metric([kind], clients[kind])
     yield family
     yield GaugeMetricFamily(
         "taskhub_stream_lag_events",
@@ -175,7 +174,7 @@ def _stream_gauges() -> Iterator[Metric]:
     )
 
 
-def _job_gauges() -> Iterator[Metric]:
+def job_gauges() -> Iterator[Metric]:
     active = selectors.executions_active()
     executions = GaugeMetricFamily(
         "taskhub_executions_active", "Executions that have not ended, by status.", labels=["status"]
@@ -191,6 +190,3 @@ def _job_gauges() -> Iterator[Metric]:
     for name, age_s in heartbeat_ages().items():
         ages.add_metric([name], age_s)
     yield ages
-
-
-GAUGES.extend([_stream_gauges, _job_gauges])

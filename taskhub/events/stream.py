@@ -269,7 +269,7 @@ class Registry:
     def admit(self, caller: str, credential: StreamCredential | None = None) -> Slot:
         """A slot, taken at once so that no burst slips through; it must go into a stream, or be released.
 
-        Raises Unavailable (503) when the process is full or leaving; TooMany (429) when the caller has enough."""
+        Raises Unavailable (503) when the process is full or leaving; TooManyStreams (429) above the caller's limit."""
         if self.leaving or len(self._slots) >= settings.TASKHUB_STREAM_LIMIT:
             raise ProcessFull("This process takes no more streams now; come back after Retry-After seconds.")
         if self._per_caller[caller] >= settings.TASKHUB_STREAM_LIMIT_PER_CALLER:

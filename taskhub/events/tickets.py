@@ -1,9 +1,9 @@
 """Tickets: the right to open exactly one stream, in its URL, because `EventSource` cannot send headers.
 
 A ticket names the kind of stream, its parameters (ids and filters), the account, and the token or session it was made
-with. It is signed: who holds it may read what it says, but for the session, which is sealed, and change nothing. For 10
+with. It is signed: its holder can read it, except for the sealed session, and change nothing. For 10
 minutes it opens that stream, as often as the browser reconnects, and nothing else; after that its owner makes or renews
-one with their credentials. The stream then stands on the account and the token or session: see `standing`.
+one with their credentials. The stream then depends on the account and the token or session (`revocation.py`).
 
 A kind belongs to a stream view: `TICKET_KINDS` has the address and the names of the parameters. Where in the stream
 the client stands (`lastEventId`, `since`) is not among them.
@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from taskhub.errors import Invalid, NotAuthenticated
 from taskhub.lib.encryption import Seal, SealBroken
+from taskhub.lib.extensions import ExtensionPoint
 
 VALID_FOR: Final = timedelta(minutes=10)
 RENEWABLE_FOR: Final = timedelta(days=1)
@@ -107,8 +108,8 @@ EXECUTION_LOG: Final = StreamKind(
     required=("task_id",),
     ids=("task_id", "execution_id"),
 )
-TICKET_KINDS: Final[dict[str, StreamKind]] = {kind.name: kind for kind in (EVENTS, EXECUTION_LOG)}
-"""Other apps add their kinds when they are ready."""
+TICKET_KINDS: Final = ExtensionPoint[StreamKind]("ticket_kinds", lambda kind: kind.name)
+"""All kinds, by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Compiled SQL for the statements of frequent writes; Django builds each of them once.
+"""Compiled SQL: statements about one row whose SQL Django builds once.
 
 Building the SQL is three quarters of the cost of a statement about one row. The statements are those of the ORM:
 queries are querysets, and fields prepare and convert the values. No signals are sent.

@@ -18,12 +18,10 @@ from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from taskhub.errors import HubError
 from taskhub.mcp import resources
 from taskhub.mcp.errors import failure_body
-from taskhub.mcp.execution_tools import EXECUTION_TOOLS
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
 from taskhub.mcp.subscriptions import open_listening
-from taskhub.mcp.task_tools import TASK_TOOLS
-from taskhub.mcp.tools import TOOLS, Tool, call_tool, register
+from taskhub.mcp.tools import TOOLS, Tool, call_tool
 from taskhub.web.thread_pool import with_database
 
 Context = ServerRequestContext[Any, Any]
@@ -43,11 +41,8 @@ _FOR_AN_HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
 _NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")
 
 
-register(*TASK_TOOLS, *EXECUTION_TOOLS)
-
-
 def build_server() -> Server[Any]:
-    """It offers the tools that are registered at the time of the request."""
+    """The MCP server, with the tools that the apps contribute."""
     return Server(
         "taskhub",
         title="TaskHub",

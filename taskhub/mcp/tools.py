@@ -13,6 +13,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
+from taskhub.lib.extensions import ExtensionPoint
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema, output_schema
@@ -75,13 +76,8 @@ class Outcome:
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
 
 
-TOOLS: Final[dict[str, Tool]] = {}
-"""All registered tools, by name."""
-
-
-def register(*tools: Tool) -> None:
-    """Register tools; registering twice has no effect."""
-    TOOLS.update({tool.name: tool for tool in tools})
+TOOLS: Final = ExtensionPoint[Tool]("mcp_tools", lambda tool: tool.name)
+"""All tools, by name."""
 
 
 def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> Outcome:

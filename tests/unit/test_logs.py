@@ -284,7 +284,7 @@ async def test_a_call_over_mcp_belongs_to_its_request(lines, monkeypatch) -> Non
     def fail(requester: object, arguments: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setitem(TOOLS, "get_task", dataclasses.replace(TOOLS["get_task"], run=fail))
+    monkeypatch.setitem(TOOLS.loaded, "get_task", dataclasses.replace(TOOLS["get_task"], run=fail))
     task_id = str(uuid4())
     params = {"name": "get_task", "arguments": {"task_id": task_id}}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
