@@ -15,8 +15,8 @@ class Filters(NamedTuple):
     """The events that a stream requested (an empty filter selects everything), and those that it may see.
 
     `viewer`: None sees every task; a name sees the public ones and those assigned to it, "" the public ones. The
-    current state of the task decides, not its state at the time of the event: `owners` has the assignees of private tasks, so a
-    replay reveals no more than reading the task would.
+    current state of the task decides, not its state at the time of the event: `owners` has the assignees of private
+    tasks, so a replay reveals no more than reading the task would.
     """
 
     types: frozenset[str] = frozenset()

@@ -70,7 +70,7 @@ class Task(models.Model):
     description = models.TextField(blank=True, default="", help_text="Markdown.")
     status = models.CharField(max_length=10, choices=TaskStatus.choices, default=TaskStatus.TODO)
     priority = models.CharField(max_length=6, choices=TaskPriority.choices, default=TaskPriority.MEDIUM)
-    assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: nobody.")
+    assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: unassigned.")
     tags = models.JSONField(blank=True, default=list, help_text="A list of strings.")
     artifacts = models.JSONField(blank=True, default=list, help_text="A list of strings: paths or URLs.")
     private = models.BooleanField(default=False, help_text="Only its assignee and operators see it.")
