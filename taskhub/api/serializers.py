@@ -26,7 +26,7 @@ _ENV_SCHEMA: Final = {
 
 
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
-    """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
+    """A task. `description` is Markdown; an empty `assignee` is unassigned; `version` is compared with `If-Match`."""
 
     title = TextField(max_length=200)
     description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)

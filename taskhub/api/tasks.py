@@ -89,7 +89,7 @@ def filter_tasks(query: QueryDict, tasks: QuerySet[Task]) -> QuerySet[Task]:
 
 
 class TaskViewSet(GenericViewSet[Task]):
-    """Tasks. A change needs a token; `If-Match` guards against overwriting somebody else's."""
+    """Tasks. A change needs a token; `If-Match` prevents overwriting concurrent changes."""
 
     roles = AGENTS_WRITE
     queryset = Task.objects.none()

@@ -262,8 +262,8 @@ def test_the_command_makes_tokens_and_accounts(alice: User, anonymous: APIClient
     assert anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=bearer(forever)).status_code == 403
     assert ApiToken.objects.get(user__username="robot").expiry is None
     assert not User.objects.get(username="robot").has_usable_password()
-    with pytest.raises(CommandError, match="Account nobody does not exist"):
-        command("nobody")
+    with pytest.raises(CommandError, match="Account stranger does not exist"):
+        command("stranger")
     with pytest.raises(CommandError):
         command("no/such name", "--role", "agent")
     with pytest.raises(CommandError):
