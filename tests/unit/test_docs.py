@@ -68,6 +68,16 @@ def test_documented_make_targets_exist(page: Path) -> None:
     assert named <= make_targets()
 
 
+def test_deployment_is_edited_once_at_the_top() -> None:
+    """Apart from the assignments of HOST and REPOSITORY no command of docs/deploy.md has a placeholder."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    placeholders = [line for line in lines if "example.com" in line or re.search(r"<[a-z][^>]*>", line)]
+    edited = [line for line in placeholders if line.startswith(("HOST=", "REPOSITORY="))]
+    assert edited
+    assert [line for line in placeholders if line not in edited and not line.startswith("sed -i")] == []
+
+
 def steps(workflow: Path) -> list[dict[str, Any]]:
     return [step for job in yaml.safe_load(workflow.read_text())["jobs"].values() for step in job["steps"]]
 
