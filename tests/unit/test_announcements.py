@@ -171,7 +171,7 @@ def test_the_admin_makes_and_withdraws_through_the_services(operator: User) -> N
     body = {"action": "withdraw", "_selected_action": [str(made.pk)]}
     for _ in range(2):
         assert client.post("/admin/taskhub/announcement/", body).status_code == 302
-    assert "is over" in client.get("/admin/taskhub/announcement/").content.decode()
+    assert "has ended" in client.get("/admin/taskhub/announcement/").content.decode()
     assert [data["withdrawn"] for data in told()] == [False, True]
     assert set(AuditEntry.objects.values_list("door", flat=True)) == {"admin"}
 

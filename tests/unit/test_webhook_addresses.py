@@ -124,7 +124,7 @@ async def test_the_systems_resolver_is_believed_and_then_checked(name: str) -> N
 
 @pytest.mark.parametrize("name", ["x" * 64 + ".example", "a..b"])
 async def test_a_name_that_means_nothing_is_a_refusal(name: str) -> None:
-    with pytest.raises(AddressRefused, match="not known"):
+    with pytest.raises(AddressRefused, match="does not exist"):
         await resolve(name, 443)
 
 

@@ -250,7 +250,7 @@ def test_the_admin_makes_an_endpoint_and_shows_its_secret_once(client: Client, o
 
 def test_the_admin_says_what_is_wrong_with_an_address(client: Client) -> None:
     said = client.post(f"{list_of(WebhookEndpoint)}add/", {"url": "https://127.1/"}).content.decode()
-    assert "not public" in said
+    assert "non-public" in said
     assert not WebhookEndpoint.objects.exists()
 
 
