@@ -8,36 +8,60 @@ TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n 
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
-$(VENV)/.base: requirements/base.txt
-	@echo "Installing what TaskHub needs into $(VENV) (once; about a minute) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
-	@touch $@
+.PHONY: install
+install: ## install what TaskHub needs to run into .venv, from the lock alone (so do the others below)
+	@command -v $(PYTHON) >/dev/null || { echo "TaskHub needs Python 3.11 or newer; $(PYTHON) was not found." >&2; exit 1; }
+	@$(PYTHON) requirements/install.py base
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.base
-	@echo "Installing what the tests need into $(VENV) (once) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $@
+.PHONY: install-dev
+install-dev: ## install what the tests need as well
+	@command -v $(PYTHON) >/dev/null || { echo "TaskHub needs Python 3.11 or newer; $(PYTHON) was not found." >&2; exit 1; }
+	@$(PYTHON) requirements/install.py dev
+
+# For commands about a hub that runs already: they leave a changed lock to the next start.
+.PHONY: installed
+installed:
+	@[ -x $(BIN)/python ] || { echo "TaskHub is not installed here yet; make run installs and starts it." >&2; exit 1; }
 
 .PHONY: run
-run: $(VENV)/.base ## install what is needed, and start everything on this machine (Ctrl-C ends it)
+run: install ## install what is needed, and start everything on this machine (Ctrl-C ends it)
 	@exec $(BIN)/python -m config.launcher
 
+.PHONY: stop
+stop: installed ## end the hub that runs, from another terminal
+	@$(BIN)/python -m config.launcher stop
+
+.PHONY: link
+link: installed ## another sign-in link of the hub that runs: works once, within 10 minutes
+	@$(BIN)/python -m config.launcher link
+
+# From the command line alone: some systems have a NAME of their own in the environment.
+given = $(and $(filter command line,$(origin $1)),$($1))
+
+.PHONY: token
+token: installed ## an API token: NAME=account; ROLE=viewer, agent or operator makes a missing account
+	@$(if $(call given,NAME),,echo 'Usage: make token NAME=robot ROLE=agent (without ROLE for an account that exists)' >&2; exit 1)
+	@$(BIN)/python manage.py create_token "$$NAME" --name 'make token' $(if $(call given,ROLE),--role "$$ROLE")
+
+.PHONY: password
+password: installed ## a new password for the account operator, or for NAME
+	@$(BIN)/python manage.py new_password $(if $(call given,NAME),"$$NAME")
+
 .PHONY: test
-test: $(VENV)/.dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
+test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
 	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 .PHONY: coverage
-coverage: $(VENV)/.dev ## the suite, with branch coverage of all processes it starts
+coverage: install-dev ## the suite, with branch coverage of all processes it starts
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 .PHONY: lint
-lint: $(VENV)/.dev ## format, lint, types, import contract, missing migrations
+lint: install-dev ## format, lint, types, import contract, missing migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,35 +69,35 @@ lint: $(VENV)/.dev ## format, lint, types, import contract, missing migrations
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 .PHONY: deploy-check
-deploy-check: $(VENV)/.base ## Django's deployment checks on the production settings
+deploy-check: install ## Django's deployment checks on the production settings
 	DJANGO_SETTINGS_MODULE=config.settings.production SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	  ALLOWED_HOSTS=hub.example.com DATABASE_URL=postgresql://hub@localhost/hub REDIS_URL=redis://localhost/0 \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 .PHONY: audit
-audit: $(VENV)/.dev ## insecure constructs in our code (bandit), known holes in what it stands on (pip-audit)
+audit: install-dev ## insecure constructs in our code (bandit), known holes in what it stands on (pip-audit)
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive taskhub sandboxes config manage.py test_sse.py
 	@$(BIN)/python .ci/audit_requirements.py requirements/base.txt requirements/dev.txt
 
 .PHONY: mcp-conformance
-mcp-conformance: $(VENV)/.dev ## the MCP server against the protocol's conformance suite and its inspector (needs npm)
+mcp-conformance: install-dev ## the MCP server against the protocol's conformance suite and its inspector (needs npm)
 	$(BIN)/python .ci/mcp_checks.py
 
 .PHONY: format
-format: $(VENV)/.dev ## put the code in order
+format: install-dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(VENV)/.dev ## the benchmarks; they write benchmarks/RESULTS.md
+bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 .PHONY: soak
-soak: $(VENV)/.dev ## ten minutes of load while parts are killed: nothing lost, memory flat, nothing left behind
+soak: install-dev ## ten minutes of load while parts are killed: nothing lost, memory flat, nothing left behind
 	$(BIN)/python -m tests.soak
 
 .PHONY: requirements
-requirements: $(VENV)/.dev ## compile requirements/*.in to pinned and hashed *.txt
+requirements: install-dev ## compile requirements/*.in to pinned and hashed *.txt
 	cd requirements && for name in base dev; do \
-	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	    $$name.in --output-file $$name.txt || exit 1; done

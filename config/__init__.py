@@ -1,5 +1,16 @@
 """The project: settings, URLs, the ASGI application, Celery, and the launcher of `make run`."""
 
-from config.celery import app as celery_app
+import os
+
+from config import env_file
+
+# Before anything reads a setting, DJANGO_SETTINGS_MODULE included. The tests have an environment of their own.
+if os.environ.get("DJANGO_SETTINGS_MODULE") != "config.settings.test":
+    try:
+        env_file.load()
+    except env_file.EnvFileRefused as error:
+        raise SystemExit(f"TaskHub cannot start: {error}") from None
+
+from config.celery import app as celery_app  # it chooses the settings
 
 __all__ = ["celery_app"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from typing import Any
 
 from celery import Celery, signals
@@ -24,6 +25,12 @@ app.autodiscover_tasks(["taskhub.webhooks"], related_name="jobs")
 def _keep_our_logging(loglevel: int, **_: Any) -> None:
     """Keep Django's LOGGING; Celery would use its own format, and turn printed text into records."""
     logging.getLogger("celery").setLevel(loglevel)
+
+
+@signals.celeryd_init.connect
+def _accept_root(**_: Any) -> None:
+    """Celery warns of root in eight lines. Jobs are JSON and run no foreign code, so the warning says nothing here."""
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 
 @signals.celeryd_init.connect

@@ -14,7 +14,7 @@ from sandboxes.pages import sse_demo
 from taskhub.api.prometheus import metrics
 from taskhub.mcp.endpoint import mcp
 from taskhub.observability.health import healthz, readyz
-from taskhub.pages import board, event_monitor, task_page
+from taskhub.pages import board, event_monitor, sign_in_link, task_page
 
 _ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"
 _form = require_http_methods(["GET", "HEAD", "POST"])
@@ -27,6 +27,7 @@ urlpatterns = [
     path("sse-demo.html", sse_demo, name="sse-demo"),
     path("admin/", admin.site.urls),
     path("login/", _form(LoginView.as_view(redirect_authenticated_user=True)), name="login"),
+    path("sign-in/", sign_in_link, name="sign-in-link"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", board, name="home"),
     path("tasks/<uuid:task_id>/", task_page, name="task-page"),

@@ -4,6 +4,7 @@
     ├── SandboxMissing          404  permanent: the sandbox, session, command or file does not exist
     ├── SandboxRefused          409  permanent: Daytona refuses the request
     ├── KeyRefused              502  permanent: Daytona refuses our key
+    ├── SandboxesOff            409  permanent: this installation runs no scripts
     └── SandboxUnavailable      503  transient: no response, an invalid one, or 429 or 5xx
 
 All are `ExecutorError`s, which the hub handles. Messages contain nothing of Daytona's text, which may include hosts
@@ -32,6 +33,13 @@ class SandboxRefused(SandboxError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message, permanent=True)
+
+
+class SandboxesOff(SandboxRefused):
+    """The message says why, and which setting changes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("sandboxes_off", reason)
 
 
 class KeyRefused(SandboxError):

@@ -11,6 +11,7 @@ from csp.constants import NONE, SELF
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 from config.settings.logs import logging_to_console
+from taskhub import __version__
 
 django_stubs_ext.monkeypatch()
 
@@ -170,6 +171,12 @@ TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 6000)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 12_000)
 # True only in the local profile, which listens on loopback: anonymous requests may read.
 TASKHUB_OPEN_READING = False
+# True only in the local profile: one-time links that sign in a browser of this machine (`make link`).
+TASKHUB_SIGN_IN_LINKS = False
+# True in a container with a published port: all clients have the address of the bridge.
+TASKHUB_IN_CONTAINER = False
+# Why sandboxes are disabled; empty if they are enabled.
+TASKHUB_SANDBOXES_OFF = ""
 # Further origins whose pages may send requests to the local profile, like http://localhost:3000.
 TASKHUB_ALLOWED_ORIGINS: list[str] = []
 KNOX_TOKEN_MODEL = "taskhub.ApiToken"  # noqa: S105 - the name of a model
@@ -206,7 +213,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "TaskHub",
     "DESCRIPTION": "Tasks, their executions in sandboxes, and everything live over Server-Sent Events.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["taskhub.api.permissions.RoleAllows"],

@@ -1,4 +1,8 @@
-"""Local profile, used by `make run`: loopback only. Reading is open; writing needs the token of the first start."""
+"""Local profile, used by `make run`: loopback only. Reading is open; writing needs a sign-in or the token.
+
+In a container (`TASKHUB_IN_CONTAINER=1`) the port is published on the host's loopback. Other containers reach it too,
+and the address does not identify the client, so reading is not open there.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,11 @@ from .base import DATA_DIR, MIDDLEWARE
 SECRET_KEY = env.secret("SECRET_KEY", "only-for-commands-that-run-outside-the-launcher")
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_DIR / "taskhub.sqlite3"))}
-TASKHUB_OPEN_READING = True
+TASKHUB_IN_CONTAINER = env.flag("TASKHUB_IN_CONTAINER")
+TASKHUB_OPEN_READING = not TASKHUB_IN_CONTAINER
+TASKHUB_SIGN_IN_LINKS = True
+TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1, most=65_535)}"
+TASKHUB_SANDBOXES_OFF = env.text("TASKHUB_SANDBOXES_OFF", "")
 # Browsers on this machine also show pages of other sites, whose requests are refused.
 MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]
 TASKHUB_ALLOWED_ORIGINS = env.words("TASKHUB_ALLOWED_ORIGINS")

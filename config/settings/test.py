@@ -9,6 +9,8 @@ from pathlib import Path
 # Before base reads it: nothing of a test may reach the data of `make run`.
 if "TASKHUB_DATA_DIR" not in os.environ:
     os.environ["TASKHUB_DATA_DIR"] = tempfile.mkdtemp(prefix="taskhub-test-")
+# Nor may the settings of `make run` reach the servers that tests start.
+os.environ["TASKHUB_ENV_FILE"] = ""
 # Where several processes run the tests, each has a folder of its own below that of the one that started them.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 if _WORKER and Path(os.environ["TASKHUB_DATA_DIR"]).name != _WORKER:
@@ -35,5 +37,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, not memory: tests with several threads need the real locking.
     DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ["TASKHUB_DATA_DIR"]) / "test.sqlite3")}
 TASKHUB_OPEN_READING = True
+TASKHUB_SIGN_IN_LINKS = True
+TASKHUB_ADDRESS = "http://localhost:8000"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_AUTOREFRESH = True

@@ -14,7 +14,7 @@ import daytona_api_client_async
 from django.conf import settings
 
 from sandboxes.circuit_breaker import breaker
-from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.errors import KeyRefused, SandboxError, SandboxesOff, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document, fetch, translated
 from taskhub.lib.event_loops import keep_open, lasts
@@ -194,9 +194,9 @@ async def _kept_gateway(*, watching: bool) -> Gateway:
 
 @asynccontextmanager
 async def _opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
-    """A gateway of its own. Raises KeyRefused without a key."""
+    """A gateway of its own. Raises KeyRefused without a key, SandboxesOff where there is a reason to have none."""
     if not settings.DAYTONA_API_KEY:
-        raise KeyRefused
+        raise SandboxesOff(settings.TASKHUB_SANDBOXES_OFF) if settings.TASKHUB_SANDBOXES_OFF else KeyRefused
     config = daytona.DaytonaConfig(
         api_key=settings.DAYTONA_API_KEY,
         api_url=settings.DAYTONA_API_URL,

@@ -16,7 +16,7 @@ from knox.crypto import hash_token
 from knox.settings import CONSTANTS
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
-from taskhub.auth.rate_limits import failures, network_of
+from taskhub.auth.rate_limits import failures, network_of, whose_address
 from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.models import ApiToken
 from taskhub.observability.log_context import bind_caller
@@ -80,7 +80,7 @@ def refuse_guessing(request: HttpRequest) -> None:
     """Raises Throttled for an address that showed too many wrong credentials in this minute."""
     wait_s = failures.wait_s(network_of(request))
     if wait_s > 0:
-        raise Throttled(wait_s, "Too many wrong credentials from your address.")
+        raise Throttled(wait_s, f"Too many wrong credentials from {whose_address()}.")
 
 
 def count_failure(request: HttpRequest) -> None:

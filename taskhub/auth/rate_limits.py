@@ -57,6 +57,13 @@ account_requests: Final = Limit(lambda: settings.TASKHUB_REQUESTS_PER_MINUTE)
 address_requests: Final = Limit(lambda: settings.TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS)
 
 
+def whose_address() -> str:
+    """Whom a limit per address counts, for a sentence to a client that reached one."""
+    if settings.TASKHUB_IN_CONTAINER:
+        return "all clients of this container together, because they come from one address"
+    return "your address"
+
+
 def address_of(request: HttpRequest) -> str:
     """The client address as the server saw it; behind a proxy uvicorn sets the client's (`--forwarded-allow-ips`)."""
     return str(request.META.get("REMOTE_ADDR", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from taskhub import __version__
 from taskhub.events.types import CONTROL_TYPES, EVENT_TYPES, EventData
 
 
@@ -14,7 +15,7 @@ def build(host: str) -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "TaskHub events",
-            "version": "0.1.0",
+            "version": __version__,
             "description": "Server-Sent Events: every message is a `message` event whose data is the envelope.",
         },
         "servers": {"hub": {"host": host, "protocol": "http", "protocolVersion": "1.1"}},

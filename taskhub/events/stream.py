@@ -26,6 +26,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.utils import timezone
 
+from taskhub.auth.rate_limits import whose_address
 from taskhub.errors import Unavailable
 from taskhub.events.frames import KEEPALIVE, encode_event
 from taskhub.events.process_status import PROCESS_NAME
@@ -273,7 +274,7 @@ class Registry:
         if self.leaving or len(self._slots) >= settings.TASKHUB_STREAM_LIMIT:
             raise ProcessFull("This process takes no more streams now; come back after Retry-After seconds.")
         if self._per_caller[caller] >= settings.TASKHUB_STREAM_LIMIT_PER_CALLER:
-            raise TooManyStreams("You have as many streams open as you may; close one first.")
+            raise TooManyStreams(f"{_who(caller)} has as many streams open as it may; close one first.")
         slot = Slot(caller, credential)
         self._slots.add(slot)
         self._per_caller[caller] += 1
@@ -337,6 +338,11 @@ class Registry:
             async with asyncio.timeout(within_s):
                 for stream in streams:
                     await stream.closed.wait()
+
+
+def _who(caller: str) -> str:
+    """An account has a key that begins with `user:`; others count by their address."""
+    return "Your account" if caller.startswith("user:") else whose_address().capitalize()
 
 
 def _spread_ms() -> int:

@@ -137,5 +137,7 @@ class OneLineForARefusal(logging.Filter):
         if request is not None:
             setattr(request, _TOLD, record)
         record.exc_info = record.exc_text = None
-        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        # A client's mistake. Where requests have lines of their own, this one says why, and may be searched for.
+        level = logging.WARNING if self._requests_told else logging.INFO
+        record.levelno, record.levelname = level, logging.getLevelName(level)
         return True

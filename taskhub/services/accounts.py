@@ -1,6 +1,8 @@
-"""Accounts for programs. Accounts of people are created and changed in the admin."""
+"""Accounts for programs, and new passwords. Accounts of people are created and changed in the admin."""
 
 from __future__ import annotations
+
+import secrets
 
 from django.contrib.auth.models import Group, User
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -25,3 +27,13 @@ def account_create(*, actor: Actor, username: str, role: Role) -> User:
     changes = {"role": [None, role.group]}
     audit_write(actor=actor, action="account:create", subject=f"account:{username}", changes=changes)
     return user
+
+
+@transaction.atomic
+def account_new_password(*, actor: Actor, user: User) -> str:
+    """A new random password of this account, which cannot be read again; its sessions and sign-in links end with it."""
+    password = secrets.token_urlsafe(12)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    audit_write(actor=actor, action="account:password", subject=f"account:{user.get_username()}")
+    return password

@@ -131,7 +131,7 @@ def test_as_text_there_are_no_lines_of_requests_and_a_wrong_form_does_not_start(
     assert httpx.get(f"{address}/api/nothing", headers={"X-Request-ID": "one"}).status_code == 404
     web = local.processes["one"]
     refused = web.wait_for_line("/api/nothing")
-    assert refused.endswith("WARNING django.request: Not Found: /api/nothing request_id=one")
+    assert refused.endswith("INFO django.request: Not Found: /api/nothing request_id=one")
     assert "/api/tasks/" not in "\n".join(web.output)
 
     local.env["TASKHUB_LOG_FORMAT"] = "xml"

@@ -248,9 +248,10 @@ $("command").addEventListener("change", () => choose({ ...chosen, commandId: $("
 function showAccess() {
   $("access").hidden = token.get() !== "";
   $("forget").hidden = token.get() === "";
+  const where = $("access-note").dataset.tokenFile; // only where it is a file of this machine
   $("access-note").textContent = token.get()
     ? "A token is in use; this tab forgets it when it is closed."
-    : "Writing needs a token. make run keeps one in var/token.";
+    : `Writing needs a token.${where ? ` make run keeps one in ${where}.` : ""}`;
 }
 
 if ($("access")) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.db import transaction
 from knox.crypto import hash_token
 
 from taskhub.auth.actor import Actor
+from taskhub.auth.sign_in_link import link_make
 from taskhub.models import ApiToken
 from taskhub.services.tokens import token_create
 
@@ -25,6 +27,9 @@ class Command(BaseCommand):
     help = (
         "Migrate the database; create the operator account and the token file in the data folder if they are missing."
     )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--sign-in-link", type=Path, metavar="FILE", help="write the path of a sign-in link there")
 
     def get_check_kwargs(self, options: dict[str, Any]) -> Any:
         """The checks of `migrate`, which makes none when it is called from here."""
@@ -42,6 +47,8 @@ class Command(BaseCommand):
         if token:
             self._keep(path, token)
             self.stdout.write(f"API token: {token} (shown this once; kept in {path})")
+        if options["sign_in_link"]:
+            _write_private(options["sign_in_link"], link_make(operator))
 
     def _operator(self) -> tuple[User, str | None]:
         found = User.objects.filter(username=OPERATOR).first()
@@ -67,6 +74,10 @@ class Command(BaseCommand):
     def _keep(path: Path, token: str) -> None:
         new = path.with_suffix(".new")
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(f"{token}\n")
+        _write_private(new, f"{token}\n")
         new.replace(path)
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(text)

@@ -1,0 +1,58 @@
+"""`manage.py`: Django's commands, about the hub that runs, with errors of settings and database in one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from config.launcher.running import SeveralHubsError, choose_data_dir, running_on
+
+_LOCAL = "config.settings.local"
+
+
+def run(arguments: list[str]) -> int:
+    """Returns the exit code."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", _LOCAL)
+    try:
+        if os.environ["DJANGO_SETTINGS_MODULE"] == _LOCAL:
+            use_running_hub()
+        execute_from_command_line(arguments)
+    except (SeveralHubsError, ImproperlyConfigured) as error:
+        return _refuse(str(error))
+    except DatabaseError as error:
+        if "--traceback" in arguments:
+            raise
+        return _refuse(_explain(error))
+    return 0
+
+
+def use_running_hub() -> None:
+    """Set what the hub on the chosen data folder runs with; what the environment sets already, stays."""
+    data_dir = choose_data_dir(os.environ)
+    os.environ.setdefault("TASKHUB_DATA_DIR", str(data_dir))
+    hub = running_on(data_dir)
+    for name, value in (hub.settings if hub else {}).items():
+        other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
+        if not os.environ.get(name) and not os.environ.get(other):
+            os.environ[name] = value
+
+
+def _explain(error: DatabaseError) -> str:
+    if connection.vendor == "sqlite":
+        path = Path(str(connection.settings_dict["NAME"]))
+        if not path.exists() or path.stat().st_size == 0:
+            folder = path.parent
+            return f"There is no database in {folder} yet. `make run` makes one; TASKHUB_DATA_DIR names another folder."
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"The database cannot be used: {reason} (--traceback shows where.)"
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"{sentence[:1].upper()}{sentence[1:]}\n")
+    return 1

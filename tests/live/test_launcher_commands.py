@@ -1,0 +1,204 @@
+"""What `make run` prints last, and the commands about a hub that runs: stop, link, token, password, `manage.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from live_client import HubClient
+
+from config.launcher import running
+from tests.processes import ROOT, RunningHub, free_port, running_hub
+
+OWN = {"DJANGO_SETTINGS_MODULE", "REDIS_URL", "DATABASE_URL", "DAYTONA_API_KEY", "SECRET_KEY", "TASKHUB_DATA_DIR"}
+
+
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
+    """By a shell that knows nothing of the hub but what is given."""
+    kept = {name: value for name, value in os.environ.items() if name not in OWN}
+    done = subprocess.run(command, cwd=cwd, env=kept | environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def launcher(*words: str, **environment: str) -> tuple[int, str, str]:
+    return run(sys.executable, "-m", "config.launcher", *words, **environment)
+
+
+def printed_link(hub: RunningHub) -> str:
+    return next(match[1] for line in hub.process.output if (match := re.search(r"sign in +(\S+)$", line)))
+
+
+def test_last_words_are_what_one_needs(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        hub.process.wait_for_line("ends everything")
+        said = hub.process.output[hub.process.output.index(f"TaskHub is ready at {hub.address}") :]
+        words = [line.split()[:2] for line in said]
+        assert ["sign", "in"] in words
+        assert f"  API token     {tmp_path / 'token'}" in said
+        assert f"  data          {tmp_path}" in said
+        # As root, too: nothing warns of what its user has chosen. And refused requests are no warnings.
+        assert httpx.get(f"{hub.address}/api/nothing", trust_env=False).status_code == 404
+        refused = httpx.post(f"{hub.address}/api/tasks/", json={"title": "t"}, trust_env=False)
+        assert refused.status_code == 401
+        line = hub.process.wait_for_line("Unauthorized: /api/tasks/")
+        assert " INFO django.request: " in line
+        everything = "\n".join(hub.process.output)
+        assert "superuser" not in everything
+        assert "WARNING" not in everything
+        # The pages name the same place.
+        assert str(tmp_path / "token") in httpx.get(f"{hub.address}/", trust_env=False).text
+
+
+def test_link_signs_a_browser_in_once_and_another_one_is_printed(hub: RunningHub) -> None:
+    code, link, note = launcher("link", TASKHUB_DATA_DIR=str(hub.data_dir))
+    assert (code, note) == (0, "It works once, within 10 minutes, from this machine.\n")
+    assert link.startswith(f"{hub.address}/sign-in/?token=")
+    with httpx.Client(trust_env=False, follow_redirects=True) as browser:
+        page = browser.get(link.strip())
+        assert (page.status_code, str(page.url)) == (200, f"{hub.address}/")
+        assert browser.get(f"{hub.address}/admin/").status_code == 200
+    assert httpx.get(link.strip(), trust_env=False).status_code == 400
+
+
+def test_stop_waits_for_the_end_and_finds_a_hub_that_keeps_its_data_elsewhere(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "data") as hub:
+        record = tmp_path / "data" / "hub.json"
+        assert record.stat().st_mode & 0o777 == 0o600
+        assert (ROOT / ".running" / str(hub.process.pid)).read_text() == str(tmp_path / "data")
+        code, said, _ = launcher("stop", TASKHUB_DATA_DIR=str(tmp_path / "data"))
+        assert (code, said) == (0, f"TaskHub on {tmp_path / 'data'} has stopped.\n")
+        assert hub.process.wait(5) == 0
+        assert not record.exists()
+        assert not (ROOT / ".running" / str(hub.process.pid)).exists()
+        code, said, _ = launcher("stop", TASKHUB_DATA_DIR=str(tmp_path / "data"))
+        assert (code, said) == (0, f"No TaskHub runs on {tmp_path / 'data'}.\n")
+        code, _, said = launcher("link", TASKHUB_DATA_DIR=str(tmp_path / "data"))
+        assert (code, said) == (1, f"No TaskHub runs on {tmp_path / 'data'}; `make run` starts one.\n")
+
+
+def test_record_of_a_killed_hub_does_not_count(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        named = ROOT / ".running" / str(hub.process.pid)
+        hub.process.signal(signal.SIGKILL)
+        hub.process.popen.wait(5)
+        assert (tmp_path / "hub.json").exists()
+        assert launcher("stop", TASKHUB_DATA_DIR=str(tmp_path))[:2] == (0, f"No TaskHub runs on {tmp_path}.\n")
+        hub.start()
+        hub.wait_ready()
+        assert json.loads((tmp_path / "hub.json").read_text())["pid"] == hub.process.pid
+        assert tmp_path in running._running_elsewhere()
+        assert not named.exists()
+
+
+def test_commands_use_the_database_of_the_hub_that_runs(hub: RunningHub) -> None:
+    here = {"TASKHUB_DATA_DIR": str(hub.data_dir)}
+    # From any folder, by any Python that is called so: the system's own has no Django.
+    python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+    code, token, said = run(
+        *(python, str(ROOT / "manage.py"), "create_token", "robot", "--role", "agent"), cwd=Path("/"), **here
+    )
+    assert code == 0, said
+    headers = {"Authorization": f"Bearer {token.strip()}"}
+    assert httpx.get(f"{hub.address}/api/me", headers=headers, trust_env=False).json()["role"] == "agent"
+    code, said, _ = run(sys.executable, "manage.py", "new_password", "robot", **here)
+    password = re.fullmatch(r"Account: robot, password: (\S+) \(shown this once\)\n", said)
+    assert password
+    with httpx.Client(base_url=hub.address, trust_env=False) as browser:
+        browser.get("/login/")
+        form = {"username": "robot", "password": password[1], "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        assert browser.post("/login/", data=form).status_code == 302
+
+
+def test_settings_of_the_hub_reach_a_command_and_the_environment_wins(hub: RunningHub) -> None:
+    program = "from django.conf import settings as s; print(s.REDIS_URL, s.TASKHUB_ADDRESS, s.SECRET_KEY)"
+    here = {"TASKHUB_DATA_DIR": str(hub.data_dir)}
+    _, said, _ = run(sys.executable, "manage.py", "shell", "--no-imports", "-c", program, **here)
+    redis_url, address, secret = said.split()
+    assert (urlsplit(redis_url).scheme, address) == ("unix", hub.address)
+    assert secret == (hub.data_dir / "secret_key").read_text()
+    _, said, _ = run(
+        *(sys.executable, "manage.py", "shell", "--no-imports", "-c", program), REDIS_URL="redis://other:1/0", **here
+    )
+    assert said.split()[0] == "redis://other:1/0"
+
+
+def test_without_a_database_a_command_says_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "missing", tmp_path / "empty"):
+        code, _, said = run(
+            *(sys.executable, "manage.py", "create_token", "x", "--role", "agent"), TASKHUB_DATA_DIR=str(folder)
+        )
+        assert code == 1
+        assert said == (
+            f"There is no database in {folder} yet. `make run` makes one; TASKHUB_DATA_DIR names another folder.\n"
+        )
+    away = "postgresql://u:hidden@127.0.0.1:1/none"
+    code, _, said = run(sys.executable, "manage.py", "create_token", "x", DATABASE_URL=away)
+    assert code == 1
+    assert said.startswith("The database cannot be used: ")
+    assert said.count("\n") == 1
+    assert "hidden" not in said
+
+
+def test_setting_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
+    code, _, said = run(sys.executable, "manage.py", "migrate", TASKHUB_WEB_THREADS="many")
+    assert (code, said) == (1, "TASKHUB_WEB_THREADS must be a whole number from 1, not 'many'.\n")
+
+
+def test_help_starts_nothing(tmp_path: Path) -> None:
+    code, said, _ = launcher("--help", TASKHUB_DATA_DIR=str(tmp_path / "data"))
+    assert code == 0
+    assert said.startswith("usage: python -m config.launcher")
+    code, _, said = launcher("--port", "8000", TASKHUB_DATA_DIR=str(tmp_path / "data"))
+    assert code == 2
+    assert not (tmp_path / "data").exists()
+
+
+def test_settings_may_be_in_a_file(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "env").write_text(f"TASKHUB_PORT={port}\nTASKHUB_EVENTS_KEEP_DAYS=3\n")
+    hub = RunningHub(tmp_path / "data", {"TASKHUB_ENV_FILE": str(tmp_path / "env")})
+    try:
+        # The environment of the test names a port, which wins; the file's days hold in the processes of the hub.
+        hub.wait_ready()
+        web = Path(f"/proc/{hub.child_pid('uvicorn')}/environ").read_text().split("\0")
+        assert "TASKHUB_EVENTS_KEEP_DAYS=3" in web
+        assert f"TASKHUB_PORT={hub.port}" in web
+        assert HubClient(hub).create_task()
+    finally:
+        hub.process.end()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["token"], "Usage: make token NAME=robot ROLE=agent"),
+        (["token", "NAME=robot", "ROLE=king"], "invalid choice: 'king'"),
+        (["token", "NAME=no such; name", "ROLE=agent"], "Enter a valid username."),
+    ],
+)
+def test_make_token_says_what_is_wrong(hub: RunningHub, words: list[str], said: str) -> None:
+    code, _, error = run("make", *words, TASKHUB_DATA_DIR=str(hub.data_dir), NAME="of-this-machine")
+    assert code != 0
+    assert said in error
+
+
+def test_make_makes_tokens_passwords_and_links(hub: RunningHub) -> None:
+    here = {"TASKHUB_DATA_DIR": str(hub.data_dir), "NAME": "of-this-machine"}
+    code, token, said = run("make", "token", "NAME=made.by+make", "ROLE=viewer", **here)
+    assert code == 0, said
+    headers = {"Authorization": f"Bearer {token.strip()}"}
+    me = httpx.get(f"{hub.address}/api/me", headers=headers, trust_env=False).json()
+    assert (me["name"], me["role"]) == ("made.by+make", "viewer")
+    code, said, _ = run("make", "password", "NAME=made.by+make", **here)
+    assert said.startswith("Account: made.by+make, password: ")
+    assert run("make", "link", **here)[1].startswith(f"{hub.address}/sign-in/?token=")
