@@ -53,6 +53,16 @@ password: installed ## a new password for the account operator, or for NAME
 test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
 	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
+.PHONY: test-daemon
+test-daemon: install-dev ## the sandbox contract tests in front of Daytona's own daemon: DAEMON=path (needs root, socat)
+	@test -x "$(DAEMON)" || { echo "DAEMON must be the path of Daytona's daemon, built from its source" >&2; exit 2; }
+	TASKHUB_TEST_DAEMON=$(abspath $(DAEMON)) $(BIN)/python -m pytest -k daemon \
+	  tests/local_server/test_local_sessions.py tests/local_server/test_local_files.py
+
+.PHONY: test-fast
+test-fast: install-dev ## the pure tests: no server, no Redis, in less than a minute
+	$(BIN)/python -m pytest tests/unit -q --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python' --dist loadfile
+
 .PHONY: coverage
 coverage: install-dev ## the suite, with branch coverage of all processes it starts
 	$(BIN)/coverage erase
@@ -61,12 +71,18 @@ coverage: install-dev ## the suite, with branch coverage of all processes it sta
 	$(BIN)/coverage report
 
 .PHONY: lint
-lint: install-dev ## format, lint, types, import contract, missing migrations
+lint: install-dev ## format, lint, types, import contract, missing migrations; the same for JavaScript where npm is
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python .ci/js_types.py --check
+	$(BIN)/python .ci/js_checks.py
+
+.PHONY: js-types
+js-types: install-dev ## write the JavaScript types of events and REST bodies anew, after a change of those
+	$(BIN)/python .ci/js_types.py
 
 .PHONY: deploy-check
 deploy-check: install ## Django's deployment checks on the production settings
@@ -87,6 +103,7 @@ mcp-conformance: install-dev ## the MCP server against the protocol's conformanc
 format: install-dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python .ci/js_checks.py --fix
 
 .PHONY: bench
 bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -46,11 +48,19 @@ def use_running_hub() -> None:
 def _explain(error: DatabaseError) -> str:
     if connection.vendor == "sqlite":
         path = Path(str(connection.settings_dict["NAME"]))
-        if not path.exists() or path.stat().st_size == 0:
+        if _is_empty(path):
             folder = path.parent
             return f"There is no database in {folder} yet. `make run` makes one; TASKHUB_DATA_DIR names another folder."
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return f"The database cannot be used: {reason} (--traceback shows where.)"
+
+
+def _is_empty(path: Path) -> bool:
+    """SQLite makes a file without tables of each that is to be read."""
+    if not path.exists():
+        return True
+    with closing(sqlite3.connect(path)) as database:
+        return not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
 def _refuse(sentence: str) -> int:

@@ -26,10 +26,10 @@ from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import artifact_collector, get_executor, log_archive
 from taskhub.executions.executor import ExecutorError, Launch, Observation, Place, execution_place
 from taskhub.lib.locks import alone
-from taskhub.models import ACTIVE_STATUSES, ApiToken, Execution, ExecutionStatus, MetricName
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import executions
+from taskhub.services import executions, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
@@ -270,8 +270,8 @@ def executions_release() -> None:
 
 @shared_task
 def tokens_expire() -> None:
-    """API tokens that have expired go."""
-    ApiToken.objects.filter(expiry__lt=timezone.now()).delete()
+    """Retention: expired API tokens are deleted."""
+    tokens.tokens_expire()
 
 
 @shared_task

@@ -1,11 +1,11 @@
-"""Views of the HTML pages. Each has a template and a script; live data comes from the event stream."""
+"""The browser pages: each is a template and a script; live changes come from the event stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec, get_args
 from uuid import UUID
 
 from django.conf import settings
@@ -19,18 +19,20 @@ from django.views.decorators.http import require_GET, require_safe
 
 from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
 from taskhub.errors import NotFound
-from taskhub.events.types import EVENT_TYPES
-from taskhub.models import TRANSITIONS, TaskPriority, TaskStatus
+from taskhub.events.types import EVENT_TYPES, ExecutionEvent
+from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, ExecutionStatus, Task, TaskPriority, TaskStatus
 from taskhub.roles import Role, role_of
 from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")
 
-_PRIORITIES: Final = [(priority.value, priority.label) for priority in reversed(TaskPriority)]
+_WORKS: Final = Role.AGENT
+"""The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
+_OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 
 
 def page(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[..., HttpResponse]:
-    """For viewers and above; anonymous visitors are redirected to the sign-in page."""
+    """Decorator: readers get the page, others are asked to sign in."""
 
     @wraps(view)
     def shown(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
@@ -44,21 +46,77 @@ def page(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[
 
 
 def header(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: role and permissions for the header of every page."""
+    """Context processor: the reader's role, and the enums that go with every page."""
     if not hasattr(request, "user"):
         return {}
     role = role_of(request.user)
     token_file = settings.DATA_DIR / "token" if settings.TASKHUB_SIGN_IN_LINKS else ""
-    return {"role": role.group, "is_operator": role >= Role.OPERATOR, "token_file": token_file}
+    return {
+        "role": role.group,
+        "is_operator": role >= Role.OPERATOR,
+        "token_file": token_file,
+        "enums": page_enums,
+    }
+
+
+def page_enums() -> dict[str, Any]:
+    """The enums of the service for the scripts (`static/taskhub/enums.js` has the types), which repeat none of them."""
+    return {
+        "statuses": _statuses(),
+        "priorities": _priorities(),
+        "executionStatuses": [
+            {
+                "value": status.value,
+                "isActive": status in ACTIVE_STATUSES,
+                "isSuccess": status == ExecutionStatus.COMPLETED,
+                "isOwnEnd": status in _OWN_ENDS,
+            }
+            for status in ExecutionStatus
+        ],
+        "executionSteps": {step: _status_of(step) for step in _EXECUTION_STEPS},
+        "roles": [{"value": role.group, "mayWork": role >= _WORKS} for role in Role],
+    }
+
+
+_EXECUTION_STEPS: Final[tuple[str, ...]] = get_args(ExecutionEvent.model_fields["execution_event"].annotation)
+
+
+def _status_of(step: str) -> str:
+    """The status that an `execution_event` reports: `started` is `running`, the others are called alike."""
+    return ExecutionStatus.RUNNING.value if step == "started" else ExecutionStatus(step).value
+
+
+def _statuses() -> list[dict[str, Any]]:
+    """In the board's order, each with the statuses that may follow."""
+    return [
+        {
+            "value": status.value,
+            "label": status.label,
+            "next": [each.value for each in TaskStatus if each in TRANSITIONS[status]],
+        }
+        for status in TaskStatus
+    ]
+
+
+def _priorities() -> list[dict[str, str]]:
+    """The highest first; `rank` is for the style sheet, which knows no priority by name."""
+    highest, *_, lowest = reversed(TaskPriority)
+    ranks = {highest: "top", lowest: "bottom"}
+    return [
+        {"value": priority.value, "label": priority.label, "rank": ranks.get(priority, "middle")}
+        for priority in reversed(TaskPriority)
+    ]
+
+
+def _task_fields() -> dict[str, Any]:
+    """Context of `_task_fields.html`."""
+    return {"priorities": _priorities(), "default_priority": Task().priority}
 
 
 @page
 def board(request: HttpRequest) -> HttpResponse:
-    """`/`: the tasks by status. The page includes the table of transitions, so that it offers only allowed moves."""
-    columns = [
-        {"status": status.value, "label": status.label, "next": _in_order(TRANSITIONS[status])} for status in TaskStatus
-    ]
-    return render(request, "board.html", {"columns": columns, "priorities": _PRIORITIES})
+    """`/`: the tasks by status."""
+    return render(request, "board.html", {"columns": _statuses(), **_task_fields()})
 
 
 @page
@@ -68,11 +126,9 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         task = task_get_for(user=request.user, task_id=task_id)
     except NotFound:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
-    # The service may refuse a choice from this list: the allowed transitions change with the status.
-    statuses = [
-        {"value": status.value, "label": status.label, "next": _in_order(TRANSITIONS[status])} for status in TaskStatus
-    ]
-    return render(request, "task.html", {"task": task, "statuses": statuses, "priorities": _PRIORITIES})
+    fields = _task_fields()
+    rank = next(each["rank"] for each in fields["priorities"] if each["value"] == task.priority)
+    return render(request, "task.html", {"task": task, "statuses": _statuses(), "priority_rank": rank, **fields})
 
 
 @page
@@ -98,8 +154,3 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         return render(request, "registration/sign_in_link.html", shown, status=HTTPStatus.BAD_REQUEST)
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
     return redirect("home")
-
-
-def _in_order(statuses: frozenset[TaskStatus]) -> str:
-    """In the order of the board; sets have no order."""
-    return " ".join(status.value for status in TaskStatus if status in statuses)

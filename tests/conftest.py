@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,46 @@ from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import ApiToken
 from tests.postgres import find_binaries, running_postgres
-from tests.processes import Process, RunningHub, running_hub, wait_for_redis
+from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_redis
 
 # No test is timed: on a busy machine, or with Hypothesis's own tables still to be made, an example may take long.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
 
+UNIT = Path(__file__).parent / "unit"
 SCHEMAS = {name: envelope_schema(name, declared) for name, declared in EVENT_TYPES.items()}
 
 
-@pytest.fixture(scope="session", autouse=True)
+def pytest_configure() -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    if os.environ.get("TASKHUB_DATA_DIR_MADE_BY") == str(os.getpid()):
+        reaper.tell("folder", os.environ["TASKHUB_DATA_DIR"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest and begins."""
+    for item in items:
+        fixtures = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+        has_rows = bool(fixtures or item.get_closest_marker("django_db"))
+        if has_rows and not item.get_closest_marker("sqlite_suffices"):
+            item.add_marker("rows")
+    items.sort(key=lambda item: "test_postgresql" not in item.nodeid)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does, with the ends of all fixtures; a second one ends it at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def redis_is_there(request: pytest.FixtureRequest) -> None:
+    """Tests of `tests/unit` run without Redis."""
+    if UNIT not in request.path.parents:
+        request.getfixturevalue("redis_process")
+
+
+@pytest.fixture(scope="session")
 def redis_process() -> Iterator[Process]:
     """The Redis that the test settings name: a real one, for this run alone."""
     path = Path(settings.REDIS_URL.removeprefix("unix://"))
@@ -65,6 +97,12 @@ def make_account(name: str, *groups: str) -> User:
     # A test with real transactions empties all tables behind it, the roles as well.
     user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
     return user
+
+
+def client_of(user: User) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {ApiToken.objects.create(user=user)[1]}")
+    return client
 
 
 @pytest.fixture(autouse=True)

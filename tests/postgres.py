@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import Process, free_port
+from tests.processes import Process, free_port, reaper
 
 
 def find_binaries() -> Path | None:
@@ -69,6 +69,7 @@ def running_postgres(binaries: Path) -> Iterator[Postgres]:
     """Ended, and its data removed, on the way out."""
     # Not below pytest's folder, which only the user of the tests may enter.
     with tempfile.TemporaryDirectory(prefix="taskhub-pg-", ignore_cleanup_errors=True) as name:
+        reaper.tell("folder", name)
         postgres = Postgres(binaries, Path(name))
         postgres.start()
         try:

@@ -46,6 +46,37 @@ def wait_for_redis(url: str) -> None:
         wait_until(answers, "Redis answers")
 
 
+class Reaper:
+    """The process of `tests/reaper.py`, started when it is first needed; see there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of = 0
+        self._pipe = -1
+
+    def tell(self, what: str, value: object) -> None:
+        with self._lock:
+            if self._of != os.getpid():  # a fork has its own
+                self._start()
+            os.write(self._pipe, f"{what} {value}\n".encode())
+
+    def _start(self) -> None:
+        # By hand: a Popen would warn that it is still running, and it must outlive this process.
+        out, self._pipe = os.pipe()
+        self._of = os.getpid()
+        command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))]
+        files = [
+            (os.POSIX_SPAWN_DUP2, out, 0),
+            # It outlives a killed run: no reader may wait for the end of its output.
+            *((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)),
+        ]
+        os.posix_spawn(sys.executable, command, {}, file_actions=files, setsid=True)
+        os.close(out)
+
+
+reaper = Reaper()
+
+
 class Process:
     """A child whose output is read line by line as it comes."""
 
@@ -61,6 +92,7 @@ class Process:
             errors="replace",
             start_new_session=True,
         )
+        reaper.tell("process", self.popen.pid)
         self.output: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -107,6 +139,7 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait(5)
+        reaper.tell("gone", self.popen.pid)
         if self.popen.stdout is not None:
             self._reader.join(5)
             self.popen.stdout.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 # Before base reads it: nothing of a test may reach the data of `make run`.
 if "TASKHUB_DATA_DIR" not in os.environ:
     os.environ["TASKHUB_DATA_DIR"] = tempfile.mkdtemp(prefix="taskhub-test-")
+    os.environ["TASKHUB_DATA_DIR_MADE_BY"] = str(os.getpid())  # who removes it
 # Nor may the settings of `make run` reach the servers that tests start.
 os.environ["TASKHUB_ENV_FILE"] = ""
 # Where several processes run the tests, each has a folder of its own below that of the one that started them.

@@ -1,4 +1,4 @@
-"""python -m sandboxes.local: the command line, the listening socket, and an orderly end."""
+"""Command line of the local sandbox server: options, listening socket, shutdown."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ from aiohttp import web
 
 from sandboxes.local.app import build_app
 from sandboxes.local.isolation import find_bwrap
-from sandboxes.local.options import MINIMUM_KEY_LENGTH, Options
+from sandboxes.local.options import MINIMUM_KEY_LENGTH, Limits, Options
 from sandboxes.local.sandboxes import Registry
 from sandboxes.local.shells import ShellFactory
 from sandboxes.local.supervisor import prctl
@@ -60,7 +60,7 @@ async def _serve(options: Options, listener: socket.socket) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     runner = web.AppRunner(
         build_app(options, registry),
-        # A handler whose client went away is cancelled: nobody waits for a command that nobody waits for.
+        # A handler whose client went away is cancelled: a command is not waited for any longer than its client waits.
         handler_cancellation=True,
         access_log=None,
         shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
@@ -105,8 +105,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hide", type=Path, action="append", default=[], help="a folder that scripts in bubblewrap find empty"
     )
+    _add_limits(parser)
     parser.add_argument("--faults", action="store_true", help="serve /faults and /requests, for tests")
     return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    limits = parser.add_argument_group("limits", "answered in Daytona's words; none by default")
+    for name, unit in (("cpus", "N"), ("memory", "GIB"), ("disk", "GIB")):
+        limits.add_argument(f"--limit-{name}", type=_size, metavar=unit, help=f"{name} of all sandboxes together")
+        limits.add_argument(f"--limit-sandbox-{name}", type=_size, metavar=unit, help=f"{name} of one sandbox")
+    limits.add_argument(
+        "--limit-status",
+        type=int,
+        choices=(403, 400),
+        default=403,
+        help="HTTP status beyond a limit of all sandboxes: depends on Daytona's release (default: %(default)s)",
+    )
+
+
+def _size(text: str) -> int:
+    """A positive whole number. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive whole number, not {text!r}")
+    return int(text)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -128,6 +150,15 @@ def _options(arguments: argparse.Namespace) -> Options:
         faults=arguments.faults,
         hide=tuple(folder.resolve() for folder in arguments.hide),
         kill_grace_s=arguments.kill_grace_s,
+        limits=Limits(
+            cpus=arguments.limit_cpus,
+            memory=arguments.limit_memory,
+            disk=arguments.limit_disk,
+            sandbox_cpus=arguments.limit_sandbox_cpus,
+            sandbox_memory=arguments.limit_sandbox_memory,
+            sandbox_disk=arguments.limit_sandbox_disk,
+            status=arguments.limit_status,
+        ),
     )
 
 

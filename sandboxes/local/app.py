@@ -24,6 +24,7 @@ from sandboxes.local.toolbox import ToolboxProxy
 from sandboxes.local.transfers import TransfersApi
 
 _logger = logging.getLogger(__name__)
+_STARTED = web.RequestKey("started", web.StreamResponse)
 _SOCKET_IO = "/api/socket.io/"
 # A command's text, a creation request, a list of paths. Uploads are streamed and have no limit.
 _LARGEST_BODY_BYTES = 16 << 20
@@ -37,11 +38,11 @@ class Api(Protocol):
 
 def build_app(options: Options, registry: Registry) -> web.Application:
     """Request -> error bodies -> faults (if on) -> key -> sandbox (toolbox only) -> handler."""
-    doors = Doors(options)
+    middleware = Middleware(options)
     faults = Faults()
     gateway = Gateway(options.key)
     registry.announce = gateway.announce
-    middlewares = [doors.errors, *([faults.middleware] if options.faults else []), doors.key]
+    middlewares = [middleware.errors, *([faults.middleware] if options.faults else []), middleware.key]
     app = web.Application(
         middlewares=[*middlewares, ToolboxProxy(registry).middleware], client_max_size=_LARGEST_BODY_BYTES
     )
@@ -56,7 +57,7 @@ def build_app(options: Options, registry: Registry) -> web.Application:
         app.add_routes(api.routes())
     if options.faults:
         app.add_routes(faults.routes())
-    app.on_response_prepare.append(doors.rate_limit_headers)
+    app.on_response_prepare.append(middleware.response_started)
     gateway.attach(app)
 
     async def in_background(_: web.Application) -> AsyncIterator[None]:
@@ -71,7 +72,7 @@ def build_app(options: Options, registry: Registry) -> web.Application:
     return app
 
 
-class Doors:
+class Middleware:
     """What every request passes, whatever it is for."""
 
     def __init__(self, options: Options) -> None:
@@ -85,7 +86,7 @@ class Doors:
         try:
             return await handler(request)
         except SandboxServerError as error:
-            return error.response(request, self._dialect)
+            return self._cut_off(request, error) or error.response(request, self._dialect)
         except web.HTTPException as error:
             if request.path.startswith(_SOCKET_IO):
                 raise
@@ -93,7 +94,10 @@ class Doors:
         except (CancelledError, ConnectionError):
             # The client went away.
             raise
-        except Exception:
+        except Exception as error:
+            cut_off = self._cut_off(request, error)
+            if cut_off is not None:
+                return cut_off
             _logger.exception("%s %s failed", request.method, request.path)
             return self._shaped(request, 500, "Internal server error")
 
@@ -109,7 +113,22 @@ class Doors:
             raise ProxyError(401, "authentication failed: invalid API key")
         raise ControlError(401, "Invalid credentials")
 
-    async def rate_limit_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+    def _cut_off(self, request: web.Request, error: Exception) -> web.StreamResponse | None:
+        """Close the connection if a part of the response is sent already: the client would wait for the rest."""
+        started: web.StreamResponse | None = request.get(_STARTED)
+        if started is None:
+            return None
+        _logger.warning("%s %s was cut off: %s", request.method, request.path, error)
+        if request.transport is not None:
+            request.transport.close()
+        return started
+
+    async def response_started(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Remember that headers are sent; add those of the rate limits."""
+        request[_STARTED] = response
+        self._rate_limit_headers(request, response)
+
+    def _rate_limit_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         if request.path.startswith("/api/") and not request.path.startswith(_SOCKET_IO):
             self._throttles.add_headers(request, response)
 

@@ -1,118 +1,38 @@
-"""One command of a session: its text, its log, its exit code, and the named pipes it runs between."""
+"""One command of a session: its text, its log, its exit code."""
 
 import asyncio
-import fcntl
 import json
+import logging
 import os
 import shlex
-import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from sandboxes.local.disk import write_atomically
+from sandboxes.local.disk import read_text, write_atomically
 from sandboxes.local.errors import ToolboxError
-from sandboxes.local.logs import STDERR_MARKER, STDOUT_MARKER, LogWriter, Marker, Pulse, append_restart_note
+from sandboxes.local.logs import LogWriter, Pulse, append_restart_note
+from sandboxes.local.pipes import RETRY_S, Pipes
 from sandboxes.local.supervisor import STATUS_FD
 
 # What the exit code of a command becomes that was running when the server died: 128 + SIGKILL.
 KILLED_EXIT_CODE = 137
-_PIPE_BYTES = 1 << 20
-_READ_BYTES = 262_144
+
+_logger = logging.getLogger(__name__)
 
 # Why a command's log ends before the command does.
 Ending = Literal["deleted", "stopped", "shutdown"]
 
 
-class Pipes:
-    """stdin, stdout and stderr of a running command. Output goes to the log as it comes; `on_output` is called then.
+class Command:
+    """`exit_code` is None while it is queued or running, and for ever if it ended its shell.
 
-    A background process may hold stdout or stderr open after the command's end: it is read until it lets go.
+    A command runs until it has ended and its output is closed: a background process that inherited stdout or stderr
+    keeps it running, as it does in Daytona.
     """
 
-    def __init__(self, folder: Path, log: LogWriter, on_output: Callable[[], None]) -> None:
-        folder.mkdir(mode=0o700)
-        self._folder = folder
-        self._log = log
-        self._on_output = on_output
-        self._readers: dict[int, Marker] = {}
-        self._done = False
-        for name in ("in", "out", "err"):
-            os.mkfifo(folder / name, 0o600)
-        # Open for writing too, here: so the command does not wait for its input to be opened, nor see its end.
-        self._stdin = os.open(folder / "in", os.O_RDWR | os.O_NONBLOCK)
-        for name, marker in (("out", STDOUT_MARKER), ("err", STDERR_MARKER)):
-            self._listen(folder / name, marker)
-
-    def write(self, data: bytes) -> int:
-        """Bytes taken by the command's standard input, which holds as much as a pipe does. Raises BlockingIOError."""
-        return os.write(self._stdin, data)
-
-    def echo(self, data: bytes) -> None:
-        self._log.append(STDOUT_MARKER + data)
-        self._on_output()
-
-    def finish(self) -> None:
-        """The command has ended: take what is in the pipes, and let go of those that nobody writes to."""
-        self._done = True
-        os.close(self._stdin)
-        for descriptor in list(self._readers):
-            # As much as a pipe holds and no more: a background process may write as fast as this loop reads.
-            for _ in range(_PIPE_BYTES // _READ_BYTES + 1):
-                if descriptor not in self._readers or not self._read(descriptor):
-                    break
-        self._close_if_over()
-
-    def abandon(self) -> None:
-        """Let go of everything, without another byte for the log."""
-        for descriptor in list(self._readers):
-            self._drop(descriptor)
-        if not self._done:
-            self._done = True
-            os.close(self._stdin)
-        self._close_if_over()
-
-    def _listen(self, path: Path, marker: bytes) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        # A small pipe is slower, no worse: an unprivileged user may have used up what the kernel grants.
-        with suppress(OSError):
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._readers[descriptor] = Marker(marker)
-        asyncio.get_running_loop().add_reader(descriptor, self._read, descriptor)
-
-    def _read(self, descriptor: int) -> bool:
-        """Take what is there, up to a limit that keeps the event loop free for others. False: nothing was there."""
-        try:
-            data = os.read(descriptor, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        marker = self._readers[descriptor]
-        lines = marker.feed(data) if data else marker.finish()
-        if lines:
-            self._log.append(lines)
-            self._on_output()
-        if not data:
-            self._drop(descriptor)
-            self._close_if_over()
-        return bool(data)
-
-    def _drop(self, descriptor: int) -> None:
-        asyncio.get_running_loop().remove_reader(descriptor)
-        os.close(descriptor)
-        del self._readers[descriptor]
-
-    def _close_if_over(self) -> None:
-        if self._done and not self._readers and self._folder.exists():
-            self._log.close()
-            shutil.rmtree(self._folder)
-
-
-class Command:
-    """`exit_code` is None while it is queued or running, and for ever if it ended its shell."""
-
-    def __init__(self, folder: Path, *, text: str, number: int, echo: bool = True) -> None:
+    def __init__(self, folder: Path, *, text: str, number: int, echo: bool = True, takes_input: bool = True) -> None:
         self.id = folder.name
         self.text = text
         self.number = number
@@ -121,12 +41,14 @@ class Command:
         self.changed = Pulse()
         self._folder = folder
         self._echo = echo
+        self._takes_input = takes_input
         self._pipes: Pipes | None = None
 
     @classmethod
-    def create(cls, session_folder: Path, *, text: str, number: int, echo: bool) -> "Command":
+    def create(cls, session_folder: Path, *, text: str, number: int, echo: bool, takes_input: bool) -> "Command":
         """A queued command with an empty log. Raises OSError if the disk takes no more."""
-        command = cls(session_folder / str(uuid4()), text=text, number=number, echo=echo)
+        folder = session_folder / str(uuid4())
+        command = cls(folder, text=text, number=number, echo=echo, takes_input=takes_input)
         command._folder.mkdir(mode=0o700)
         write_atomically(command._folder / "command.json", json.dumps({"text": text, "number": number}))
         command.log.touch(mode=0o600)
@@ -134,14 +56,17 @@ class Command:
 
     @classmethod
     def load(cls, folder: Path) -> "Command | None":
-        """A command as it stands on disk. None if the server died while it was being made."""
+        """A command as stored on disk. None if the server died while it was being made.
+
+        Raises OSError, ValueError if its files cannot be read.
+        """
         try:
-            stored = json.loads((folder / "command.json").read_text())
+            stored = json.loads(read_text(folder / "command.json"))
         except FileNotFoundError:
             return None
         command = cls(folder, text=stored["text"], number=stored["number"])
         with suppress(FileNotFoundError):
-            command.exit_code = int((folder / "exit_code").read_text())
+            command.exit_code = int(read_text(folder / "exit_code"))
         return command
 
     @property
@@ -167,33 +92,52 @@ class Command:
         return document
 
     def start(self, run_folder: Path) -> str:
-        """Open the pipes; the answer is the line that makes the session's shell run this command.
+        """Open the pipes; the answer is the line that makes the session's shell run this command. Raises OSError.
 
         The text is a file that the shell reads, not part of the line: so no text can break the line, and `cd`, `export`
         and `exit` act on the session's own shell, as they do in Daytona.
         """
+        pipes = Pipes(run_folder, self.id, LogWriter(self.log), self.changed.send)
+        try:
+            pipes.put("command", f"{self.text}\n".encode("utf-8", errors="replace"))
+        except OSError:
+            pipes.abandon()
+            raise
+        self._pipes = pipes
         folder = run_folder / self.id
-        self._pipes = Pipes(folder, LogWriter(self.log), self.changed.send)
-        (folder / "command").write_text(f"{self.text}\n", encoding="utf-8", errors="replace")
         command, stdin, stdout, stderr = (shlex.quote(str(folder / name)) for name in ("command", "in", "out", "err"))
+        if not self._takes_input:
+            stdin = os.devnull
         return (
             f"{{ . {command}; }} <{stdin} >{stdout} 2>{stderr} {STATUS_FD}>&-; "
             f'builtin printf "done %s %s\\n" {self.id} "$?" >&{STATUS_FD}'
         )
 
-    def finish(self, exit_code: int) -> None:
-        """The shell reports the end. Its output is in the log before the exit code can be seen."""
+    async def conclude(self, exit_code: int) -> None:
+        """The shell reports the end. Returns when the output is closed and the exit code stored.
+
+        The exit code can be seen only after that: its output is in the log by then. A full disk is waited for.
+        """
         if self._pipes is not None:
-            self._pipes.finish()
-        self._conclude(exit_code)
+            self._pipes.command_ended()
+            await self._pipes.closed
+        while (failure := self._store(exit_code)) is not None:
+            _logger.warning("the exit code of command %s is not stored yet: %s", self.id, failure)
+            await asyncio.sleep(RETRY_S)
 
     def conclude_after_restart(self) -> None:
-        """The server died while this command was queued or running."""
-        append_restart_note(self.log)
-        self._conclude(KILLED_EXIT_CODE)
+        """The server died while this command was queued or running. What the disk does not take is only logged."""
+        try:
+            append_restart_note(self.log)
+        except OSError as error:
+            _logger.warning("the restart is not noted in the log of command %s: %s", self.id, error)
+        failure = self._store(KILLED_EXIT_CODE)
+        if failure is not None:
+            _logger.warning("the exit code of command %s is not stored: %s", self.id, failure)
+            self.exit_code = KILLED_EXIT_CODE
 
     def end(self, ending: Ending) -> None:
-        """No more output will come: wake the followers, who see why."""
+        """No more output will come: wake the followers, which see the reason in `ending`."""
         if self._pipes is not None:
             self._pipes.abandon()
         self.ending = ending
@@ -208,8 +152,8 @@ class Command:
             raise ToolboxError(
                 410, f"command has already completed with exit code {self.exit_code}", "COMMAND_ALREADY_COMPLETED"
             )
-        if self._pipes is None:
-            raise ToolboxError(500, "failed to open input pipe: the command is not running yet")
+        if self._pipes is None or self._pipes.over:
+            raise ToolboxError(500, "failed to open input pipe: the command is not running")
         data = (text if text.endswith("\n") else f"{text}\n").encode("utf-8", errors="replace")
         try:
             taken = self._pipes.write(data)
@@ -220,7 +164,11 @@ class Command:
         if self._echo:
             self._pipes.echo(data)
 
-    def _conclude(self, exit_code: int) -> None:
-        write_atomically(self._folder / "exit_code", f"{exit_code}\n")
+    def _store(self, exit_code: int) -> OSError | None:
+        try:
+            write_atomically(self._folder / "exit_code", f"{exit_code}\n")
+        except OSError as error:
+            return error
         self.exit_code = exit_code
         self.changed.send()
+        return None

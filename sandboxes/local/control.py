@@ -9,7 +9,8 @@ from sandboxes.local.errors import ControlError
 from sandboxes.local.listing import page
 from sandboxes.local.options import Options
 from sandboxes.local.rows import checked_map
-from sandboxes.local.sandboxes import Registry, Sandbox
+from sandboxes.local.sandbox import Sandbox
+from sandboxes.local.sandboxes import Registry
 
 # Daytona holds a create or start request until the sandbox is started, but no longer than this.
 _HOLD_S = 30.0

@@ -1,4 +1,4 @@
-"""What callers can meet, and the two generations of bodies in which Daytona says it.
+"""Errors of the API, with the two generations of Daytona's error bodies.
 
 SandboxServerError
 ├── ControlError    the control API: /api/...
@@ -14,6 +14,8 @@ from typing import Any
 from aiohttp import web
 
 from sandboxes.local.options import Dialect
+
+NOT_STARTED = "failed to get runner info: no IP address found. Is the Sandbox started?"
 
 _CODES = {
     400: "BAD_REQUEST",

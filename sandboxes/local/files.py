@@ -3,34 +3,40 @@
 import asyncio
 import errno
 import os
-import shutil
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from sandboxes.local.disk import remove_tree_at
 from sandboxes.local.errors import ToolboxError
 from sandboxes.local.paths import Home
 from sandboxes.local.toolbox import sandbox_of
 
 _DEEPEST = 32
+# `touch -d` takes years that a datetime does not.
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_EARLIEST_S = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH).total_seconds()
+_LATEST_S = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH).total_seconds()
 _STATUS = {
     errno.ENOENT: (404, "FILE_NOT_FOUND"),
     errno.EACCES: (403, "FILE_ACCESS_DENIED"),
     errno.EPERM: (403, "FILE_ACCESS_DENIED"),
     errno.ELOOP: (403, "FILE_ACCESS_DENIED"),
     errno.EEXIST: (409, None),
+    errno.EAGAIN: (409, None),
+    errno.ENOSPC: (507, None),
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FilesApi:
-    """Handlers. Each answers ToolboxError: 400 for a bad request, 403 outside the home, 404 for what is not there."""
+    """Handlers. Errors are ToolboxError: 400 for a bad request, 403 outside the home, 404 for a missing path."""
 
     def routes(self) -> list[web.RouteDef]:
         base = "/toolbox/{sandboxId}"
@@ -57,8 +63,8 @@ class FilesApi:
             raise ToolboxError(400, "depth must be an integer number") from None
         if depth < 1:
             raise ToolboxError(400, "depth must be at least 1")
-        entries = await asyncio.to_thread(list, _entries(home, folder, min(depth, _DEEPEST)))
-        return web.json_response(entries)
+        found = await asyncio.to_thread(list, home.walk(folder, min(depth, _DEEPEST)))
+        return web.json_response([_information(path, status) for path, status in found])
 
     async def info(self, request: web.Request) -> web.StreamResponse:
         home = home_of(request)
@@ -78,7 +84,7 @@ class FilesApi:
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=folder)
             elif recursive:
-                await asyncio.to_thread(shutil.rmtree, name, dir_fd=folder)
+                await asyncio.to_thread(remove_tree_at, folder, name)
             else:
                 raise ToolboxError(400, "cannot delete directory without recursive flag")
         return web.Response(status=204)
@@ -96,27 +102,25 @@ class FilesApi:
         return web.Response(status=200)
 
     async def set_permissions(self, request: web.Request) -> web.StreamResponse:
-        """`owner` and `group` are taken and not acted on: everything belongs to the user the server runs as."""
+        """`owner` and `group` are ignored: everything belongs to the user the server runs as."""
         home = home_of(request)
         located = home.follow(required(request, "path"))
         mode = request.query.get("mode")
-        descriptor = home.open(located, os.O_RDONLY)
-        try:
-            if mode:
-                os.fchmod(descriptor, _mode(mode))
-        finally:
-            os.close(descriptor)
+        if mode:
+            home.set_mode(located, _mode(mode))
+        else:
+            home.status(located)
         return web.Response(status=200)
 
 
 def answering(handler: Handler) -> Handler:
-    """Turn the operating system's errors into answers: 404, 403, 409, and 400 for the rest."""
+    """Translate the operating system's errors: 404, 403, 409, 507 on a full disk, and 400 for the rest."""
 
     async def answered(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except ConnectionError:
-            # The client's, not the disk's: it went away.
+            # Of the connection, not of the disk: the client went away.
             raise
         except OSError as error:
             status, code = _STATUS.get(error.errno or 0, (400, None))
@@ -137,24 +141,8 @@ def required(request: web.Request, name: str) -> str:
     return value
 
 
-def _entries(home: Home, folder: Path, depth: int) -> Iterator[dict[str, Any]]:
-    descriptor = home.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for name in sorted(os.listdir(descriptor)):  # noqa: PTH208  of a descriptor
-            try:
-                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                # Deleted since the listing.
-                continue
-            yield _information(folder / name, status)
-            if depth > 1 and stat.S_ISDIR(status.st_mode):
-                yield from _entries(home, folder / name, depth - 1)
-    finally:
-        os.close(descriptor)
-
-
 def _information(path: Path, status: os.stat_result) -> dict[str, Any]:
-    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    modified = _EPOCH + timedelta(seconds=min(max(status.st_mtime, _EARLIEST_S), _LATEST_S))
     return {
         "name": path.name,
         "path": str(path),

@@ -1,4 +1,4 @@
-"""What a sandbox's processes may see: a clean environment, and with bubblewrap a file system of their own."""
+"""Isolation of a sandbox's processes: a clean environment and, with bubblewrap, a file system of their own."""
 
 import getpass
 import os
@@ -6,16 +6,19 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROBE_TIMEOUT_S = 5.0
+_RUNTIME_FOLDERS = ("/run", "/var/run")
+_RESOLVER = Path("/etc/resolv.conf")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of one sandbox. `home` and `run` are the only ones its processes may write to."""
+    """The folders of one sandbox. In bubblewrap its processes see `home`, writable, and `run`, read-only."""
 
     root: Path
 
@@ -25,7 +28,7 @@ class Folders:
 
     @property
     def run(self) -> Path:
-        """Named pipes and the text of running commands."""
+        """Named pipes and the text of running commands: written by the server alone."""
         return self.root / "run"
 
     @property
@@ -42,8 +45,12 @@ class Folders:
         return self.root / "sandbox.json"
 
     def make(self) -> None:
-        for folder in (self.root, self.home, self.home / ".tmp", self.run, self.sessions, self.supervisors):
+        """Make those that are missing. Raises OSError."""
+        for folder in (self.root, self.home, self.run, self.sessions, self.supervisors):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A script may have put anything there since; then TMPDIR is as the script wants it.
+        with suppress(FileExistsError):
+            (self.home / ".tmp").mkdir(mode=0o700)
 
 
 def shell_environment(folders: Folders, sandbox_env: dict[str, str]) -> dict[str, str]:
@@ -60,20 +67,38 @@ def shell_environment(folders: Folders, sandbox_env: dict[str, str]) -> dict[str
         "USER": user,
         "TMPDIR": str(folders.home / ".tmp"),
     }
-    # HOME comes last: it is how a restarted server recognises what is left of this sandbox.
+    # HOME comes last: a restarted server recognises leftover processes of this sandbox by it.
     return base | sandbox_env | {"HOME": str(folders.home)}
 
 
-def bwrap_prefix(bwrap: str, hidden: Sequence[Path], folders: Folders) -> list[str]:
-    """The system read-only, each of the `hidden` folders empty, this sandbox's home on top of them."""
+def bwrap_prefix(bwrap: str, hidden: Sequence[Path], folders: Folders, *, cwd: Path | None = None) -> list[str]:
+    """bubblewrap's command line: the system read-only, sockets and `hidden` folders out of sight, the home writable.
+
+    `folders.run` is there read-only: the shell reads commands and opens pipes in it, and no process of the sandbox can
+    put another file in their place.
+    """
     home, run = str(folders.home), str(folders.run)
+    emptied = [*_runtime_folders(), *(folder for folder in hidden if folder.is_dir())]
     return [
         *(bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108  a mount point, not a file
-        *(word for folder in hidden for word in ("--tmpfs", str(folder))),
-        *("--bind", home, home, "--bind", run, run),
-        *("--chdir", home, "--"),
+        *(word for folder in emptied for word in ("--tmpfs", str(folder))),
+        *_resolver(),
+        *("--ro-bind", run, run, "--bind", home, home),
+        *("--chdir", str(cwd or folders.home), "--"),
     ]
+
+
+def _runtime_folders() -> list[Path]:
+    """/run and /var/run: where daemons and agents listen (PostgreSQL, D-Bus, Docker, ssh-agent)."""
+    return sorted({Path(name).resolve() for name in _RUNTIME_FOLDERS if Path(name).is_dir()})
+
+
+def _resolver() -> list[str]:
+    """/etc/resolv.conf is often a link into /run: without the file, no name would be found."""
+    file = _RESOLVER.resolve()
+    hidden = any(file.is_relative_to(folder) for folder in _runtime_folders())
+    return ["--ro-bind-try", str(file), str(file)] if hidden else []
 
 
 def find_bash() -> str:

@@ -4,10 +4,13 @@ The file's bytes are what Daytona streams: every line is preceded by three bytes
 """
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from sandboxes.local.disk import open_regular
 
 STDOUT_MARKER = b"\x01\x01\x01"
 STDERR_MARKER = b"\x02\x02\x02"
@@ -18,6 +21,12 @@ _MARKER_LENGTH = 3
 # A line is held back until it is complete, but not beyond this: memory stays flat whatever a command prints.
 _LONGEST_HELD_BYTES = 262_144
 _LONGEST_LOG_BYTES = 1 << 30
+_RESTART_NOTE = (
+    b"The sandbox server was restarted while this command was running: it was killed, and the end of its output may be "
+    b"missing.\n"
+)
+
+_logger = logging.getLogger(__name__)
 
 
 class Pulse:
@@ -40,11 +49,23 @@ class Pulse:
 
 
 class LogWriter:
-    """Appends marked lines to one log. Whole lines reach the file in one write, so a killed server leaves it intact."""
+    """Appends marked lines to one log. Whole lines reach the file in one write, so a killed server leaves it intact.
+
+    What a full disk does not take is kept in memory and written later. While `blocked` is true, the caller feeds
+    nothing more in, so that this is no more than it has read already.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        """Raises OSError."""
+        self._path = path
+        self._descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._size = os.fstat(self._descriptor).st_size
+        self._pending = b""
+
+    @property
+    def blocked(self) -> bool:
+        """True if the file lacks something that `append` was given."""
+        return bool(self._pending)
 
     def append(self, data: bytes) -> None:
         """`data` is marked already. A log at its limit of 1 GiB takes no more, after a last line that says so."""
@@ -53,9 +74,25 @@ class LogWriter:
         self._size += len(data)
         if self._size > _LONGEST_LOG_BYTES:
             data = b"\n" + STDERR_MARKER + b"The log has reached its limit of 1 GiB; the rest is not kept.\n"
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        if self.blocked:
+            self._pending += data
+            return
+        self._pending = data
+        error = self.flush()
+        if error is not None:
+            _logger.warning("%s is not written, its command has to wait: %s", self._path, error)
+
+    def flush(self) -> OSError | None:
+        """Write what is pending. Returns the reason if the disk does not take all of it."""
+        view = memoryview(self._pending)
+        failure = None
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            failure = error
+        self._pending = bytes(view)
+        return failure
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -131,16 +168,20 @@ def _unfinished_marker(data: bytes) -> int:
 
 
 def read_log(path: Path, *, start: int = 0, end: int) -> Iterator[bytes]:
-    """The log's bytes from `start` to `end`, in chunks of at most CHUNK_BYTES."""
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        position = start
-        while position < end:
-            data = file.read(min(CHUNK_BYTES, end - position))
-            if not data:
-                return
-            position += len(data)
-            yield data
+    """The log's bytes from `start` to `end`, in chunks of at most CHUNK_BYTES. Raises OSError."""
+    descriptor = open_regular(path, os.O_RDONLY)
+    try:
+        yield from read_descriptor(descriptor, start=start, end=end)
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, *, start: int = 0, end: int) -> Iterator[bytes]:
+    """As `read_log`, of an open file. Its position is not used."""
+    position = start
+    while position < end and (data := os.pread(descriptor, min(CHUNK_BYTES, end - position), position)):
+        position += len(data)
+        yield data
 
 
 def read_stream(path: Path, *, end: int, only: bytes | None = None) -> Iterator[bytes]:
@@ -156,15 +197,14 @@ def _join(pieces: Iterator[tuple[bytes, bytes]], only: bytes | None) -> bytes:
 
 
 def append_restart_note(path: Path) -> None:
-    """End the log of a command that was cut short: the last write may have stopped in the middle of a line."""
+    """End the log of a command that was cut short: the last write may have stopped in the middle of a line.
+
+    Raises OSError.
+    """
     size = path.stat().st_size if path.exists() else 0
-    ended = size == 0 or next(read_log(path, start=size - 1, end=size)) == b"\n"
+    ended = size == 0 or b"".join(read_log(path, start=size - 1, end=size)) == b"\n"
     writer = LogWriter(path)
     try:
-        writer.append(
-            (b"" if ended else b"\n")
-            + STDERR_MARKER
-            + b"The sandbox server was restarted while this command was running: it was killed.\n"
-        )
+        writer.append((b"" if ended else b"\n") + STDERR_MARKER + _RESTART_NOTE)
     finally:
         writer.close()

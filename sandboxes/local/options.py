@@ -1,6 +1,7 @@
-"""What the command line decides, in one frozen object that every part of the server may read."""
+"""Options of the command line, in one frozen object that every part of the server may read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +11,32 @@ MINIMUM_KEY_LENGTH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Whole CPUs, and GiB of memory and disk; None: no limit.
+
+    `cpus`, `memory` and `disk` are for all sandboxes together, `sandbox_cpus`, `sandbox_memory` and `sandbox_disk` for
+    each of them. `status` answers a request beyond the former: 403 as Daytona does, or 400 as some of its releases do.
+    A sandbox that is too large for itself is always a 400.
+    """
+
+    cpus: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+    sandbox_cpus: int | None = None
+    sandbox_memory: int | None = None
+    sandbox_disk: int | None = None
+    status: int = HTTPStatus.FORBIDDEN
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """`transition_s`: how long creating, starting, stopping and destroying are visible at least, in seconds.
 
     `minute_s`: the length of a minute of the auto-stop, auto-delete and time-to-live intervals, in seconds.
     `dialect`: which generation of Daytona's error bodies is spoken.
     `hide`: folders beside `data_dir` that processes in bubblewrap find empty.
-    `kill_grace_s`: what a process has between SIGTERM and SIGKILL, in seconds.
+    `kill_grace_s`: the time between SIGTERM and SIGKILL, in seconds.
+    `limits`: the resources of all sandboxes together and of each.
     """
 
     data_dir: Path
@@ -28,3 +48,4 @@ class Options:
     faults: bool = False
     hide: tuple[Path, ...] = ()
     kill_grace_s: float = 5.0
+    limits: Limits = field(default_factory=Limits)

@@ -1,8 +1,8 @@
-"""Paths inside a sandbox's home, and operations on them that can not leave it.
+"""Path traversal protection: paths inside a sandbox's home, and operations on them that cannot leave it.
 
-A path is checked twice. `locate` follows symlinks and refuses what leads out. Every operation then walks from the home
-folder down, one component after another, and follows no symlink at all: so a process of the sandbox that swaps a folder
-for a symlink between the two steps gets an error, not another folder.
+A path is checked twice. `locate` follows symbolic links and refuses a path that leads out. Every operation then walks
+from the home folder down by descriptor, one component after another, and follows no link at all: a process of the
+sandbox that swaps a folder for a link between the two steps gets an error, not another folder.
 """
 
 import os
@@ -11,9 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sandboxes.local.disk import folder_entries
 from sandboxes.local.errors import ToolboxError
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A descriptor of the place itself: a pipe is not opened, a device not touched, a lease not broken.
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_REOPEN = os.O_NONBLOCK | os.O_CLOEXEC
+# Folders below this depth are not walked: each level of a walk holds a descriptor.
+_DEEPEST_WALK = 256
 
 
 class Home:
@@ -24,7 +30,8 @@ class Home:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+        """`folder` is absolute and has no links in it: the data folder is resolved at the server's start."""
+        self.folder = folder
 
     def locate(self, path: str, *, parents: bool = False) -> Path:
         """The real path, below the home. With `parents`, missing folders above it are made.
@@ -43,7 +50,7 @@ class Home:
         return real
 
     def follow(self, path: str) -> Path:
-        """As `locate`, and if the path itself is a symlink, where it leads. Raises ToolboxError 400, 403."""
+        """As `locate`, and if the path itself is a symbolic link, its target. Raises ToolboxError 400, 403."""
         located = self.locate(path)
         try:
             real = located.resolve()
@@ -57,40 +64,62 @@ class Home:
         """A descriptor of the folder that holds it, and its name there. Raises OSError."""
         if located == self.folder:
             raise PermissionError(f"{located}: the home folder itself stays as it is")
-        descriptor = self._open_folder(located.parent)
+        descriptor = self.open_folder(located.parent)
         try:
             yield descriptor, located.name
         finally:
             os.close(descriptor)
 
-    def open(self, located: Path, flags: int, mode: int = 0o644) -> int:
-        """Raises OSError; also if it is neither a file nor a folder (a named pipe would never answer)."""
+    @contextmanager
+    def place(self, located: Path) -> Iterator[int]:
+        """A descriptor (O_PATH) of a regular file or folder. Raises OSError; PermissionError for anything else."""
         if located == self.folder:
-            return self._open_folder(located)
-        with self.parent(located) as (folder, name):
-            descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
-        kind = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            os.close(descriptor)
-            raise PermissionError(f"{located} is not a file")
-        return descriptor
+            handle = os.open(located, _PLACE)
+        else:
+            with self.parent(located) as (folder, name):
+                handle = os.open(name, _PLACE, dir_fd=folder)
+        try:
+            kind = os.fstat(handle).st_mode
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                raise PermissionError(f"{located} is not a regular file")
+            yield handle
+        finally:
+            os.close(handle)
+
+    def open(self, located: Path) -> int:
+        """A descriptor to read a regular file or folder. Raises OSError; PermissionError for a pipe, device or link."""
+        with self.place(located) as handle:
+            return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | _REOPEN)
+
+    def set_mode(self, located: Path, mode: int) -> None:
+        """Change the permissions of a regular file or folder. Raises OSError."""
+        with self.place(located) as handle:
+            os.chmod(f"/proc/self/fd/{handle}", mode)  # noqa: PTH101  a descriptor's address
 
     def make_folders(self, located: Path, mode: int = 0o755) -> None:
         """Like mkdir -p. Raises ToolboxError 400 if something else is in the way."""
         try:
-            os.close(self._open_folder(located, make=mode))
+            os.close(self.open_folder(located, make=mode))
         except OSError as error:
             raise ToolboxError(400, f"{located}: {error.strerror}") from None
 
     def status(self, located: Path) -> os.stat_result:
-        """Raises OSError."""
+        """The status of the path itself, also of a link or pipe. Raises OSError."""
         if located == self.folder:
-            return self.folder.stat()
+            return self.folder.lstat()
         with self.parent(located) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
-    def _open_folder(self, located: Path, make: int | None = None) -> int:
-        """Walk down to it. With `make`, missing folders are made with that mode."""
+    def is_folder(self, located: Path) -> bool:
+        """True if a folder is there, reached without following a link."""
+        try:
+            os.close(self.open_folder(located))
+        except OSError:
+            return False
+        return True
+
+    def open_folder(self, located: Path, make: int | None = None) -> int:
+        """Walk down to a folder. With `make`, missing folders are made with that mode. Raises OSError."""
         descriptor = os.open(self.folder, _FOLDER)
         try:
             for name in located.relative_to(self.folder).parts:
@@ -104,6 +133,25 @@ class Home:
             os.close(descriptor)
             raise
         return descriptor
+
+    def walk(self, located: Path, depth: int = _DEEPEST_WALK) -> Iterator[tuple[Path, os.stat_result]]:
+        """Everything below a folder, each folder before what it holds, at most `depth` levels down.
+
+        Subfolders that vanish, become a link or may not be read are passed over. Raises OSError if `located` cannot be
+        opened.
+        """
+        yield from self._walk(self.open_folder(located), located, depth)
+
+    def _walk(self, folder: int, path: Path, depth: int) -> Iterator[tuple[Path, os.stat_result]]:
+        """Closes `folder`."""
+        try:
+            for name, status in folder_entries(folder):
+                yield path / name, status
+                if depth > 1 and stat.S_ISDIR(status.st_mode):
+                    with suppress(OSError):
+                        yield from self._walk(os.open(name, _FOLDER, dir_fd=folder), path / name, depth - 1)
+        finally:
+            os.close(folder)
 
     def _joined(self, path: str) -> str:
         if not path or "\0" in path:

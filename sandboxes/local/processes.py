@@ -1,9 +1,9 @@
 """Sessions, commands and logs over HTTP, and commands outside any session."""
 
 import asyncio
+import os
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from aiohttp import web
 
@@ -12,11 +12,11 @@ from sandboxes.local.control import json_body
 from sandboxes.local.errors import ControlError, ExecError, ToolboxError, no_session
 from sandboxes.local.faults import Faults
 from sandboxes.local.follow import follow_log, send_once
-from sandboxes.local.logs import read_log
+from sandboxes.local.logs import read_descriptor
 from sandboxes.local.options import Options
 from sandboxes.local.paths import Home
 from sandboxes.local.rows import checked_map
-from sandboxes.local.sandboxes import Sandbox
+from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import Shell
 from sandboxes.local.snapshots import send_document, send_log, send_result
 from sandboxes.local.toolbox import sandbox_of
@@ -50,7 +50,9 @@ class ProcessApi:
         ]
 
     async def index(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response([session.document() for session in sandbox_of(request).sessions.values()])
+        """Sessions in no order, as in Daytona."""
+        sessions = sorted(sandbox_of(request).sessions.values(), key=lambda session: session.order)
+        return web.json_response([session.document() for session in sessions])
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         session_id = (await _object(request)).get("sessionId")
@@ -86,8 +88,10 @@ class ProcessApi:
             session = sandbox_of(request).session(request.match_info["sessionId"])
         except ToolboxError as error:
             raise ExecError(error.status, error.message, error.code) from None
-        command = await session.execute(text, echo=echo)
-        if body.get("runAsync") or body.get("async"):
+        # Only a command that runs in the background gets input later; another one reads an empty input.
+        in_background = bool(body.get("runAsync") or body.get("async"))
+        command = await session.execute(text, echo=echo, takes_input=in_background)
+        if in_background:
             return web.json_response(
                 {"cmdId": command.id, "output": None, "stdout": None, "stderr": None, "exitCode": None},
                 status=HTTPStatus.ACCEPTED,
@@ -125,17 +129,17 @@ class ProcessApi:
             raise ToolboxError(400, "timeout must be a number of seconds")
         home = Home(sandbox.folders.home)
         cwd = home.follow(body.get("cwd") or "~")
-        if not cwd.is_dir():
+        if not home.is_folder(cwd):
             raise ToolboxError(400, f"{cwd} is not a directory")
-        output = sandbox.folders.run / f"{uuid4()}.output"
-        output.touch(mode=0o600)
+        # In memory: a file would have a name that a script might replace, and a full disk would take no output.
+        output = os.memfd_create("output", os.MFD_CLOEXEC)
         try:
             shell = await sandbox.start_once(command, env=_environment(body.get("envs")), cwd=cwd, output=output)
             exit_code = await _exit_code(sandbox, shell, timeout or _EXECUTE_TIMEOUT_S)
-            result = read_log(output, end=output.stat().st_size)
+            result = read_descriptor(output, end=os.fstat(output).st_size)
             return await send_document(request, {"exitCode": exit_code}, {"result": result})
         finally:
-            output.unlink(missing_ok=True)
+            os.close(output)
 
 
 async def _exit_code(sandbox: Sandbox, shell: Shell, timeout: int) -> int:
@@ -145,7 +149,7 @@ async def _exit_code(sandbox: Sandbox, shell: Shell, timeout: int) -> int:
     async def watch() -> None:
         async for report in shell.reports():
             match report:
-                case ["shell", code] if not ended.done() and sandbox.row.state == "started":
+                case ["shell", code] if code.isdecimal() and not ended.done() and sandbox.row.state == "started":
                     ended.set_result(int(code))
         await shell.wait()
         sandbox.ended_once(shell)

@@ -1,4 +1,4 @@
-"""What is known of a sandbox: the fields of Daytona's Sandbox, their types, and the row's file on disk."""
+"""Sandbox row: the fields of Daytona's Sandbox, their types, and the row's file on disk."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from sandboxes.local.disk import write_atomically
+from sandboxes.local.disk import read_text, write_atomically
 from sandboxes.local.errors import ControlError, timestamp
 
 # The one organization that a local server has.
@@ -36,6 +36,7 @@ _INTEGERS: Final = (
     *("cpu", "gpu", "memory", "disk", "autoStopInterval", "autoPauseInterval", "autoArchiveInterval"),
     *("autoDeleteInterval", "ttlMinutes", "queueTimeout"),
 )
+_SIZES: Final = ("cpu", "memory", "disk")
 _BOOLEANS: Final = ("public", "networkBlockAll", "kvm", "spot")
 _MAPS: Final = ("env", "labels")
 # Taken and not kept: there are no images, volumes, secrets or linked sandboxes here.
@@ -94,9 +95,14 @@ class SandboxRow:
 
     @classmethod
     def load(cls, path: Path) -> "SandboxRow":
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        """Raises OSError, ValueError, TypeError if it cannot be read."""
+        row = cls(**json.loads(read_text(path)))
+        if row.id != path.parent.name:
+            raise ValueError(f"{path} is the row of another sandbox")
+        return row
 
     def save(self, path: Path) -> None:
+        """Raises OSError."""
         write_atomically(path, json.dumps(self.__dict__))
 
     @property
@@ -168,6 +174,8 @@ def _check(key: str, value: object) -> None:
         raise ControlError(400, f"{key} must be a boolean value")
     elif key in _INTEGERS and (not isinstance(value, int) or isinstance(value, bool)):
         raise ControlError(400, f"{key} must be an integer number")
+    if key in _SIZES and isinstance(value, int) and value < 1:
+        raise ControlError(400, f"{key} must not be less than 1")
     if key == "name" and not value:
         raise ControlError(400, "name must not be empty")
     if key == "env":

@@ -1,4 +1,4 @@
-"""Living sandboxes: their transitions, their sessions, and the registry of all of them."""
+"""Registry of all sandboxes: creation, state transitions, destruction."""
 
 import asyncio
 import logging
@@ -9,21 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sandboxes.local.commands import Ending
+from sandboxes.local.capacity import refuse_beyond
 from sandboxes.local.disk import remove_tree
-from sandboxes.local.errors import ControlError, ProxyError, ToolboxError, no_session, timestamp
+from sandboxes.local.errors import NOT_STARTED, ControlError, ProxyError, timestamp
 from sandboxes.local.isolation import Folders
-from sandboxes.local.logs import Pulse
 from sandboxes.local.options import Options
 from sandboxes.local.rows import SandboxRow
-from sandboxes.local.sessions import Session
-from sandboxes.local.shells import Shell, ShellFactory, end_leftovers, sweep
+from sandboxes.local.sandbox import Sandbox
+from sandboxes.local.shells import ShellFactory
 
 _logger = logging.getLogger(__name__)
 
 # Sessions and commands get a moment after SIGTERM even when the server itself has to be gone soon.
 _SHUTDOWN_GRACE_S = 1.0
-_NOT_STARTED = "failed to get runner info: no IP address found. Is the Sandbox started?"
 # The folder of a destroyed sandbox, until it is empty.
 _REMAINS = "destroyed-"
 
@@ -36,105 +34,6 @@ class StateChange:
     what: str
     old: str = ""
     new: str = ""
-
-
-class Sandbox:
-    """One sandbox with its processes. Transitions are made by the registry."""
-
-    def __init__(self, row: SandboxRow, folders: Folders, shells: ShellFactory) -> None:
-        self.row = row
-        self.folders = folders
-        self.sessions: dict[str, Session] = {}
-        self.open_requests = 0
-        self.changed = Pulse()
-        self._shells = shells
-        self._once: set[Shell] = set()
-        self._watchers: set[asyncio.Task[None]] = set()
-        self._activity_saved = row.last_activity_at
-
-    def save(self) -> None:
-        self.row.save(self.folders.row)
-        self._activity_saved = self.row.last_activity_at
-
-    def touch(self) -> None:
-        """Reset the auto-stop timer. The disk learns of it with the next tick: there can be many requests a second."""
-        self.row.last_activity_at = timestamp()
-
-    def save_activity(self) -> None:
-        if self.open_requests:
-            self.touch()
-        if self.row.last_activity_at != self._activity_saved:
-            self.save()
-
-    def session(self, session_id: str) -> Session:
-        """Raises ToolboxError 404."""
-        try:
-            return self.sessions[session_id]
-        except KeyError:
-            raise no_session() from None
-
-    async def create_session(self, session_id: str) -> None:
-        """Raises ToolboxError: 409 if it exists, 500 if no process can be made, 400 if the sandbox is being stopped."""
-        if session_id in self.sessions:
-            raise ToolboxError(409, "session already exists")
-        try:
-            session = await Session.create(self.folders, session_id, self._shells, self.row.env)
-        except FileExistsError:
-            # Another request is making it right now.
-            raise ToolboxError(409, "session already exists") from None
-        except OSError as error:
-            raise ToolboxError(500, f"failed to start the session's shell: {error}") from error
-        if self.row.state != "started":
-            # A stop began meanwhile and did not see this session.
-            await session.end("stopped", 0.0)
-            raise ProxyError(400, _NOT_STARTED)
-        self.sessions[session_id] = session
-
-    async def delete_session(self, session_id: str, grace_s: float) -> None:
-        """Returns when every process of the session is gone. Raises ToolboxError 404."""
-        session = self.session(session_id)
-        del self.sessions[session_id]
-        await session.end("deleted", grace_s)
-
-    async def start_once(self, command: str, *, env: dict[str, str], cwd: Path, output: Path) -> Shell:
-        """A command outside any session. Raises OSError, and ToolboxError 400 if the sandbox is being stopped."""
-        shell = await self._shells.once(self.folders, self.row.env | env, command, cwd=cwd, output=output)
-        if self.row.state != "started":
-            await shell.end(0.0)
-            raise ProxyError(400, _NOT_STARTED)
-        self._once.add(shell)
-        return shell
-
-    def keep(self, watcher: asyncio.Task[None]) -> None:
-        """Hold a task that watches such a command until it is done: the event loop alone would not."""
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
-
-    def ended_once(self, shell: Shell) -> None:
-        self._once.discard(shell)
-
-    async def end_processes(self, ending: Ending, grace_s: float) -> None:
-        """End everything that runs in it, and with any ending but "shutdown" forget its sessions."""
-        sessions = list(self.sessions.values())
-        self.sessions.clear()
-        await asyncio.gather(
-            *(session.end(ending, grace_s) for session in sessions),
-            *(shell.end(grace_s) for shell in self._once),
-        )
-        if not self._shells.isolated:
-            # A process can kill the supervisor that keeps it; nothing of it outlives a stop even so.
-            await asyncio.to_thread(sweep, self.folders)
-
-    async def recover(self) -> None:
-        """After the start of the server: end what the former one left running, and load the sessions."""
-        self.folders.make()
-        await end_leftovers(self.folders)
-        remove_tree(self.folders.run)
-        self.folders.run.mkdir(mode=0o700)
-        for folder in sorted(self.folders.sessions.iterdir()):
-            session = Session.load(self.folders, folder)
-            if session is not None:
-                self.sessions[session.id] = session
 
 
 class Registry:
@@ -150,18 +49,33 @@ class Registry:
     async def load(self) -> None:
         """Bring back what a former server on the same folder had. Sandboxes that were started are started again."""
         for remains in self._options.data_dir.glob(f"{_REMAINS}*"):
-            remove_tree(remains)
+            self._remove(remains)
         for path in sorted(self._options.data_dir.glob("*/sandbox.json")):
-            folders = Folders(path.parent)
-            sandbox = Sandbox(SandboxRow.load(path), folders, self._shells)
-            await sandbox.recover()
-            if sandbox.row.desired_state == "destroyed":
-                remove_tree(folders.root)
-                continue
-            if sandbox.row.state != "error":
-                sandbox.row.state = sandbox.row.desired_state
-            sandbox.save()
-            self._sandboxes[sandbox.row.id] = sandbox
+            try:
+                await self._load(Folders(path.parent))
+            except (OSError, ValueError, TypeError):
+                # One folder that cannot be read keeps no other sandbox from being served.
+                _logger.exception("%s is not a sandbox that can be read; it is left as it is", path.parent)
+
+    async def _load(self, folders: Folders) -> None:
+        sandbox = Sandbox(SandboxRow.load(folders.row), folders, self._shells)
+        await sandbox.recover()
+        if sandbox.row.desired_state == "destroyed":
+            self._remove(folders.root)
+            return
+        if sandbox.row.state != "error":
+            sandbox.row.state = sandbox.row.desired_state
+        sandbox.save()
+        self._sandboxes[sandbox.row.id] = sandbox
+
+    def _remove(self, folder: Path) -> None:
+        """What cannot be removed now is tried again at the next start."""
+        try:
+            remove_tree(folder)
+        except FileNotFoundError:
+            return
+        except OSError:
+            _logger.exception("%s could not be removed", folder)
 
     def rows(self) -> list[SandboxRow]:
         return [sandbox.row for sandbox in self._sandboxes.values()]
@@ -182,30 +96,40 @@ class Registry:
         if sandbox is None:
             raise ProxyError(401, "authentication failed: sandbox not found or access denied")
         if sandbox.row.state != "started":
-            raise ProxyError(400, _NOT_STARTED)
+            raise ProxyError(400, NOT_STARTED)
         return sandbox
 
     async def create(self, body: object) -> SandboxRow:
-        """Returns the row as first made (creating); it is started a moment later. Raises ControlError 400, 409."""
+        """Returns the row as first made (creating); it is started a moment later.
+
+        Raises ControlError 400; 409 if the name is taken; 403 (or 400, as configured) if the limits are reached; 500 if
+        the disk takes no sandbox.
+        """
         row = SandboxRow.create(body, minute_s=self._options.minute_s)
         if self._named(row.name) is not None:
             raise ControlError(409, f"Sandbox with name {row.name} already exists")
+        refuse_beyond(self._options.limits, row, self.rows())
         sandbox = Sandbox(row, Folders(self._options.data_dir / row.id), self._shells)
+        try:
+            sandbox.folders.make()
+            row.save(sandbox.folders.row)
+        except OSError as error:
+            self._remove(sandbox.folders.root)
+            raise ControlError(500, f"The sandbox could not be stored: {error.strerror or error}") from error
         self._sandboxes[row.id] = sandbox
-        sandbox.folders.make()
-        sandbox.save()
         self.announce(StateChange(row, "created"))
         self._later(sandbox, self._settle(sandbox, "started"))
         return row
 
     async def start(self, id_or_name: str) -> Sandbox:
-        """Nothing changes if it is started. Raises ControlError 404, 400, 409."""
+        """Nothing changes if it is started. Raises ControlError 404, 400, 409; beyond the limits as `create` does."""
         sandbox = self.get(id_or_name)
         self._refuse_in_transition(sandbox)
         if sandbox.row.state == "started":
             return sandbox
         if sandbox.row.state != "stopped":
             raise ControlError(400, "Sandbox is not in valid state")
+        refuse_beyond(self._options.limits, sandbox.row, [row for row in self.rows() if row is not sandbox.row])
         self._begin(sandbox, "starting", "started")
         self._later(sandbox, self._settle(sandbox, "started"))
         return sandbox
@@ -299,11 +223,7 @@ class Registry:
         sandbox.folders.root.rename(remains)
         del self._sandboxes[sandbox.row.id]
         self._set_state(sandbox, "destroyed")
-        try:
-            await asyncio.to_thread(remove_tree, remains)
-        except OSError:
-            # The sandbox is gone all the same; the next start of the server tries again.
-            _logger.exception("%s could not be removed", remains)
+        await asyncio.to_thread(self._remove, remains)
 
     def _later(self, sandbox: Sandbox, work: Coroutine[Any, Any, None]) -> None:
         """Transitions go on when the client that asked for them has gone. One that fails leaves the state "error"."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,27 +50,31 @@ def _take(matches: Iterator[Any]) -> list[Any]:
 
 
 def _files(home: Home, root: Path) -> Iterator[Path]:
-    """Every file below `root`; `root` itself if it is one. Symlinks are not followed."""
-    if not root.is_dir():
-        os.close(home.open(root, os.O_RDONLY))
-        yield root
+    """Every file below `root`; `root` itself if it is one. Links are not followed. Raises OSError."""
+    if not home.is_folder(root):
+        with home.place(root):
+            yield root
         return
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        yield from (Path(folder) / name for name in sorted(names))
+    for path, status in home.walk(root):
+        if not stat.S_ISDIR(status.st_mode):
+            yield path
 
 
 def _lines_with(home: Home, root: Path, pattern: bytes) -> Iterator[dict[str, object]]:
     for path in _files(home, root):
         try:
-            descriptor = home.open(path, os.O_RDONLY)
+            descriptor = home.open(path)
         except OSError:
-            # Not readable, a symlink, or gone since the listing: Daytona passes over it too.
+            # Not readable, not a regular file, or gone since the listing: Daytona passes over it too.
             continue
         with os.fdopen(descriptor, "rb") as file:
+            # A file that grows meanwhile is searched up to the size it had.
+            size = os.fstat(descriptor).st_size
             if b"\0" in file.peek(_LOOKED_AT_FOR_NUL_BYTES)[:_LOOKED_AT_FOR_NUL_BYTES]:
                 continue
             for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE_BYTES), b""), start=1):
+                if file.tell() > size + _LONGEST_LINE_BYTES:
+                    break
                 if pattern in line:
                     content = line.decode(errors="replace").rstrip("\r\n")
                     yield {"file": str(path), "line": number, "content": content}

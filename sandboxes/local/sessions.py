@@ -2,20 +2,23 @@
 
 import asyncio
 import json
-import shutil
+import logging
 from collections import deque
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
 from sandboxes.local.commands import Command, Ending
-from sandboxes.local.disk import remove_tree, write_atomically
+from sandboxes.local.disk import read_text, remove_tree, write_atomically
 from sandboxes.local.errors import ExecError, ToolboxError, no_command
 from sandboxes.local.isolation import Folders
+from sandboxes.local.pipes import RETRY_S
 from sandboxes.local.shells import Shell, ShellFactory
 
 # A name of at most so many bytes is its folder's name; a longer one is hashed.
 _LONGEST_FOLDER_NAME = 120
+
+_logger = logging.getLogger(__name__)
 
 
 class Session:
@@ -27,6 +30,8 @@ class Session:
 
     def __init__(self, folders: Folders, session_id: str) -> None:
         self.id = session_id
+        # Daytona lists sessions in the order of a hash table: clients must not rely on any.
+        self.order = sha256(session_id.encode()).digest()
         self._folders = folders
         self._folder = folders.sessions / _folder_name(session_id)
         self._commands: dict[str, Command] = {}
@@ -34,6 +39,8 @@ class Session:
         self._running: Command | None = None
         self._shell: Shell | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._conclusion: asyncio.Task[None] | None = None
+        self._retry: asyncio.Task[None] | None = None
         self._alive = False
         self._ending = False
 
@@ -46,19 +53,22 @@ class Session:
             session._save(alive=True)
             session._shell = await shells.session(folders, env)
         except OSError:
-            shutil.rmtree(session._folder)
+            remove_tree(session._folder)
             raise
         session._watcher = asyncio.create_task(session._watch(session._shell))
         return session
 
     @classmethod
     def load(cls, folders: Folders, folder: Path) -> "Session | None":
-        """A session that a former server left. Its shell is dead now; what was running or queued in it is concluded."""
+        """A session that a former server left. Its shell is dead now; what was running or queued in it is concluded.
+
+        Returns None for a session that was never made whole. Raises OSError, ValueError if its files cannot be read.
+        """
         try:
-            stored = json.loads((folder / "session.json").read_text())
+            stored = json.loads(read_text(folder / "session.json"))
         except FileNotFoundError:
             # The server died between the making of the folder and of the file.
-            shutil.rmtree(folder)
+            remove_tree(folder)
             return None
         session = cls(folders, stored["id"])
         loaded = [Command.load(entry) for entry in folder.iterdir() if entry.is_dir()]
@@ -70,8 +80,9 @@ class Session:
         return session
 
     def document(self) -> dict[str, object]:
-        """{"sessionId", "commands"}, commands in the order in which they were given."""
-        return {"sessionId": self.id, "commands": [command.document() for command in self._commands.values()]}
+        """{"sessionId", "commands"}, the commands in no order, as in Daytona: in that of their random ids."""
+        commands = sorted(self._commands.values(), key=lambda command: command.id)
+        return {"sessionId": self.id, "commands": [command.document() for command in commands]}
 
     def command(self, command_id: str) -> Command:
         """Raises ToolboxError 404."""
@@ -80,12 +91,17 @@ class Session:
         except KeyError:
             raise no_command() from None
 
-    async def execute(self, text: str, *, echo: bool) -> Command:
-        """Queue a command; it runs when those before it have ended.
+    async def execute(self, text: str, *, echo: bool, takes_input: bool) -> Command:
+        """Queue a command; it runs when those before it have ended and their output is closed.
 
-        Raises ExecError if the shell is dead; the command is listed all the same, as it is in Daytona.
+        Raises ExecError if the shell is dead (the command is listed all the same, as in Daytona), or if the disk takes
+        no command.
         """
-        command = Command.create(self._folder, text=text, number=len(self._commands) + 1, echo=echo)
+        number = len(self._commands) + 1
+        try:
+            command = Command.create(self._folder, text=text, number=number, echo=echo, takes_input=takes_input)
+        except OSError as error:
+            raise ExecError(500, f"bad request: failed to write command file: {error.strerror or error}") from error
         self._commands[command.id] = command
         if not self._alive:
             raise ExecError(500, "bad request: failed to write command: write |1: broken pipe")
@@ -115,37 +131,61 @@ class Session:
             command.end(ending)
         if self._shell is not None:
             await self._shell.end(grace_s)
-        if self._watcher is not None:
-            await self._watcher
+        for task in (self._conclusion, self._retry, self._watcher):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if ending != "shutdown":
             await asyncio.to_thread(remove_tree, self._folder)
 
     async def _advance(self) -> None:
-        if self._running is None and self._queue and self._shell is not None and self._alive:
-            self._running = self._queue.popleft()
-            await self._shell.run(self._running.start(self._folders.run))
+        """Start the next command, if none runs. A full disk is waited for."""
+        if self._running is not None or not self._queue or self._shell is None or not self._alive:
+            return
+        self._running = command = self._queue.popleft()
+        try:
+            line = command.start(self._folders.run)
+        except OSError as error:
+            _logger.warning("command %s is not started yet: %s", command.id, error)
+            self._queue.appendleft(command)
+            self._running = None
+            self._retry = asyncio.create_task(self._advance_later())
+            return
+        await self._shell.run(line)
+
+    async def _advance_later(self) -> None:
+        await asyncio.sleep(RETRY_S)
+        await self._advance()
 
     async def _watch(self, shell: Shell) -> None:
         async for report in shell.reports():
             match report:
-                case ["done", command_id, code] if self._running is not None and command_id == self._running.id:
-                    await self._conclude_running(int(code))
-                case ["shell", _]:
+                case ["done", command_id, code] if code.isdecimal():
+                    self._command_ended(command_id, int(code))
+                case ["shell", code] if code.isdecimal():
                     self._shell_ended()
         await shell.wait()
         self._shell_ended()
 
-    async def _conclude_running(self, exit_code: int) -> None:
-        if self._running is None or self._ending:
+    def _command_ended(self, command_id: str, exit_code: int) -> None:
+        """Nothing here trusts the report: a script may write lines of its own to the shell's descriptor."""
+        if self._running is None or command_id != self._running.id or self._conclusion is not None or self._ending:
             return
-        self._running.finish(exit_code)
+        self._conclusion = asyncio.create_task(self._conclude_running(self._running, exit_code % 256))
+
+    async def _conclude_running(self, command: Command, exit_code: int) -> None:
+        await command.conclude(exit_code)
         self._running = None
+        self._conclusion = None
         await self._advance()
 
     def _shell_ended(self) -> None:
-        # A shell that this server ends is no shell that ended itself: the difference matters to the next server.
+        # A shell that this server ends has not ended itself: the difference matters to the next server.
         if self._alive and not self._ending:
-            self._save(alive=False)
+            try:
+                self._save(alive=False)
+            except OSError as error:
+                _logger.warning("the end of the shell of session %s is not stored: %s", self.id, error)
 
     def _save(self, *, alive: bool) -> None:
         self._alive = alive

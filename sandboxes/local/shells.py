@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sandboxes.local import supervisor
+from sandboxes.local.disk import read_text, remove_tree, write_atomically
 from sandboxes.local.isolation import Folders, bwrap_prefix, find_bash, shell_environment
 
 # After the end of its server a supervisor kills its tree by itself; it is helped along only if it takes longer.
 _LEFTOVER_DEADLINE_S = 2.0
 _POLL_S = 0.02
+_LONGEST_REPORT_BYTES = 4096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -37,17 +39,16 @@ class ShellFactory:
         """A shell that reads one line after another. Raises OSError if no process can be made."""
         return await self._start(folders, env, [], cwd=folders.home, output=None)
 
-    async def once(self, folders: Folders, env: dict[str, str], command: str, *, cwd: Path, output: Path) -> "Shell":
-        """A shell that runs `command` and ends; stdout and stderr go to the file `output`."""
+    async def once(self, folders: Folders, env: dict[str, str], command: str, *, cwd: Path, output: int) -> "Shell":
+        """A shell that runs `command` and ends; stdout and stderr go to the descriptor `output`. Raises OSError."""
         return await self._start(folders, env, ["-c", command], cwd=cwd, output=output)
 
     async def _start(
-        self, folders: Folders, env: dict[str, str], arguments: list[str], *, cwd: Path, output: Path | None
+        self, folders: Folders, env: dict[str, str], arguments: list[str], *, cwd: Path, output: int | None
     ) -> "Shell":
         prefix = []
         if self._bwrap is not None:
-            prefix = bwrap_prefix(self._bwrap, self._hidden, folders)
-            prefix[prefix.index("--chdir") + 1] = str(cwd)
+            prefix = bwrap_prefix(self._bwrap, self._hidden, folders, cwd=cwd)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", supervisor.__file__),
             stdin=PIPE,
@@ -55,6 +56,7 @@ class ShellFactory:
             stderr=DEVNULL,
             env={},
             cwd="/",
+            pass_fds=[] if output is None else [output],
             start_new_session=True,
         )
         shell = Shell(process, folders)
@@ -62,8 +64,9 @@ class ShellFactory:
             {
                 "argv": [*prefix, self._bash, *arguments],
                 "env": shell_environment(folders, env),
-                "cwd": str(cwd),
-                "output": None if output is None else str(output),
+                # bubblewrap changes to the folder itself, inside: from here the path may lead anywhere by now.
+                "cwd": "/" if self.isolated else str(cwd),
+                "output": output,
                 "session": output is None,
             }
         )
@@ -76,7 +79,9 @@ class Shell:
     def __init__(self, process: Process, folders: Folders) -> None:
         self._process = process
         self._record = folders.supervisors / str(process.pid)
-        self._record.write_text(_identity(process.pid))
+        # Without a record, on a full disk, a restarted server still finds the tree by its HOME.
+        with suppress(OSError):
+            write_atomically(self._record, _identity(process.pid))
 
     async def begin(self, spec: dict[str, Any]) -> None:
         await self._send(spec)
@@ -86,12 +91,19 @@ class Shell:
         await self._send({"run": f"{line}\n"})
 
     async def reports(self) -> AsyncIterator[list[str]]:
-        """The supervisor's lines, split at blanks, until nothing of the tree is left."""
+        """The supervisor's lines, split at blanks, until nothing of the tree is left.
+
+        A script may write to the same descriptor: anything may come, and lines that are too long are dropped.
+        """
         stdout = self._process.stdout
         if stdout is None:
             raise RuntimeError("a supervisor is always started with a pipe")
-        async for line in stdout:
-            yield line.decode(errors="replace").split()
+        rest = b""
+        while data := await stdout.read(_LONGEST_REPORT_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                yield line[:_LONGEST_REPORT_BYTES].decode(errors="replace").split()
+            rest = rest[:_LONGEST_REPORT_BYTES]
 
     async def end(self, grace_s: float) -> None:
         """End the whole tree; returns when it is gone."""
@@ -101,7 +113,8 @@ class Shell:
     async def wait(self) -> None:
         """Until nothing of the tree is left."""
         await self._process.wait()
-        self._record.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._record.unlink(missing_ok=True)
 
     async def _send(self, message: dict[str, Any]) -> None:
         stdin = self._process.stdin
@@ -125,9 +138,19 @@ async def end_leftovers(folders: Folders) -> None:
        between look and kill, so that a pid that changes hands in between is not hit.
     """
     for record in list(folders.supervisors.iterdir()):
-        await _end_supervisor(int(record.name), record.read_text())
-        record.unlink()
+        if record.name.isdecimal():
+            with suppress(OSError, ValueError):
+                await _end_supervisor(int(record.name), read_text(record))
+        _discard(record)
     await asyncio.to_thread(sweep, folders)
+
+
+def _discard(record: Path) -> None:
+    try:
+        record.unlink()
+    except IsADirectoryError:
+        # Put there by a script that is not kept in bubblewrap.
+        remove_tree(record)
 
 
 async def _end_supervisor(pid: int, identity: str) -> None:
@@ -153,14 +176,14 @@ def _kill_if_home(pid: int, wanted: bytes) -> bool:
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
-        # It ended since the listing, or it is a thread.
+        # It has ended since the listing, or it is a thread.
         return False
     try:
         if wanted not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except OSError:
-        # It ended in between, or belongs to another user and so is none of ours.
+        # It has ended in between, or belongs to another user.
         return False
     finally:
         os.close(descriptor)

@@ -6,7 +6,8 @@ It makes itself a "child subreaper": whatever the shell starts stays below it, a
 whose parent is gone. So killing everything below this process is killing the session, and nothing else.
 
 Standard input, from the server, one JSON object a line:
-    1. {"argv", "env", "cwd", "output", "session"}: what to start. `output` is a file for stdout and stderr, or null.
+    1. {"argv", "env", "cwd", "output", "session"}: what to start. `output` is an inherited descriptor for stdout and
+       stderr, or null.
     2. {"run": line}: a line for the shell to read.
     3. {"end": seconds}: SIGTERM to the tree, then SIGKILL after so many seconds, then exit.
     End of file: the server is gone. SIGKILL to the tree, at once.
@@ -216,10 +217,13 @@ def _become_shell(spec: dict[str, Any], *, stdin: int, parent: int) -> None:
         os.dup2(stdin, 0)
     else:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    target = spec["output"] or os.devnull
-    output = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    output = spec["output"]
+    if output is None:
+        output = os.open(os.devnull, os.O_WRONLY)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    if spec["output"] is not None:
+        os.close(output)
     os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606  this is what the process is for
 
 

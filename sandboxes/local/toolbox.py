@@ -3,7 +3,8 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from sandboxes.local.sandboxes import Registry, Sandbox
+from sandboxes.local.sandbox import Sandbox
+from sandboxes.local.sandboxes import Registry
 
 _PREFIX = "/toolbox/"
 _SKIP_ACTIVITY = "X-Daytona-Skip-Last-Activity-Update"

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import quote
 from uuid import uuid4
@@ -66,7 +65,7 @@ class TransfersApi:
             response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
             response.content_length = os.fstat(descriptor).st_size
             await response.prepare(request)
-            await write_all(response, _read(descriptor, response.content_length))
+            await _send_whole(response, descriptor, response.content_length)
         finally:
             os.close(descriptor)
         return response
@@ -84,13 +83,13 @@ class TransfersApi:
         response = web.StreamResponse(headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
         await response.prepare(request)
         for path in paths:
-            await _send_part(response, home_of(request), path, boundary)
+            await _send_part(request, response, path, boundary)
         await response.write(f"--{boundary}--\r\n".encode())
         return response
 
 
 async def _receive(home: Home, path: str, part: BodyPartReader) -> list[str]:
-    """Write one uploaded file. Returns what went wrong."""
+    """Write one uploaded file. Returns sentences about what went wrong; empty if nothing did."""
     try:
         located = home.locate(path, parents=True)
         with home.parent(located) as (folder, name):
@@ -102,8 +101,8 @@ async def _receive(home: Home, path: str, part: BodyPartReader) -> list[str]:
                 os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
             finally:
                 os.close(descriptor)
-                # Renamed already, unless something went wrong above.
-                with suppress(FileNotFoundError):
+                # Renamed already, unless something went wrong above; or a script has put a folder there.
+                with suppress(OSError):
                     os.unlink(unfinished, dir_fd=folder)
     except ToolboxError as error:
         return [error.message]
@@ -122,30 +121,36 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def _open_file(home: Home, path: str) -> int:
     """Raises OSError, ToolboxError."""
-    descriptor = home.open(home.follow(path), os.O_RDONLY)
+    descriptor = home.open(home.follow(path))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ToolboxError(400, f"{path} is a directory")
     return descriptor
 
 
-def _read(descriptor: int, size: int) -> Iterator[bytes]:
-    """At most `size` bytes: a file that grows meanwhile is cut, since its length has been announced."""
-    while size > 0 and (chunk := os.read(descriptor, min(size, _CHUNK_BYTES))):
-        size -= len(chunk)
-        yield chunk
+async def _send_whole(response: web.StreamResponse, descriptor: int, size: int) -> None:
+    """Send the first `size` bytes of a file, a length that has been announced.
+
+    A file that grows meanwhile is cut. Raises OSError if it shrinks.
+    """
+    sent = 0
+    while sent < size and (chunk := os.pread(descriptor, min(size - sent, _CHUNK_BYTES), sent)):
+        sent += len(chunk)
+        await write_all(response, [chunk])
+    if sent < size:
+        raise OSError("the file has become shorter while it was sent")
 
 
-async def _send_part(response: web.StreamResponse, home: Home, path: str, boundary: str) -> None:
+async def _send_part(request: web.Request, response: web.StreamResponse, path: str, boundary: str) -> None:
     try:
-        descriptor = _open_file(home, path)
+        descriptor = _open_file(home_of(request), path)
     except (OSError, ToolboxError) as error:
         await response.write(_part_head(boundary, "error", path, "application/json") + _error(path, error) + b"\r\n")
         return
     try:
         size = os.fstat(descriptor).st_size
         await response.write(_part_head(boundary, "file", path, "application/octet-stream", size))
-        await write_all(response, _read(descriptor, size))
+        await _send_whole(response, descriptor, size)
         await response.write(b"\r\n")
     finally:
         os.close(descriptor)

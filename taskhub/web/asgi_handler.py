@@ -17,7 +17,7 @@ from typing import IO, Any, Final, cast
 
 from django.conf import settings
 from django.core import signals
-from django.core.exceptions import RequestAborted, RequestDataTooBig
+from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -44,11 +44,12 @@ class HubHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         line = RequestLine(scope)
+        limited = _LimitedBody(receive)
         try:
-            body = await self.read_body(_limited(receive))
+            body = await self.read_body(limited)
         except RequestAborted:
-            return
-        except RequestDataTooBig:
+            if not limited.is_too_big:
+                return
             response: Any = _too_big()
             await self.send_response(response, send)
         else:
@@ -89,22 +90,28 @@ class HubHandler(ASGIHandler):
         return response
 
 
-def _limited(receive: Receive) -> Receive:
-    """Limits the body while it is read; Django would store a body of any size before a view can refuse it."""
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    size = 0
+class _LimitedBody:
+    """Receives a request's body up to the limit; Django would write one of any size to the disk first.
 
-    async def receive_limited() -> Mapping[str, Any]:
-        nonlocal size
+    The rest of a body that is too large is drained. Its end looks like a disconnect, after which Django closes what it
+    has collected, and `is_too_big` says what it was.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._size = 0
+        self.is_too_big = False
+
+    async def __call__(self) -> Mapping[str, Any]:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         while True:
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size <= limit or message["type"] != "http.request":
+            message = await self._receive()
+            self._size += len(message.get("body", b""))
+            if self._size <= limit or message["type"] != "http.request":
                 return message
-            if size > DRAIN * limit or not message.get("more_body", False):
-                raise RequestDataTooBig
-
-    return receive_limited
+            if self._size > DRAIN * limit or not message.get("more_body", False):
+                self.is_too_big = True
+                return {"type": "http.disconnect"}
 
 
 def _too_big() -> JsonResponse:

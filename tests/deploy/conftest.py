@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.deploy.deployment import WEB, Deployment, installed, made_folder
+from tests.processes import reaper
 
 MakeDatabase = Callable[[str], str]
 
@@ -35,6 +36,7 @@ def _deployed(database_url: str) -> Iterator[Deployment]:
         pytest.skip(f"{missing} is not installed")
     # Not below pytest's folder: only its owner may pass that, and the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="taskhub-d-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        reaper.tell("folder", name)
         deployment = Deployment(made_folder(Path(name)), database_url)
         stack.callback(deployment.end)
         for instance in ("1", "2"):

@@ -71,6 +71,6 @@ def build(home: Path) -> Image:
         elif word == "ENV":
             image.env |= dict(pair.split("=", 1) for pair in shlex.split(words))
         elif word == "RUN" and not re.match("apt-get|useradd|install -d", words):
-            subprocess.run(["sh", "-c", words], cwd=home, env=image.env_here, check=True, timeout=900)
+            subprocess.run(["sh", "-c", words], cwd=home, env=image.env_here, check=True, timeout=1500)
             image.ran.append(words)
     return image

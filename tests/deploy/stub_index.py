@@ -68,7 +68,7 @@ def make_wheel(folder: Path, name: str, version: str, described: list[str]) -> s
     path = folder / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for inside, text in files.items():
-            wheel.writestr(inside, text)
+            wheel.writestr(zipfile.ZipInfo(inside), text)  # without the time: the same wheel has the same hash
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

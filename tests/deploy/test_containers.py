@@ -96,11 +96,16 @@ def test_what_is_mounted_is_there() -> None:
     assert all((DEPLOY / path).is_file() for path in shipped)
 
 
+# Where the package index is slow, the first of these tests waits for the whole installation.
+UNHURRIED = pytest.mark.timeout(1800)
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return build(tmp_path_factory.mktemp("image") / "taskhub")
 
 
+@UNHURRIED
 def test_the_image_is_made_of_steps_that_work(image: Image, tmp_path: Path) -> None:
     """The locked requirements, the files of the image and no others, and the static files of production."""
     assert len(image.ran) == 2
@@ -181,6 +186,7 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
+@UNHURRIED
 def test_local_container_signs_in_by_its_link_and_runs_nothing_without_isolation(
     container: Callable[..., Container],
 ) -> None:
@@ -221,6 +227,7 @@ def test_local_container_signs_in_by_its_link_and_runs_nothing_without_isolation
         assert "all clients of this container together" in throttled.json()["error"]["message"]
 
 
+@UNHURRIED
 def test_local_container_runs_scripts_where_a_setting_says_so_and_keeps_its_data(
     container: Callable[..., Container],
 ) -> None:

@@ -42,7 +42,7 @@ def sign_in(page: Page, hub: RunningHub, name: str) -> None:
 def use_token(page: Page, hub: RunningHub) -> None:
     page.get_by_role("button", name="Use a token").click()
     page.get_by_role("textbox", name="API token").fill(hub.token)
-    page.get_by_role("button", name="Use it").click()
+    page.get_by_role("button", name="Use token").click()
     page.get_by_role("button", name="Forget the token").wait_for()
 
 
@@ -92,7 +92,7 @@ class TaskPage:
 
     def run(self, script: str) -> None:
         self.page.get_by_role("button", name="Run", exact=True).click()
-        self.page.get_by_label("Script;").fill(script)
+        self.page.get_by_label("Script (default").fill(script)
         self.page.get_by_role("button", name="Run now").click()
 
     def wait_for_line(self, text: str) -> None:

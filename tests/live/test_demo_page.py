@@ -207,7 +207,7 @@ def test_page_comes_back_when_the_server_says(demo: Demo, sandbox_id: str) -> No
 
     demo.page.route("**/sse?eventType=sandbox-status*", answer)
     demo.open(f"?sandboxId={sandbox_id}")
-    demo.wait_for_state("status", "reconnecting", "The stream is renewed. Trying again in 2 s.")
+    demo.wait_for_state("status", "reconnecting", "The server renews the stream. Trying again in 2 s.")
     demo.wait_for_state("status", "reconnecting", "No more streams now. Try again in 2 s.")
     demo.wait_for_state("status", "connected")
     demo.wait_for_sandbox("started")

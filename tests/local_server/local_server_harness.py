@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import pytest
+
+from tests.processes import reaper
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,9 +35,11 @@ needs_bwrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewr
 class Server:
     """The server as a process. Its data outlives it, so it can be started again."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, prefix: Sequence[str] = ()) -> None:
+        """`prefix`: a command that ends by executing the words after it, in place of itself."""
         self.data_dir = data_dir
         self.options = options
+        self.prefix = prefix
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
         self.ready = ""
@@ -46,6 +50,7 @@ class Server:
         with errors:
             self.process = subprocess.Popen(
                 [
+                    *self.prefix,
                     *(sys.executable, "-m", "sandboxes.local"),
                     *("--data-dir", str(self.data_dir), "--port", str(port), *self.options),
                 ],
@@ -54,7 +59,9 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                start_new_session=True,
             )
+            reaper.tell("process", self.process.pid)
         self.ready = self.process.stdout.readline()
         assert "ready on http://" in self.ready, self.stderr()
         self.port = int(self.ready.split("127.0.0.1:")[1].split()[0])
@@ -71,6 +78,10 @@ class Server:
     def stderr(self) -> str:
         return (self.data_dir.parent / f"{self.data_dir.name}.stderr").read_text()
 
+    def clear_stderr(self) -> None:
+        """After errors that a test has provoked."""
+        (self.data_dir.parent / f"{self.data_dir.name}.stderr").write_text("")
+
     def stop(self) -> float:
         """SIGTERM; the seconds it took."""
         started = time.monotonic()
@@ -86,6 +97,7 @@ class Server:
         self._closed()
 
     def _closed(self) -> None:
+        reaper.tell("gone", self.process.pid)
         self.process.stdout.close()
         self.process = None
 
@@ -149,8 +161,8 @@ def processes_with(text: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(data_dir: Path, *options: str) -> Iterator[Server]:
-    server = Server(data_dir, *options).start()
+def running(data_dir: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
+    server = Server(data_dir, *options, prefix=prefix).start()
     try:
         yield server
         assert "Traceback" not in server.stderr(), server.stderr()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from local_server_harness import KEY, ROOT, Raw, Server, running
 
+from tests.processes import reaper
+
 CODE = "import sandboxes.local.__main__, sys; print([m for m in ('django', 'taskhub', 'daytona') if m in sys.modules])"
 
 
@@ -71,7 +73,9 @@ async def test_it_serves_an_inherited_socket(tmp_path, http):
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=(number,),
+            start_new_session=True,
         )
+        reaper.tell("process", process.pid)
         server = Server(tmp_path / "d")
         server.port = listener.getsockname()[1]
         # Also a request made before the server is ready is answered.

@@ -63,10 +63,10 @@ async def test_a_session_is_one_shell(any_sandbox):
     )
     assert sorted(result.output.splitlines()) == sorted(["\1\1\1" + result.stdout.strip(), "\2\2\2oops"])
     session = await process.get_session("s")
-    assert [(each.command, each.exit_code) for each in session.commands] == [
-        ("mkdir -p d && cd d && export X=1 && y=2", 0),
-        ('echo "$PWD $X $y"; echo oops >&2; (exit 3)', 3),
-    ]
+    assert {each.command: each.exit_code for each in session.commands} == {
+        "mkdir -p d && cd d && export X=1 && y=2": 0,
+        'echo "$PWD $X $y"; echo oops >&2; (exit 3)': 3,
+    }
     assert [each.session_id for each in await process.list_sessions()] == ["s"]
 
 
@@ -134,11 +134,11 @@ async def test_a_command_that_ends_its_shell_never_gets_an_exit_code(any_sandbox
         return "broken pipe" in await refused(any_sandbox, "echo after")
 
     await eventually(broken)
-    session = await process.get_session("s")
-    assert session.commands[0].id == ending
-    assert all(command.exit_code is None for command in session.commands)
+    commands = {command.id: command for command in (await process.get_session("s")).commands}
+    assert all(command.exit_code is None for command in commands.values())
+    del commands[ending]
     # The refused command is listed too.
-    assert session.commands[-1].command == "echo after"
+    assert {command.command for command in commands.values()} == {"echo after"}
     assert (await process.get_session_command_logs("s", ending)).stdout == "before\n"
     with pytest.raises(DaytonaGoneError):
         await process.send_session_command_input("s", ending, "x")
@@ -157,16 +157,63 @@ async def test_set_e_ends_the_shell(sandbox):
     assert await exit_code(sandbox, command) is None
 
 
-async def test_a_background_child_keeps_writing_to_its_commands_log_while_the_next_runs(sandbox):
-    await sandbox.process.create_session("s")
-    first = await run(sandbox, "mkfifo gate; { read -r _ < gate; echo later; } & echo now")
-    assert first.stdout == "now\n"
-    assert (await run(sandbox, "echo second; echo go > gate")).stdout == "second\n"
+async def test_a_command_runs_until_its_output_is_closed(any_sandbox):
+    """As in Daytona: a background process that inherited the output holds the exit code and the next command back."""
+    await any_sandbox.process.create_session("s")
+    first = await begin(any_sandbox, "mkfifo gate; (read -r _ < gate; echo late; exit 3) & echo hi")
+    second = await begin(any_sandbox, "echo second")
 
-    async def written() -> bool:
-        return (await sandbox.process.get_session_command_logs("s", first.cmd_id)).stdout == "now\nlater\n"
+    async def printed() -> bool:
+        return (await any_sandbox.process.get_session_command_logs("s", first)).stdout == "hi\n"
 
-    await eventually(written)
+    await eventually(printed)
+    assert await exit_code(any_sandbox, first) is None
+    assert (await any_sandbox.process.get_session_command_logs("s", second)).stdout == ""
+    await any_sandbox.process.exec("echo go > gate")
+    assert await ended(any_sandbox, first) == 0
+    assert (await any_sandbox.process.get_session_command_logs("s", first)).stdout == "hi\nlate\n"
+    assert await ended(any_sandbox, second) == 0
+
+
+async def test_a_command_does_not_wait_for_processes_without_its_output(any_sandbox):
+    await any_sandbox.process.create_session("s")
+    assert (await run(any_sandbox, "sleep 600 >/dev/null 2>&1 & echo hi")).stdout == "hi\n"
+
+
+async def test_a_command_that_is_waited_for_reads_an_empty_input(any_sandbox):
+    await any_sandbox.process.create_session("s")
+    assert (await run(any_sandbox, "cat; echo read")).stdout == "read\n"
+
+
+async def test_commands_and_sessions_come_in_no_order(sandbox):
+    """As in Daytona, where they come from a hash table. Thirty are in order by chance once in 10^32 runs."""
+    names = [f"s{number:02}" for number in range(30)]
+    for name in names:
+        await sandbox.process.create_session(name)
+    assert [session.session_id for session in await sandbox.process.list_sessions()] != names
+    texts = [f"echo {number}" for number in range(30)]
+    for text in texts:
+        await run(sandbox, text, "s00")
+    listed = [command.command for command in (await sandbox.process.get_session("s00")).commands]
+    assert listed != texts
+    assert sorted(listed) == sorted(texts)
+
+
+@pytest.mark.parametrize(
+    "lie", ["done nothing 0", "shell five", "done", "", "x" * 100_000, "done $id 99999999999999999999", "done $id -1"]
+)
+async def test_a_script_that_writes_to_the_shells_own_descriptor_ends_no_session(any_sandbox, lie):
+    """bash keeps the descriptor of its reports open while a command runs; a script can find it."""
+    await any_sandbox.process.create_session("s")
+    result = await run(
+        any_sandbox,
+        "id=$(basename $(dirname ${BASH_SOURCE[0]})); for n in $(ls /proc/$$/fd); do"
+        " if [[ $(readlink /proc/$$/fd/$n) = pipe:* && $n -gt 9 ]] && grep -q 'flags:.*1$' /proc/$$/fdinfo/$n; then"
+        f' echo "{lie}" > /proc/$$/fd/$n; echo written; fi; done',
+    )
+    assert "written" in result.stdout
+    assert (await run(any_sandbox, "echo alive")).stdout == "alive\n"
+    await any_sandbox.process.delete_session("s")
 
 
 async def test_session_errors(sandbox):
@@ -205,7 +252,7 @@ async def test_any_session_name_works(sandbox, raw: Raw, name):
 async def test_deleting_a_session_kills_everything_it_started(any_sandbox, hold):
     await any_sandbox.process.create_session("s")
     mark = f"MARK_{any_sandbox.id.replace('-', '')}"
-    await run(any_sandbox, f"export {mark}=1; nohup {hold} >/dev/null 2>&1 & (setsid {hold} & ) & disown -a")
+    await begin(any_sandbox, f"export {mark}=1; nohup {hold} >/dev/null 2>&1 & (setsid {hold} & ) & disown -a")
     await eventually(lambda: len(processes_with(mark)) >= 2)
     await any_sandbox.process.delete_session("s")
     assert processes_with(mark) == []
@@ -227,7 +274,7 @@ async def test_a_sync_command_ends_with_its_session(sandbox):
 async def test_a_stop_ends_everything_and_forgets_the_sessions(any_sandbox):
     await any_sandbox.process.create_session("s")
     mark = f"MARK_{any_sandbox.id.replace('-', '')}"
-    await run(any_sandbox, f"export {mark}=1; sleep 600 & setsid sleep 601 &")
+    await begin(any_sandbox, f"export {mark}=1; sleep 600 & setsid sleep 601 &")
     once = asyncio.create_task(any_sandbox.process.exec("sleep 604", env={mark: "2"}))
     await eventually(lambda: len(processes_with(f"{mark}=2")) >= 1)
     await any_sandbox.stop()

@@ -13,7 +13,7 @@ from hubs import Installation
 
 from tests.processes import wait_until
 from tests.streaming import open_stream, until
-from tests.unit.test_metrics import samples
+from tests.unit.test_prometheus import samples
 
 
 @pytest.fixture

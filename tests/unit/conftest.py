@@ -1,49 +1,24 @@
-"""The local sandbox server, for tests that run executions through the official SDK."""
+"""Pure tests: they may use the database. For them no server is there, not even Redis, and they start no process."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
+import socket
+import subprocess
+from typing import Any, NoReturn
 
 import pytest
-from rest_framework.test import APIClient
-
-from tests.processes import Process, free_port
-
-KEY = "a-key-for-this-test-run-only"
 
 
-@pytest.fixture(scope="session")
-def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its API address. One for all tests: sandboxes do not see each other."""
-    port = free_port()
-    data_dir = str(tmp_path_factory.mktemp("sandboxes"))
-    command = [sys.executable, "-m", "sandboxes.local", "--data-dir", data_dir, "--port", str(port)]
-    process = Process(command, {"PATH": os.environ["PATH"], "LOCAL_SANDBOX_KEY": KEY, "PYTHONUNBUFFERED": "1"})
-    try:
-        process.wait_for_line("ready")
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
-        process.end()
+@pytest.fixture(autouse=True)
+def nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection is accepted, as on a machine without servers; starting a process fails the test."""
 
+    def refuse(_: socket.socket, address: Any) -> NoReturn:
+        raise ConnectionRefusedError(f"{address}: a test that needs a server belongs in tests/integration")
 
-@pytest.fixture
-def sandboxes(sandbox_server: str, settings) -> None:
-    """Executions run there."""
-    settings.DAYTONA_API_URL = sandbox_server
-    settings.DAYTONA_API_KEY = KEY
+    def start(*_: Any, **__: Any) -> NoReturn:
+        pytest.fail("A test that starts a process belongs in tests/integration.")
 
-
-@pytest.fixture
-def execute(api: APIClient):
-    """Create a task and queue an execution of it over REST; answers the 202's body."""
-
-    def run(script: str, **body: object) -> dict[str, str]:
-        task = api.post("/api/tasks/", {"title": "t"}, format="json").json()
-        answer = api.post(f"/api/exec/{task['id']}", {"script_content": script, **body}, format="json")
-        assert answer.status_code == 202, answer.content
-        queued: dict[str, str] = answer.json()
-        return queued
-
-    return run
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(subprocess.Popen, "__init__", start)

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from django_eventstream import send_event
 from django_eventstream.models import Event
 from django_eventstream.storage import EventDoesNotExist
 
@@ -55,12 +54,6 @@ def test_library_interface_pages_and_reports_what_expired() -> None:
     with pytest.raises(EventDoesNotExist):
         store.get_events("tasks", 1)
     assert [event.id for event in store.get_events("tasks", 2)] == [3, 4, 5]
-
-
-def test_send_event_of_the_library_lands_in_the_same_table() -> None:
-    send_event("tasks", "message", {"hello": "world"})
-    (row,) = outbox.read_after("tasks", 0, 10)
-    assert (row.seq, row.type, json.loads(row.data)) == (1, "message", {"hello": "world"})
 
 
 def test_retention_takes_the_old_and_leaves_numbers_alone(settings) -> None:

@@ -1,53 +1,62 @@
-// What operators have to say to everybody: a line on top of every page, until it ends or is put away.
+// Announcements of operators: lines on top of every page, until they end or are dismissed.
 
-const KEY = "taskhub-announcements-read"; // in sessionStorage: put away in this tab
-const LONGEST_MS = 2 ** 31 - 1; // that a timer waits
+import { button, element } from "./dom.js";
+
+/**
+ * @import { Announced } from "schemas"
+ * @import { HubEvent } from "./hub.js"
+ */
+
+const KEY = "taskhub-announcements-read"; // in sessionStorage: dismissed in this tab
+const LONGEST_MS = 2 ** 31 - 1; // of a timer
 
 const place = document.getElementById("announcements");
-const shown = new Map(); // id to {item, timer}
+/** @type {Map<string, { item: HTMLElement, timer: ReturnType<typeof setTimeout> | undefined }>} */
+const shown = new Map();
 
-const read = () => new Set(JSON.parse(sessionStorage.getItem(KEY) ?? "[]"));
+const dismissed = () => new Set(/** @type {string[]} */ (JSON.parse(sessionStorage.getItem(KEY) ?? "[]")));
 
-/** Take what a stream of events says of announcements; all else is left alone. */
-export function heed(name, data) {
-  if (!place) return;
+/**
+ * Show and withdraw announcements as an event of the stream says; other events are ignored.
+ *
+ * @param {HubEvent} event
+ */
+export function onAnnouncement({ name, data }) {
   if (name === "announcement" && data.withdrawn) drop(data.announcement_id);
   else if (name === "announcement") show(data);
   else if (name === "connected") {
-    const standing = data.announcements ?? [];
-    for (const id of shown.keys()) if (!standing.some((each) => each.announcement_id === id)) drop(id);
-    for (const each of standing.toReversed()) show(each); // they come newest first, and new ones are put below
+    for (const id of shown.keys()) if (!data.announcements.some((each) => each.announcement_id === id)) drop(id);
+    for (const each of data.announcements.toReversed()) show(each); // sent newest first, and new ones are put below
   }
 }
 
+/** @param {Announced} announced */
 function show({ announcement_id: id, level, text, ends_at: endsAt }) {
+  if (!place) return;
   drop(id);
   const left = endsAt ? Math.min(LONGEST_MS, Date.parse(endsAt) - Date.now()) : null;
-  if (read().has(id) || (left !== null && left <= 0)) return;
-  const item = document.createElement("li");
-  item.dataset.level = level ?? "info";
-  const words = document.createElement("p");
-  words.textContent = text;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = "Dismiss";
-  button.ariaLabel = `Dismiss: ${text}`;
-  button.addEventListener("click", () => {
-    sessionStorage.setItem(KEY, JSON.stringify([...read(), id]));
+  if (dismissed().has(id) || (left !== null && left <= 0)) return;
+  const item = element("li");
+  item.dataset["level"] = level;
+  const dismiss = button("Dismiss");
+  dismiss.ariaLabel = `Dismiss: ${text}`;
+  dismiss.addEventListener("click", () => {
+    sessionStorage.setItem(KEY, JSON.stringify([...dismissed(), id]));
     drop(id);
-    document.getElementById("main").focus();
+    document.getElementById("main")?.focus();
   });
-  item.append(words, button);
+  item.append(element("p", text), dismiss);
   place.append(item);
   place.hidden = false;
-  shown.set(id, { item, timer: left === null ? 0 : setTimeout(() => drop(id), left) });
+  shown.set(id, { item, timer: left === null ? undefined : setTimeout(() => drop(id), left) });
 }
 
+/** @param {string} id */
 function drop(id) {
   const known = shown.get(id);
   if (!known) return;
   clearTimeout(known.timer);
   known.item.remove();
   shown.delete(id);
-  place.hidden = shown.size === 0;
+  if (place) place.hidden = shown.size === 0;
 }

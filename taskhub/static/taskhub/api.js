@@ -1,95 +1,182 @@
-// REST: reads for everybody who may, writes with the session of who is signed in or with the token of this tab.
+// REST client of the pages: requests with the session of this browser or with the token of this tab.
 
 const KEY = "taskhub-token"; // in sessionStorage: gone with the tab
-const PATIENCE_MS = 60_000; // making a sandbox may take 30 s
-const meta = document.querySelector("meta[name=csrf-token]");
+const TIMEOUT_MS = 60_000; // creating a sandbox may take 30 s
+const TIMED_OUT =
+  "No answer for a minute. A browser opens only six connections to a server: close other tabs of this page.";
 
-/** A request that was not fulfilled; `message` is for people, `code` and `details` are the service's. */
+/**
+ * @typedef {{ status?: number, retryAfterS?: number, code?: string, details?: Record<string, unknown> }} RefusedFields
+ *
+ * @typedef {object} CallOptions
+ * @property {string} [bearer] - Another token than this tab's.
+ * @property {number} [version] - The version of the row that is changed, for If-Match.
+ */
+
+/** A request that failed. `message` is for people, `code` and `details` are the service's; `status` 0 is no answer. */
 export class Refused extends Error {
+  status = 0;
+  retryAfterS = 0;
+  code = "";
+  /** @type {Record<string, unknown>} */
+  details = {};
+
+  /**
+   * @param {string} message
+   * @param {RefusedFields} [fields]
+   */
   constructor(message, { status = 0, retryAfterS = 0, code = "", details = {} } = {}) {
     super(message);
-    Object.assign(this, { status, retryAfterS, code, details });
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+    this.code = code;
+    this.details = details;
   }
 }
 
 export const token = {
   get: () => sessionStorage.getItem(KEY) ?? "",
+  /** @param {string} value */
   set: (value) => sessionStorage.setItem(KEY, value),
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-export const isSignedIn = Boolean(meta);
+/** @returns {HTMLMetaElement | null} */
+const csrfMeta = () => document.querySelector("meta[name=csrf-token]");
 
-/** An API address of the hub: each name is one part of its path. */
+/** Whether this page was opened with a session. */
+export const isSignedIn = () => csrfMeta() !== null;
+
+/**
+ * An API address: each name is one segment of its path.
+ *
+ * @param {...string} names
+ */
 export const api = (...names) => ["/api", ...names.map(encodeURIComponent), ""].join("/");
 
-/** The cookie's, where it can be read: signing in again in another tab changes it under this page. */
-function csrf() {
-  return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? meta.content;
+/** The cookie's value, where it can be read: signing in again in another tab changes it under this page. */
+function csrfToken() {
+  return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] ?? csrfMeta()?.content ?? "";
 }
 
 /**
- * The answer's JSON, null where it has no body. Throws Refused.
+ * The JSON of the answer, null where it has no body.
  *
- * `version`: of the row that is changed, for If-Match; `bearer`: another token than this tab's.
+ * @template T
+ * @param {string} method
+ * @param {string} address
+ * @param {unknown} [body]
+ * @param {CallOptions} [options]
+ * @returns {Promise<T>}
+ * @throws {Refused}
  */
-export async function call(method, address, body = undefined, options = {}) {
-  const response = await ask(method, address, body, options);
-  return response.status === 204 ? null : response.json();
+export async function call(method, address, body, options = {}) {
+  const response = await request(method, address, body, options);
+  if (response.status === 204) return /** @type {T} */ (null);
+  try {
+    return /** @type {T} */ (await response.json());
+  } catch {
+    throw new Refused("The answer was cut off or is not JSON.");
+  }
 }
 
-/** A file of the hub's, as a Blob. Throws Refused. */
-export const file = async (address) => (await ask("GET", address)).blob();
+/**
+ * A file of the hub.
+ *
+ * @param {string} address
+ * @throws {Refused}
+ */
+export const file = async (address) => (await request("GET", address)).blob();
 
-async function ask(method, address, body = undefined, { bearer = "", version = undefined } = {}) {
-  const headers = { Accept: "application/json" };
-  if (bearer) headers.Authorization = `Bearer ${bearer}`;
-  else if (isSignedIn) headers["X-CSRFToken"] = csrf();
-  else if (token.get()) headers.Authorization = `Bearer ${token.get()}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (version !== undefined) headers["If-Match"] = `"${version}"`;
+/**
+ * @param {string} method
+ * @param {string} address
+ * @param {unknown} [body]
+ * @param {CallOptions} [options]
+ */
+async function request(method, address, body, options = {}) {
+  /** @type {RequestInit} */
+  const init = { method, headers: headersOf(body, options), signal: AbortSignal.timeout(TIMEOUT_MS) };
+  if (body !== undefined) init.body = JSON.stringify(body);
   let response;
   try {
-    const signal = AbortSignal.timeout(PATIENCE_MS);
-    response = await fetch(address, {
-      method,
-      headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal,
-    });
-    if (response.ok) return response;
+    response = await fetch(address, init);
   } catch (error) {
-    throw new Refused(
-      error.name === "TimeoutError"
-        ? "No answer for a minute. A browser opens only six connections to a server: close other tabs of this page."
-        : "The server cannot be reached.",
-    );
+    const isTimeout = error instanceof DOMException && error.name === "TimeoutError";
+    throw new Refused(isTimeout ? TIMED_OUT : "The server cannot be reached.");
   }
+  if (response.ok) return response;
   throw await refusal(response);
 }
 
-/** Every row of a list, page by page, at most `most` of them; `isCut` says that there are more. */
+/**
+ * @param {unknown} body
+ * @param {CallOptions} options
+ */
+function headersOf(body, { bearer = "", version }) {
+  /** @type {Record<string, string>} */
+  const headers = { Accept: "application/json" };
+  if (bearer) headers["Authorization"] = `Bearer ${bearer}`;
+  else if (isSignedIn()) headers["X-CSRFToken"] = csrfToken();
+  else if (token.get()) headers["Authorization"] = `Bearer ${token.get()}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (version !== undefined) headers["If-Match"] = `"${version}"`;
+  return headers;
+}
+
+/**
+ * @template T
+ * @typedef {{ results: T[], next: string | null }} Page - What REST answers of a list.
+ */
+
+/**
+ * All rows of a list, page by page, at most `most` of them; `isCut` says that there are more.
+ *
+ * @template T
+ * @param {string} address
+ * @param {string[][]} [query] - Pairs of name and value.
+ * @param {number} [most]
+ * @throws {Refused}
+ */
 export async function readAll(address, query = [], most = 1000) {
+  /** @type {T[]} */
   const rows = [];
-  let next = `${address}?${new URLSearchParams([...query, ["page_size", "200"]])}`;
+  /** @type {string | null} */
+  let next = `${address}?${new URLSearchParams([...query, ["page_size", "200"]]).toString()}`;
   while (next && rows.length < most) {
+    /** @type {Page<T>} */
     const page = await call("GET", next);
     rows.push(...page.results);
-    // What the server takes for its own address may not be what the browser calls it.
-    next = page.next && new URL(page.next).pathname + new URL(page.next).search;
+    next = page.next && pathOf(page.next);
   }
   return { rows, isCut: Boolean(next) };
 }
 
-/** What a response that is not ok says. */
+/**
+ * Path and query of an address: the browser may know the server by another name than the server itself.
+ *
+ * @param {string} address
+ */
+export function pathOf(address) {
+  const { pathname, search } = new URL(address);
+  return pathname + search;
+}
+
+/**
+ * The error of a response that is not ok.
+ *
+ * @param {Response} response
+ */
 export async function refusal(response) {
   const { status } = response;
   const retryAfterS = Number(response.headers.get("Retry-After")) || 0;
-  const body = await response.json().catch(() => null);
+  const body = /** @type {{ error?: RefusedFields & { message?: string } } | null} */ (
+    await response.json().catch(() => null)
+  );
   const { code = "", message = `The server answered ${status}.`, details = {} } = body?.error ?? {};
-  const words = [message];
+  const sentences = [message];
   if (status === 400)
-    for (const [name, reasons] of Object.entries(details)) words.push(`${name}: ${[reasons].flat().join(" ")}`);
-  if (retryAfterS) words.push(`Try again in ${retryAfterS} s.`);
-  return new Refused(words.join(" "), { status, retryAfterS, code, details });
+    for (const [name, reasons] of Object.entries(details)) sentences.push(`${name}: ${[reasons].flat().join(" ")}`);
+  if (retryAfterS) sentences.push(`Try again in ${retryAfterS} s.`);
+  return new Refused(sentences.join(" "), { status, retryAfterS, code, details });
 }

@@ -1,109 +1,139 @@
-// The live board: tasks by status. What others change moves by itself; what one may, one moves, makes and opens.
+// The live board: tasks by status. Changes of others appear by themselves; who may work moves, creates and opens tasks.
 
 import { api, call } from "./api.js";
-import { card, place, tick } from "./cards.js";
-import { $, attempt, closable, complain, element, onPress } from "./forms.js";
+import { card, tick } from "./cards.js";
+import { $, button, closest, field, find, reconcileChildren } from "./dom.js";
+import { entryOf, enums, priorityOrder } from "./enums.js";
+import { closable, onPress, showError, tryAction } from "./forms.js";
 import { hubStream } from "./hub.js";
-import { may, me } from "./identity.js";
+import { mayWork as worksAs, me } from "./identity.js";
 import { TaskStore } from "./task-store.js";
-import { fieldsOf, whoChanged } from "./words.js";
+import { fieldsOf, isConflict, whoChanged } from "./task-form.js";
+
+/**
+ * @import { Task, TaskStatusEnum } from "schemas"
+ * @import { Status } from "./enums.js"
+ * @import { StoredTask } from "./task-store.js"
+ *
+ * @typedef {Status & { section: HTMLElement, limit: number }} Column
+ */
 
 const STEP = 50; // cards of a column, and as many again with each "Show more"
-const RANK = { high: 0, medium: 1, low: 2 };
-const NOBODY = "=";
+const BY_NAME = "="; // before an assignee in the filter's values; alone it is "unassigned"
 const FRESH_MS = 3000;
-const PATIENCE_MS = 5000;
+const STREAM_WAIT_MS = 5000;
 
 const board = $("board");
+const store = new TaskStore({ onChange: redraw, onError: (text) => showError($("problem"), text) });
+/** By the task's id. @type {Map<string, HTMLElement>} */
+const cards = new Map();
+const mayWork = worksAs(await me);
+/** @type {Map<string, Column>} */
 const columns = new Map(
-  Array.from(board.querySelectorAll("section"), (section) => [
-    section.dataset.status,
-    { section, limit: STEP, next: section.dataset.next.split(" "), label: section.dataset.label },
+  enums().statuses.map((status) => [
+    status.value,
+    { ...status, section: find(board, `[data-status="${status.value}"]`), limit: STEP },
   ]),
 );
-const filters = $("filters").elements;
-const cards = new Map(); // id to element
-const store = new TaskStore({ onChange: soon, onTrouble: (words) => complain($("problem"), words) });
-const mayWork = may(await me, "agent");
+const form = $("filters", HTMLFormElement);
+const filters = {
+  q: field(form, "q", HTMLInputElement),
+  assignee: field(form, "assignee", HTMLSelectElement),
+  priority: field(form, "priority", HTMLSelectElement),
+};
 let frame = 0;
-let moving = ""; // the task that the dialog is about, or that is being dragged
+let dragged = ""; // the id of the task that is being dragged
 
-// --- Showing -------------------------------------------------------------------------------------------
+/** @param {string} status */
+const columnOf = (status) => /** @type {Column} */ (columns.get(status));
 
-function soon() {
+// --- Drawing -------------------------------------------------------------------------------------------
+
+function redraw() {
   frame ||= requestAnimationFrame(draw);
 }
 
 function draw() {
   frame = 0;
   if (!store.isLoaded) return;
-  const words = filters.q.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const { value: assignee } = filters.assignee;
-  const { value: priority } = filters.priority;
-  const isWanted = (task) =>
-    (!priority || task.priority === priority) &&
-    (!assignee || task.assignee === assignee.slice(NOBODY.length)) &&
-    words.every((word) => task.text.includes(word));
+  const isWanted = filter();
+  /** @type {Set<string>} */
   const shown = new Set();
   const focused = document.activeElement;
-  for (const [status, column] of columns) {
-    const all = [...store.tasks.values()].filter((task) => task.status === status);
+  for (const column of columns.values()) {
+    const all = [...store.tasks.values()].filter((task) => task.status === column.value);
     const wanted = all.filter(isWanted).sort(inOrder);
-    const items = wanted.slice(0, column.limit).map(cardOf);
-    for (const item of items) shown.add(item.dataset.id);
-    place(column.section.querySelector("ul"), items);
-    tell(status, column, all.length, wanted.length);
+    const visible = wanted.slice(0, column.limit);
+    for (const task of visible) shown.add(task.id);
+    reconcileChildren(find(column.section, "ul"), visible.map(cardOf));
+    showCounts(column, all.length, wanted.length);
   }
   for (const id of cards.keys()) if (!shown.has(id)) cards.delete(id);
-  // A card that moves to another column takes the focus along.
-  if (focused !== document.activeElement && board.contains(focused)) focused.focus();
+  // A card that moves to another column keeps the focus.
+  if (focused instanceof HTMLElement && focused !== document.activeElement && board.contains(focused)) focused.focus();
   board.removeAttribute("aria-busy");
   offerAssignees();
 }
 
+/** @param {StoredTask} task */
 function cardOf(task) {
   const item = card(task, store.runs.get(task.id), { before: cards.get(task.id), mayMove: mayWork });
   cards.set(task.id, item);
   return item;
 }
 
+/**
+ * @param {StoredTask} one
+ * @param {StoredTask} other
+ */
 const inOrder = (one, other) =>
-  RANK[one.priority] - RANK[other.priority] || (one.updated_at < other.updated_at ? 1 : -1);
+  priorityOrder(one.priority) - priorityOrder(other.priority) || (one.updated_at < other.updated_at ? 1 : -1);
 
-function tell(status, { section, limit }, all, wanted) {
-  const find = (selector) => section.querySelector(selector);
-  const total = `${all.toLocaleString("en")}${store.cut.has(status) ? "+" : ""}`;
-  find(".count").textContent = wanted === all ? total : `${wanted.toLocaleString("en")} of ${total}`;
-  find(".empty").hidden = wanted > 0;
-  find(".empty").textContent = all ? "Nothing here fits the search; Clear shows all." : emptiness(status);
-  find(".more").hidden = wanted <= limit;
-  find(".cut").hidden = !store.cut.has(status);
+/**
+ * @param {Column} column
+ * @param {number} all
+ * @param {number} wanted - By the filters.
+ */
+function showCounts({ section, limit, value }, all, wanted) {
+  const total = `${all.toLocaleString("en")}${store.cut.has(value) ? "+" : ""}`;
+  find(section, ".count").textContent = wanted === all ? total : `${wanted.toLocaleString("en")} of ${total}`;
+  find(section, ".empty").hidden = wanted > 0;
+  find(section, ".empty").textContent = all ? "No task here matches the filters. Clear shows all." : emptyText(value);
+  find(section, ".more").hidden = wanted <= limit;
+  find(section, ".cut").hidden = !store.cut.has(value);
 }
 
-function emptiness(status) {
-  if (!mayWork) return "Nothing here.";
-  if (status === "todo") return "Nothing to do. “New task” makes one.";
-  return "Nothing here. Drag a card to this column, or use its Move button.";
+/** @param {TaskStatusEnum} status */
+function emptyText(status) {
+  if (!mayWork) return "No tasks.";
+  if (status === enums().statuses[0]?.value) return "No tasks. “New task” creates one.";
+  return "No tasks. Drag a card to this column, or use its Move button.";
 }
 
 function offerAssignees() {
   const names = [...new Set(Array.from(store.tasks.values(), ({ assignee }) => assignee))].filter(Boolean).sort();
-  const wanted = filters.assignee.value || wantedAssignee;
-  if (wanted && wanted !== NOBODY && !names.includes(wanted.slice(NOBODY.length)))
-    names.push(wanted.slice(NOBODY.length));
+  const select = filters.assignee;
+  const wanted = select.value || wantedAssignee;
+  const name = wanted.slice(BY_NAME.length);
+  if (name && !names.includes(name)) names.push(name);
   const key = JSON.stringify(names);
-  if (filters.assignee.dataset.names === key) return; // it may be open
-  filters.assignee.dataset.names = key;
-  const options = names.map((name) => new Option(name, NOBODY + name));
-  filters.assignee.replaceChildren(new Option("anybody", ""), new Option("nobody", NOBODY), ...options);
-  filters.assignee.value = wanted;
-  if (wantedAssignee) soon();
+  if (select.dataset["names"] === key) return; // unchanged: the list may be open
+  select.dataset["names"] = key;
+  const options = names.map((each) => new Option(each, BY_NAME + each));
+  select.replaceChildren(new Option("any", ""), new Option("unassigned", BY_NAME), ...options);
+  select.value = wanted;
+  if (wantedAssignee) redraw();
   wantedAssignee = "";
 }
 
-/** Mark what the reader has just changed; what others change is not shouted about. */
-function point(id, words) {
-  $("note").textContent = words;
+/**
+ * Mark the card that the reader has just changed. Changes of others are not marked.
+ *
+ * @param {string} id
+ * @param {string} text
+ */
+function mark(id, text) {
+  $("note").textContent = text;
   requestAnimationFrame(() =>
     requestAnimationFrame(() => {
       cards.get(id)?.classList.add("fresh");
@@ -117,126 +147,160 @@ function point(id, words) {
 const asked = new URLSearchParams(location.search);
 filters.q.value = asked.get("q") ?? "";
 filters.priority.value = asked.get("priority") ?? "";
-let wantedAssignee = asked.has("assignee") ? NOBODY + asked.get("assignee") : "";
+let wantedAssignee = asked.has("assignee") ? BY_NAME + (asked.get("assignee") ?? "") : "";
 
+/** @returns {(task: StoredTask) => boolean} */
 function filter() {
-  const query = new URLSearchParams();
-  if (filters.q.value.trim()) query.set("q", filters.q.value.trim());
-  if (filters.assignee.value) query.set("assignee", filters.assignee.value.slice(NOBODY.length));
-  if (filters.priority.value) query.set("priority", filters.priority.value);
-  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
-  for (const column of columns.values()) column.limit = STEP;
-  soon();
+  const words = filters.q.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+  const { value: assignee } = filters.assignee;
+  const { value: priority } = filters.priority;
+  return (task) =>
+    (!priority || task.priority === priority) &&
+    (!assignee || task.assignee === assignee.slice(BY_NAME.length)) &&
+    words.every((word) => task.text.includes(word));
 }
 
-$("filters").addEventListener("input", filter);
-$("filters").addEventListener("submit", (event) => event.preventDefault());
-$("filters").addEventListener("reset", () => setTimeout(filter)); // the fields are empty only after the event
+function onFilter() {
+  const query = new URLSearchParams();
+  if (filters.q.value.trim()) query.set("q", filters.q.value.trim());
+  if (filters.assignee.value) query.set("assignee", filters.assignee.value.slice(BY_NAME.length));
+  if (filters.priority.value) query.set("priority", filters.priority.value);
+  history.replaceState(null, "", query.size ? `?${query.toString()}` : location.pathname);
+  for (const column of columns.values()) column.limit = STEP;
+  redraw();
+}
+
+form.addEventListener("input", onFilter);
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("reset", () => setTimeout(onFilter)); // the fields are empty only after the event
 for (const column of columns.values())
-  column.section.querySelector(".more").addEventListener("click", () => {
+  find(column.section, ".more").addEventListener("click", () => {
     column.limit += STEP;
-    soon();
+    redraw();
   });
 
 // --- Moving ----------------------------------------------------------------------------------------------
 
+/**
+ * @param {string} id
+ * @param {TaskStatusEnum} status
+ */
 async function move(id, status) {
   const task = store.tasks.get(id);
   if (!task || task.status === status) return;
-  await attempt($("problem"), async () => {
-    try {
-      store.put(await call("PUT", api("tasks", "status", id), { new_status: status }, { version: task.version }));
-    } catch (error) {
-      if (error.status !== 412) throw error;
-      error.message = `“${task.title}” was not moved. ${await whoChanged(id, task.version, error.details.version)}`;
-      throw error;
-    }
-    soon();
-    point(id, `“${task.title}” is now in ${columns.get(status).label}.`);
+  await tryAction($("problem"), async () => {
+    store.put(await changeStatus(task, status));
+    redraw();
+    mark(id, `“${task.title}” is now in ${columnOf(status).label}.`);
   });
 }
 
-const dialog = closable($("move-dialog"));
+/**
+ * @param {StoredTask} task
+ * @param {TaskStatusEnum} status
+ * @returns {Promise<Task>}
+ * @throws {Refused}
+ */
+async function changeStatus({ id, title, version }, status) {
+  try {
+    return await call("PUT", api("tasks", "status", id), { new_status: status }, { version });
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    error.message = `“${title}” was not moved. ${await whoChanged(id, version, error.details.version)}`;
+    throw error;
+  }
+}
 
+const dialog = closable($("move-dialog", HTMLDialogElement));
+
+/** @param {string} id */
 function askWhere(id) {
   const task = store.tasks.get(id);
-  moving = id;
+  if (!task) return;
   $("move-title").textContent = `Move “${task.title}” to`;
-  const buttons = columns.get(task.status).next.map((status) => {
-    const button = element("button", columns.get(status).label, { type: "button" });
-    button.addEventListener("click", async () => {
-      dialog.close(); // gives the focus back to the card's button
-      await move(id, status);
+  const buttons = columnOf(task.status).next.map((status) => {
+    const choice = button(entryOf(enums().statuses, status).label);
+    choice.addEventListener("click", () => {
+      dialog.close(); // returns the focus to the card's button
+      void move(id, status);
     });
-    return button;
+    return choice;
   });
   $("moves").replaceChildren(...buttons);
   dialog.showModal();
 }
 
+/**
+ * The id of the card's task that an event happened in.
+ *
+ * @param {Event} event
+ */
+const taskOf = (event) => closest(event, ".card")?.dataset["id"] ?? "";
+
 board.addEventListener("click", (event) => {
-  const button = event.target.closest(".move");
-  if (button) askWhere(button.closest(".card").dataset.id);
+  if (closest(event, ".move")) askWhere(taskOf(event));
 });
 
 board.addEventListener("dragstart", (event) => {
-  const item = event.target.closest(".card");
-  if (!item || !mayWork) return;
-  moving = item.dataset.id;
-  event.dataTransfer.setData("text/plain", moving);
+  const item = closest(event, ".card");
+  const task = store.tasks.get(taskOf(event));
+  if (!item || !task || !event.dataTransfer || !mayWork) return;
+  dragged = task.id;
+  event.dataTransfer.setData("text/plain", task.id);
   event.dataTransfer.effectAllowed = "move";
   item.classList.add("dragged");
   board.classList.add("dragging");
-  const { status } = store.tasks.get(moving);
-  for (const [other, { section }] of columns)
-    section.dataset.drop = columns.get(status).next.includes(other) ? "yes" : "no";
+  const { next } = columnOf(task.status);
+  for (const { value, section } of columns.values()) section.dataset["drop"] = next.includes(value) ? "yes" : "no";
 });
 
 board.addEventListener("dragend", (event) => {
-  event.target.closest(".card")?.classList.remove("dragged");
+  closest(event, ".card")?.classList.remove("dragged");
   board.classList.remove("dragging");
   for (const { section } of columns.values()) {
     section.classList.remove("over");
-    delete section.dataset.drop;
+    delete section.dataset["drop"];
   }
 });
 
-for (const [status, { section }] of columns) {
+for (const { value, section } of columns.values()) {
   section.addEventListener("dragover", (event) => {
-    if (section.dataset.drop !== "yes") return;
+    if (section.dataset["drop"] !== "yes") return;
     event.preventDefault(); // it may be dropped here
     section.classList.add("over");
   });
   section.addEventListener("dragleave", (event) => {
-    if (!section.contains(event.relatedTarget)) section.classList.remove("over");
+    if (!(event.relatedTarget instanceof Node && section.contains(event.relatedTarget)))
+      section.classList.remove("over");
   });
   section.addEventListener("drop", (event) => {
     event.preventDefault();
-    move(moving, status);
+    void move(dragged, value);
   });
 }
 
 // --- A new task --------------------------------------------------------------------------------------------
 
+const newDialog = closable($("new-dialog", HTMLDialogElement));
+const newForm = $("new-form", HTMLFormElement);
 $("new-task").hidden = !mayWork;
-const maker = closable($("new-dialog"));
 $("new-task").addEventListener("click", () => {
-  complain($("new-problem"), "");
-  maker.showModal();
+  showError($("new-problem"), "");
+  newDialog.showModal();
 });
-onPress($("new-form"), $("new-problem"), async () => {
-  const task = await call("POST", api("tasks"), fieldsOf($("new-form")));
+onPress(newForm, $("new-problem"), async () => {
+  /** @type {Task} */
+  const task = await call("POST", api("tasks"), fieldsOf(newForm));
   store.put(task);
-  soon();
-  maker.close();
-  $("new-form").reset();
-  point(task.id, `“${task.title}” was created.`);
+  redraw();
+  newDialog.close();
+  newForm.reset();
+  mark(task.id, `“${task.title}” was created.`);
 });
 
-hubStream({
-  onSnapshot: () => store.load(),
-  onEvent: (name, data, { timestamp }) => store.take(name, data, timestamp),
-}).connect();
+hubStream({ onSnapshot: () => void store.load(), onEvent: (event) => store.take(event) }).connect();
 setInterval(() => tick(board), 1000);
-// Where no stream is to be had for the moment, a board that stands still is better than none.
-setTimeout(() => store.isLoaded || store.load(), PATIENCE_MS);
+// Where no stream is available for the moment, a board without live changes is better than none.
+setTimeout(() => {
+  if (!store.isLoaded) void store.load();
+}, STREAM_WAIT_MS);

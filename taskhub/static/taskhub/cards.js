@@ -1,57 +1,83 @@
-// A task's card on the board, and how a column takes its cards: what stands right already is not touched.
+// Cards of the board: one element for each task that is shown.
 
-import { element } from "./forms.js";
-import { span } from "./words.js";
+import { $, element, find } from "./dom.js";
+import { priorityRank } from "./enums.js";
+import { duration } from "./format.js";
+
+/**
+ * @import { Run, StoredTask } from "./task-store.js"
+ */
 
 const TAGS = 5; // on a card
-const template = document.getElementById("card").content.firstElementChild;
+const template = $("card", HTMLTemplateElement).content.firstElementChild;
 
-/** The card of a task, new or as it was before; `mayMove` gives it a handle. */
+/**
+ * The card of a task: `before` with its present state, or a new one.
+ *
+ * @param {StoredTask} task
+ * @param {Run | undefined} run
+ * @param {{ before: HTMLElement | undefined, mayMove: boolean }} options - `mayMove` gives it a handle.
+ */
 export function card(task, run, { before, mayMove }) {
-  const item = before ?? template.cloneNode(true);
-  const key = `${task.version} ${run?.step} ${run?.since}`;
-  if (item.dataset.key === key) return item;
-  item.dataset.key = key;
-  item.dataset.id = task.id;
+  const item = before ?? /** @type {HTMLElement} */ (template?.cloneNode(true));
+  const key = `${task.version} ${run?.step ?? ""} ${run?.since ?? ""}`;
+  if (item.dataset["key"] === key) return item;
+  item.dataset["key"] = key;
+  item.dataset["id"] = task.id;
   item.draggable = mayMove;
-  const find = (selector) => item.querySelector(selector);
-  const link = find("h3 a");
-  link.textContent = task.title;
-  link.href = `/tasks/${task.id}/`;
-  link.draggable = false; // or it would be the address that is dragged
-  find(".priority").textContent = task.priority;
-  find(".priority").dataset.priority = task.priority;
-  find(".private").hidden = !task.private;
-  find(".assignee").textContent = task.assignee || "nobody";
-  find(".run").hidden = !run;
-  find(".step").textContent = run?.step ?? "";
-  find(".elapsed").textContent = run ? span(run.since) : "";
-  find(".elapsed").dataset.since = run?.since ?? "";
-  find(".tags").hidden = !task.tags.length;
-  const more = task.tags.length > TAGS ? [element("li", `+${task.tags.length - TAGS}`, { className: "tag" })] : [];
-  const tags = task.tags.slice(0, TAGS).map((tag) => element("li", tag, { className: "tag" }));
-  find(".tags").replaceChildren(...tags, ...more);
-  find(".move").hidden = !mayMove;
-  find(".move .unseen").textContent = ` ${task.title}`;
+  fillFacts(item, task);
+  fillRun(item, run);
+  fillTags(find(item, ".tags"), task.tags);
+  find(item, ".move").hidden = !mayMove;
+  find(item, ".move .unseen").textContent = ` ${task.title}`;
   return item;
 }
 
-/** Put `cards` into `list` in this order. A card that has to be moved loses the focus; the caller gives it back. */
-export function place(list, cards) {
-  let next = list.firstElementChild;
-  for (const each of cards) {
-    if (each === next) next = next.nextElementSibling;
-    else list.insertBefore(each, next);
-  }
-  while (next) {
-    const gone = next;
-    next = next.nextElementSibling;
-    gone.remove();
-  }
+/**
+ * @param {HTMLElement} item
+ * @param {StoredTask} task
+ */
+function fillFacts(item, task) {
+  const link = find(item, "h3 a", HTMLAnchorElement);
+  link.textContent = task.title;
+  link.href = `/tasks/${task.id}/`;
+  link.draggable = false; // or its address would be dragged
+  const priority = find(item, ".priority");
+  priority.textContent = priority.dataset["priority"] = task.priority;
+  priority.dataset["rank"] = priorityRank(task.priority);
+  find(item, ".private").hidden = !task.private;
+  find(item, ".assignee").textContent = task.assignee || "unassigned";
 }
 
-/** Let the clocks of all running executions go on. */
+/**
+ * @param {HTMLElement} item
+ * @param {Run | undefined} run
+ */
+function fillRun(item, run) {
+  find(item, ".run").hidden = !run;
+  find(item, ".step").textContent = run?.step ?? "";
+  find(item, ".elapsed").textContent = run ? duration(run.since) : "";
+  find(item, ".elapsed").dataset["since"] = run?.since ?? "";
+}
+
+/**
+ * @param {HTMLElement} list
+ * @param {string[]} tags
+ */
+function fillTags(list, tags) {
+  list.hidden = !tags.length;
+  const items = tags.slice(0, TAGS).map((tag) => element("li", tag, "tag"));
+  if (tags.length > TAGS) items.push(element("li", `+${tags.length - TAGS}`, "tag"));
+  list.replaceChildren(...items);
+}
+
+/**
+ * Update the clocks of all running executions.
+ *
+ * @param {HTMLElement} board
+ */
 export function tick(board) {
-  for (const clock of board.querySelectorAll(".run:not([hidden]) .elapsed"))
-    clock.textContent = span(clock.dataset.since);
+  /** @type {NodeListOf<HTMLElement>} */
+  const clocks = board.querySelectorAll(".run:not([hidden]) .elapsed");
+  for (const clock of clocks) clock.textContent = duration(clock.dataset["since"] ?? "");
 }

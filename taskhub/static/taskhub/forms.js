@@ -1,60 +1,80 @@
-// What pages do with buttons, dialogs and words about them.
+// Buttons, forms and dialogs: run an action once at a time, and show its error in its place.
 
 import { Refused } from "./api.js";
 
-export const $ = (id) => document.getElementById(id);
+/** @typedef {(error: Refused) => string} Explain - The text that is shown for an error. */
 
-/** An element with text, and with properties. */
-export function element(name, text = "", properties = {}) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return Object.assign(made, properties);
+/**
+ * Show an error in its place, or hide the place where the text is empty.
+ *
+ * @param {HTMLElement} place
+ * @param {string} text
+ */
+export function showError(place, text) {
+  place.textContent = text;
+  place.hidden = !text;
 }
 
-/** Say what went wrong, in its place; nothing takes it away. */
-export function complain(place, words) {
-  place.textContent = words;
-  place.hidden = !words;
-}
-
+/** @type {Explain} */
 const itsMessage = (error) => error.message;
 
-/** Why a token that was given is not taken. */
-export const ofToken = (error) => (error.status === 401 ? "The token is wrong or has expired." : error.message);
+/**
+ * Why a token that was entered is not accepted.
+ *
+ * @type {Explain}
+ */
+export const tokenError = (error) => (error.status === 401 ? "The token is wrong or has expired." : error.message);
 
-/** Do it, and say in `place` what went wrong, in `explain`'s words. Answers whether it went well. */
-export async function attempt(place, action, explain = itsMessage) {
-  complain(place, "");
+/**
+ * Run an action and show what went wrong in `place`. Answers whether it succeeded.
+ *
+ * @param {HTMLElement} place
+ * @param {() => unknown} action
+ * @param {Explain} [explain]
+ */
+export async function tryAction(place, action, explain = itsMessage) {
+  showError(place, "");
   try {
     await action();
     return true;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    complain(place, explain(error));
+    showError(place, explain(error));
     return false;
   }
 }
 
 /**
- * Once at a time: a button that is pressed twice does it once. It stays focusable, for who uses the keyboard.
+ * Run an action when a button is pressed or a form is submitted; a second press while it runs does nothing. The button
+ * stays focusable meanwhile, for keyboard users.
  *
- * `target` is a button, or a form whose first submit button it is.
+ * @param {HTMLElement} target - A button, or a form whose submit button is its first one without a type.
+ * @param {HTMLElement} place - Where errors are shown.
+ * @param {() => unknown} action
+ * @param {Explain} [explain]
  */
 export function onPress(target, place, action, explain = itsMessage) {
   const button = target.querySelector("button:not([type])") ?? target;
-  target.addEventListener(target === button ? "click" : "submit", async (event) => {
-    event.preventDefault();
+  const press = async () => {
     if (button.ariaBusy === "true") return;
     button.ariaBusy = "true";
     try {
-      await attempt(place, action, explain);
+      await tryAction(place, action, explain);
     } finally {
       button.ariaBusy = null;
     }
+  };
+  target.addEventListener(target === button ? "click" : "submit", (event) => {
+    event.preventDefault();
+    void press();
   });
 }
 
-/** Its buttons of the class `close` close a dialog. */
+/**
+ * Let the buttons of the class `close` close their dialog.
+ *
+ * @param {HTMLDialogElement} dialog
+ */
 export function closable(dialog) {
   for (const button of dialog.querySelectorAll(".close")) button.addEventListener("click", () => dialog.close());
   return dialog;

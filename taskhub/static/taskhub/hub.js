@@ -1,26 +1,33 @@
-// The page's one stream of events: its state stands in the header, announcements go to their place.
+// The page's one stream of events: shows its state in the header and announcements in their place.
 
-import { heed } from "./announcements.js";
+import { onAnnouncement } from "./announcements.js";
 import { indicator } from "./indicator.js";
 import { Stream } from "./stream.js";
 
-const silent = () => {};
+/**
+ * @import { StreamEvent } from "./stream.js"
+ *
+ * @typedef {StreamEvent<"events">} HubEvent
+ */
 
 /**
- * `onSnapshot()`: fetch what is shown anew, for what came before is not known or no longer kept. `onEvent(name, data,
- * {timestamp})` gets every event.
+ * @param {object} options
+ * @param {() => Record<string, string>} [options.target] - Filters of the stream.
+ * @param {() => void} [options.onSnapshot] - Fetch what is shown: earlier events are unknown or expired.
+ * @param {(event: HubEvent) => void} [options.onEvent]
+ * @param {(message: MessageEvent<string>) => void} [options.onRaw]
  */
-export function hubStream({ target = () => ({}), onSnapshot = silent, onEvent = silent, onRaw = silent }) {
+export function hubStream({ target = () => ({}), onSnapshot, onEvent, onRaw = () => {} }) {
   const place = document.getElementById("hub-state");
   return new Stream({
     kind: "events",
     target,
-    onState: place ? indicator(place) : silent,
+    onState: place ? indicator(place) : () => {},
     onRaw,
-    onEvent: (name, data, about) => {
-      heed(name, data);
-      if (name === "stream-reset" || (name === "connected" && !about.isResumed)) onSnapshot();
-      onEvent(name, data, about);
+    onEvent: (event) => {
+      onAnnouncement(event);
+      if (event.name === "stream-reset" || (event.name === "connected" && !event.about.isResumed)) onSnapshot?.();
+      onEvent?.(event);
     },
   });
 }

@@ -1,22 +1,39 @@
-// Who looks at this page, and what that role may do. The page itself says it of a session; of a token the service does.
+// Who uses this page, and what their role permits. The page itself names the account of a session; for a token the
+// service is asked.
 
-import { api, call, isSignedIn, token } from "./api.js";
+import { api, call, isSignedIn, Refused, token } from "./api.js";
+import { enums } from "./enums.js";
+import { tokenError } from "./forms.js";
 
-const ROLES = ["nobody", "viewer", "agent", "operator"];
+/**
+ * @import { Me } from "schemas"
+ * @typedef {{ name: string, role: string, problem: string }} Identity - `name` is empty where no one is signed in;
+ *   `problem` says why this tab's token is not accepted.
+ */
 
-/** `{name, role}`; `name` is empty for who is not signed in. `problem` says why this tab's token does not count. */
+/** @type {Promise<Identity>} */
 export const me = identify();
 
+/** @returns {Promise<Identity>} */
 async function identify() {
-  const said = document.querySelector("meta[name=role]");
-  const known = { name: said?.dataset.name ?? "", role: said?.content ?? "nobody", problem: "" };
-  if (isSignedIn || !token.get()) return known;
+  /** @type {HTMLMetaElement | null} */
+  const meta = document.querySelector("meta[name=role]");
+  const known = { name: meta?.dataset["name"] ?? "", role: meta?.content ?? "", problem: "" };
+  if (isSignedIn() || !token.get()) return known;
   try {
-    return { ...(await call("GET", api("me"))), problem: "" };
+    /** @type {Me} */
+    const said = await call("GET", api("me"));
+    return { ...said, problem: "" };
   } catch (error) {
-    return { ...known, problem: error.status === 401 ? "The token is wrong or has expired." : error.message };
+    if (!(error instanceof Refused)) throw error;
+    return { ...known, problem: tokenError(error) };
   }
 }
 
-/** Whether they may do what takes `role`. Writing always takes an account. */
-export const may = ({ name, role }, needed) => Boolean(name) && ROLES.indexOf(role) >= ROLES.indexOf(needed);
+/**
+ * Whether this identity may change and execute tasks. That always takes an account.
+ *
+ * @param {Identity} identity
+ */
+export const mayWork = ({ name, role }) =>
+  name !== "" && enums().roles.some((each) => each.value === role && each.mayWork);

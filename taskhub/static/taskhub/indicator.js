@@ -1,22 +1,36 @@
-// How a stream stands, where people see it: a state with a colour, what is to be said about it, and perhaps a button.
+// Stream indicator: the state of a stream as a word with a colour, an explanation, and a button to connect.
+
+import { find } from "./dom.js";
 
 /**
- * What a Stream calls with its state and words. `element` has a `[data-state]` and `.words`; its button, if it has one,
- * says what pressing it would do.
+ * @import { StreamState } from "./stream.js"
  */
-export function indicator(element) {
-  const [state, words] = element.querySelectorAll("[data-state], .words");
-  const label = element.querySelector("button")?.firstElementChild;
-  return (now, said) => {
-    if (state.dataset.state !== now) state.textContent = state.dataset.state = now;
-    if (words.textContent !== said) words.textContent = said;
+
+/**
+ * The callback for a Stream's `onState`.
+ *
+ * @param {HTMLElement} place - Has a `[data-state]` and `.words`; its button, if any, is labelled by what it would do.
+ * @returns {(state: StreamState, explanation: string) => void}
+ */
+export function indicator(place) {
+  const state = find(place, "[data-state]");
+  const words = find(place, ".words");
+  const label = place.querySelector("button")?.firstElementChild;
+  return (now, explanation) => {
+    if (state.dataset["state"] !== now) state.textContent = state.dataset["state"] = now;
+    if (words.textContent !== explanation) words.textContent = explanation;
     if (label) label.textContent = ["offline", "ended"].includes(now) ? "Connect" : "Disconnect";
   };
 }
 
-/** The button beside it connects and disconnects. */
-export function withButton(element, stream) {
-  element.querySelector("button").addEventListener("click", () => {
+/**
+ * Let the button of an indicator connect and disconnect its stream.
+ *
+ * @param {HTMLElement} place
+ * @param {{ isActive: boolean, connect: () => void, disconnect: () => void }} stream
+ */
+export function withButton(place, stream) {
+  find(place, "button").addEventListener("click", () => {
     if (stream.isActive) stream.disconnect();
     else stream.connect();
   });

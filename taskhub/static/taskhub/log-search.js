@@ -1,62 +1,87 @@
-// Search in the lines of a log that are on the page, also in those that come.
+// Search in the lines of a log that are on the page, including those that arrive later.
+
+/**
+ * @typedef {object} SearchOptions
+ * @property {HTMLElement} log - The lines.
+ * @property {HTMLElement} form
+ * @property {HTMLInputElement} field
+ * @property {HTMLElement} previous - Its button.
+ * @property {HTMLOutputElement} found - How many lines were found.
+ * @property {() => void} onFound - A line is about to be scrolled to.
+ */
 
 export class LogSearch {
-  /** `onFound(row)`: a line that is about to be shown. */
-  constructor({ log, form, field, previous, found, onFound }) {
-    Object.assign(this, { log, field, found, onFound });
-    this.current = null;
+  #options;
+  /** @type {Element | null} */
+  #current = null;
+
+  /** @param {SearchOptions} options */
+  constructor(options) {
+    this.#options = options;
+    const { log, form, field, previous } = options;
     field.addEventListener("input", () => this.#mark());
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#step(1);
     });
     previous.addEventListener("click", () => this.#step(-1));
-    new MutationObserver((changes) => this.#come(changes)).observe(log, { childList: true });
+    new MutationObserver((changes) => this.#onLines(changes)).observe(log, { childList: true });
   }
 
   get #words() {
-    return this.field.value.toLowerCase();
+    return this.#options.field.value.toLowerCase();
   }
 
-  #fits(row) {
-    return row.querySelector(".text").textContent.toLowerCase().includes(this.#words);
+  get #rows() {
+    return [...this.#options.log.querySelectorAll(".found")];
+  }
+
+  /** @param {Element} row */
+  #matches(row) {
+    return row.querySelector(".text")?.textContent.toLowerCase().includes(this.#words) ?? false;
   }
 
   #mark() {
-    this.#choose(null);
-    for (const row of this.log.children) row.classList.toggle("found", this.#words !== "" && this.#fits(row));
-    this.#tell();
+    this.#select(null);
+    for (const row of this.#options.log.children)
+      row.classList.toggle("found", this.#words !== "" && this.#matches(row));
+    this.#showCount();
   }
 
-  #come(changes) {
+  /** @param {MutationRecord[]} changes */
+  #onLines(changes) {
     if (!this.#words) return;
-    for (const { addedNodes } of changes) for (const row of addedNodes) row.classList.toggle("found", this.#fits(row));
-    if (!this.current?.isConnected) this.current = null;
-    this.#tell();
+    for (const { addedNodes } of changes)
+      for (const row of addedNodes) if (row instanceof Element) row.classList.toggle("found", this.#matches(row));
+    if (!this.#current?.isConnected) this.#current = null;
+    this.#showCount();
   }
 
-  /** To the next line, or to the one before; from the end on from the start. */
+  /** @param {1 | -1} by - To the next line or the previous one; it wraps around. */
   #step(by) {
-    const rows = [...this.log.querySelectorAll(".found")];
-    if (!rows.length) return;
-    const at = rows.indexOf(this.current);
-    const next = at < 0 && by < 0 ? rows.length - 1 : (at + by + rows.length) % rows.length;
-    this.#choose(rows[next]);
-    this.onFound(rows[next]);
-    rows[next].scrollIntoView({ block: "center" });
-    this.#tell();
+    const rows = this.#rows;
+    const at = this.#current ? rows.indexOf(this.#current) : -1;
+    const to = at < 0 && by < 0 ? rows.length - 1 : (at + by + rows.length) % rows.length;
+    const row = rows[to];
+    if (!row) return;
+    this.#select(row);
+    this.#options.onFound();
+    row.scrollIntoView({ block: "center" });
+    this.#showCount();
   }
 
-  #choose(row) {
-    this.current?.classList.remove("current");
-    this.current = row;
+  /** @param {Element | null} row */
+  #select(row) {
+    this.#current?.classList.remove("current");
+    this.#current = row;
     row?.classList.add("current");
   }
 
-  #tell() {
-    const rows = [...this.log.querySelectorAll(".found")];
-    const at = rows.indexOf(this.current);
+  #showCount() {
+    const rows = this.#rows;
+    const at = this.#current ? rows.indexOf(this.#current) : -1;
     const total = rows.length.toLocaleString("en");
-    this.found.value = !this.#words ? "" : at < 0 ? `${total} found` : `${(at + 1).toLocaleString("en")} of ${total}`;
+    const text = at < 0 ? `${total} found` : `${(at + 1).toLocaleString("en")} of ${total}`;
+    this.#options.found.value = this.#words ? text : "";
   }
 }

@@ -1,6 +1,28 @@
-// The log: lines wait, and are put on the page once per frame. However many there are, it keeps a few thousand.
+// Log view: lines are queued and appended once per frame. It keeps the newest few thousand lines on the page.
 
-import { rendered } from "./ansi.js";
+import { parseAnsi } from "./ansi.js";
+import { element } from "./dom.js";
+import { entryOf, enums } from "./enums.js";
+import { count as counted } from "./format.js";
+
+/**
+ * @import { LogLine } from "schemas"
+ * @import { Segment } from "./ansi.js"
+ * @import { LogComplete, StreamError } from "./stream.js"
+ *
+ * @typedef {Pick<LogLine, "n" | "stream" | "line">} Line
+ *
+ * @typedef {object} LogElements
+ * @property {HTMLElement} log - The lines; it scrolls.
+ * @property {HTMLElement} pause - Its button.
+ * @property {HTMLElement} [clear] - Its button.
+ * @property {HTMLElement} copy - Its button.
+ * @property {HTMLElement} toEnd - Its button.
+ * @property {HTMLOutputElement} count - Lines received.
+ * @property {HTMLElement} copied - What Copy did.
+ * @property {HTMLElement} earlier - Shown when earlier lines have left the page.
+ * @property {HTMLElement} outcome - How the log ended.
+ */
 
 const ROWS = 3000;
 const CHARS = 2_000_000; // a line may have 64 Ki
@@ -10,167 +32,199 @@ const CALM_LINES = 5; // more at once are too many to be read aloud
 const NEAR_END_PX = 8;
 const INPUTS = ["wheel", "touchstart", "pointerdown", "keydown"]; // what people scroll with
 
-export const number = (n, noun = "line") => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
-
-function cell(name, ...content) {
-  const made = document.createElement("span");
-  made.className = name;
-  made.append(...content);
-  return made;
-}
-
 export class LogView {
-  constructor({ log, pause, clear, copy, toEnd, count, copied, earlier, outcome }) {
-    Object.assign(this, { log, pause, count, copied, earlier, outcome, toEnd });
-    this.frame = 0;
-    this.calm = 0;
-    this.held = false; // at the end, until somebody scrolls anew
+  #elements;
+  #frame = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #calm;
+  #isHeld = false; // at the end, until a person scrolls
+  #isFollowing = true;
+  #isPaused = false;
+  #lastLine = 0;
+  #received = 0;
+  #receivedBefore = 0; // the pause
+  #chars = 0; // on the page
+  /** @type {Line[]} */
+  #waiting = [];
+
+  /** @param {LogElements} elements */
+  constructor(elements) {
+    this.#elements = elements;
+    const { log, pause, clear, copy, toEnd } = elements;
     this.reset();
-    pause.addEventListener("click", () => this.#setPaused(!this.paused));
+    pause.addEventListener("click", () => this.#setPaused(!this.#isPaused));
     clear?.addEventListener("click", () => this.clear());
-    copy.addEventListener("click", () => this.copy());
+    copy.addEventListener("click", () => void this.copy());
     toEnd.addEventListener("click", () => {
-      log.focus(); // the button is about to go
-      // A smooth scroll that is under way goes on after ours, and would have the last word.
-      this.held = true;
+      log.focus(); // the button is about to disappear
+      // A smooth scroll that is under way continues after ours: hold the end against it.
+      this.#isHeld = true;
       this.#follow();
     });
-    for (const name of INPUTS) log.addEventListener(name, () => (this.held = false), { passive: true });
-    log.addEventListener("scroll", () => (this.held ? this.#follow() : this.#look()), { passive: true });
-    // Its lines break elsewhere in a window of another width; the end is to stay in sight.
-    new ResizeObserver(() => this.following && this.#follow()).observe(log);
+    for (const name of INPUTS) log.addEventListener(name, () => (this.#isHeld = false), { passive: true });
+    log.addEventListener("scroll", () => (this.#isHeld ? this.#follow() : this.#look()), { passive: true });
+    // Lines wrap elsewhere in a window of another width; the end stays in view.
+    new ResizeObserver(() => {
+      if (this.#isFollowing) this.#follow();
+    }).observe(log);
   }
 
   /** Begin with another log. */
   reset() {
-    this.lastLine = 0;
-    this.received = 0;
-    this.waiting = [];
-    this.outcome.textContent = "";
+    this.#lastLine = 0;
+    this.#received = 0;
+    this.#waiting = [];
+    this.#elements.outcome.textContent = "";
     this.#setPaused(false);
     this.clear();
   }
 
+  /** @param {Line} line */
   add({ n, stream, line }) {
-    if (n <= this.lastLine) return; // seen before the connection was lost
-    this.lastLine = n;
-    this.received += 1;
-    this.waiting.push({ n, stream, line });
-    if (this.waiting.length > 2 * ROWS) this.#skip();
+    if (n <= this.#lastLine) return; // received before the connection was lost
+    this.#lastLine = n;
+    this.#received += 1;
+    this.#waiting.push({ n, stream, line });
+    if (this.#waiting.length > 2 * ROWS) this.#skip();
     this.#soon();
   }
 
-  /** `status` is an execution's: it says more than the code where somebody or something has ended it. */
+  /** @param {LogComplete} end - An execution's status is shown where the exit code does not say it. */
   complete({ exit_code: code, lines, status, truncated }) {
-    const how = code == null ? "Ended without an exit code" : `Ended with exit code ${code}`;
-    const why = !status || ["completed", "failed"].includes(status) ? "" : ` (${status.replace("_", " ")})`;
+    const { outcome } = this.#elements;
+    const how = code === null ? "Ended without an exit code" : `Ended with exit code ${code}`;
+    const isOwnEnd = !status || entryOf(enums().executionStatuses, status).isOwnEnd;
+    const why = isOwnEnd ? "" : ` (${status.replace("_", " ")})`;
     const cut = truncated ? " More was written than is kept." : "";
-    this.outcome.textContent = `${how}${why} after ${number(lines)}.${cut}`;
-    this.outcome.dataset.good = code === 0 && !why;
+    outcome.textContent = `${how}${why} after ${counted(lines)}.${cut}`;
+    outcome.dataset["good"] = String(code === 0 && isOwnEnd);
   }
 
+  /** @param {StreamError} error */
   fail({ message }) {
-    this.outcome.textContent = message;
-    this.outcome.dataset.good = false;
+    this.#elements.outcome.textContent = message;
+    this.#elements.outcome.dataset["good"] = "false";
   }
 
-  /** Somebody else scrolls: stay where they lead to. */
-  letGo() {
-    this.held = false;
-    this.following = false;
+  /** Stop following the end: another part of the page scrolls to a line. */
+  unfollow() {
+    this.#isHeld = false;
+    this.#isFollowing = false;
   }
 
-  /** Take what is shown off the page; what waits behind a pause goes on waiting. */
+  /** Remove the lines from the page; those that wait behind a pause are kept. */
   clear() {
-    if (!this.paused) this.waiting = [];
-    this.log.replaceChildren();
-    this.chars = 0;
-    this.earlier.hidden = true;
-    this.copied.textContent = "";
+    const { log, earlier, copied } = this.#elements;
+    if (!this.#isPaused) this.#waiting = [];
+    log.replaceChildren();
+    this.#chars = 0;
+    earlier.hidden = true;
+    copied.textContent = "";
     this.#follow();
-    this.#tell();
+    this.#showCount();
   }
 
   async copy() {
-    const texts = this.log.querySelectorAll(".text");
+    const { log, copied } = this.#elements;
+    const texts = log.querySelectorAll(".text");
     try {
       await navigator.clipboard.writeText(Array.from(texts, (row) => `${row.textContent}\n`).join(""));
-      this.copied.textContent = `Copied ${number(texts.length)}.`;
+      copied.textContent = `Copied ${counted(texts.length)}.`;
     } catch {
       // Only pages of this machine, or over HTTPS, may write to the clipboard.
-      getSelection().selectAllChildren(this.log);
-      this.copied.textContent = "Selected; copy with Ctrl+C.";
+      getSelection()?.selectAllChildren(log);
+      copied.textContent = "Selected; copy with Ctrl+C.";
     }
   }
 
-  #setPaused(paused) {
-    this.paused = paused;
-    this.pause.textContent = paused ? "Resume" : "Pause";
-    this.receivedBefore = this.received;
+  /** @param {boolean} isPaused */
+  #setPaused(isPaused) {
+    this.#isPaused = isPaused;
+    this.#elements.pause.textContent = isPaused ? "Resume" : "Pause";
+    this.#receivedBefore = this.#received;
     this.#soon();
   }
 
   #soon() {
-    this.frame ||= requestAnimationFrame(() => this.#draw());
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
   #skip() {
-    this.waiting.splice(0, this.waiting.length - ROWS);
-    this.earlier.hidden = false;
+    this.#waiting.splice(0, this.#waiting.length - ROWS);
+    this.#elements.earlier.hidden = false;
   }
 
   #draw() {
-    this.frame = 0;
-    if (this.paused || !this.waiting.length) {
-      this.#tell();
+    this.#frame = 0;
+    if (this.#isPaused || !this.#waiting.length) {
+      this.#showCount();
       return;
     }
-    if (this.waiting.length > ROWS) this.#skip();
-    const batch = this.waiting.splice(0, PER_FRAME);
+    if (this.#waiting.length > ROWS) this.#skip();
+    const batch = this.#waiting.splice(0, PER_FRAME);
     this.#hush(batch.length);
-    this.log.append(...batch.map((entry) => this.#row(entry)));
-    while (this.log.childElementCount > ROWS || (this.chars > CHARS && this.log.childElementCount > 1)) {
-      this.chars -= this.log.firstElementChild.textContent.length;
-      this.log.firstElementChild.remove();
-      this.earlier.hidden = false;
-    }
-    if (this.following) this.#follow();
-    this.#tell();
-    if (this.waiting.length) this.#soon();
+    this.#elements.log.append(...batch.map((line) => this.#row(line)));
+    this.#trim();
+    if (this.#isFollowing) this.#follow();
+    this.#showCount();
+    if (this.#waiting.length) this.#soon();
   }
 
+  #trim() {
+    const { log, earlier } = this.#elements;
+    while (log.childElementCount > ROWS || (this.#chars > CHARS && log.childElementCount > 1)) {
+      this.#chars -= log.firstElementChild?.textContent.length ?? 0;
+      log.firstElementChild?.remove();
+      earlier.hidden = false;
+    }
+  }
+
+  /** @param {Line} line */
   #row({ n, stream, line }) {
-    const row = document.createElement("div");
-    row.dataset.stream = stream;
-    row.append(cell("number", n), cell("mark", stream === "stderr" ? "err" : ""), cell("text", ...rendered(line)));
-    this.chars += row.textContent.length;
+    const row = element("div");
+    row.dataset["stream"] = stream;
+    const text = element("span", "", "text");
+    text.append(...parseAnsi(line).map(nodeOf));
+    row.append(element("span", String(n), "number"), element("span", stream === "stderr" ? "err" : "", "mark"), text);
+    this.#chars += row.textContent.length;
     return row;
   }
 
-  /** A screen reader reads slow lines aloud, and is spared fast ones. */
+  /**
+   * A screen reader reads slow lines aloud; fast ones are silent.
+   *
+   * @param {number} lines - At once.
+   */
   #hush(lines) {
-    if (lines <= CALM_LINES && !this.calm) return;
-    clearTimeout(this.calm);
-    this.log.ariaLive = "off";
-    this.calm = setTimeout(() => {
-      this.calm = 0;
-      this.log.ariaLive = "polite";
+    if (lines <= CALM_LINES && this.#calm === undefined) return;
+    const { log } = this.#elements;
+    clearTimeout(this.#calm);
+    log.ariaLive = "off";
+    this.#calm = setTimeout(() => {
+      this.#calm = undefined;
+      log.ariaLive = "polite";
     }, CALM_MS);
   }
 
   #look() {
-    this.following = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < NEAR_END_PX;
-    this.toEnd.hidden = this.following;
+    const { log, toEnd } = this.#elements;
+    this.#isFollowing = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+    toEnd.hidden = this.#isFollowing;
   }
 
   #follow() {
-    this.following = true;
-    this.log.scrollTop = this.log.scrollHeight;
-    this.toEnd.hidden = true;
+    const { log, toEnd } = this.#elements;
+    this.#isFollowing = true;
+    log.scrollTop = log.scrollHeight;
+    toEnd.hidden = true;
   }
 
-  #tell() {
-    const waiting = this.paused ? `, ${(this.received - this.receivedBefore).toLocaleString("en")} waiting` : "";
-    this.count.value = number(this.received) + waiting;
+  #showCount() {
+    const waiting = (this.#received - this.#receivedBefore).toLocaleString("en");
+    this.#elements.count.value = counted(this.#received) + (this.#isPaused ? `, ${waiting} waiting` : "");
   }
 }
+
+/** @param {Segment} segment */
+const nodeOf = ({ text, classes }) =>
+  classes.length ? element("span", text, classes.join(" ")) : document.createTextNode(text);

@@ -1,103 +1,116 @@
 // The event monitor: the stream of events, each as it came and as it parses. Spec 003's test_sse.html.
 
-import { $, element } from "./forms.js";
+import { $, element, field } from "./dom.js";
 import { hubStream } from "./hub.js";
 
-const KEEP = 500; // events on the page; older ones leave it
+/** @typedef {{ event: string, data?: { execution_event?: string }, timestamp?: string }} Envelope */
+
+const KEEP = 500; // events on the page
 const RATE_S = 10;
 
-const counts = new Map(); // type to number
+/** By type. @type {Map<string, number>} */
+const counts = new Map();
 let count = 0;
-let recent = []; // when the events of the last seconds came
-let waiting = []; // to be put on the page with the next frame
+/** When the events of the last seconds came. @type {number[]} */
+let recent = [];
+/** To be put on the page with the next frame. @type {MessageEvent<string>[]} */
+const waiting = [];
 let frame = 0;
 
+const controls = $("controls", HTMLFormElement);
+const shown = $("shown", HTMLSelectElement);
+const list = $("events");
 const stream = hubStream({
-  target: () => ({ types: $("controls").elements.types.value }),
+  target: () => ({ types: field(controls, "types", HTMLSelectElement).value }),
   onRaw: take,
 });
 
-function connect(lastId) {
-  stream.connect({ lastId });
-}
-
+/** @param {MessageEvent<string>} message */
 function take(message) {
   recent.push(Date.now());
   waiting.push(message);
-  $("last-id").value = message.lastEventId || "none";
+  $("last-id", HTMLOutputElement).value = message.lastEventId || "none";
   frame ||= requestAnimationFrame(draw);
 }
 
-/** A replay brings thousands at once: they are put on the page together, and those that would leave it are not made. */
+/** A replay brings thousands at once: they are drawn together, and only those that stay on the page. */
 function draw() {
   frame = 0;
   const taken = waiting.splice(0).map((message) => ({ message, envelope: parsed(message.data) }));
   for (const { envelope } of taken) {
     const known = counts.has(envelope.event);
     counts.set(envelope.event, (counts.get(envelope.event) ?? 0) + 1);
-    if (!known) $("shown").append(new Option(envelope.event));
+    if (!known) shown.append(new Option(envelope.event));
   }
   count += taken.length;
-  $("events").prepend(...taken.slice(-KEEP).reverse().map(row));
-  while ($("events").childElementCount > KEEP) $("events").lastElementChild.remove();
+  list.prepend(...taken.slice(-KEEP).reverse().map(row));
+  while (list.childElementCount > KEEP) list.lastElementChild?.remove();
   $("dropped").hidden = count <= KEEP;
-  tell();
+  showCounts();
 }
 
+/**
+ * @param {string} data
+ * @returns {Envelope}
+ */
 function parsed(data) {
   try {
-    return JSON.parse(data);
+    return /** @type {Envelope} */ (JSON.parse(data));
   } catch {
     return { event: "message" };
   }
 }
 
-function tell() {
-  $("count").value = count.toLocaleString("en");
+function showCounts() {
+  $("count", HTMLOutputElement).value = count.toLocaleString("en");
   const each = [...counts].map(([name, number]) => `${name} ${number.toLocaleString("en")}`);
   $("counts").textContent = each.join(", ") || "none yet";
   recent = recent.filter((at) => at > Date.now() - RATE_S * 1000);
-  $("rate").value = `${recent.length.toLocaleString("en")} (${(recent.length / RATE_S).toFixed(1)} per second)`;
+  const rate = `${recent.length.toLocaleString("en")} (${(recent.length / RATE_S).toFixed(1)} per second)`;
+  $("rate", HTMLOutputElement).value = rate;
 }
 
+/** @param {{ message: MessageEvent<string>, envelope: Envelope }} event */
 function row({ message, envelope }) {
   const item = element("li");
-  item.dataset.event = envelope.event;
+  item.dataset["event"] = envelope.event;
   item.hidden = isHidden(item);
   const step = envelope.data?.execution_event;
   const head = element("p");
   head.append(
     element("strong", step ? `${envelope.event} ${step}` : envelope.event),
     element("time", envelope.timestamp ?? ""),
-    element("span", message.lastEventId, { className: "id" }),
+    element("span", message.lastEventId, "id"),
   );
-  // The browser keeps the last id for events without one; all else of the frame is as it was sent.
+  // The browser keeps the last id for events without one; the rest of the frame is as it was sent.
   const sent = `id: ${message.lastEventId}\n${message.data.replace(/^/gm, "data: ")}\n`;
   const raw = element("details");
   raw.append(element("summary", "Frame"), element("pre", sent));
-  item.append(head, element("pre", JSON.stringify(envelope.data, null, 1) ?? message.data), raw);
+  const data = envelope.data === undefined ? message.data : JSON.stringify(envelope.data, null, 1);
+  item.append(head, element("pre", data), raw);
   return item;
 }
 
-const isHidden = (item) => $("shown").value !== "" && item.dataset.event !== $("shown").value;
+/** @param {HTMLElement} item */
+const isHidden = (item) => shown.value !== "" && item.dataset["event"] !== shown.value;
 
-$("shown").addEventListener("change", () => {
-  for (const item of $("events").children) item.hidden = isHidden(item);
+shown.addEventListener("change", () => {
+  for (const item of list.children) if (item instanceof HTMLElement) item.hidden = isHidden(item);
 });
-$("controls").addEventListener("submit", (event) => {
+controls.addEventListener("submit", (event) => {
   event.preventDefault();
-  connect($("controls").elements.lastEventId.value);
+  stream.connect({ lastId: field(controls, "lastEventId", HTMLInputElement).value });
 });
-$("resume").addEventListener("click", () => connect(stream.lastId));
+$("resume").addEventListener("click", () => stream.connect({ lastId: stream.lastId }));
 $("disconnect").addEventListener("click", () => stream.disconnect());
 $("clear").addEventListener("click", () => {
-  $("events").replaceChildren();
+  list.replaceChildren();
   counts.clear();
   recent = [];
   count = 0;
-  $("shown").length = 1;
+  shown.length = 1;
   $("dropped").hidden = true;
-  tell();
+  showCounts();
 });
-setInterval(tell, 1000);
-connect();
+setInterval(showCounts, 1000);
+stream.connect();

@@ -1,18 +1,75 @@
-// One stream: an EventSource that says how it stands, comes back by itself, and goes on after the last event it had.
+// Event stream client: an EventSource that shows its state, reconnects, and resumes after the last event it received.
 //
-// The browser would reconnect after a lost connection, but not after a refusal, and would not say when. So it is done
-// here for both: 2 s, doubled with each try, at most 30 s; or when the server says. In a hidden tab the stream is
-// closed, for a browser opens only six connections to a server; on return it catches up.
+// A browser reconnects after a lost connection, but not after a refusal, and does not say when. So this module does
+// both: after 2 s, doubled with each try, at most 30 s; or when the server says. In a hidden tab the stream is closed,
+// because a browser opens only six connections to a server; on return it resumes.
 
-import { api, call, isSignedIn, refusal, token } from "./api.js";
+import { api, call, isSignedIn, pathOf, Refused, refusal, token } from "./api.js";
+
+/**
+ * @import { Disconnected, EventData, ExecutionStatusEnum, LogLine, Sandbox, Session, Ticket } from "schemas"
+ *
+ * @typedef {"connecting" | "connected" | "reconnecting" | "paused" | "offline" | "ended"} StreamState
+ *
+ * @typedef {{ code: string, message: string, retry_in_ms?: number }} StreamError
+ *
+ * @typedef {object} LogComplete
+ * @property {number | null} exit_code
+ * @property {number} lines
+ * @property {ExecutionStatusEnum} [status] - Of an execution; a command has none.
+ * @property {boolean} [truncated]
+ *
+ * @typedef {object} LogEvents - The data of each event of a log, by the event's name.
+ * @property {object} connected
+ * @property {{ reason: string }} disconnected
+ * @property {LogLine} log
+ * @property {LogComplete} log-complete
+ * @property {StreamError} log-error
+ *
+ * @typedef {object} SandboxEvents - Those of `/sse` beside a command's log.
+ * @property {Sandbox & Record<string, unknown>} sandbox-status
+ * @property {{ sessions: Session[], timestamp: string }} sessions-update
+ *
+ * @typedef {object} Kinds - The events of each kind of stream.
+ * @property {EventData} events
+ * @property {LogEvents} execution-log
+ * @property {LogEvents & SandboxEvents} sse
+ *
+ * @typedef {"shutdown" | "idle" | "log_complete" | "log_error" | "sandbox_destroyed" | "sandbox_not_found"} SseReason
+ * @typedef {Disconnected["reason"] | SseReason} Reason - Why the server ended the stream.
+ */
+
+/**
+ * @typedef {object} About - What is known of an event beside its data.
+ * @property {boolean} isResumed - No event is missing since those before.
+ * @property {string} timestamp - ISO; empty on streams without an envelope.
+ * @property {string} id
+ */
+
+/**
+ * @template {keyof Kinds} K
+ * @typedef {{ [N in keyof Kinds[K]]: { name: N, data: Kinds[K][N], about: About } }[keyof Kinds[K]]} StreamEvent
+ */
+
+/** @typedef {Record<string, string>} Target - The parameters of a stream; empty ones are left out. */
+
+/**
+ * How the streams are opened, by their `kind` at POST /api/tickets/. After an event in `ends` nothing more comes.
+ *
+ * @typedef {object} Kind
+ * @property {string[]} names - The event names to listen to.
+ * @property {(target: Target) => string} address
+ * @property {string} [inPath] - The parameter that the path has already.
+ * @property {string[]} ends
+ */
 
 const LOG = ["log", "log-complete", "log-error"];
-// The streams, as POST /api/tickets/ calls them. `ends` are events after which there is nothing more to come.
+/** @type {Record<keyof Kinds, Kind>} */
 const KINDS = {
   events: { names: ["message"], address: () => "/api/events/stream", ends: [] },
   "execution-log": {
     names: ["connected", "disconnected", ...LOG],
-    address: ({ task_id: id }) => `/api/exec/logs/${encodeURIComponent(id)}/stream`,
+    address: ({ task_id: id = "" }) => `/api/exec/logs/${encodeURIComponent(id)}/stream`,
     inPath: "task_id",
     ends: ["log-complete"],
   },
@@ -22,63 +79,101 @@ const KINDS = {
     ends: [],
   },
 };
-const FIRST_MS = 2000; // what the server's own `retry:` says
+const FIRST_MS = 2000; // the server's own `retry:`
 const MOST_MS = 30_000;
-const LATER = new Set([0, 429, 500, 502, 503, 504]); // refusals that may pass; 0 is no answer at all
+const TEMPORARY = new Set([0, 429, 500, 502, 503, 504]); // statuses of refusals that may pass; 0 is no answer
+/** @type {Set<StreamState>} */
 const ACTIVE = new Set(["connecting", "connected", "reconnecting", "paused"]);
-const ENDS = {
-  sandbox_destroyed: "the sandbox was deleted",
-  sandbox_not_found: "there is no such sandbox any more",
-  log_complete: "the command has ended, the log is complete",
-  log_error: "the log cannot be read any further",
-  idle: "nothing was written for a long time",
-  ended_by_operator: "an operator closed the stream",
-  revoked: "what it was opened with no longer holds; sign in again",
-};
-const MORE_TO_COME = new Set(["idle", "ended_by_operator", "revoked"]);
-const PAUSES = {
-  shutdown: "The server restarts.",
-  recycled: "The stream is renewed.",
-};
 
+/**
+ * What a reason means: `isPause` reconnects by itself, `isFinal` has nothing more to send.
+ *
+ * @typedef {{ text: string, isPause?: boolean, isFinal?: boolean }} Ending
+ */
+
+/** @satisfies {Record<Reason, Ending>} */
+const ENDINGS = {
+  shutdown: { text: "The server restarts.", isPause: true },
+  recycled: { text: "The server renews the stream.", isPause: true },
+  sandbox_destroyed: { text: "the sandbox was deleted", isFinal: true },
+  sandbox_not_found: { text: "the sandbox does not exist any more", isFinal: true },
+  log_complete: { text: "the command has ended, the log is complete", isFinal: true },
+  log_error: { text: "the rest of the log cannot be read", isFinal: true },
+  idle: { text: "nothing was written for a long time" },
+  ended_by_operator: { text: "an operator closed the stream" },
+  revoked: { text: "the credentials of this stream were revoked; sign in again" },
+};
+/** @type {Record<string, Ending>} */
+const ENDING_OF = ENDINGS;
+
+/** @param {number} ms */
 const inSeconds = (ms) => `in ${Math.max(1, Math.round(ms / 1000))} s`;
 
+/**
+ * @template {keyof Kinds} K
+ * @typedef {object} StreamOptions
+ * @property {K} kind
+ * @property {() => Target | null} target - What to connect to; null where nothing is chosen.
+ * @property {(state: StreamState, explanation: string) => void} onState
+ * @property {(event: StreamEvent<K>) => void} onEvent
+ * @property {() => void} [onReset] - Before the first event of another target.
+ * @property {(message: MessageEvent<string>) => void} [onRaw] - Each event as it came.
+ */
+
+/** @template {keyof Kinds} K */
 export class Stream {
-  /**
-   * `target()` answers the parameters of what to connect to, null where nothing is chosen.
-   *
-   * `onState(state, words)`: connecting, connected, reconnecting, paused, offline or ended. `onEvent(name, data,
-   * {isResumed, timestamp, id})` gets each event, and `reset` before the first one of another stream; `onRaw(message)`
-   * gets it as it came. `isResumed`: nothing was missed since the events before.
-   */
-  constructor({ kind, target, onState, onEvent, onRaw = () => {} }) {
-    Object.assign(this, { kind, target, onState, onEvent, onRaw });
-    this.source = null;
-    this.timer = 0;
-    this.address = "";
-    this.lastId = "";
-    this.words = "";
+  /** @type {StreamState} */
+  state = "offline";
+  /** The id of the last event. */
+  lastId = "";
+
+  /** @type {Required<StreamOptions<K>>} */
+  #options;
+  /** What is open or being opened. @type {{ close: () => void } | null} */
+  #source = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #tries = 0;
+  #address = "";
+  /** @type {Target} */
+  #target = {};
+  #hasEnded = false;
+  #isResumed = false;
+  #explanation = "";
+
+  /** @param {StreamOptions<K>} options */
+  constructor(options) {
+    this.#options = { onReset: () => {}, onRaw: () => {}, ...options };
     this.#show("offline");
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#pause() : this.#wake()));
-    addEventListener("online", () => this.state === "reconnecting" && this.#hurry());
+    addEventListener("online", () => {
+      if (this.state === "reconnecting") this.#retryNow();
+    });
   }
 
   get isActive() {
     return ACTIVE.has(this.state);
   }
 
-  /** Connect to what is chosen now; where it is what it was before, go on after the last event, or after `lastId`. */
+  /**
+   * Connect to the present target: resume after `lastId`, or after the last event where the target is the same.
+   *
+   * @param {{ lastId?: string }} [options]
+   */
   connect({ lastId } = {}) {
-    const wanted = this.target();
+    const target = this.#options.target();
     this.disconnect();
-    const address = wanted ? this.#addressOf(wanted) : "";
-    const isOther = address !== this.address || this.hasEnded;
-    if (isOther) this.onEvent("reset", {}, {});
+    const address = target ? this.#addressOf(target) : "";
+    const isOther = address !== this.#address || this.#hasEnded;
+    if (isOther) this.#options.onReset();
     this.lastId = lastId ?? (isOther ? "" : this.lastId);
-    Object.assign(this, { address, wanted, hasEnded: false, tries: 0 });
-    if (!wanted) return;
+    this.#address = address;
+    this.#target = target ?? {};
+    this.#hasEnded = false;
+    this.#tries = 0;
+    if (!target) return;
     if (document.hidden) this.#show("paused");
-    else this.#open("connecting");
+    else void this.#open("connecting");
   }
 
   disconnect() {
@@ -86,16 +181,17 @@ export class Stream {
     this.#show("offline");
   }
 
-  #addressOf(wanted) {
-    const { address, inPath } = KINDS[this.kind];
-    const query = new URLSearchParams(Object.entries(wanted).filter(([name, value]) => value && name !== inPath));
-    return `${address(wanted)}?${query}`;
+  /** @param {Target} target */
+  #addressOf(target) {
+    const { address, inPath } = KINDS[this.#options.kind];
+    const query = new URLSearchParams(Object.entries(target).filter(([name, value]) => value && name !== inPath));
+    return `${address(target)}?${query.toString()}`;
   }
 
   #close() {
-    clearTimeout(this.timer);
-    this.source?.close();
-    this.source = null;
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
   }
 
   #pause() {
@@ -106,145 +202,207 @@ export class Stream {
 
   #wake() {
     if (this.state !== "paused") return;
-    this.tries = 0;
-    this.#open("connecting");
+    this.#tries = 0;
+    void this.#open("connecting");
   }
 
-  #hurry() {
+  #retryNow() {
     this.#close();
-    this.#open("reconnecting");
+    void this.#open("reconnecting");
   }
 
+  /** @param {"connecting" | "reconnecting"} state */
   async #open(state) {
     this.#show(state, state === "connecting" ? "" : "Trying now.");
-    let isStale = false;
-    // Whoever closes what is being opened now closes this.
-    const opening = (this.source = { close: () => (isStale = true) });
+    const opening = { close: () => {} };
+    this.#source = opening;
+    let url;
     try {
-      this.opened = await this.#ticketed();
+      url = this.#withLastId(await this.#addressWithTicket());
     } catch (error) {
-      if (!isStale) this.#refused(error);
+      if (!(error instanceof Refused)) throw error;
+      if (this.#source === opening) this.#refused(error);
       return;
     }
-    if (isStale || this.source !== opening) return;
-    const source = (this.source = new EventSource(this.#url()));
-    this.isResumed = this.lastId !== "";
+    // Unless it was closed or opened anew meanwhile.
+    if (this.#source === opening) this.#listen(url);
+  }
+
+  /** @param {string} url */
+  #listen(url) {
+    const source = new EventSource(url);
+    this.#source = source;
+    this.#isResumed = this.lastId !== "";
     source.onopen = () => {
-      this.tries = 0;
+      this.#tries = 0;
       this.#show("connected");
     };
-    for (const name of KINDS[this.kind].names) source.addEventListener(name, (message) => this.#take(message));
+    for (const name of KINDS[this.#options.kind].names)
+      source.addEventListener(name, (message) => this.#receive(message));
     // Two things have this name: an event that the server sent, which has data, and the loss of the connection.
-    source.addEventListener("error", (message) =>
-      message instanceof MessageEvent ? this.#take(message) : this.#lost(),
-    );
+    source.addEventListener("error", (message) => {
+      if (message instanceof MessageEvent) this.#receive(message);
+      else this.#lost(source, url);
+    });
   }
 
-  /** An EventSource sends the cookie of a session, but no token: that is shown to get a ticket, each time anew. */
-  async #ticketed() {
-    if (isSignedIn || !token.get()) return this.address;
-    const params = Object.fromEntries(Object.entries(this.wanted).filter(([, value]) => value));
-    const { pathname, search } = new URL((await call("POST", api("tickets"), { kind: this.kind, params })).url);
-    return pathname + search;
+  /** An EventSource sends the cookie of a session, but no token: a token gets a ticket first, a new one each time. */
+  async #addressWithTicket() {
+    if (isSignedIn() || !token.get()) return this.#address;
+    const params = Object.fromEntries(Object.entries(this.#target).filter(([, value]) => value));
+    /** @type {Ticket} */
+    const ticket = await call("POST", api("tickets"), { kind: this.#options.kind, params });
+    return pathOf(ticket.url);
   }
 
-  #url() {
-    return this.lastId ? `${this.opened}&lastEventId=${encodeURIComponent(this.lastId)}` : this.opened;
+  /** @param {string} address - With a query. */
+  #withLastId(address) {
+    return this.lastId ? `${address}&lastEventId=${encodeURIComponent(this.lastId)}` : address;
   }
 
-  #take(message) {
+  /** @param {MessageEvent<string>} message */
+  #receive(message) {
     if (message.lastEventId) this.lastId = message.lastEventId;
-    this.onRaw(message);
-    let name = message.type;
-    let data;
-    let timestamp;
-    try {
-      data = JSON.parse(message.data);
-      if (this.kind === "events") ({ event: name = "message", data = {}, timestamp } = data);
-    } catch {
-      this.#say("The server sent an event that is not JSON.");
+    this.#options.onRaw(message);
+    const parsed = this.#parsed(message);
+    if (!parsed) {
+      this.#explain("The server sent an event that is not JSON.");
       return;
     }
-    if (name === "disconnected") this.#bye(data);
-    else if (name === "error") this.#say(`${data.message} ${this.#again(data.retry_in_ms)}`);
-    else if (name === "log-error") this.#say(data.message);
-    else if (this.words) this.#say(""); // news: whatever was wrong is over
-    this.onEvent(name, data, { isResumed: this.isResumed, timestamp, id: message.lastEventId });
-    if (KINDS[this.kind].ends.includes(name)) this.#end("the log is complete");
+    const { name, data, timestamp } = parsed;
+    this.#note(name, data);
+    const about = { isResumed: this.#isResumed, timestamp, id: message.lastEventId };
+    this.#options.onEvent(/** @type {StreamEvent<K>} */ (/** @type {unknown} */ ({ name, data, about })));
+    if (KINDS[this.#options.kind].ends.includes(name)) this.#end("the log is complete");
   }
 
-  #again(ms) {
-    return ms === undefined ? "" : `The server tries again ${inSeconds(ms)}.`;
+  /**
+   * @param {MessageEvent<string>} message
+   * @returns {{ name: string, data: object, timestamp: string } | null}
+   */
+  #parsed({ type, data }) {
+    try {
+      const found = /** @type {object} */ (JSON.parse(data));
+      if (this.#options.kind !== "events") return { name: type, data: found, timestamp: "" };
+      const envelope = /** @type {{ event?: string, data?: object, timestamp?: string }} */ (found);
+      return { name: envelope.event ?? type, data: envelope.data ?? {}, timestamp: envelope.timestamp ?? "" };
+    } catch {
+      return null;
+    }
   }
 
-  #end(words, hasEnded = true) {
+  /**
+   * Show what an event says of the stream itself.
+   *
+   * @param {string} name
+   * @param {object} data
+   */
+  #note(name, data) {
+    const said = /** @type {Partial<StreamError & { reason: string, reconnect_in_ms: number }>} */ (data);
+    if (name === "disconnected") this.#disconnected(said.reason ?? "", said.reconnect_in_ms);
+    else if (name === "error") this.#explain(`${said.message ?? ""} ${retry(said.retry_in_ms)}`);
+    else if (name === "log-error") this.#explain(said.message ?? "");
+    else if (this.#explanation) this.#explain(""); // an event came: whatever was wrong has passed
+  }
+
+  /**
+   * @param {string} reason
+   * @param {number} [ms] - After how long to come back.
+   */
+  #disconnected(reason, ms = FIRST_MS) {
     this.#close();
-    this.hasEnded = hasEnded;
-    this.#show("ended", words);
+    const { text, isPause = false, isFinal = false } = ENDING_OF[reason] ?? { text: reason, isFinal: true };
+    if (isPause) this.#retryLater(ms, text);
+    else this.#end(text, isFinal);
   }
 
-  /** The server's last words. */
-  #bye({ reason, reconnect_in_ms: ms }) {
+  /**
+   * @param {string} explanation
+   * @param {boolean} [isFinal]
+   */
+  #end(explanation, isFinal = true) {
     this.#close();
-    if (reason in PAUSES) this.#later(ms ?? FIRST_MS, PAUSES[reason]);
-    else this.#end(ENDS[reason] ?? reason, !MORE_TO_COME.has(reason));
+    this.#hasEnded = isFinal;
+    this.#show("ended", explanation);
   }
 
-  #lost() {
-    const wasRefused = this.source.readyState === EventSource.CLOSED;
+  /**
+   * @param {EventSource} source
+   * @param {string} url
+   */
+  #lost(source, url) {
+    const wasRefused = source.readyState === EventSource.CLOSED;
     this.#close();
-    if (wasRefused) this.#ask();
-    else this.#later(this.#backoff(), "The connection was lost.");
+    if (wasRefused) void this.#askWhy(url);
+    else this.#retryLater(this.#backoff(), "The connection was lost.");
   }
 
-  /** An EventSource does not tell why it was refused: ask for the same once more, and read the answer. */
-  async #ask() {
+  /**
+   * An EventSource does not tell why it was refused: send the same request once more, and read the answer.
+   *
+   * @param {string} url
+   */
+  async #askWhy(url) {
     const controller = new AbortController();
-    const asked = (this.source = { close: () => controller.abort() });
+    const asking = { close: () => controller.abort() };
+    this.#source = asking;
+    /** @type {Response | null} */
     let answer = null;
     try {
-      answer = await fetch(this.#url(), { headers: { Accept: "text/event-stream" }, signal: controller.signal });
+      answer = await fetch(url, { headers: { Accept: "text/event-stream" }, signal: controller.signal });
     } catch {
-      // No answer at all.
+      // No answer: treated as a lost connection below.
     }
     const error = answer && !answer.ok ? await refusal(answer) : null;
-    if (this.source !== asked) return; // somebody has connected or disconnected meanwhile
+    if (this.#source !== asking) return; // connected or disconnected meanwhile
     this.#close();
-    // 204 says that there is nothing more, and not to come back.
+    // 204: there is nothing more, do not reconnect.
     if (answer?.status === 204) this.#end("everything was received");
     else if (error) this.#refused(error);
-    else this.#later(this.#backoff(), "The connection was lost.");
+    else this.#retryLater(this.#backoff(), "The connection was lost.");
   }
 
+  /** @param {Refused} error */
   #refused(error) {
     this.#close();
-    if (LATER.has(error.status)) {
-      this.#later(error.retryAfterS * 1000 || this.#backoff(), error.message);
+    if (TEMPORARY.has(error.status)) {
+      this.#retryLater(error.retryAfterS * 1000 || this.#backoff(), error.message);
       return;
     }
     const hint = error.status === 401 ? " Sign in, or use a token." : "";
     this.#show("offline", `Refused: ${error.message}${hint}`);
   }
 
+  /** A quarter more or less at random, so that pages which lost the server together do not return together. */
   #backoff() {
-    // A quarter more or less by chance, so that pages which were cut off together do not come back together.
-    const ms = Math.min(MOST_MS, FIRST_MS * 2 ** this.tries);
-    return ms * (0.75 + Math.random() / 2);
+    return Math.min(MOST_MS, FIRST_MS * 2 ** this.#tries) * (0.75 + Math.random() / 2);
   }
 
-  #later(ms, why) {
-    this.tries += 1;
+  /**
+   * @param {number} ms
+   * @param {string} why
+   */
+  #retryLater(ms, why) {
+    this.#tries += 1;
     this.#show("reconnecting", `${why} Trying again ${inSeconds(ms)}.`);
-    this.timer = setTimeout(() => this.#open("reconnecting"), ms);
+    this.#timer = setTimeout(() => void this.#open("reconnecting"), ms);
   }
 
-  #show(state, words = "") {
+  /**
+   * @param {StreamState} state
+   * @param {string} [explanation]
+   */
+  #show(state, explanation = "") {
     this.state = state;
-    this.#say(words);
+    this.#explain(explanation);
   }
 
-  #say(words) {
-    this.words = words;
-    this.onState(this.state, words);
+  /** @param {string} explanation */
+  #explain(explanation) {
+    this.#explanation = explanation;
+    this.#options.onState(this.state, explanation);
   }
 }
+
+/** @param {number} [ms] */
+const retry = (ms) => (ms === undefined ? "" : `The server tries again ${inSeconds(ms)}.`);

@@ -1,66 +1,105 @@
-// The form that changes a task. It sends what was changed in it and nothing else, and overwrites nobody unasked.
+// The form that edits a task. It sends only what was changed in it, and detects conflicting edits before saving.
 
 import { api, call } from "./api.js";
-import { $, closable, complain, onPress } from "./forms.js";
-import { fieldsOf, whoChanged } from "./words.js";
+import { $, field } from "./dom.js";
+import { entryOf, enums } from "./enums.js";
+import { closable, onPress, showError } from "./forms.js";
+import { fieldsOf, isConflict, whoChanged } from "./task-form.js";
 
-const form = $("edit-form");
-const dialog = closable($("edit-dialog"));
-let before = {}; // the fields as they were when the form was opened
+/**
+ * @import { Task, TaskRequest } from "schemas"
+ */
+
+const form = $("edit-form", HTMLFormElement);
+const dialog = closable($("edit-dialog", HTMLDialogElement));
+/** The fields when the form was opened. @type {Partial<TaskRequest>} */
+let before = {};
 let taskId = "";
-let version = 0; // that is to be changed
+let version = 0; // that is changed
 
-const shownAs = {
-  tags: (tags) => tags.join(", "),
-  artifacts: (artifacts) => artifacts.join("\n"),
-};
+/** @type {Record<string, string>} */
+const SEPARATORS = { tags: ", ", artifacts: "\n" };
 
-/** Fill in all fields but `kept`. */
-function fill(task, kept = {}) {
-  for (const field of form.elements) {
-    if (!(field.name in task) || field.name in kept) continue;
-    if (field.type === "checkbox") field.checked = task[field.name];
-    else field.value = (shownAs[field.name] ?? String)(task[field.name]);
+/**
+ * Fill in all fields except those of `mine`.
+ *
+ * @param {Task} task
+ * @param {Partial<TaskRequest>} [mine]
+ */
+function fill(task, mine = {}) {
+  for (const input of form.elements) {
+    if (!isField(input) || !(input.name in task) || input.name in mine) continue;
+    const value = task[/** @type {keyof Task} */ (input.name)];
+    if (input instanceof HTMLInputElement && input.type === "checkbox") input.checked = value === true;
+    else input.value = Array.isArray(value) ? value.join(SEPARATORS[input.name]) : String(value);
   }
-  before = { ...fieldsOf(form), ...Object.fromEntries(Object.keys(kept).map((name) => [name, before[name]])) };
+  const kept = Object.fromEntries(Object.entries(before).filter(([name]) => name in mine));
+  before = { ...fieldsOf(form), ...kept };
   taskId = task.id;
   version = task.version;
-  const { options } = form.elements.status;
-  const next = [...options].find(({ value }) => value === task.status).dataset.next.split(" ");
-  for (const option of options) option.disabled = option.value !== task.status && !next.includes(option.value);
+  offerStatuses(task);
 }
 
+/**
+ * @param {Element} element
+ * @returns {element is HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement}
+ */
+const isField = (element) =>
+  element instanceof HTMLInputElement || element instanceof HTMLSelectElement || element instanceof HTMLTextAreaElement;
+
+/** @param {Task} task */
+function offerStatuses({ status }) {
+  /** @type {{ next: string[] }} */
+  const { next } = entryOf(enums().statuses, status);
+  for (const option of field(form, "status", HTMLSelectElement).options)
+    option.disabled = option.value !== status && !next.includes(option.value);
+}
+
+/** @returns {Partial<TaskRequest>} */
 function changed() {
   const now = fieldsOf(form);
-  const differs = (name) => JSON.stringify(now[name]) !== JSON.stringify(before[name]);
+  /** @param {string} name */
+  const differs = (name) =>
+    JSON.stringify(now[/** @type {keyof TaskRequest} */ (name)]) !==
+    JSON.stringify(before[/** @type {keyof TaskRequest} */ (name)]);
   return Object.fromEntries(Object.entries(now).filter(([name]) => differs(name)));
 }
 
 /**
- * Open the form on the task that `current()` promises, or say in `problem` why not; `onSaved(task)` gets what became
- * of it.
+ * Let a button open the form on the present task.
+ *
+ * @param {object} options
+ * @param {HTMLElement} options.button
+ * @param {HTMLElement} options.problem - Where it is shown that the task cannot be read.
+ * @param {() => Promise<Task>} options.current - Reads the task. Rejects with Refused.
+ * @param {(task: Task) => void} options.onSaved
  */
 export function editor({ button, problem, current, onSaved }) {
   onPress(button, problem, async () => {
-    complain($("edit-problem"), "");
+    showError($("edit-problem"), "");
     fill(await current());
     dialog.showModal();
   });
   onPress(form, $("edit-problem"), async () => {
     const mine = changed();
-    if (!Object.keys(mine).length) {
-      dialog.close();
-      return;
-    }
-    try {
-      onSaved(await call("PATCH", api("tasks", taskId), mine, { version }));
-      dialog.close();
-    } catch (error) {
-      if (error.status !== 412) throw error;
-      const words = await whoChanged(taskId, version, error.details.version);
-      fill(await call("GET", api("tasks", taskId)), mine);
-      error.message = `${words} Yours (${Object.keys(mine).join(", ")}) is not saved; save again to put it over theirs.`;
-      throw error;
-    }
+    if (Object.keys(mine).length) onSaved(await save(mine));
+    dialog.close();
   });
+}
+
+/**
+ * @param {Partial<TaskRequest>} mine
+ * @returns {Promise<Task>}
+ * @throws {Refused}
+ */
+async function save(mine) {
+  try {
+    return await call("PATCH", api("tasks", taskId), mine, { version });
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    const others = await whoChanged(taskId, version, error.details.version);
+    fill(await call("GET", api("tasks", taskId)), mine);
+    error.message = `${others} Your changes (${Object.keys(mine).join(", ")}) are not saved. Save again to overwrite.`;
+    throw error;
+  }
 }

@@ -1,139 +1,181 @@
-// The executions of a task, and the log of the one that is looked at: the newest, until another is chosen.
+// The executions of a task, and the log of the selected one: the newest, until another is selected.
 
 import { api, call, readAll } from "./api.js";
-import { $, attempt, element } from "./forms.js";
+import { $, button, element, saveFile, timeElement } from "./dom.js";
+import { entryOf, enums, isActive } from "./enums.js";
+import { tryAction } from "./forms.js";
+import { count, duration } from "./format.js";
 import { indicator, withButton } from "./indicator.js";
 import { LogSearch } from "./log-search.js";
-import { LogView, number } from "./log.js";
+import { LogView } from "./log.js";
 import { Stream } from "./stream.js";
 import { Files } from "./task-files.js";
-import { moment, span } from "./words.js";
 
-const ACTIVE = new Set(["queued", "starting", "running"]);
-const TAIL = 10_000; // what the service gives of a log at once
+/**
+ * @import { Execution, LogTail } from "schemas"
+ */
+
+const TAIL = 10_000; // lines that the service returns of a log at most
 const STEP = 20;
 
 export class Executions {
-  /** `onChange(active)`: the execution that is under way, or undefined. */
+  #taskId;
+  #onChange;
+  #files;
+  #log;
+  #stream;
+  /** The newest first. @type {Execution[]} */
+  #rows = [];
+  #shown = ""; // the execution whose log is on the page
+  #limit = STEP;
+
+  /**
+   * @param {string} taskId
+   * @param {(active: Execution | undefined) => void} onChange - With the execution that is queued or under way.
+   */
   constructor(taskId, onChange) {
-    Object.assign(this, { taskId, onChange });
-    this.rows = [];
-    this.shown = ""; // the execution whose log is on the page
-    this.limit = STEP;
-    this.files = new Files(taskId);
-    this.log = new LogView({
-      log: $("log"),
-      pause: $("pause"),
-      copy: $("copy"),
-      toEnd: $("to-end"),
-      count: $("count"),
-      copied: $("copied"),
-      earlier: $("earlier"),
-      outcome: $("outcome"),
-    });
-    new LogSearch({
-      log: $("log"),
-      form: $("search"),
-      field: $("sought"),
-      previous: $("previous"),
-      found: $("found"),
-      onFound: () => this.log.letGo(),
-    });
-    this.stream = new Stream({
-      kind: "execution-log",
-      target: () => (this.shown ? { task_id: taskId, execution_id: this.shown } : null),
-      onState: indicator($("log-state")),
-      onEvent: (name, data) => this.#take(name, data),
-    });
-    withButton($("log-state"), this.stream);
-    $("download").addEventListener("click", () => attempt($("log-problem"), () => this.#download()));
+    this.#taskId = taskId;
+    this.#onChange = onChange;
+    this.#files = new Files(taskId);
+    this.#log = logView();
+    logSearch(this.#log);
+    this.#stream = this.#logStream();
+    withButton($("log-state"), this.#stream);
+    $("download").addEventListener("click", () => void tryAction($("log-problem"), () => this.#download()));
     $("more-executions").addEventListener("click", () => {
-      this.limit += STEP;
+      this.#limit += STEP;
       this.#draw();
     });
     setInterval(() => this.#tick(), 1000);
   }
 
-  get active() {
-    return this.rows.find(({ status }) => ACTIVE.has(status));
+  get #active() {
+    return this.#rows.find(({ status }) => isActive(status));
   }
 
+  /** @throws {Refused} */
   async refresh() {
-    const newest = this.rows[0]?.execution_id ?? "";
-    ({ rows: this.rows } = await readAll(api("tasks", this.taskId, "executions")));
-    const latest = this.rows[0]?.execution_id ?? "";
-    // Who looks at an older one goes on looking at it.
-    if (latest !== newest && this.shown === newest) this.#show(latest);
+    const newest = this.#rows[0]?.execution_id ?? "";
+    /** @type {{ rows: Execution[] }} */
+    const { rows } = await readAll(api("tasks", this.#taskId, "executions"));
+    this.#rows = rows;
+    const latest = rows[0]?.execution_id ?? "";
+    // An older one that was selected stays selected.
+    if (latest !== newest && this.#shown === newest) this.#show(latest);
     this.#draw();
-    this.onChange(this.active);
+    this.#onChange(this.#active);
   }
 
+  #logStream() {
+    return new Stream({
+      kind: "execution-log",
+      target: () => (this.#shown ? { task_id: this.#taskId, execution_id: this.#shown } : null),
+      onState: indicator($("log-state")),
+      onReset: () => this.#log.reset(),
+      onEvent: ({ name, data }) => {
+        if (name === "log") this.#log.add(data);
+        else if (name === "log-error") this.#log.fail(data);
+        else if (name === "log-complete") this.#log.complete(data);
+      },
+    });
+  }
+
+  /** @param {string} id */
   #show(id) {
-    this.shown = id;
+    this.#shown = id;
     $("log-part").hidden = !id;
-    this.stream.connect();
+    this.#stream.connect();
     this.#draw();
-  }
-
-  #take(name, data) {
-    if (name === "reset") this.log.reset();
-    if (name === "log") this.log.add(data);
-    if (name === "log-error") this.log.fail(data);
-    if (name === "log-complete") this.log.complete(data);
   }
 
   #draw() {
-    const focused = document.activeElement?.dataset.execution;
-    $("no-executions").hidden = this.rows.length > 0;
-    $("more-executions").hidden = this.rows.length <= this.limit;
-    $("executions").replaceChildren(...this.rows.slice(0, this.limit).map((row) => this.#row(row)));
-    if (focused) $("executions").querySelector(`[data-execution="${focused}"]`)?.focus();
-    const shown = this.rows.find(({ execution_id: id }) => id === this.shown);
-    this.files.show(shown);
-    if (shown) $("log-of").replaceChildren(`Of the execution that was asked for at `, moment(shown.queued_at), ".");
+    const focused = document.activeElement instanceof HTMLElement && document.activeElement.dataset["execution"];
+    $("no-executions").hidden = this.#rows.length > 0;
+    $("more-executions").hidden = this.#rows.length <= this.#limit;
+    $("executions").replaceChildren(...this.#rows.slice(0, this.#limit).map((row) => this.#row(row)));
+    if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`[data-execution="${focused}"]`))?.focus();
+    const shown = this.#rows.find(({ execution_id: id }) => id === this.#shown);
+    this.#files.show(shown);
+    if (shown) $("log-of").replaceChildren("Of the execution queued at ", timeElement(shown.queued_at), ".");
   }
 
+  /** @param {Execution} execution */
   #row(execution) {
-    const { execution_id: id, status, exit_code: code, log_lines: lines, error } = execution;
+    const { execution_id: id, queued_at: queuedAt, status } = execution;
     const item = element("li");
-    item.dataset.current = id === this.shown;
-    item.dataset.status = status;
-    const head = element("p");
-    const word = element("strong", status.replace("_", " "));
-    if (!ACTIVE.has(status)) word.dataset.good = status === "completed";
-    const clock = element("span", lasted(execution), { className: "elapsed" });
-    head.append(word, code === null ? "" : `, exit code ${code}`, lasted(execution) ? ", " : "", clock);
-    const more = element("p", "", { className: "note" });
-    more.append(moment(execution.started_at ?? execution.queued_at));
-    if (lines !== null) more.append(`, ${number(lines)}`);
-    if (error) more.append(`. ${error.message}`);
-    const button = element("button", "Log", { className: "small", type: "button" });
-    button.dataset.execution = id;
-    button.ariaPressed = String(id === this.shown);
-    button.append(element("span", ` of the execution of ${execution.queued_at}`, { className: "unseen" }));
-    button.addEventListener("click", () => this.#show(id));
-    const words = element("div");
-    words.append(head, more);
-    item.append(words, button);
+    item.dataset["current"] = String(id === this.#shown);
+    item.dataset["status"] = status;
+    const text = element("div");
+    text.append(headOf(execution), noteOf(execution));
+    const select = button("Log", "small");
+    select.dataset["execution"] = id;
+    select.ariaPressed = String(id === this.#shown);
+    select.append(element("span", ` of the execution of ${queuedAt}`, "unseen"));
+    select.addEventListener("click", () => this.#show(id));
+    item.append(text, select);
     return item;
   }
 
   #tick() {
-    if (!this.active) return;
-    const clock = $("executions").querySelector(`li:has([data-execution="${this.active.execution_id}"]) .elapsed`);
-    if (clock) clock.textContent = lasted(this.active);
+    const active = this.#active;
+    if (!active) return;
+    const clock = $("executions").querySelector(`li:has([data-execution="${active.execution_id}"]) .elapsed`);
+    if (clock) clock.textContent = lasted(active);
   }
 
   async #download() {
-    const id = this.shown;
-    const address = `${api("exec", "logs", this.taskId)}?${new URLSearchParams({ execution_id: id, tail: TAIL })}`;
-    const { lines } = await call("GET", address);
-    const cut = lines[0]?.n > 1 ? `(lines 1 to ${lines[0].n - 1} are left out)\n` : "";
-    const text = cut + lines.map(({ line }) => `${line}\n`).join("");
-    const link = element("a", "", { href: URL.createObjectURL(new Blob([text])), download: `task-${id}.log` });
-    link.click();
-    URL.revokeObjectURL(link.href);
+    const query = new URLSearchParams({ execution_id: this.#shown, tail: String(TAIL) });
+    /** @type {LogTail} */
+    const { lines } = await call("GET", `${api("exec", "logs", this.#taskId)}?${query.toString()}`);
+    const first = lines[0]?.n ?? 1;
+    const cut = first > 1 ? `(lines 1 to ${first - 1} are left out)\n` : "";
+    saveFile(new Blob([cut, ...lines.map(({ line }) => `${line}\n`)]), `task-${this.#shown}.log`);
   }
 }
 
-const lasted = ({ started_at: from, finished_at: to }) => (from ? span(from, to) : "");
+const logView = () =>
+  new LogView({
+    log: $("log"),
+    pause: $("pause"),
+    copy: $("copy"),
+    toEnd: $("to-end"),
+    count: $("count", HTMLOutputElement),
+    copied: $("copied"),
+    earlier: $("earlier"),
+    outcome: $("outcome"),
+  });
+
+/** @param {LogView} log */
+const logSearch = (log) =>
+  new LogSearch({
+    log: $("log"),
+    form: $("search"),
+    field: $("sought", HTMLInputElement),
+    previous: $("previous"),
+    found: $("found", HTMLOutputElement),
+    onFound: () => log.unfollow(),
+  });
+
+/** @param {Execution} execution */
+function headOf(execution) {
+  const { status, exit_code: code } = execution;
+  const { isActive: runs, isSuccess } = entryOf(enums().executionStatuses, status);
+  const word = element("strong", status.replace("_", " "));
+  if (!runs) word.dataset["good"] = String(isSuccess);
+  const time = lasted(execution);
+  const head = element("p");
+  head.append(word, code === null ? "" : `, exit code ${code}`, time && ", ", element("span", time, "elapsed"));
+  return head;
+}
+
+/** @param {Execution} execution */
+function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, error }) {
+  const note = element("p", "", "note");
+  note.append(timeElement(startedAt ?? queuedAt));
+  if (lines !== null) note.append(`, ${count(lines)}`);
+  if (error) note.append(`. ${error["message"] ?? ""}`);
+  return note;
+}
+
+/** @param {Execution} execution */
+const lasted = ({ started_at: from, finished_at: to }) => (from ? duration(from, to) : "");

@@ -1,47 +1,57 @@
-// The files that the execution which is looked at has left, to download.
+// Artifacts: the files that the selected execution left, to download.
 
 import { api, call, file } from "./api.js";
-import { $, attempt, element } from "./forms.js";
-import { size } from "./words.js";
+import { $, element, saveFile } from "./dom.js";
+import { tryAction } from "./forms.js";
+import { fileSize } from "./format.js";
+
+/**
+ * @import { Artifact, Artifacts, Execution } from "schemas"
+ */
 
 export class Files {
+  #taskId;
+  #shown = ""; // the execution whose files are on the page
+
+  /** @param {string} taskId */
   constructor(taskId) {
-    this.taskId = taskId;
-    this.of = ""; // the execution whose files are on the page
+    this.#taskId = taskId;
   }
 
-  /** Those of this execution; undefined for none. */
+  /** @param {Execution | undefined} execution - One that has not ended has no files yet. */
   show(execution) {
     const id = execution?.finished_at ? execution.execution_id : "";
-    if (id === this.of) return;
-    this.of = id;
+    if (id === this.#shown) return;
+    this.#shown = id;
     $("files-part").hidden = true;
-    if (id && execution.artifacts_kept + execution.artifacts_left_out) attempt($("log-problem"), () => this.#load(id));
+    if (id && execution && execution.artifacts_kept + execution.artifacts_left_out)
+      void tryAction($("log-problem"), () => this.#load(id));
   }
 
+  /** @param {string} id */
   async #load(id) {
-    const address = `${api("exec", "artifacts", this.taskId)}?${new URLSearchParams({ execution_id: id })}`;
+    const address = `${api("exec", "artifacts", this.#taskId)}?execution_id=${id}`;
+    /** @type {Artifacts} */
     const { items, left_out: leftOut } = await call("GET", address);
-    if (id !== this.of) return; // another was chosen meanwhile
-    $("files").replaceChildren(...items.map((item) => this.#row(item)));
-    $("files-left-out").textContent = leftOut ? `${leftOut} more were not kept: too large, too many, or not to be read.` : "";
+    if (id !== this.#shown) return; // another one was selected meanwhile
+    $("files").replaceChildren(...items.map(row));
+    $("files-left-out").textContent = leftOut
+      ? `${leftOut} more were not kept: too large, too many, or not readable.`
+      : "";
     $("files-part").hidden = false;
   }
+}
 
-  #row({ path, size: bytes, url }) {
-    const item = element("li");
-    const link = element("a", path, { href: url, download: "" });
-    link.addEventListener("click", (event) => {
-      event.preventDefault(); // a link sends no token
-      attempt($("log-problem"), () => this.#download(url, path));
-    });
-    item.append(link, " ", element("span", size(bytes), { className: "note" }));
-    return item;
-  }
-
-  async #download(url, path) {
-    const link = element("a", "", { href: URL.createObjectURL(await file(url)), download: path.split("/").at(-1) });
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }
+/** @param {Artifact} artifact */
+function row({ path, size, url }) {
+  const item = element("li");
+  const link = element("a", path);
+  link.href = url;
+  link.download = "";
+  link.addEventListener("click", (event) => {
+    event.preventDefault(); // a link sends no token
+    void tryAction($("log-problem"), async () => saveFile(await file(url), path.split("/").at(-1) ?? path));
+  });
+  item.append(link, " ", element("span", fileSize(size), "note"));
+  return item;
 }

@@ -1,56 +1,74 @@
-// What happened to a task, the newest first.
+// The audit history of a task, the newest entry first.
 
-import { api, call } from "./api.js";
-import { $, element } from "./forms.js";
-import { moment } from "./words.js";
+import { api, call, pathOf } from "./api.js";
+import { $, element, timeElement } from "./dom.js";
+import { tryAction } from "./forms.js";
+
+/**
+ * @import { Page } from "./api.js"
+ * @import { AuditEntry } from "schemas"
+ */
 
 const LONG = 120; // characters of a value that are shown
+/** The text for an action; others are shown as they are. @type {Record<string, string>} */
 const ACTIONS = {
   "task:create": "created the task",
   "task:update": "changed the task",
   "task:delete": "deleted the task",
-  "execution:queue": "asked for an execution",
+  "execution:queue": "requested an execution",
   "execution:start": "started the execution",
-  "execution:stop": "asked to stop the execution",
-  "execution:finish": "ended the execution",
+  "execution:stop": "requested a stop of the execution",
+  "execution:finish": "recorded the end of the execution",
 };
 
 export class History {
+  #address;
+  /** By the entry's id. @type {Map<number, HTMLElement>} */
+  #entries = new Map();
+  /** The address of the next page. @type {string | null} */
+  #next = null;
+
+  /** @param {string} taskId */
   constructor(taskId) {
-    this.address = api("tasks", taskId, "history");
-    this.entries = new Map();
-    this.next = null;
-    $("more-history").addEventListener("click", () => this.#readMore());
+    this.#address = api("tasks", taskId, "history");
+    $("more-history").addEventListener("click", () => void tryAction($("problem"), () => this.#readMore()));
   }
 
-  /** What is new on top of what is known. */
+  /**
+   * Read the newest entries.
+   *
+   * @throws {Refused}
+   */
   async refresh() {
-    const { results, next } = await call("GET", this.address);
-    const newest = Math.max(0, ...this.entries.keys());
-    // Where more has happened than a page holds, what is known does not join on: begin anew.
-    const joins = results.some(({ id }) => id <= newest);
-    if (!joins) {
-      this.entries.clear();
-      this.next = next;
+    /** @type {Page<AuditEntry>} */
+    const { results, next } = await call("GET", this.#address);
+    const newest = Math.max(0, ...this.#entries.keys());
+    // Where more has happened than a page holds, the known entries do not adjoin: begin anew.
+    if (!results.some(({ id }) => id <= newest)) {
+      this.#entries.clear();
+      this.#next = next;
     }
     this.#add(results);
   }
 
   async #readMore() {
-    const { pathname, search } = new URL(this.next);
-    const { results, next } = await call("GET", pathname + search);
-    this.next = next;
+    if (!this.#next) return;
+    /** @type {Page<AuditEntry>} */
+    const { results, next } = await call("GET", pathOf(this.#next));
+    this.#next = next;
     this.#add(results);
   }
 
+  /** @param {AuditEntry[]} results */
   #add(results) {
-    for (const entry of results) this.entries.set(entry.id, this.entries.get(entry.id) ?? row(entry));
-    const ids = [...this.entries.keys()].sort((one, other) => other - one);
-    $("history").replaceChildren(...ids.map((id) => this.entries.get(id)));
-    $("more-history").hidden = !this.next;
+    for (const entry of results) if (!this.#entries.has(entry.id)) this.#entries.set(entry.id, row(entry));
+    const newestFirst = [...this.#entries].sort(([one], [other]) => other - one);
+    $("history").replaceChildren(...newestFirst.map(([, item]) => item));
+    $("more-history").hidden = !this.#next;
   }
 }
 
+/** @param {AuditEntry} entry */
 function row({ at, actor, door, token_name: token, action, changes }) {
   const item = element("li");
   const head = element("p");
@@ -58,10 +76,10 @@ function row({ at, actor, door, token_name: token, action, changes }) {
   head.append(
     element("strong", actor || "The service"),
     ` ${ACTIONS[action] ?? action}${how ? ` (${how})` : ""}, `,
-    moment(at),
+    timeElement(at),
   );
   item.append(head);
-  const fields = Object.entries(changes);
+  const fields = Object.entries(/** @type {Record<string, [unknown, unknown]>} */ (changes));
   if (fields.length) {
     const list = element("ul");
     list.append(...fields.map(([name, [before, after]]) => element("li", change(name, before, after))));
@@ -70,13 +88,19 @@ function row({ at, actor, door, token_name: token, action, changes }) {
   return item;
 }
 
+/**
+ * @param {string} name
+ * @param {unknown} before
+ * @param {unknown} after
+ */
 function change(name, before, after) {
-  if (before === null) return `${name}: ${said(after)}`;
-  return after === null ? `${name} was ${said(before)}` : `${name}: ${said(before)} → ${said(after)}`;
+  if (before === null) return `${name}: ${text(after)}`;
+  return after === null ? `${name} was ${text(before)}` : `${name}: ${text(before)} → ${text(after)}`;
 }
 
-function said(value) {
-  const text = Array.isArray(value) ? value.join(", ") : String(value);
-  if (text === "") return "nothing";
-  return text.length > LONG ? `${text.slice(0, LONG)}…` : text;
+/** @param {unknown} value */
+function text(value) {
+  const whole = Array.isArray(value) ? value.join(", ") : String(value);
+  if (whole === "") return "empty";
+  return whole.length > LONG ? `${whole.slice(0, LONG)}…` : whole;
 }

@@ -1,21 +1,27 @@
-// A task's page: what it is, what happened to it, its executions; and what may be done with it.
+// A task's page: its fields, history and executions, and the actions on it.
 
-import { api, call } from "./api.js";
-import { $, closable, complain, element, onPress } from "./forms.js";
+import { api, call, Refused } from "./api.js";
+import { $, element, timeElement } from "./dom.js";
+import { entryOf, enums, priorityRank } from "./enums.js";
+import { closable, onPress, showError } from "./forms.js";
 import { hubStream } from "./hub.js";
-import { may, me } from "./identity.js";
+import { mayWork as worksAs, me } from "./identity.js";
 import { editor } from "./task-edit.js";
 import { Executions } from "./task-executions.js";
 import { History } from "./task-history.js";
-import { moment } from "./words.js";
 
-const AGAIN_MS = 3000;
+/**
+ * @import { ExecuteRequest, Task } from "schemas"
+ */
 
-const taskId = document.body.dataset.task;
-const statusNames = new Map(Array.from($("edit-form").elements.status.options, ({ value, text }) => [value, text]));
+const RETRY_MS = 3000;
+
+const taskId = document.body.dataset["task"] ?? "";
 const problem = $("problem");
+/** @type {Task | null} */
 let task = null;
 let isGone = false;
+/** @type {Promise<void> | null} */
 let reading = null;
 let mustReadAgain = false;
 
@@ -27,6 +33,7 @@ const executions = new Executions(taskId, (active) => {
 
 // --- Showing ---------------------------------------------------------------------------------------------
 
+/** @param {Task} now */
 function show(now) {
   if (task && task.version > now.version) return;
   task = now;
@@ -34,25 +41,26 @@ function show(now) {
   $("title").textContent = task.title;
   $("description").textContent = task.description;
   $("no-description").hidden = task.description !== "";
-  $("status").textContent = statusNames.get(task.status);
-  $("priority").textContent = $("priority").dataset.priority = task.priority;
-  $("assignee").textContent = task.assignee || "nobody";
-  $("seen-by").textContent = task.private ? "its assignee and operators" : "everybody";
+  $("status").textContent = entryOf(enums().statuses, task.status).label;
+  $("priority").textContent = $("priority").dataset["priority"] = task.priority;
+  $("priority").dataset["rank"] = priorityRank(task.priority);
+  $("assignee").textContent = task.assignee || "unassigned";
+  $("seen-by").textContent = task.private ? "its assignee and operators" : "everyone";
   $("tags").textContent = task.tags.join(", ") || "none";
   const artifacts = task.artifacts.length ? task.artifacts : ["none"];
   $("artifacts").replaceChildren(...artifacts.map((artifact) => element("li", artifact)));
-  $("created").replaceChildren(moment(task.created_at));
-  $("updated").replaceChildren(moment(task.updated_at));
-  $("version").textContent = task.version;
+  $("created").replaceChildren(timeElement(task.created_at));
+  $("updated").replaceChildren(timeElement(task.updated_at));
+  $("version").textContent = String(task.version);
 }
 
-function bury() {
+function showGone() {
   isGone = true;
   $("actions").hidden = true;
-  complain(problem, "This task was deleted, or you may not see it any more. What stands here is how it was.");
+  showError(problem, "This task was deleted, or you may not see it any more. The page shows its last known state.");
 }
 
-/** Read it all anew; however many events come meanwhile, once more is enough. */
+/** Read everything again; for any number of events meanwhile, once more is enough. */
 function refresh() {
   mustReadAgain = true;
   reading ??= readAgain().finally(() => (reading = null));
@@ -62,28 +70,37 @@ async function readAgain() {
   while (mustReadAgain && !isGone) {
     mustReadAgain = false;
     try {
-      const [now] = await Promise.all([call("GET", api("tasks", taskId)), history.refresh(), executions.refresh()]);
-      show(now);
-      if (problem.dataset.of === "reading") complain(problem, "");
+      await Promise.all([current(), history.refresh(), executions.refresh()]);
+      if (problem.dataset["of"] === "reading") showError(problem, "");
     } catch (error) {
-      if (error.status === 404) return bury();
-      problem.dataset.of = "reading";
-      complain(problem, `The task could not be read: ${error.message} Trying again.`);
-      setTimeout(refresh, AGAIN_MS);
+      if (!(error instanceof Refused)) throw error;
+      if (error.status === 404) {
+        showGone();
+        return;
+      }
+      problem.dataset["of"] = "reading";
+      showError(problem, `The task could not be read: ${error.message} Trying again.`);
+      setTimeout(refresh, RETRY_MS);
     }
   }
 }
 
-// --- Doing -------------------------------------------------------------------------------------------------
+// --- Actions -----------------------------------------------------------------------------------------------
 
-const mayWork = may(await me, "agent");
+const mayWork = worksAs(await me);
 $("actions").hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
 
-/** The task as it is now, whether a stream tells of it or not. */
+/**
+ * The task as it is now, also where no stream reports its changes.
+ *
+ * @throws {Refused}
+ */
 async function current() {
-  show(await call("GET", api("tasks", taskId)));
-  return task;
+  /** @type {Task} */
+  const now = await call("GET", api("tasks", taskId));
+  show(now);
+  return now;
 }
 
 editor({
@@ -96,15 +113,18 @@ editor({
   },
 });
 
-const runner = closable($("run-dialog"));
+const runner = closable($("run-dialog", HTMLDialogElement));
 $("run").addEventListener("click", () => {
-  complain($("run-problem"), "");
+  showError($("run-problem"), "");
   runner.showModal();
 });
 onPress($("run-form"), $("run-problem"), async () => {
+  const script = $("script", HTMLTextAreaElement).value;
+  const timeout = $("timeout", HTMLInputElement).value;
+  /** @type {ExecuteRequest} */
   const body = {};
-  if ($("script").value.trim()) body.script_content = $("script").value;
-  if ($("timeout").value) body.timeout_s = Number($("timeout").value);
+  if (script.trim()) body.script_content = script;
+  if (timeout) body.timeout_s = Number(timeout);
   await call("POST", api("exec", taskId), body);
   runner.close();
   refresh();
@@ -112,7 +132,7 @@ onPress($("run-form"), $("run-problem"), async () => {
 
 onPress($("stop"), problem, async () => {
   await call("POST", api("exec", "stop", taskId));
-  $("note").textContent = "It was asked to stop.";
+  $("note").textContent = "Stop requested.";
   refresh();
 });
 
@@ -123,13 +143,13 @@ onPress($("delete"), problem, async () => {
   location.assign("/");
 });
 
-refresh(); // what there is, whatever becomes of the stream; once that stands, again
+refresh(); // once now, also without a stream, and once more when the stream is connected
 hubStream({
   target: () => ({ task_id: taskId }),
   onSnapshot: refresh,
-  onEvent: (name, data) => {
-    if (data.task_id !== taskId) return;
-    if (name === "task_deleted") bury();
+  onEvent: ({ name, data }) => {
+    if (!("task_id" in data) || data.task_id !== taskId) return;
+    if (name === "task_deleted") showGone();
     else refresh();
   },
 }).connect();

@@ -1,0 +1,82 @@
+// Enums of the server: each page brings them in a JSON block (`taskhub/pages.py`), so that none is repeated here.
+
+/**
+ * @import { ExecutionEvent, ExecutionStatusEnum, RoleEnum, TaskPriorityEnum, TaskStatusEnum } from "schemas"
+ *
+ * @typedef {object} Status
+ * @property {TaskStatusEnum} value
+ * @property {string} label
+ * @property {TaskStatusEnum[]} next - The statuses that may follow, in the board's order.
+ *
+ * @typedef {object} Priority
+ * @property {TaskPriorityEnum} value
+ * @property {string} label
+ * @property {"top" | "middle" | "bottom"} rank - For the style sheet.
+ *
+ * @typedef {object} ExecutionStatus
+ * @property {ExecutionStatusEnum} value
+ * @property {boolean} isActive - Queued or under way.
+ * @property {boolean} isSuccess
+ * @property {boolean} isOwnEnd - The script ended by itself: the exit code says all.
+ *
+ * @typedef {object} Enums
+ * @property {Status[]} statuses - In the board's order; the first is the one that new tasks have.
+ * @property {Priority[]} priorities - The highest first.
+ * @property {ExecutionStatus[]} executionStatuses
+ * @property {Record<ExecutionEvent["execution_event"], ExecutionStatusEnum>} executionSteps - What an `execution_event`
+ *   says of the execution's status.
+ * @property {{ value: RoleEnum | "nobody", mayWork: boolean }[]} roles - `mayWork`: may change and execute tasks.
+ */
+
+/** @type {Enums | undefined} */
+let read;
+
+/**
+ * The enums of this page.
+ *
+ * @returns {Enums}
+ */
+export function enums() {
+  read ??= /** @type {Enums} */ (JSON.parse(document.getElementById("enums")?.textContent ?? "null"));
+  return read;
+}
+
+/**
+ * The entry of a value.
+ *
+ * @template {{ value: string }} T
+ * @param {T[]} entries
+ * @param {string} value
+ * @returns {T}
+ * @throws {RangeError} for a value that came after the page: the server is newer than what it sent then.
+ */
+export function entryOf(entries, value) {
+  const found = entries.find((entry) => entry.value === value);
+  if (!found) throw new RangeError(`Unknown value ${value}: reload the page.`);
+  return found;
+}
+
+/**
+ * Whether an execution of this status is queued or under way.
+ *
+ * @param {string} status
+ */
+export const isActive = (status) => enums().executionStatuses.some((each) => each.value === status && each.isActive);
+
+/**
+ * The position of a priority, 0 for the highest. An unknown one comes last.
+ *
+ * @param {string} priority
+ */
+export function priorityOrder(priority) {
+  const { priorities } = enums();
+  const at = priorities.findIndex(({ value }) => value === priority);
+  return at < 0 ? priorities.length : at;
+}
+
+/**
+ * The style of a priority; that of the lowest for an unknown one.
+ *
+ * @param {string} priority
+ */
+export const priorityRank = (priority) => enums().priorities[priorityOrder(priority)]?.rank ?? "bottom";

@@ -1,0 +1,61 @@
+// Text for times, durations, sizes and counts. No DOM.
+
+const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
+
+/**
+ * A moment in the reader's time zone and language.
+ *
+ * @param {string} iso
+ */
+export const dateTime = (iso) => when.format(new Date(iso));
+
+/**
+ * The time between two ISO times, or until now: `1:05`, `2:00:05`. Clocks that disagree give `0:00`.
+ *
+ * @param {string} from
+ * @param {string | null} [to]
+ */
+export function duration(from, to = null) {
+  const s = Math.max(0, Math.floor(((to ? Date.parse(to) : Date.now()) - Date.parse(from)) / 1000));
+  /** @param {number} n */
+  const two = (n) => String(n).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(s / 3600), Math.floor(s / 60) % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(s % 60)}` : `${minutes}:${two(s % 60)}`;
+}
+
+/**
+ * A number of bytes: `1.2 MB`.
+ *
+ * @param {number} bytes
+ */
+export function fileSize(bytes) {
+  const step = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  const format = new Intl.NumberFormat(undefined, {
+    style: "unit",
+    unit: UNITS[step] ?? "byte",
+    unitDisplay: step ? "short" : "long",
+    maximumFractionDigits: 1,
+  });
+  return format.format(bytes / 1000 ** step);
+}
+
+/**
+ * A number with its noun: `1 line`, `1,200 lines`.
+ *
+ * @param {number} n
+ * @param {string} [noun]
+ */
+export const count = (n, noun = "line") => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
+/**
+ * The parts of a text between separators, without blanks around them; empty parts are left out.
+ *
+ * @param {string} text
+ * @param {string} separator
+ */
+export const split = (text, separator) =>
+  text
+    .split(separator)
+    .map((part) => part.trim())
+    .filter(Boolean);

@@ -1,0 +1,263 @@
+"""A tool and its REST twin: the same result, the same refusal, and the same rows and audit behind them."""
+# ruff: noqa: E501 - a case a line, however long
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from taskhub import jobs
+from taskhub.auth.actor import SYSTEM
+from taskhub.mcp.tools import TOOLS
+from taskhub.models import AuditEntry, Execution, Task
+from taskhub.services import executions, tasks
+from taskhub.services.executions import SCRIPT_LIMIT_BYTES
+from tests.agents import call
+from tests.conftest import client_of, make_account
+from tests.processes import wait_until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_suffices]
+
+NOBODYS = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
+_OWN = re.compile(
+    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z|ticket=[\w%.-]+", re.IGNORECASE
+)
+"""What differs between two rows that were made alike."""
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return _OWN.sub("*", value) if isinstance(value, str) else value
+
+
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda body: {name: value for name, value in body.items() if name not in names}
+
+
+@dataclass
+class Twin:
+    """A tool's call and its REST request, in which {task} is a task that was made in the same way for each of them."""
+
+    tool: str
+    arguments: dict[str, Any]
+    request: str
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
+    running: bool = False
+    role: str | None = "agent"
+    code: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.tool}-{self.role}-{self.code}-{'-'.join(map(str, self.arguments))}"
+
+
+def failing(code: str, twin: Twin, **changed: Any) -> Twin:
+    return Twin(**{**vars(twin), "code": code, **changed})
+
+
+GET = Twin("get_task", {"task_id": "{task}"}, "GET /api/tasks/{task}/")
+LIST = Twin("list_tasks", {}, "GET /api/tasks/?page_size=20")
+CREATE = Twin("create_task", {"title": "new"}, "POST /api/tasks/", {"title": "new"})
+UPDATE = Twin("update_task", {"task_id": "{task}", "title": "u"}, "PATCH /api/tasks/{task}/", {"title": "u"})
+CLAIM = Twin("claim_task", {}, "POST /api/tasks/claim/", {})
+STATUS = Twin(
+    "set_task_status",
+    {"task_id": "{task}", "new_status": "inprogress", "artifacts": ["a"]},
+    "PUT /api/tasks/status/{task}",
+    {"new_status": "inprogress", "artifacts": ["a"]},
+)
+RUN = {"script_content": "true"}
+EXECUTE = Twin("execute_task", {"task_id": "{task}", **RUN}, "POST /api/exec/{task}", RUN)
+EXECUTION = Twin("get_execution", {"task_id": "{task}"}, "GET /api/exec/status/{task}", running=True)
+STOP = Twin("stop_execution", {"task_id": "{task}"}, "POST /api/exec/stop/{task}", running=True)
+SANDBOXES = Twin("list_sandboxes", {}, "GET /api/sandboxes/")
+SANDBOX = Twin("get_sandbox", {"sandbox_id": "{sandbox}"}, "GET /api/sandboxes/{sandbox}/")
+WATCH = {"sandboxId": "box", "eventType": "sessions"}
+CONNECTION = Twin("getSSEConnectionUrl", WATCH, "POST /api/tickets/", {"kind": "sse", "params": WATCH})
+ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, EXECUTE, EXECUTION, STOP, SANDBOXES, SANDBOX, CONNECTION]
+OF_A_TASK = [GET, UPDATE, STATUS, EXECUTE, EXECUTION, STOP]
+WRITES = [CREATE, UPDATE, CLAIM, STATUS, EXECUTE, STOP]
+LOGS = {"sandboxId": "box", "eventType": "logs", "sessionId": "s"}
+EVERYTHING = {
+    "title": "t",
+    "description": " # d\n",
+    "status": "review",
+    "priority": "high",
+    "assignee": "bob",
+    "tags": ["a", "b"],
+    "artifacts": ["x"],
+    "private": False,
+}
+
+TWINS = [
+    *ALL,
+    Twin("list_tasks", {"status": ["todo"], "q": "GIVEN", "limit": 1}, "GET /api/tasks/?status=todo&q=GIVEN&page_size=1"),
+    Twin("list_tasks", {"status": ["done", "review"]}, "GET /api/tasks/?status=done&status=review&page_size=20"),
+    Twin("list_tasks", {"priority": ["low"], "private": False}, "GET /api/tasks/?priority=low&private=false"),
+    Twin("list_tasks", {"assignee": "alice"}, "GET /api/tasks/?assignee=alice", given={"assignee": "alice"}),
+    Twin("create_task", EVERYTHING, "POST /api/tasks/", EVERYTHING),
+    Twin("update_task", {"task_id": "{task}", **EVERYTHING, "status": "done"}, "PATCH /api/tasks/{task}/", {**EVERYTHING, "status": "done"}),
+    Twin("claim_task", {"tags": ["t"], "priority": ["high"]}, "POST /api/tasks/claim/", {"tags": ["t"], "priority": ["high"]}),
+    Twin("claim_task", {"task_id": "{task}"}, "POST /api/tasks/claim/", {"task_id": "{task}"}),
+    Twin("get_execution", {"task_id": "{task}", "tail": 0}, "GET /api/exec/status/{task}", running=True),
+    failing("invalid", LIST, arguments={"status": ["no"]}, request="GET /api/tasks/?status=no"),
+    failing("not_found", LIST, arguments={"cursor": "no"}, request="GET /api/tasks/?cursor=no"),
+    failing("invalid", CREATE, arguments={}, body={}),
+    failing("invalid", CREATE, arguments={"title": "t", "tags": "no"}, body={"title": "t", "tags": "no"}),
+    failing("invalid", CREATE, arguments={"title": "t", "nmae": 1}, body={"title": "t", "nmae": 1}),
+    failing("precondition_failed", UPDATE, arguments={**UPDATE.arguments, "expected_version": 9}, headers={"If-Match": '"9"'}),
+    failing("invalid", UPDATE, arguments={"task_id": "{task}", "title": 1}, body={"title": 1}),
+    failing("transition_refused", UPDATE, arguments={"task_id": "{task}", "status": "review"}, body={"status": "review"}),
+    failing("invalid", CLAIM, arguments={"priority": ["no"]}, body={"priority": ["no"]}),
+    failing("invalid", CLAIM, arguments={"task_id": "no"}, body={"task_id": "no"}),
+    failing("task_not_found", CLAIM, arguments={"task_id": NOBODYS}, body={"task_id": NOBODYS}),
+    failing("task_not_claimable", CLAIM, arguments={"task_id": "{task}"}, body={"task_id": "{task}"}, given={"assignee": "bob"}),
+    failing("invalid", STATUS, arguments={"task_id": "{task}"}, body={}),
+    failing("transition_refused", STATUS, arguments={"task_id": "{task}", "new_status": "review"}, body={"new_status": "review"}),
+    failing("precondition_failed", STATUS, arguments={**STATUS.arguments, "expected_version": 9}, headers={"If-Match": '"9"'}),
+    failing("script_missing", EXECUTE, arguments={"task_id": "{task}"}, body={}),
+    failing("execution_active", EXECUTE, running=True),
+    failing("invalid", EXECUTE, arguments={"task_id": "{task}", "timeout_s": 0, **RUN}, body={"timeout_s": 0, **RUN}),
+    failing("script_too_large", EXECUTE, arguments={"task_id": "{task}", "script_content": "#" * (SCRIPT_LIMIT_BYTES + 1)}, body={"script_content": "#" * (SCRIPT_LIMIT_BYTES + 1)}),
+    failing("execution_not_found", EXECUTION, running=False),
+    failing("execution_not_found", EXECUTION, arguments={"task_id": "{task}", "execution_id": NOBODYS}, request=f"GET /api/exec/status/{{task}}?execution_id={NOBODYS}"),
+    failing("invalid", EXECUTION, arguments={"task_id": "{task}", "execution_id": "no"}, request="GET /api/exec/status/{task}?execution_id=no"),
+    failing("invalid", EXECUTION, arguments={"task_id": "{task}", "tail": -1}, request="GET /api/exec/logs/{task}?tail=-1"),
+    failing("execution_not_active", STOP, running=False),
+    failing("invalid", SANDBOXES, arguments={"limit": 0}, request="GET /api/sandboxes/?limit=0"),
+    failing("sandbox_not_found", SANDBOX, arguments={"sandbox_id": "none"}, request="GET /api/sandboxes/none/"),
+    failing("not_found", SANDBOX, arguments={"sandbox_id": "a b"}, request="GET /api/sandboxes/a%20b/"),
+    failing("invalid", CONNECTION, arguments=LOGS, body={"kind": "sse", "params": LOGS}),
+    failing("invalid", CONNECTION, arguments={"eventType": "logs"}, body={"kind": "sse", "params": {"eventType": "logs"}}),
+    failing("invalid", CONNECTION, arguments={**WATCH, "eventType": "no"}, body={"kind": "sse", "params": {**WATCH, "eventType": "no"}}),
+    failing("not_authenticated", CONNECTION, role=None),
+    *[failing("not_authenticated", twin, role=None) for twin in WRITES],
+    *[failing("forbidden", twin, role="viewer") for twin in WRITES],
+    *[Twin(**{**vars(twin), "role": None}) for twin in (GET, LIST, EXECUTION, SANDBOXES, SANDBOX)],
+    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (GET, LIST, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
+    *[failing("task_not_found", twin, given={"private": True, "assignee": "bob"}) for twin in OF_A_TASK],
+    *[Twin(**{**vars(twin), "role": "operator", "given": {"private": True, "assignee": "bob"}}) for twin in OF_A_TASK],
+]  # fmt: skip
+
+
+@pytest.fixture
+def users(alice: User, operator: User) -> dict[str | None, User | None]:
+    return {None: None, "viewer": make_account("vera", "viewer"), "agent": alice, "operator": operator}
+
+
+class World:
+    """The rows that a call is about, made anew for each door: two tasks and perhaps an execution."""
+
+    def __init__(self, twin: Twin, sandbox: str = "box") -> None:
+        Task.objects.all().delete()
+        tasks.task_create(actor=SYSTEM, title="another", status="review")
+        given = {"title": "given", "priority": "high", "tags": ["t"], **twin.given}
+        self.task = tasks.task_create(actor=SYSTEM, **given)
+        if twin.running:
+            executions.execution_queue(actor=SYSTEM, task_id=self.task.pk, script="true")
+        self._names = {"{task}": str(self.task.pk), "{sandbox}": sandbox}
+        self._entries = AuditEntry.objects.order_by("-pk").values_list("pk", flat=True)[0]
+
+    def fill(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self.fill(each) for name, each in value.items()}
+        for name, text in self._names.items():
+            value = value.replace(name, text) if isinstance(value, str) else value
+        return value
+
+    def audit(self) -> list[Any]:
+        entries = AuditEntry.objects.filter(pk__gt=self._entries).order_by("pk")
+        return plain([[entry.door, entry.actor_name, entry.action, entry.changes] for entry in entries])
+
+    def rows(self) -> Any:
+        rows = Task.objects.order_by("created_at").values("title", "status", "assignee", "tags", "artifacts", "version")
+        return list(rows)
+
+
+def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
+    """REST's answer in the tool's shape, where it has one of its own."""
+    if twin.tool == "list_tasks":
+        cursor = parse_qs(urlsplit(body["next"]).query)["cursor"][0] if body["next"] else None
+        return {"tasks": [without("description")(task) for task in body["results"]], "next_cursor": cursor}
+    return body
+
+
+def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
+    """The tool's result without what it says beside its twin."""
+    if twin.tool == "get_execution":
+        return without("lines", "log_error")(body)
+    return without("curl")(body) if twin.tool == "getSSEConnectionUrl" else body
+
+
+def the_sandbox(sandboxes: None, operator: User) -> str:
+    return str(client_of(operator).post("/api/sandboxes/", {}, format="json").json()["id"])
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=str)
+def test_a_tool_has_the_effect_and_result_of_its_rest_endpoint(
+    twin: Twin, users: dict[str | None, User | None], sandboxes: None
+) -> None:
+    sandbox = the_sandbox(sandboxes, users["operator"]) if twin.tool == "get_sandbox" else "box"  # type: ignore[arg-type]
+    user = users[twin.role]
+
+    world = World(twin, sandbox)
+    outcome = call(user, twin.tool, **world.fill(twin.arguments))
+    by_tool = world.audit(), world.rows()
+
+    world = World(twin, sandbox)
+    client = client_of(user) if user else APIClient()
+    method, address = world.fill(twin.request).split(" ", 1)
+    answer = client.generic(
+        method,
+        address,
+        data=client._encode_data(world.fill(twin.body), "json", None)[0] if twin.body is not None else b"",
+        content_type="application/json",
+        headers=twin.headers,
+    )
+    by_rest = world.audit(), world.rows()
+
+    assert by_tool[1] == by_rest[1]
+    assert [entry[1:] for entry in by_tool[0]] == [entry[1:] for entry in by_rest[0]]
+    # A job's part is a job's at both doors.
+    assert [entry[0].replace("rest", "mcp") for entry in by_rest[0]] == [entry[0] for entry in by_tool[0]]
+    if twin.code is not None:
+        refusal = answer.json()["error"]
+        assert outcome.failed
+        assert outcome.body["error"]["code"] == refusal["code"] == twin.code
+        return
+    assert not outcome.failed, outcome.body
+    assert answer.status_code < 300, answer.content
+    jsonschema.validate(outcome.body, TOOLS[twin.tool].output_schema)
+    assert plain(own(twin, outcome.body)) == plain(shaped(twin, answer.json()))
+
+
+def test_every_tool_has_a_rest_endpoint() -> None:
+    assert {twin.tool for twin in ALL} == set(TOOLS)
+
+
+def test_the_last_lines_of_a_log_equal_rests(execute, alice: User, api: APIClient, sandboxes: None) -> None:
+    queued = execute("echo one; echo two >&2; exit 3")
+    jobs.execution_start(queued["execution_id"])
+
+    def ended() -> bool:
+        jobs.execution_end(queued["execution_id"])
+        return not Execution.objects.get(pk=queued["execution_id"]).is_active
+
+    wait_until(ended, "the script's end")
+    seen = call(alice, "get_execution", task_id=queued["task_id"]).body
+    assert (seen["status"], seen["exit_code"], seen["log_error"]) == ("failed", 3, None)
+    twin = api.get(f"/api/exec/logs/{queued['task_id']}").json()
+    assert seen["lines"] == [without("timestamp")(line) for line in twin["lines"]]
+    assert sorted(line["line"] for line in seen["lines"]) == ["one", "two"]

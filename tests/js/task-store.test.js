@@ -1,0 +1,187 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+
+import { requests, reset, server, settled } from "./browser.js";
+import { TaskStore } from "../../taskhub/static/taskhub/task-store.js";
+
+/**
+ * @import { HubEvent } from "../../taskhub/static/taskhub/hub.js"
+ * @typedef {Record<string, unknown>} Row
+ */
+
+/** @param {Row} [fields] @returns {any} */
+const task = (fields = {}) => ({
+  id: "a",
+  title: "Title",
+  description: "",
+  status: "todo",
+  priority: "low",
+  assignee: "",
+  tags: [],
+  artifacts: [],
+  private: false,
+  version: 1,
+  updated_at: "2026-01-01T00:00:00Z",
+  ...fields,
+});
+/** @param {string} name @param {Row} data @param {string} [timestamp] @returns {HubEvent} */
+const event = (name, data, timestamp = "2026-01-01T00:00:09Z") =>
+  /** @type {any} */ ({ name, data, about: { timestamp, isResumed: true, id: "" } });
+/** @param {Row} [fields] */
+const updated = (fields = {}) => {
+  const { id, ...rest } = task({ version: 2, ...fields, description: undefined });
+  return event("task_updated", { task_id: id, changed: [], previous: {}, ...rest });
+};
+
+/** The rows of the server: tasks by status, and executions. @type {{ tasks: Row[], executions: Row[] }} */
+let rows;
+/** @type {TaskStore} */
+let store;
+/** @type {string[]} */
+let errors;
+
+beforeEach(() => {
+  reset();
+  rows = { tasks: [task()], executions: [] };
+  errors = [];
+  store = new TaskStore({ onChange: () => {}, onError: (text) => errors.push(text) });
+  server.answer = ({ url }) => ({ body: { results: rowsOf(url), next: null } });
+});
+
+/** @param {string} url */
+function rowsOf(url) {
+  const { pathname, searchParams } = new URL(url, "http://hub");
+  const statuses = searchParams.getAll("status");
+  const list = pathname === "/api/executions/" ? rows.executions : rows.tasks;
+  return list.filter(({ status }) => statuses.includes(String(status)));
+}
+
+test("the snapshot has all statuses that the page brought, and the active executions", async () => {
+  rows.tasks = [task(), task({ id: "b", status: "done" })];
+  rows.executions = [
+    { task_id: "a", status: "running", queued_at: "1", started_at: "2" },
+    { task_id: "b", status: "queued", queued_at: "1", started_at: null },
+    { task_id: null, status: "running", queued_at: "1", started_at: "2" },
+    { task_id: "c", status: "completed", queued_at: "1", started_at: "2" },
+  ];
+  await store.load();
+  assert.ok(store.isLoaded);
+  assert.deepEqual([...store.tasks.keys()], ["a", "b"]);
+  assert.deepEqual(Object.fromEntries(store.runs), {
+    a: { step: "running", since: "2" },
+    b: { step: "queued", since: "1" },
+  });
+  assert.equal(requests.length, 4);
+  assert.deepEqual(errors, [""]);
+});
+
+test("an event changes its task and keeps the description, an older one changes nothing", async () => {
+  rows.tasks = [task({ description: "kept", version: 3 })];
+  await store.load();
+  store.take(updated({ version: 2, title: "Old" }));
+  assert.equal(store.tasks.get("a")?.title, "Title");
+  store.take(updated({ version: 4, title: "New", status: "done" }));
+  const { title, status, description, version } = store.tasks.get("a") ?? {};
+  assert.deepEqual([title, status, description, version], ["New", "done", "kept", 4]);
+});
+
+test("the search text has title, description, assignee, tags and id, in lower case", async () => {
+  rows.tasks = [task({ title: "TITLE", description: "Words", assignee: "Ann", tags: ["Blue"] })];
+  await store.load();
+  for (const word of ["title", "words", "ann", "blue", "a"]) assert.ok(store.tasks.get("a")?.text.includes(word), word);
+});
+
+test("events that come while the snapshot is read are applied after it", async () => {
+  const loading = store.load();
+  store.take(updated({ title: "New" }));
+  store.take(event("task_created", { task_id: "b", ...task({ id: undefined, title: "Second" }) }));
+  store.take(event("execution_event", { task_id: "a", execution_event: "started" }));
+  await loading;
+  assert.deepEqual(
+    [...store.tasks.values()].map(({ title }) => title),
+    ["New", "Second"],
+  );
+  assert.deepEqual(store.runs.get("a"), { step: "running", since: "2026-01-01T00:00:09Z" });
+});
+
+test("a deleted task is gone with its run, also where it was in the snapshot", async () => {
+  rows.executions = [{ task_id: "a", status: "running", queued_at: "1", started_at: "2" }];
+  const loading = store.load();
+  store.take(event("task_deleted", { task_id: "a" }));
+  await loading;
+  assert.equal(store.tasks.size + store.runs.size, 0);
+});
+
+test("a run ends with its execution", async () => {
+  await store.load();
+  store.take(event("execution_event", { task_id: "a", execution_event: "started" }));
+  assert.ok(store.runs.has("a"));
+  store.take(event("execution_event", { task_id: "a", execution_event: "failed" }));
+  assert.ok(!store.runs.has("a"));
+});
+
+test("a task that moves between two lists is where its later version is", async () => {
+  rows.tasks = [task({ status: "done", version: 2 }), task({ status: "todo", version: 1 })];
+  await store.load();
+  assert.equal(store.tasks.get("a")?.status, "done");
+});
+
+test("a status with more tasks than are read is cut", async () => {
+  server.answer = ({ url }) => {
+    if (!url.includes("status=todo")) return { body: { results: [], next: null } };
+    const page = Number(new URL(url, "http://hub").searchParams.get("page") ?? 1);
+    const results = Array.from({ length: 200 }, (_, n) => task({ id: `${page}-${n}` }));
+    return { body: { results, next: `http://elsewhere/api/tasks/?status=todo&page=${page + 1}` } };
+  };
+  await store.load();
+  assert.equal(store.tasks.size, 1000);
+  assert.deepEqual([...store.cut], ["todo"]);
+  assert.ok(
+    requests.every(({ url }) => url.startsWith("/api/")),
+    "pages are read from this server's own name",
+  );
+});
+
+test("a snapshot that cannot be read is read again, and events are kept meanwhile", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const answer = server.answer;
+  server.answer = () => ({ status: 503, body: { error: { message: "Not now." } } });
+  await store.load();
+  assert.deepEqual(errors, ["The tasks could not be read: Not now. Trying again."]);
+  assert.ok(!store.isLoaded);
+  store.take(updated({ title: "New" }));
+  server.answer = answer;
+  t.mock.timers.tick(3000);
+  for (let n = 0; n < 100 && !errors.includes(""); n += 1) await settled();
+  assert.equal(store.tasks.get("a")?.title, "New");
+  assert.equal(errors.at(-1), "");
+});
+
+test("a later load replaces an earlier one that answers late", async () => {
+  /** @type {((value: unknown) => void)[]} */
+  const late = [];
+  const answer = server.answer;
+  server.answer = async (asked) => {
+    await new Promise((resolve) => late.push(resolve));
+    return answer(asked);
+  };
+  const first = store.load();
+  await settled();
+  server.answer = answer;
+  rows.tasks = [task({ title: "Later", version: 5 })];
+  await store.load();
+  rows.tasks = [task({ title: "Earlier" })];
+  for (const release of late) release(null);
+  await first;
+  assert.deepEqual(
+    [...store.tasks.values()].map(({ title }) => title),
+    ["Later"],
+  );
+});
+
+test("an answer over REST does not replace a newer version", async () => {
+  rows.tasks = [task({ version: 7 })];
+  await store.load();
+  store.put(task({ version: 6, title: "Old" }));
+  assert.equal(store.tasks.get("a")?.title, "Title");
+});
