@@ -15,7 +15,8 @@
     ├── Unavailable       503    a required part does not answer; retry
     └── Upstream          …      the sandbox service failed or refused; with the fitting status
 
-A message is one sentence that says what to do. Messages contain no path, setting or traceback.
+A message is one sentence that says what to do. No message holds a path of this machine, the value of a setting, or
+anything from a traceback.
 """
 
 from __future__ import annotations
@@ -59,8 +60,14 @@ class Forbidden(HubError):
 
 
 class TooManyFailures(HubError):
+    """`retry_after_s`: when the address is listened to again."""
+
     status = 429
     default_code = "throttled"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(HubError):

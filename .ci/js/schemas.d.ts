@@ -59,6 +59,7 @@ export interface CommandStarted {
 export interface Connected {
   last_event_id: string;
   announcements: Announced[];
+  omitted?: string[] | null;
 }
 
 export interface Disconnected {
@@ -207,12 +208,13 @@ export interface TaskCreated {
   priority: TaskPriority;
   assignee: string;
   private: boolean;
-  artifacts: string[];
+  artifacts?: string[] | null;
   title: string;
   tags: string[];
   version: number;
   updated_at: string;
-  description: string;
+  omitted?: string[] | null;
+  description?: string | null;
   created_at: string;
 }
 
@@ -247,11 +249,12 @@ export interface TaskUpdated {
   priority: TaskPriority;
   assignee: string;
   private: boolean;
-  artifacts: string[];
+  artifacts?: string[] | null;
   title: string;
   tags: string[];
   version: number;
   updated_at: string;
+  omitted?: string[] | null;
   changed: string[];
   previous: Record<string, string | boolean>;
   description?: string | null;

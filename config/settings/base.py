@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
+from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF
 
 from config import env
@@ -48,6 +49,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "taskhub.web.security_headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "taskhub.web.cors.StreamCors",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -177,8 +179,8 @@ TASKHUB_SIGN_IN_LINKS = False
 TASKHUB_IN_CONTAINER = False
 # Why sandboxes are disabled; empty if they are enabled.
 TASKHUB_SANDBOXES_OFF = ""
-# Further origins whose pages may send requests to the local profile, like http://localhost:3000.
-TASKHUB_ALLOWED_ORIGINS: list[str] = []
+# Origins beside the hub's own whose pages may read and write (with a token), like http://localhost:3000.
+TASKHUB_ALLOWED_ORIGINS = env.origins("TASKHUB_ALLOWED_ORIGINS")
 KNOX_TOKEN_MODEL = "taskhub.ApiToken"  # noqa: S105 - the name of a model
 # knox would create a table for its own token model, which would never be flushed.
 MIGRATION_MODULES = {"knox": None}
@@ -188,8 +190,16 @@ REST_KNOX = {
     "TOKEN_TTL": timedelta(days=90),  # of tokens that are created without an expiry
 }
 
-# Pages of other origins are refused unless a view allows them, as `/sse` does.
-CORS_URLS_REGEX = r"^/api/"
+# The streams have rules of their own (taskhub/web/cors.py). No cookies: an allowed page sends a token.
+CORS_ALLOWED_ORIGINS = TASKHUB_ALLOWED_ORIGINS
+CORS_URLS_REGEX = r"^/(?:api/(?!events/stream/?$|exec/logs/[^/]+/stream/?$)|mcp/?$)"
+CORS_ALLOW_HEADERS = [
+    *default_headers,
+    *("cache-control", "idempotency-key", "if-match", "if-none-match", "last-event-id", "taskhub-lease"),
+    *("traceparent", "tracestate", "x-request-id"),
+    *("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"),
+]
+CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -21,8 +21,7 @@ TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1,
 TASKHUB_SANDBOXES_OFF = env.text("TASKHUB_SANDBOXES_OFF", "")
 # Browsers on this machine also show pages of other sites, whose requests are refused.
 MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]
-TASKHUB_ALLOWED_ORIGINS = env.words("TASKHUB_ALLOWED_ORIGINS")
-# All clients are on this machine, and its user owns it.
+# Everybody here is one and the same, and the machine is theirs.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 0)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 0)
 # Static files are served from the apps; nothing to collect.

@@ -58,8 +58,8 @@ def upstream(error: ExecutorError) -> Upstream:
 
 
 def _hub_headers(error: HubError) -> dict[str, str]:
-    """Jittered, so that those who were refused together do not come back together."""
-    if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+    """When to try again, jittered: clients that are refused together do not come back together."""
+    if error.status not in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         return {}
     least_s = int(getattr(error, "retry_after_s", None) or 0) + 1
     return {"Retry-After": str(random.randint(least_s, least_s + 4))}  # noqa: S311 - spreads load, hides nothing

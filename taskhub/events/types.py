@@ -23,23 +23,28 @@ class EventData(BaseModel):
 
 
 class _TaskState(EventData):
-    """A task as lists and boards show it: everything but the description."""
+    """A task as lists and boards show it: everything but the description.
+
+    `omitted` names the fields that are left out because the event would have more than 96 KiB on the wire:
+    `description`, then `artifacts`. GET /api/tasks/{task_id} has them.
+    """
 
     task_id: UUID
     status: TaskStatus
     priority: TaskPriority
     assignee: str
     private: bool
-    artifacts: list[str]
+    artifacts: list[str] | None = None
     title: str
     tags: list[str]
     version: int
     updated_at: datetime
+    omitted: list[str] | None = None
 
 
 class TaskCreated(_TaskState):
     name: ClassVar[str] = "task_created"
-    description: str
+    description: str | None = None
     created_at: datetime
 
 
@@ -132,11 +137,15 @@ class Announced(EventData):
 
 
 class Connected(EventData):
-    """The first event of every stream: where it begins, and the announcements that hold now, the newest first."""
+    """The first event of every stream: where it begins, and the announcements that hold now, the newest first.
+
+    `omitted: ["announcements"]`: more hold than fit into an event; GET /api/announcements/ has all.
+    """
 
     name: ClassVar[str] = "connected"
     last_event_id: str
     announcements: list[Announced]
+    omitted: list[str] | None = None
 
 
 class StreamReset(EventData):

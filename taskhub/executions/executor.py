@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from taskhub.errors import NotFound
@@ -106,6 +106,10 @@ class Produced:
 
     files: list[ProducedFile]
     count: int
+
+
+SPLIT_MARK: Final = " [TaskHub: the line goes on]"
+"""Ends every part of a split line but the last."""
 
 
 class LogLine(NamedTuple):

@@ -69,17 +69,6 @@ def test_pages_allow_no_inline_scripts(operator: User, address: str) -> None:
     assert "onclick" not in text
 
 
-def test_streams_have_spec_000s_cors_headers(anonymous: APIClient) -> None:
-    for address in ("/api/events/stream", "/api/exec/logs/0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f/stream"):
-        asked = anonymous.options(address)
-        assert asked.status_code == 204
-        for answer in (asked, anonymous.get(f"{address}?lastEventId=x"), anonymous.post(address)):
-            assert answer["Access-Control-Allow-Origin"] == "*"
-            assert answer["Access-Control-Allow-Methods"] == "GET, OPTIONS"
-            assert answer["Access-Control-Allow-Headers"] == "Content-Type"
-            assert "Access-Control-Allow-Credentials" not in answer
-
-
 @pytest.mark.parametrize(
     ("origin", "own"),
     [
