@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0052_rename_models'),
+        ('taskhub', '0056_admission'),
     ]
 
     operations = [
