@@ -1,7 +1,7 @@
-"""A command's log as numbered lines, over connections that may be cut.
+"""Log follower: a command's log as numbered lines, over connections that may be cut.
 
-Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its place in the
-replay: after a cut we connect again and leave out what was delivered.
+Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its position in
+the replay: after a cut the follower reconnects and drops the lines that it has delivered.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ log = logging.getLogger(__name__)
 LINE_BYTES: Final = TEXT_LIMIT
 """Of a line as JSON, as streams send it: so every process splits a line alike, and no client refuses a frame."""
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
-"""A snapshot comes in one piece, with every line twice; where it is longer, a second replay takes its place."""
+"""A snapshot comes in one piece, with every line twice; if it would be longer, a second replay is used instead."""
 _MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
 _MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
 _PATIENCE_MOST: Final = 20
 _ROUND_PIECES: Final = 1000
 _ROUND_CHARS: Final = 128 * 1024
-"""So much of a snapshot is looked at before others on the loop have their turn."""
+"""Characters of a snapshot that are processed before other tasks of the loop run."""
 
 Pieces = Iterable[tuple[Stream, str]]
 
@@ -98,7 +98,7 @@ class LineCounter:
         return tuple(LogLine(self.n + n, stream, text, now, partial=True) for n, (stream, text) in enumerate(shown, 1))
 
     def finish(self) -> list[LogLine]:
-        """What came without a line end."""
+        """The last lines, without a line end."""
         return self.feed([(stream, "\n") for stream, rest in self._rest.items() if rest])
 
 
@@ -116,7 +116,7 @@ def _split_begun(rest: str, held: int) -> tuple[list[str], str]:
 
 
 def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
-    """The pieces of a snapshot's `output`, in which marks say whose each piece is; what comes before any is dropped."""
+    """The pieces of a snapshot's `output`, whose marks name the stream; text before the first mark is dropped."""
     stream: Stream | None = None
     start = 0
     for mark in _MARK.finditer(output):
@@ -167,7 +167,7 @@ async def read_snapshot(toolbox: Toolbox, session: str, command: str, tokens: Lo
 
 
 class Follower:
-    """One reading of a log, over as many connections as it takes.
+    """One reading of a log, over as many connections as needed.
 
     0. Ask for the command, so that one that is not there is known at once.
     1. Connect; number the lines as they come; deliver those above the last one delivered.
@@ -226,7 +226,7 @@ class Follower:
             except SandboxUnavailable as error:
                 await self._wait(error)
             else:
-                # Closed without a reason; whatever it was, it is not asked again at once.
+                # Closed for an unknown reason: do not reconnect at once.
                 await asyncio.sleep(self._backoff.next_s())
 
     async def _make_sure(self) -> None:
@@ -276,7 +276,7 @@ class Follower:
             self._on_sign(sign)
 
     def _take(self, lines: list[LogLine]) -> list[LogLine]:
-        """Those of the lines, which are in order, that were not delivered before."""
+        """Those of the ordered lines that were not delivered before."""
         if lines and lines[0].n <= self._delivered:
             lines = [line for line in lines if line.n > self._delivered]
         if lines:
@@ -284,7 +284,7 @@ class Follower:
         return lines
 
     async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
-        """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
+        """The end of the log: lines of a snapshot that were not delivered, and the last line without a line end."""
         snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
         counter = self._counter()
         if snapshot is not None:
@@ -295,7 +295,7 @@ class Follower:
             if counter.marks is not None:
                 self._has_said_the_end(counter, counter.marks)
         else:
-            # Handed on as they come: what was taken from a connection that is cut later is not brought again.
+            # Delivered at once: if this connection is cut later, its lines are not received again.
             async with aclosing(self._connection(counter)) as again:
                 async for lines in again:
                     yield lines

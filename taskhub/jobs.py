@@ -143,7 +143,7 @@ def _rested() -> None:
 
 
 def _tell_changes(watched: list[Execution]) -> bool:
-    """Whether nobody else told anything meanwhile."""
+    """Whether no other worker published changes meanwhile."""
     return not watched or async_to_sync(_tell_each)(watched)
 
 

@@ -75,7 +75,7 @@ class SandboxExecutor:
         if launch.sandbox_id:
             sandbox = await gateway.sandbox_get(launch.sandbox_id)
             if str(sandbox.id) != launch.sandbox_id:
-                # By a name it may be anybody's: who may use which is decided by ids.
+                # A name may be another account's sandbox: access is decided by ids.
                 raise SandboxMissing
         else:
             lifetime_s = launch.timeout_s + settings.TASKHUB_SANDBOX_KEEP_S

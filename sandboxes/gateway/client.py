@@ -99,7 +99,7 @@ class Gateway:
             return await _fetch_sandbox(request)
 
     def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
-        """The sandbox's inside, by what is known of it already: this asks nobody."""
+        """The sandbox's toolbox by its known address, without a request."""
         return Toolbox.at(self._client, sandbox_id, toolbox_url)
 
     # What executions run in: waits until it is so.

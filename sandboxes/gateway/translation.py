@@ -192,6 +192,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
                 seconds = float(value)
             except ValueError:
                 return None
-            # Python reads "nan" and "inf" as numbers, too; nobody can wait for them.
+            # Python reads "nan" and "inf" as numbers, too.
             return seconds if math.isfinite(seconds) and seconds >= 0 else None
     return None

@@ -30,7 +30,7 @@ _ENV_SCHEMA: Final = {
 
 
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
-    """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
+    """A task. `description` is Markdown; an empty `assignee` is unassigned; `version` is compared with `If-Match`."""
 
     example = {
         "title": "Fix the build",

@@ -2,7 +2,7 @@
 
 The first viewer of a log opens its source, the last one closes it (a little later, for those who come right back).
 What comes is encoded once, as the bytes of its SSE frames, into a file that has no name: a viewer is a position in
-that file. So a late one gets the whole log as fast as its connection takes it, a slow one slows nobody, and neither
+that file. So a late one gets the whole log as fast as its connection takes it, a slow one slows no other, and neither
 costs memory. A line's position is its number, which is the same in every reading of the log, here and elsewhere.
 """
 
@@ -307,7 +307,7 @@ class LogRelay:
     def watch(self, key: LogKey, read: Read) -> Iterator[SharedLog]:
         """The log, which `read` reads unless it is being read already. Everybody who is inside shares it.
 
-        One that has failed is read anew for whoever comes next; those who are inside keep what they have.
+        A failed one is read anew for the next viewer; its present viewers keep what they have.
         """
         relayed = self._open.get(key)
         if relayed is None or relayed.has_failed:
@@ -322,7 +322,7 @@ class LogRelay:
             del self._open[key]
 
     def is_open(self, key: LogKey) -> bool:
-        """Whether the log is being read, or was read to its end, for somebody already."""
+        """Whether the log is already being read, or was read to its end, for a viewer."""
         relayed = self._open.get(key)
         return relayed is not None and not relayed.has_failed
 

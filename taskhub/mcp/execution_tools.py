@@ -1,4 +1,4 @@
-"""Executions, for agents: start one, poll it with its log, stop it. None of them waits for the script."""
+"""MCP tools for executions: start, poll with log, stop. None of them waits for the script."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LineSerializer(LogLineSerializer):
 
 
 class ExecutionWithLogSerializer(ExecutionSerializer):
-    """How it stands, and the end of its log; `log_error` says why the log cannot be read now."""
+    """State of an execution, and the end of its log; `log_error` says why the log cannot be read now."""
 
     lines = LineSerializer(many=True)
     log_error = serializers.JSONField(allow_null=True)
@@ -72,7 +72,7 @@ def _get(requester: Requester, arguments: Arguments) -> Any:
 
 
 def _log(execution: Execution, count: int) -> dict[str, Any]:
-    """The status is known whether or not the sandbox service brings the log."""
+    """The log's last lines, or the error of the sandbox service; the status is returned in both cases."""
     if not count:
         return {"lines": [], "log_error": None}
     try:
@@ -110,7 +110,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="stop_execution",
-        description="Ask for the end of a task's running execution; poll get_execution until it is stopped.",
+        description="Stop a task's running execution; poll get_execution until it is stopped.",
         takes=TaskPlaceSerializer,
         gives=ExecutionSerializer,
         run=_stop,

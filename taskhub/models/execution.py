@@ -1,4 +1,4 @@
-"""One run of a task's script in a sandbox."""
+"""Executions: one run of a task's script in a sandbox."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Execution(models.Model):
     """
     queued → starting → running → completed   the script ended with 0
                                 | failed      it ended with another code, or could not be started
-                                | stopped     somebody asked
+                                | stopped     a stop was requested
                                 | timed_out   it ran longer than `timeout_s`
                                 | lost        its sandbox is gone
 
     A queued execution may also be stopped, and a starting one may fail. At most one execution of a task is
-    active (a constraint). No worker is held while the script runs: whoever wants to move the row on takes its
-    lease (`lease_until`) and raises `fence`; a write under an older fence changes nothing.
+    active (a constraint). No worker is blocked while the script runs: a worker that moves the row on first takes its
+    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -90,16 +90,18 @@ class Execution(models.Model):
     log_lines = models.PositiveIntegerField(null=True, blank=True, help_text="Lines in the archived log.")
     log_truncated = models.BooleanField(default=False)
 
-    files_seen = models.PositiveIntegerField(default=0, help_text="Up to which change its files were told of.")
+    files_seen = models.PositiveIntegerField(default=0, help_text="Number of the last reported file change.")
     artifacts_kept = models.PositiveIntegerField(default=0, help_text="Files of its working folder that were copied.")
     artifacts_left_out = models.PositiveIntegerField(
-        default=0, help_text="Those that were not: too large, too many, or not to be read."
+        default=0, help_text="Files that were not copied: too large, too many, or unreadable."
     )
 
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="Times a start was tried.")
-    ending = models.CharField(max_length=9, blank=True, default="", help_text="Set when it is being ended: as what.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts to start it.")
+    ending = models.CharField(
+        max_length=9, blank=True, default="", help_text="Status it will have, set while it is being ended."
+    )
     leftover = models.CharField(
         max_length=16,
         choices=Leftover.choices,
@@ -118,7 +120,7 @@ class Execution(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(
-        null=True, blank=True, help_text="Its session, and the sandbox made for it, are gone."
+        null=True, blank=True, help_text="When its session, and the sandbox created for it, were deleted."
     )
 
     class Meta:
@@ -161,9 +163,9 @@ class Execution(models.Model):
 
     @property
     def deadline(self) -> datetime | None:
-        """When the script must have ended; None before it started."""
+        """When the script must have ended; None before it has started."""
         return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
 
     def is_overdue(self, now: datetime, *, by: timedelta = timedelta()) -> bool:
-        """Whether it has run past its deadline, by more than `by`."""
+        """Whether it has exceeded its deadline by more than `by`."""
         return self.deadline is not None and now > self.deadline + by

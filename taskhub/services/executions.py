@@ -292,7 +292,7 @@ def execution_finish(
         finished_at=timezone.now(),
         lease_until=None,
         waiting_reason="",
-        env={},  # it may hold secrets, and nobody needs it any more
+        env={},  # it may contain secrets, and is not needed any more
     )
     if moved:
         if execution.ending or execution.stop_requested_at is not None:
@@ -348,7 +348,7 @@ def _move(execution: Execution, **changes: Any) -> bool:
 def _publish(execution: Execution, step: str, *, reason: str | None = None, position: int | None = None) -> None:
     task = execution.task
     if task is None:
-        return  # its task was deleted: nobody can be looking for it by that name
+        return  # its task was deleted: no client can know it by that id
     publish(
         ExecutionEvent(
             task_id=task.pk,

@@ -1,4 +1,4 @@
-"""Tasks: create, update, claim, delete. A row is locked before it is read: two writers at once lose no update."""
+"""Tasks: create, update, claim, delete. Rows are locked before they are read, so concurrent writers lose no update."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _state(task: Task) -> dict[str, Any]:
 
 @transaction.atomic
 def task_create(*, actor: Actor, title: str, **fields: Any) -> Task:
-    """`fields`: any of EDITABLE, already validated. A task may begin in any status."""
+    """`fields`: any of EDITABLE, already validated. A task may start in any status."""
     task = Task.objects.create(title=title, **fields)
     after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
@@ -60,7 +60,7 @@ def tasks_create(*, actor: Actor, tasks: Sequence[dict[str, Any]]) -> list[Task]
 
 @transaction.atomic
 def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = None, **fields: Any) -> Task:
-    """Change the given fields and no other. A call that changes nothing leaves no trace.
+    """Change the given fields and no other. A call that changes nothing writes no event and no audit entry.
 
     Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused.
     """
@@ -74,11 +74,11 @@ def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = N
 def task_claim(
     *, actor: Actor, task_id: UUID | None = None, priority: Sequence[str] = (), tags: Sequence[str] = ()
 ) -> Task | None:
-    """The actor's next task, now theirs and `inprogress`: highest priority first, then oldest; None if none is free.
+    """Assign the actor's next task and set it `inprogress`: highest priority first, then oldest; None if none is free.
 
-    Free is a task that is `todo` and nobody's, or the actor's own. `priority`: one of these; `tags`: all of these. With
-    `task_id` that one, also a second time. However many claim at once, a task goes to one of them: PostgreSQL skips the
-    rows that others are taking, SQLite lets one transaction write at a time.
+    A task is free if it is `todo` and unassigned or assigned to the actor. `priority`: one of these; `tags`: all of
+    these. With `task_id` only that task, also repeatedly. Concurrent claims never get the same task: PostgreSQL skips
+    rows that others have locked, SQLite runs one write transaction at a time.
 
     Raises NotFound, and Conflict (`task_not_claimable`), both for `task_id` alone.
     """
@@ -89,7 +89,7 @@ def task_claim(
         return task
     if task.status != TaskStatus.TODO or task.assignee not in {"", actor.name}:
         raise Conflict(
-            f"The task is {task.status}{f' and of {task.assignee}' if task.assignee else ''}; claim another.",
+            f"The task is {task.status}{f' and assigned to {task.assignee}' if task.assignee else ''}; claim another.",
             code="task_not_claimable",
             details={"status": task.status, "assignee": task.assignee},
         )
@@ -136,15 +136,15 @@ def guard_ending(active: Execution) -> None:
 
 
 def task_lock(actor: Actor, task_id: UUID) -> Task:
-    """The row, locked until the transaction ends. Raises NotFound, also for one that the actor may not see."""
+    """The row, locked until the transaction ends. Raises NotFound, also if the actor may not see it."""
     task = _LOCKED.find(task_id)
     if task is None or not sees_task(actor.user, private=task.private, assignee=task.assignee):
-        raise NotFound("There is no such task.", code="task_not_found")
+        raise NotFound("Task not found.", code="task_not_found")
     return task
 
 
 def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
-    """The change itself, on a locked row; shared by every service that changes a task."""
+    """Apply the change to a locked row; shared by all services that change a task."""
     changes = {name: [getattr(task, name), value] for name, value in fields.items() if getattr(task, name) != value}
     if not changes:
         return
@@ -162,7 +162,7 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
             **_state(task),
             changed=sorted(changes),
             previous={name: changes[name][0] for name in sorted(_PREVIOUS & changes.keys())},
-            # Also to those who see the task from now on.
+            # Also for those who see the task from now on.
             description=task.description if told & changes.keys() else None,
         )
     )
@@ -180,7 +180,7 @@ def _guard_transition(before: str, after: str) -> None:
     allowed = TRANSITIONS[TaskStatus(before)]
     if after in allowed:
         return
-    # In the order of the board, not of a set.
+    # In the order of the board; sets have no order.
     names = [status.value for status in TaskStatus if status in allowed]
     raise TransitionRefused(
         f"A task that is {before} cannot become {after}; it may become {', '.join(names)}.",

@@ -24,7 +24,7 @@ WITHIN_S = 30.0
 
 
 @pytest.fixture(autouse=True)
-def nobody_rests() -> None:
+def no_sandbox_rests() -> None:
     jobs._resting.clear()
 
 
@@ -92,7 +92,7 @@ def test_what_a_script_does_to_its_files_is_told_while_it_runs(execute: Any) -> 
     assert ("created", "last", 5) in named()
     last = json.loads(Event.objects.order_by("-eid").values_list("data", flat=True)[0])
     assert last["data"]["execution_event"] == "completed"
-    # Nothing is told of links, of names that are no line, or of what is outside.
+    # Links, names with line ends, and files outside the folder are not reported.
     assert {path for _, path, _ in named()} == {"a b/ü.txt", "gone", "new", "go", "go2", "last"}
 
 
@@ -213,7 +213,7 @@ def test_a_sandbox_service_that_is_away_is_left_alone_for_a_while(execute: Any, 
 
 
 @in_sandbox
-def test_one_that_does_not_answer_holds_up_nobody(execute: Any, monkeypatch) -> None:
+def test_a_sandbox_that_does_not_answer_delays_no_other(execute: Any, monkeypatch) -> None:
     """It hangs for ever; the other's changes are told before its time is over."""
     for n in range(2):
         queued = execute(f"echo 1 > made{n}; sleep 600")

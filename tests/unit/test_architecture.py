@@ -36,7 +36,7 @@ def names_used(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("names", "owners"),
     [
-        # Appending to the outbox and telling of it.
+        # Appending to the outbox and announcing it.
         ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
         ({"send_event"}, {"taskhub/events/publish.py"}),
         # A streaming response.
