@@ -99,8 +99,8 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
-  timed_out?: boolean;
   leftover: LeftoverEnum;
+  timed_out?: boolean;
 }
 
 export interface ExecutionEvent {
