@@ -21,7 +21,12 @@ anything from a traceback.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+HOW_TO_AUTHENTICATE: Final = (
+    "Send Authorization: Bearer <token>; POST /api/tokens/ makes a token, or an operator in the admin."
+)
+"""What every 401 says to do."""
 
 
 class HubError(Exception):

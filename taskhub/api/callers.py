@@ -18,9 +18,9 @@ from django.utils.crypto import constant_time_compare
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.api.authentication import count_failure, credentials_of, has_expired, refuse_guessing
-from taskhub.api.errors import error_response
+from taskhub.api.errors import auth_code, error_response
 from taskhub.auth.rate_limits import network_of
-from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailures
+from taskhub.errors import HOW_TO_AUTHENTICATE, Forbidden, HubError, NotAuthenticated, TooManyFailures
 from taskhub.events.revocation import StreamCredential
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
 from taskhub.models import ApiToken
@@ -66,9 +66,9 @@ def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
         try:
             caller, _ = _resolve(request, None, {})
             _guard_reading(caller)
+            return view(request)
         except HubError as error:
             return error_response(error)
-        return view(request)
 
     return answered
 
@@ -78,7 +78,7 @@ def _guard_reading(caller: Caller) -> None:
         return
     if caller.is_authenticated:
         raise Forbidden("Reading takes the role viewer; your account has none.")
-    raise NotAuthenticated("Send a token: Authorization: Bearer …")
+    raise NotAuthenticated(HOW_TO_AUTHENTICATE)
 
 
 def _shows_credentials(request: HttpRequest, *, cookies: bool) -> bool:
@@ -95,8 +95,8 @@ def _resolve(
         if "ticket" in request.GET and "HTTP_AUTHORIZATION" not in request.META:
             return _by_ticket(request, kind, inside)
         user, token = credentials_of(request)
-    except AuthenticationFailed:
-        raise NotAuthenticated("The token is wrong or has expired.") from None
+    except AuthenticationFailed as error:
+        raise NotAuthenticated(str(error.detail), code=auth_code(error)) from None
     except Throttled as error:
         raise TooManyFailures(str(error.detail), retry_after_s=getattr(error, "wait", None)) from None
     if token is not None and isinstance(user, User):

@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from taskhub.api import query as query_parameters
 from taskhub.api.callers import caller_key, read_caller
 from taskhub.api.errors import error_response, upstream
 from taskhub.errors import HubError, NotAuthenticated, Unavailable, error_body
@@ -86,9 +87,7 @@ def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
 
 def unknown_parameters(query: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
     """What is wrong with the names of a query: an error for each that this stream does not take."""
-    names = [*known, *FOR_ALL_STREAMS]
-    words = f"Unknown parameter. Must be one of: {', '.join(names)}."
-    return {name: [words] for name in query if name not in names}
+    return query_parameters.unknown_parameters(query, (*known, *FOR_ALL_STREAMS))
 
 
 def last_event_id(request: HttpRequest) -> str:

@@ -73,13 +73,16 @@ class TaskDeleted(EventData):
 class ExecutionEvent(EventData):
     """A step in the life of an execution. `execution_event` is the status it reached (`started` for running).
 
+    `waiting` tells that a queued execution cannot start yet, with the `reason` (the sandbox service is full, a limit is
+    reached, starts are paused) and its `position` in the queue at that moment, from 1. It comes once for each reason.
+
     With `sandbox_id`, `session_name` and `command_id` a client can open the log stream of the sandbox itself.
     `artifacts`, at the end, is how many of its files can be had from `/api/exec/artifacts/`.
     """
 
     name: ClassVar[str] = "execution_event"
     task_id: UUID
-    execution_event: Literal["started", "completed", "failed", "stopped", "timed_out", "lost"]
+    execution_event: Literal["waiting", "started", "completed", "failed", "stopped", "timed_out", "lost"]
     session_name: str
     log_file: str
     execution_id: UUID
@@ -89,6 +92,8 @@ class ExecutionEvent(EventData):
     exit_code: int | None = None
     error_code: str | None = None
     artifacts: int | None = None
+    reason: Literal["capacity", "limit", "paused"] | None = None
+    position: int | None = None
 
 
 class ChangedFile(BaseModel):
