@@ -64,7 +64,7 @@ def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
         try:
-            caller, _ = _resolve(request, None, {}, cookies=True)
+            caller, _ = _resolve(request, None, {})
             _guard_reading(caller)
             return view(request)
         except HubError as error:
@@ -88,7 +88,7 @@ def _shows_credentials(request: HttpRequest, *, cookies: bool) -> bool:
 
 
 def _resolve(
-    request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any], *, cookies: bool
+    request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any], *, cookies: bool = True
 ) -> tuple[Caller, StreamCredential | None]:
     """A token in the header counts first, then a ticket, then, with `cookies`, the session."""
     try:

@@ -29,7 +29,7 @@ def check(hub: RunningHub, scratch: Path) -> None:
     with ExitStack() as stack:
         address = start_flower(broker, scratch, stack)
         wait_until(
-            lambda: ask(address, "/api/workers?refresh=1").get(worker, {}).get("active") is not None,
+            lambda: JOB in ask(address, "/api/workers?refresh=1").get(worker, {}).get("stats", {}).get("total", {}),
             "Flower finds the worker",
             PATIENCE_S,
         )
