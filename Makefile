@@ -99,6 +99,14 @@ audit: install-dev ## insecure constructs in our code (bandit), known holes in w
 mcp-conformance: install-dev ## the MCP server against the protocol's conformance suite and its inspector (needs npm)
 	$(BIN)/python .ci/mcp_checks.py
 
+.PHONY: clients
+clients: install-dev ## the clients of docs/clients.md, browsers, webhook libraries and Flower against a hub (needs npm, Chromium, Firefox)
+	$(BIN)/python -m tests.clients
+
+.PHONY: documents
+documents: install-dev ## the OpenAPI and AsyncAPI documents against the official tools, and clients made from them (needs npm)
+	$(BIN)/python .ci/document_checks.py
+
 .PHONY: format
 format: install-dev ## put the code in order
 	$(BIN)/ruff format .

@@ -49,6 +49,7 @@ _SILENT: Final = frozenset(
         "default",
         "description",
         "example",
+        "examples",
         "format",
         "help_text",
         "maximum",
@@ -135,17 +136,15 @@ def _fields(schema: dict[str, Any], required: Collection[str]) -> Iterator[str]:
         yield f"{name}{'' if name in required else '?'}: {type_of(field)};"
 
 
-def _declared(name: str, schema: dict[str, Any], *, is_answer: bool) -> Iterator[str]:
+def _declared(name: str, schema: dict[str, Any]) -> Iterator[str]:
     """An exported interface where the schema is an object with fields, else an exported type.
 
-    An answer over REST has all fields of its serializer; `required` says there which of them a request would need.
     Descriptions are left out: the file changes only where a type does.
     """
     if schema.get("type") == "object" and "properties" in schema:
         type_of(schema)  # checks its keywords
         yield f"export interface {name} {{"
-        required = schema["properties"] if is_answer else schema.get("required", ())
-        yield from (f"  {field}" for field in _fields(schema, required))
+        yield from (f"  {field}" for field in _fields(schema, schema.get("required", ())))
         yield "}"
     else:
         yield f"export type {name} = {type_of(schema)};"
@@ -195,10 +194,9 @@ def declarations(openapi: dict[str, Any], events: dict[str, Any]) -> str:
     for name in bodies.keys() & data.keys():
         if type_of(bodies[name]) != type_of(data[name]):
             raise Untranslatable(f"{name} has two shapes")
-    answers = {name for name in bodies if not name.endswith("Request")}
     lines = []
     for name, schema in sorted((data | bodies).items()):
-        lines += _declared(name, schema, is_answer=name in answers)
+        lines += _declared(name, schema)
     lines += [
         "/** The data of each event of `/api/events/stream`, by the event's name. */",
         "export interface EventData {",
@@ -211,10 +209,19 @@ def generate() -> str:
     """The declarations for this version of the code. Django must be set up."""
     from drf_spectacular.generators import SchemaGenerator  # noqa: PLC0415 - needs Django's settings
 
-    from taskhub.events import asyncapi  # noqa: PLC0415 - likewise
-
     openapi = SchemaGenerator().get_schema(request=None, public=True)
-    return declarations(openapi, asyncapi.build("hub"))
+    return declarations(openapi, event_messages())
+
+
+def event_messages() -> dict[str, Any]:
+    """The messages of `/api/events/stream` as in the AsyncAPI document, but with a name for each type inside them."""
+    from taskhub.events.types import CONTROL_TYPES, EVENT_TYPES  # noqa: PLC0415 - needs Django's settings
+
+    messages = {}
+    for name, declared in {**CONTROL_TYPES, **EVENT_TYPES}.items():
+        data = declared.model_json_schema(mode="validation")
+        messages[name] = {"payload": {"$defs": data.pop("$defs", {}), "properties": {"data": data}}}
+    return {"components": {"messages": messages}}
 
 
 def main() -> int:

@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+_OWN_PORTS = {"http": 80, "https": 443}
+
 
 def text(name: str, default: str | None = None) -> str:
     """The variable's value; without a default it is required."""
@@ -72,6 +74,25 @@ def traces_wanted() -> bool:
 def words(name: str, default: str = "") -> list[str]:
     """A list separated by commas; empty entries are dropped."""
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def origins(name: str) -> list[str]:
+    """A list of origins as browsers send them: `https://name[:port]`, in lower case, without the scheme's own port."""
+    return [_origin(name, word) for word in words(name)]
+
+
+def _origin(name: str, word: str) -> str:
+    wrong = ImproperlyConfigured(f"{name} must be origins like https://app.example.com:8443, not {word!r}.")
+    try:
+        parts = urlsplit(word)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    rest = (parts.path.removeprefix("/"), parts.query, parts.fragment, parts.username)
+    if parts.scheme not in _OWN_PORTS or not parts.hostname or "*" in parts.hostname or any(rest):
+        raise wrong
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in {None, _OWN_PORTS[parts.scheme]} else "")
 
 
 def sqlite(path: str | Path) -> dict[str, object]:

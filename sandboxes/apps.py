@@ -14,4 +14,5 @@ class SandboxesConfig(AppConfig):
     def ready(self) -> None:
         extend("mcp_tools", "sandboxes.mcp.SANDBOX_TOOLS")
         extend("ticket_kinds", "sandboxes.api.sse_ticket.SSE")
+        extend("asyncapi_parts", "sandboxes.api.asyncapi.add_sse")
         extend("gauges", "sandboxes.metrics.sandbox_gauges")

@@ -3,9 +3,12 @@
     SandboxError                     code, message, permanent, status (what our own callers get)
     ├── SandboxMissing          404  permanent: the sandbox, session, command or file is not there
     ├── SandboxRefused          409  permanent: Daytona understands and will not
+    ├── SandboxTooLarge         409  permanent: one sandbox may not have so much
+    ├── SandboxesFull           503  transient: our account has no room for another sandbox
     ├── KeyRefused              502  permanent: Daytona does not take our key
     ├── SandboxesOff            409  permanent: this installation runs no scripts
-    └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (429, 5xx)
+    └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
+        └── SandboxThrottled         transient: it asks for fewer requests (429)
 
 All are `ExecutorError`s, so the hub knows what to do with them. A message holds nothing of Daytona's own text,
 which may name hosts or keys; the log has it.
@@ -35,6 +38,27 @@ class SandboxRefused(SandboxError):
         super().__init__(code, message, permanent=True)
 
 
+class SandboxTooLarge(SandboxError):
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "capacity_never", "The sandbox service does not allow a single sandbox of this size.", permanent=True
+        )
+
+
+class SandboxesFull(SandboxError):
+    status = 503
+    waits_for = "capacity"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sandbox_capacity",
+            "The sandbox service has no CPU, memory or disk left for this hub's account; it waits for some.",
+            permanent=False,
+        )
+
+
 class SandboxesOff(SandboxRefused):
     """The message says why, and which setting changes it."""
 
@@ -59,3 +83,12 @@ class SandboxUnavailable(SandboxError):
     def __init__(self, retry_after_s: float | None = None) -> None:
         super().__init__("sandbox_unavailable", "The sandbox service does not answer; try again.", permanent=False)
         self.retry_after_s = retry_after_s
+
+
+class SandboxThrottled(SandboxUnavailable):
+    waits_for = "rate"
+
+    def __init__(self, retry_after_s: float | None = None) -> None:
+        super().__init__(retry_after_s)
+        self.code = "sandbox_throttled"
+        self.message = "The sandbox service asks this hub for fewer requests; try again later."

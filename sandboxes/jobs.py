@@ -117,8 +117,7 @@ def _poll_status(wanted: list[str], period_s: float) -> Findings:
     sandboxes_observe(documents=findings.documents, source="poll")
     sandboxes_mark_destroyed(sandbox_ids=findings.missing)
     viewers_send_to_ids(names=findings.names)
-    troubles = {status_channel(sandbox_id): error for sandbox_id, error in findings.troubles.items()}
-    trouble_report(channels=troubles, retry_s=period_s)
+    trouble_report(channel_of=status_channel, troubles=findings.troubles, retry_s=period_s)
     return findings
 
 
@@ -142,6 +141,5 @@ def _poll_sessions(wanted: list[str], period_s: float) -> Findings:
         sessions_observe(sandbox=rows[sandbox_id], sessions=sessions)
     sandboxes_mark_destroyed(sandbox_ids=findings.missing)
     viewers_send_to_ids(names=findings.names)
-    troubles = {sessions_channel(sandbox_id): error for sandbox_id, error in findings.troubles.items()}
-    trouble_report(channels=troubles, retry_s=period_s)
+    trouble_report(channel_of=sessions_channel, troubles=findings.troubles, retry_s=period_s)
     return findings

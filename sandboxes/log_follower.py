@@ -18,12 +18,13 @@ from django.utils import timezone
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
 from sandboxes.gateway import Stream, Toolbox
-from taskhub.executions.executor import LogLine, Troubled
+from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
+from taskhub.executions.executor import SPLIT_MARK, LogLine, Troubled
 
 log = logging.getLogger(__name__)
 
-LINE_CHARS: Final = 64 * 1024
-SPLIT_MARK: Final = " [TaskHub: the line goes on]"
+LINE_BYTES: Final = TEXT_LIMIT
+"""Of a line as JSON, as streams send it: so every process splits a line alike, and no client refuses a frame."""
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 """A snapshot comes in one piece, with every line twice; where it is longer, a second replay takes its place."""
 _MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
@@ -37,7 +38,11 @@ Pieces = Iterable[tuple[Stream, str]]
 
 
 class LineCounter:
-    """Numbered lines from pieces of two streams. A line ends with LF; one longer than 64 KiB is split, with a mark."""
+    """Numbered lines from pieces of two streams.
+
+    A line ends with LF. A line of more than 64 KiB as JSON is split; every part but the last ends with a mark. Where it
+    is split depends on the line alone, not on the pieces in which it comes.
+    """
 
     def __init__(self) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
@@ -47,6 +52,7 @@ class LineCounter:
     def feed(self, pieces: Pieces) -> list[LogLine]:
         """The lines that these pieces complete."""
         now = timezone.now()
+        surely_short = LINE_BYTES // MOST_BYTES_PER_CHARACTER
         n = self.n
         found: list[LogLine] = []
         for stream, text in pieces:
@@ -54,13 +60,14 @@ class LineCounter:
             lines = (self._rest[stream] + text).split("\n")
             rest = lines.pop()
             for line in lines:
-                for part in [line] if len(line) <= LINE_CHARS else _split(line):
+                for part in [line] if len(line) <= surely_short else _split(line):
                     n += 1
                     found.append(LogLine(n, stream, part, now))
-            while len(rest) > LINE_CHARS:
-                n += 1
-                found.append(LogLine(n, stream, rest[:LINE_CHARS] + SPLIT_MARK, now))
-                rest = rest[LINE_CHARS:]
+            if len(rest) > surely_short:
+                *begun, rest = _split(rest)
+                for part in begun:
+                    n += 1
+                    found.append(LogLine(n, stream, part, now))
             self._rest[stream] = rest
         self.n = n
         return found
@@ -71,8 +78,8 @@ class LineCounter:
 
 
 def _split(line: str) -> list[str]:
-    parts = [line[start : start + LINE_CHARS] for start in range(0, len(line), LINE_CHARS)]
-    return [part + SPLIT_MARK for part in parts[:-1]] + parts[-1:]
+    *begun, last = split_text(line, LINE_BYTES)
+    return [*(part + SPLIT_MARK for part in begun), last]
 
 
 def unmarked(output: str) -> Iterator[tuple[Stream, str]]:

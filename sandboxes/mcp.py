@@ -10,7 +10,7 @@ from sandboxes.api.serializers import PageQuerySerializer, SandboxPageSerializer
 from sandboxes.api.sse_ticket import SSE
 from sandboxes.models import Watching
 from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
-from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictSerializer, TextField
 from taskhub.api.tickets import TicketSerializer
 from taskhub.events.tickets import Ticket, ticket_expiry
 from taskhub.mcp.fields import SandboxIdField
@@ -31,7 +31,7 @@ class ConnectionRequestSerializer(StrictSerializer):
     """Spec 000's parameters of `/sse`."""
 
     sandboxId = TextField(max_length=200)
-    eventType = serializers.ChoiceField(choices=Watching.values, default=Watching.STATUS.value)
+    eventType = OneOfField(choices=Watching.values, default=Watching.STATUS.value)
     sessionId = TextField(max_length=200, required=False)
     commandId = TextField(max_length=200, required=False)
 

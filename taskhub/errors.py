@@ -15,12 +15,18 @@
     ├── Unavailable       503    a part we need does not answer; try again
     └── Upstream          …      what the sandbox service said or did not say, with a status that fits
 
-A message is one sentence that says what to do. No message holds a path, a setting, or anything from a traceback.
+A message is one sentence that says what to do. No message holds a path of this machine, the value of a setting, or
+anything from a traceback.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+HOW_TO_AUTHENTICATE: Final = (
+    "Send Authorization: Bearer <token>; POST /api/tokens/ makes a token, or an operator in the admin."
+)
+"""What every 401 says to do."""
 
 
 class HubError(Exception):
@@ -59,8 +65,14 @@ class Forbidden(HubError):
 
 
 class TooManyFailures(HubError):
+    """`retry_after_s`: when the address is listened to again."""
+
     status = 429
     default_code = "throttled"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(HubError):

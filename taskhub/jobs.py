@@ -28,9 +28,9 @@ from taskhub.executions.executor import ExecutorError, Launch, Observation, Plac
 from taskhub.lib.locks import alone
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName
 from taskhub.observability.metrics_store import meter, trim_measures
+from taskhub.services import admission, executions, idempotency, tokens
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import executions, tokens
-from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
+from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
 
@@ -42,6 +42,8 @@ ARCHIVE_LEASE_S: Final = 120.0
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RETRY_S: Final = 5.0
+RELEASE_S: Final = 60.0
+"""The longest that one round of releases holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
 FILES_REST_S: Final = 10.0
 """So long the files of a sandbox that does not answer are left alone."""
@@ -52,6 +54,7 @@ UNREACHABLE_AFTER: Final = timedelta(minutes=10)
 
 @shared_task
 def execution_start(execution_id: str) -> None:
+    _admit(besides=UUID(execution_id))
     execution = executions.execution_claim_start(execution_id=UUID(execution_id), lease_s=START_LEASE_S)
     if execution is None:
         return
@@ -61,10 +64,29 @@ def execution_start(execution_id: str) -> None:
     try:
         place = async_to_sync(get_executor().launch)(_launch(execution))
     except ExecutorError as error:
-        _start_failed(execution, error)
+        if error.waits_for == "capacity":
+            admission.admission_note_full(execution=execution)
+        elif error.waits_for == "rate":
+            admission.admission_note_throttled(execution=execution, retry_after_s=error.retry_after_s or RETRY_S)
+        else:
+            _start_failed(execution, error)
         return
     if executions.execution_mark_started(execution=execution, place=place):
         log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
+        admission.admission_note_started()
+
+
+@shared_task
+def executions_admit() -> None:
+    """Start what may start now."""
+    _admit()
+
+
+def _admit(besides: UUID | None = None) -> None:
+    """Admit, and send the jobs; not that of `besides`, which is the caller's."""
+    for execution_id in admission.executions_admit():
+        if execution_id != besides:
+            send_job(EXECUTION_START, execution_id)
 
 
 def _launch(execution: Execution) -> Launch:
@@ -115,13 +137,15 @@ def executions_reconcile() -> None:
 
 
 def _resend_starts() -> None:
-    """Queued ones whose job was lost, and starting ones whose worker died or that are due for another try."""
+    """Admitted ones whose job was lost, or whose worker died, or that are due for another try; and those that wait."""
     now = timezone.now()
-    lost = Q(status=ExecutionStatus.QUEUED, queued_at__lt=now - timedelta(seconds=RETRY_S)) | Q(
-        status=ExecutionStatus.STARTING, lease_until__lt=now
-    )
-    for execution_id in Execution.objects.filter(lost).values_list("pk", flat=True):
+    unsent = Q(lease_until__isnull=True, admitted_at__lt=now - timedelta(seconds=RETRY_S))
+    lost = Execution.objects.filter(unsent | Q(lease_until__lt=now), status=ExecutionStatus.STARTING)
+    for execution_id in lost.values_list("pk", flat=True):
         send_job(EXECUTION_START, execution_id)
+    _admit()
+    if admission.waiting_for_capacity():
+        send_job(EXECUTIONS_RELEASE)
 
 
 def _look_at_running() -> None:
@@ -254,10 +278,24 @@ def _give_up(execution: Execution, error: ExecutorError) -> Outcome | None:
 
 @shared_task
 def executions_release() -> None:
-    """Give back sessions and sandboxes some time after the end, so that viewers can still look at them."""
+    """Give back sessions and sandboxes some time after the end, so that viewers can still look at them.
+
+    Where executions wait for the room that kept sandboxes take, these go at once, the oldest first.
+    """
+    with alone("taskhub:release", at_most_s=RELEASE_S) as is_ours:
+        if is_ours:
+            _release_due()
+    _admit()
+
+
+def _release_due() -> None:
     until = timezone.now() - timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
-    due = Execution.objects.filter(released_at__isnull=True, finished_at__lt=until).exclude(status__in=ACTIVE_STATUSES)
-    for execution in due.defer("script", "env")[:100]:
+    ended = Execution.objects.filter(released_at__isnull=True, finished_at__isnull=False)
+    ended = ended.exclude(status__in=ACTIVE_STATUSES).defer("script", "env").order_by("finished_at")
+    due = list(ended.filter(finished_at__lt=until)[:100])
+    if not due and (needed := admission.waiting_for_capacity()):
+        due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
+    for execution in due:
         try:
             if execution.attempts:
                 _release(execution)
@@ -272,6 +310,12 @@ def executions_release() -> None:
 def tokens_expire() -> None:
     """Retention: expired API tokens are deleted."""
     tokens.tokens_expire()
+
+
+@shared_task
+def idempotency_keys_trim() -> None:
+    """Retention: answers to requests with an Idempotency-Key are kept for 24 hours."""
+    idempotency.idempotency_trim()
 
 
 @shared_task

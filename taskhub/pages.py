@@ -78,12 +78,13 @@ def page_enums() -> dict[str, Any]:
     }
 
 
+_STATUS_OF_STEP: Final = {"waiting": ExecutionStatus.QUEUED, "started": ExecutionStatus.RUNNING}
 _EXECUTION_STEPS: Final[tuple[str, ...]] = get_args(ExecutionEvent.model_fields["execution_event"].annotation)
 
 
 def _status_of(step: str) -> str:
-    """The status that an `execution_event` reports: `started` is `running`, the others are called alike."""
-    return ExecutionStatus.RUNNING.value if step == "started" else ExecutionStatus(step).value
+    """The status that an `execution_event` reports; most are called like it."""
+    return (_STATUS_OF_STEP.get(step) or ExecutionStatus(step)).value
 
 
 def _statuses() -> list[dict[str, Any]]:

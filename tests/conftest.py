@@ -24,6 +24,7 @@ from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import ApiToken
+from tests import documented
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_redis
 
@@ -154,3 +155,17 @@ def every_event_fits_its_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
             return publish().append_event(channel, event_type, data)
 
     monkeypatch.setattr(event_publishing, "get_storage", Checked)
+
+
+@pytest.fixture(autouse=True)
+def every_answer_fits_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test asks of the API is held against the OpenAPI document, as a generated client would."""
+    ask = APIClient.generic
+
+    def asked(self: APIClient, method: str, path: str, *args: Any, **kwargs: Any) -> Any:
+        answer = ask(self, method, path, *args, **kwargs)
+        if not hasattr(answer, "run"):  # what the loop sends afterwards is not there yet
+            documented.check(method, path, answer)
+        return answer
+
+    monkeypatch.setattr(APIClient, "generic", asked)

@@ -16,20 +16,29 @@ T = TypeVar("T")
 World = dict[str, dict[str, dict[str, Any]]]
 
 _TASK_FIELDS = ("status", "priority", "assignee", "artifacts", "title", "tags", "private", "version", "description")
+_NOT_BEGUN = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING)
 _EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "exit_code")
+
+
+def _step_of(execution: Execution) -> str:
+    if execution.status in _NOT_BEGUN:
+        return "waiting"
+    return "started" if execution.status == ExecutionStatus.RUNNING else execution.status
 
 
 def known_world() -> World:
     """What the stream is to tell of: every task, every announcement that holds, every execution from its start on.
 
-    That an execution was queued, or is asked to stop, is no event: it is told in the answer to who asked.
+    That an execution was queued, or is asked to stop, is no event: the answer to the request says it. That it waits is
+    one; where it stands in the queue moves on without events.
     """
-    begun = Execution.objects.exclude(status__in=[ExecutionStatus.QUEUED, ExecutionStatus.STARTING])
+    begun = Execution.objects.exclude(status__in=_NOT_BEGUN, waiting_reason="")
     return {
         "tasks": {str(task.pk): {name: getattr(task, name) for name in _TASK_FIELDS} for task in Task.objects.all()},
         "executions": {
             str(execution.pk): {
-                "execution_event": "started" if execution.status == ExecutionStatus.RUNNING else execution.status,
+                "execution_event": _step_of(execution),
+                "reason": execution.waiting_reason or None,
                 **{name: getattr(execution, name) for name in _EXECUTION_FIELDS},
             }
             for execution in begun
@@ -47,7 +56,7 @@ def apply(world: World, event: dict[str, Any]) -> None:
     elif event["event"] == "task_deleted":
         del world["tasks"][data["task_id"]]
     elif event["event"] == "execution_event":
-        names = ("execution_event", *_EXECUTION_FIELDS)
+        names = ("execution_event", "reason", *_EXECUTION_FIELDS)
         world["executions"][data["execution_id"]] = {name: data.get(name) for name in names}
     elif event["event"] == "file_changed":
         # What is in a sandbox is in no row; that it is told of an execution that clients know is all there is.

@@ -37,9 +37,9 @@ def parse(lines: Iterator[str]) -> Iterator[Frame]:
         if line.startswith(":"):
             yield Frame(comment=line[1:].strip())
         elif not line:
-            if data:
-                frame.data = "\n".join(data)
-                yield frame
+            assert data, "a block without data: some clients take it for an event"
+            frame.data = "\n".join(data)
+            yield frame
             frame, data = Frame(), []
         else:
             field, _, value = line.partition(":")
@@ -55,7 +55,7 @@ def open_stream(url: str, *, timeout_s: float = 30.0, **options: Any) -> Iterato
     """Frames as they come; a silence longer than `timeout_s` fails the test."""
     with httpx.stream("GET", url, timeout=httpx.Timeout(timeout_s), **options) as response:
         assert response.status_code == 200, response.read()
-        assert response.headers["content-type"] == "text/event-stream"
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         yield parse(response.iter_lines())
 
 

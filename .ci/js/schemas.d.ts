@@ -59,6 +59,7 @@ export interface CommandStarted {
 export interface Connected {
   last_event_id: string;
   announcements: Announced[];
+  omitted?: string[] | null;
 }
 
 export interface Disconnected {
@@ -77,6 +78,7 @@ export interface Execution {
   execution_id: string;
   task_id: string | null;
   status: ExecutionStatusEnum;
+  waiting: Waiting | null;
   sandbox_id: string;
   session_name: string;
   command_id: string;
@@ -92,11 +94,12 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
+  timed_out?: boolean;
 }
 
 export interface ExecutionEvent {
   task_id: string;
-  execution_event: "started" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
+  execution_event: "waiting" | "started" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
   session_name: string;
   log_file: string;
   execution_id: string;
@@ -106,6 +109,8 @@ export interface ExecutionEvent {
   exit_code?: number | null;
   error_code?: string | null;
   artifacts?: number | null;
+  reason?: "capacity" | "limit" | "paused" | null;
+  position?: number | null;
 }
 
 export type ExecutionStatusEnum = "queued" | "starting" | "running" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
@@ -147,6 +152,8 @@ export interface PatchedTaskRequest {
   artifacts?: string[];
   private?: boolean;
 }
+
+export type ReasonEnum = "capacity" | "limit" | "paused";
 
 export type RoleEnum = "viewer" | "agent" | "operator";
 
@@ -199,6 +206,7 @@ export interface Task {
   version: number;
   created_at: string;
   updated_at: string;
+  timed_out?: boolean;
 }
 
 export interface TaskCreated {
@@ -207,12 +215,13 @@ export interface TaskCreated {
   priority: TaskPriority;
   assignee: string;
   private: boolean;
-  artifacts: string[];
+  artifacts?: string[] | null;
   title: string;
   tags: string[];
   version: number;
   updated_at: string;
-  description: string;
+  omitted?: string[] | null;
+  description?: string | null;
   created_at: string;
 }
 
@@ -247,11 +256,12 @@ export interface TaskUpdated {
   priority: TaskPriority;
   assignee: string;
   private: boolean;
-  artifacts: string[];
+  artifacts?: string[] | null;
   title: string;
   tags: string[];
   version: number;
   updated_at: string;
+  omitted?: string[] | null;
   changed: string[];
   previous: Record<string, string | boolean>;
   description?: string | null;
@@ -262,6 +272,12 @@ export interface Ticket {
   kind: string;
   params: Record<string, string>;
   expires_at: string;
+}
+
+export interface Waiting {
+  reason: ReasonEnum;
+  since: string;
+  position: number;
 }
 
 /** The data of each event of `/api/events/stream`, by the event's name. */

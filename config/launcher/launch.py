@@ -206,7 +206,7 @@ class Launcher:
                 [
                     *celery,
                     *("worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING"),
-                    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+                    *("--without-gossip", "--without-mingle"),
                 ],
                 self.env,
             )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
+from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF
 
 from config import env
@@ -48,6 +49,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "taskhub.web.security_headers.SecurityHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "taskhub.web.cors.StreamCors",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -139,6 +141,11 @@ TASKHUB_ARTIFACTS_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACTS_LIMIT_BYTES", 100
 TASKHUB_ARTIFACTS_KEEP = timedelta(days=env.integer("TASKHUB_ARTIFACTS_KEEP_DAYS", 30, least=1))
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
 TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, least=1, most=86_400)
+# Executions at once, for the hub and for each account; 0: no limit. Operators may set others while the hub runs.
+TASKHUB_EXECUTIONS_AT_ONCE = env.integer("TASKHUB_EXECUTIONS_AT_ONCE", 0)
+TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT", 0)
+# How long an execution waits for a full sandbox service in which no sandbox is ours.
+TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
 
 # --- Logs that are watched while they are written ------------------------------------------------------
@@ -177,8 +184,8 @@ TASKHUB_SIGN_IN_LINKS = False
 TASKHUB_IN_CONTAINER = False
 # Why there are no sandboxes here, where there are none.
 TASKHUB_SANDBOXES_OFF = ""
-# Origins beside its own whose pages may ask there, like http://localhost:3000.
-TASKHUB_ALLOWED_ORIGINS: list[str] = []
+# Origins beside the hub's own whose pages may read and write (with a token), like http://localhost:3000.
+TASKHUB_ALLOWED_ORIGINS = env.origins("TASKHUB_ALLOWED_ORIGINS")
 KNOX_TOKEN_MODEL = "taskhub.ApiToken"  # noqa: S105 - the name of a model
 # knox would make a table for its own token model all the same, and nothing would ever flush it.
 MIGRATION_MODULES = {"knox": None}
@@ -188,8 +195,16 @@ REST_KNOX = {
     "TOKEN_TTL": timedelta(days=90),  # of tokens that are made without saying how long they live
 }
 
-# Other sites' pages get nothing but what a view grants itself, as `/sse` does.
-CORS_URLS_REGEX = r"^/api/"
+# The streams have rules of their own (taskhub/web/cors.py). No cookies: an allowed page sends a token.
+CORS_ALLOWED_ORIGINS = TASKHUB_ALLOWED_ORIGINS
+CORS_URLS_REGEX = r"^/(?:api/(?!events/stream/?$|exec/logs/[^/]+/stream/?$)|mcp/?$)"
+CORS_ALLOW_HEADERS = [
+    *default_headers,
+    *("cache-control", "idempotency-key", "if-match", "if-none-match", "last-event-id", "taskhub-lease"),
+    *("traceparent", "tracestate", "x-request-id"),
+    *("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"),
+]
+CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -222,9 +237,26 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "CONTACT": {},
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "TAGS": [
+        {"name": "tasks", "description": "Tasks: create, find, change, claim."},
+        {"name": "executions", "description": "Run a task's script, follow its log, fetch what it left."},
+        {"name": "events", "description": "What happens in the hub, live over Server-Sent Events."},
+        {"name": "sandboxes", "description": "Sandboxes, their sessions and commands, at Daytona's side."},
+        {"name": "announcements", "description": "What operators tell everyone who is connected."},
+        {"name": "webhooks", "description": "Events sent to other services; for operators."},
+        {"name": "tickets", "description": "Addresses of streams for clients that cannot send headers."},
+        {"name": "tokens", "description": "The caller's own API tokens."},
+        {"name": "me", "description": "The caller's account and role."},
+        {"name": "subscriptions", "description": "Open streams of sandboxes."},
+        {"name": "api", "description": "What there is."},
+    ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "taskhub.api.schema.describe_errors",
+        "sandboxes.api.schema.describe_sse",
+        "taskhub.api.schema.finish_document",
     ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatusEnum": "taskhub.models.task.TaskStatus",
@@ -278,6 +310,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "trim webhooks": {"task": "taskhub.webhooks.jobs.webhooks_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "trim idempotency keys": {
+        "task": "taskhub.jobs.idempotency_keys_trim",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},

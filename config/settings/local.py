@@ -21,7 +21,6 @@ TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1,
 TASKHUB_SANDBOXES_OFF = env.text("TASKHUB_SANDBOXES_OFF", "")
 # A browser on this machine may be anybody's: what a page of another site asks for gets nothing.
 MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]
-TASKHUB_ALLOWED_ORIGINS = env.words("TASKHUB_ALLOWED_ORIGINS")
 # Everybody here is one and the same, and the machine is theirs.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 0)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 from drf_spectacular.utils import extend_schema
@@ -23,33 +24,66 @@ from sandboxes.api.serializers import (
     SessionCreateSerializer,
     SessionSerializer,
 )
+from sandboxes.gateway import LIFECYCLE_S, REQUEST_S
 from sandboxes.models import Watching
 from sandboxes.selectors import sandboxes as selectors
 from sandboxes.services import sandboxes as services
 from taskhub.api.actors import actor_of
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
+from taskhub.api.query import KnownQuery
+
+TAKES_S = LIFECYCLE_S + REQUEST_S
+"""The longest a request may be under way at Daytona."""
 
 
-class SandboxesView(APIView):
+def _find_sandbox(view: APIView, request: Request, *, label: str) -> Response | None:  # noqa: ARG001 - its interface
+    made = services.sandbox_find_made(actor=actor_of(request), label=label)
+    return Response(made, status=status.HTTP_201_CREATED) if made is not None else None
+
+
+def _session_id(body: dict[str, Any], label: str) -> str | None:
+    """The one that was asked for, or with a label one that a repeat finds again."""
+    asked: str | None = body.get("sessionId")
+    return asked or (f"taskhub-{label}" if label else None)
+
+
+def _find_session(view: APIView, request: Request, *, sandbox_id: str, label: str) -> Response | None:  # noqa: ARG001 - its interface
+    session_id = _session_id(request.data if isinstance(request.data, dict) else {}, label)
+    found = services.session_find_made(actor=actor_of(request), sandbox_id=sandbox_id, session_id=str(session_id))
+    if found is None:
+        return None
+    return Response({"sandboxId": sandbox_id, "sessionId": found}, status=status.HTTP_201_CREATED)
+
+
+def _find_no_command(view: APIView, request: Request, **_: Any) -> Response | None:  # noqa: ARG001 - its interface
+    """Daytona has no labels for commands, and two may be equal: the outcome stays unknown."""
+    return None
+
+
+class SandboxesView(KnownQuery, APIView):
+    queries = {"get": PageQuerySerializer}
+
     @extend_schema(operation_id="sandboxes_list", parameters=[PageQuerySerializer], responses=SandboxPageSerializer)
     def get(self, request: Request) -> Response:
         """A page of all sandboxes, the most recently active first; it may be a little behind."""
-        query = PageQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        page = selectors.sandbox_page_for(
-            user=request.user, cursor=query.validated_data.get("cursor"), limit=query.validated_data["limit"]
-        )
+        query = self.read_query(request)
+        page = selectors.sandbox_page_for(user=request.user, cursor=query.get("cursor"), limit=query["limit"])
         return Response({"items": page.items, "nextCursor": page.next_cursor})
 
-    @extend_schema(request=SandboxCreateSerializer, responses={201: SandboxSerializer})
-    def post(self, request: Request) -> Response:
-        """Make a sandbox. It may still be starting; watch it over `/sse`."""
+    @extend_schema(request=SandboxCreateSerializer, responses={201: SandboxSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent_elsewhere(takes_s=TAKES_S, find=_find_sandbox)
+    def post(self, request: Request, label: str) -> Response:
+        """Make a sandbox.
+
+        It may still be starting; watch it over `/sse`.
+        """
         body = SandboxCreateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        made = services.sandbox_create(actor=actor_of(request), fields=dict(body.validated_data))
+        made = services.sandbox_create(actor=actor_of(request), fields=dict(body.validated_data), label=label)
         return Response(made, status=status.HTTP_201_CREATED)
 
 
-class SandboxView(APIView):
+class SandboxView(KnownQuery, APIView):
     @extend_schema(responses=SandboxSerializer)
     def get(self, request: Request, sandbox_id: str) -> Response:
         """The sandbox as it is now."""
@@ -62,7 +96,7 @@ class SandboxView(APIView):
         return Response(deleted, status=status.HTTP_202_ACCEPTED)
 
 
-class SandboxStartView(APIView):
+class SandboxStartView(KnownQuery, APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
         """Ask for its start."""
@@ -70,7 +104,7 @@ class SandboxStartView(APIView):
         return Response(started, status=status.HTTP_202_ACCEPTED)
 
 
-class SandboxStopView(APIView):
+class SandboxStopView(KnownQuery, APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
         """Ask for its stop; what runs in it ends."""
@@ -78,24 +112,27 @@ class SandboxStopView(APIView):
         return Response(stopped, status=status.HTTP_202_ACCEPTED)
 
 
-class SessionsView(APIView):
+class SessionsView(KnownQuery, APIView):
     @extend_schema(responses=SessionSerializer(many=True))
     def get(self, request: Request, sandbox_id: str) -> Response:
         """All sessions with their commands."""
         return Response(selectors.session_list_for(user=request.user, sandbox_id=sandbox_id))
 
-    @extend_schema(request=SessionCreateSerializer, responses={201: SessionCreatedSerializer})
-    def post(self, request: Request, sandbox_id: str) -> Response:
+    @extend_schema(
+        request=SessionCreateSerializer, responses={201: SessionCreatedSerializer}, parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent_elsewhere(takes_s=TAKES_S, find=_find_session)
+    def post(self, request: Request, sandbox_id: str, label: str) -> Response:
         """Make a session: a shell in which commands run one after another."""
         body = SessionCreateSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         session_id = services.session_create(
-            actor=actor_of(request), sandbox_id=sandbox_id, session_id=body.validated_data.get("sessionId")
+            actor=actor_of(request), sandbox_id=sandbox_id, session_id=_session_id(body.validated_data, label)
         )
         return Response({"sandboxId": sandbox_id, "sessionId": session_id}, status=status.HTTP_201_CREATED)
 
 
-class SessionView(APIView):
+class SessionView(KnownQuery, APIView):
     @extend_schema(responses=SessionSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str) -> Response:
         """A session with its commands."""
@@ -109,9 +146,12 @@ class SessionView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class CommandsView(APIView):
-    @extend_schema(request=CommandRunSerializer, responses={202: CommandStartedSerializer})
-    def post(self, request: Request, sandbox_id: str, session_id: str) -> Response:
+class CommandsView(KnownQuery, APIView):
+    @extend_schema(
+        request=CommandRunSerializer, responses={202: CommandStartedSerializer}, parameters=[IDEMPOTENCY_KEY]
+    )
+    @idempotent_elsewhere(takes_s=TAKES_S, find=_find_no_command)
+    def post(self, request: Request, sandbox_id: str, session_id: str, label: str) -> Response:  # noqa: ARG002 - see `_find_no_command`
         """Start a command; `logs` is where its output can be followed."""
         body = CommandRunSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -126,7 +166,7 @@ class CommandsView(APIView):
         return Response({**named, "logs": logs}, status=status.HTTP_202_ACCEPTED)
 
 
-class CommandView(APIView):
+class CommandView(KnownQuery, APIView):
     @extend_schema(responses=CommandSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
         """How a command stands."""
@@ -136,7 +176,7 @@ class CommandView(APIView):
         return Response(command)
 
 
-class CommandLogsView(APIView):
+class CommandLogsView(KnownQuery, APIView):
     @extend_schema(responses=LogSnapshotSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
         """What it has written so far, in one piece."""

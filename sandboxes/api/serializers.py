@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from sandboxes.models import Subscription
 from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.query import QuerySerializer
 from taskhub.api.routes import NAME
 
 _FOREVER = 60 * 24 * 365
@@ -21,12 +22,14 @@ class NameField(serializers.RegexField):
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
-            raise serializers.ValidationError("Not a string.", code="invalid")
+            raise serializers.ValidationError("Must be a string.", code="invalid")
         return str(super().to_internal_value(data))
 
 
 class SandboxCreateSerializer(StrictSerializer):
     """Daytona's creation fields. Intervals are in minutes; 0 switches one off, -1 never deletes."""
+
+    example = {"name": "build-1", "autoStopInterval": 15, "labels": {"team": "build"}}
 
     name = NameField(required=False)
     snapshot = TextField(max_length=200, required=False)
@@ -51,7 +54,7 @@ class SandboxPageSerializer(serializers.Serializer[Any]):
     nextCursor = serializers.CharField(allow_null=True)
 
 
-class PageQuerySerializer(serializers.Serializer[Any]):
+class PageQuerySerializer(QuerySerializer):
     cursor = TextField(required=False, max_length=2000)
     limit = serializers.IntegerField(min_value=1, max_value=200, default=100)
 
@@ -68,6 +71,8 @@ class SessionSerializer(serializers.Serializer[Any]):
 
 
 class SessionCreateSerializer(StrictSerializer):
+    example = {"sessionId": "build"}
+
     sessionId = NameField(required=False)
 
 
@@ -78,6 +83,8 @@ class SessionCreatedSerializer(serializers.Serializer[Any]):
 
 class CommandRunSerializer(StrictSerializer):
     """A line for bash; it runs in a shell of its own."""
+
+    example = {"command": "echo hello"}
 
     command = TextField(max_length=256 * 1024, trim_whitespace=False)
 

@@ -14,9 +14,8 @@ from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.views.decorators.csrf import csrf_exempt
 
 from sandboxes.api.sse_params import Wanted, read_wanted
 from sandboxes.api.sse_ticket import SSE
@@ -28,44 +27,23 @@ from sandboxes.watch.first_look import command_exists, log_reader, sandbox_seen,
 from sandboxes.watch.subscription_tracker import Watch, get_keeper
 from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed
 from taskhub.auth.sandbox_access import hidden_sandboxes, tasks_executed_in
-from taskhub.errors import Invalid, error_body
+from taskhub.errors import Invalid
 from taskhub.events.channels import TASKS
 from taskhub.events.ephemeral import LiveReader
 from taskhub.events.filters import Filters
-from taskhub.events.frames import encode_json, encode_named, encode_named_farewell
+from taskhub.events.frames import encode_named, encode_named_farewell, encode_within_limit
 from taskhub.events.stream import EventStream, Slot
-from taskhub.executions.log_relay import LogEnd, LogKey, Trouble, Viewer, get_relay
+from taskhub.executions.log_relay import LogEnd, Trouble, Viewer, get_relay
 from taskhub.executions.log_stream import SEEN_TO_THE_END
 from taskhub.roles import Caller, viewer_of
 
-METHODS: Final = "GET, OPTIONS"
-CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": METHODS,
-    "Access-Control-Allow-Headers": "Content-Type",
-}
 LATE_AFTER: Final = 3
 """So many periods without a word, and viewers are told that updates are late."""
 _POSITION: Final = re.compile(rf"(.{{1,200}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
 
 
-@csrf_exempt
-async def sse(request: HttpRequest) -> HttpResponse:
-    """Every answer, also an error, carries the CORS headers: a page elsewhere can read why it was refused."""
-    if request.method == "OPTIONS":
-        response = HttpResponse(status=204, headers={"Allow": METHODS})
-    elif request.method != "GET":
-        body = error_body("method_not_allowed", "A stream is opened with GET.")
-        response = JsonResponse(body, status=405, headers={"Allow": METHODS})
-    else:
-        response = await _stream(request)
-    for name, value in CORS.items():
-        response.headers[name] = value
-    return response
-
-
 @ticketed(SSE)
-async def _stream(request: HttpRequest, caller: Caller, slot: Slot) -> HttpResponse:
+async def sse(request: HttpRequest, caller: Caller, slot: Slot) -> HttpResponse:
     wanted = read_wanted(request.GET)
     tasks = await _guard_private(caller, slot, wanted)
     open_stream = _log_stream if wanted.kind == Watching.LOGS else _value_stream
@@ -111,10 +89,8 @@ def _subscribe(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted,
 
 
 def _connected(wanted: Wanted, watch: Watch) -> bytes:
-    data = {"sandboxId": wanted.sandbox_id, "eventType": wanted.kind.value}
-    if wanted.kind == Watching.LOGS:
-        data |= {"sessionId": wanted.session_id, "commandId": wanted.command_id}
-    return encode_named("connected", {**data, "subscriptionId": str(watch.subscription.pk)})
+    data = {**wanted.about, "eventType": wanted.kind.value, "subscriptionId": str(watch.subscription.pk)}
+    return encode_named("connected", data)
 
 
 # --- Values: status and sessions ----------------------------------------------------------------------
@@ -135,15 +111,15 @@ async def _value_stream(
             reader = _join(wanted, slot)
         latest = await _latest(sandbox, wanted)
     except SandboxUnavailable as error:
-        trouble = encode_json(trouble_data(error.code, error.message, _period_s(wanted)), event="error")
+        trouble = _trouble(wanted, error.code, error.message, _period_s(wanted))
     watch = _subscribe(request, caller, slot, wanted, tasks)
     watch.events = 2
     return EventStream(
-        _values(reader, watch, _period_s(wanted)),
+        _values(reader, watch, wanted),
         slot=slot,
         channel=_channel(wanted),
         greeting=_connected(wanted, watch) + latest + trouble,
-        farewell=encode_named_farewell,
+        farewell=partial(encode_named_farewell, about=wanted.about),
     )
 
 
@@ -164,19 +140,24 @@ def _period_s(wanted: Wanted) -> float:
 
 async def _latest(sandbox: Sandbox, wanted: Wanted) -> bytes:
     if wanted.kind == Watching.STATUS:
-        return encode_json(status_data(sandbox, changed=False, source="poll"), event="sandbox-status")
+        return encode_within_limit(status_data(sandbox, changed=False, source="poll"), event="sandbox-status")
     sandbox = await sessions_seen(sandbox)
-    return encode_json(sessions_data(sandbox, changed=False, source="poll"), event="sessions-update")
+    return encode_within_limit(sessions_data(sandbox, changed=False, source="poll"), event="sessions-update")
 
 
-async def _values(reader: LiveReader, watch: Watch, period_s: float) -> AsyncGenerator[bytes, None]:
+def _trouble(wanted: Wanted, code: str, message: str, retry_s: float) -> bytes:
+    return encode_within_limit({**wanted.about, **trouble_data(code, message, retry_s)}, event="error")
+
+
+async def _values(reader: LiveReader, watch: Watch, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+    period_s = _period_s(wanted)
     while True:
         try:
             async with asyncio.timeout(LATE_AFTER * period_s):
                 frames = await reader.next()
         except TimeoutError:
             words = "There is no news of the sandbox for longer than there should be; it is still being watched."
-            yield encode_json(trouble_data("updates_late", words, period_s), event="error")
+            yield _trouble(wanted, "updates_late", words, period_s)
             continue
         watch.events += len(frames)
         yield b"".join([frame.body for frame in frames])
@@ -200,11 +181,11 @@ async def _log_stream(
     watch = _subscribe(request, caller, slot, wanted, tasks)
     watch.events = 1
     return EventStream(
-        _lines(key, after, watch),
+        _lines(wanted, after, watch),
         slot=slot,
         channel=f"sandbox-{wanted.sandbox_id}-logs",
         greeting=_connected(wanted, watch),
-        farewell=encode_named_farewell,
+        farewell=partial(encode_named_farewell, about=wanted.about),
     )
 
 
@@ -218,9 +199,10 @@ def _position(last_id: str, wanted: Wanted) -> tuple[int, bool]:
     return int(found[2]), found[3] is not None
 
 
-async def _lines(key: LogKey, after: int, watch: Watch) -> AsyncGenerator[bytes, None]:
+async def _lines(wanted: Wanted, after: int, watch: Watch) -> AsyncGenerator[bytes, None]:
+    key = wanted.log_key
     with get_relay().watch(key, log_reader(key)) as shared:
-        viewer = Viewer(shared, name=key.command_id, after=after)
+        viewer = Viewer(shared, name=key.command_id, after=after, about=wanted.about)
         try:
             async with aclosing(viewer.items(idle_s=settings.TASKHUB_LOG_IDLE_S)) as items:
                 async for item in items:
@@ -228,22 +210,21 @@ async def _lines(key: LogKey, after: int, watch: Watch) -> AsyncGenerator[bytes,
                         watch.events += item.count(b"\n\n")
                         yield item
                     elif isinstance(item, Trouble):
-                        data = trouble_data(item.error.code, item.error.message, item.retry_s)
-                        yield encode_json(data, event="error")
+                        yield _trouble(wanted, item.error.code, item.error.message, item.retry_s)
                     else:
-                        yield _end(item, key, lines=shared.lines, after=viewer.after)
+                        yield _end(item, wanted, lines=shared.lines, after=viewer.after)
         except TimeoutError:
             # A command whose shell has died never ends. Who knows better comes back with the last id.
-            yield encode_named("disconnected", {"reason": "idle"})
+            yield encode_named("disconnected", {**wanted.about, "reason": "idle"})
 
 
-def _end(end: LogEnd, key: LogKey, *, lines: int, after: int) -> bytes:
+def _end(end: LogEnd, wanted: Wanted, *, lines: int, after: int) -> bytes:
+    data: dict[str, Any]
     if end.error is not None:
-        data: dict[str, Any] = {"code": end.error.code, "message": end.error.message}
-        event_id = f"{key.command_id}:{after}"
-        return encode_named("log-error", data, event_id=event_id) + encode_named(
-            "disconnected", {"reason": "log_error"}
-        )
-    event_id = f"{key.command_id}:{lines}{SEEN_TO_THE_END}"
-    complete = encode_named("log-complete", {"exit_code": end.exit_code, "lines": lines}, event_id=event_id)
-    return complete + encode_named("disconnected", {"reason": "log_complete"})
+        name, reason, place = "log-error", "log_error", f"{after}"
+        data = {**wanted.about, "code": end.error.code, "message": end.error.message}
+    else:
+        name, reason, place = "log-complete", "log_complete", f"{lines}{SEEN_TO_THE_END}"
+        data = {**wanted.about, "exit_code": end.exit_code, "lines": lines}
+    last = encode_named(name, data, event_id=f"{wanted.command_id}:{place}")
+    return last + encode_named("disconnected", {**wanted.about, "reason": reason})

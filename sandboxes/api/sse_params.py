@@ -9,12 +9,12 @@ from django.http import QueryDict
 
 from sandboxes.models import Watching
 from taskhub.api.routes import NAME
+from taskhub.api.stream_view import unknown_parameters
 from taskhub.errors import Invalid
 from taskhub.executions.log_relay import LogKey
 
 _ID: Final = re.compile(rf"{NAME}\Z")
 _PARAMETERS: Final = ("sandboxId", "eventType", "sessionId", "commandId")
-_FOR_ALL_STREAMS: Final = frozenset({"lastEventId", "ticket"})
 
 
 class Wanted(NamedTuple):
@@ -26,6 +26,13 @@ class Wanted(NamedTuple):
     command_id: str = ""
 
     @property
+    def about(self) -> dict[str, str]:
+        """What every event of the stream says of where it comes from."""
+        if self.kind != Watching.LOGS:
+            return {"sandboxId": self.sandbox_id}
+        return {"sandboxId": self.sandbox_id, "sessionId": self.session_id, "commandId": self.command_id}
+
+    @property
     def log_key(self) -> LogKey:
         return LogKey(self.sandbox_id, self.session_id, self.command_id)
 
@@ -34,15 +41,16 @@ def read_wanted(query: QueryDict) -> Wanted:
     """Raises Invalid, which names each parameter that is missing, unknown or malformed."""
     given = {name: query.get(name, "") for name in _PARAMETERS}
     kind = given.pop("eventType") or Watching.STATUS
-    wrong = {name: ["There is no such parameter."] for name in query if name not in {*_PARAMETERS, *_FOR_ALL_STREAMS}}
+    wrong = unknown_parameters(query, _PARAMETERS)
     if kind not in Watching.values:
-        wrong["eventType"] = [f"There are {', '.join(Watching.values)}."]
+        wrong["eventType"] = [f"Must be one of: {', '.join(Watching.values)}."]
     needed = _PARAMETERS if kind == Watching.LOGS else _PARAMETERS[:1]
     for name, value in given.items():
         if not value and name in needed:
-            wrong[name] = ["It is needed." if name == "sandboxId" else "It is needed with eventType=logs."]
+            when = "" if name == "sandboxId" else " with eventType=logs"
+            wrong[name] = [f"This parameter is required{when}."]
         elif value and not _ID.match(value):
-            wrong[name] = ["Not an id: letters, digits, and _ . - are allowed, at most 200."]
+            wrong[name] = ["Must be an id: at most 200 letters, digits, and _ . -"]
     if wrong:
         raise Invalid("Some parameters are wrong; details names them.", details=wrong)
     return Wanted(Watching(kind), given["sandboxId"], given["sessionId"], given["commandId"])

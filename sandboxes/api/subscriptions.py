@@ -18,6 +18,7 @@ from sandboxes.selectors.subscriptions import subscription_get_for, subscription
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.api.actors import actor_of
 from taskhub.api.pagination import NewestFirst
+from taskhub.api.query import KnownQuery
 from taskhub.roles import Role
 
 
@@ -25,7 +26,7 @@ class NewestOpenedFirst(NewestFirst):
     ordering = ("-opened_at", "-id")
 
 
-class SubscriptionsView(ListAPIView[Subscription]):
+class SubscriptionsView(KnownQuery, ListAPIView[Subscription]):
     """One's own open streams of `/sse`; all of them for operators."""
 
     for_accounts = True
@@ -38,7 +39,7 @@ class SubscriptionsView(ListAPIView[Subscription]):
         return subscription_list_for(user=self.request.user)
 
 
-class SubscriptionView(APIView):
+class SubscriptionView(KnownQuery, APIView):
     roles = {"DELETE": Role.VIEWER}
 
     @extend_schema(responses={202: None})

@@ -14,9 +14,11 @@ SDK's models do not know yet.
 
 from sandboxes.gateway.client import Gateway, Page, load_sdk, open_gateway
 from sandboxes.gateway.toolbox import Command, Sandbox, Stream, Toolbox
-from sandboxes.gateway.translation import Document
+from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document
 
 __all__ = [
+    "LIFECYCLE_S",
+    "REQUEST_S",
     "Command",
     "Document",
     "Gateway",

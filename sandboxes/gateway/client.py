@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -59,6 +60,16 @@ class Gateway:
             if not isinstance(found, dict) or not all(map(_is_sandbox, found.get("items") or [])):
                 raise SandboxUnavailable
         return Page(list(found.get("items") or []), found.get("nextCursor") or None)
+
+    async def labelled(self, labels: dict[str, str]) -> Document | None:
+        """The sandbox that has these labels, if the list shows one; it may be a little behind."""
+        with _past_breaker():
+            request = self._api.list_sandboxes_without_preload_content(
+                labels=json.dumps(labels), limit=1, _request_timeout=REQUEST_S
+            )
+            found = await fetch("sandbox", request)
+        items = found.get("items") if isinstance(found, dict) else None
+        return items[0] if items and _is_sandbox(items[0]) else None
 
     async def create(self, fields: Document) -> Document:
         """Make a sandbox from Daytona's own creation fields. It may still be starting when this returns."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -13,7 +14,16 @@ from typing import Any, Final
 import aiohttp
 import daytona
 
-from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.errors import (
+    KeyRefused,
+    SandboxError,
+    SandboxesFull,
+    SandboxMissing,
+    SandboxRefused,
+    SandboxThrottled,
+    SandboxTooLarge,
+    SandboxUnavailable,
+)
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
 
@@ -33,6 +43,9 @@ Document = dict[str, Any]
 
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+# A full account is told by words alone, with 403 or 400 (reference: daytona, sandbox.service.ts).
+_FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", re.IGNORECASE)
+_TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", re.IGNORECASE)
 
 
 @contextmanager
@@ -58,7 +71,7 @@ def _transported(what: str) -> Iterator[None]:
         elif isinstance(error, daytona.DaytonaConflictError):
             status = HTTPStatus.CONFLICT
         _count(status)
-        raise refusal(what, status, headers) from error
+        raise refusal(what, status, headers, error.message if hasattr(error, "message") else str(error)) from error
     except (TimeoutError, OSError, aiohttp.ClientError) as error:
         _count(None)
         log.info("Daytona does not answer: %s", type(error).__name__)
@@ -108,15 +121,15 @@ async def fetch_chunks(what: str, request: Awaitable[aiohttp.ClientResponse]) ->
                 yield chunk
 
 
-def _refuse_errors(what: str, response: aiohttp.ClientResponse) -> None:
+def _refuse_errors(what: str, response: aiohttp.ClientResponse, body: bytes = b"") -> None:
     _count(response.status)
     if response.status >= HTTPStatus.BAD_REQUEST:
         log.info("Daytona answered %d", response.status)
-        raise refusal(what, response.status, response.headers)
+        raise refusal(what, response.status, response.headers, body.decode(errors="replace"))
 
 
 def _checked(what: str, response: aiohttp.ClientResponse, body: bytes) -> Any:
-    _refuse_errors(what, response)
+    _refuse_errors(what, response, body)
     try:
         return json.loads(body) if body else {}
     except ValueError as error:
@@ -124,19 +137,30 @@ def _checked(what: str, response: aiohttp.ClientResponse, body: bytes) -> Any:
         raise SandboxUnavailable from error
 
 
-def refusal(what: str, status: int | None, headers: Mapping[str, str]) -> SandboxError:
-    """The error for an HTTP status of Daytona's."""
+def refusal(what: str, status: int | None, headers: Mapping[str, str], text: str = "") -> SandboxError:
+    """The error for an HTTP status of Daytona's; `text` is what it said, if that was read."""
     if status in _GONE:
         return SandboxMissing(what)
     if status == HTTPStatus.CONFLICT:
         return SandboxRefused(f"{what}_conflict", f"The {what} exists already, or is changing its state.")
     if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefused()
+    if status == HTTPStatus.FORBIDDEN or status in _REFUSED:
+        return _refusal_in_words(status, text)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return SandboxThrottled(_retry_after(headers))
+    return SandboxUnavailable(_retry_after(headers))
+
+
+def _refusal_in_words(status: int | None, text: str) -> SandboxError:
+    """403 and 400 mean several things, which the text alone tells apart."""
+    if _FULL.search(text):
+        return SandboxesFull()
+    if _TOO_LARGE.search(text):
+        return SandboxTooLarge()
     if status == HTTPStatus.FORBIDDEN:
         return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to our account.")
-    if status in _REFUSED:
-        return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
-    return SandboxUnavailable(_retry_after(headers))
+    return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
 
 
 def _count(status: int | None) -> None:

@@ -1,12 +1,12 @@
 """What polls, pushes and first looks find out about sandboxes: written to the row, and published.
 
-`sandbox-status` and `sessions-update` carry Daytona's own object with `timestamp`, `changed` (something in it differs
-from the last time) and `source`. A poll's finding is published always, one that was pushed only if it is news.
+`sandbox-status` and `sessions-update` carry Daytona's own object with `sandboxId`, `timestamp`, `changed` (something in
+it differs from the last time) and `source`. The result of a poll is always published, a pushed one only if it is new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -119,12 +119,18 @@ def sandboxes_forget(*, before: datetime) -> None:
 def _say_goodbye(sandbox_id: str, reason: str) -> None:
     """A `disconnected` on a channel ends the streams that carry it."""
     for channel in (status_channel(sandbox_id), sessions_channel(sandbox_id)):
-        announce(channel, "disconnected", {"reason": reason, "timestamp": iso(timezone.now())})
+        announce(channel, "disconnected", {"sandboxId": sandbox_id, "reason": reason, "timestamp": iso(timezone.now())})
 
 
 def status_data(row: Sandbox, *, changed: bool, source: str) -> dict[str, Any]:
     """The data of `sandbox-status`."""
-    return {**row.document, "timestamp": iso(row.seen_at), "changed": changed, "source": source}
+    return {
+        **row.document,
+        "sandboxId": row.pk,
+        "timestamp": iso(row.seen_at),
+        "changed": changed,
+        "source": source,
+    }
 
 
 def sessions_first_seen(*, sandbox: Sandbox, sessions: Sequence[Document]) -> Sandbox:
@@ -164,11 +170,12 @@ def sessions_data(row: Sandbox, *, changed: bool, source: str) -> dict[str, Any]
     }
 
 
-def trouble_report(*, channels: Mapping[str, SandboxError], retry_s: float) -> None:
-    """Tell the viewers of these channels why there is no news, and when it is tried again."""
-    for channel, error in channels.items():
+def trouble_report(*, channel_of: Callable[[str], str], troubles: Mapping[str, SandboxError], retry_s: float) -> None:
+    """Tell the viewers of these sandboxes' channels why there is no news, and when it is tried again."""
+    for sandbox_id, error in troubles.items():
         wait_s = max(retry_s, error.retry_after_s or 0)
-        announce(channel, "error", trouble_data(error.code, error.message, wait_s))
+        said = {"sandboxId": sandbox_id, **trouble_data(error.code, error.message, wait_s)}
+        announce(channel_of(sandbox_id), "error", said)
 
 
 def viewers_send_to_ids(*, names: Iterable[str]) -> None:

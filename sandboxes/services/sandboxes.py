@@ -15,23 +15,43 @@ from typing import Any, Final, TypeVar
 
 from asgiref.sync import async_to_sync
 
+from sandboxes.errors import SandboxMissing
 from sandboxes.gateway import Document, Gateway, Toolbox, open_gateway
 from sandboxes.services.sandbox_state import shown
 from taskhub.auth.actor import Actor
 from taskhub.errors import Unavailable
+from taskhub.models import AuditEntry
 from taskhub.services.audit import audit_write
 
 AT_ONCE: Final = 4
+REQUEST_LABEL: Final = "taskhub.request"
+"""Of a sandbox that was asked for with an Idempotency-Key: the label of its reservation."""
 
 _T = TypeVar("_T")
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
-def sandbox_create(*, actor: Actor, fields: Document) -> Document:
-    """Make a sandbox from Daytona's own creation fields. Raises SandboxError, Unavailable."""
+def sandbox_create(*, actor: Actor, fields: Document, label: str = "") -> Document:
+    """Make a sandbox from Daytona's own creation fields. Raises SandboxError, Unavailable.
+
+    With `label` it carries one by which `sandbox_find_made` finds it.
+    """
+    if label:
+        fields = {**fields, "labels": {**fields.get("labels", {}), REQUEST_LABEL: label}}
     with _place():
         made = _ask(lambda gateway: gateway.create(fields))
     audit_write(actor=actor, action="sandbox:create", sandbox_id=str(made["id"]))
+    return shown(made)
+
+
+def sandbox_find_made(*, actor: Actor, label: str) -> Document | None:
+    """What an earlier `sandbox_create` with this label made, now in the audit too. Raises SandboxError."""
+    made = _ask(lambda gateway: gateway.labelled({REQUEST_LABEL: label}))
+    if made is None:
+        return None
+    sandbox_id = str(made["id"])
+    if not AuditEntry.objects.filter(action="sandbox:create", sandbox_id=sandbox_id).exists():
+        audit_write(actor=actor, action="sandbox:create", sandbox_id=sandbox_id)
     return shown(made)
 
 
@@ -65,6 +85,18 @@ def session_create(*, actor: Actor, sandbox_id: str, session_id: str | None = No
     _ask_inside(sandbox_id, lambda toolbox: toolbox.session_create(name))
     audit_write(actor=actor, action="session:create", sandbox_id=sandbox_id, changes={"session": [None, name]})
     return name
+
+
+def session_find_made(*, actor: Actor, sandbox_id: str, session_id: str) -> str | None:
+    """The session's id if it is there, now in the audit too; for a request whose outcome is not known."""
+    try:
+        _ask_inside(sandbox_id, lambda toolbox: toolbox.session_document(session_id))
+    except SandboxMissing:
+        return None
+    changes = {"session": [None, session_id]}
+    if not AuditEntry.objects.filter(action="session:create", sandbox_id=sandbox_id, changes=changes).exists():
+        audit_write(actor=actor, action="session:create", sandbox_id=sandbox_id, changes=changes)
+    return session_id
 
 
 def session_delete(*, actor: Actor, sandbox_id: str, session_id: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from taskhub.admin import (
     accounts,
+    admission,
     announcements,
     audit,
     dashboard,
@@ -20,6 +21,7 @@ from taskhub.admin import (
 
 __all__ = [
     "accounts",
+    "admission",
     "announcements",
     "audit",
     "dashboard",

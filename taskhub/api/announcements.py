@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -13,7 +12,9 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
-from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictSerializer, TextField
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.query import KnownQuery, QuerySerializer
 from taskhub.models import Announcement, AnnouncementLevel
 from taskhub.models.announcement import TEXT_LIMIT
 from taskhub.selectors.announcements import announcement_list_for
@@ -23,8 +24,10 @@ from taskhub.services.announcements import announcement_create, announcement_wit
 class AnnouncementSerializer(StrictSerializer, serializers.ModelSerializer[Announcement]):
     """An announcement. It holds until `ends_at`, if there is one, or until it is withdrawn."""
 
-    level = serializers.ChoiceField(choices=AnnouncementLevel.choices)
-    text = TextField(max_length=TEXT_LIMIT)
+    example = {"level": "info", "text": "The hub restarts at 18:00 UTC.", "ends_at": "2030-01-01T18:00:00Z"}
+
+    level = OneOfField(choices=AnnouncementLevel.choices)
+    text = TextField(max_length=TEXT_LIMIT, visible=True)
     made_by = serializers.CharField(source="made_by_name", read_only=True)
 
     class Meta:
@@ -33,24 +36,22 @@ class AnnouncementSerializer(StrictSerializer, serializers.ModelSerializer[Annou
         read_only_fields = ["id", "created_at", "withdrawn_at"]
 
 
-class AnnouncementQuerySerializer(serializers.Serializer[Any]):
-    all = serializers.ChoiceField(
-        choices=["0", "1"], default="0", help_text="1: also those that are over, for operators."
-    )
+class AnnouncementQuerySerializer(QuerySerializer):
+    all = OneOfField(choices=["0", "1"], default="0", help_text="1: also those that are over, for operators.")
 
 
-class AnnouncementsViewSet(GenericViewSet[Announcement]):
+class AnnouncementsViewSet(KnownQuery, GenericViewSet[Announcement]):
     """Reading is for all who may read; making and withdrawing takes an operator."""
 
     queryset = Announcement.objects.none()
     serializer_class = AnnouncementSerializer
     filter_backends = []
+    queries = {"list": AnnouncementQuerySerializer}
     lookup_url_kwarg = "announcement_id"
 
     def get_queryset(self) -> QuerySet[Announcement]:
-        query = AnnouncementQuerySerializer(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        return announcement_list_for(user=self.request.user, everything=query.validated_data["all"] == "1")
+        everything = self.read_query(self.request)["all"] == "1"
+        return announcement_list_for(user=self.request.user, everything=everything)
 
     @extend_schema(parameters=[AnnouncementQuerySerializer])
     def list(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
@@ -58,6 +59,8 @@ class AnnouncementsViewSet(GenericViewSet[Announcement]):
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def create(self, request: Request) -> Response:
         """Tell everybody, by an `announcement` event and in the `connected` of every stream that opens."""
         body = self.get_serializer(data=request.data)

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import ExecutionQuerySerializer
 from taskhub.errors import NotFound
 from taskhub.models import Artifact
@@ -43,19 +44,19 @@ class ArtifactsSerializer(serializers.Serializer[Any]):
     left_out = serializers.IntegerField(source="artifacts_left_out")
 
 
-class ArtifactsView(APIView):
+class ArtifactsView(KnownQuery, APIView):
+    queries = {"get": ExecutionQuerySerializer}
+
     @extend_schema(
         operation_id="exec_artifacts_list", parameters=[ExecutionQuerySerializer], responses=ArtifactsSerializer
     )
     def get(self, request: Request, task_id: UUID) -> Response:
         """The files that an execution of the task left: of the newest one, unless `execution_id` names another."""
-        query = ExecutionQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)
+        execution = execution_get_for(user=request.user, task_id=task_id, **self.read_query(request))
         return Response(ArtifactsSerializer(execution).data)
 
 
-class ArtifactView(APIView):
+class ArtifactView(KnownQuery, APIView):
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     def get(self, request: Request, task_id: UUID, artifact_id: UUID) -> FileResponse:
         """The file itself, always as a download: what a script wrote is nothing to show in a page of ours."""

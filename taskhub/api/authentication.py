@@ -1,4 +1,4 @@
-"""Who calls: a knox token in `Authorization: Bearer …`, or a Django session."""
+"""Authentication of REST and MCP: a knox token in `Authorization: Bearer …`, or a Django session."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from knox.settings import CONSTANTS
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.auth.rate_limits import failures, network_of, whose_address
+from taskhub.errors import HOW_TO_AUTHENTICATE
 from taskhub.lib.compiled_sql import GIVEN, Lookup
-from taskhub.models import ApiToken
+from taskhub.models import ApiToken, EndedToken
 from taskhub.observability.log_context import bind_caller
 from taskhub.roles import know_role
 
@@ -50,8 +51,10 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
         refuse_guessing(request)
         try:
             found: tuple[User, ApiToken] | None = super().authenticate(request)
-        except AuthenticationFailed:
+        except AuthenticationFailed as error:
             count_failure(request)
+            if type(error) is AuthenticationFailed:  # knox's own, of a header that holds no token
+                raise _Wrong from None
             raise
         if found is not None:
             bind_caller(found[0])
@@ -59,17 +62,44 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
         if not token.isalnum():
-            raise AuthenticationFailed
+            raise _Wrong
         text = token.decode("ascii")
         digest = hash_token(text)
         rows = [row for row in _SHOWN.rows(text[:_KEY_LENGTH]) if compare_digest(digest, row[0])]
         if not rows:
-            raise AuthenticationFailed
+            raise _why_it_fails(digest)
         shown = ApiToken.from_db(connection.alias, _TOKEN, rows[0][: len(_TOKEN)])
         if has_expired(shown):
-            raise AuthenticationFailed
+            raise _Expired
         shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
         return know_role(shown.user, [row[-1] for row in rows]), shown
+
+
+class _Wrong(AuthenticationFailed):
+    default_detail = f"The token is wrong. {HOW_TO_AUTHENTICATE}"
+
+
+class _Expired(AuthenticationFailed):
+    default_detail = f"The token has expired; make a new one. {HOW_TO_AUTHENTICATE}"
+    default_code = "token_expired"
+
+
+class _Revoked(AuthenticationFailed):
+    default_detail = f"The token was revoked; use another one. {HOW_TO_AUTHENTICATE}"
+    default_code = "token_revoked"
+
+
+class _Disabled(AuthenticationFailed):
+    default_detail = "The account of this token is disabled; ask an operator."
+    default_code = "account_disabled"
+
+
+def _why_it_fails(digest: str) -> AuthenticationFailed:
+    """Told only to the bearer of the whole token, by its digest."""
+    ended = EndedToken.objects.filter(digest=digest).first()
+    if ended is not None:
+        return _Expired() if ended.expired else _Revoked()
+    return _Disabled() if ApiToken.objects.filter(digest=digest).exists() else _Wrong()
 
 
 def has_expired(token: ApiToken) -> bool:
@@ -80,7 +110,7 @@ def refuse_guessing(request: HttpRequest) -> None:
     """Raises Throttled for an address that showed too many wrong credentials in this minute."""
     wait_s = failures.wait_s(network_of(request))
     if wait_s > 0:
-        raise Throttled(wait_s, f"Too many wrong credentials from {whose_address()}.")
+        raise Throttled(wait_s, f"Too many wrong credentials from {whose_address()}; wait for Retry-After seconds.")
 
 
 def count_failure(request: HttpRequest) -> None:

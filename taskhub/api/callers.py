@@ -18,14 +18,15 @@ from django.utils.crypto import constant_time_compare
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.api.authentication import count_failure, credentials_of, has_expired, refuse_guessing
-from taskhub.api.errors import error_response
+from taskhub.api.errors import auth_code, error_response
 from taskhub.auth.rate_limits import network_of
-from taskhub.errors import Forbidden, HubError, NotAuthenticated, TooManyFailures
+from taskhub.errors import HOW_TO_AUTHENTICATE, Forbidden, HubError, NotAuthenticated, TooManyFailures
 from taskhub.events.revocation import StreamCredential
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
 from taskhub.models import ApiToken
 from taskhub.observability.log_context import bind_caller
 from taskhub.roles import Caller, Role, know_role, role_of
+from taskhub.web.origin_check import STREAM_REFUSAL, ForeignOrigin, PageOrigin, page_origin
 
 _FALLEN: Final = "What the ticket was made with no longer holds; make a new one."
 
@@ -35,16 +36,26 @@ async def read_caller(
 ) -> tuple[Caller, StreamCredential | None]:
     """The caller, if they may read, and what their stream stands on. `kind`: of the tickets that are taken.
 
-    `inside` is what the path holds. Raises NotAuthenticated, Forbidden, BadTicket, Invalid, TooManyFailures.
+    `inside` is what the path holds. Pages of other origins are never known by a cookie. Raises NotAuthenticated,
+    Forbidden, ForeignOrigin, BadTicket, Invalid, TooManyFailures.
     """
-    # Only who shows credentials costs a look at the database, and with it a thread.
-    if not _shows_credentials(request):
+    origin = page_origin(request)
+    # Only a request with credentials costs a query, and with it a thread.
+    if not _shows_credentials(request, cookies=origin.may_use_cookies):
         caller: Caller = AnonymousUser()
         credential = None
     else:
-        caller, credential = await sync_to_async(_resolve)(request, kind, inside)
+        caller, credential = await sync_to_async(_resolve)(request, kind, inside, cookies=origin.may_use_cookies)
+    if credential is None:
+        _guard_open_reading(origin)
     _guard_reading(caller)
     return caller, credential
+
+
+def _guard_open_reading(origin: PageOrigin) -> None:
+    """A page of another origin needs credentials of its own. Raises ForeignOrigin."""
+    if origin is PageOrigin.FOREIGN or (origin is PageOrigin.LOOPBACK and not settings.TASKHUB_OPEN_READING):
+        raise ForeignOrigin(STREAM_REFUSAL)
 
 
 def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -53,11 +64,11 @@ def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
         try:
-            caller, _ = _resolve(request, None, {})
+            caller, _ = _resolve(request, None, {}, cookies=True)
             _guard_reading(caller)
+            return view(request)
         except HubError as error:
             return error_response(error)
-        return view(request)
 
     return answered
 
@@ -67,30 +78,31 @@ def _guard_reading(caller: Caller) -> None:
         return
     if caller.is_authenticated:
         raise Forbidden("Reading takes the role viewer; your account has none.")
-    raise NotAuthenticated("Send a token: Authorization: Bearer …")
+    raise NotAuthenticated(HOW_TO_AUTHENTICATE)
 
 
-def _shows_credentials(request: HttpRequest) -> bool:
-    in_headers = "HTTP_AUTHORIZATION" in request.META or settings.SESSION_COOKIE_NAME in request.COOKIES
-    return in_headers or "ticket" in request.GET
+def _shows_credentials(request: HttpRequest, *, cookies: bool) -> bool:
+    if "HTTP_AUTHORIZATION" in request.META or "ticket" in request.GET:
+        return True
+    return cookies and settings.SESSION_COOKIE_NAME in request.COOKIES
 
 
 def _resolve(
-    request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]
+    request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any], *, cookies: bool
 ) -> tuple[Caller, StreamCredential | None]:
-    """A token in the header counts first, then a ticket, then the session."""
+    """A token in the header counts first, then a ticket, then, with `cookies`, the session."""
     try:
         if "ticket" in request.GET and "HTTP_AUTHORIZATION" not in request.META:
             return _by_ticket(request, kind, inside)
         user, token = credentials_of(request)
-    except AuthenticationFailed:
-        raise NotAuthenticated("The token is wrong or has expired.") from None
+    except AuthenticationFailed as error:
+        raise NotAuthenticated(str(error.detail), code=auth_code(error)) from None
     except Throttled as error:
-        raise TooManyFailures(str(error.detail)) from None
-    if not isinstance(user, User) or not user.is_authenticated:
-        return AnonymousUser(), None
-    if token is not None:
+        raise TooManyFailures(str(error.detail), retry_after_s=getattr(error, "wait", None)) from None
+    if token is not None and isinstance(user, User):
         return user, _credential(user, token_id=token.public_id)
+    if not cookies or not isinstance(user, User) or not user.is_authenticated:
+        return AnonymousUser(), None
     return user, _credential(user, session_key=request.session.session_key or "", password=user.password)
 
 

@@ -15,11 +15,13 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from taskhub.errors import HubError, TooLarge, Upstream, error_body
+from taskhub.api.routes import malformed_ids
+from taskhub.errors import HOW_TO_AUTHENTICATE, HubError, TooLarge, Upstream, error_body
 from taskhub.executions.executor import ExecutorError
 
 log = logging.getLogger(__name__)
 
+_COME_AGAIN: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 _CODES: Final = {
     status.HTTP_400_BAD_REQUEST: "invalid",
     status.HTTP_401_UNAUTHORIZED: "not_authenticated",
@@ -59,7 +61,7 @@ def upstream(error: ExecutorError) -> Upstream:
 
 def _hub_headers(error: HubError) -> dict[str, str]:
     """Jittered, so that those who were refused together do not come back together."""
-    if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
+    if error.status not in _COME_AGAIN:
         return {}
     least_s = int(getattr(error, "retry_after_s", None) or 0) + 1
     return {"Retry-After": str(random.randint(least_s, least_s + 4))}  # noqa: S311 - spreads load, hides nothing
@@ -76,6 +78,10 @@ def _headers(error: exceptions.APIException) -> dict[str, str]:
 
 def _body(error: exceptions.APIException) -> dict[str, Any]:
     code = _CODES.get(error.status_code, "error")
+    if isinstance(error, exceptions.NotAuthenticated):
+        return error_body(code, HOW_TO_AUTHENTICATE)
+    if isinstance(error, exceptions.AuthenticationFailed):
+        return error_body(auth_code(error), str(error.detail))
     if isinstance(error, exceptions.ValidationError):
         return error_body(code, "Some fields are wrong; details names them.", _sayable(error.detail))
     if isinstance(error, exceptions.ParseError):
@@ -83,6 +89,12 @@ def _body(error: exceptions.APIException) -> dict[str, Any]:
     if isinstance(error, exceptions.UnsupportedMediaType):
         return error_body(code, "Send JSON, with Content-Type: application/json.")
     return error_body(code, str(error.detail))
+
+
+def auth_code(error: exceptions.AuthenticationFailed) -> str:
+    """`token_expired` and the like; a wrong token is simply `not_authenticated`."""
+    own = str(error.get_codes())
+    return "not_authenticated" if own == exceptions.AuthenticationFailed.default_code else own
 
 
 def _sayable(detail: Any) -> Any:
@@ -124,7 +136,11 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
-    return _plain("not_found", "There is nothing at this address.", 404)
+    wrong = malformed_ids(request.path_info)
+    if wrong:
+        body = error_body("not_found", f"Not an id: {', '.join(wrong)} must be a UUID.", wrong)
+        return JsonResponse(body, status=404)
+    return _plain("not_found", "There is nothing at this address; /api/ lists the endpoints.", 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's interface

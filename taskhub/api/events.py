@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.callers import readers_only
+from taskhub.api.query import KnownQuery, guard_query
 from taskhub.events import asyncapi, outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.hub import get_hub
@@ -47,14 +48,15 @@ class EventStatusSerializer(serializers.Serializer[Any]):
 @readers_only
 def asyncapi_document(request: HttpRequest) -> JsonResponse:
     """`/api/asyncapi.json`: the event stream for programs that read AsyncAPI 3."""
-    return JsonResponse(asyncapi.build(request.get_host()))
+    guard_query(request.GET, ())
+    return JsonResponse(asyncapi.build(request.get_host(), secure=request.is_secure()))
 
 
 async def _own_report() -> Report:
     return get_hub().report()
 
 
-class EventStatusView(APIView):
+class EventStatusView(KnownQuery, APIView):
     @extend_schema(responses=EventStatusSerializer)
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
         """How event broadcasting stands, over all web processes."""

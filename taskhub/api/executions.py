@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, Final
 from uuid import UUID
 
-import django_filters
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -17,33 +18,71 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
+from taskhub.api.filters import ExecutionFilter
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.pagination import NewestQueuedFirst
 from taskhub.api.permissions import AGENTS_WRITE
+from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import (
     ExecuteSerializer,
     ExecutionQuerySerializer,
     ExecutionQueuedSerializer,
     ExecutionSerializer,
+    ExecutionWithScriptSerializer,
     LogLineSerializer,
     LogTailSerializer,
     TailQuerySerializer,
 )
+from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge
+from taskhub.events.filters import Filters
 from taskhub.executions.log_stream import log_tail
-from taskhub.models import Execution, ExecutionStatus
-from taskhub.selectors.executions import execution_get_for, execution_list_for, task_executions_for
+from taskhub.models import Execution
+from taskhub.roles import Caller
+from taskhub.selectors.executions import (
+    execution_get_for,
+    execution_list_for,
+    execution_with_script_for,
+    task_executions_for,
+)
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
 
-
-class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
-    status = django_filters.MultipleChoiceFilter(choices=ExecutionStatus.choices)
-
-    class Meta:
-        model = Execution
-        fields: ClassVar[list[str]] = []
+_MOVES: Final = frozenset({"execution_event", "task_deleted", "stream-reset"})
+_ANY_MOVE: Final = _MOVES | {"task_updated"}
+"""A task that is queued to be executed is updated; no execution event says so."""
 
 
-class ExecutionsView(ListAPIView[Execution]):
+def wait_for_end(request: Request, find: Callable[[Caller], Execution], shown: Any, wait_s: int) -> HttpResponse:
+    """The execution; with `wait_s` when it has ended."""
+    execution = find(request.user)
+
+    def look(caller: Caller) -> Seen:
+        found = find(caller)
+        return Seen(shown(found).data, found.is_active)
+
+    return wait_for_change(
+        request,
+        look,
+        changed=lambda _, is_active: not is_active,
+        events=Filters(types=_MOVES, task_id=str(execution.task_id)),
+        wait_s=wait_s,
+    )
+
+
+class ExecutionView(KnownQuery, APIView):
+    queries = {"get": WaitQuerySerializer}
+
+    @extend_schema(parameters=[WaitQuerySerializer], responses=ExecutionWithScriptSerializer)
+    def get(self, request: Request, execution_id: UUID) -> HttpResponse:
+        """Read an execution with its script. With `wait_s` the answer comes when it has ended."""
+
+        def find(caller: Caller) -> Execution:
+            return execution_with_script_for(user=caller, execution_id=execution_id)
+
+        return wait_for_end(request, find, ExecutionWithScriptSerializer, self.read_query(request)["wait_s"])
+
+
+class ExecutionsView(KnownQuery, ListAPIView[Execution]):
     """Executions of all tasks, newest first; `?status=` as often as needed, as for those that are active."""
 
     queryset = Execution.objects.none()
@@ -52,8 +91,27 @@ class ExecutionsView(ListAPIView[Execution]):
     filter_backends = [DjangoFilterBackend]
     filterset_class = ExecutionFilter
 
+    queries = {"get": WaitQuerySerializer}
+
     def get_queryset(self) -> QuerySet[Execution]:
         return execution_list_for(user=self.request.user)
+
+    @extend_schema(parameters=[WaitQuerySerializer])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """List executions, newest first. With `wait_s` the answer comes when one enters or leaves the page."""
+
+        def look(caller: Caller) -> Seen:
+            request.user = caller
+            page = self.list(request, *args, **kwargs).data
+            return Seen(page, [row["execution_id"] for row in page["results"]])
+
+        return wait_for_change(
+            request,
+            look,
+            changed=lambda first, now: first != now,
+            events=Filters(types=_ANY_MOVE, task_id=str(self.kwargs.get("task_id", ""))),
+            wait_s=self.read_query(request)["wait_s"],
+        )
 
 
 class TaskExecutionsView(ExecutionsView):
@@ -63,10 +121,11 @@ class TaskExecutionsView(ExecutionsView):
         return task_executions_for(user=self.request.user, task_id=self.kwargs["task_id"])
 
 
-class ExecuteView(APIView):
+class ExecuteView(KnownQuery, APIView):
     roles = AGENTS_WRITE
 
-    @extend_schema(request=ExecuteSerializer, responses={202: ExecutionQueuedSerializer})
+    @extend_schema(request=ExecuteSerializer, responses={202: ExecutionQueuedSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def post(self, request: Request, task_id: UUID) -> Response:
         """Run a script for the task. The answer is a handle; the end comes as an event and in `/api/exec/status/`."""
         guard_size(request.data)
@@ -86,17 +145,30 @@ def guard_size(body: Any) -> None:
         raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
 
 
-class ExecutionStatusView(APIView):
-    @extend_schema(parameters=[ExecutionQuerySerializer], responses=ExecutionSerializer)
-    def get(self, request: Request, task_id: UUID) -> Response:
-        """How an execution of the task stands: the newest, unless `execution_id` names one."""
-        query = ExecutionQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)
-        return Response(ExecutionSerializer(execution).data)
+class ExecutionWaitQuerySerializer(ExecutionQuerySerializer, WaitQuerySerializer):
+    pass
 
 
-class ExecutionStopView(APIView):
+class ExecutionStatusView(KnownQuery, APIView):
+    queries = {"get": ExecutionWaitQuerySerializer}
+
+    @extend_schema(parameters=[ExecutionWaitQuerySerializer], responses=ExecutionSerializer)
+    def get(self, request: Request, task_id: UUID) -> HttpResponse:
+        """How an execution of the task stands: the newest, unless `execution_id` names one.
+
+        With `wait_s` the answer comes when it has ended.
+        """
+        query = self.read_query(request)
+        wait_s = query.pop("wait_s")
+        execution_id = execution_get_for(user=request.user, task_id=task_id, **query).pk
+
+        def find(caller: Caller) -> Execution:
+            return execution_get_for(user=caller, task_id=task_id, execution_id=execution_id)
+
+        return wait_for_end(request, find, ExecutionSerializer, wait_s)
+
+
+class ExecutionStopView(KnownQuery, APIView):
     roles = AGENTS_WRITE
 
     @extend_schema(request=None, responses={202: ExecutionSerializer})
@@ -106,14 +178,15 @@ class ExecutionStopView(APIView):
         return Response(ExecutionSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 
 
-class ExecutionLogsView(APIView):
+class ExecutionLogsView(KnownQuery, APIView):
+    queries = {"get": TailQuerySerializer}
+
     @extend_schema(parameters=[TailQuerySerializer], responses=LogTailSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """The last lines of an execution's log, while it runs and afterwards."""
-        query = TailQuerySerializer(data=request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        count = query.validated_data.pop("tail")
-        execution = execution_get_for(user=request.user, task_id=task_id, **query.validated_data)
+        query = self.read_query(request)
+        count = query.pop("tail")
+        execution = execution_get_for(user=request.user, task_id=task_id, **query)
         lines = async_to_sync(log_tail)(execution, count)
         return Response(
             {

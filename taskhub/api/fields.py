@@ -1,24 +1,40 @@
-"""Serializer pieces that the hub's rules need."""
+"""Serializer fields with the hub's rules and error messages."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, ClassVar, Final, NoReturn
 
 from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
+
+# What draws nothing: blanks, control and format characters, fillers, variation selectors (Unicode 15, plane 0).
+_INVISIBLE: Final = (
+    r"\s\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+_VISIBLE: Final = re.compile(f"[^{_INVISIBLE}]")
 
 
 class TextField(serializers.CharField):
     """A JSON string; DRF itself would also take a number, and refuses NUL and lone surrogates.
 
     Its limit holds for what was sent, as the document says, and not for what is left when the blanks are gone.
+    `visible`: at least one character must draw something; a zero-width space does not.
     """
+
+    def __init__(self, *, visible: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.visible = visible
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
-            raise serializers.ValidationError("Not a string.", code="invalid")
+            raise serializers.ValidationError("Must be a string.", code="invalid")
+        if self.visible and data.strip() and not _VISIBLE.search(data):
+            raise serializers.ValidationError("Must have a visible character.", code="invisible")
         if self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)
@@ -29,8 +45,27 @@ class StrictBooleanField(serializers.BooleanField):
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
-            raise serializers.ValidationError("Not true or false.", code="invalid")
+            raise serializers.ValidationError("Must be true or false.", code="invalid")
         return data
+
+
+class OneOfField(serializers.ChoiceField):
+    """A choice whose refusal names the choices."""
+
+    def fail(self, key: str, **words: Any) -> NoReturn:
+        if key == "invalid_choice":
+            raise serializers.ValidationError(must_be_one_of(self.choices), code=key)
+        super().fail(key, **words)
+
+
+def must_be_one_of(choices: Iterable[Any]) -> str:
+    return f"Must be one of: {', '.join(map(str, choices))}."
+
+
+class IdField(serializers.UUIDField):
+    """One of the hub's ids."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {"invalid": "Must be a UUID."}
 
 
 class ShortListField(serializers.ListField):
@@ -51,7 +86,7 @@ class TextListField(ShortListField):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know: a misspelt name is told, not ignored. Read-only ones may be sent back.
+    """Refuses unknown fields: a misspelt name is an error, not ignored. Read-only ones may be sent back.
 
     Its fields are made once: DRF copies all of them for every request. So none of them may look at the request.
     """
@@ -66,7 +101,7 @@ class StrictSerializer(serializers.Serializer[Any]):
             if unknown:
                 known = ", ".join(name for name, field in self.fields.items() if not field.read_only)
                 raise serializers.ValidationError(
-                    {name: [f"There is no such field; there are {known}."] for name in unknown}, code="unknown"
+                    {name: [f"Unknown field. Known: {known}."] for name in unknown}, code="unknown"
                 )
         return super().to_internal_value(data)
 
@@ -90,15 +125,19 @@ class StrictSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
         schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - the library's documented way
         if direction == "request":
             schema["additionalProperties"] = False
+            if example := getattr(self.target, "example", None):
+                schema["examples"] = [example]
         return schema
 
 
 class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # likewise
-    """What no database takes is no text, nor is white space where something must be said."""
+    """The pattern of a text: no NUL, and a character that is not blank where the text may not be."""
 
     target_class = TextField
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)  # noqa: SLF001 - likewise
         said = "" if self.target.allow_blank else r"[^\s\u0000]"
+        if self.target.visible:
+            said = f"[^{_INVISIBLE}]"
         return {**schema, "pattern": rf"^[^\u0000]*{said}[^\u0000]*$"}

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from taskhub.api.query import KnownQuery
 from taskhub.roles import ROLES, role_of
 
 
@@ -20,7 +21,7 @@ class MeSerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=list(ROLES))
 
 
-class MeView(APIView):
+class MeView(KnownQuery, APIView):
     @extend_schema(responses=MeSerializer)
     def get(self, request: Request) -> Response:
         """The caller's account and role."""

@@ -1,60 +1,209 @@
-"""Pages by cursor: stable while rows are added."""
+"""Keyset pagination: a cursor holds every key of the row it stands behind, so pages neither skip nor repeat rows.
+
+A row that nobody touches is in exactly one page, however many others are inserted or deleted between two requests.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db.models import Field, IntegerField, Q, QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
+from taskhub.api.ordering import read_ordering
+
 _DIGITS: Final = 10
+_INVALID_CURSOR: Final = "Invalid cursor: take it from next or previous of a page with the same ordering."
+_PAGE_EXAMPLE: Final = "https://hub.example.com/api/tasks/?cursor=eyJrIjpbIi1jcmVhdGVkX2F0Il19"
 
 
-class NewestFirst(CursorPagination):
+class Position(NamedTuple):
+    """Behind (`backwards`: before) the row with these values of the keys."""
+
+    keys: tuple[str, ...]
+    values: tuple[Any, ...]
+    backwards: bool
+
+    def encode(self) -> str:
+        said = {"k": self.keys, "v": [str(value) for value in self.values], "b": int(self.backwards)}
+        text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode(errors="surrogatepass")).decode().rstrip("=")
+
+
+class KeysetPages(BasePagination):
     """`?page_size=` up to 200 (50 unless told), `?cursor=` from `next` and `previous`."""
 
     ordering: tuple[str, ...] = ("-created_at", "-id")
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
+    cursor_query_param = "cursor"
+
+    _address: str
+    _next: Position | None
+    _previous: Position | None
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
+    ) -> list[Any]:
+        """One page. Raises ValidationError for a bad size or ordering, NotFound for a bad cursor."""
+        if not isinstance(queryset, QuerySet):
+            raise TypeError("only a queryset has keys")
+        size = self.get_page_size(request)
+        keys = read_ordering(request, view, usual=self.ordering)
+        position = self._read_position(queryset, request, keys)
+        backwards = position is not None and position.backwards
+        rows = queryset.order_by(*(map(_reversed, keys) if backwards else keys))
+        if position is not None:
+            rows = rows.filter(_behind(position))
+        found = list(rows[: size + 1])
+        page, more = found[:size], len(found) > size
+        if backwards:
+            page.reverse()
+        self._address = request.build_absolute_uri()
+        ahead, behind = (position is not None, more) if backwards else (more, position is not None)
+        self._next = _position(keys, page[-1], backwards=False) if ahead and page else None
+        self._previous = _position(keys, page[0], backwards=True) if behind and page else None
+        return page
 
     def get_page_size(self, request: Request) -> int:
-        """Raises ValidationError for what is no such number; DRF would take it for none given."""
+        """Raises ValidationError for anything but a number from 1 to `max_page_size`."""
         text = request.query_params.get(self.page_size_query_param)
         if text is None:
             return self.page_size
         if not (text.isascii() and text.isdigit() and len(text) < _DIGITS and 0 < int(text) <= self.max_page_size):
-            raise serializers.ValidationError({self.page_size_query_param: [f"From 1 to {self.max_page_size}."]})
+            wrong = f"Must be a number from 1 to {self.max_page_size}."
+            raise serializers.ValidationError({self.page_size_query_param: [wrong]})
         return int(text)
 
-    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
-        for parameter in parameters:
-            if parameter["name"] == self.page_size_query_param:
-                parameter["schema"] = {"type": "integer", "minimum": 1, "maximum": self.max_page_size}
-        return parameters
-
-    def paginate_queryset(
-        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
-    ) -> list[Any] | None:
+    def _read_position(self, rows: QuerySet[Any], request: Request, keys: tuple[str, ...]) -> Position | None:
+        text = request.query_params.get(self.cursor_query_param, "")
+        if not text:
+            return None
         try:
-            return super().paginate_queryset(queryset, request, view)
-        except (ValidationError, ValueError):
-            # Well-formed, but its position is no value of the column: DRF would crash on it.
-            raise NotFound(self.invalid_cursor_message) from None
+            position = _decode(text, rows)
+        except (binascii.Error, ValueError, KeyError, TypeError, ValidationError, OverflowError):
+            raise NotFound(_INVALID_CURSOR) from None
+        if position.keys != keys:
+            raise NotFound(_INVALID_CURSOR)
+        return position
+
+    def get_next_link(self) -> str | None:
+        return self._link(self._next)
+
+    def get_previous_link(self) -> str | None:
+        return self._link(self._previous)
+
+    def next_cursor(self) -> str | None:
+        """For an interface whose pages are not addresses."""
+        return self._next.encode() if self._next is not None else None
+
+    def _link(self, position: Position | None) -> str | None:
+        if position is None:
+            return None
+        return replace_query_param(
+            remove_query_param(self._address, self.cursor_query_param), self.cursor_query_param, position.encode()
+        )
+
+    def get_paginated_response(self, data: Any, **more: Any) -> Response:
+        return Response({"next": self.get_next_link(), "previous": self.get_previous_link(), "results": data, **more})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {
+                "next": {**link, "description": "The next page; null on the last one.", "examples": [_PAGE_EXAMPLE]},
+                "previous": {**link, "description": "The page before; null on the first one.", "examples": [None]},
+                "results": schema,
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:  # noqa: ARG002 - DRF's interface
+        return [
+            {
+                "name": self.cursor_query_param,
+                "in": "query",
+                "description": "The position of a page, from `next` or `previous`.",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": self.page_size_query_param,
+                "in": "query",
+                "description": f"Rows in a page, {self.page_size} unless given.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": self.max_page_size},
+            },
+        ]
 
 
-class NewestEntryFirst(NewestFirst):
+def _reversed(key: str) -> str:
+    return key[1:] if key.startswith("-") else f"-{key}"
+
+
+def _position(keys: tuple[str, ...], row: Any, *, backwards: bool) -> Position:
+    return Position(keys, tuple(getattr(row, key.lstrip("-")) for key in keys), backwards)
+
+
+def _decode(text: str, rows: QuerySet[Any]) -> Position:
+    """Raises one of several errors for a text that `encode` did not make."""
+    said = json.loads(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
+    keys, values = tuple(map(str, said["k"])), map(str, said["v"])
+    # No database takes a NUL; half a character is a ValueError by itself.
+    read = [_field_of(rows, key).to_python(value) for key, value in zip(keys, values, strict=True)]
+    if not keys or None in read or any(b"\0" in str(value).encode() for value in read):
+        raise ValueError(text)
+    return Position(keys, tuple(read), bool(said["b"]))
+
+
+def _field_of(rows: QuerySet[Any], key: str) -> Field[Any, Any]:
+    """What reads a key's value back; an annotation (a rank) is a number."""
+    try:
+        field: Field[Any, Any] = rows.model._meta.get_field(key.lstrip("-"))  # noqa: SLF001 - Django's documented name
+    except FieldDoesNotExist:
+        return IntegerField()
+    return field
+
+
+def _behind(position: Position) -> Q:
+    """The condition on rows that come after this one: a row comparison, key by key.
+
+    Its first part is implied by the others; with it a database walks the index of the first key.
+    """
+    after = Q()
+    same = Q()
+    for key, value in zip(position.keys, position.values, strict=True):
+        name = key.lstrip("-")
+        word = "lt" if key.startswith("-") != position.backwards else "gt"
+        after |= same & Q((f"{name}__{word}", value))
+        same &= Q((name, value))
+    name, word = (
+        position.keys[0].lstrip("-"),
+        "lte" if position.keys[0].startswith("-") != position.backwards else "gte",
+    )
+    return Q((f"{name}__{word}", position.values[0])) & after
+
+
+class NewestFirst(KeysetPages):
+    """Rows by their creation."""
+
+
+class NewestEntryFirst(KeysetPages):
     """For rows whose numbers grow with time."""
 
     ordering = ("-id",)
 
 
-class NewestQueuedFirst(NewestFirst):
+class NewestQueuedFirst(KeysetPages):
     ordering = ("-queued_at", "-id")

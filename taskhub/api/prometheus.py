@@ -25,6 +25,7 @@ from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName, MetricT
 from taskhub.observability.heartbeat import heartbeat_ages
 from taskhub.observability.metrics_store import BOUNDS, read_totals
 from taskhub.selectors import dashboard as selectors
+from taskhub.selectors.admission import longest_wait_s, waiting_by_reason
 
 
 class Count(NamedTuple):
@@ -182,6 +183,17 @@ def job_gauges() -> Iterator[Metric]:
     for status in sorted(ACTIVE_STATUSES):
         executions.add_metric([status], active.get(status, 0))
     yield executions
+    waiting = GaugeMetricFamily(
+        "taskhub_executions_waiting", "Executions that wait to start, by reason.", labels=["reason"]
+    )
+    for reason, count in waiting_by_reason().items():
+        waiting.add_metric([reason], count)
+    yield waiting
+    yield GaugeMetricFamily(
+        "taskhub_execution_longest_wait_seconds",
+        "For how long the oldest execution that waits has waited.",
+        value=longest_wait_s(),
+    )
     ages = GaugeMetricFamily(
         "taskhub_heartbeat_age_seconds",
         "Since when beat has sent, and the workers have done, no job.",

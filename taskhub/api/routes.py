@@ -15,9 +15,23 @@ NAME: Final = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]{1,200}"
 """Of what others name: sandboxes, sessions, commands. They become parts of paths, so none may mean a folder."""
 UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _OURS: Final = frozenset(
-    {"announcement_id", "artifact_id", "delivery_id", "subscription_id", "task_id", "token_id", "webhook_id"}
+    {
+        "announcement_id",
+        "artifact_id",
+        "delivery_id",
+        "execution_id",
+        "subscription_id",
+        "task_id",
+        "token_id",
+        "webhook_id",
+    }
 )
+ACCOUNT: Final = r"[\w.@+-]{1,150}"
+"""Django's own rule for names of accounts."""
 _PLACE: Final = re.compile(r"\{(\w+)\}")
+_ADDRESSES: Final[list[str]] = []
+_ANY_ID: Final[list[re.Pattern[str]]] = []
+"""Each address with an id of ours, with anything in its place: what a malformed id was meant for."""
 
 
 class _Route(RegexPattern):
@@ -33,5 +47,31 @@ class _Route(RegexPattern):
 
 def route(address: str, view: Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]], name: str) -> URLPattern:
     """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs, others as `NAME`s."""
-    pattern = _PLACE.sub(lambda place: rf"(?P<{place[1]}>{UUID_PATTERN if place[1] in _OURS else NAME})", address)
+    pattern = _PLACE.sub(lambda place: f"(?P<{place[1]}>{_pattern(place[1])})", address)
+    _ADDRESSES.append(address.replace("\\", ""))
+    if _OURS & set(_PLACE.findall(address)):
+        loose = _PLACE.sub(lambda place: rf"(?P<{place[1]}>[^/]+)", address)
+        _ANY_ID.append(re.compile(rf"/api/{loose}/?\Z"))
     return URLPattern(_Route(rf"^{pattern}/?$", name=name, is_endpoint=True), view, None, name)
+
+
+def addresses() -> list[str]:
+    """Every address below `/api/`, in order, as `exec/logs/{task_id}/stream`."""
+    return sorted({address for address in _ADDRESSES if address})
+
+
+def malformed_ids(path: str) -> dict[str, list[str]]:
+    """For an address that led nowhere: the places whose ids are no UUIDs, where that is why."""
+    for pattern in _ANY_ID:
+        found = pattern.match(path)
+        if found is None:
+            continue
+        values = {name: value for name, value in found.groupdict().items() if name in _OURS}
+        return {name: ["Must be a UUID."] for name, value in values.items() if not re.fullmatch(UUID_PATTERN, value)}
+    return {}
+
+
+def _pattern(place: str) -> str:
+    if place in _OURS:
+        return UUID_PATTERN
+    return ACCOUNT if place == "account" else NAME

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import Any, Final
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField, TextListField
-from taskhub.models import AuditEntry, Execution, Task, TaskPriority, TaskStatus
+from taskhub.api.fields import IdField, OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.query import QuerySerializer
+from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task, TaskPriority, TaskStatus, WaitingReason
+from taskhub.selectors.admission import positions, waiting_of
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -28,12 +32,20 @@ _ENV_SCHEMA: Final = {
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
 
-    title = TextField(max_length=200)
+    example = {
+        "title": "Fix the build",
+        "description": "It is red since Monday.\n\n```bash\nmake test\n```",
+        "priority": "high",
+        "tags": ["ci"],
+    }
+
+    title = TextField(max_length=200, visible=True)
     description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     tags = TextListField(max_length=50, required=False)
     artifacts = TextListField(max_length=1000, required=False)
     private = StrictBooleanField(required=False, help_text="Only its assignee and operators see it.")
+    serializer_choice_field = OneOfField
 
     class Meta:
         model = Task
@@ -61,8 +73,10 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
 class StatusChangeSerializer(StrictSerializer):
     """Spec 003's body of `PUT /api/tasks/status/{task_id}`; `artifacts` replaces the list."""
 
-    new_status = serializers.ChoiceField(choices=TaskStatus.choices)
-    priority = serializers.ChoiceField(choices=TaskPriority.choices, required=False)
+    example = {"new_status": "inprogress", "priority": "high", "assignee": "alice"}
+
+    new_status = OneOfField(choices=TaskStatus.choices)
+    priority = OneOfField(choices=TaskPriority.choices, required=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     artifacts = TextListField(max_length=1000, required=False)
 
@@ -70,9 +84,11 @@ class StatusChangeSerializer(StrictSerializer):
 class ClaimSerializer(StrictSerializer):
     """Which task to take: the next free one that fits, or `task_id`."""
 
-    task_id = serializers.UUIDField(required=False)
+    example = {"priority": ["high"], "tags": ["ci"]}
+
+    task_id = IdField(required=False)
     priority = serializers.ListField(
-        child=serializers.ChoiceField(choices=TaskPriority.choices), required=False, help_text="One of these."
+        child=OneOfField(choices=TaskPriority.choices), required=False, help_text="One of these."
     )
     tags = TextListField(max_length=50, required=False, help_text="All of these.")
 
@@ -117,6 +133,8 @@ class EnvField(serializers.DictField):
 class ExecuteSerializer(StrictSerializer):
     """What to run. Without `script_content`, the first bash block of the task's description."""
 
+    example = {"script_content": "echo hello; make test", "timeout_s": 600, "env": {"CI": "1"}}
+
     script_content = TextField(required=False, trim_whitespace=False, max_length=None)
     sandbox_id = TextField(required=False, max_length=200)
     timeout_s = serializers.IntegerField(required=False, min_value=1, max_value=86_400)
@@ -133,11 +151,23 @@ class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
         fields = ["execution_id", "task_id", "session_name", "log_file", "status"]
 
 
+class WaitingSerializer(serializers.Serializer[Any]):
+    """Why a queued execution is not started yet, since when, and its present position in the queue, from 1."""
+
+    reason = serializers.ChoiceField(choices=WaitingReason.choices)
+    since = serializers.DateTimeField()
+    position = serializers.IntegerField()
+
+
 class ExecutionSerializer(serializers.ModelSerializer[Execution]):
-    """How an execution stands. `exit_code` is null while it runs; `error` says why it failed to start or was lost."""
+    """How an execution stands. `exit_code` is null while it runs; `error` says why it failed to start or was lost.
+
+    `waiting` is null unless it is queued and cannot start yet.
+    """
 
     execution_id = serializers.UUIDField(source="id")
     error = serializers.SerializerMethodField()
+    waiting = serializers.SerializerMethodField()
 
     class Meta:
         model = Execution
@@ -145,6 +175,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "execution_id",
             "task_id",
             "status",
+            "waiting",
             "sandbox_id",
             "session_name",
             "command_id",
@@ -162,10 +193,28 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "artifacts_left_out",
         ]
 
+    @extend_schema_field(WaitingSerializer(allow_null=True))
+    def get_waiting(self, execution: Execution) -> dict[str, Any] | None:
+        waiting = waiting_of(execution, self._positions)
+        return None if waiting is None else dict(WaitingSerializer(waiting).data)
+
+    @cached_property
+    def _positions(self) -> dict[UUID, int]:
+        """Of all rows that are shown, looked up together."""
+        shown: Any = self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
+        return positions(row.pk for row in shown or () if row.status == ExecutionStatus.QUEUED)
+
     def get_error(self, execution: Execution) -> dict[str, str] | None:
         if not execution.error_code:
             return None
         return {"code": execution.error_code, "message": execution.error_message}
+
+
+class ExecutionWithScriptSerializer(ExecutionSerializer):
+    """Likewise, with the script that was, or is to be, run."""
+
+    class Meta(ExecutionSerializer.Meta):
+        fields = [*ExecutionSerializer.Meta.fields, "script"]
 
 
 class LogLineSerializer(serializers.Serializer[Any]):
@@ -182,8 +231,8 @@ class LogTailSerializer(serializers.Serializer[Any]):
     lines = LogLineSerializer(many=True)
 
 
-class ExecutionQuerySerializer(serializers.Serializer[Any]):
-    execution_id = serializers.UUIDField(required=False, help_text="The newest, unless it is given.")
+class ExecutionQuerySerializer(QuerySerializer):
+    execution_id = IdField(required=False, help_text="The newest, unless it is given.")
 
 
 class TailQuerySerializer(ExecutionQuerySerializer):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec
 
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from taskhub.api import query as query_parameters
 from taskhub.api.callers import caller_key, read_caller
 from taskhub.api.errors import error_response, upstream
 from taskhub.errors import HubError, NotAuthenticated, Unavailable, error_body
@@ -19,8 +20,11 @@ from taskhub.events.tickets import StreamKind
 from taskhub.executions.executor import ExecutorError
 from taskhub.observability.log_context import for_all
 from taskhub.roles import Caller
+from taskhub.web.cors import METHODS
 
 P = ParamSpec("P")
+FOR_ALL_STREAMS: Final = ("lastEventId", "ticket", "_")
+"""Parameters of every stream; `_` is what some clients add against caches."""
 
 
 def running_hub() -> Hub:
@@ -43,7 +47,7 @@ def stream_view(
     async def opened(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if request.method != "GET":
             body = error_body("method_not_allowed", "A stream is opened with GET.")
-            return JsonResponse(body, status=405, headers={"Allow": "GET"})
+            return JsonResponse(body, status=405, headers={"Allow": METHODS})
         slot: Slot | None = None
         try:
             caller, credential = await read_caller(request, kind, **kwargs)
@@ -79,6 +83,11 @@ def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
     if error.status == NotAuthenticated.status:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def unknown_parameters(query: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
+    """What is wrong with the names of a query: an error for each that this stream does not take."""
+    return query_parameters.unknown_parameters(query, (*known, *FOR_ALL_STREAMS))
 
 
 def last_event_id(request: HttpRequest) -> str:

@@ -10,8 +10,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 
-from taskhub.api.cors import cross_origin
-from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed
+from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed, unknown_parameters
 from taskhub.auth.rate_limits import address_of
 from taskhub.errors import Invalid
 from taskhub.events import outbox
@@ -26,11 +25,12 @@ from taskhub.roles import Caller, viewer_of
 from taskhub.selectors.executions import execution_get_for
 
 _ASKED_MOST: Final = 200
+_FILTERS: Final = ("types", "task_id", "assignee", "since")
+_WRONG: Final = "Some parameters are wrong; details names them."
 _EVENT_ID: Final = re.compile(r"tasks:(\d{1,18})\Z", re.ASCII)
 _LOG_ID: Final = re.compile(rf"([0-9a-f-]{{36}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
 
 
-@cross_origin
 @ticketed(EVENTS)
 async def events_stream(request: HttpRequest, caller: Caller, slot: Slot) -> EventStream:
     """Spec 003: every event of the hub, as a `message` with the envelope."""
@@ -69,35 +69,35 @@ def _resume_after(last_id: str) -> int | None:
 
 def _since(request: HttpRequest) -> datetime | None:
     """`?since=` for those who have no id: an ISO 8601 time, UTC unless it says otherwise. Raises Invalid."""
-    text = request.GET.get("since", "")
+    # In a query an unencoded `+` of the offset is a space.
+    text = re.sub(r" (\d\d:?\d\d)\Z", r"+\1", request.GET.get("since", ""))
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        words = ["Not an ISO 8601 time, like 2025-06-22T10:00:00Z."]
-        raise Invalid("Some parameters are wrong; details names them.", details={"since": words}) from None
+        words = ["Must be an ISO 8601 time, like 2025-06-22T10:00:00Z."]
+        raise Invalid(_WRONG, details={"since": words}) from None
 
 
 def read_filters(request: HttpRequest) -> Filters:
     """`?types=a,b`, `?task_id=`, `?assignee=`. Raises Invalid, naming each parameter that is wrong."""
-    wrong: dict[str, list[str]] = {}
+    wrong = unknown_parameters(request.GET, _FILTERS)
     types = frozenset(word for word in request.GET.get("types", "").split(",") if word)
     if types - EVENT_TYPES.keys():
-        wrong["types"] = [f"There are {', '.join(EVENT_TYPES)}."]
+        wrong["types"] = [f"Must be one of: {', '.join(EVENT_TYPES)}."]
     task_id = request.GET.get("task_id", "")
     if task_id:
         try:
             task_id = str(UUID(task_id))
         except ValueError:
-            wrong["task_id"] = ["Not a task's id."]
+            wrong["task_id"] = ["Must be a UUID."]
     if wrong:
-        raise Invalid("Some parameters are wrong; details names them.", details=wrong)
+        raise Invalid(_WRONG, details=wrong)
     return Filters(types, task_id, request.GET.get("assignee", ""))
 
 
-@cross_origin
 @ticketed(EXECUTION_LOG)
 async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot, task_id: UUID) -> HttpResponse:
     """An execution's log as it is written: the newest one's, or `?execution_id=`'s, or the one of `Last-Event-ID`."""
@@ -117,6 +117,8 @@ async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot,
 
 
 def _log_position(request: HttpRequest) -> tuple[UUID | None, int]:
+    if wrong := unknown_parameters(request.GET, ("execution_id",)):
+        raise Invalid(_WRONG, details=wrong)
     named = request.GET.get("execution_id", "")
     execution_id = _uuid(named, "execution_id") if named else None
     last_id = last_event_id(request)
@@ -133,4 +135,4 @@ def _uuid(value: str, name: str) -> UUID:
     try:
         return UUID(value)
     except ValueError:
-        raise Invalid("Not an execution's id.", details={name: ["Not an execution's id."]}) from None
+        raise Invalid(_WRONG, details={name: ["Must be a UUID."]}) from None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any, Final
 from uuid import UUID
 
-import django_filters
-from django.db.models import Q, QuerySet
-from django.http import QueryDict
+from django.db.models import QuerySet
+from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
-from django_filters.utils import translate_validation
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import status
-from rest_framework.filters import OrderingFilter
+from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,8 +18,12 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
+from taskhub.api.filters import TaskFilter
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.ordering import KnownOrdering
 from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
+from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import (
     AuditEntrySerializer,
     ClaimedSerializer,
@@ -30,15 +31,18 @@ from taskhub.api.serializers import (
     StatusChangeSerializer,
     TaskSerializer,
 )
+from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import Invalid
-from taskhub.models import AuditEntry, Task, TaskPriority, TaskStatus
+from taskhub.events.filters import Filters
+from taskhub.models import AuditEntry, Task
+from taskhub.roles import Caller
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
-from taskhub.services.tasks import task_claim, task_create, task_delete, task_update
+from taskhub.services.tasks import task_claim, task_create, task_delete, task_update, tasks_create
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"\Z')
 IF_MATCH = OpenApiParameter(
     "If-Match",
-    {"type": "string", "pattern": r'^((W/)?"[0-9]{1,9}"|\*)$', "example": "*"},
+    {"type": "string", "pattern": r'^((W/)?"[0-9]{1,9}"|\*)$', "examples": ["*"]},
     OpenApiParameter.HEADER,
     description='The version you read, as `"3"`; otherwise 412.',
 )
@@ -59,65 +63,86 @@ def task_response(task: Task, http_status: int = status.HTTP_200_OK) -> Response
     return Response(TaskSerializer(task).data, status=http_status, headers={"ETag": f'"{task.version}"'})
 
 
-class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
-    status = django_filters.MultipleChoiceFilter(choices=TaskStatus.choices)
-    priority = django_filters.MultipleChoiceFilter(choices=TaskPriority.choices)
-    assignee = django_filters.CharFilter()
-    private = django_filters.ChoiceFilter(
-        choices=[("", "any"), ("true", "true"), ("false", "false")], empty_label=None, method="by_privacy"
+_TASK_MOVES: Final = frozenset({"task_updated", "task_deleted", "stream-reset"})
+
+
+class TaskWaitQuerySerializer(WaitQuerySerializer):
+    version = serializers.IntegerField(
+        required=False, min_value=1, help_text="With `wait_s`: the version you have; the present one unless given."
     )
-    q = django_filters.CharFilter(method="search", max_length=200, help_text="Text in the title or the description.")
-
-    class Meta:
-        model = Task
-        fields: ClassVar[list[str]] = []
-
-    def by_privacy(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
-        return tasks.filter(private=value == "true")
-
-    def search(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
-        return tasks.filter(Q(title__icontains=value) | Q(description__icontains=value))
 
 
-def filter_tasks(query: QueryDict, tasks: QuerySet[Task]) -> QuerySet[Task]:
-    """Those that the filters of this query let through. Raises ValidationError."""
-    found = TaskFilter(data=query, queryset=tasks)
-    if not found.is_valid():
-        raise translate_validation(found.errors)
-    filtered: QuerySet[Task] = found.qs
-    return filtered
+TASKS_AT_ONCE: Final = 100
 
 
-class TaskViewSet(GenericViewSet[Task]):
+def guard_length(bodies: list[Any]) -> None:
+    """Raises Invalid for an empty list, and for one of more than `TASKS_AT_ONCE`."""
+    if not 1 <= len(bodies) <= TASKS_AT_ONCE:
+        raise Invalid(f"A list of tasks must have from 1 to {TASKS_AT_ONCE}; this one has {len(bodies)}.")
+
+
+class TaskViewSet(KnownQuery, GenericViewSet[Task]):
     """Tasks. A change needs a token; `If-Match` guards against overwriting somebody else's."""
 
     roles = AGENTS_WRITE
     queryset = Task.objects.none()
     serializer_class = TaskSerializer
-    filter_backends = [DjangoFilterBackend, OrderingFilter]
+    filter_backends = [DjangoFilterBackend, KnownOrdering]
     filterset_class = TaskFilter
-    ordering_fields = ["created_at", "updated_at", "title", "status", "priority_rank"]
-    ordering = ["-created_at", "-id"]
+    orderings = {
+        **{name: name for name in ("created_at", "updated_at", "title", "status")},
+        "priority": "priority_rank",
+        "priority_rank": "priority_rank",
+    }
+    queries = {"retrieve": TaskWaitQuerySerializer}
     lookup_url_kwarg = "task_id"
 
     def get_queryset(self) -> QuerySet[Task]:
         return task_list_for(user=self.request.user)
 
     def list(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
+        """List tasks, newest first unless `ordering` says otherwise. Filters are combined: all must hold."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
+    @extend_schema(parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def create(self, request: Request) -> Response:
-        body = self.get_serializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        task = task_create(actor=actor_of(request), **body.validated_data)
-        return task_response(task, status.HTTP_201_CREATED)
+        """Create a task, or up to 100 of them: a list is created as a whole or not at all."""
+        if not isinstance(request.data, list):
+            body = self.get_serializer(data=request.data)
+            body.is_valid(raise_exception=True)
+            task = task_create(actor=actor_of(request), **body.validated_data)
+            return task_response(task, status.HTTP_201_CREATED)
+        guard_length(request.data)
+        bodies = [TaskSerializer(data=each) for each in request.data]
+        wrong = {str(n): body.errors for n, body in enumerate(bodies) if not body.is_valid()}
+        if wrong:
+            raise Invalid("Some tasks are wrong, none was created; details names them by index.", details=wrong)
+        tasks = tasks_create(actor=actor_of(request), tasks=[body.validated_data for body in bodies])
+        return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
-    def retrieve(self, request: Request, task_id: UUID) -> Response:
-        return task_response(task_get_for(user=request.user, task_id=task_id))
+    @extend_schema(parameters=[TaskWaitQuerySerializer])
+    def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
+        """Read a task. Its `ETag` is what `If-Match` of a change compares."""
+        query = self.read_query(request)
+        given = query.get("version")
+
+        def look(caller: Caller) -> Seen:
+            task = task_get_for(user=caller, task_id=task_id)
+            return Seen(TaskSerializer(task).data, task.version, {"ETag": f'"{task.version}"'})
+
+        return wait_for_change(
+            request,
+            look,
+            changed=lambda first, now: now != (first if given is None else given),
+            events=Filters(types=_TASK_MOVES, task_id=str(task_id)),
+            wait_s=query["wait_s"],
+        )
 
     @extend_schema(parameters=[IF_MATCH])
     def partial_update(self, request: Request, task_id: UUID) -> Response:
+        """Change the given fields of a task. With `If-Match` the change is refused if the task changed meanwhile."""
         body = self.get_serializer(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
         task = task_update(
@@ -130,11 +155,12 @@ class TaskViewSet(GenericViewSet[Task]):
 
     @extend_schema(parameters=[IF_MATCH])
     def destroy(self, request: Request, task_id: UUID) -> Response:
+        """Delete a task. Its history stays."""
         task_delete(actor=actor_of(request), task_id=task_id, expected_version=expected_version_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class TaskHistoryView(ListAPIView[AuditEntry]):
+class TaskHistoryView(KnownQuery, ListAPIView[AuditEntry]):
     """What happened to a task, newest first; also after it was deleted."""
 
     queryset = AuditEntry.objects.none()
@@ -146,13 +172,14 @@ class TaskHistoryView(ListAPIView[AuditEntry]):
         return task_history_for(user=self.request.user, task_id=self.kwargs["task_id"])
 
 
-class TaskStatusView(APIView):
+class TaskStatusView(KnownQuery, APIView):
     """Spec 003: change a task's status, and with it its priority, assignee and artifacts."""
 
     roles = AGENTS_WRITE
 
     @extend_schema(request=StatusChangeSerializer, responses=TaskSerializer, parameters=[IF_MATCH])
     def put(self, request: Request, task_id: UUID) -> Response:
+        """Change a task's status, and with it its priority, assignee and artifacts (spec 003)."""
         body = StatusChangeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(body.validated_data)
@@ -166,10 +193,11 @@ class TaskStatusView(APIView):
         return task_response(task)
 
 
-class TaskClaimView(APIView):
+class TaskClaimView(KnownQuery, APIView):
     roles = AGENTS_WRITE
 
-    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer)
+    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer, parameters=[IDEMPOTENCY_KEY])
+    @idempotent(stores=lambda response: response.data["task"] is not None)
     def post(self, request: Request) -> Response:
         """Take the next free task: it becomes the caller's and `inprogress`, and no other caller gets it."""
         body = ClaimSerializer(data=request.data)

@@ -11,7 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictSerializer, TextField
+from taskhub.api.query import KnownQuery
 from taskhub.errors import NotFound
 from taskhub.events.tickets import (
     RENEWABLE_FOR,
@@ -30,7 +31,7 @@ class TicketRequestSerializer(StrictSerializer):
     """Which stream: its `kind` and `params` as its address takes them. Or `renew`: a ticket of one's own, up to a day
     old, for the stream that it was for."""
 
-    kind = serializers.ChoiceField(choices=sorted(TICKET_KINDS), required=False)
+    kind = OneOfField(choices=sorted(TICKET_KINDS), required=False)
     params = serializers.DictField(child=TextField(max_length=1000), required=False)
     renew = TextField(max_length=8000, required=False)
 
@@ -82,7 +83,7 @@ class TicketSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField()
 
 
-class TicketsView(APIView):
+class TicketsView(KnownQuery, APIView):
     roles = {"POST": Role.VIEWER}
 
     @extend_schema(request={"application/json": request_schema()}, responses={201: TicketSerializer})

@@ -17,6 +17,8 @@ from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
 from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.query import KnownQuery
 from taskhub.models import ApiToken
 from taskhub.roles import Role
 from taskhub.selectors.tokens import token_list_for
@@ -44,11 +46,13 @@ class TokenCreatedSerializer(TokenSerializer):
 class TokenCreateSerializer(StrictSerializer):
     """`expires_in_days` is 90 unless given; a token that is made with a token does not outlive that one."""
 
-    name = TextField(max_length=100)
+    example = {"name": "build agent", "expires_in_days": 30}
+
+    name = TextField(max_length=100, visible=True)
     expires_in_days = serializers.IntegerField(min_value=1, max_value=_LONGEST_DAYS, required=False)
 
 
-class TokensView(APIView):
+class TokensView(KnownQuery, APIView):
     """The caller's own tokens; other accounts' are made and revoked in the admin."""
 
     roles = _OWN
@@ -59,7 +63,8 @@ class TokensView(APIView):
         """The account's tokens, newest first."""
         return Response(TokenSerializer(token_list_for(user=_account(request)), many=True).data)
 
-    @extend_schema(request=TokenCreateSerializer, responses={201: TokenCreatedSerializer})
+    @extend_schema(request=TokenCreateSerializer, responses={201: TokenCreatedSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent(secret=True)
     def post(self, request: Request) -> Response:
         """Make a token; it is shown in this answer and never again."""
         body = TokenCreateSerializer(data=request.data)
@@ -76,7 +81,7 @@ class TokensView(APIView):
         return Response(shown, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
 
 
-class TokenView(APIView):
+class TokenView(KnownQuery, APIView):
     roles = _OWN
     for_accounts = True
     queryset = ApiToken.objects.none()

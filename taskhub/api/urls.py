@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, AdmissionView
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
 from taskhub.api.events import EventStatusView, asyncapi_document
@@ -13,9 +14,11 @@ from taskhub.api.executions import (
     ExecutionStatusView,
     ExecutionStopView,
     ExecutionsView,
+    ExecutionView,
     TaskExecutionsView,
 )
 from taskhub.api.me import MeView
+from taskhub.api.root import DocumentView, RootView
 from taskhub.api.routes import route
 from taskhub.api.streams import events_stream, execution_log_stream
 from taskhub.api.tasks import TaskClaimView, TaskHistoryView, TaskStatusView, TaskViewSet
@@ -37,6 +40,7 @@ _webhooks = WebhooksViewSet.as_view({"get": "list", "post": "create"})
 _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
 urlpatterns = [
+    route("", RootView.as_view(), "api-root"),
     route("tasks", _many, "tasks"),
     route("tasks/claim", TaskClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),
@@ -46,6 +50,7 @@ urlpatterns = [
     route("events/stream", events_stream, "events-stream"),
     route("events/status", EventStatusView.as_view(), "events-status"),
     route("executions", ExecutionsView.as_view(), "executions"),
+    route("executions/{execution_id}", ExecutionView.as_view(), "execution"),
     route("exec/{task_id}", ExecuteView.as_view(), "exec"),
     route("exec/status/{task_id}", ExecutionStatusView.as_view(), "exec-status"),
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),
@@ -53,6 +58,9 @@ urlpatterns = [
     route("exec/artifacts/{task_id}", ArtifactsView.as_view(), "exec-artifacts"),
     route("exec/artifacts/{task_id}/{artifact_id}", ArtifactView.as_view(), "exec-artifact"),
     route("exec/stop/{task_id}", ExecutionStopView.as_view(), "exec-stop"),
+    route("admission", AdmissionView.as_view(), "admission"),
+    route("admission/accounts", AdmissionAccountsView.as_view(), "admission-accounts"),
+    route("admission/accounts/{account}", AdmissionAccountView.as_view(), "admission-account"),
     route("announcements", _announcements, "announcements"),
     route("announcements/{announcement_id}", _announcement, "announcement"),
     route("webhooks", _webhooks, "webhooks"),
@@ -70,6 +78,6 @@ urlpatterns = [
     route("tokens/{token_id}", TokenView.as_view(), "token"),
     route("tickets", TicketsView.as_view(), "tickets"),
     route(r"asyncapi\.json", asyncapi_document, "asyncapi"),
-    route("schema", SpectacularAPIView.as_view(), "schema"),
+    route("schema", DocumentView.as_view(), "schema"),
     route("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), "docs"),
 ]

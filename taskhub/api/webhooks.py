@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -15,7 +15,9 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
-from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.query import KnownQuery, QuerySerializer
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from taskhub.models.webhook import URL_LIMIT
@@ -33,15 +35,17 @@ _OPERATORS_READ = {"GET": Role.OPERATOR}
 
 
 class WebhookSerializer(StrictSerializer, serializers.ModelSerializer[WebhookEndpoint]):
-    """An endpoint, without its secret: that was shown when it was made.
+    """An endpoint, without its secret, which was shown when it was made.
 
     `failing_since` is null unless the last attempt failed; `notice` says what happened to it by itself.
     """
 
+    example: ClassVar[dict[str, Any]] = {"url": "https://ci.example.com/hooks/taskhub", "event_types": ["task_updated"]}
+
     url = TextField(max_length=URL_LIMIT)
     description = TextField(max_length=200, allow_blank=True, required=False)
     event_types = serializers.ListField(
-        child=serializers.ChoiceField(choices=list(EVENT_TYPES)), required=False, help_text="Empty: all."
+        child=OneOfField(choices=list(EVENT_TYPES)), required=False, help_text="Empty: all."
     )
     private = StrictBooleanField(required=False, help_text="Whether it is told of private tasks, too.")
     created_by = serializers.CharField(source="created_by_name", read_only=True)
@@ -59,6 +63,8 @@ class WebhookSerializer(StrictSerializer, serializers.ModelSerializer[WebhookEnd
 
 class WebhookChangeSerializer(WebhookSerializer):
     """Likewise; `is_active` pauses it and lets it go on where it stood."""
+
+    example = {"is_active": False}
 
     is_active = StrictBooleanField(required=False)
 
@@ -99,11 +105,11 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
         ]
 
 
-class DeliveriesQuerySerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=DeliveryStatus.choices, required=False)
+class DeliveriesQuerySerializer(QuerySerializer):
+    status = OneOfField(choices=DeliveryStatus.choices, required=False, help_text="Only deliveries of this status.")
 
 
-class WebhooksViewSet(GenericViewSet[WebhookEndpoint]):
+class WebhooksViewSet(KnownQuery, GenericViewSet[WebhookEndpoint]):
     roles = _OPERATORS_READ
     queryset = WebhookEndpoint.objects.none()
     serializer_class = WebhookSerializer
@@ -115,7 +121,8 @@ class WebhooksViewSet(GenericViewSet[WebhookEndpoint]):
         page = self.paginate_queryset(webhook_list_for(user=request.user))
         return self.get_paginated_response(WebhookSerializer(page, many=True).data)
 
-    @extend_schema(responses={201: WebhookSecretSerializer})
+    @extend_schema(responses={201: WebhookSecretSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent(secret=True)
     def create(self, request: Request) -> Response:
         """Tell an address of events, from now on. The secret is shown in this answer and never again."""
         body = WebhookSerializer(data=request.data)
@@ -124,6 +131,7 @@ class WebhooksViewSet(GenericViewSet[WebhookEndpoint]):
         return _with_secret(endpoint, secret, status.HTTP_201_CREATED)
 
     def retrieve(self, request: Request, webhook_id: UUID) -> Response:
+        """Read a webhook endpoint."""
         return Response(WebhookSerializer(webhook_get_for(user=request.user, endpoint_id=webhook_id)).data)
 
     @extend_schema(request=WebhookChangeSerializer, responses=WebhookSerializer)
@@ -140,43 +148,46 @@ class WebhooksViewSet(GenericViewSet[WebhookEndpoint]):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class WebhookSecretView(APIView):
-    @extend_schema(request=None, responses=WebhookSecretSerializer)
+class WebhookSecretView(KnownQuery, APIView):
+    @extend_schema(request=None, responses=WebhookSecretSerializer, parameters=[IDEMPOTENCY_KEY])
+    @idempotent(secret=True)
     def post(self, request: Request, webhook_id: UUID) -> Response:
         """Make a new secret, shown in this answer and never again; for a day the one before signs as well."""
         endpoint, secret = endpoint_rotate_secret(actor=actor_of(request), endpoint_id=webhook_id)
         return _with_secret(endpoint, secret, status.HTTP_200_OK)
 
 
-class WebhookTestView(APIView):
-    @extend_schema(request=None, responses={202: DeliverySerializer})
+class WebhookTestView(KnownQuery, APIView):
+    @extend_schema(request=None, responses={202: DeliverySerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def post(self, request: Request, webhook_id: UUID) -> Response:
         """Send an event `webhook_test` to this endpoint alone."""
         delivery = endpoint_send_test(actor=actor_of(request), endpoint_id=webhook_id)
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)
 
 
-class WebhookDeliveriesView(ListAPIView[WebhookDelivery]):
+class WebhookDeliveriesView(KnownQuery, ListAPIView[WebhookDelivery]):
     """The deliveries of an endpoint, the newest first, with each of their attempts."""
 
     roles = _OPERATORS_READ
     queryset = WebhookDelivery.objects.none()
     serializer_class = DeliverySerializer
     filter_backends = []
+    queries = {"get": DeliveriesQuerySerializer}
 
     def get_queryset(self) -> QuerySet[WebhookDelivery]:
         found = webhook_deliveries_for(user=self.request.user, endpoint_id=self.kwargs["webhook_id"])
-        query = DeliveriesQuerySerializer(data=self.request.query_params.dict())
-        query.is_valid(raise_exception=True)
-        return found.filter(**query.validated_data).defer("body")
+        return found.filter(**self.read_query(self.request)).defer("body")
 
     @extend_schema(parameters=[DeliveriesQuerySerializer])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List the deliveries of an endpoint, the newest first, with each of their attempts."""
         return super().get(request, *args, **kwargs)
 
 
-class WebhookSendAgainView(APIView):
-    @extend_schema(request=None, responses={202: DeliverySerializer})
+class WebhookSendAgainView(KnownQuery, APIView):
+    @extend_schema(request=None, responses={202: DeliverySerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
     def post(self, request: Request, webhook_id: UUID, delivery_id: UUID) -> Response:
         """Send it now, with the same `webhook-id`; if that fails, again for a day."""
         delivery = delivery_send_again(actor=actor_of(request), delivery_id=delivery_id, endpoint_id=webhook_id)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final, NamedTuple
 
-from taskhub.events.frames import encode
+from taskhub.events.frames import encode, log_large
+from taskhub.events.wire_json import FRAME_LIMIT, escape_if_json
 from taskhub.lib.wakeup import Wakeup
 
 RING: Final = 32
@@ -27,7 +28,8 @@ class LiveFrame(NamedTuple):
 class LiveChannel:
     """One such channel in this process, for as long as somebody reads it."""
 
-    def __init__(self, on_empty: Callable[[], None]) -> None:
+    def __init__(self, on_empty: Callable[[], None], name: str = "") -> None:
+        self.name = name
         self.count = 0
         self.moved = Wakeup()
         self._ring: deque[LiveFrame] = deque(maxlen=RING)
@@ -36,7 +38,10 @@ class LiveChannel:
 
     def take(self, event_type: str, data: str) -> None:
         """A notification came."""
-        self._ring.append(LiveFrame(event_type, encode(data, event=event_type)))
+        body = encode(escape_if_json(data), event=event_type)
+        if len(body) > FRAME_LIMIT:
+            log_large(self.name, event_type, len(body))
+        self._ring.append(LiveFrame(event_type, body))
         self.count += 1
         self.moved.send()
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from django.utils import timezone
 from pydantic import ValidationError
 
 from taskhub.events.publish import envelope
-from taskhub.events.types import Announced, EventData, TaskDeleted, to_json
+from taskhub.events.types import EVENT_TYPES, Announced, EventData, TaskDeleted, to_json
+from taskhub.events.wire_json import FRAME_LIMIT, dumps, escape_separators, leave_out
 from taskhub.lib.timestamps import iso
 
-KEEPALIVE: Final = b": keepalive\n\n"
+log = logging.getLogger(__name__)
+
+# One line end: a blank line would end a block without data, which several clients take for an empty event.
+KEEPALIVE: Final = b": keepalive\n"
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
-_CONTROL: Final = re.compile(r"[\r\n\0]")
+# NUL, and whatever a reader may take for the end of a line.
+_CONTROL: Final = re.compile("[\r\n\0\v\f\x1c-\x1e\x85\u2028\u2029]")
+_LARGE_LOGGED_MOST: Final = 100
 _ID_LINE: Final = re.compile(rb"^id: .*\n", re.MULTILINE)
 
 
@@ -53,34 +61,69 @@ def encode(data: str, *, event_id: str = "", event: str = "") -> bytes:
 
 
 def encode_json(data: Any, *, event_id: str = "", event: str = "") -> bytes:
-    return encode(json.dumps(data, ensure_ascii=False, separators=(",", ":")), event_id=event_id, event=event)
+    """JSON as an SSE frame of any size."""
+    return encode(dumps(data), event_id=event_id, event=event)
+
+
+def encode_within_limit(data: dict[str, Any], *, event_id: str = "", event: str = "") -> bytes:
+    """A frame of at most `FRAME_LIMIT` bytes: larger fields are left out, and `omitted` names them."""
+    body = encode_json(data, event_id=event_id, event=event)
+    excess = len(body) - FRAME_LIMIT
+    return body if excess <= 0 else encode_json(leave_out(data, excess), event_id=event_id, event=event)
 
 
 def encode_named(event: str, data: dict[str, Any], *, event_id: str = "") -> bytes:
-    """A named event of the hub's own, stamped with the time: what the log streams and `/sse` are made of."""
-    return encode_json({**data, "timestamp": iso(timezone.now())}, event_id=event_id, event=event)
+    """A named event of the hub's own with a timestamp, as in the log streams and `/sse`; within the limit."""
+    return encode_within_limit({**data, "timestamp": iso(timezone.now())}, event_id=event_id, event=event)
 
 
-def encode_named_farewell(reason: str, reconnect_in_ms: int) -> bytes:
-    """The last words of a stream of named events when the server ends it."""
-    return encode_named("disconnected", {"reason": reason, "reconnect_in_ms": reconnect_in_ms})
+def encode_named_farewell(reason: str, reconnect_in_ms: int, *, about: Mapping[str, str] | None = None) -> bytes:
+    """The last words of a stream of named events when the server ends it; `about` names what was streamed."""
+    return encode_named("disconnected", {**(about or {}), "reason": reason, "reconnect_in_ms": reconnect_in_ms})
 
 
 def encode_event(data: EventData, *, event_id: str = "") -> bytes:
-    """A `message` whose data is spec 003's envelope: what `onmessage` sees."""
-    return encode_json(envelope(data.name, to_json(data)), event_id=event_id)
+    """A `message` with spec 003's envelope as its data, within the limit."""
+    return _encode_envelope(envelope(data.name, to_json(data)), event_id=event_id)
 
 
-def read_frame(channel: str, seq: int, event_type: str, data: str) -> Frame:
-    """The frame of an event of a channel, whoever published it: an envelope of ours, or anything `send_event` took."""
-    body = encode(data, event_id=f"{channel}:{seq}", event="" if event_type == "message" else event_type)
+def _encode_envelope(content: dict[str, Any], *, event_id: str, event: str = "") -> bytes:
+    body = encode_json(content, event_id=event_id, event=event)
+    excess = len(body) - FRAME_LIMIT
+    if excess <= 0:
+        return body
+    data = leave_out(content["data"], excess)
+    return encode_json({**content, "data": data}, event_id=event_id, event=event)
+
+
+def read_frame(channel: str, seq: int, event_type: str, data: str, *, whole: bool = False) -> Frame:
+    """The frame of an event of a channel: an envelope of ours, or anything that `send_event` took.
+
+    An envelope of ours above the limit is told without its largest fields, unless the caller wants the `whole`.
+    """
+    event_id = f"{channel}:{seq}"
+    event = "" if event_type == "message" else event_type
     try:
         content = json.loads(data)
     except ValueError:
         content = None
+    else:
+        data = escape_separators(data)
+    body = encode(data, event_id=event_id, event=event)
     about = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(about, dict):
+    is_envelope = isinstance(content, dict) and isinstance(about, dict)
+    if len(body) > FRAME_LIMIT and not whole:
+        if is_envelope and content.get("event") in EVENT_TYPES:
+            body = _encode_envelope(content, event_id=event_id, event=event)
+        else:
+            log_large(channel, event_type, len(body))
+    if not is_envelope:
         return Frame(seq, body, event_type, "", ())
+    return _read_envelope(channel, seq, event_type, content, body)
+
+
+def _read_envelope(channel: str, seq: int, event_type: str, content: dict[str, Any], body: bytes) -> Frame:
+    about = content["data"]
     previous = about.get("previous")
     assignees = [about.get("assignee"), previous.get("assignee") if isinstance(previous, dict) else None]
     private = about.get("private")
@@ -94,6 +137,19 @@ def read_frame(channel: str, seq: int, event_type: str, data: str) -> Frame:
         _loss(channel, seq, content) if private is True and isinstance(previous, dict) else None,
         _announced(about) if content.get("event") == Announced.name else None,
     )
+
+
+_large_logged: Final[set[tuple[str, str]]] = set()
+
+
+def log_large(channel: str, event_type: str, size: int) -> None:
+    """Warn of a foreign event above the limit: once per channel and type, since each page of a replay has it again."""
+    about = (channel, event_type)
+    if about in _large_logged or len(_large_logged) >= _LARGE_LOGGED_MOST:
+        return
+    _large_logged.add(about)
+    message = "an event %r on channel %r has %d bytes; some clients refuse more than %d"
+    log.warning(message, event_type, channel, size, FRAME_LIMIT)
 
 
 def repeated(frame: Frame) -> Frame:

@@ -73,7 +73,7 @@ class Hub:
         self.start()
         live = self._live.get(channel)
         if live is None:
-            live = self._live[channel] = LiveChannel(on_empty=partial(self._forget_live, channel))
+            live = self._live[channel] = LiveChannel(partial(self._forget_live, channel), name=channel)
         return live.join()
 
     def _forget_live(self, channel: str) -> None:

@@ -24,6 +24,7 @@ from django_eventstream.utils import get_storage
 
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EventData, to_json
+from taskhub.events.wire_json import FRAME_LIMIT, dumps, leave_out
 from taskhub.lib.timestamps import iso
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
@@ -34,6 +35,8 @@ REDIS_CHANNEL: Final = "events_channel"
 """django-eventstream's name for the one pub/sub channel that carries all of its channels."""
 
 _PAUSE_S: Final = 2.0
+_FRAME_FIELDS_BYTES: Final = 256
+"""More than an event's name, `data:` and the line ends take in a frame."""
 
 
 class Notifier:
@@ -95,5 +98,12 @@ def _committed(name: str, message: bytes) -> None:
 
 
 def announce(channel: str, event_type: str, data: dict[str, Any]) -> None:
-    """Send a named event to whoever reads the channel now. Raises redis.RedisError: then nobody heard it."""
-    send_event(channel, event_type, json.dumps(data, ensure_ascii=False, separators=(",", ":")), json_encode=False)
+    """Send a named event to the present readers of the channel, without its largest fields above the frame limit.
+
+    Raises redis.RedisError: then no reader has it.
+    """
+    text = dumps(data)
+    excess = len(text.encode("utf-8", errors="replace")) + _FRAME_FIELDS_BYTES - FRAME_LIMIT
+    if excess > 0:
+        text = dumps(leave_out(data, excess))
+    send_event(channel, event_type, text, json_encode=False)

@@ -4,9 +4,9 @@ The invariant: while it runs, a stream holds no thread, no database connection a
 Django keeps a thread for as long as it streams a response, so a view answers with an `EventStream`, Django's
 middleware sees an ordinary response, and `taskhub/web/asgi_handler.py` sends it after Django has let go of the request.
 
-Every stream: `retry:` first, a keepalive comment every 30 s. It ends when its client goes away or takes no byte for
-30 s; or, with a `disconnected` event that says why and when to come back, after a maximum age and when the process
-leaves. Limits per process and per caller are settings; outcomes are counted.
+Every stream: `retry:` in the first event's block, a keepalive comment every 30 s. It ends when its client goes away
+or takes no byte for 30 s; or, with a `disconnected` event that says why and when to come back, after a maximum age and
+when the process leaves. Limits per process and per caller are settings; outcomes are counted.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S: Final = 30.0
 STALL_S: Final = 30.0
 RETRY_MS: Final = 2000
+_RETRY: Final = f"retry: {RETRY_MS}\n".encode()
 LEAVE_WINDOW_MS: Final = 5000
 """Over how long clients are asked to spread their return when a process leaves or recycles them."""
 
@@ -125,7 +126,7 @@ class EventStream(DetachedResponse):
         greeting: bytes = b"",
         farewell: Callable[[Farewell, int], bytes] = encode_disconnected,
     ) -> None:
-        super().__init__(content_type="text/event-stream")
+        super().__init__(content_type="text/event-stream; charset=utf-8")
         self.headers["Cache-Control"] = "no-cache, no-transform"
         self.headers["X-Accel-Buffering"] = "no"
         self.source = source
@@ -186,10 +187,15 @@ class OpenStream:
 
     async def _send_all(self) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": self.response.raw_headers()})
-        await self.send(f"retry: {RETRY_MS}\n\n".encode() + self.response.greeting)
+        # A field of the first event: a block of its own would have no data, and several clients take it for an event.
+        lead = _RETRY
+        if self.response.greeting:
+            await self.send(lead + self.response.greeting)
+            lead = b""
         async with aclosing(self.response.source) as source:
             async for body in source:
-                await self.send(body)
+                await self.send(lead + body)
+                lead = b""
         self.outcome = "completed"
         await self._finish(b"")
 

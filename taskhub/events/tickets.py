@@ -67,16 +67,22 @@ class StreamKind:
         Raises Invalid, naming each that is wrong.
         """
         known = ", ".join(self.names)
-        wrong = {name: [f"There is no such parameter; there are {known}."] for name in params if name not in self.names}
+        wrong = {name: [f"Unknown parameter. Known: {known}."] for name in params if name not in self.names}
         needed = [*self.required, *(name for value in params.values() for name in self.needed_with.get(value, ()))]
-        wrong |= {name: ["It must be given."] for name in needed if not params.get(name)}
-        wrong |= {name: ["It is too long."] for name, value in params.items() if len(value) > _VALUE_LIMIT}
+        wrong |= {name: ["This parameter is required."] for name in needed if not params.get(name)}
+        wrong |= {
+            name: [f"Must have at most {_VALUE_LIMIT} characters."]
+            for name, value in params.items()
+            if len(value) > _VALUE_LIMIT
+        }
         given = {name: params.get(name) or self.defaults.get(name, "") for name in self.names}
         wrong |= {
-            name: [f"There are {', '.join(words)}."] for name, words in self.choices.items() if given[name] not in words
+            name: [f"Must be one of: {', '.join(words)}."]
+            for name, words in self.choices.items()
+            if given[name] not in words
         }
         spelt = {name: self._spell(name, value) for name, value in given.items() if value}
-        wrong |= {name: ["Not an id."] for name, value in spelt.items() if value is None}
+        wrong |= {name: ["Must be a UUID."] for name, value in spelt.items() if value is None}
         if wrong:
             raise Invalid("Some parameters are wrong; details names them.", details={"params": wrong})
         return {name: value for name, value in spelt.items() if value}

@@ -23,23 +23,28 @@ class EventData(BaseModel):
 
 
 class _TaskState(EventData):
-    """A task as lists and boards show it: everything but the description."""
+    """A task as lists and boards show it: everything but the description.
+
+    `omitted` names the fields that are left out because the event would have more than 96 KiB on the wire:
+    `description`, then `artifacts`. GET /api/tasks/{task_id} has them.
+    """
 
     task_id: UUID
     status: TaskStatus
     priority: TaskPriority
     assignee: str
     private: bool
-    artifacts: list[str]
+    artifacts: list[str] | None = None
     title: str
     tags: list[str]
     version: int
     updated_at: datetime
+    omitted: list[str] | None = None
 
 
 class TaskCreated(_TaskState):
     name: ClassVar[str] = "task_created"
-    description: str
+    description: str | None = None
     created_at: datetime
 
 
@@ -68,13 +73,16 @@ class TaskDeleted(EventData):
 class ExecutionEvent(EventData):
     """A step in the life of an execution. `execution_event` is the status it reached (`started` for running).
 
+    `waiting` tells that a queued execution cannot start yet, with the `reason` (the sandbox service is full, a limit is
+    reached, starts are paused) and its `position` in the queue at that moment, from 1. It comes once for each reason.
+
     With `sandbox_id`, `session_name` and `command_id` a client can open the log stream of the sandbox itself.
     `artifacts`, at the end, is how many of its files can be had from `/api/exec/artifacts/`.
     """
 
     name: ClassVar[str] = "execution_event"
     task_id: UUID
-    execution_event: Literal["started", "completed", "failed", "stopped", "timed_out", "lost"]
+    execution_event: Literal["waiting", "started", "completed", "failed", "stopped", "timed_out", "lost"]
     session_name: str
     log_file: str
     execution_id: UUID
@@ -84,6 +92,8 @@ class ExecutionEvent(EventData):
     exit_code: int | None = None
     error_code: str | None = None
     artifacts: int | None = None
+    reason: Literal["capacity", "limit", "paused"] | None = None
+    position: int | None = None
 
 
 class ChangedFile(BaseModel):
@@ -132,11 +142,15 @@ class Announced(EventData):
 
 
 class Connected(EventData):
-    """The first event of every stream: where it begins, and the announcements that hold now, the newest first."""
+    """The first event of every stream: where it begins, and the announcements that hold now, the newest first.
+
+    `omitted: ["announcements"]`: more hold than fit into an event; GET /api/announcements/ has all.
+    """
 
     name: ClassVar[str] = "connected"
     last_event_id: str
     announcements: list[Announced]
+    omitted: list[str] | None = None
 
 
 class StreamReset(EventData):

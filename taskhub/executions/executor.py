@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from taskhub.errors import NotFound
@@ -23,10 +23,12 @@ from taskhub.models import Execution
 class ExecutorError(Exception):
     """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
 
-    `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503.
+    `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
+    wait for where the service is well: room for another sandbox (`capacity`), or fewer requests (`rate`).
     """
 
     status: int = 502
+    waits_for: Literal["capacity", "rate"] | None = None
     retry_after_s: float | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
@@ -106,6 +108,10 @@ class Produced:
 
     files: list[ProducedFile]
     count: int
+
+
+SPLIT_MARK: Final = " [TaskHub: the line goes on]"
+"""Ends every part of a split line but the last."""
 
 
 class LogLine(NamedTuple):

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 
 from django.conf import settings
 
+from taskhub.events.wire_json import dumps
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_archive import entry_bytes, limit_mark
 from taskhub.lib.cancellation import cancel_all
@@ -39,7 +40,7 @@ CHUNK_BYTES: Final = 128 * 1024
 _STRIDE: Final = 256
 _FRAME_END: Final = b"\n\n"
 _ID: Final = b"\nid: "
-_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+_DATA: Final = b"\ndata: {"
 
 
 class LogKey(NamedTuple):
@@ -192,7 +193,7 @@ class LogTooLong(ExecutorError):
 
 def _encode(line: LogLine, stamp: str) -> bytes:
     """An SSE frame; whose log it is, is said when it is sent."""
-    data = f'{{"stream":"{line.stream}","line":{_quoted(line.line)},"n":{line.n},"timestamp":"{stamp}"}}'
+    data = f'{{"stream":"{line.stream}","line":{dumps(line.line)},"n":{line.n},"timestamp":"{stamp}"}}'
     return f"event: log\nid: {line.n}\ndata: {data}\n\n".encode("utf-8", errors="replace")
 
 
@@ -209,13 +210,16 @@ def _decode(frame: bytes) -> LogLine:
 class Viewer:
     """One who watches a log: `after` is the last line they have.
 
-    `name` stands before the number in the SSE ids: whose log it is. `limited`: no further than an execution's archive
-    will go, with its mark as the last line.
+    `name` stands before the number in the SSE ids: whose log it is. `about` are the first fields of every line's data.
+    `limited`: no further than an execution's archive will go, with its mark as the last line.
     """
 
-    def __init__(self, shared: SharedLog, *, name: str, after: int, limited: bool = False) -> None:
+    def __init__(
+        self, shared: SharedLog, *, name: str, after: int, about: dict[str, str] | None = None, limited: bool = False
+    ) -> None:
         self._log = shared
         self._prefix = f"{name}:".encode()
+        self._fields = dumps(about)[1:-1].encode() + b"," if about else b""
         self._limited = limited
         # Who comes while the source is away hears of that, too.
         self._troubles = shared.troubles if shared.trouble is None else -1
@@ -236,7 +240,7 @@ class Viewer:
                 chunk = shared.read(offset, until)
                 offset += len(chunk)
                 self.after = _last_number(chunk)
-                yield chunk.replace(_ID, _ID + self._prefix)
+                yield self._addressed(chunk)
             elif self._limited and shared.limit is not None:
                 if self.after < shared.limit[0]:
                     self.after = shared.limit[0]
@@ -252,6 +256,11 @@ class Viewer:
                 async with asyncio.timeout(idle_s):
                     await shared.moved.wait()
 
+    def _addressed(self, frames: bytes) -> bytes:
+        """The frames with what says whose log it is. No line can hold the marks: its line ends are escaped."""
+        frames = frames.replace(_ID, _ID + self._prefix)
+        return frames.replace(_DATA, _DATA + self._fields) if self._fields else frames
+
     def _untold_trouble(self) -> Trouble | None:
         if self._troubles == self._log.troubles:
             return None
@@ -260,7 +269,7 @@ class Viewer:
 
     def _mark(self, n: int) -> bytes:
         mark = limit_mark(n)
-        return _encode(mark, iso(mark.timestamp)).replace(_ID, _ID + self._prefix)
+        return self._addressed(_encode(mark, iso(mark.timestamp)))
 
 
 Read = Callable[[SharedLog], Awaitable[int | None]]

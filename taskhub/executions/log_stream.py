@@ -19,8 +19,9 @@ from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode_json, encode_named
 from taskhub.events.hub import get_hub
+from taskhub.events.wire_json import split_text
 from taskhub.executions import get_executor, log_archive
-from taskhub.executions.executor import ExecutorError, LogLine, Place, execution_place
+from taskhub.executions.executor import SPLIT_MARK, ExecutorError, LogLine, Place, execution_place
 from taskhub.executions.log_relay import LogKey, Read, SharedLog, Trouble, Viewer, get_relay
 from taskhub.lib.timestamps import iso
 from taskhub.models import Execution
@@ -170,16 +171,18 @@ def _page(lines: Iterator[LogLine]) -> list[LogLine]:
 
 
 def _encode_lines(lines: list[LogLine], execution: Execution) -> bytes:
-    return b"".join(
-        [
-            encode_json(
-                {"stream": line.stream, "line": line.line, "n": line.n, "timestamp": iso(line.timestamp)},
-                event_id=f"{execution.pk}:{line.n}",
-                event="log",
-            )
-            for line in lines
-        ]
-    )
+    return b"".join([_encode_line(line, execution) for line in lines])
+
+
+def _encode_line(line: LogLine, execution: Execution) -> bytes:
+    """The line's frame; of a line that was archived before lines were split by bytes, several with one number.
+
+    The last of them alone has the id, so a client that is cut off between them gets the whole line again.
+    """
+    *begun, last = split_text(line.line)
+    data = {"stream": line.stream, "line": last, "n": line.n, "timestamp": iso(line.timestamp)}
+    parts = [encode_json({**data, "line": part + SPLIT_MARK}, event="log") for part in begun]
+    return b"".join([*parts, encode_json(data, event_id=f"{execution.pk}:{line.n}", event="log")])
 
 
 def _frame(event: str, data: dict[str, Any], execution: Execution, position: int | str) -> bytes:

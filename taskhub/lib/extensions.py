@@ -14,7 +14,7 @@ from typing import Final, Generic, Literal, TypeVar
 from django.utils.module_loading import import_string
 
 T = TypeVar("T")
-Point = Literal["mcp_tools", "ticket_kinds", "gauges"]
+Point = Literal["mcp_tools", "ticket_kinds", "gauges", "asyncapi_parts"]
 
 _paths: Final[dict[Point, list[str]]] = defaultdict(list)
 

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from rest_framework import serializers
 
 from taskhub.api.executions import guard_size
-from taskhub.api.fields import StrictSerializer
+from taskhub.api.fields import IdField, StrictSerializer
 from taskhub.api.serializers import (
     ExecuteSerializer,
     ExecutionQueuedSerializer,
@@ -38,7 +38,7 @@ class ExecuteTaskSerializer(ExecuteSerializer):
 
 class ExecutionPlaceSerializer(StrictSerializer):
     task_id = TaskIdField()
-    execution_id = serializers.UUIDField(required=False, help_text="Unless given, the newest.")
+    execution_id = IdField(required=False, help_text="Unless given, the newest.")
     tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last lines of the log.")
 
 

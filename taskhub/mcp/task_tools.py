@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.filters import filter_tasks
 from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import ClaimedSerializer, ClaimSerializer, StatusChangeSerializer, TaskSerializer
-from taskhub.api.tasks import filter_tasks
 from taskhub.mcp.fields import TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -32,7 +32,7 @@ class TaskChangeSerializer(TaskSerializer):
     """REST's PATCH, with its place and its `If-Match`."""
 
     task_id = TaskIdField()
-    title = TextField(max_length=200, required=False)
+    title = TextField(max_length=200, required=False, visible=True)
     expected_version = serializers.IntegerField(
         required=False, min_value=1, help_text="Fails if the task has changed since."
     )
@@ -49,8 +49,8 @@ class TaskStatusSerializer(StatusChangeSerializer):
 class TaskListSerializer(StrictSerializer):
     """REST's filters."""
 
-    status = serializers.ListField(child=serializers.ChoiceField(choices=TaskStatus.choices), required=False)
-    priority = serializers.ListField(child=serializers.ChoiceField(choices=TaskPriority.choices), required=False)
+    status = serializers.ListField(child=OneOfField(choices=TaskStatus.choices), required=False)
+    priority = serializers.ListField(child=OneOfField(choices=TaskPriority.choices), required=False)
     assignee = TextField(required=False, max_length=150)
     private = StrictBooleanField(required=False)
     q = TextField(required=False, max_length=200, help_text="Text in title or description.")
@@ -80,10 +80,10 @@ def _list(requester: Requester, arguments: Arguments) -> Any:
 
 def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> dict[str, Any]:
     """`{"tasks", "next_cursor"}`: REST's pages, without the descriptions. Raises ValidationError, NotFound."""
-    tasks = filter_tasks(_query(filters), task_list_for(user=requester.user))
+    tasks = filter_tasks(_query(filters), task_list_for(user=requester.user), requester.user)
     pages = NewestFirst()
     page = pages.paginate_queryset(tasks, _page_request(requester, {"cursor": cursor, "page_size": limit})) or []
-    return {"tasks": TaskSummarySerializer(page, many=True).data, "next_cursor": _cursor(pages.get_next_link())}
+    return {"tasks": TaskSummarySerializer(page, many=True).data, "next_cursor": pages.next_cursor()}
 
 
 def _query(arguments: Arguments) -> QueryDict:
@@ -101,10 +101,6 @@ def _page_request(requester: Requester, query: Arguments) -> Request:
     request.META["HTTP_HOST"] = urlsplit(requester.base_url).netloc
     request.GET = _query({name: value for name, value in query.items() if value})  # type: ignore[assignment]
     return Request(request)
-
-
-def _cursor(link: str | None) -> str | None:
-    return parse_qs(urlsplit(link).query)["cursor"][0] if link else None
 
 
 def _get(requester: Requester, arguments: Arguments) -> Any:

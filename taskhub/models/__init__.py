@@ -1,30 +1,38 @@
 """The hub's rows."""
 
+from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, AdmissionTurn, WaitingReason
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
+from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.process import StreamProcess
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
-from taskhub.models.token import ApiToken
+from taskhub.models.token import ApiToken, EndedToken
 from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "HUB",
     "PRIORITY_RANK",
     "TRANSITIONS",
+    "AdmissionRule",
+    "AdmissionState",
+    "AdmissionTurn",
     "Announcement",
     "AnnouncementLevel",
     "ApiToken",
     "Artifact",
     "AuditEntry",
     "DeliveryStatus",
+    "EndedToken",
     "Execution",
     "ExecutionStatus",
     "HasTag",
     "Heartbeat",
+    "IdempotencyKey",
     "MetricName",
     "MetricSample",
     "MetricTotal",
@@ -34,6 +42,7 @@ __all__ = [
     "Task",
     "TaskPriority",
     "TaskStatus",
+    "WaitingReason",
     "WebhookDelivery",
     "WebhookEndpoint",
 ]

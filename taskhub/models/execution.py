@@ -8,6 +8,7 @@ from typing import Final
 
 from django.db import models
 
+from taskhub.models.admission import WaitingReason
 from taskhub.models.task import Task
 
 
@@ -47,6 +48,13 @@ class Execution(models.Model):
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
     timeout_s = models.PositiveIntegerField(help_text="Seconds the script may run.")
 
+    account = models.CharField(
+        max_length=150,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Who asked for it.",
+    )
     requested_sandbox_id = models.CharField(max_length=200, blank=True, default="", help_text="Empty: make one.")
     sandbox_id = models.CharField(max_length=200, blank=True, default="")
     session_name = models.CharField(max_length=200)
@@ -71,6 +79,11 @@ class Execution(models.Model):
     ending = models.CharField(max_length=9, blank=True, default="", help_text="Set when it is being ended: as what.")
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(auto_now_add=True)
+    waiting_reason = models.CharField(
+        max_length=8, choices=WaitingReason.choices, blank=True, default="", db_default="", help_text="Why it waits."
+    )
+    waiting_since = models.DateTimeField(null=True, blank=True)
+    admitted_at = models.DateTimeField(null=True, blank=True, help_text="When it left the queue to be started.")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(

@@ -8,6 +8,8 @@ from typing import Any, Final
 from django.core.validators import MinValueValidator
 from django.db import models
 
+from taskhub.lib.text_folding import fold
+
 
 class TaskStatus(models.TextChoices):
     TODO = "todo", "To do"
@@ -53,6 +55,20 @@ class HasTag(models.Func):
         return self.as_sql(compiler, connection, template=template, arg_joiner=") WHERE value = (", **context)
 
 
+class FoldedTextField(models.TextField[str, str]):
+    """The row's title and description, folded for searches. Each write of this field computes it anew."""
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> str:  # noqa: ARG002 - Django's interface
+        folded = folded_text(getattr(model_instance, "title", ""), getattr(model_instance, "description", ""))
+        setattr(model_instance, self.attname, folded)
+        return folded
+
+
+def folded_text(title: str, description: str) -> str:
+    """What `Task.folded_text` holds; no search can match across the two."""
+    return f"{fold(title)}\x1f{fold(description)}"
+
+
 class Task(models.Model):
     """
     Status, and what may follow it (`TRANSITIONS`; staying where one is is always allowed):
@@ -73,6 +89,9 @@ class Task(models.Model):
     assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: nobody.")
     tags = models.JSONField(blank=True, default=list, help_text="A list of strings.")
     artifacts = models.JSONField(blank=True, default=list, help_text="A list of strings: paths or URLs.")
+    folded_text = FoldedTextField(
+        blank=True, default="", db_default="", editable=False, help_text="Title and description as searches see them."
+    )
     private = models.BooleanField(default=False, help_text="Only its assignee and operators see it.")
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

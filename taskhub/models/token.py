@@ -5,6 +5,9 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
+from django.db.models.signals import pre_delete
+from django.dispatch import receiver
+from django.utils import timezone
 from knox.models import AbstractAuthToken
 
 
@@ -19,3 +22,21 @@ class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     def __str__(self) -> str:
         # Never the digest, which knox's own __str__ shows.
         return self.name or self.token_key
+
+
+class EndedToken(models.Model):
+    """A token that was deleted: its digest is kept for a while, so that its bearer is told why it no longer works."""
+
+    digest = models.CharField(max_length=128, primary_key=True)
+    expired = models.BooleanField(help_text="Whether it had expired; otherwise it was revoked, or its account deleted.")
+    ended_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return "expired" if self.expired else "revoked"
+
+
+@receiver(pre_delete, sender=ApiToken)
+def _keep_digest(instance: ApiToken, **_: object) -> None:
+    """In the transaction that deletes it, however it is deleted: by its owner, in the admin, with its account."""
+    expired = instance.expiry is not None and instance.expiry < timezone.now()
+    EndedToken.objects.get_or_create(digest=instance.digest, defaults={"expired": expired})

@@ -42,6 +42,14 @@ def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Exe
         raise NotFound("There is no such execution.", code="execution_not_found") from None
 
 
+def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
+    """Likewise, with its script. Raises NotFound."""
+    try:
+        return execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
+    except Execution.DoesNotExist:
+        raise NotFound("There is no such execution.", code="execution_not_found") from None
+
+
 def task_executions_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Execution]:
     """The executions of the task. Raises NotFound for the task."""
     return execution_list_for(user=user).filter(task=task_get_for(user=user, task_id=task_id))

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from functools import reduce
+from operator import and_
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 
 from taskhub.errors import NotFound
-from taskhub.models import PRIORITY_RANK, AuditEntry, Task
+from taskhub.lib.text_folding import fold
+from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, HasTag, Task
 from taskhub.roles import viewer_of, visible_tasks
 
 
 def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:
-    return Task.objects.filter(visible_tasks(user))
+    return Task.objects.filter(visible_tasks(user)).defer("folded_text")
 
 
 def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:
     """The tasks this user may see, with `priority_rank` to order by (0 low, 2 high)."""
     return _visible_to(user).annotate(priority_rank=PRIORITY_RANK)
+
+
+def tasks_containing(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
+    """Those whose title or description holds the text, whatever its case and accents."""
+    return tasks.filter(folded_text__contains=fold(text))
+
+
+def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> QuerySet[Task]:
+    """Those whose newest execution has one of these statuses."""
+    newest = Execution.objects.filter(task=OuterRef("pk")).order_by("-queued_at", "-id").values("status")[:1]
+    return tasks.alias(last_execution=Subquery(newest)).filter(last_execution__in=statuses)
+
+
+def tasks_tagged(tasks: QuerySet[Task], tags: Iterable[str]) -> QuerySet[Task]:
+    """Those that have all of these tags. A text with commas is one tag, or several that are separated by them."""
+    for tag in tags:
+        several = Q(HasTag(F("tags"), Value(tag)))
+        if "," in tag:
+            several |= reduce(and_, (Q(HasTag(F("tags"), Value(part))) for part in tag.split(",") if part), Q())
+        tasks = tasks.filter(several)
+    return tasks
 
 
 def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:

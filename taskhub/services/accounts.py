@@ -9,6 +9,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from taskhub.auth.account_names import guard_name
 from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid
 from taskhub.roles import Role
@@ -20,6 +21,7 @@ def account_create(*, actor: Actor, username: str, role: Role) -> User:
     """An account with this role and without a password: it logs in by tokens alone. Raises Invalid."""
     try:
         UnicodeUsernameValidator()(username)
+        guard_name(username)
     except ValidationError as error:
         raise Invalid(error.messages[0], details={"username": error.messages}) from None
     user = User.objects.create_user(username)

@@ -18,16 +18,18 @@ log = logging.getLogger(__name__)
 
 EXECUTION_START: Final = "taskhub.jobs.execution_start"
 EXECUTION_END: Final = "taskhub.jobs.execution_end"
+EXECUTIONS_ADMIT: Final = "taskhub.jobs.executions_admit"
+EXECUTIONS_RELEASE: Final = "taskhub.jobs.executions_release"
 
 
-def send_job(name: str, execution_id: UUID) -> None:
+def send_job(name: str, *execution_ids: UUID) -> None:
     """Send a job now. If the broker does not answer, the job is left to the next `executions_reconcile`."""
     try:
-        current_app.send_task(name, args=[str(execution_id)])
+        current_app.send_task(name, args=list(map(str, execution_ids)))
     except (OperationalError, redis.RedisError) as error:
         log.warning("%s is not sent now (%s); reconciliation will", name, type(error).__name__)
 
 
-def send_job_on_commit(name: str, execution_id: UUID) -> None:
+def send_job_on_commit(name: str, *execution_ids: UUID) -> None:
     """Send a job when the transaction commits; never after a rollback."""
-    transaction.on_commit(lambda: send_job(name, execution_id))
+    transaction.on_commit(lambda: send_job(name, *execution_ids))

@@ -27,12 +27,13 @@ from taskhub.events.types import ExecutionEvent
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName, Task, TaskStatus
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName, Task, TaskStatus, WaitingReason
 from taskhub.observability.metrics_store import meter
+from taskhub.selectors.admission import positions
 from taskhub.services import tasks
 from taskhub.services.artifacts import artifacts_create
 from taskhub.services.audit import audit_write
-from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job_on_commit
+from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, EXECUTIONS_RELEASE, send_job_on_commit
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def execution_queue(
         env=env or {},
         timeout_s=timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S,
         requested_sandbox_id=sandbox_id,
+        account=actor.name,
         sandbox_id=sandbox_id,
         session_name=f"taskhub-{execution_id}",
         log_file=f"logs/task-{execution_id}.log",
@@ -120,10 +122,8 @@ def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s
 
 
 def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
-    """Take a queued execution, or a starting one whose worker died, to start it; None if that is not to be done."""
-    execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.QUEUED, lease_s=lease_s)
-    if execution is None:
-        execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s)
+    """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done."""
+    execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s)
     if execution is None:
         return None
     if execution.attempts >= START_ATTEMPTS:
@@ -131,9 +131,37 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | 
         outcome = Outcome(ExecutionStatus.FAILED, error_code="start_failed", error_message="It could not be started.")
         execution_finish(execution=execution, outcome=outcome)
         return None
-    if not _move(execution, status=ExecutionStatus.STARTING, attempts=execution.attempts + 1):
+    if not _move(execution, attempts=execution.attempts + 1):
         return None
     return execution
+
+
+def execution_return_to_queue(*, execution: Execution) -> bool:
+    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster."""
+    return _move(
+        execution,
+        status=ExecutionStatus.QUEUED,
+        attempts=max(0, execution.attempts - 1),
+        admitted_at=None,
+        lease_until=None,
+    )
+
+
+def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
+    """A queued execution waits, for this reason; an event tells it when that is new. `position` in the queue, from 1.
+
+    The caller holds the lock of admission, in a transaction.
+    """
+    if execution.waiting_reason == reason:
+        return
+    execution.waiting_since = execution.waiting_since or timezone.now()
+    execution.waiting_reason = reason
+    told = Execution.objects.filter(pk=execution.pk, status=ExecutionStatus.QUEUED).update(
+        waiting_reason=reason, waiting_since=execution.waiting_since
+    )
+    if told:
+        place = position or positions([execution.pk]).get(execution.pk)
+        _publish(execution, "waiting", reason=reason.value, position=place)
 
 
 def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
@@ -161,6 +189,7 @@ def execution_mark_started(*, execution: Execution, place: Place) -> bool:
         command_id=place.command_id,
         started_at=timezone.now(),
         lease_until=None,
+        waiting_reason="",
     )
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
@@ -207,6 +236,7 @@ def execution_finish(
         artifacts_left_out=kept.left_out if kept else 0,
         finished_at=timezone.now(),
         lease_until=None,
+        waiting_reason="",
         env={},  # it may hold secrets, and nobody needs it any more
     )
     if moved:
@@ -221,6 +251,9 @@ def execution_finish(
             changes={"status": [None, outcome.status.value], "exit_code": [None, outcome.exit_code]},
         )
         _publish(execution, outcome.status.value)
+        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exists():
+            # Its place, and its sandbox if that is what others wait for.
+            send_job_on_commit(EXECUTIONS_RELEASE)
     return moved
 
 
@@ -248,7 +281,7 @@ def _move(execution: Execution, **changes: Any) -> bool:
     return True
 
 
-def _publish(execution: Execution, step: str) -> None:
+def _publish(execution: Execution, step: str, *, reason: str | None = None, position: int | None = None) -> None:
     task = execution.task
     if task is None:
         return  # its task was deleted: nobody can be looking for it by that name
@@ -265,5 +298,7 @@ def _publish(execution: Execution, step: str) -> None:
             exit_code=execution.exit_code,
             error_code=execution.error_code or None,
             artifacts=None if execution.is_active else execution.artifacts_kept,
+            reason=reason,
+            position=position,
         )
     )

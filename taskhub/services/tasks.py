@@ -20,8 +20,9 @@ from taskhub.services.audit import audit_write
 
 EDITABLE: Final = ("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private")
 _PREVIOUS: Final = frozenset({"status", "priority", "assignee", "private"})
+_SEARCHED: Final = frozenset({"title", "description"})
 _WHO_SEES: Final = frozenset({"assignee", "private"})
-_LOCKED: Final = OneRow(Task.objects.select_for_update().filter(pk=GIVEN), UUIDField())
+_LOCKED: Final = OneRow(Task.objects.defer("folded_text").select_for_update().filter(pk=GIVEN), UUIDField())
 
 
 def _state(task: Task) -> dict[str, Any]:
@@ -48,6 +49,12 @@ def task_create(*, actor: Actor, title: str, **fields: Any) -> Task:
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
     publish(TaskCreated(**_state(task), description=task.description, created_at=task.created_at))
     return task
+
+
+@transaction.atomic
+def tasks_create(*, actor: Actor, tasks: Sequence[dict[str, Any]]) -> list[Task]:
+    """All of them, or none. Each is what `task_create` takes."""
+    return [task_create(actor=actor, **fields) for fields in tasks]
 
 
 @transaction.atomic
@@ -95,7 +102,12 @@ def _next_free(actor: Actor, priority: Sequence[str], tags: Sequence[str]) -> Ta
         free = free.filter(priority__in=priority)
     for tag in tags:
         free = free.filter(HasTag(F("tags"), Value(tag)))
-    return free.order_by(PRIORITY_RANK.desc(), "created_at", "id").select_for_update(skip_locked=True).first()
+    return (
+        free.defer("folded_text")
+        .order_by(PRIORITY_RANK.desc(), "created_at", "id")
+        .select_for_update(skip_locked=True)
+        .first()
+    )
 
 
 @transaction.atomic
@@ -132,7 +144,8 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
     for name, (_, value) in changes.items():
         setattr(task, name, value)
     task.version += 1
-    update(task, (*changes, "version", "updated_at"))
+    folded = ("folded_text",) if _SEARCHED & changes.keys() else ()
+    update(task, (*changes, *folded, "version", "updated_at"))
     audit_write(actor=actor, action="task:update", task_id=task.pk, changes=changes)
     told = {"description", *(_WHO_SEES if task.private or "private" in changes else ())}
     publish(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,9 +13,11 @@ from django.utils import timezone
 from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid, NotFound
 from taskhub.lib.timestamps import iso
-from taskhub.models import ApiToken
+from taskhub.models import ApiToken, EndedToken
 from taskhub.services.audit import audit_write
 
+ENDED_TOKENS_KEEP: Final = timedelta(days=90)
+"""So long the bearer of a token that ended is told whether it was revoked or expired."""
 TOKENS_PER_ACCOUNT: Final = 100
 
 
@@ -54,8 +56,12 @@ def token_revoke(*, actor: Actor, public_id: UUID, owner: User | None = None) ->
 
 
 def tokens_expire() -> None:
-    """Delete the tokens that have expired; no request is refused that was not refused before, so nothing is audited."""
+    """Delete the tokens that have expired; no request is refused that was not refused before, so nothing is audited.
+
+    Also what is kept of tokens that ended long ago.
+    """
     ApiToken.objects.filter(expiry__lt=timezone.now()).delete()
+    EndedToken.objects.filter(ended_at__lt=timezone.now() - ENDED_TOKENS_KEEP).delete()
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

@@ -69,7 +69,7 @@ def _is_full(endpoint: WebhookEndpoint) -> bool:
 
 def _deliveries_of(endpoint: WebhookEndpoint, rows: list[outbox.Row]) -> list[WebhookDelivery]:
     """What a stream with these filters would show of the events; what is no envelope of ours goes to nobody."""
-    frames = [read_frame(TASKS, *row) for row in rows]
+    frames = [read_frame(TASKS, *row, whole=True) for row in rows]
     filters = Filters(types=frozenset(endpoint.event_types), viewer=None if endpoint.private else "")
     task_ids = {task_id for frame in frames if (task_id := _read_id(frame.task_id))}
     owners = {} if endpoint.private else read_owners(task_ids)

@@ -18,7 +18,7 @@ import yaml
 
 from tests.deploy.container import ACCOUNT, Image, build, instructions
 from tests.deploy.shipped import DATA, DEPLOY, read_env_file, unit_command
-from tests.processes import ROOT, Process, free_port, wait_until
+from tests.processes import ROOT, Process, descendants, free_port, wait_until
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 LOCAL: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -154,6 +154,16 @@ class Container:
         self.process.wait_for_line("ends everything")
         return link
 
+    def stop(self) -> int:
+        """As `docker stop` does: SIGTERM to the container's first process. Returns its exit code."""
+        (first,) = (
+            pid
+            for pid, line in descendants(self.process.pid).items()
+            if "config.launcher" in line and not line.startswith("bwrap")
+        )
+        os.kill(first, signal.SIGTERM)
+        return self.process.wait(30)
+
     def run(self, *words: str) -> str:
         """As `docker compose exec` does."""
         command = self._image.command(list(words), self.env, self._data)
@@ -240,8 +250,7 @@ def test_local_container_runs_scripts_where_a_setting_says_so_and_keeps_its_data
         http.post(f"/api/exec/{task}", json={"script_content": "id -u"})
         wait_until(lambda: http.get(f"/api/exec/status/{task}").json()["status"] == "completed", "it ran", 60)
         assert http.get(f"/api/exec/logs/{task}").json()["lines"][0]["line"] == ACCOUNT
-    hub.process.signal(signal.SIGTERM)
-    assert hub.process.wait(15) == 0
+    assert hub.stop() == 0
     again = container()
     link = again.wait_ready()
     assert "shown this once" not in "\n".join(again.process.output)

@@ -99,6 +99,24 @@ def test_the_hub_knows_the_clients_address_and_believes_no_other(deployed: Deplo
         assert seen() == [OUTSIDE]
 
 
+@pytest.mark.parametrize("port", ["", ":8443"])
+def test_a_tickets_url_keeps_the_port_and_pages_of_that_port_are_our_own(deployed: Deployment, port: str) -> None:
+    own = {"Host": f"{NAME}{port}", "Origin": f"https://{NAME}{port}"}
+    with deployed.nginx.client(headers={**deployed.headers, **own}) as client:
+        url = client.post("/api/tickets/", json={"kind": "events"}).json()["url"]
+        assert url.startswith(f"https://{NAME}{port}/api/events/stream?ticket=")
+        listed = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        accept = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}
+        assert client.post("/mcp", json=listed, headers=accept).status_code == 200
+        foreign = {**accept, "Origin": f"https://{NAME}:1"}
+        assert client.post("/mcp", json=listed, headers=foreign).status_code == 403
+    with (
+        deployed.nginx.client(headers={**own, "Origin": "https://elsewhere.example"}) as client,
+        streaming(client, url.partition(f"{NAME}{port}")[2]) as frames,
+    ):
+        assert "connected" in next(frames).data
+
+
 def test_a_request_has_one_name_in_both_logs(deployed: Deployment) -> None:
     with deployed.nginx.client(headers=deployed.headers) as client:
         own = client.get("/api/tasks/", headers={"X-Request-ID": "my-request-1"}).headers["X-Request-ID"]

@@ -19,7 +19,7 @@ from taskhub import jobs
 from taskhub.executions import get_executor
 from taskhub.executions.executor import execution_place
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task
-from taskhub.services import executions
+from taskhub.services import admission, executions
 from taskhub.services.executions import Outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
@@ -76,6 +76,7 @@ def test_script_runs_and_its_end_is_told(execute: Any, api: APIClient) -> None:
 def test_a_start_that_is_repeated_runs_the_script_once(execute: Any) -> None:
     queued = execute('echo once >> "$HOME/ran"; cat "$HOME/ran"')
     execution_id = queued["execution_id"]
+    admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=execution_id, lease_s=60)
     assert claimed is not None
     launch = jobs._launch(claimed)
@@ -300,6 +301,7 @@ def test_a_stop_whose_worker_died_is_still_a_stop(execute: Any, api: APIClient) 
 
 def test_a_start_that_nobody_saw_is_ended_before_it_is_called_stopped(execute: Any, api: APIClient) -> None:
     queued = execute("sleep 600")
+    admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=0)
     assert claimed is not None
     place = jobs.async_to_sync(get_executor().launch)(jobs._launch(claimed))
@@ -312,6 +314,7 @@ def test_a_start_that_nobody_saw_is_ended_before_it_is_called_stopped(execute: A
 
 def test_of_two_starts_at_once_the_one_that_runs_is_the_one_that_counts(execute: Any, monkeypatch) -> None:
     queued = execute("echo ran once; exit 4", env={"SECRET": "s3cret"})
+    admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=60)
     assert claimed is not None
     executor = get_executor()

@@ -13,24 +13,25 @@ import pytest
 from live_client import HubClient
 
 from tests.processes import RunningHub, descendants
+from tests.streaming import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Page
 
-FOREIGN = [
-    {"Origin": "https://evil.example"},
-    {"Origin": "null"},
-    {"Origin": "http://localhost:1"},
+LOADS = [
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
     {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
     {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
 ]
-PATHS = ["/api/tasks/", "/api/events/stream", "/test_sse.html", "/healthz", "/static/taskhub/monitor.js"]
+FOREIGN = [{"Origin": "https://evil.example"}, {"Origin": "null"}]
+OTHER_PORT = {"Origin": "http://localhost:1"}
+STREAM = "/api/events/stream"
+PATHS = ["/api/tasks/", "/test_sse.html", "/healthz", "/static/taskhub/monitor.js", "/api/events/status"]
 
 
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize("headers", [*FOREIGN, OTHER_PORT, *LOADS], ids=str)
 def test_another_sites_page_gets_nothing(client: HubClient, headers: dict[str, str]) -> None:
     for path in PATHS:
         answer = client.http.get(path, headers=headers)
@@ -38,11 +39,29 @@ def test_another_sites_page_gets_nothing(client: HubClient, headers: dict[str, s
         assert "Access-Control-Allow-Origin" not in answer.headers
     posted = client.http.post("/api/tasks/", json={"title": "not made"}, headers=headers)
     assert posted.status_code == 403
-    asked = client.http.options("/api/events/stream", headers=headers)
-    assert asked.status_code == 403
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_its_streams_need_a_ticket(client: HubClient, headers: dict[str, str]) -> None:
+    refused = httpx.get(f"{client.address}{STREAM}", headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_origin")
+    assert refused.headers["Access-Control-Allow-Origin"] == "*"
+    url = client.http.post("/api/tickets/", json={"kind": "events"}).json()["url"]
+    with open_stream(url, headers=headers) as frames:
+        assert next(frames).json()["event"] == "connected"
+
+
+def test_a_page_on_another_port_of_this_machine_has_the_open_reading_of_the_streams(client: HubClient) -> None:
+    with open_stream(f"{client.address}{STREAM}", headers=OTHER_PORT) as frames:
+        assert next(frames).json()["event"] == "connected"
+
+
+@pytest.mark.parametrize("headers", LOADS, ids=str)
+def test_no_load_of_another_site_opens_a_stream(client: HubClient, headers: dict[str, str]) -> None:
+    assert httpx.get(f"{client.address}{STREAM}", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("path", [*PATHS, STREAM])
 def test_a_rebound_name_gets_nothing(client: HubClient, path: str) -> None:
     parts = urlsplit(client.address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
@@ -92,7 +111,7 @@ def test_no_secret_is_in_the_documents(client: HubClient) -> None:
 
 @pytest.fixture
 def evil_site() -> Iterator[str]:
-    """A page of another origin on this machine that asks the hub for everything it can think of."""
+    """A page of another origin, not of loopback's names, that asks the hub for everything it can think of."""
 
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -104,10 +123,10 @@ def evil_site() -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    server = ThreadingHTTPServer(("127.0.0.2", 0), Site)
     thread = Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
+    yield f"http://127.0.0.2:{server.server_port}/"
     server.shutdown()
     thread.join()
     server.server_close()

@@ -17,9 +17,9 @@ _PATHS = "the daemon neither expands ~ nor keeps paths in the home, and answers 
 # Where the daemon (v0.190) differs, each seen in a run of `make test-daemon`.
 NOT_IN_FRONT_OF_THE_DAEMON = {
     "test_a_command_that_ends_its_shell_never_gets_an_exit_code": "the daemon answers late input with 500, not 410",
-    "test_a_script_that_writes_to_the_shells_own_descriptor_ends_no_session": "the daemon's shell has no such descriptor",
+    "test_a_script_that_writes_to_the_shells_own_descriptor_ends_no_session": "its shell has no such descriptor",
     "test_deleting_a_session_kills_everything_it_started": "the daemon leaves processes that called setsid",
-    "test_a_command_outside_sessions": "the daemon answers 200 and exit code -1 to a folder that is not there",
+    "test_a_command_outside_sessions": "the daemon answers 200 and exit code -1 for a missing folder",
     "test_the_environment_is_clean": "the daemon's own environment is the sandbox's",
     "test_bubblewrap_hides_other_sandboxes_and_the_servers_processes": "it is about bubblewrap",
     "test_upload_and_download": _PATHS,

@@ -16,6 +16,7 @@ from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway import open_gateway, toolbox
 from sandboxes.log_follower import Follower
+from taskhub.events.wire_json import size_of
 from taskhub.executions.executor import LogLine
 from tests.processes import wait_until
 from tests.sandboxes.ill_daytona import FOLLOW, KEY, Daytona
@@ -108,7 +109,7 @@ async def test_every_kind_of_line_comes_as_it_was_written(daytona: Daytona, nast
     for stream in ("stdout", "stderr"):
         mark = log_follower.SPLIT_MARK
         parts = [line for _, each, line in reading.told if each == stream]
-        assert all(len(part.removesuffix(mark)) <= log_follower.LINE_CHARS for part in parts)
+        assert all(size_of(part.removesuffix(mark)) <= log_follower.LINE_BYTES + len('""') for part in parts)
         told = "".join(part.removesuffix(mark) if part.endswith(mark) else f"{part}\n" for part in parts)
         assert told == written[stream]
     lines = [line for _, _, line in reading.told]

@@ -173,7 +173,7 @@ def test_a_stream_carries_the_headers_of_every_other_answer(installation: Instal
         timeout=10,
     ) as answer:
         assert answer.status_code == 200, answer.read()
-        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"]
         lines = (line for line in answer.iter_lines() if line.startswith("data: "))
         assert "notifications/subscriptions/acknowledged" in next(lines)

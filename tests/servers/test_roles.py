@@ -112,7 +112,7 @@ class Walker:
             path = path.replace("{token_id}", self._token_id())
         for name in ("{subscription_id}", "{announcement_id}", "{artifact_id}", "{webhook_id}", "{delivery_id}"):
             path = path.replace(name, NOBODYS)
-        for name in ("{sandbox_id}", "{session_id}", "{command_id}"):
+        for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}"):
             path = path.replace(name, "none-of-this-name")
         assert "{" not in path, f"the walk does not know how to fill in {address}"
         bodies = {
@@ -120,6 +120,8 @@ class Walker:
             "PATCH /api/tasks/{task_id}": {"title": "u"},
             "PUT /api/tasks/status/{task_id}": {"new_status": "inprogress"},
             "POST /api/exec/{task_id}": {"script_content": "true"},
+            "PUT /api/admission": {"paused": False},
+            "PUT /api/admission/accounts/{account}": {"paused": False},
             "POST /api/announcements": {"level": "info", "text": "t"},
             "POST /api/webhooks": {"url": "https://hooks.example/"},
             "POST /api/tokens": {"name": "n"},

@@ -110,6 +110,7 @@ def test_beyond_the_limits_a_stream_is_refused_with_words(installation: Installa
         next(second)
         refused = httpx.get(stream)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams_of_caller")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 5
         with open_stream(stream, headers=installation.headers) as third:
             next(third)
             full = httpx.get(stream, headers=installation.headers)

@@ -13,8 +13,8 @@ from django.utils import timezone
 from taskhub.auth.actor import Actor
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ExecutionStatus, TaskStatus
-from taskhub.services import announcements, executions, file_changes, tasks
+from taskhub.models import ExecutionStatus, TaskStatus, WaitingReason
+from taskhub.services import admission, announcements, executions, file_changes, tasks
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
 
@@ -27,6 +27,7 @@ def _task(actor: Actor, **fields: Any) -> Any:
 
 def _started(actor: Actor) -> Any:
     queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
     assert claimed is not None
     place = Place(claimed.pk, "sandbox-1", claimed.session_name, "command-1")
@@ -63,7 +64,52 @@ def execution_queue(actor: Actor) -> Callable[[], Any]:
 
 def execution_claim_start(actor: Actor) -> Callable[[], Any]:
     queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    admission.executions_admit()
     return lambda: executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
+
+
+def _refused(actor: Actor) -> Any:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    admission.executions_admit()
+    claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
+    assert claimed is not None
+    return claimed
+
+
+def execution_return_to_queue(actor: Actor) -> Callable[[], Any]:
+    refused = _refused(actor)
+    return lambda: executions.execution_return_to_queue(execution=refused)
+
+
+def execution_tell_waiting(actor: Actor) -> Callable[[], Any]:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    return lambda: executions.execution_tell_waiting(execution=queued, reason=WaitingReason.LIMIT)
+
+
+def executions_admit(actor: Actor) -> Callable[[], Any]:
+    admission.admission_rule_set(actor=actor, at_once=1)
+    for _ in range(2):
+        executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    return admission.executions_admit
+
+
+def admission_note_full(actor: Actor) -> Callable[[], Any]:
+    refused = _refused(actor)
+    return lambda: admission.admission_note_full(execution=refused)
+
+
+def admission_note_throttled(actor: Actor) -> Callable[[], Any]:
+    refused = _refused(actor)
+    return lambda: admission.admission_note_throttled(execution=refused, retry_after_s=5)
+
+
+def admission_note_started(actor: Actor) -> Callable[[], Any]:
+    _started(actor)
+    return admission.admission_note_started
+
+
+def admission_rule_set(actor: Actor) -> Callable[[], Any]:
+    return lambda: admission.admission_rule_set(actor=actor, paused=True)
 
 
 def execution_mark_started(actor: Actor) -> Callable[[], Any]:
@@ -134,6 +180,13 @@ CASES = [
     task_claim,
     task_delete,
     execution_queue,
+    execution_return_to_queue,
+    execution_tell_waiting,
+    executions_admit,
+    admission_note_full,
+    admission_note_throttled,
+    admission_note_started,
+    admission_rule_set,
     execution_claim_start,
     execution_mark_started,
     execution_request_stop,
@@ -144,7 +197,14 @@ CASES = [
     execution_mark_released,
     execution_take_lease,
 ]
-READ_OR_SHARED = {"task_lock", "task_apply"}
+READ_OR_SHARED = {
+    "task_lock",
+    "task_apply",
+    "needs_capacity",
+    "held_sandboxes",
+    "made_sandboxes",
+    "waiting_for_capacity",
+}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
@@ -155,7 +215,7 @@ def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor
 def test_no_service_is_left_out() -> None:
     services = {
         name
-        for module in (tasks, executions, announcements, file_changes)
+        for module in (tasks, executions, admission, announcements, file_changes)
         for name, found in inspect.getmembers(module, inspect.isfunction)
         if found.__module__ == module.__name__ and not name.startswith("_")
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Literal
 
 import pytest
@@ -27,8 +28,15 @@ logs_in_pieces = st.lists(st.tuples(streams, texts), max_size=12)
 def short_lines():
     """Splitting is the same at any length."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_follower, "LINE_CHARS", LIMIT)
+        patch.setattr(log_follower, "LINE_BYTES", LIMIT)
         yield
+
+
+def json_bytes(text: str) -> int:
+    escaped = json.dumps(text, ensure_ascii=False)[1:-1]
+    for separator in "\x85\u2028\u2029":
+        escaped = escaped.replace(separator, "\\u2028")
+    return len(escaped.encode())
 
 
 def numbered(pieces: list[Piece]) -> list[tuple[int, str, str]]:
@@ -56,7 +64,7 @@ def test_lines_hold_all_that_was_written_and_nothing_else(pieces: list[Piece]) -
     for stream in ("stdout", "stderr"):
         written = "".join(text for each, text in pieces if each == stream)
         parts = [line for _, each, line in lines if each == stream]
-        assert all(len(part.removesuffix(SPLIT_MARK)) <= LIMIT for part in parts)
+        assert all(json_bytes(part.removesuffix(SPLIT_MARK)) <= LIMIT for part in parts)
         told = "".join(part.removesuffix(SPLIT_MARK) if part.endswith(SPLIT_MARK) else f"{part}\n" for part in parts)
         assert told in {written, f"{written}\n"}
 

@@ -174,6 +174,10 @@ def test_gauges_tell_what_is_now() -> None:
         'taskhub_sandboxes{state="started"}': 1,
         'taskhub_executions_active{status="running"}': 1,
         'taskhub_executions_active{status="queued"}': 0,
+        'taskhub_executions_waiting{reason="capacity"}': 0,
+        'taskhub_executions_waiting{reason="limit"}': 0,
+        'taskhub_executions_waiting{reason="paused"}': 0,
+        "taskhub_execution_longest_wait_seconds": 0,
     }
     assert {name: found[name] for name in wanted} == wanted
     assert 0 <= found['taskhub_heartbeat_age_seconds{process="beat"}'] < 60

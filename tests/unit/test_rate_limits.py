@@ -69,17 +69,6 @@ def test_no_page_runs_what_stands_in_it(operator: User, address: str) -> None:
     assert "onclick" not in text
 
 
-def test_streams_say_what_spec_000_says_of_other_sites(anonymous: APIClient) -> None:
-    for address in ("/api/events/stream", "/api/exec/logs/0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f/stream"):
-        asked = anonymous.options(address)
-        assert asked.status_code == 204
-        for answer in (asked, anonymous.get(f"{address}?lastEventId=x"), anonymous.post(address)):
-            assert answer["Access-Control-Allow-Origin"] == "*"
-            assert answer["Access-Control-Allow-Methods"] == "GET, OPTIONS"
-            assert answer["Access-Control-Allow-Headers"] == "Content-Type"
-            assert "Access-Control-Allow-Credentials" not in answer
-
-
 @pytest.mark.parametrize(
     ("origin", "own"),
     [

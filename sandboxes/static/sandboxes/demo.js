@@ -210,14 +210,14 @@ function showFacts(sandbox) {
 const isFact = (value) => value !== null && value !== undefined && value !== "";
 
 /**
- * @param {Session[]} list
+ * @param {Session[] | undefined} list - Left out where it is too large for an event.
  * @param {string} timestamp
  */
 function showSessions(list, timestamp) {
-  sessions = list;
-  const commands = list.reduce((sum, session) => sum + session.commands.length, 0);
+  sessions = list ?? [];
+  const commands = sessions.reduce((sum, session) => sum + (session.commands?.length ?? 0), 0);
   $("sessions-note").textContent =
-    `${count(list.length, "session")}, ${count(commands, "command")}, as of ${timestamp.slice(11, 19)} UTC`;
+    `${count(sessions.length, "session")}, ${count(commands, "command")}, as of ${timestamp.slice(11, 19)} UTC`;
   showChoices();
 }
 

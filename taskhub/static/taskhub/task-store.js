@@ -120,10 +120,12 @@ export class TaskStore {
     }
   }
 
-  /** @param {TaskCreated | TaskUpdated} data - Without the description, where that did not change. */
+  /** @param {TaskCreated | TaskUpdated} data - Without what did not change, or is too large for an event (`omitted`). */
   #putEvent({ task_id: id, ...data }) {
-    const description = data.description ?? this.tasks.get(id)?.description ?? "";
-    this.put({ ...data, id, description });
+    const known = this.tasks.get(id);
+    const description = data.description ?? known?.description ?? "";
+    const artifacts = data.artifacts ?? known?.artifacts ?? [];
+    this.put({ ...data, id, artifacts, description });
   }
 }
 

@@ -1,0 +1,97 @@
+"""`/api/admission/`: how starts of executions are limited and paused, and how many wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from taskhub.api.actors import actor_of
+from taskhub.api.fields import StrictSerializer
+from taskhub.errors import NotFound
+from taskhub.models import HUB, AdmissionRule
+from taskhub.roles import Role
+from taskhub.selectors.admission import account_exists, admission_overview, admission_rule_list
+from taskhub.services.admission import admission_rule_set
+
+
+class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[AdmissionRule]):
+    """A limit and a pause. `at_once` null: what the setting says. A pause without `paused_until` holds until lifted."""
+
+    at_once = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, default=None)
+    paused = serializers.BooleanField(default=False)
+    paused_until = serializers.DateTimeField(allow_null=True, default=None)
+
+    class Meta:
+        model = AdmissionRule
+        fields = ["account", "at_once", "paused", "paused_until", "changed_at", "changed_by"]
+        read_only_fields = ["account", "changed_at", "changed_by"]
+
+
+class AdmissionSerializer(serializers.Serializer[Any]):
+    """`at_once`, `at_once_per_account`: limits in force, null for none. `ceiling`: sandboxes that the sandbox service
+    lets this hub have at once, as far as it has been learnt; null where it never said that it is full."""
+
+    at_once = serializers.IntegerField(allow_null=True)
+    at_once_per_account = serializers.IntegerField(allow_null=True)
+    paused = serializers.BooleanField()
+    paused_until = serializers.DateTimeField(allow_null=True)
+    ceiling = serializers.IntegerField(allow_null=True)
+    running = serializers.IntegerField()
+    waiting = serializers.DictField(child=serializers.IntegerField(), help_text="How many wait, by reason.")
+
+
+class AdmissionView(APIView):
+    @extend_schema(responses=AdmissionSerializer)
+    def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
+        """The limits and the pause of the hub, and how many executions wait for which reason."""
+        overview = admission_overview()
+        rule = overview.rule
+        return Response(
+            AdmissionSerializer(
+                {
+                    "at_once": rule.at_once or settings.TASKHUB_EXECUTIONS_AT_ONCE or None,
+                    "at_once_per_account": settings.TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT or None,
+                    "paused": overview.is_paused,
+                    "paused_until": rule.paused_until if overview.is_paused else None,
+                    "ceiling": overview.ceiling,
+                    "running": overview.running,
+                    "waiting": overview.waiting,
+                }
+            ).data
+        )
+
+    @extend_schema(request=AdmissionRuleSerializer, responses=AdmissionRuleSerializer)
+    def put(self, request: Request) -> Response:
+        """Set the limit and the pause of the whole hub. What runs goes on; what waits says `paused`."""
+        return _set(request, HUB)
+
+
+class AdmissionAccountsView(APIView):
+    roles = {"GET": Role.OPERATOR}
+
+    @extend_schema(responses=AdmissionRuleSerializer(many=True))
+    def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
+        """The accounts that have a limit or a pause of their own."""
+        return Response(AdmissionRuleSerializer(admission_rule_list(), many=True).data)
+
+
+class AdmissionAccountView(APIView):
+    @extend_schema(request=AdmissionRuleSerializer, responses=AdmissionRuleSerializer)
+    def put(self, request: Request, account: str) -> Response:
+        """Set the limit and the pause of one account."""
+        if not account_exists(account):
+            raise NotFound("There is no such account.", code="account_not_found")
+        return _set(request, account)
+
+
+def _set(request: Request, account: str) -> Response:
+    body = AdmissionRuleSerializer(data=request.data)
+    body.is_valid(raise_exception=True)
+    rule = admission_rule_set(actor=actor_of(request), account=account, **body.validated_data)
+    return Response(AdmissionRuleSerializer(rule).data)

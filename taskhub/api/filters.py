@@ -1,0 +1,208 @@
+"""Filters of the task and execution lists: query parameters to conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+import django_filters
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import QueryDict
+from django_filters.utils import translate_validation
+from drf_spectacular.utils import extend_schema_field
+
+from taskhub.api.fields import must_be_one_of
+from taskhub.api.query import NOT_A_TIME, read_moment
+from taskhub.auth.account_names import ME, NOBODY
+from taskhub.errors import NotAuthenticated
+from taskhub.models import Execution, ExecutionStatus, Task, TaskPriority, TaskStatus
+from taskhub.roles import Caller
+from taskhub.selectors.tasks import tasks_containing, tasks_last_executed, tasks_tagged
+
+_IDS_MOST: Final = 200
+_TAGS_MOST: Final = 100
+_TAG_SCHEMA: Final = {
+    "type": "array",
+    "items": {"type": "string"},
+    "maxItems": _TAGS_MOST,
+    "description": "All of these: repeat it, or separate them with commas.",
+}
+_IDS_SCHEMA: Final = {
+    "type": "array",
+    "items": {"type": "string", "format": "uuid"},
+    "maxItems": _IDS_MOST,
+    "description": "These tasks: repeat it, or separate them with commas.",
+}
+_MOMENT_SCHEMA: Final = {
+    "type": "string",
+    "format": "date-time",
+    "description": "Changed at this time or later (ISO 8601).",
+}
+_TEXT_SCHEMA: Final = {
+    "type": "string",
+    "maxLength": 200,
+    "description": "Text in the title or the description, whatever its case and accents.",
+}
+
+Choices = Iterable[tuple[str, Any]]
+
+
+class _TextsField(forms.Field):
+    """All values of a parameter that may be repeated. Raises ValidationError."""
+
+    widget = forms.SelectMultiple
+
+    def __init__(self, *, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._most = most
+
+    def clean(self, value: Any) -> list[Any]:
+        given = [text for text in value or [] if text]
+        if len(given) > self._most:
+            raise ValidationError(f"At most {self._most} values.")
+        if any("\0" in text for text in given):
+            raise ValidationError("Null characters are not allowed.")
+        return given
+
+
+class _IdsField(_TextsField):
+    """Likewise, as UUIDs; commas separate them too."""
+
+    def clean(self, value: Any) -> list[UUID]:
+        parts = [part for text in value or [] for part in text.split(",")]
+        try:
+            return [UUID(part) for part in super().clean(parts)]
+        except ValueError:
+            raise ValidationError("Must be a UUID, or several that are separated by commas.") from None
+
+
+class _MomentField(forms.Field):
+    def clean(self, value: Any) -> datetime | None:
+        if not value:
+            return None
+        try:
+            return read_moment(value)
+        except ValueError:
+            raise ValidationError(NOT_A_TIME) from None
+
+
+@extend_schema_field(_TAG_SCHEMA)
+class _TagsFilter(django_filters.Filter):  # type: ignore[misc]  # the library has no types
+    field_class = _TextsField
+
+
+@extend_schema_field(_IDS_SCHEMA)
+class _IdsFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
+    field_class = _IdsField
+
+
+@extend_schema_field(_TEXT_SCHEMA)
+class _TextFilter(django_filters.CharFilter):  # type: ignore[misc]  # likewise
+    pass
+
+
+@extend_schema_field(_MOMENT_SCHEMA)
+class _MomentFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
+    field_class = _MomentField
+
+
+def choices_filter(choices: Choices, **options: Any) -> Any:
+    """A filter by one or more of these, as often in the query as needed."""
+    names = [name for name, _ in choices]
+    message = must_be_one_of(names)
+    return django_filters.MultipleChoiceFilter(
+        choices=list(choices),
+        error_messages={"invalid_choice": message, "invalid_list": message, "invalid_pk_value": message},
+        **options,
+    )
+
+
+def choice_filter(choices: Choices, **options: Any) -> Any:
+    return django_filters.ChoiceFilter(
+        choices=list(choices),
+        empty_label=None,
+        error_messages={"invalid_choice": must_be_one_of(name for name, _ in choices if name)},
+        **options,
+    )
+
+
+class ExecutionFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
+    status = choices_filter(ExecutionStatus.choices, help_text="One of these; repeat it for several.")
+
+    class Meta:
+        model = Execution
+        fields: ClassVar[list[str]] = []
+
+
+class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
+    status = choices_filter(TaskStatus.choices, help_text="One of these; repeat it for several.")
+    priority = choices_filter(TaskPriority.choices, help_text="One of these; repeat it for several.")
+    assignee = django_filters.CharFilter(
+        method="by_assignee",
+        help_text="An account's name; `me` is the caller, `nobody` finds tasks without an assignee.",
+    )
+    tags = _TagsFilter(
+        method="by_tags",
+        most=_TAGS_MOST,
+    )
+    private = choice_filter(
+        [("", "any"), ("true", "true"), ("false", "false")],
+        method="by_privacy",
+        help_text="Only private tasks, or only public ones.",
+    )
+    q = _TextFilter(method="by_text", max_length=200)
+    ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
+    updated_since = _MomentFilter(method="by_update")
+    last_execution = choices_filter(
+        ExecutionStatus.choices,
+        method="by_last_execution",
+        help_text="Status of the newest execution; repeat it for several.",
+    )
+
+    class Meta:
+        model = Task
+        fields: ClassVar[list[str]] = []
+
+    def __init__(self, *args: Any, caller: Caller | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._caller: Caller | None = caller if caller is not None else getattr(self.request, "user", None)
+
+    def by_assignee(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        if value == NOBODY:
+            return tasks.filter(assignee="")
+        if value != ME:
+            return tasks.filter(assignee=value)
+        if self._caller is None or not self._caller.is_authenticated:
+            raise NotAuthenticated("assignee=me is the caller's account. Send Authorization: Bearer <token>.")
+        return tasks.filter(assignee=self._caller.get_username())
+
+    def by_tags(self, tasks: QuerySet[Task], name: str, value: list[str]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks_tagged(tasks, value)
+
+    def by_privacy(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(private=value == "true")
+
+    def by_text(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks_containing(tasks, value)
+
+    def by_ids(self, tasks: QuerySet[Task], name: str, value: list[UUID]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(pk__in=value)
+
+    def by_update(self, tasks: QuerySet[Task], name: str, value: datetime) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(updated_at__gte=value)
+
+    def by_last_execution(self, tasks: QuerySet[Task], name: str, value: list[str]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks_last_executed(tasks, value)
+
+
+def filter_tasks(query: QueryDict, tasks: QuerySet[Task], caller: Caller) -> QuerySet[Task]:
+    """Those that the filters of this query let through. Raises ValidationError, NotAuthenticated."""
+    found = TaskFilter(data=query, queryset=tasks, caller=caller)
+    if not found.is_valid():
+        raise translate_validation(found.errors)
+    filtered: QuerySet[Task] = found.qs
+    return filtered

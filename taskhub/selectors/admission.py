@@ -1,0 +1,122 @@
+"""The queue of executions: who is next, and where each one stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When, Window
+from django.db.models.functions import Coalesce, RowNumber
+from django.utils import timezone
+
+from taskhub.models import (
+    HUB,
+    AdmissionRule,
+    AdmissionState,
+    AdmissionTurn,
+    Execution,
+    ExecutionStatus,
+    TaskPriority,
+    WaitingReason,
+)
+
+_RANK = Case(
+    *(When(task__priority=name, then=Value(rank)) for rank, name in enumerate(TaskPriority.values)),
+    default=Value(-1),
+    output_field=IntegerField(),
+)
+
+
+def queue() -> QuerySet[Execution]:
+    """The queued executions in the order of admission: accounts by turns, each by priority of the task, then by age."""
+    turn = AdmissionTurn.objects.filter(pk=OuterRef("account")).values("turn")
+    return (
+        Execution.objects.filter(status=ExecutionStatus.QUEUED)
+        .annotate(
+            place_in_account=Window(
+                RowNumber(), partition_by=F("account"), order_by=[_RANK.desc(), F("queued_at").asc(), F("id").asc()]
+            ),
+            turn=Coalesce(Subquery(turn), Value(0)),
+        )
+        .order_by("place_in_account", "turn", "account")
+    )
+
+
+def positions(execution_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """The present position, from 1, of each of these that is queued; those of paused accounts count along."""
+    wanted = set(execution_ids)
+    if not wanted:
+        return {}
+    ids = queue().values_list("pk", flat=True)
+    return {pk: place for place, pk in enumerate(ids, start=1) if pk in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An execution that waits: why, since when, and its position in the queue from 1."""
+
+    reason: str
+    since: datetime
+    position: int
+
+
+def waiting_of(execution: Execution, known: dict[UUID, int] | None = None) -> Waiting | None:
+    """How it waits; None where it is not queued, or was not told to wait. `known`: positions that are at hand."""
+    if execution.status != ExecutionStatus.QUEUED or not execution.waiting_reason:
+        return None
+    position = (known or positions([execution.pk])).get(execution.pk, 1)
+    return Waiting(execution.waiting_reason, execution.waiting_since or execution.queued_at, position)
+
+
+def admission_rules() -> dict[str, AdmissionRule]:
+    """By account; the hub's under HUB."""
+    return {rule.account: rule for rule in AdmissionRule.objects.all()}
+
+
+def admission_rule_list() -> list[AdmissionRule]:
+    """The rules of single accounts."""
+    return list(AdmissionRule.objects.exclude(account=HUB))
+
+
+def account_exists(name: str) -> bool:
+    return User.objects.filter(username=name).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How starts stand: the hub's rule, what was learnt of the capacity, what runs, how many wait by reason."""
+
+    rule: AdmissionRule
+    is_paused: bool
+    ceiling: int | None
+    running: int
+    waiting: dict[str, int]
+
+
+def admission_overview() -> Overview:
+    rule = AdmissionRule.objects.filter(pk=HUB).first() or AdmissionRule(account=HUB)
+    state = AdmissionState.objects.filter(pk=1).first()
+    return Overview(
+        rule=rule,
+        is_paused=rule.is_paused(timezone.now()),
+        ceiling=state.ceiling if state else None,
+        running=Execution.objects.filter(status__in=[ExecutionStatus.STARTING, ExecutionStatus.RUNNING]).count(),
+        waiting=waiting_by_reason(),
+    )
+
+
+def waiting_by_reason() -> dict[str, int]:
+    """How many wait, for each reason."""
+    waiting = Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="")
+    counted = waiting.order_by().values_list("waiting_reason").annotate(count=Count("pk"))
+    return {**dict.fromkeys(WaitingReason.values, 0), **dict(counted)}
+
+
+def longest_wait_s() -> float:
+    """Seconds that the oldest waiting execution has waited; 0 where none waits."""
+    waiting = Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="")
+    since = waiting.order_by("waiting_since").values_list("waiting_since", flat=True).first()
+    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0

@@ -1,0 +1,61 @@
+"""Environments of the clients: one per Python lock file, and one node_modules, kept in a cache folder.
+
+`sseclient` and `sseclient-py` install the same module, so each client has an environment of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import venv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).resolve().parent
+NPM: Final = HERE / "npm"
+LOCKS: Final = HERE / "python"
+CACHE: Final = Path(os.environ.get("TASKHUB_CLIENTS_CACHE") or HERE.parents[1] / "var" / "clients")
+_NODE: Final = {"x86_64": "x64", "aarch64": "arm64"}
+
+
+def make_all() -> None:
+    """Installs what is missing: hashed from lock files, three at a time. Raises CalledProcessError."""
+    with ThreadPoolExecutor(3) as pool:
+        for made in [pool.submit(_install_npm), *(pool.submit(python, lock.stem) for lock in LOCKS.glob("*.txt"))]:
+            made.result()
+
+
+def python(name: str) -> str:
+    """The interpreter of an environment, which is made if its lock file has changed."""
+    lock = LOCKS / f"{name}.txt"
+    digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = CACHE / f"{name}-{digest}"
+    interpreter = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=False, symlinks=True)
+        options = ["--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--require-hashes"]
+        pip = [sys.executable, "-m", "pip", "--python", str(interpreter)]
+        subprocess.run([*pip, "install", *options, "-r", str(lock)], check=True, timeout=900)
+        (folder / "complete").touch()
+    return str(interpreter)
+
+
+def _install_npm() -> None:
+    lock = NPM / "package-lock.json"
+    installed = NPM / "node_modules" / ".package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    subprocess.run(command, cwd=NPM, check=True, timeout=900)
+
+
+def node() -> str:
+    """The Node.js of the lock file; the machine's own may be too old."""
+    found = NPM / "node_modules" / f"node-linux-{_NODE.get(platform.machine(), '')}" / "bin" / "node"
+    return str(found) if found.exists() else "node"
