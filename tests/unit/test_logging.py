@@ -240,7 +240,7 @@ def test_django_tells_of_a_refusal_where_nothing_else_does(client: Client, reque
     finally:
         logging.getLogger().removeHandler(handler)
     said = out.getvalue().splitlines()
-    refused = [line for line in said if line.endswith("WARNING django.request: Not Found: /nowhere request_id=one")]
+    refused = [line for line in said if line.endswith("INFO django.request: Not Found: /nowhere request_id=one")]
     assert len(refused) == (not requests_told)
     assert len(said) == 2 - requests_told
 
