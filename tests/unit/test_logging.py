@@ -240,7 +240,7 @@ def test_a_refusal_is_logged_once(client: Client, requests_told: bool) -> None:
     finally:
         logging.getLogger().removeHandler(handler)
     said = out.getvalue().splitlines()
-    refused = [line for line in said if line.endswith("WARNING django.request: Not Found: /nowhere request_id=one")]
+    refused = [line for line in said if line.endswith("INFO django.request: Not Found: /nowhere request_id=one")]
     assert len(refused) == (not requests_told)
     assert len(said) == 2 - requests_told
 
