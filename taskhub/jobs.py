@@ -113,7 +113,7 @@ def executions_check_sandboxes() -> None:
 
 @shared_task
 def execution_gone(execution_id: str) -> None:
-    """The sandbox of a running execution is gone: whoever follows it need not wait for its connection to fail."""
+    """The sandbox of a running execution is gone: its conductor need not wait for the log connection to fail."""
     loop = lent_loop()
     if loop is not None:
         hand_over(loop, lambda conductor: conductor.gone(UUID(execution_id)))

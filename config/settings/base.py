@@ -138,7 +138,7 @@ TASKHUB_EXECUTOR = "sandboxes.execute.executor.SandboxExecutor"
 # Artifacts: size of one file, size of all files of an execution, retention.
 TASKHUB_ARTIFACT_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACT_LIMIT_BYTES", 10 * 1024 * 1024, least=1)
 TASKHUB_ARTIFACTS_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACTS_LIMIT_BYTES", 100 * 1024 * 1024, least=0)
-# Folders whose files are neither told of nor kept unless an execution asks for them (`all_files`).
+# Folders whose files are neither reported nor kept unless an execution asks for them (`all_files`).
 TASKHUB_ARTIFACTS_SKIP = env.words(
     "TASKHUB_ARTIFACTS_SKIP",
     ".git,node_modules,__pycache__,.venv,venv,.cache,.mypy_cache,.pytest_cache,.ruff_cache,.tox,.npm,.gradle,.terraform",

@@ -46,7 +46,7 @@ class Kept:
 
 
 async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
-    """Copy the files at the place, in the executor's order, within the limits; `after` is the last change told of.
+    """Copy the files at the place, in the executor's order, within the limits; `after` is the last reported change.
 
     Raises ExecutorError where asking again may help, and may be called again.
     """

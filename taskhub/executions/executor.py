@@ -197,7 +197,7 @@ Signed = Callable[[Sign], None]
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """How a script was ended. `end` is None where nobody knows its exit code.
+    """How a script was ended. `end` is None where its exit code is not known.
 
     `by`: `itself` (it had ended already), `signal` (through its runner), `mark` (round its runner), `session` (the
     session was deleted, or is gone), `sandbox` (only stopping the sandbox will end it). `log` is the whole log where it

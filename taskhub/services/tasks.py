@@ -54,7 +54,7 @@ def task_create(*, actor: Actor, title: str, **fields: Any) -> Task:
 
 @transaction.atomic
 def tasks_create(*, actor: Actor, tasks: Sequence[dict[str, Any]]) -> list[Task]:
-    """All of them, or none. Each is what `task_create` takes."""
+    """Create all of these tasks, or none. Each item has the fields that `task_create` takes."""
     return [task_create(actor=actor, **fields) for fields in tasks]
 
 

@@ -73,7 +73,7 @@ class Following:
         self.moved = Wakeup()
         self.end: ScriptEnd | None = None
         self.is_gone = False
-        """Set by whoever has learnt that its sandbox is gone."""
+        """Set when its sandbox is known to be gone."""
         self._executor = get_executor()
         self._spool = LogSpool()
         self._changes = execution.files_seen
@@ -238,7 +238,7 @@ class Following:
                 self.is_gone = seen.state == "gone"
             return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
         if not self.place.log_token:
-            self._changes = self.execution.files_seen + 1  # no mark tells of changes: they are asked for
+            self._changes = self.execution.files_seen + 1  # no mark reports changes: they are polled
             return None
         if not self._says_dead(state):
             return None

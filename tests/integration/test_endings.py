@@ -178,7 +178,7 @@ def test_lost_execution_keeps_what_it_printed(execute: Any, api: APIClient) -> N
 
         running = asyncio.create_task(following.run())
         async with asyncio.timeout(60):
-            while not following._spool.n and not running.done():  # noqa: ASYNC110 - the spool tells nobody
+            while not following._spool.n and not running.done():  # noqa: ASYNC110 - the spool sends no signal
                 await asyncio.sleep(0.05)
         async with open_gateway() as gateway:
             await gateway.sandbox_delete(execution.session_name)

@@ -39,6 +39,10 @@ def task_create(actor: Actor) -> Callable[[], Any]:
     return lambda: _task(actor, tags=["a"], assignee="bob", status="done")
 
 
+def tasks_create(actor: Actor) -> Callable[[], Any]:
+    return lambda: tasks.tasks_create(actor=actor, tasks=[{"title": "a"}, {"title": "b", "assignee": "bob"}])
+
+
 def task_update(actor: Actor) -> Callable[[], Any]:
     task = _task(actor)
     changed = {"title": "u", "description": "d", "artifacts": ["x"], "tags": ["t"], "assignee": "bob"}
@@ -183,6 +187,7 @@ CASES = [
     announcement_withdraw,
     file_changes_tell,
     task_create,
+    tasks_create,
     task_update,
     task_claim,
     task_delete,

@@ -26,9 +26,7 @@ NAMED = {"Makefile", "Dockerfile", "run", "taskhub-manage"}
 FOLDERS = (".", ".ci", ".devcontainer", ".github", "benchmarks", "config", "deploy", "docs", "requirements")
 FOLDERS += ("sandboxes", "taskhub", "templates", "tests")
 UNCHECKED = {"tests/unit/test_language.py"}
-NOT_CONVERTED: set[str] = {
-    "sandboxes/execute/executor.py",
-}
+NOT_CONVERTED: set[str] = set()
 """Files that still use these words. Remove a file from this list when it is converted; add none."""
 
 
