@@ -99,7 +99,7 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
-  leftover: LeftoverEnum;
+  leftover: LeftoverEnum | NullEnum;
   timed_out?: boolean;
 }
 
@@ -136,7 +136,7 @@ export interface LogLine {
   stream: StreamEnum;
   line: string;
   timestamp: string;
-  partial: boolean;
+  partial?: boolean;
 }
 
 export interface LogTail {

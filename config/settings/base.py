@@ -250,6 +250,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "executions", "description": "Run a task's script, follow its log, fetch what it left."},
         {"name": "events", "description": "What happens in the hub, live over Server-Sent Events."},
         {"name": "sandboxes", "description": "Sandboxes, their sessions and commands, at Daytona's side."},
+        {"name": "admission", "description": "Limits and pauses of starts, and what waits."},
         {"name": "announcements", "description": "What operators tell everyone who is connected."},
         {"name": "webhooks", "description": "Events sent to other services; for operators."},
         {"name": "tickets", "description": "Addresses of streams for clients that cannot send headers."},

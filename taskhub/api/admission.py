@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -22,6 +22,8 @@ from taskhub.services.admission import admission_rule_set
 
 class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[AdmissionRule]):
     """A limit and a pause. `at_once` null: what the setting says. A pause without `paused_until` holds until lifted."""
+
+    example: ClassVar[dict[str, Any]] = {"at_once": 20, "paused": True, "paused_until": "2030-01-01T18:00:00Z"}
 
     at_once = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, default=None)
     paused = serializers.BooleanField(default=False)

@@ -51,6 +51,8 @@ _OPEN: Final = frozenset({"Sandbox"})
 """Answers that are another service's own documents: which fields they have is not ours to say."""
 _WAITED_FOR: Final = frozenset({"Task", "Execution", "ExecutionWithScript", "PaginatedExecutionList"})
 _TIMED_OUT: Final = {"type": "boolean", "description": "With `wait_s` alone: whether nothing changed until the limit."}
+_OPTIONAL: Final = {"LogLine": {"partial"}}
+"""Fields that an answer leaves out where they say nothing."""
 _SENTENCE: Final = re.compile(r"(.+?)(?:[.;:] |[.;:]?\Z)", re.DOTALL)
 
 
@@ -110,6 +112,7 @@ _PLACES: Final = {
     **{name: f"The id of the {name.removesuffix('_id')}." for name in ("session_id", "command_id", "execution_id")},
     "webhook_id": "The id of the webhook endpoint.",
     "sandbox_id": "The id or the name of the sandbox.",
+    "account": "The name of the account.",
     "limit": "Rows in a page.",
     "cursor": "The position of a page, from the answer before.",
 }
@@ -130,7 +133,7 @@ def _require_all(name: str, schema: dict[str, Any]) -> None:
     if name.endswith("Request") or name in _OPEN or schema.get("type") != "object" or "properties" not in schema:
         return
     if name != "Error":
-        schema["required"] = sorted(schema["properties"])
+        schema["required"] = sorted(schema["properties"].keys() - _OPTIONAL.get(name, set()))
 
 
 def _show_example(content: dict[str, Any], document: dict[str, Any]) -> None:

@@ -223,7 +223,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         shown: Any = self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
         return positions(row.pk for row in shown or () if row.status == ExecutionStatus.QUEUED)
 
-    @extend_schema_field({"type": "string", "enum": ["sandbox_stopping", "possible"], "nullable": True})
+    @extend_schema_field(serializers.ChoiceField(choices=["sandbox_stopping", "possible"], allow_null=True))
     def get_leftover(self, execution: Execution) -> str | None:
         """What may outlive it: its sandbox is being stopped, or processes may still run in a sandbox of yours."""
         return execution.leftover or None

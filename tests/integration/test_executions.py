@@ -21,6 +21,7 @@ from taskhub.executions.executor import execution_place
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task
 from taskhub.services import admission, executions
 from taskhub.services.executions import Outcome
+from taskhub.worker import starting
 from taskhub.worker.starting import launch_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
@@ -277,11 +278,17 @@ def test_a_wrong_execution_request_is_named(api: APIClient, body: dict[str, Any]
 
 def test_jobs_that_were_lost_are_sent_again(execute: Any, monkeypatch) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr(jobs, "send_job", lambda name, execution_id: sent.append((name, str(execution_id))))
+    for module in (jobs, starting):
+        monkeypatch.setattr(module, "send_job", lambda name, execution_id: sent.append((name, str(execution_id))))
     queued = execute("true")
-    Execution.objects.update(queued_at=timezone.now() - timedelta(minutes=1))
+    start = ("taskhub.jobs.execution_start", queued["execution_id"])
+    jobs.executions_reconcile()  # the job of its request was lost: it is still queued
+    assert sent == [start]
+    jobs.executions_reconcile()  # that job may still come
+    assert sent == [start]
+    Execution.objects.update(admitted_at=timezone.now() - timedelta(minutes=1))
     jobs.executions_reconcile()
-    assert sent[-1] == ("taskhub.jobs.execution_start", queued["execution_id"])
+    assert sent == [start, start]
 
 
 def test_a_stop_whose_worker_died_is_still_a_stop(execute: Any, api: APIClient) -> None:

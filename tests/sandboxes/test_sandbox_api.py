@@ -221,7 +221,7 @@ def test_what_daytona_refuses_is_409(either: Daytona, api: APIClient) -> None:
     [
         (401, {}, (502, "sandbox_key_refused")),
         (403, {}, (409, "sandbox_forbidden")),
-        (429, {"Retry-After-sandbox-lifecycle": "7"}, (503, "sandbox_unavailable")),
+        (429, {"Retry-After-sandbox-lifecycle": "7"}, (503, "sandbox_throttled")),
         (500, {}, (503, "sandbox_unavailable")),
     ],
 )

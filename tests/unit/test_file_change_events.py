@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from rest_framework.test import APIClient
 
 from sandboxes.execute.file_changes import is_inside, read_changes
 from taskhub import jobs
-from taskhub.executions.executor import FileChange, FileChanges, Place
+from taskhub.executions.executor import FileChange, FileChanges
 from taskhub.models import Execution
 from taskhub.services.file_changes import PATHS_MOST, file_changes_tell
 
@@ -72,25 +71,6 @@ def test_nothing_is_told_after_the_end(running: Execution, status: str) -> None:
     Execution.objects.update(status=status)
     assert not tell(running, 1, FileChange("created", "late", 1))
     assert told() == []
-
-
-def test_the_last_changes_are_read_again_until_no_other_worker_published_meanwhile(
-    running: Execution, monkeypatch
-) -> None:
-    looks: list[int] = []
-
-    class Executor:
-        async def changed_files(self, seen: Mapping[Place, int]) -> AsyncGenerator[tuple[Place, FileChanges], None]:
-            for place, after in seen.items():
-                looks.append(after)
-                if len(looks) == 1:  # a look elsewhere is faster
-                    await Execution.objects.all().aupdate(files_seen=2)
-                yield place, FileChanges(4, [FileChange("created", "last", 1)])
-
-    monkeypatch.setattr(jobs, "get_executor", Executor)
-    jobs._tell_last_changes(running)
-    assert looks == [0, 2]
-    assert named() == [("created", "last", 1)]
 
 
 # --- What is read ------------------------------------------------------------------------------------
