@@ -40,7 +40,7 @@ def _pinned(files: list[str]) -> set[str]:
 
 
 def _ask(files: list[str]) -> list[dict[str, Any]]:
-    """One entry per requirement; without `vulns` where nothing is known. Empty where nobody answers."""
+    """One entry per requirement; without `vulns` if none is known. Empty if no database answers."""
     options = [option for file in files for option in ("--requirement", file)]
     command = [
         sys.executable,

@@ -29,19 +29,19 @@ start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()
 load_sdk()
-# What is loaded by now stays for good: a full collection that walks through all of it stops every stream for 0.1 s.
+# Objects loaded so far are permanent: a full garbage collection over all of them would stop every stream for 0.1 s.
 gc.freeze()
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if not lasts():
-        keep_open()  # a server's loop lasts, and not every server speaks of a lifespan
+        keep_open()  # a server's loop is long-lived, and not every server has a lifespan
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] == "http":
         await handler(scope, receive, send)
     else:
-        # Nothing here speaks websocket: refuse the handshake instead of failing in the log.
+        # There are no websockets: refuse the handshake instead of logging an error.
         await receive()
         await send({"type": "websocket.close", "code": 1000})
 
@@ -65,7 +65,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 def _say_goodbye_on_sigterm() -> None:
-    """uvicorn waits for open connections before it sends `lifespan.shutdown`; the streams must hear of it sooner."""
+    """uvicorn waits for open connections before it sends `lifespan.shutdown`; streams must be told earlier."""
 
     if threading.current_thread() is not threading.main_thread():
         return

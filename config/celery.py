@@ -1,4 +1,4 @@
-"""Celery: the short jobs of the apps (`jobs.py`), and the beat that reconciles and polls."""
+"""Celery: the apps' jobs (`jobs.py`), workers, and beat."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from celery import Celery, signals
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
-# At its start Celery would make Django's checks, and throw away what they find. They load all addresses and what stands
-# behind them: a second of work, of no use to a worker or beat.
+# At its start Celery would run Django's checks and drop their results. They load all URLs and the code behind them: a
+# second of work without use for a worker or beat.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("taskhub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# A Task is a row of ours, so Celery's tasks are called jobs here.
+# A Task is a model of ours, so Celery's tasks are called jobs here.
 app.autodiscover_tasks(related_name="jobs")
 app.autodiscover_tasks(["taskhub.webhooks"], related_name="jobs")
 
 
 @signals.setup_logging.connect
 def _keep_our_logging(loglevel: int, **_: Any) -> None:
-    """Django's LOGGING holds; Celery would write its lines in its own way, and take what is printed for lines."""
+    """Keep Django's LOGGING; Celery would use its own format, and turn printed text into records."""
     logging.getLogger("celery").setLevel(loglevel)
 
 
@@ -35,8 +35,8 @@ def _accept_root(**_: Any) -> None:
 
 @signals.celeryd_init.connect
 def _log_farewell(**_: Any) -> None:
-    """What a worker says when it is told to end, Celery prints past all logging."""
-    from celery.apps import worker  # noqa: PLC0415 - only a worker needs all that it loads
+    """Log a worker's shutdown message, which Celery prints to stdout."""
+    from celery.apps import worker  # noqa: PLC0415 - loaded only in workers
 
     def say(words: str, *_: Any) -> None:
         logging.getLogger("celery.worker").warning("%s", words)
@@ -51,7 +51,7 @@ def _load_sdk(**_: Any) -> None:
     try:
         load_sdk()
     except ImportError as error:
-        # Of another error Celery would write a line, and go on.
+        # Celery would log other exceptions and continue.
         raise SystemExit(f"The Daytona SDK cannot be loaded: {error}") from error
 
 
@@ -64,7 +64,7 @@ def _trace_worker(**_: Any) -> None:
 
 @signals.task_prerun.connect
 def _lend_loop(**_: Any) -> None:
-    """Jobs wait for what is asynchronous on one loop that lasts, and keep their connections there."""
+    """Run the asynchronous parts of jobs on one long-lived loop, which keeps their connections."""
     from taskhub.lib.event_loops import lend_loop  # noqa: PLC0415 - the apps are loaded only now
 
     lend_loop()

@@ -1,9 +1,9 @@
-"""The one door to the environment: typed readers that turn a bad value into a failed start.
+"""Environment variables: typed readers; a bad value stops the start.
 
-Every reader takes the variable's name. A secret may also come from a file: `NAME_FILE=/run/secrets/name`
-is read where `NAME` itself is not set, the way container platforms hand secrets over.
+Every reader takes the variable's name. A secret may also come from a file: `NAME_FILE=/run/secrets/name` is read if
+`NAME` itself is not set, as container platforms provide secrets.
 
-Raises `ImproperlyConfigured` with the variable's name and what it wants; never with the value of a secret.
+Raises `ImproperlyConfigured` with the variable's name and the expected value; never with the value of a secret.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OWN_PORTS = {"http": 80, "https": 443}
 
 
 def text(name: str, default: str | None = None) -> str:
-    """The variable's value; without a default it is required."""
+    """The variable's value; required if there is no default."""
     value = os.environ.get(name, default)
     if value is None:
         raise ImproperlyConfigured(f"{name} must be set.")
@@ -37,7 +37,7 @@ def secret(name: str, default: str | None = None) -> str:
 
 
 def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
-    """A whole number within `least` and `most`, both included."""
+    """A whole number from `least` to `most`, inclusive."""
     value = os.environ.get(name)
     if value is None:
         return default
@@ -52,7 +52,7 @@ def integer(name: str, default: int, *, least: int = 0, most: int | None = None)
 
 
 def flag(name: str) -> bool:
-    """1 or 0; not set is 0."""
+    """1 or 0; 0 if not set."""
     return bool(integer(name, 0, most=1))
 
 
@@ -65,7 +65,7 @@ def one_of(name: str, default: str, choices: tuple[str, ...]) -> str:
 
 
 def traces_wanted() -> bool:
-    """By OpenTelemetry's own variables, which its exporter reads: an endpoint is named, and nothing is disabled."""
+    """Whether OpenTelemetry's own variables name an endpoint, and do not disable the SDK."""
     endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     return not disabled and any(os.environ.get(name) for name in endpoints)
@@ -98,8 +98,8 @@ def _origin(name: str, word: str) -> str:
 def sqlite(path: str | Path) -> dict[str, object]:
     """Django's DATABASES entry for a file.
 
-    In WAL mode with IMMEDIATE transactions: concurrent writers queue for the lock (up to 20 s) instead of failing with
-    "database is locked" when two of them have read first.
+    WAL mode with IMMEDIATE transactions: concurrent writers wait for the lock (up to 20 s) instead of failing with
+    "database is locked" if two of them have read first.
     """
     return {
         "ENGINE": "django.db.backends.sqlite3",
@@ -129,10 +129,10 @@ def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(parts.hostname or ""),
             "PORT": str(parts.port or ""),
-            # Requests run on a few threads that stay (taskhub/web/asgi_handler.py): each keeps its connection.
+            # Requests run on a few permanent threads (taskhub/web/asgi_handler.py): each keeps its connection.
             "CONN_MAX_AGE": 300,
             "CONN_HEALTH_CHECKS": True,
-            # What a connection repeats is planned once. A pooler between transactions has to know prepared statements
+            # Repeated statements are planned once per connection. A transaction pooler must support prepared statements
             # (PgBouncer from 1.21).
             "OPTIONS": {"server_side_binding": True, "prepare_threshold": 5, **dict(parse_qsl(parts.query))},
         }
@@ -142,7 +142,7 @@ def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[
 def redis_options(url: str) -> dict[str, object]:
     """`redis.Redis` arguments from `redis://[user:password@]host:port/db`, `rediss://…` or `unix:///path?db=0`.
 
-    django-eventstream wants arguments where everything else takes the URL.
+    django-eventstream takes arguments instead of the URL.
     """
     parts = urlsplit(url)
     login = {
@@ -164,7 +164,7 @@ def redis_options(url: str) -> dict[str, object]:
 
 
 def celery_broker_url(url: str) -> str:
-    """The same Redis, spelled as Celery's transport wants it (`redis+socket:///path?virtual_host=0`)."""
+    """The same Redis in the notation of Celery's transport (`redis+socket:///path?virtual_host=0`)."""
     parts = urlsplit(url)
     if parts.scheme != "unix":
         return url

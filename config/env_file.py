@@ -25,7 +25,7 @@ def load(environment: MutableMapping[str, str] = os.environ) -> None:
     """Add what the file sets to the environment. Raises EnvFileRefused: a file that is half understood is worse."""
     name = environment.get("TASKHUB_ENV_FILE")
     path = Path(name) if name else ROOT / ".env"
-    if name == "" or (name is None and not path.is_file()):  # a folder of that name is somebody's virtual environment
+    if name == "" or (name is None and not path.is_file()):  # a folder of that name is a virtual environment
         return
     for key, value in read(path).items():
         environment.setdefault(key, value)

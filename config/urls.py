@@ -1,4 +1,4 @@
-"""The site's addresses."""
+"""URLs of the site."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", board, name="home"),
     path("tasks/<uuid:task_id>/", task_page, name="task-page"),
-    # Browsers ask for it on their own where an answer is no page of ours: JSON, a log.
+    # Browsers request it for responses that are not pages of ours: JSON, a log.
     path("favicon.ico", RedirectView.as_view(url=_ICON, http_method_names=["get", "head"]), name="favicon"),
     path("test_sse.html", event_monitor, name="test-sse"),
     path("healthz", healthz, name="healthz"),

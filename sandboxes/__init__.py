@@ -1,1 +1,1 @@
-"""Sandboxes: Daytona, or the local server that speaks its language. Stands on taskhub; taskhub never imports it."""
+"""Sandboxes: Daytona's, or those of the local sandbox server. Imports taskhub, which never imports it."""

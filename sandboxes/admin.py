@@ -1,4 +1,4 @@
-"""The admin's view of sandboxes, of who watches them, and of the polls. It writes nothing; only services do."""
+"""Admin of sandboxes, subscriptions and polls. It writes nothing; only services do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == 
 
 @admin.register(Sandbox)
 class SandboxAdmin(ActingAdmin):
-    """The sandboxes that somebody watched lately, as Daytona last told of them."""
+    """Recently watched sandboxes, in the last state that Daytona reported."""
 
     list_display = ["id", "name", "shown_state", "executions", "watchers", "seen_at", "sessions_seen_at"]
     list_filter = ["state", ("seen_at", admin.DateFieldListFilter)]
@@ -89,8 +89,8 @@ class SandboxAdmin(ActingAdmin):
 
     @admin.action(description="Delete…")
     def remove(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> HttpResponse | None:
-        title = "Delete these sandboxes, with all that runs and lies in them?"
-        answers = self.ask(request, sandboxes, Sure, title=title, button="Delete for good")
+        title = "Delete these sandboxes, with their processes and files?"
+        answers = self.ask(request, sandboxes, Sure, title=title, button="Delete permanently")
         if isinstance(answers, HttpResponse):
             return answers
         self.act_on_each(
@@ -159,10 +159,10 @@ def sandbox_figures() -> list[Figure]:
 
 
 def polls_picture(window: Window) -> Picture:
-    """The longest tick of each part: one that takes its whole period lets the next one be skipped."""
+    """The longest tick of each part: a tick that takes its whole period causes the next one to be skipped."""
     most = measured(window, MetricName.POLL_MS).most
     series = {f"of {name}": [float(round(value)) for value in values] for name, values in sorted(most.items())}
-    return Picture("polls", "Longest tick of the polls, in ms", dashboard.labels_of(window), series, total=max)
+    return Picture("polls", "Longest poll, in ms", dashboard.labels_of(window), series, total=max)
 
 
 def errors_picture(window: Window) -> Picture:
@@ -172,12 +172,12 @@ def errors_picture(window: Window) -> Picture:
         for status, values in sorted(counted.items())
         if _tells_of_trouble(status)
     }
-    title = "Requests that Daytona did not answer well"
+    title = "Failed requests to Daytona"
     return Picture("upstream", title, dashboard.labels_of(window), series)
 
 
 def _tells_of_trouble(status: str) -> bool:
-    """Rather than of a sandbox that is gone, or a request that was wrong."""
+    """Whether the status shows a failure of Daytona, rather than a deleted sandbox or a wrong request."""
     return status in {NO_ANSWER, "401", "403", "429"} or (status.startswith("5") and status.isdigit())
 
 
@@ -186,12 +186,12 @@ def sandboxes_picture(_window: Window) -> Picture:
     series = {state: [float(count * (state == label)) for label in counted] for state, count in counted.items()}
     return Picture(
         "sandboxes",
-        "Sandboxes that were watched lately, by state, now",
+        "Recently watched sandboxes by state, now",
         list(counted),
         series,
         axis="State",
         is_over_time=False,
-        nothing="No sandbox was watched lately.",
+        nothing="No recently watched sandbox.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The app's entry in Django."""
+"""Django app configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The channels of a sandbox. They keep nothing: the latest value is in its row, and is sent on connect."""
+"""Channels of a sandbox. They keep no history: the latest value is in its row, and is sent on connect."""
 
 from __future__ import annotations
 

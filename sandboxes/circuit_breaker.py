@@ -1,10 +1,10 @@
-"""Leaves a Daytona that does not work alone.
+"""Circuit breaker for Daytona's API.
 
-closed → (5 failures in a row, or a 429) → open → (its time is over) → half-open: one request goes through
-half-open → (it works) → closed; → (it fails) → open, for longer
+closed → (5 failures in a row, or a 429) → open → (the time is over) → half-open: one request is sent
+half-open → (it succeeds) → closed; → (it fails) → open, for longer
 
-While it is open every request fails at once, with the seconds that remain. There is one for the process: all jobs and
-streams in it share what one of them has learnt.
+While it is open, every request fails at once with the remaining seconds. The process has one breaker, shared by all
+its jobs and streams.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sandboxes.errors import SandboxUnavailable
 
 FAILURES: Final = 5
 PROBE_S: Final = 15.0
-"""A probe that has not come back by then is given up for lost."""
+"""A probe without a result after this time is considered lost."""
 
 
 class Breaker:
@@ -32,7 +32,7 @@ class Breaker:
         self._probing_until = 0.0
 
     def check(self) -> None:
-        """Raises SandboxUnavailable if Daytona is to be left alone now."""
+        """Raises SandboxUnavailable while the breaker is open."""
         with self._lock:
             if self._open_until is None:
                 return
@@ -44,7 +44,7 @@ class Breaker:
             self._probing_until = now + PROBE_S
 
     def succeeded(self) -> None:
-        """Daytona answered, be it with a refusal."""
+        """Daytona answered, even if it refused."""
         if self._failures or self._open_until is not None:
             with self._lock:
                 self._failures = 0
@@ -55,7 +55,7 @@ class Breaker:
     def failed(self, error: SandboxUnavailable) -> None:
         with self._lock:
             if self._open_until is not None and self._clock() < self._open_until:
-                return  # it was under way when the others failed, and tells nothing new
+                return  # started before the breaker opened: no new information
             self._failures += 1
             if error.retry_after_s is not None or self._failures >= FAILURES:
                 self._open_until = self._clock() + self._backoff.next_s(error)
@@ -63,4 +63,4 @@ class Breaker:
 
 
 breaker = Breaker()
-"""Of this process, for Daytona's own API. A sandbox that is ill by itself is not Daytona's illness."""
+"""This process's, for Daytona's own API. A failure inside a sandbox is not a failure of Daytona."""

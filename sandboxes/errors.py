@@ -1,4 +1,4 @@
-"""What can go wrong between us and Daytona, in our words.
+"""Error tree for requests to Daytona.
 
     SandboxError                     code, message, permanent, status (what our own callers get)
     ├── SandboxMissing          404  permanent: the sandbox, session, command or file is not there
@@ -10,8 +10,8 @@
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
         └── SandboxThrottled         transient: it asks for fewer requests (429)
 
-All are `ExecutorError`s, so the hub knows what to do with them. A message holds nothing of Daytona's own text,
-which may name hosts or keys; the log has it.
+All are `ExecutorError`s, which the hub handles. Messages contain nothing of Daytona's text, which may include hosts
+or keys; the log has it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SandboxMissing(SandboxError):
 
     def __init__(self, what: str = "sandbox") -> None:
         self.what = what
-        super().__init__(f"{what}_not_found", f"There is no such {what}.", permanent=True)
+        super().__init__(f"{what}_not_found", f"{what.capitalize()} not found.", permanent=True)
 
 
 class SandboxRefused(SandboxError):
@@ -70,13 +70,13 @@ class KeyRefused(SandboxError):
     def __init__(self) -> None:
         super().__init__(
             "sandbox_key_refused",
-            "The sandbox service does not take this hub's key; tell its operator.",
+            "The sandbox service refuses this hub's key; tell its operator.",
             permanent=True,
         )
 
 
 class SandboxUnavailable(SandboxError):
-    """`retry_after_s`: seconds the service asked us to wait; None where it said nothing."""
+    """`retry_after_s`: seconds that the service asked us to wait; None if it did not."""
 
     status = 503
 

@@ -1,6 +1,6 @@
-"""Celery's jobs: the polls. Each tick looks once at everything that is watched, and publishes what it found.
+"""Celery jobs: polls of watched sandboxes, and deletion of expired rows.
 
-A tick that finds the one before it still at work leaves it alone and is counted. Nothing watched is nothing asked.
+A tick that finds the previous one still running is skipped and counted. Without watched sandboxes no request is sent.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from taskhub.observability.metrics_store import meter
 log = logging.getLogger(__name__)
 
 _SHARE: Final = 0.8
-"""How much of its period a tick may spend on asking; the rest is for publishing."""
+"""Share of its period that a tick may spend on requests; the rest is for publishing."""
 FORGET_WEBHOOKS_AFTER: Final = timedelta(hours=1)
 FORGET_SANDBOXES_AFTER: Final = timedelta(days=7)
 
@@ -60,20 +60,20 @@ def poll_sessions() -> None:
 
 @shared_task
 def subscriptions_expire() -> None:
-    """Subscriptions of processes that have died go."""
+    """Delete the subscriptions of dead processes."""
     subscriptions_drop_orphans()
 
 
 @shared_task
 def observations_trim() -> None:
-    """What nobody needs to know any more goes: old webhooks, and sandboxes that nobody has looked at for long."""
+    """Delete expired webhook ids and stale sandboxes."""
     now = timezone.now()
     webhooks_forget(before=now - FORGET_WEBHOOKS_AFTER)
     sandboxes_forget(before=now - FORGET_SANDBOXES_AFTER)
 
 
 def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str], float], Findings]) -> None:
-    # A worker that was killed holds the others up for little more than a period.
+    # A killed worker holds the lock for little more than a period.
     with alone(f"taskhub:poll:{name}", at_most_s=1.5 * period_s) as is_alone:
         if not is_alone:
             poll_note_skipped(name=name)
@@ -98,7 +98,7 @@ def _poll(name: str, period_s: float, wanted: list[str], poll: Callable[[list[st
 
 
 def _guarded(look: Callable[[], Coroutine[Any, Any, Findings]], wanted: list[str]) -> Findings:
-    """What the look found. Without a key there is nothing to look with, and all are told so."""
+    """The findings of `look`. Without a key no request is possible, and all viewers are told."""
     try:
         return async_to_sync(look)()
     except KeyRefused as error:
@@ -122,7 +122,7 @@ def _poll_status(wanted: list[str], period_s: float) -> Findings:
 
 
 def _poll_sessions(wanted: list[str], period_s: float) -> Findings:
-    # What cannot be reached by what its row says is looked at anew; its sessions come with the next tick.
+    # A sandbox whose row has no usable address is looked at first; its sessions come with the next tick.
     rows = {row.pk: row for row in Sandbox.objects.filter(pk__in=wanted) if row.toolbox_url}
     unknown: dict[str, Document] = {sandbox_id: {} for sandbox_id in wanted if sandbox_id not in rows}
 

@@ -1,7 +1,7 @@
-"""A command's log as numbered lines, over connections that may be cut.
+"""Log follower: a command's log as numbered lines, over connections that may be cut.
 
-Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its place in the
-replay: after a cut we connect again and leave out what was delivered.
+Daytona replays a log from its first byte on every connection and has no offset, so a line's number is its position in
+the replay: after a cut the follower reconnects and drops the lines that it has delivered.
 """
 
 from __future__ import annotations
@@ -11,28 +11,38 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.utils import timezone
 
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
 from sandboxes.gateway import Stream, Toolbox
+from sandboxes.log_marks import MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
-from taskhub.executions.executor import SPLIT_MARK, LogLine, Troubled
+from taskhub.executions.executor import (
+    SPLIT_MARK,
+    FilesChanged,
+    LogLine,
+    LogTokens,
+    PartialLines,
+    ScriptEnd,
+    Signed,
+    Troubled,
+)
 
 log = logging.getLogger(__name__)
 
 LINE_BYTES: Final = TEXT_LIMIT
 """Of a line as JSON, as streams send it: so every process splits a line alike, and no client refuses a frame."""
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
-"""A snapshot comes in one piece, with every line twice; where it is longer, a second replay takes its place."""
+"""A snapshot comes in one piece, with every line twice; if it would be longer, a second replay is used instead."""
 _MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
 _MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
 _PATIENCE_MOST: Final = 20
 _ROUND_PIECES: Final = 1000
 _ROUND_CHARS: Final = 128 * 1024
-"""So much of a snapshot is looked at before others on the loop have their turn."""
+"""Characters of a snapshot that are processed before other tasks of the loop run."""
 
 Pieces = Iterable[tuple[Stream, str]]
 
@@ -42,10 +52,15 @@ class LineCounter:
 
     A line ends with LF. A line of more than 64 KiB as JSON is split; every part but the last ends with a mark. Where it
     is split depends on the line alone, not on the pieces in which it comes.
+
+    With `marks`, the runner's marks are taken out and understood: see `sandboxes/log_marks.py`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, marks: LogMarks | None = None) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self.marks = marks
+        # What may be the beginning of a mark stays with the rest of its line.
+        self._held = MARK_CHARS if marks else 0
         self.n = 0
         self.chars = 0
 
@@ -59,12 +74,14 @@ class LineCounter:
             self.chars += len(text)
             lines = (self._rest[stream] + text).split("\n")
             rest = lines.pop()
+            if self.marks is not None:
+                lines, rest = self.marks.strip(stream, lines, rest)
             for line in lines:
                 for part in [line] if len(line) <= surely_short else _split(line):
                     n += 1
                     found.append(LogLine(n, stream, part, now))
-            if len(rest) > surely_short:
-                *begun, rest = _split(rest)
+            if len(rest) > surely_short + self._held:
+                begun, rest = _split_begun(rest, self._held)
                 for part in begun:
                     n += 1
                     found.append(LogLine(n, stream, part, now))
@@ -72,8 +89,16 @@ class LineCounter:
         self.n = n
         return found
 
+    def partials(self) -> tuple[LogLine, ...]:
+        """The unfinished lines, as far as the runner showed them, under the numbers that come next."""
+        if self.marks is None:
+            return ()
+        now = timezone.now()
+        shown = [(stream, text) for stream, text in self.marks.partial.items() if text]
+        return tuple(LogLine(self.n + n, stream, text, now, partial=True) for n, (stream, text) in enumerate(shown, 1))
+
     def finish(self) -> list[LogLine]:
-        """What came without a line end."""
+        """The last lines, without a line end."""
         return self.feed([(stream, "\n") for stream, rest in self._rest.items() if rest])
 
 
@@ -82,8 +107,16 @@ def _split(line: str) -> list[str]:
     return [*(part + SPLIT_MARK for part in begun), last]
 
 
+def _split_begun(rest: str, held: int) -> tuple[list[str], str]:
+    """The parts of a line that has not ended yet, and what is left of it: at least its last `held` characters."""
+    *begun, last = split_text(rest, LINE_BYTES)
+    while begun and len(last) < held:
+        last = begun.pop() + last
+    return [part + SPLIT_MARK for part in begun], last
+
+
 def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
-    """The pieces of a snapshot's `output`, in which marks say whose each piece is; what comes before any is dropped."""
+    """The pieces of a snapshot's `output`, whose marks name the stream; text before the first mark is dropped."""
     stream: Stream | None = None
     start = 0
     for mark in _MARK.finditer(output):
@@ -112,8 +145,29 @@ def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
         yield taken
 
 
+class Snapshot(NamedTuple):
+    """A log as it is now; `end` is what the runner's end marks say, where they are in it."""
+
+    lines: list[LogLine]
+    end: ScriptEnd | None
+
+
+async def read_snapshot(toolbox: Toolbox, session: str, command: str, tokens: LogTokens | None) -> Snapshot | None:
+    """None where the log is too long for one answer. Raises SandboxError."""
+    document = await toolbox.snapshot(session, command, limit_bytes=SNAPSHOT_BYTES)
+    if document is None:
+        return None
+    counter = LineCounter(LogMarks(tokens) if tokens is not None else None)
+    lines: list[LogLine] = []
+    for pieces in _rounds(unmarked(document.get("output") or "")):
+        lines += counter.feed(pieces)
+        await asyncio.sleep(0)
+    lines += counter.finish()
+    return Snapshot(lines, counter.marks.end if counter.marks is not None else None)
+
+
 class Follower:
-    """One reading of a log, over as many connections as it takes.
+    """One reading of a log, over as many connections as needed.
 
     0. Ask for the command, so that one that is not there is known at once.
     1. Connect; number the lines as they come; deliver those above the last one delivered.
@@ -122,9 +176,22 @@ class Follower:
        brought nothing at all is given up, ever more patiently: it may never have been a connection.
     4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
        Daytona closes some connections too early; what is missing is delivered from there.
+    5. With `tokens`, the runner's end mark on both streams is the end: nothing is asked, and nothing waited for.
+
+    `exit_code` is the script's; `end` has it from the runner, where the runner said it.
     """
 
-    def __init__(self, toolbox: Toolbox, session: str, command: str, on_trouble: Troubled | None = None) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        session: str,
+        command: str,
+        on_trouble: Troubled | None = None,
+        *,
+        tokens: LogTokens | None = None,
+        on_sign: Signed | None = None,
+        is_known: bool = False,
+    ) -> None:
         self._toolbox = toolbox
         self._session = session
         self._command = command
@@ -132,20 +199,25 @@ class Follower:
         self._backoff = Backoff(first_s=0.5, most_s=10.0)
         self._delivered = 0
         self._patience = 1
+        self._tokens = tokens
+        self._on_sign = on_sign
+        self._is_known = is_known
+        self._told_changes = 0
+        self._told_partials: tuple[tuple[int, str], ...] = ()
         self.exit_code: int | None = None
+        self.end: ScriptEnd | None = None
 
     async def lines(self) -> AsyncGenerator[list[LogLine], None]:
         """The log in batches, each line once, until the command has ended. Raises SandboxError if it is gone."""
-        known = False
         while True:
-            counter = LineCounter()
+            counter = self._counter()
             try:
-                if not known:
-                    await self._has_ended()
-                    known = True
+                await self._make_sure()
                 async with aclosing(self._connection(counter)) as batches:
                     async for batch in batches:
                         yield batch
+                if self.end is not None:
+                    return
                 if await self._has_ended():
                     async with aclosing(self._missing(counter)) as batches:
                         async for batch in batches:
@@ -154,8 +226,14 @@ class Follower:
             except SandboxUnavailable as error:
                 await self._wait(error)
             else:
-                # Closed without a reason; whatever it was, it is not asked again at once.
+                # Closed for an unknown reason: do not reconnect at once.
                 await asyncio.sleep(self._backoff.next_s())
+
+    async def _make_sure(self) -> None:
+        """That there is such a command. Raises SandboxMissing."""
+        if not self._is_known:
+            await self._has_ended()
+            self._is_known = True
 
     async def _connection(self, counter: LineCounter) -> AsyncGenerator[list[LogLine], None]:
         silences = 0
@@ -170,9 +248,35 @@ class Follower:
                 if lines := self._take(counter.feed(batch)):
                     yield lines
                     self._backoff.reset()
+                if counter.marks is not None and self._has_said_the_end(counter, counter.marks):
+                    return
+
+    def _counter(self) -> LineCounter:
+        return LineCounter(LogMarks(self._tokens) if self._tokens is not None else None)
+
+    def _has_said_the_end(self, counter: LineCounter, marks: LogMarks) -> bool:
+        """Pass on what the marks said; whether it was the end."""
+        if marks.changes > self._told_changes:
+            self._told_changes = marks.changes
+            self._sign(FilesChanged(marks.changes))
+        partials = counter.partials()
+        told = tuple((line.n, line.line) for line in partials)
+        if told != self._told_partials:
+            self._told_partials = told
+            self._sign(PartialLines(partials))
+        if marks.end is None:
+            return False
+        self.end = marks.end
+        self.exit_code = marks.end.exit_code
+        self._sign(marks.end)
+        return True
+
+    def _sign(self, sign: FilesChanged | PartialLines | ScriptEnd) -> None:
+        if self._on_sign is not None:
+            self._on_sign(sign)
 
     def _take(self, lines: list[LogLine]) -> list[LogLine]:
-        """Those of the lines, which are in order, that were not delivered before."""
+        """Those of the ordered lines that were not delivered before."""
         if lines and lines[0].n <= self._delivered:
             lines = [line for line in lines if line.n > self._delivered]
         if lines:
@@ -180,16 +284,18 @@ class Follower:
         return lines
 
     async def _missing(self, streamed: LineCounter) -> AsyncGenerator[list[LogLine], None]:
-        """The end of the log: what a snapshot has beyond what was delivered, and what came without a line end."""
+        """The end of the log: lines of a snapshot that were not delivered, and the last line without a line end."""
         snapshot = await self._toolbox.snapshot(self._session, self._command, limit_bytes=SNAPSHOT_BYTES)
-        counter = LineCounter()
+        counter = self._counter()
         if snapshot is not None:
             for pieces in _rounds(unmarked(snapshot.get("output") or "")):
                 if lines := self._take(counter.feed(pieces)):
                     yield lines
                 await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
+            if counter.marks is not None:
+                self._has_said_the_end(counter, counter.marks)
         else:
-            # Handed on as they come: what was taken from a connection that is cut later is not brought again.
+            # Delivered at once: if this connection is cut later, its lines are not received again.
             async with aclosing(self._connection(counter)) as again:
                 async for lines in again:
                     yield lines

@@ -1,4 +1,4 @@
-"""The MCP tools about sandboxes, added to the hub's server; the last one is spec 000's."""
+"""MCP tools for sandboxes, registered on the hub's server; the last one is spec 000's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SandboxPlaceSerializer(StrictSerializer):
 
 
 class SandboxListSerializer(PageQuerySerializer, StrictSerializer):
-    """REST's query, in which nothing may be misspelt."""
+    """REST's query; unknown fields are refused."""
 
 
 class ConnectionRequestSerializer(StrictSerializer):
@@ -60,7 +60,7 @@ def _connection_url(requester: Requester, arguments: Arguments) -> Any:
 SANDBOX_TOOLS = (
     Tool(
         name="list_sandboxes",
-        description="Sandboxes, the most recently active first.",
+        description="Sandboxes, most recently active first.",
         takes=SandboxListSerializer,
         gives=SandboxPageSerializer,
         run=_list,
@@ -69,7 +69,7 @@ SANDBOX_TOOLS = (
     ),
     Tool(
         name="get_sandbox",
-        description="A sandbox as it is now, by id or name.",
+        description="A sandbox's current state, by id or name.",
         takes=SandboxPlaceSerializer,
         gives=SandboxSerializer,
         run=_get,
@@ -79,7 +79,8 @@ SANDBOX_TOOLS = (
     Tool(
         name="getSSEConnectionUrl",
         description="An address that streams a sandbox's status, sessions, or a command's log (logs also takes "
-        "sessionId and commandId) as Server-Sent Events. It opens this stream, for whoever has it, until expires_at.",
+        "sessionId and commandId) as Server-Sent Events. The address contains its credentials and is valid until "
+        "expires_at.",
         takes=ConnectionRequestSerializer,
         gives=ConnectionSerializer,
         run=_connection_url,

@@ -1,4 +1,4 @@
-"""What `/metrics` tells of sandboxes."""
+"""Prometheus gauges of sandboxes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandboxes.selectors import dashboard as selectors
 
 
 def sandbox_gauges() -> Iterator[Metric]:
-    family = GaugeMetricFamily("taskhub_sandboxes", "Sandboxes that were watched lately, by state.", labels=["state"])
+    family = GaugeMetricFamily("taskhub_sandboxes", "Recently watched sandboxes by state.", labels=["state"])
     for state, count in selectors.sandboxes_by_state().items():
         family.add_metric([state], count)
     yield family

@@ -1,4 +1,4 @@
-"""What the hub knows of Daytona's sandboxes, and who watches them right now."""
+"""Sandboxes, subscriptions to them, polls, received webhooks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DESTROYED: Final = "destroyed"
 
 
 class Sandbox(models.Model):
-    """A sandbox's last known state. `document` is Daytona's own object, without what may be secret (`env`).
+    """A sandbox's last known state. `document` is Daytona's object without fields that may be secret (`env`).
 
-    A row is made when somebody first watches the sandbox; polls and pushes keep it fresh for as long as somebody does.
+    The row is created by the first viewer; polls and pushes update it while there are viewers.
     """
 
     id = models.CharField(primary_key=True, max_length=200)
     name = models.CharField(max_length=255, blank=True, default="", db_index=True)
     state = models.CharField(max_length=50, db_index=True)
     document = models.JSONField(default=dict)
-    seen_at = models.DateTimeField(help_text="When Daytona last told us.")
+    seen_at = models.DateTimeField(help_text="When Daytona last reported it.")
     sessions = models.JSONField(null=True, help_text="Daytona's list of sessions with their commands.")
     sessions_seen_at = models.DateTimeField(null=True)
 
@@ -38,7 +38,7 @@ class Sandbox(models.Model):
 
 
 class Watching(models.TextChoices):
-    """What of a sandbox is watched: spec 000's `eventType`."""
+    """The watched part of a sandbox: spec 000's `eventType`."""
 
     STATUS = "sandbox-status", "status"
     SESSIONS = "sessions", "sessions"
@@ -46,23 +46,23 @@ class Watching(models.TextChoices):
 
 
 class Subscription(models.Model):
-    """An open stream of `/sse`: who watches what, since when, from where.
+    """An open stream of `/sse`: account, sandbox, opening time, address.
 
-    It is a lease: it counts for as long as the web process that holds it reports (`StreamProcess.reported_at`, written
-    by each process with one statement every 2 s), and is deleted when the stream closes.
+    It is a lease: valid while the web process that holds it reports (`StreamProcess.reported_at`, written by each
+    process with one statement every 2 s), and deleted when the stream closes.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
     user_name = models.CharField(max_length=150, blank=True, default="")
-    address = models.CharField(max_length=45, blank=True, default="", help_text="Where the viewer comes from.")
+    address = models.CharField(max_length=45, blank=True, default="", help_text="The client's address.")
     kind = models.CharField(max_length=20, choices=Watching.choices)
     sandbox_id = models.CharField(max_length=200)
     session_id = models.CharField(max_length=200, blank=True, default="")
     command_id = models.CharField(max_length=200, blank=True, default="")
     process = models.CharField(max_length=200, db_index=True, help_text="The web process that holds it.")
     opened_at = models.DateTimeField()
-    events = models.BigIntegerField(default=0, help_text="Sent so far; written every 10 s.")
+    events = models.BigIntegerField(default=0, help_text="Events sent so far; written every 10 s.")
     disconnect_requested_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -74,29 +74,31 @@ class Subscription(models.Model):
 
 
 class Poll(models.Model):
-    """How one of the two polls goes, as of its last tick."""
+    """Result of the last tick of a poll."""
 
     name = models.CharField(primary_key=True, max_length=20)
     started_at = models.DateTimeField()
     took_ms = models.PositiveIntegerField()
-    watched = models.PositiveIntegerField(help_text="Sandboxes looked at in the last tick.")
+    watched = models.PositiveIntegerField(help_text="Sandboxes polled in the last tick.")
     requests = models.PositiveIntegerField(help_text="Requests to Daytona in the last tick.")
     error_code = models.CharField(max_length=50, blank=True, default="")
     ticks = models.PositiveBigIntegerField(default=0)
-    skipped = models.PositiveBigIntegerField(default=0, help_text="Ticks left out because one was still at work.")
+    skipped = models.PositiveBigIntegerField(
+        default=0, help_text="Ticks skipped because the previous one was still running."
+    )
 
     def __str__(self) -> str:
         return self.name
 
 
 class DaytonaWebhook(models.Model):
-    """A webhook of Daytona's that was taken, so that one sent twice counts once."""
+    """Id of a received Daytona webhook, so that a repeated one counts once."""
 
     id = models.CharField(primary_key=True, max_length=200)
     received_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        db_table = "sandboxes_webhookdelivery"  # the name that it was made with
+        db_table = "sandboxes_webhookdelivery"  # the model's former name
         verbose_name = "Daytona webhook"
 
     def __str__(self) -> str:

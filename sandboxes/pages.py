@@ -1,4 +1,4 @@
-"""The pages people see. What is live on them comes from `/sse`, what they change goes over REST."""
+"""HTML pages for sandboxes. Live data comes from `/sse`, changes use REST."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from django.views.decorators.http import require_safe
 
 @require_safe
 def sse_demo(request: HttpRequest) -> HttpResponse:
-    """`/sse-demo.html`: spec 000's page to try the streams of a sandbox."""
+    """`/sse-demo.html`: spec 000's demo page of the streams of a sandbox."""
     return render(request, "sse-demo.html")

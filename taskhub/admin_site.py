@@ -1,4 +1,4 @@
-"""The admin's door: for the role operator, whatever Django's own staff flag says. Its look is unfold's."""
+"""Admin site: for the role operator, independent of Django's staff flag. The theme is unfold's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from unfold.sites import UnfoldAdminSite
 
 from taskhub.auth.backends import is_operator
 
-# Unfold's menus are Alpine's, which compiles the expressions in its attributes at run time. Only pages of the admin
-# and its login may; they too run no script and no style that stands in the page, and load none from elsewhere.
+# Unfold's menus use Alpine, which compiles the expressions in its attributes at run time. Only pages of the admin and
+# its login form allow that; like all pages they run no inline script or style, and load none from other origins.
 _lets_alpine_compile: Final = csp_update({"script-src": [UNSAFE_EVAL]})
 
 
@@ -39,7 +39,7 @@ class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no type
         return is_operator(request.user)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        # Unfold would write its colours into the page; ours are in a style sheet.
+        # Unfold would write its colours as an inline style; ours are in a style sheet.
         return {**super().each_context(request), "colors": None}
 
     def admin_view(
@@ -52,7 +52,7 @@ class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no type
         try:
             found: HttpResponse = super().search(request, extra_context)
         except (InvalidPage, ValueError):
-            raise Http404("There is no such page of results.") from None
+            raise Http404("Page of results not found.") from None
         return found
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

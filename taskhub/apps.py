@@ -1,4 +1,4 @@
-"""The apps' entries in Django."""
+"""Django app configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TaskHubConfig(AppConfig):
 
 
 class HubAdminConfig(admin_apps.AdminConfig):
-    """Django's admin behind our door."""
+    """Django's admin with our site (`taskhub/admin_site.py`)."""
 
     default = False  # of this module; the settings name it
     default_site = "taskhub.admin_site.HubAdminSite"

@@ -1,4 +1,4 @@
-"""System checks: with settings whose mix would be unsafe no command works, so no database is prepared or migrated."""
+"""System checks: unsafe combinations of settings stop every command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def open_reading_stays_on_loopback(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "Reading is open, but the service answers to names beyond this machine.",
+            "Reading is open, but ALLOWED_HOSTS has names other than loopback.",
             hint="Set TASKHUB_OPEN_READING to False, or ALLOWED_HOSTS to loopback names only.",
             id="taskhub.E001",
         )

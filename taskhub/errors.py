@@ -1,19 +1,20 @@
-"""What can go wrong in the hub, and what a caller is told. The same body goes out over every door.
+"""Error tree of the hub. Every error has a code, a message and an HTTP status, the same in all interfaces.
 
     HubError                     code, message, HTTP status, details
     ├── NotAuthenticated  401    no credentials, or wrong ones
-    │   └── BadTicket            (events/tickets.py) a ticket that is forged, too old, or for another stream
+    │   └── BadTicket            (events/tickets.py) the ticket is forged, expired, or for another stream
     ├── Forbidden         403    the caller's role may not do this
     ├── TooManyFailures   429    too many wrong credentials from this address
-    ├── NotFound          404    the row is not there, or not for this caller
-    ├── Conflict          409    the row is in a state that forbids it
-    │   ├── TransitionRefused    a status may not follow the present one; details name what may
-    │   └── ExecutionActive      the task is already being executed
+    ├── NotFound          404    the row does not exist, or the caller may not see it
+    ├── Conflict          409    the state of the row forbids it
+    │   ├── TransitionRefused    the status may not follow the current one; details list the allowed ones
+    │   ├── ExecutionActive      the task is already being executed
+    │   └── ExecutionEnding      its execution is being ended; retry after Retry-After seconds
     ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)
     ├── Invalid           400    a value is wrong; details name the field
-    ├── TooLarge          413    more than we take
-    ├── Unavailable       503    a part we need does not answer; try again
-    └── Upstream          …      what the sandbox service said or did not say, with a status that fits
+    ├── TooLarge          413    the request exceeds a size limit
+    ├── Unavailable       503    a required part does not answer; retry
+    └── Upstream          …      the sandbox service failed or refused; with the fitting status
 
 A message is one sentence that says what to do. No message holds a path of this machine, the value of a setting, or
 anything from a traceback.
@@ -30,7 +31,7 @@ HOW_TO_AUTHENTICATE: Final = (
 
 
 class HubError(Exception):
-    """The root: every error a caller may meet."""
+    """Root of all errors that a caller may receive."""
 
     status: int = 400
     default_code: ClassVar[str] = "error"
@@ -47,7 +48,7 @@ class HubError(Exception):
 
 
 def error_body(code: str, message: str, details: Any = None) -> dict[str, Any]:
-    """The one shape of an error, whoever makes it."""
+    """The body of every error response."""
     error: dict[str, Any] = {"code": code, "message": message}
     if details:
         error["details"] = details
@@ -93,6 +94,19 @@ class ExecutionActive(Conflict):
     default_code = "execution_active"
 
 
+class ExecutionEnding(Conflict):
+    """`retry_after_s`: it has ended by then."""
+
+    default_code = "execution_ending"
+
+    def __init__(self, execution_id: str, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"The task's execution is being ended; try again in {retry_after_s} s.",
+            details={"execution_id": execution_id, "retry_after_s": retry_after_s},
+        )
+        self.retry_after_s = retry_after_s
+
+
 class PreconditionFailed(HubError):
     status = 412
     default_code = "precondition_failed"
@@ -114,7 +128,7 @@ class Unavailable(HubError):
 
 
 class Upstream(HubError):
-    """`status` as the error itself has it: 404, 409, 502 or 503. `retry_after_s`: when to try again, if known."""
+    """`status` is set per error: 404, 409, 502 or 503. `retry_after_s`: when to retry, if known."""
 
     def __init__(self, message: str, *, code: str, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(message, code=code)

@@ -1,16 +1,16 @@
 """Celery's jobs: each fetches, calls a service or the executor, and holds the retry policy.
 
-No job waits for a script. `execution_start` starts one, `executions_reconcile` looks at all running ones every
-second, `executions_watch_files` at their files, `execution_end` settles one that ended, was stopped, ran too long or is
-lost. Each may be killed at any time: the row says what is to be done, the lease says who does it, and the next
-reconciliation sends what was lost.
+No job waits for a script, nor for the sandbox service: in a worker `execution_start` and `execution_end` hand an
+execution to the process's conductor (`taskhub/worker/`), which follows it to its end on the event loop. Called
+elsewhere, as tests do, they do one step and return. A worker may be killed at any time: the row says what is to be
+done, the lease says who does it, and the next `executions_reconcile` sends what was lost.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -23,117 +23,55 @@ from django.utils import timezone
 
 from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
-from taskhub.executions import artifact_collector, get_executor, log_archive
-from taskhub.executions.executor import ExecutorError, Launch, Observation, Place, execution_place
+from taskhub.executions import get_executor
+from taskhub.executions.executor import ExecutorError, execution_place
+from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.locks import alone
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.services import admission, executions, idempotency, tokens
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, EXECUTIONS_RELEASE, send_job
-from taskhub.services.executions import Outcome
+from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.file_changes import file_changes_tell
+from taskhub.worker.conductor import hand_over
+from taskhub.worker.following import Following, Lost
+from taskhub.worker.starting import RETRY_S, admit, release, start
 
 log = logging.getLogger(__name__)
 
-START_LEASE_S: Final = 60.0
-END_LEASE_S: Final = 30.0
-ARCHIVE_LEASE_S: Final = 120.0
+END_LEASE_S: Final = 120.0
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
-RETRY_S: Final = 5.0
 RELEASE_S: Final = 60.0
 """The longest that one round of releases holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
 FILES_REST_S: Final = 10.0
 """So long the files of a sandbox that does not answer are left alone."""
-LAST_LOOKS: Final = 3
-UNREACHABLE_AFTER: Final = timedelta(minutes=10)
-"""Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 
 
 @shared_task
 def execution_start(execution_id: str) -> None:
-    _admit(besides=UUID(execution_id))
-    execution = executions.execution_claim_start(execution_id=UUID(execution_id), lease_s=START_LEASE_S)
-    if execution is None:
-        return
-    if execution.stop_requested_at is not None:
-        _abandon_start(execution, Outcome(ExecutionStatus.STOPPED))
-        return
-    try:
-        place = async_to_sync(get_executor().launch)(_launch(execution))
-    except ExecutorError as error:
-        if error.waits_for == "capacity":
-            admission.admission_note_full(execution=execution)
-        elif error.waits_for == "rate":
-            admission.admission_note_throttled(execution=execution, retry_after_s=error.retry_after_s or RETRY_S)
-        else:
-            _start_failed(execution, error)
-        return
-    if executions.execution_mark_started(execution=execution, place=place):
-        log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
-        admission.admission_note_started()
+    """Start a queued execution. In a worker its conductor does it, and follows it to its end."""
+    loop = lent_loop()
+    if loop is not None:
+        hand_over(loop, lambda conductor: conductor.start(UUID(execution_id)))
+    else:
+        async_to_sync(start)(UUID(execution_id))
 
 
 @shared_task
 def executions_admit() -> None:
     """Start what may start now."""
-    _admit()
-
-
-def _admit(besides: UUID | None = None) -> None:
-    """Admit, and send the jobs; not that of `besides`, which is the caller's."""
-    for execution_id in admission.executions_admit():
-        if execution_id != besides:
-            send_job(EXECUTION_START, execution_id)
-
-
-def _launch(execution: Execution) -> Launch:
-    return Launch(
-        execution_id=execution.pk,
-        session_name=execution.session_name,
-        script=execution.script,
-        timeout_s=execution.timeout_s,
-        sandbox_id=execution.requested_sandbox_id,
-        env=execution.env,
-    )
-
-
-def _start_failed(execution: Execution, error: ExecutorError) -> None:
-    if not error.permanent and execution.attempts < executions.START_ATTEMPTS:
-        log.warning("execution %s cannot start yet: %s", execution.pk, error.code)
-        executions.execution_postpone(execution=execution, retry_s=RETRY_S * execution.attempts)
-        return
-    execution.refresh_from_db(fields=["stop_requested_at"])
-    status = ExecutionStatus.FAILED if execution.stop_requested_at is None else ExecutionStatus.STOPPED
-    _abandon_start(execution, Outcome(status, error_code=error.code, error_message=error.message))
-
-
-def _abandon_start(execution: Execution, outcome: Outcome) -> None:
-    """The end of an execution that was not seen to start. An earlier, failed try may have started it all the same."""
-    if execution.attempts > 1:
-        try:
-            _release(execution)
-        except ExecutorError as error:
-            # Nothing answers: what it made is given back later, by `executions_release`.
-            log.warning("execution %s ends without its sandbox being seen: %s", execution.pk, error.code)
-    executions.execution_finish(execution=execution, outcome=outcome)
-
-
-def _release(execution: Execution) -> None:
-    """Also where the start failed half-way: sandbox and session are found by name. Raises ExecutorError."""
-    place = Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
-    async_to_sync(get_executor().release)(place, made_sandbox=not execution.requested_sandbox_id)
+    admit()
 
 
 @shared_task
 def executions_reconcile() -> None:
-    """One look at everything active."""
+    """Hand over what no worker has: starts that were lost, and executions whose worker has died."""
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             _resend_starts()
-            _look_at_running()
+            _hand_over_running()
 
 
 def _resend_starts() -> None:
@@ -143,35 +81,49 @@ def _resend_starts() -> None:
     lost = Execution.objects.filter(unsent | Q(lease_until__lt=now), status=ExecutionStatus.STARTING)
     for execution_id in lost.values_list("pk", flat=True):
         send_job(EXECUTION_START, execution_id)
-    _admit()
+    admit()
     if admission.waiting_for_capacity():
         send_job(EXECUTIONS_RELEASE)
 
 
-def _look_at_running() -> None:
+def _hand_over_running() -> None:
     now = timezone.now()
-    running = list(
-        Execution.objects.filter(status=ExecutionStatus.RUNNING)
-        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-        .defer("script", "env")
+    left = Execution.objects.filter(status=ExecutionStatus.RUNNING).filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=now)
     )
-    if not running:
-        return
-    began = time.monotonic()
-    seen = async_to_sync(get_executor().observe)([execution_place(execution) for execution in running])
-    meter.add(MetricName.POLL_MS, 1000 * (time.monotonic() - began), "executions")
-    for execution, observation in zip(running, seen, strict=True):
-        if (
-            observation.state in {"ended", "gone"}
-            or execution.is_overdue(now)
-            or execution.stop_requested_at is not None
-        ):
-            send_job(EXECUTION_END, execution.pk)
+    for execution_id in left.values_list("pk", flat=True):
+        send_job(EXECUTION_END, execution_id)
+
+
+@shared_task
+def executions_check_sandboxes() -> None:
+    """One look at the sandboxes of all running executions, by pages of the account's list."""
+    with alone("taskhub:check-sandboxes", at_most_s=LOOK_S) as is_ours:
+        running = list(Execution.objects.filter(status=ExecutionStatus.RUNNING).defer("script", "env"))
+        if not is_ours or not running:
+            return
+        began = time.monotonic()
+        seen = async_to_sync(get_executor().present)([execution_place(execution) for execution in running])
+        meter.add(MetricName.POLL_MS, 1000 * (time.monotonic() - began), "executions")
+        for execution, observation in zip(running, seen, strict=True):
+            if observation.state == "gone":
+                log.info("the sandbox of execution %s is gone", execution.pk)
+                send_job(EXECUTION_GONE, execution.pk)
+
+
+@shared_task
+def execution_gone(execution_id: str) -> None:
+    """The sandbox of a running execution is gone: whoever follows it need not wait for its connection to fail."""
+    loop = lent_loop()
+    if loop is not None:
+        hand_over(loop, lambda conductor: conductor.gone(UUID(execution_id)))
 
 
 @shared_task
 def executions_watch_files() -> None:
     """One look at the files of everything that runs. It is apart from the reconciliation, so that it delays no end."""
+    if lent_loop() is not None:
+        return  # an older beat sends this: a worker's conductor hears of changes in the log
     with alone("taskhub:files", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             _rested()
@@ -190,16 +142,8 @@ def _rested() -> None:
             _resting.pop(execution_id, None)
 
 
-def _tell_last_changes(execution: Execution) -> None:
-    """Everything up to the end of the script. A look that is under way elsewhere may be a little faster."""
-    for _ in range(LAST_LOOKS):
-        if _tell_changes([execution]):
-            return
-        execution.refresh_from_db(fields=["files_seen"])
-
-
 def _tell_changes(watched: list[Execution]) -> bool:
-    """Whether nobody else told anything meanwhile."""
+    """Whether no other worker published changes meanwhile."""
     return not watched or async_to_sync(_tell_each)(watched)
 
 
@@ -219,61 +163,36 @@ async def _tell_each(watched: list[Execution]) -> bool:
 
 @shared_task
 def execution_end(execution_id: str) -> None:
-    """Settle a running execution: stop it if it is to be stopped, keep its log and files, say how it ended."""
+    """Settle a running execution that has ended or is to be ended. In a worker its conductor follows it to its end."""
+    loop = lent_loop()
+    if loop is not None:
+        hand_over(loop, lambda conductor: conductor.attend(UUID(execution_id)))
+        return
     execution = executions.execution_take_lease(
         execution_id=UUID(execution_id), status=ExecutionStatus.RUNNING, lease_s=END_LEASE_S
     )
-    if execution is None:
+    if execution is not None:
+        with suppress(Lost):
+            async_to_sync(_settle)(execution)
+
+
+async def _settle(execution: Execution) -> None:
+    await Following(execution).settle()
+
+
+@shared_task
+def execution_stop_sandbox(execution_id: str) -> None:
+    """Stop the sandbox of an execution that only this ends for certain."""
+    execution = Execution.objects.defer("script", "env").get(pk=execution_id)
+    if execution.leftover != Leftover.SANDBOX_STOPPING:
         return
-    place = execution_place(execution)
-    archived = kept = None
     try:
-        outcome = _settle(execution, place)
-        if outcome and outcome.status != ExecutionStatus.LOST:
-            executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
-            archived = async_to_sync(log_archive.write)(execution.log_file, get_executor().follow_log(place))
-            _tell_last_changes(execution)
-            executions.execution_extend_lease(execution=execution, lease_s=ARCHIVE_LEASE_S)
-            kept = async_to_sync(artifact_collector.keep)(get_executor(), place)
+        async_to_sync(get_executor().stop_sandbox)(execution_place(execution))
     except ExecutorError as error:
-        log.warning("execution %s cannot be settled yet: %s", execution.pk, error.code)
-        outcome, archived, kept = _give_up(execution, error), None, None
-    if outcome is None:
-        executions.execution_postpone(execution=execution, retry_s=RETRY_S)
-        return
-    if executions.execution_finish(execution=execution, outcome=outcome, archived=archived, kept=kept):
-        log.info("execution %s has ended: %s", execution.pk, outcome.status.value)
-
-
-def _settle(execution: Execution, place: Place) -> Outcome | None:
-    """How it ended; None if it goes on after all."""
-    executor = get_executor()
-    (seen,) = async_to_sync(executor.observe)([place])
-    if seen.state == "ended":
-        return _ended(execution, seen)
-    if seen.state == "gone":
-        return Outcome(ExecutionStatus.LOST, error_code="sandbox_gone", error_message="Its sandbox is gone.")
-    if execution.stop_requested_at is None and not execution.is_overdue(timezone.now()):
-        return None
-    ending = ExecutionStatus.STOPPED if execution.stop_requested_at is not None else ExecutionStatus.TIMED_OUT
-    # Before the first signal: should this worker die now, the next one knows why the script has ended.
-    if not executions.execution_mark_ending(execution=execution, ending=ending):
-        return None
-    return _ended(execution, async_to_sync(executor.stop)(place))
-
-
-def _ended(execution: Execution, seen: Observation) -> Outcome:
-    if execution.ending:
-        return Outcome(ExecutionStatus(execution.ending), exit_code=seen.exit_code)
-    status = ExecutionStatus.COMPLETED if seen.exit_code == 0 else ExecutionStatus.FAILED
-    return Outcome(status, exit_code=seen.exit_code)
-
-
-def _give_up(execution: Execution, error: ExecutorError) -> Outcome | None:
-    """None: try again. A permanent error, or silence long past the deadline, is the end."""
-    if error.permanent or execution.is_overdue(timezone.now(), by=UNREACHABLE_AFTER):
-        return Outcome(ExecutionStatus.LOST, error_code=error.code, error_message=error.message)
-    return None
+        log.warning("the sandbox of execution %s is not stopped yet: %s", execution.pk, error.code)
+        if not error.permanent:
+            return  # `executions_release` tries again
+    executions.execution_mark_sandbox_stopped(execution=execution)
 
 
 @shared_task
@@ -285,10 +204,12 @@ def executions_release() -> None:
     with alone("taskhub:release", at_most_s=RELEASE_S) as is_ours:
         if is_ours:
             _release_due()
-    _admit()
+    admit()
 
 
 def _release_due() -> None:
+    for execution_id in Execution.objects.filter(leftover=Leftover.SANDBOX_STOPPING).values_list("pk", flat=True):
+        execution_stop_sandbox(str(execution_id))
     until = timezone.now() - timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
     ended = Execution.objects.filter(released_at__isnull=True, finished_at__isnull=False)
     ended = ended.exclude(status__in=ACTIVE_STATUSES).defer("script", "env").order_by("finished_at")
@@ -298,7 +219,7 @@ def _release_due() -> None:
     for execution in due:
         try:
             if execution.attempts:
-                _release(execution)
+                async_to_sync(release)(execution)
         except ExecutorError as error:
             log.warning("the sandbox of execution %s is not released yet: %s", execution.pk, error.code)
             if not error.permanent:

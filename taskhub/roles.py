@@ -1,7 +1,8 @@
-"""Roles: who has which, what each may do, and which tasks a caller may see. `docs/access.md` has the whole table.
+"""Roles and permissions: the role of a caller, and which tasks it may see. `docs/access.md` has the whole table.
 
-A role is a Django group of its name; who is in several has the highest, and a superuser is an operator. A role may do
-what the lower ones may. Who has none may do nothing, except where reading is open (the local profile).
+A role is a Django group of the same name. An account in several groups has the highest role; a superuser is an
+operator. A role includes the permissions of the lower ones. Callers without a role have no permissions, except in the
+local profile, where reading is open.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Door = Literal["rest", "mcp", "admin", "command", "job"]
 
 
 class Role(IntEnum):
-    """In the order of power, so that `role >= needed` is the whole question."""
+    """Ordered by power: compare with `role >= needed`."""
 
     NOBODY = 0
     VIEWER = 1
@@ -33,7 +34,7 @@ class Role(IntEnum):
 
 
 ROLES: Final = {role.group: role for role in Role if role}
-"""The groups that are roles; other groups mean nothing here."""
+"""The groups that are roles; other groups have no meaning here."""
 _KNOWN: Final = "_taskhub_role"
 
 
@@ -54,14 +55,14 @@ def _open_to_all() -> Role:
 
 
 def know_role(user: User, groups: Iterable[str | None]) -> User:
-    """The user, with the role that came with the query that found them: asking again costs nothing."""
+    """The user, with the role cached from the query that loaded it: `role_of` then needs no query."""
     role = role_from(groups, is_active=user.is_active, is_superuser=user.is_superuser)
     vars(user)[_KNOWN] = role
     return user
 
 
 def role_of(caller: Caller) -> Role:
-    """The caller's role; one query, unless the authentication has brought it along."""
+    """The caller's role; takes one query unless authentication has cached it."""
     if not isinstance(caller, User):
         return _open_to_all()
     if _KNOWN not in vars(caller):
@@ -71,9 +72,9 @@ def role_of(caller: Caller) -> Role:
 
 
 def viewer_of(caller: Caller | None) -> str | None:
-    """Through whose eyes private tasks are seen: None sees all of them, a name its own, "" none.
+    """Filter for private tasks: None sees all of them, a name those assigned to it, "" none.
 
-    `caller` is None where the service itself looks.
+    `caller` is None if the service itself reads.
     """
     if caller is None or role_of(caller) >= Role.OPERATOR:
         return None
@@ -81,9 +82,9 @@ def viewer_of(caller: Caller | None) -> str | None:
 
 
 def visible_tasks(caller: Caller | None, *, prefix: str = "") -> Q:
-    """The condition on a task that this caller may see it: private ones are for their assignee and for operators.
+    """Condition on tasks that the caller may see: private ones only for their assignee and operators.
 
-    `prefix` is how to come to the task, as `task__`.
+    `prefix` is the lookup path to the task, like `task__`.
     """
     viewer = viewer_of(caller)
     if viewer is None:
@@ -93,6 +94,6 @@ def visible_tasks(caller: Caller | None, *, prefix: str = "") -> Q:
 
 
 def sees_task(caller: Caller | None, *, private: bool, assignee: str) -> bool:
-    """The same condition, on a task that is at hand."""
+    """The same condition, for a loaded task."""
     viewer = viewer_of(caller)
     return viewer is None or not private or (bool(viewer) and assignee == viewer)

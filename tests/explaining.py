@@ -27,7 +27,7 @@ def _step_of(execution: Execution) -> str:
 
 
 def known_world() -> World:
-    """What the stream is to tell of: every task, every announcement that holds, every execution from its start on.
+    """The state that the stream must explain: every task, every current announcement, every started execution.
 
     That an execution was queued, or is asked to stop, is no event: the answer to the request says it. That it waits is
     one; where it stands in the queue moves on without events.
@@ -59,14 +59,14 @@ def apply(world: World, event: dict[str, Any]) -> None:
         names = ("execution_event", "reason", *_EXECUTION_FIELDS)
         world["executions"][data["execution_id"]] = {name: data.get(name) for name in names}
     elif event["event"] == "file_changed":
-        # What is in a sandbox is in no row; that it is told of an execution that clients know is all there is.
+        # Files of a sandbox are in no row; the event must name an execution that clients know.
         assert data["execution_id"] in world["executions"]
     elif event["event"] == "announcement":
         world["announcements"].pop(data["announcement_id"], None)
         if not data["withdrawn"]:
             world["announcements"][data["announcement_id"]] = data
     else:
-        raise AssertionError(f"an event that nobody can apply: {event['event']}")
+        raise AssertionError(f"an event that no client can apply: {event['event']}")
 
 
 def assert_events_explain(service: Callable[[], T]) -> T:

@@ -67,7 +67,7 @@ class Reaper:
         command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))]
         files = [
             (os.POSIX_SPAWN_DUP2, out, 0),
-            # It outlives a killed run: nobody is to wait for the end of its output.
+            # It outlives a killed run: no reader may wait for the end of its output.
             *((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)),
         ]
         os.posix_spawn(sys.executable, command, {}, file_actions=files, setsid=True)

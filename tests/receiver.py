@@ -21,7 +21,7 @@ class Received(NamedTuple):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`respond` for most answers; whoever wants another kind writes to `wfile`."""
+    """`respond` for most responses; write other kinds to `wfile`."""
 
     protocol_version = "HTTP/1.1"  # a connection may be used again
 

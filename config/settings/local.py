@@ -1,7 +1,7 @@
-"""One machine, loopback only: what `make run` uses. Reading is open; writing needs a sign-in or the token.
+"""Local profile, used by `make run`: loopback only. Reading is open; writing needs a sign-in or the token.
 
 In a container (`TASKHUB_IN_CONTAINER=1`) the port is published on the host's loopback. Other containers reach it too,
-and no address tells who asks: reading is not open there.
+and the address does not identify the client, so reading is not open there.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TASKHUB_OPEN_READING = not TASKHUB_IN_CONTAINER
 TASKHUB_SIGN_IN_LINKS = True
 TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1, most=65_535)}"
 TASKHUB_SANDBOXES_OFF = env.text("TASKHUB_SANDBOXES_OFF", "")
-# A browser on this machine may be anybody's: what a page of another site asks for gets nothing.
+# Browsers on this machine also show pages of other sites, whose requests are refused.
 MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]
 # Everybody here is one and the same, and the machine is theirs.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 0)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 0)
-# Static files come straight from the apps: nothing to collect, so nothing to forget.
+# Static files are served from the apps; nothing to collect.
 WHITENOISE_USE_FINDERS = True
-STATIC_ROOT = None  # type: ignore[assignment]  # there is no folder for WhiteNoise to look for
+STATIC_ROOT = None  # type: ignore[assignment]  # WhiteNoise needs no folder

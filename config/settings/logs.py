@@ -1,4 +1,4 @@
-"""Django's LOGGING: where lines go, and how they are written (`taskhub/observability/log_format.py`)."""
+"""The setting LOGGING: handlers and levels; `taskhub/observability/log_format.py` has the formatter."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ FORMS: Final = ("plain", "json")
 
 
 def logging_to_console(*, form: str) -> dict[str, Any]:
-    """Everything to stderr, each line as `TASKHUB_LOG_FORMAT` says, or as `form` where that is not set.
+    """Log everything to stderr in the format of `TASKHUB_LOG_FORMAT`, or `form` if it is not set.
 
-    As JSON every request has a line of its own (logger `taskhub.requests`); as text there are none of these.
+    The JSON format has a record for every request (logger `taskhub.requests`); the text format has none.
     """
     form = env.one_of("TASKHUB_LOG_FORMAT", form, FORMS)
     ours = {"level": env.text("TASKHUB_LOG_LEVEL", "INFO").upper()}
@@ -36,8 +36,8 @@ def logging_to_console(*, form: str) -> dict[str, Any]:
             "taskhub": ours,
             "taskhub.requests": ours if as_json else {"level": "WARNING"},
             "sandboxes": ours,
-            # uvicorn has given itself handlers by now, and a level (--log-level), which stays. What its log of requests
-            # would say, taskhub.requests does.
+            # uvicorn has installed handlers and a level (--log-level) by now; the level stays. Its request log is
+            # replaced by taskhub.requests.
             "uvicorn": {"handlers": [], "propagate": True},
             "uvicorn.error": {},
             "uvicorn.access": {"handlers": [], "propagate": False},

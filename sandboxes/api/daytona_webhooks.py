@@ -1,4 +1,4 @@
-"""`POST /api/daytona/webhooks/`: state changes as Daytona's webhooks tell them (sent and signed by Svix)."""
+"""`POST /api/daytona/webhooks/`: Daytona's webhooks about state changes (sent and signed by Svix)."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ class SignatureRefused(HubError):
     default_code = "signature_refused"
 
 
-@csrf_exempt  # its sender proves itself by the signature
+@csrf_exempt  # the signature authenticates the sender
 @require_POST
 def daytona_webhook(request: HttpRequest) -> HttpResponse:
-    """204 for what was taken, also a second time; 401 without a valid, recent signature."""
+    """204 if accepted, also when repeated; 401 without a valid, recent signature."""
     try:
         body = _verified(request)
         webhook_take(delivery_id=_header(request, "id"), body=body)
     except HubError as error:
         return error_response(error)
     except redis.RedisError:
-        return error_response(Unavailable("It cannot be passed on now; send it again."))
+        return error_response(Unavailable("The webhook cannot be processed now; send it again."))
     return HttpResponse(status=204)
 
 
 def _verified(request: HttpRequest) -> dict[str, Any]:
     """The body, if Daytona sent it within the last five minutes. Raises NotFound, TooLarge, SignatureRefused."""
     if not settings.DAYTONA_WEBHOOK_SECRET:
-        raise NotFound("This hub takes no webhooks of Daytona's.", code="webhooks_off")
-    # Svix writes `svix-…` where the standard has `webhook-…`; what is signed is the same.
+        raise NotFound("This hub does not accept Daytona's webhooks.", code="webhooks_off")
+    # Svix sends `svix-…` headers where the standard has `webhook-…`; the signature is the same.
     headers = {f"webhook-{name}": _header(request, name) for name in _HEADERS}
     try:
         Webhook(settings.DAYTONA_WEBHOOK_SECRET).verify(request.body, headers, json_parse=False)
         body = json.loads(request.body)
     except RequestDataTooBig:
-        raise TooLarge("No webhook of Daytona's is as large as this.", code="body_too_large") from None
-    except (WebhookVerificationError, ValueError, RecursionError):  # a signature, or a body, that is none
+        raise TooLarge("The body is too large for a Daytona webhook.", code="body_too_large") from None
+    except (WebhookVerificationError, ValueError, RecursionError):  # an invalid signature or body
         raise SignatureRefused("The signature is missing, wrong or too old.") from None
     return body if isinstance(body, dict) else {}
 

@@ -1,4 +1,4 @@
-"""`/api/sandboxes/`: sandboxes, their sessions and commands, at Daytona's side."""
+"""`/api/sandboxes/`: Daytona's sandboxes, sessions and commands."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class SandboxesView(KnownQuery, APIView):
 class SandboxView(KnownQuery, APIView):
     @extend_schema(responses=SandboxSerializer)
     def get(self, request: Request, sandbox_id: str) -> Response:
-        """The sandbox as it is now."""
+        """The sandbox's current state."""
         return Response(selectors.sandbox_get_for(user=request.user, sandbox_id=sandbox_id))
 
     @extend_schema(responses={202: SandboxSerializer})
     def delete(self, request: Request, sandbox_id: str) -> Response:
-        """Ask for its end."""
+        """Delete the sandbox."""
         deleted = services.sandbox_delete(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(deleted, status=status.HTTP_202_ACCEPTED)
 
@@ -99,7 +99,7 @@ class SandboxView(KnownQuery, APIView):
 class SandboxStartView(KnownQuery, APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
-        """Ask for its start."""
+        """Start the sandbox."""
         started = services.sandbox_start(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(started, status=status.HTTP_202_ACCEPTED)
 
@@ -107,7 +107,7 @@ class SandboxStartView(KnownQuery, APIView):
 class SandboxStopView(KnownQuery, APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
     def post(self, request: Request, sandbox_id: str) -> Response:
-        """Ask for its stop; what runs in it ends."""
+        """Stop the sandbox; its processes end."""
         stopped = services.sandbox_stop(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(stopped, status=status.HTTP_202_ACCEPTED)
 
@@ -141,7 +141,7 @@ class SessionView(KnownQuery, APIView):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, sandbox_id: str, session_id: str) -> Response:
-        """End it, with all that runs in it; its logs go too."""
+        """Delete the session with its processes and logs."""
         services.session_delete(actor=actor_of(request), sandbox_id=sandbox_id, session_id=session_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -169,7 +169,7 @@ class CommandsView(KnownQuery, APIView):
 class CommandView(KnownQuery, APIView):
     @extend_schema(responses=CommandSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
-        """How a command stands."""
+        """State of a command."""
         command = selectors.command_get_for(
             user=request.user, sandbox_id=sandbox_id, session_id=session_id, command_id=command_id
         )
@@ -179,7 +179,7 @@ class CommandView(KnownQuery, APIView):
 class CommandLogsView(KnownQuery, APIView):
     @extend_schema(responses=LogSnapshotSerializer)
     def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
-        """What it has written so far, in one piece."""
+        """The output so far, in one piece."""
         snapshot = selectors.log_snapshot_for(
             user=request.user, sandbox_id=sandbox_id, session_id=session_id, command_id=command_id
         )

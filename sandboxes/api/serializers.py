@@ -1,4 +1,4 @@
-"""What goes in and out over REST about sandboxes. Names are Daytona's own."""
+"""Serializers for sandboxes. Field names are Daytona's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOREVER = 60 * 24 * 365
 
 
 class NameField(serializers.RegexField):
-    """An id that may stand in an address."""
+    """An id that may be part of an address."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(rf"^{NAME}$", **options)
@@ -27,7 +27,7 @@ class NameField(serializers.RegexField):
 
 
 class SandboxCreateSerializer(StrictSerializer):
-    """Daytona's creation fields. Intervals are in minutes; 0 switches one off, -1 never deletes."""
+    """Daytona's creation fields. Intervals are in minutes; 0 disables one, -1 never deletes."""
 
     example = {"name": "build-1", "autoStopInterval": 15, "labels": {"team": "build"}}
 
@@ -42,7 +42,7 @@ class SandboxCreateSerializer(StrictSerializer):
 
 
 class SandboxSerializer(serializers.Serializer[Any]):
-    """Daytona's own object: these fields, and whatever else it says. What may be secret (`env`) is left out."""
+    """Daytona's object: these fields, and all others it has. Fields that may be secret (`env`) are left out."""
 
     id = serializers.CharField()
     name = serializers.CharField()
@@ -82,7 +82,7 @@ class SessionCreatedSerializer(serializers.Serializer[Any]):
 
 
 class CommandRunSerializer(StrictSerializer):
-    """A line for bash; it runs in a shell of its own."""
+    """A line for bash; it runs in its own shell."""
 
     example = {"command": "echo hello"}
 
@@ -91,7 +91,7 @@ class CommandRunSerializer(StrictSerializer):
 
 class CommandStartedSerializer(SessionCreatedSerializer):
     commandId = serializers.CharField()
-    logs = serializers.CharField(help_text="The address of its log as a stream.")
+    logs = serializers.CharField(help_text="Address of the log stream.")
 
 
 class LogSnapshotSerializer(serializers.Serializer[Any]):

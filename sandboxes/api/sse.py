@@ -1,7 +1,7 @@
 """`/sse`: spec 000's streams of a sandbox's status, its sessions, and the log of a command.
 
-What a stream carries is somebody else's work: values come from the polls (`jobs.py`) and pushes over the sandbox's
-channels, lines from the relay. The view checks, subscribes and hands over.
+Values come from the polls (`jobs.py`) and pushes over the sandbox's channels, lines from the relay. The view checks,
+subscribes and hands over.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from taskhub.executions.log_stream import SEEN_TO_THE_END
 from taskhub.roles import Caller, viewer_of
 
 LATE_AFTER: Final = 3
-"""So many periods without a word, and viewers are told that updates are late."""
+"""Periods without an update after which viewers are told that updates are late."""
 _POSITION: Final = re.compile(rf"(.{{1,200}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z", re.ASCII)
 
 
@@ -51,17 +51,17 @@ async def sse(request: HttpRequest, caller: Caller, slot: Slot) -> HttpResponse:
 
 
 async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted) -> set[str]:
-    """A sandbox in which somebody's private task runs is not there for others, also if it becomes private later.
+    """Hide sandboxes in which a private task runs, also if it becomes private later.
 
-    Answers the tasks that were executed there; the stream goes on as long as the caller may see all that are in this
-    set, which the keeper brings up to date. Raises SandboxMissing.
+    Returns the tasks that were executed there; the stream stays open while the caller may see all tasks of this set,
+    which the subscription tracker keeps up to date. Raises SandboxMissing.
     """
     viewer = viewer_of(caller)
     if viewer is None:
         return set()
     hub = running_hub()
     names = {wanted.sandbox_id}
-    with suppress(SandboxUnavailable):  # asked for by its name, it is found by its id
+    with suppress(SandboxUnavailable):  # requested by its name, it is found by its id
         sandbox = await sandbox_seen(wanted.sandbox_id)
         names |= {sandbox.pk, sandbox.name} - {""}
     feed = await hub.feed(TASKS)
@@ -99,15 +99,15 @@ def _connected(wanted: Wanted, watch: Watch) -> bytes:
 async def _value_stream(
     request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
 ) -> HttpResponse:
-    """The latest value first, then each as it comes. A Daytona that does not answer now is no reason to refuse."""
+    """The latest value first, then each update. The stream opens even if Daytona does not answer now."""
     trouble = b""
     latest = b""
-    # Before the look, so that no value falls between.
+    # Before the first look, so that no value is missed.
     reader = _join(wanted, slot)
     try:
         sandbox = await sandbox_seen(wanted.sandbox_id)
         if sandbox.pk != wanted.sandbox_id:
-            wanted = wanted._replace(sandbox_id=sandbox.pk)  # it was asked for by its name
+            wanted = wanted._replace(sandbox_id=sandbox.pk)  # it was requested by its name
             reader = _join(wanted, slot)
         latest = await _latest(sandbox, wanted)
     except SandboxUnavailable as error:
@@ -176,7 +176,7 @@ async def _log_stream(
         return had_everything()
     key = wanted.log_key
     if not get_relay().is_open(key):
-        with suppress(SandboxUnavailable):  # the relay asks again, and its viewers hear of it
+        with suppress(SandboxUnavailable):  # the relay retries, and tells its viewers
             await command_exists(key)
     watch = _subscribe(request, caller, slot, wanted, tasks)
     watch.events = 1
@@ -190,12 +190,12 @@ async def _log_stream(
 
 
 def _position(last_id: str, wanted: Wanted) -> tuple[int, bool]:
-    """The last line the client has, and whether it has seen the end. Raises Invalid for an id of another stream."""
+    """The client's last line, and whether it has received the end. Raises Invalid for an id of another stream."""
     if not last_id:
         return 0, False
     found = _POSITION.match(last_id)
     if found is None or found[1] != wanted.command_id:
-        raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+        raise Invalid("Last-Event-ID is not an id of this stream.", code="last_event_id_malformed")
     return int(found[2]), found[3] is not None
 
 

@@ -1,4 +1,4 @@
-"""What `/sse` is asked for: spec 000's parameters."""
+"""Query parameters of `/sse`, from spec 000."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARAMETERS: Final = ("sandboxId", "eventType", "sessionId", "commandId")
 
 
 class Wanted(NamedTuple):
-    """A stream of `/sse`."""
+    """A requested stream of `/sse`."""
 
     kind: Watching
     sandbox_id: str
@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 
 
 def read_wanted(query: QueryDict) -> Wanted:
-    """Raises Invalid, which names each parameter that is missing, unknown or malformed."""
+    """Raises Invalid, which names each missing, unknown or malformed parameter."""
     given = {name: query.get(name, "") for name in _PARAMETERS}
     kind = given.pop("eventType") or Watching.STATUS
     wrong = unknown_parameters(query, _PARAMETERS)

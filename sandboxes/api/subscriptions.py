@@ -1,4 +1,4 @@
-"""`/api/subscriptions/`: who watches what, right now."""
+"""`/api/subscriptions/`: open subscriptions to sandbox streams."""
 
 from __future__ import annotations
 

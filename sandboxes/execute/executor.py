@@ -1,6 +1,7 @@
 """Runs an execution in a session of a sandbox. The contract is `taskhub/executions/executor.py`.
 
-The script goes into the sandbox as a file, with a small runner beside it (`runner.py`).
+The script goes into the sandbox as a file, with a small runner beside it (`script_runner.py`); `ladder.py` ends it
+where the runner does not.
 """
 
 from __future__ import annotations
@@ -8,26 +9,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import shlex
-import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Literal
 
 from django.conf import settings
 
-from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxUnavailable
-from sandboxes.execute.file_changes import look_at_changes, produced, read_produced
-from sandboxes.execute.script_runner import RUN_TWICE, Folders, runner
+from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.execute.file_changes import look_at_changes, produced, read_produced, toolboxes
+from sandboxes.execute.ladder import Ladder, runner_state
+from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
 from sandboxes.gateway import Command, Gateway, Sandbox, open_gateway
 from sandboxes.log_follower import Follower
-from taskhub.executions.executor import FileChanges, Launch, LogLine, Observation, Place, Produced, Troubled
+from taskhub.executions.executor import (
+    FileChanges,
+    Launch,
+    LogLine,
+    LogTokens,
+    Observation,
+    Place,
+    Produced,
+    RunnerState,
+    ScriptEnd,
+    Signed,
+    Stopped,
+    Troubled,
+)
 
 log = logging.getLogger(__name__)
 
-_GRACE_S: Final = 5.0
 _PARALLEL: Final = 16
+FEW: Final = 3
+"""So many sandboxes are asked for one by one; of more, the list is read."""
+
+
+_GONE: Final = frozenset({"stopped", "archived", "destroyed", "destroying", "error"})
 
 
 class SandboxExecutor:
@@ -35,43 +52,40 @@ class SandboxExecutor:
 
     async def launch(self, launch: Launch) -> Place:
         async with open_gateway() as gateway:
-            sandbox = await self._sandbox(gateway, launch)
-            commands = await sandbox.session_open(launch.session_name)
-            command_id = _started(commands)
+            sandbox, is_new = await self._sandbox(gateway, launch)
+            toolboxes.remember(str(sandbox.id), sandbox.toolbox_url)
+            run = _run(launch)
+            if is_new:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(sandbox.session_create(launch.session_name))
+                    group.create_task(sandbox.upload(run.files()))
+                command_id = None
+            else:
+                # An earlier try may have started it; then nothing of this one must lie about.
+                command_id = _started(await sandbox.session_open(launch.session_name))
+                if command_id is None:
+                    await sandbox.upload(run.files())
             if command_id is None:
-                command_id = await self._start(sandbox, launch)
-            return Place(launch.execution_id, str(sandbox.id), launch.session_name, command_id)
+                command_id = await sandbox.command_run(launch.session_name, run.command())
+            return Place(launch.execution_id, str(sandbox.id), launch.session_name, command_id, launch.log_token)
 
-    async def _sandbox(self, gateway: Gateway, launch: Launch) -> Sandbox:
+    async def _sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool]:
+        """The sandbox, started, and whether it was made just now."""
+        is_new = False
         if launch.sandbox_id:
             sandbox = await gateway.sandbox_get(launch.sandbox_id)
             if str(sandbox.id) != launch.sandbox_id:
-                # By a name it may be anybody's: who may use which is decided by ids.
+                # A name may be another account's sandbox: access is decided by ids.
                 raise SandboxMissing
         else:
             lifetime_s = launch.timeout_s + settings.TASKHUB_SANDBOX_KEEP_S
-            sandbox = await gateway.sandbox_create(
+            sandbox, is_new = await gateway.sandbox_create(
                 name=launch.session_name,
                 labels={"taskhub.execution": str(launch.execution_id)},
                 ttl_minutes=math.ceil(lifetime_s / 60) + 30,
             )
         await sandbox.start()
-        return sandbox
-
-    async def _start(self, sandbox: Sandbox, launch: Launch) -> str:
-        folders = Folders(await sandbox.work_dir(), launch.session_name)
-        # A folder of its own for each try: one that comes late must not change the files of the one that runs.
-        mine = f"{folders.own}/{uuid.uuid4()}"
-        env = {**launch.env, "TASKHUB_EXECUTION": str(launch.execution_id)}
-        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
-        await sandbox.upload(
-            {
-                f"{mine}/script.sh": launch.script.encode(),
-                f"{mine}/run.sh": runner(folders, mine, launch.execution_id).encode(),
-                f"{mine}/env.sh": exports.encode(),
-            },
-        )
-        return await sandbox.command_run(launch.session_name, f"bash {shlex.quote(mine)}/run.sh")
+        return sandbox, is_new
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)
@@ -86,7 +100,7 @@ class SandboxExecutor:
         try:
             async with limit:
                 sandbox = await gateway.sandbox_get(place.sandbox_id)
-                if sandbox.state in {"stopped", "archived", "destroyed", "destroying", "error"}:
+                if sandbox.state in _GONE:
                     return Observation("gone")
                 return _observation(await _command(sandbox, place))
         except SandboxMissing:
@@ -103,47 +117,73 @@ class SandboxExecutor:
         except KeyRefused:
             log.warning("files cannot be looked at: there is no key")
 
-    async def produced_files(self, place: Place) -> Produced:
+    async def produced_files(self, place: Place, *, after: int = 0) -> Produced:
         async with open_gateway(watching=True) as gateway:
-            return await produced(gateway, place)
+            return await produced(gateway, place, after)
 
     async def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
         async with open_gateway(watching=True) as gateway, aclosing(read_produced(gateway, place, path)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def stop(self, place: Place) -> Observation:
-        """SIGTERM to the script's process group, 5 s, SIGKILL. Raises SandboxUnavailable if it does not end."""
-        async with open_gateway() as gateway:
-            sandbox = await gateway.sandbox_get(place.sandbox_id)
-            control = shlex.quote(f"{Folders(await sandbox.work_dir(), place.session_name).own}/control")
-            for signal in ("TERM", "KILL"):
-                # Opened for reading too, so that it never waits for a runner that has just ended.
-                send = f"[ -p {control} ] && echo {signal} 1<>{control}"
-                await sandbox.shell(f"bash -c {shlex.quote(send)}")
-                seen = await self._wait_for_end(sandbox, place)
-                if seen.state == "ended":
-                    return seen
-        raise SandboxUnavailable
+    async def present(self, places: Sequence[Place]) -> list[Observation]:
+        wanted = {place.sandbox_id for place in places}
+        try:
+            async with open_gateway(watching=True) as gateway:
+                states = await sandbox_states(gateway, wanted)
+        except SandboxError as error:
+            log.warning("the sandboxes of executions cannot be looked at: %s", error.code)
+            states = {}
+        return [Observation(states.get(place.sandbox_id, "unknown")) for place in places]
 
-    async def _wait_for_end(self, sandbox: Sandbox, place: Place) -> Observation:
-        until = time.monotonic() + _GRACE_S
-        while True:
-            seen = _observation(await _command(sandbox, place))
-            if seen.state == "ended" or time.monotonic() > until:
-                return seen
-            await asyncio.sleep(0.1)  # Daytona tells nobody when a command ends
+    async def runner_state(self, place: Place) -> RunnerState:
+        async with open_gateway(watching=True) as gateway:
+            return await runner_state(await toolboxes.find(gateway, place.sandbox_id), place)
+
+    async def stop(
+        self, place: Place, *, ended: Callable[[], ScriptEnd | None] | None = None, runner_is_dead: bool = False
+    ) -> Stopped:
+        async with open_gateway() as gateway:
+            toolbox = await toolboxes.find(gateway, place.sandbox_id)
+            try:
+                return await Ladder(toolbox, place, ended).climb(runner_is_dead=runner_is_dead)
+            except SandboxUnavailable:
+                # Nothing inside answers. Where Daytona itself does, the script may be the reason.
+                sandbox = await gateway.sandbox_get(place.sandbox_id)
+                if sandbox.state in _GONE:
+                    raise SandboxMissing from None
+                return Stopped("sandbox")
+
+    async def stop_sandbox(self, place: Place) -> None:
+        async with open_gateway() as gateway:
+            try:
+                await gateway.stop(place.sandbox_id)
+            except SandboxMissing:
+                return
+            except SandboxRefused:
+                # It is being stopped or deleted already.
+                if (await gateway.sandbox_get(place.sandbox_id)).state not in _GONE | {"stopping", "archiving"}:
+                    raise
 
     async def follow_log(
-        self, place: Place, *, on_trouble: Troubled | None = None
+        self, place: Place, *, on_trouble: Troubled | None = None, on_sign: Signed | None = None
     ) -> AsyncGenerator[list[LogLine], None]:
         async with open_gateway(watching=True) as gateway:
-            sandbox = await gateway.sandbox_get(place.sandbox_id)
-            command = await _command(sandbox, place)
-            follower = Follower(sandbox, place.session_name, command.id, on_trouble)
-            async with aclosing(follower.lines()) as batches:
-                async for batch in batches:
-                    yield batch
+            toolbox = await toolboxes.find(gateway, place.sandbox_id)
+            tokens = LogTokens.read(place.log_token)
+            command_id = place.command_id
+            while True:
+                follower = Follower(toolbox, place.session_name, command_id, on_trouble, tokens=tokens, on_sign=on_sign)
+                async with aclosing(follower.lines()) as batches:
+                    async for batch in batches:
+                        yield batch
+                if follower.end is not None or follower.exit_code != RUN_TWICE:
+                    return
+                # Two starts were sent, and this is the twin that did nothing: it has no log either.
+                other = _started(await toolbox.session_open(place.session_name))
+                if other in {None, command_id}:
+                    return
+                command_id = str(other)
 
     async def release(self, place: Place, *, made_sandbox: bool) -> None:
         async with open_gateway() as gateway:
@@ -160,6 +200,44 @@ class SandboxExecutor:
             return
         if sandbox.state == "started":
             await sandbox.release_session(place.session_name)
+
+
+def _run(launch: Launch) -> Run:
+    folders = Folders(launch.session_name)
+    # A folder of its own for each try: one that comes late must not change the files of the one that runs.
+    mine = f"{folders.own}/{uuid.uuid4()}"
+    tokens = LogTokens(launch.log_token[:32], launch.log_token[32:])
+    skip = () if launch.all_files else tuple(settings.TASKHUB_ARTIFACTS_SKIP)
+    return Run(folders, mine, launch.execution_id, tokens, launch.script, launch.env, skip, launch.merge_output)
+
+
+async def sandbox_states(gateway: Gateway, wanted: set[str]) -> dict[str, Literal["running", "gone", "unknown"]]:
+    """The state of these sandboxes, from as few requests as there are pages of the list. Raises SandboxError.
+
+    The list may be a little old: one that is not in it, or not running by it, is asked for by its id.
+    """
+    running: set[str] = set()
+    cursor: str | None = None
+    while len(wanted) > FEW and (page := await gateway.page(cursor)):
+        running |= {item["id"] for item in page.items if item["id"] in wanted and item.get("state") not in _GONE}
+        cursor = page.next_cursor
+        if cursor is None or running == wanted:
+            break
+    limit = asyncio.Semaphore(_PARALLEL)
+    left = sorted(wanted - running)
+    answers = await asyncio.gather(*(_state(gateway, sandbox_id, limit) for sandbox_id in left))
+    found: dict[str, Literal["running", "gone", "unknown"]] = dict(zip(left, answers, strict=True))
+    return found | dict.fromkeys(running, "running")
+
+
+async def _state(gateway: Gateway, sandbox_id: str, limit: asyncio.Semaphore) -> Literal["running", "gone", "unknown"]:
+    try:
+        async with limit:
+            return "gone" if (await gateway.document(sandbox_id)).get("state") in _GONE else "running"
+    except SandboxMissing:
+        return "gone"
+    except SandboxError:
+        return "unknown"
 
 
 def _started(commands: list[Command]) -> str | None:

@@ -12,7 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, cast
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing
 from sandboxes.execute.script_runner import ARTIFACTS_KEPT, CHANGES_KEPT, PATH_BYTES, Folders
@@ -27,7 +27,7 @@ LOOK_S: Final = 2.0
 _PARALLEL: Final = 32
 _CHANGES_BYTES: Final = CHANGES_KEPT * (PATH_BYTES + 50)
 _LINE: Final = re.compile(r"(\d{1,9}) (created|modified|deleted) (\d{1,18}|-) (.*)", re.ASCII)
-_ARTIFACTS_BYTES: Final = ARTIFACTS_KEPT * (PATH_BYTES + 60)
+_ARTIFACTS_BYTES: Final = 2 * ARTIFACTS_KEPT * (PATH_BYTES + 60) + _CHANGES_BYTES
 _COUNT: Final = re.compile(r"\s*\d{1,9}", re.ASCII)
 _FILE: Final = re.compile(r"\d{1,18}\.\d{1,18} (\d{1,18}) (.*)", re.ASCII)
 _KNOWN_MOST: Final = 1000
@@ -35,35 +35,30 @@ _KNOWN_MOST: Final = 1000
 Change = Literal["created", "modified", "deleted"]
 
 
-class _Inside(NamedTuple):
-    """How to get into a sandbox, and where its work is."""
-
-    toolbox_url: str
-    work_dir: str
-
-
-class _Insides:
-    """The insides of sandboxes that this process has been in. They stay what they are while a sandbox lives."""
+class ToolboxAddresses:
+    """The addresses of sandboxes' toolboxes that this process knows. They stay what they are while a sandbox lives."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, _Inside] = OrderedDict()
+        self._known: OrderedDict[str, str] = OrderedDict()
 
-    async def find(self, gateway: Gateway, sandbox_id: str) -> tuple[Toolbox, str]:
-        """The toolbox and the work dir; asked for (two requests) the first time. Raises SandboxError."""
-        inside = self._known.get(sandbox_id)
-        if inside is None:
+    async def find(self, gateway: Gateway, sandbox_id: str) -> Toolbox:
+        """The toolbox; its address is asked for (one request) the first time. Raises SandboxError."""
+        url = self._known.get(sandbox_id)
+        if url is None:
             url = str((await gateway.document(sandbox_id)).get("toolboxProxyUrl", ""))
-            inside = _Inside(url, await gateway.toolbox(sandbox_id, url).work_dir())
-            self._known[sandbox_id] = inside
-            while len(self._known) > _KNOWN_MOST:
-                self._known.popitem(last=False)
-        return gateway.toolbox(sandbox_id, inside.toolbox_url), inside.work_dir
+            self.remember(sandbox_id, url)
+        return gateway.toolbox(sandbox_id, url)
+
+    def remember(self, sandbox_id: str, url: str) -> None:
+        self._known[sandbox_id] = url
+        while len(self._known) > _KNOWN_MOST:
+            self._known.popitem(last=False)
 
     def forget(self, sandbox_id: str) -> None:
         self._known.pop(sandbox_id, None)
 
 
-_insides: Final = _Insides()
+toolboxes: Final = ToolboxAddresses()
 
 
 async def look_at_changes(
@@ -87,47 +82,52 @@ async def _look(
     try:
         # The time runs once it is asked, not while it waits for its turn.
         async with limit, asyncio.timeout(LOOK_S):
-            toolbox, work_dir = await _insides.find(gateway, place.sandbox_id)
-            path = f"{Folders(work_dir, place.session_name).own}/changes"
+            toolbox = await toolboxes.find(gateway, place.sandbox_id)
+            path = f"{Folders(place.session_name).own}/changes"
             text = await toolbox.file(path, limit_bytes=_CHANGES_BYTES)
     except (SandboxError, TimeoutError) as error:
         if isinstance(error, KeyRefused | SandboxMissing):
-            _insides.forget(place.sandbox_id)
+            toolboxes.forget(place.sandbox_id)
         log.info("the files of execution %s cannot be looked at now: %s", place.execution_id, type(error).__name__)
         return place, None
     return place, read_changes(text, after)
 
 
-async def produced(gateway: Gateway, place: Place) -> Produced:
+async def produced(gateway: Gateway, place: Place, after: int) -> Produced:
     """What the runner listed at the end. Raises SandboxError, but not for a list that is not there."""
-    toolbox, work_dir = await _insides.find(gateway, place.sandbox_id)
-    path = f"{Folders(work_dir, place.session_name).own}/artifacts"
+    toolbox = await toolboxes.find(gateway, place.sandbox_id)
+    path = f"{Folders(place.session_name).own}/artifacts"
     try:
-        return read_artifacts(await toolbox.file(path, limit_bytes=_ARTIFACTS_BYTES))
+        return read_artifacts(await toolbox.file(path, limit_bytes=_ARTIFACTS_BYTES), after)
     except SandboxMissing:
         # The runner itself was killed, or the folder is deleted.
-        return Produced([], 0)
+        return Produced([], 0, FileChanges(after, []))
 
 
 async def read_produced(gateway: Gateway, place: Place, path: str) -> AsyncGenerator[bytes, None]:
     """The content of a file of the working folder. Raises SandboxError."""
-    toolbox, work_dir = await _insides.find(gateway, place.sandbox_id)
-    whole = f"{Folders(work_dir, place.session_name).working}/{path}"
+    toolbox = await toolboxes.find(gateway, place.sandbox_id)
+    whole = f"{Folders(place.session_name).working}/{path}"
     async with aclosing(toolbox.file_chunks(whole)) as chunks:
         async for chunk in chunks:
             yield chunk
 
 
-def read_artifacts(text: bytes) -> Produced:
-    """A list as the runner writes it: how many files there are, then the last modified ones, in that order."""
-    first, *lines = text.decode(errors="replace").split("\n")
+def read_artifacts(text: bytes, after: int = 0) -> Produced:
+    """A list as the runner writes it: counts; the files, the most wanted last; an empty line; the last changes."""
+    files, _, changes = text.decode(errors="replace").partition("\n\n")
+    first, *lines = files.split("\n")
     sizes: dict[str, int] = {}
     for line in reversed(lines):
         found = _FILE.fullmatch(line)
         if found is not None and is_inside(found[2]):
             sizes.setdefault(found[2], int(found[1]))
-    count = int(first) if _COUNT.fullmatch(first) else 0
-    return Produced([ProducedFile(path, size) for path, size in sizes.items()], max(count, len(sizes)))
+    counted = _COUNT.match(first)
+    return Produced(
+        [ProducedFile(path, size) for path, size in sizes.items()],
+        max(int(counted[0]) if counted else 0, len(sizes)),
+        read_changes(changes.encode(), after),
+    )
 
 
 def read_changes(text: bytes, after: int) -> FileChanges:

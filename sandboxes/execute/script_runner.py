@@ -1,34 +1,41 @@
-"""What runs a script inside a sandbox, and what it writes down there about the script's files.
+"""The programs that run a script inside a sandbox, and the marks that they leave in its log.
 
-The runner is a bash script that goes into the sandbox beside the script itself. It
+Two programs go into the sandbox beside the script and its environment, in one upload:
 
-1. takes the script's environment from a file that it deletes, and gives it to the script alone: it appears in no
-   command line;
-2. makes a folder that only one can make, so the script runs once however often a start is repeated;
-3. starts the script in a working folder of its own, in a process group of its own, and sends it the signals whose names
-   come through a FIFO, so that it can be ended while the session, and with it the log, stays. (A process number would
-   mean nothing to a command that sees other processes than the session does.)
-4. looks through the working folder once a second, and writes down what changed, for us to fetch;
-5. ends what the script left running, which would keep the log open, by its group and by a mark in its environment;
-6. looks once more, lists the files that are there, and ends with the script's exit code. (A command that ended its
-   session's shell would never get one.)
+* `run.sh` (bash) takes the script's environment from a file that it deletes, and gives it to the script alone:
+  it appears in no command line. It starts the script in a working folder of its own, in a process group of its own, and
+  sends it the signals whose names come through a FIFO, so the script can be ended while the session, and with it the
+  log, stays. It looks through the working folder once a second and writes down what changed. At the end it ends what
+  the script left running, by its group and by a mark in its environment, and lists the files.
+* `attend.pl` (perl, which Debian and Ubuntu always have) stands above it: it holds the lock by which a dead
+  runner is noticed, shows unfinished lines, ends leftovers that have changed session and environment, and prints the
+  end mark, also where run.sh was killed. Without perl, run.sh prints the end mark itself, holds the lock with flock,
+  and there are no unfinished lines.
 
-Its own folder, beside the working folder, holds
+The runner's own folder, beside the working folder, holds
 
+    started    a folder that only one start can make, so a repeated start runs the script once
+    lock       locked while the runner lives
+    control    a FIFO; each line is a signal's name
     changes    the last changes, a line each: a number that counts from 1, what happened, the size (or -), the path
-    artifacts  at the end: how many files there are, then a line for each of the last modified: its time, size and path
+    artifacts  at the end, where there are files; see `run.sh`, `conclude`
 
-Nothing in it is trusted: the script may write there too. It takes find, sort, comm, awk and timeout as Debian has them;
-where they are missing, no change is seen. A look takes at most a tenth of the time; a folder of more than FILES_MOST
+Nothing in it is trusted: the script may write there too. The programs take find, sort, comm, cmp and awk as Debian
+has them; without them, no change is seen. A look takes at most a tenth of the time; a folder of more than FILES_MOST
 files is not looked through.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Final
 from uuid import UUID
+
+from taskhub.executions.executor import LogTokens
 
 RUN_TWICE: Final = 222
 """The exit code of a runner that found its folder taken: its twin runs the script."""
@@ -38,7 +45,10 @@ CHANGES_KEPT: Final = 200
 ARTIFACTS_KEPT: Final = 1000
 PATH_BYTES: Final = 1000
 """A longer path is not named."""
-_BASH: Final = "/bin/bash"
+SCRIPT_MARK: Final = "TASKHUB_EXECUTION"
+"""In the environment of the script and of all that it starts: the execution's id."""
+RUNNER_MARK: Final = "TASKHUB_RUNNER"
+"""In the environment of the runner's own processes: the execution's id."""
 
 # What is only in the second listing is indented by a tab; in a path there is none.
 _DIFFERENCES: Final = """
@@ -52,102 +62,80 @@ _DIFFERENCES: Final = """
   }
 """
 
-_RUNNER: Final = """\
-#!/bin/bash
-# Written by TaskHub: runs script.sh once, in a folder and a process group of its own.
-dir={folder}
-exports=$(<{launch}/env.sh)
-rm -f {launch}/env.sh
-mkdir "$dir/started" 2>/dev/null || exit {run_twice}
-mkdir -p {work}
-: >"$dir/seen"
-: >"$dir/changes"
-
-set -m
-(
-  set +m
-  eval "$exports"
-  cd {work} && exec {bash} {launch}/script.sh
-) </dev/null &
-script=$!
-exec 2>/dev/null  # what bash itself says of ended jobs is not the script's
-mkfifo "$dir/new" && mv "$dir/new" "$dir/control"
-while read -r name; do kill -"$name" -- -$script; done <>"$dir/control" >/dev/null &
-listener=$!
-
-look() {{
-  timeout 10 find {work} -ignore_readdir_race -mindepth 1 \\
-    -name '*[[:cntrl:]]*' -prune -o -type f -printf '%T@ %s %P\\n' | head -n $(({files_most} + 1)) | sort >"$dir/now"
-  # 124 and above: it did not come to its end.
-  [ "${{PIPESTATUS[0]}}" -lt 124 ] && [ "$(wc -l <"$dir/now")" -le {files_most} ] || return
-  read -r n _ < <(tail -n 1 "$dir/changes")
-  comm -3 "$dir/seen" "$dir/now" | awk -v n="${{n:-0}}" -v longest={path_bytes} {differences} >"$dir/fresh"
-  cat "$dir/changes" "$dir/fresh" | tail -n {changes_kept} >"$dir/changes.new"
-  [ -s "$dir/fresh" ] && mv "$dir/changes.new" "$dir/changes"
-  cp "$dir/now" "$dir/seen"
-}}
-watch() {{
-  set +m
-  export LC_ALL=C
-  pause=1
-  # A pause is over at its time; the script, when the input is.
-  while read -r -t $pause; [ $? -gt 128 ]; do
-    begun=${{EPOCHREALTIME/[.,]/}}
-    look
-    took=$((${{EPOCHREALTIME/[.,]/}} - begun))  # microseconds
-    pause=$((took > 100000 ? took / 100000 : 1))
-  done
-  look
-  (wc -l <"$dir/now"; tail -n {artifacts_kept} "$dir/now") >"$dir/artifacts.new"
-  mv "$dir/artifacts.new" "$dir/artifacts"
-}}
-# What the script does not hold open: it was started before.
-exec {{running}}> >(watch >/dev/null)
-watcher=$!
-
-wait $script
-code=$?
-kill -KILL -- -$script
-grep -lzsF 'TASKHUB_EXECUTION={execution}' /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do
-  kill -KILL "$pid"
-done
-exec {{running}}>&-
-wait $watcher
-kill $listener
-exit $code
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where an execution's files are in its sandbox; `work_dir` is the sandbox's own working directory."""
+    """Where an execution's files are in its sandbox, relative to the sandbox's working directory."""
 
-    work_dir: str
     session_name: str
 
     @property
     def own(self) -> str:
         """The runner's: what it writes down, and what it is asked."""
-        return f"{self.work_dir}/.taskhub/{self.session_name}"
+        return f".taskhub/{self.session_name}"
 
     @property
     def working(self) -> str:
         """The script's current directory, empty when it starts."""
-        return f"{self.work_dir}/taskhub/{self.session_name}"
+        return f"taskhub/{self.session_name}"
 
 
-def runner(folders: Folders, launch: str, execution_id: UUID) -> str:
-    """The runner's text; `launch` is the folder of this try, with the script and its environment in it."""
-    return _RUNNER.format(
-        folder=shlex.quote(folders.own),
-        work=shlex.quote(folders.working),
-        launch=shlex.quote(launch),
-        run_twice=RUN_TWICE,
-        bash=_BASH,
-        execution=execution_id,
-        differences=shlex.quote(_DIFFERENCES),
-        files_most=FILES_MOST,
-        path_bytes=PATH_BYTES,
-        changes_kept=CHANGES_KEPT,
-        artifacts_kept=ARTIFACTS_KEPT,
-    )
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What `files` and `command` are made from; `launch` is the folder of this try, relative as `Folders` is."""
+
+    folders: Folders
+    launch: str
+    execution_id: UUID
+    tokens: LogTokens
+    script: str
+    env: dict[str, str]
+    skip: Sequence[str] = ()
+    merge_output: bool = False
+
+    def files(self) -> dict[str, bytes]:
+        """What goes into the sandbox, by path."""
+        variables = {**self.env, SCRIPT_MARK: str(self.execution_id)}
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+        return {
+            f"{self.launch}/script": self.script.encode(),
+            f"{self.launch}/env.sh": f"# {self.tokens.end} {self.tokens.run}\n{exports}".encode(),
+            f"{self.launch}/run.sh": f"#!/bin/bash\n{self._settings()}{_program('run.sh')}".encode(),
+            f"{self.launch}/attend.pl": _program("attend.pl").encode(),
+        }
+
+    def command(self) -> str:
+        """What the session runs.
+
+        What the session's shell says of a runner that was killed is not the script's. The descriptor that stands in for
+        its standard error must not stay: it would keep the log open.
+        """
+        perl = f"perl {self.launch}/attend.pl {self.launch} {self.folders.working}"
+        mark = f"{RUNNER_MARK}={self.execution_id}"
+        return (
+            "exec 9>&2 2>/dev/null; "
+            f"if command -v perl >/dev/null; then {mark} {perl} 2>&9 9>&-; "
+            f"else {mark} bash {self.launch}/run.sh 2>&9 9>&-; fi; "
+            "taskhub_code=$?; exec 9>&-; (exit $taskhub_code)"
+        )
+
+    def _settings(self) -> str:
+        settings: dict[str, object] = {
+            "session": self.folders.session_name,
+            "launch": self.launch,
+            "execution": self.execution_id,
+            "twice": RUN_TWICE,
+            "merge": "yes" if self.merge_output else "",
+            "files_most": FILES_MOST,
+            "path_bytes": PATH_BYTES,
+            "changes_kept": CHANGES_KEPT,
+            "artifacts_kept": ARTIFACTS_KEPT,
+            "differences": _DIFFERENCES,
+        }
+        assigned = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items())
+        return f"{assigned}skip=({shlex.join(self.skip)})\n"
+
+
+@cache
+def _program(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()

@@ -99,7 +99,7 @@ class Gateway:
             return await _fetch_sandbox(request)
 
     def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
-        """The sandbox's inside, by what is known of it already: this asks nobody."""
+        """The sandbox's toolbox by its known address, without a request."""
         return Toolbox.at(self._client, sandbox_id, toolbox_url)
 
     # What executions run in: waits until it is so.
@@ -109,8 +109,8 @@ class Gateway:
         with _past_breaker(), translated("sandbox"):
             return Sandbox(await self._client.get(id_or_name, request_timeout=REQUEST_S))
 
-    async def sandbox_create(self, *, name: str, labels: dict[str, str], ttl_minutes: int) -> Sandbox:
-        """A started sandbox of this name; the one that has the name already, if there is one.
+    async def sandbox_create(self, *, name: str, labels: dict[str, str], ttl_minutes: int) -> tuple[Sandbox, bool]:
+        """A started sandbox of this name, and whether it is new; the one that has the name already, if there is one.
 
         It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
         """
@@ -119,11 +119,11 @@ class Gateway:
         )
         try:
             with _past_breaker(), translated("sandbox"):
-                return Sandbox(await self._client.create(params, timeout=LIFECYCLE_S))
+                return Sandbox(await self._client.create(params, timeout=LIFECYCLE_S)), True
         except SandboxRefused as error:
             if error.code != "sandbox_conflict":
                 raise
-        return await self.sandbox_get(name)
+        return await self.sandbox_get(name), False
 
     async def sandbox_delete(self, id_or_name: str) -> None:
         """What is gone already is no error."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+import codecs
+import logging
+import math
+import re
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+import aiohttp
 import daytona
 import daytona_toolbox_api_client_async as toolbox_api
 
@@ -21,21 +25,26 @@ from sandboxes.gateway.translation import (
     fetch_chunks,
     fetch_limited,
     translated,
+    upgraded,
 )
-from taskhub.lib.cancellation import cancel_all
-from taskhub.lib.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from daytona._async.process import AsyncProcess
     from daytona.internal.toolbox_api_client_proxy import ToolboxApiClientProxy
 
+log = logging.getLogger(__name__)
+
 SNAPSHOT_S: Final = 60.0
 FILE_S: Final = 60.0
 SILENCE_S: Final = 15.0
 """After so long without output a follower is told so: it may want to ask whether the command still runs."""
-_INBOX_CHARS: Final = 128 * 1024
 
 Stream = Literal["stdout", "stderr"]
+
+_MARKERS: Final[dict[bytes, Stream]] = {b"\x01\x01\x01": "stdout", b"\x02\x02\x02": "stderr"}
+_MARKER: Final = re.compile(rb"\x01\x01\x01|\x02\x02\x02")
+_HELD: Final = re.compile(rb"\x01{1,2}\Z|\x02{1,2}\Z")
+_UTF8: Final = codecs.getincrementaldecoder("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,12 @@ class Toolbox:
             async for chunk in chunks:
                 yield chunk
 
+    async def shell(self, text: str, *, timeout_s: float = REQUEST_S) -> tuple[int, str]:
+        """Run a short line outside any session; answers its exit code and its output."""
+        with translated("sandbox"):
+            answer = await self._process.exec(text, timeout=math.ceil(timeout_s))
+        return int(answer.exit_code), str(answer.result or "")
+
     async def session_create(self, name: str) -> None:
         """Raises SandboxRefused if there is one of this name."""
         with translated("session"):
@@ -118,6 +133,13 @@ class Toolbox:
         """Ends what still runs in it. Raises SandboxMissing."""
         with translated("session"):
             await self._process.delete_session(name, request_timeout=REQUEST_S)
+
+    async def release_session(self, name: str) -> None:
+        """Delete the session; what is gone already is no error."""
+        try:
+            await self.session_delete(name)
+        except SandboxMissing:
+            return
 
     async def command_run(self, session: str, text: str) -> str:
         """Start a command and answer its id at once. A failed call may have started it all the same."""
@@ -156,27 +178,42 @@ class Toolbox:
         An empty list says that nothing came for `SILENCE_S`. A connection that is cut raises SandboxUnavailable. What
         is not taken yet is bounded: a slow reader slows the connection.
         """
-        inbox = _Inbox()
-
-        async def read() -> None:
-            with translated("command"):
-                await self._process.get_session_command_logs_async(session, command, inbox.stdout, inbox.stderr)  # type: ignore[arg-type]  # it awaits what there is to await
-
-        reader = asyncio.create_task(read())
-        reader.add_done_callback(lambda _: inbox.moved.send())
+        demultiplexer = Demultiplexer()
+        with upgraded("command"):
+            socket = await self._open_log(session, command)
         try:
-            while not reader.done() or inbox.pieces:
-                if inbox.pieces:
-                    yield inbox.take()
-                    continue
+            while True:
                 try:
-                    async with asyncio.timeout(SILENCE_S):
-                        await inbox.moved.wait()
+                    message = await socket.receive(timeout=SILENCE_S)
                 except TimeoutError:
                     yield []
-            reader.result()
+                    continue
+                if message.type in {aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT}:
+                    data = message.data if isinstance(message.data, bytes) else str(message.data).encode()
+                    if pieces := demultiplexer.feed(data):
+                        yield pieces
+                    continue
+                if pieces := demultiplexer.finish():
+                    yield pieces
+                if message.type is aiohttp.WSMsgType.ERROR or socket.close_code not in {None, aiohttp.WSCloseCode.OK}:
+                    log.info("a log connection ended with %s", socket.close_code)
+                    raise SandboxUnavailable from socket.exception()
+                return
         finally:
-            await cancel_all(reader)
+            await socket.close()
+
+    async def _open_log(self, session: str, command: str) -> aiohttp.ClientWebSocketResponse[bool]:
+        """As the SDK opens it; its own reading of the stream holds short lines back until more comes."""
+        _, url, headers, *_ = self._api._get_session_command_logs_serialize(  # noqa: SLF001 - the SDK has no public way
+            session_id=session,
+            command_id=command,
+            follow=True,
+            _request_auth=None,
+            _content_type=None,
+            _headers=None,
+            _host_index=None,
+        )
+        return await self._process._open_ws(re.sub(r"^http", "ws", url), headers)  # noqa: SLF001 - likewise
 
     @property
     def _api(self) -> Any:
@@ -193,6 +230,11 @@ class Sandbox(Toolbox):
         self._sandbox = sandbox
 
     @property
+    def toolbox_url(self) -> str:
+        """The address of its inside."""
+        return str(self._sandbox.toolbox_proxy_url)
+
+    @property
     def state(self) -> str:
         return str(self._sandbox.state.value) if self._sandbox.state is not None else "unknown"
 
@@ -202,53 +244,50 @@ class Sandbox(Toolbox):
             with translated("sandbox"):
                 await self._sandbox.start(timeout=LIFECYCLE_S)
 
-    async def shell(self, text: str) -> int:
-        """Run a short line outside any session; answers its exit code."""
-        with translated("sandbox"):
-            answer = await self._sandbox.process.exec(text, timeout=int(REQUEST_S))
-        return int(answer.exit_code)
-
     async def upload(self, files: dict[str, bytes]) -> None:
-        """Write files, by absolute path."""
-        for path, content in files.items():
-            with translated("sandbox"):
-                await self._sandbox.fs.upload_file(content, path, timeout=int(LIFECYCLE_S))
-
-    async def release_session(self, name: str) -> None:
-        """Delete the session; what is gone already is no error."""
-        try:
-            await self.session_delete(name)
-        except SandboxMissing:
-            return
+        """Write files in one request, by path; a relative one starts at the sandbox's working directory."""
+        uploads = [daytona.FileUpload(source=content, destination=path) for path, content in files.items()]
+        with translated("sandbox"):
+            await self._sandbox.fs.upload_files(uploads, timeout=int(LIFECYCLE_S))
 
 
-class _Inbox:
-    """What the SDK's callbacks bring until it is taken. Beyond 128 KiB they wait, and with them the connection."""
+class Demultiplexer:
+    """The two streams of a log, from bytes in which markers say whose the next ones are; what is before any is dropped.
+
+    Only what may be the beginning of a marker, or of a character, waits for more.
+    """
 
     def __init__(self) -> None:
-        self.pieces: list[tuple[Stream, str]] = []
-        self.moved = Wakeup()
-        self._chars = 0
-        self._taken = Wakeup()
+        self._rest = b""
+        self._stream: Stream | None = None
+        self._decoders = {stream: _UTF8(errors="replace") for stream in _MARKERS.values()}
 
-    def stdout(self, text: str) -> Coroutine[Any, Any, None] | None:
-        return self._put("stdout", text)
-
-    def stderr(self, text: str) -> Coroutine[Any, Any, None] | None:
-        return self._put("stderr", text)
-
-    def _put(self, stream: Stream, text: str) -> Coroutine[Any, Any, None] | None:
-        """The SDK awaits what a callback returns, if it is something to await."""
-        if not self.pieces:
-            self.moved.send()
-        self.pieces.append((stream, text))
-        self._chars += len(text)
-        return self._taken.wait() if self._chars > _INBOX_CHARS else None
-
-    def take(self) -> list[tuple[Stream, str]]:
-        pieces, self.pieces, self._chars = self.pieces, [], 0
-        self._taken.send()
+    def feed(self, data: bytes) -> list[tuple[Stream, str]]:
+        """The pieces that these bytes bring."""
+        data = self._rest + data
+        pieces: list[tuple[Stream, str]] = []
+        start = 0
+        for marker in _MARKER.finditer(data):
+            self._take(data[start : marker.start()], pieces)
+            self._stream, start = _MARKERS[marker[0]], marker.end()
+        held = _HELD.search(data, start)
+        end = held.start() if held else len(data)
+        self._take(data[start:end], pieces)
+        self._rest = data[end:]
         return pieces
+
+    def finish(self) -> list[tuple[Stream, str]]:
+        """What was held back."""
+        pieces: list[tuple[Stream, str]] = []
+        self._take(self._rest, pieces)
+        self._rest = b""
+        return pieces + [
+            (stream, text) for stream, decoder in self._decoders.items() if (text := decoder.decode(b"", final=True))
+        ]
+
+    def _take(self, data: bytes, pieces: list[tuple[Stream, str]]) -> None:
+        if self._stream is not None and data and (text := self._decoders[self._stream].decode(data)):
+            pieces.append((self._stream, text))
 
 
 def _is_session(found: Any) -> bool:

@@ -78,6 +78,21 @@ def _transported(what: str) -> Iterator[None]:
         raise SandboxUnavailable from error
 
 
+@contextmanager
+def upgraded(what: str) -> Iterator[None]:
+    """A websocket that is opened past the SDK's own methods, its errors as ours."""
+    try:
+        with _transported(what):
+            yield
+    except SandboxUnavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, aiohttp.WSServerHandshakeError):
+            log.info("Daytona answered %d", cause.status)
+            raise refusal(what, cause.status, cause.headers or {}) from cause
+        raise
+    _count(HTTPStatus.OK)
+
+
 async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse]) -> Any:
     """The answer's JSON, as Daytona wrote it. Raises SandboxError, as `translated` does."""
     with _transported(what):
@@ -177,6 +192,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
                 seconds = float(value)
             except ValueError:
                 return None
-            # Python reads "nan" and "inf" as numbers, too; nobody can wait for them.
+            # Python reads "nan" and "inf" as numbers, too.
             return seconds if math.isfinite(seconds) and seconds >= 0 else None
     return None

@@ -130,7 +130,7 @@ class Command:
         try:
             append_restart_note(self.log)
         except OSError as error:
-            _logger.warning("the log of command %s does not tell of the restart: %s", self.id, error)
+            _logger.warning("the restart is not noted in the log of command %s: %s", self.id, error)
         failure = self._store(KILLED_EXIT_CODE)
         if failure is not None:
             _logger.warning("the exit code of command %s is not stored: %s", self.id, failure)

@@ -165,7 +165,7 @@ async def _exit_code(sandbox: Sandbox, shell: Shell, timeout: int) -> int:
         raise ToolboxError(408, "command execution timeout", "PROCESS_EXECUTION_TIMEOUT") from None
     finally:
         if not ended.done():
-            # Timed out, or the client went away: nobody can ask for the result any more.
+            # Timed out, or the client went away: no client can ask for the result any more.
             ended.cancel()
             await shell.end(0.0)
 

@@ -1,1 +1,1 @@
-"""The only readers on behalf of a user."""
+"""All reads on behalf of a user."""

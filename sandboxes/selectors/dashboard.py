@@ -1,4 +1,4 @@
-"""What the admin's first page tells of sandboxes, of those who watch them, and of the polls."""
+"""Counts for the admin's dashboard: sandboxes, subscriptions, polls."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sandboxes.selectors.subscriptions import subscriptions_living
 
 
 def sandboxes_by_state() -> dict[str, int]:
-    """How many of the sandboxes that were watched lately are in which state, as Daytona last told."""
+    """Number of recently watched sandboxes by state, as last reported by Daytona."""
     return dict(Sandbox.objects.order_by("state").values_list("state").annotate(count=Count("pk")))
 
 
 def subscriptions_by_kind() -> dict[str, int]:
-    """How many streams of `/sse` are open now."""
+    """Number of open streams of `/sse`."""
     return dict(subscriptions_living().order_by("kind").values_list("kind").annotate(count=Count("pk")))
 
 
 def polls() -> list[Poll]:
-    """How the polls went at their last tick; they tick while somebody watches."""
+    """Results of the last ticks; polls run while there are viewers."""
     return list(Poll.objects.order_by("name"))

@@ -1,4 +1,4 @@
-"""Sandboxes, sessions, commands and logs as Daytona has them now. Looking keeps no sandbox awake."""
+"""Daytona's sandboxes, sessions, commands and logs. Reading keeps no sandbox awake."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def log_snapshot_for(
     session_id: str,
     command_id: str,
 ) -> Document:
-    """`{"stdout", "stderr"}`, as far as they are written. Raises SandboxError, TooLarge."""
+    """`{"stdout", "stderr"}` as written so far. Raises SandboxError, TooLarge."""
     snapshot = _look_inside(
         user, sandbox_id, lambda toolbox: toolbox.snapshot(session_id, command_id, limit_bytes=SNAPSHOT_BYTES)
     )
     if snapshot is None:
-        raise TooLarge("The log is too long for one answer; follow it over /sse.", code="log_too_long")
+        raise TooLarge("The log is too long for one response; follow it over /sse.", code="log_too_long")
     return {"stdout": snapshot.get("stdout") or "", "stderr": snapshot.get("stderr") or ""}
 
 
@@ -91,11 +91,11 @@ def _look_inside(user: Reader, sandbox_id: str, request: Callable[[Toolbox], Awa
 
 
 def _guard_private(user: Reader, document: Document) -> None:
-    """A sandbox in which somebody's private task runs is not there for others. Raises SandboxMissing."""
+    """Hide sandboxes in which a private task of another account runs. Raises SandboxMissing."""
     if hidden_sandboxes(user=user, names=names_of(document)):
         raise SandboxMissing
 
 
 def names_of(document: Document) -> set[str]:
-    """By what the sandbox may be asked for, and known: its id and its name."""
+    """The id and the name by which the sandbox may be requested."""
     return {str(document[field]) for field in ("id", "name") if document.get(field)}

@@ -1,4 +1,4 @@
-"""Subscriptions, by who may see them; and what is watched."""
+"""Subscriptions that a user may see, and the watched sandboxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskhub.roles import Role, role_of
 
 
 def subscriptions_living() -> QuerySet[Subscription]:
-    """Those whose process still reports, with `last_seen_at`: when it did so last."""
+    """Subscriptions whose process still reports, with `last_seen_at`: its last report."""
     reported = StreamProcess.objects.filter(name=OuterRef("process")).values("reported_at")[:1]
     return Subscription.objects.annotate(last_seen_at=Subquery(reported)).filter(
         last_seen_at__gte=timezone.now() - LEASE
@@ -24,22 +24,22 @@ def subscriptions_living() -> QuerySet[Subscription]:
 
 
 def watched_ids(kind: Watching) -> list[str]:
-    """The sandboxes of which this is watched now, by anybody."""
+    """The sandboxes of which this part is watched now."""
     return list(
         subscriptions_living().filter(kind=kind).order_by("sandbox_id").values_list("sandbox_id", flat=True).distinct()
     )
 
 
 def subscription_list_for(*, user: User | AnonymousUser) -> QuerySet[Subscription]:
-    """One's own; all of them for operators."""
+    """The user's subscriptions; all of them for operators."""
     if role_of(user) >= Role.OPERATOR:
         return subscriptions_living()
     return subscriptions_living().filter(user=user) if user.is_authenticated else subscriptions_living().none()
 
 
 def subscription_get_for(*, user: User | AnonymousUser, subscription_id: UUID) -> Subscription:
-    """Raises NotFound for one that has ended, or is not this user's."""
+    """Raises NotFound for a subscription that has ended, or that the user may not see."""
     try:
         return subscription_list_for(user=user).get(pk=subscription_id)
     except Subscription.DoesNotExist:
-        raise NotFound("There is no such subscription.", code="subscription_not_found") from None
+        raise NotFound("Subscription not found.", code="subscription_not_found") from None

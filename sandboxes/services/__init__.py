@@ -1,1 +1,1 @@
-"""The only writers of the sandboxes app: one module per noun."""
+"""All writes of the sandboxes app: one module per noun."""

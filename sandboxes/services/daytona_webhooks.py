@@ -1,4 +1,4 @@
-"""Daytona's webhooks: each counts once, however often it is sent."""
+"""Daytona's webhooks: each counts once, even if it is sent repeatedly."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _STATE_UPDATED: Final = "sandbox.state.updated"
 
 @transaction.atomic
 def webhook_take(*, delivery_id: str, body: dict[str, Any]) -> None:
-    """Take a delivery that is new: a change of state of a sandbox we know is published.
+    """Process a new webhook: a state change of a known sandbox is published.
 
-    Raises redis.RedisError, and has then taken nothing: its sender tries again.
+    Raises redis.RedisError, and has then stored nothing, so the sender's retry counts.
     """
     _, is_new = DaytonaWebhook.objects.get_or_create(pk=delivery_id[:200])
     if not is_new or body.get("event") != _STATE_UPDATED:
         return
     sandbox = Sandbox.objects.filter(pk=str(body.get("id", ""))).first()
     if sandbox is None:
-        return  # nobody has ever watched it
-    # It tells the state alone; the rest is as it was.
+        return  # the sandbox was never watched
+    # The webhook has only the state; the other fields stay as they were.
     document = {**sandbox.document, "state": str(body.get("newState", "unknown"))}
     if body.get("updatedAt"):
         document["updatedAt"] = str(body["updatedAt"])
@@ -33,5 +33,5 @@ def webhook_take(*, delivery_id: str, body: dict[str, Any]) -> None:
 
 
 def webhooks_forget(*, before: datetime) -> None:
-    """Deliveries that are too old to be taken again."""
+    """Delete ids of webhooks that are too old to be accepted again."""
     DaytonaWebhook.objects.filter(received_at__lt=before).delete()

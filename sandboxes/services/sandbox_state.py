@@ -1,4 +1,4 @@
-"""What polls, pushes and first looks find out about sandboxes: written to the row, and published.
+"""Sandbox state from polls, pushes and first looks: stored in the row, and published.
 
 `sandbox-status` and `sessions-update` carry Daytona's own object with `sandboxId`, `timestamp`, `changed` (something in
 it differs from the last time) and `source`. The result of a poll is always published, a pushed one only if it is new.
@@ -22,27 +22,27 @@ from taskhub.events.publish import announce
 from taskhub.lib.timestamps import iso
 
 SURELY_GONE_AFTER: Final = timedelta(minutes=1)
-"""So long after its end Daytona's own caches have forgotten a sandbox."""
+"""After this time Daytona's caches no longer contain a destroyed sandbox."""
 
 Source = Literal["poll", "push"]
 
 _UNSEEN: Final = frozenset({"env", "outboundProxyUrl"})
-"""Never kept or shown: they may hold secrets."""
+"""Fields that are never stored or shown: they may contain secrets."""
 _DETAILS: Final = frozenset(
     {"kvm", "volumes", "buildInfo", "backupCreatedAt", "otelEndpointOverride", "linkedSandboxId"}
 )
-"""Only single sandboxes have them, not those of a list: left out, or they would come and go with the way of looking."""
+"""Fields that only single sandboxes have, not those of a list: left out, or they would alternate between the two."""
 
 
 def shown(document: Document) -> Document:
-    """Daytona's object as viewers see it, however it was come by."""
+    """Daytona's object as viewers see it, independent of its source."""
     return {name: value for name, value in document.items() if name not in _UNSEEN and name not in _DETAILS}
 
 
 def sandbox_first_seen(*, document: Document) -> Sandbox:
-    """Take a sandbox that a viewer is about to be shown: there is nobody to tell of it yet.
+    """Store a sandbox for its first viewer, without publishing: no other viewer exists yet.
 
-    One that was taken for destroyed, and is there all the same a minute later, was not: its row begins anew.
+    A sandbox that was considered destroyed but still exists a minute later was not; its row starts anew.
     """
     mistaken = Sandbox.objects.filter(pk=str(document["id"]), state=DESTROYED)
     mistaken.filter(seen_at__lt=timezone.now() - SURELY_GONE_AFTER).delete()
@@ -51,7 +51,7 @@ def sandbox_first_seen(*, document: Document) -> Sandbox:
 
 
 def sandboxes_observe(*, documents: Iterable[Document], source: Source) -> None:
-    """Take sandboxes as Daytona has just described them, and tell their viewers. Raises redis.RedisError."""
+    """Store sandboxes as Daytona has just described them, and tell their viewers. Raises redis.RedisError."""
     for row, changed in _write(documents):
         if changed or source == "poll":
             announce(status_channel(row.pk), "sandbox-status", status_data(row, changed=changed, source=source))
@@ -61,9 +61,9 @@ def sandboxes_observe(*, documents: Iterable[Document], source: Source) -> None:
 
 @transaction.atomic
 def _write(documents: Iterable[Document]) -> list[tuple[Sandbox, bool]]:
-    """The rows, as they are now, with whether they changed; in two statements for any number of them.
+    """The current rows, and whether they changed; in two statements for any number of them.
 
-    In one transaction, so that of two processes to which a change was pushed only one finds that it is news.
+    In one transaction, so that only one of several processes that received the same push publishes it.
     """
     seen = {str(document["id"]): shown(document) for document in documents}
     known = {row.pk: row for row in Sandbox.objects.select_for_update().filter(pk__in=list(seen))}
@@ -73,7 +73,7 @@ def _write(documents: Iterable[Document]) -> list[tuple[Sandbox, bool]]:
         row = known.get(sandbox_id) or Sandbox(id=sandbox_id)
         row.seen_at = now
         if is_older(document, row.document):
-            news.append((row, False))  # it was overtaken on its way
+            news.append((row, False))  # a newer document was stored meanwhile
             continue
         changed = document != row.document
         row.document = document
@@ -88,17 +88,17 @@ def _write(documents: Iterable[Document]) -> list[tuple[Sandbox, bool]]:
 
 
 def is_older(document: Document, known: Document) -> bool:
-    """Whether Daytona's own `updatedAt` says that `document` is from before `known`."""
+    """Whether Daytona's own `updatedAt` says that `document` is older than `known`."""
     if DESTROYED in (document.get("state"), known.get("state")):
-        return document.get("state") != DESTROYED  # nothing comes after the end
+        return document.get("state") != DESTROYED  # destroyed is final
     try:
         return datetime.fromisoformat(document["updatedAt"]) < datetime.fromisoformat(known["updatedAt"])
     except (KeyError, TypeError, ValueError):
-        return False  # one of them does not say
+        return False  # one of them has no time
 
 
 def sandboxes_mark_destroyed(*, sandbox_ids: Iterable[str]) -> None:
-    """Daytona does not know them any more: say so to their viewers, and end their streams. Raises redis.RedisError."""
+    """Daytona no longer knows these sandboxes: tell their viewers, and close their streams. Raises redis.RedisError."""
     for sandbox_id in sandbox_ids:
         row = Sandbox.objects.filter(pk=sandbox_id).first()
         if row is None:
@@ -112,12 +112,12 @@ def sandboxes_mark_destroyed(*, sandbox_ids: Iterable[str]) -> None:
 
 
 def sandboxes_forget(*, before: datetime) -> None:
-    """Rows that nobody has looked at since then; the next viewer makes them anew."""
+    """Delete rows without viewers since then; the next viewer creates them again."""
     Sandbox.objects.filter(seen_at__lt=before).delete()
 
 
 def _say_goodbye(sandbox_id: str, reason: str) -> None:
-    """A `disconnected` on a channel ends the streams that carry it."""
+    """A `disconnected` on a channel closes its streams."""
     for channel in (status_channel(sandbox_id), sessions_channel(sandbox_id)):
         announce(channel, "disconnected", {"sandboxId": sandbox_id, "reason": reason, "timestamp": iso(timezone.now())})
 
@@ -134,19 +134,19 @@ def status_data(row: Sandbox, *, changed: bool, source: str) -> dict[str, Any]:
 
 
 def sessions_first_seen(*, sandbox: Sandbox, sessions: Sequence[Document]) -> Sandbox:
-    """Take the sessions that a viewer is about to be shown."""
+    """Store the sessions for a first viewer."""
     _write_sessions(sandbox, sessions)
     return sandbox
 
 
 def sessions_observe(*, sandbox: Sandbox, sessions: Sequence[Document]) -> None:
-    """Take a sandbox's sessions as it has just listed them, and tell its viewers. Raises redis.RedisError."""
+    """Store a sandbox's sessions as just listed, and tell its viewers. Raises redis.RedisError."""
     changed = _write_sessions(sandbox, sessions)
     announce(sessions_channel(sandbox.pk), "sessions-update", sessions_data(sandbox, changed=changed, source="poll"))
 
 
 def _write_sessions(sandbox: Sandbox, sessions: Sequence[Document]) -> bool:
-    """Whether they changed. Daytona lists them in no order of its own, so they are put in that of their ids."""
+    """Whether they changed. Daytona's list has no fixed order, so sessions are sorted by id."""
     ordered = [_ordered(session) for session in sorted(sessions, key=lambda session: str(session.get("sessionId")))]
     changed = ordered != sandbox.sessions
     sandbox.sessions, sandbox.sessions_seen_at = ordered, timezone.now()
@@ -179,18 +179,18 @@ def trouble_report(*, channel_of: Callable[[str], str], troubles: Mapping[str, S
 
 
 def viewers_send_to_ids(*, names: Iterable[str]) -> None:
-    """End the streams that were opened by a name while Daytona did not answer; who comes back is shown by the id."""
+    """Close streams that were opened by name while Daytona did not answer; a client that reconnects is served by id."""
     for name in names:
         _say_goodbye(name, "known_by_its_id")
 
 
 def trouble_data(code: str, message: str, retry_s: float) -> dict[str, Any]:
-    """The data of an `error` event: nothing internal, and when to expect better."""
+    """The data of an `error` event: no internals, and the time of the next attempt."""
     return {"code": code, "message": message, "retry_in_ms": int(retry_s * 1000), "timestamp": iso(timezone.now())}
 
 
 def poll_note(*, name: str, started_at: datetime, took_s: float, watched: int, requests: int, error_code: str) -> None:
-    """Keep how a tick went."""
+    """Store the result of a tick."""
     fields = {
         "started_at": started_at,
         "took_ms": int(took_s * 1000),

@@ -1,7 +1,7 @@
-"""Sandboxes: what people and agents do to them, at Daytona's side; each written to the audit when it is done.
+"""Operations on Daytona's sandboxes, sessions and commands; each is audited when it is done.
 
-Daytona holds a request that creates or starts for up to 30 s. So that such requests cannot take all threads of a web
-process, only a few are under way at once; the others are asked to come again.
+Daytona may hold a request that creates or starts for up to 30 s. So that such requests cannot occupy all threads of a
+web process, only a few run at once; further ones are refused with a retry.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def sandbox_stop(*, actor: Actor, sandbox_id: str) -> Document:
 
 
 def sandbox_delete(*, actor: Actor, sandbox_id: str) -> Document:
-    """Raises SandboxMissing where it is gone already, other SandboxErrors, Unavailable."""
+    """Raises SandboxMissing if it is already deleted, other SandboxErrors, Unavailable."""
     with _place():
         deleted = _ask(lambda gateway: gateway.delete(sandbox_id))
     audit_write(actor=actor, action="sandbox:delete", sandbox_id=sandbox_id)
@@ -80,7 +80,7 @@ def sandbox_delete(*, actor: Actor, sandbox_id: str) -> Document:
 
 
 def session_create(*, actor: Actor, sandbox_id: str, session_id: str | None = None) -> str:
-    """A new session; answers its id. Raises SandboxError."""
+    """Create a session; returns its id. Raises SandboxError."""
     name = session_id or f"taskhub-{uuid.uuid4()}"
     _ask_inside(sandbox_id, lambda toolbox: toolbox.session_create(name))
     audit_write(actor=actor, action="session:create", sandbox_id=sandbox_id, changes={"session": [None, name]})
@@ -100,15 +100,15 @@ def session_find_made(*, actor: Actor, sandbox_id: str, session_id: str) -> str 
 
 
 def session_delete(*, actor: Actor, sandbox_id: str, session_id: str) -> None:
-    """Ends what runs in it; its logs go with it. Raises SandboxError."""
+    """Delete a session with its processes and logs. Raises SandboxError."""
     _ask_inside(sandbox_id, lambda toolbox: toolbox.session_delete(session_id))
     audit_write(actor=actor, action="session:delete", sandbox_id=sandbox_id, changes={"session": [session_id, None]})
 
 
 def command_run(*, actor: Actor, sandbox_id: str, session_id: str, command: str) -> str:
-    """Start a command in a shell of its own and answer its id at once. Raises SandboxError.
+    """Start a command in its own shell and return its id at once. Raises SandboxError.
 
-    Of its own, because a command that ended the session's shell would never get an exit code.
+    In its own shell, because a command that ended the session's shell would never get an exit code.
     """
     text = f"bash -c {shlex.quote(command)}"
     command_id = _ask_inside(sandbox_id, lambda toolbox: toolbox.command_run(session_id, text))
@@ -124,9 +124,7 @@ def command_run(*, actor: Actor, sandbox_id: str, session_id: str, command: str)
 @contextmanager
 def _place() -> Iterator[None]:
     if not _places.acquire(blocking=False):
-        raise Unavailable(
-            "Several sandboxes are being changed right now; try again in a moment.", code="sandboxes_busy"
-        )
+        raise Unavailable("Too many sandboxes are being changed now; try again in a moment.", code="sandboxes_busy")
     try:
         yield
     finally:

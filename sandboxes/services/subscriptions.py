@@ -21,7 +21,7 @@ LEASE: Final = timedelta(seconds=30)
 
 
 def subscriptions_save(*, opened: Sequence[Subscription], closed: Collection[UUID]) -> None:
-    """The streams that opened and closed since the last call."""
+    """Store the streams that opened and closed since the last call."""
     if opened:
         _leave_out_deleted_accounts(opened)
         Subscription.objects.bulk_create(opened, ignore_conflicts=True)
@@ -30,7 +30,7 @@ def subscriptions_save(*, opened: Sequence[Subscription], closed: Collection[UUI
 
 
 def _leave_out_deleted_accounts(subscriptions: Sequence[Subscription]) -> None:
-    """An account may go while its stream is open: one such row would keep all others from being saved."""
+    """An account may be deleted while its stream is open: its row would fail the whole batch."""
     accounts = set(User.objects.filter(pk__in={each.user_id for each in subscriptions}).values_list("pk", flat=True))
     for subscription in subscriptions:
         if subscription.user_id not in accounts:
@@ -38,7 +38,7 @@ def _leave_out_deleted_accounts(subscriptions: Sequence[Subscription]) -> None:
 
 
 def subscriptions_count(*, events: dict[UUID, int]) -> None:
-    """Write how many events each stream has been sent so far, in one statement."""
+    """Write the number of events sent to each stream, in one statement."""
     if events:
         cases = [When(pk=subscription_id, then=Value(count)) for subscription_id, count in events.items()]
         counted = Case(*cases, default=F("events"), output_field=BigIntegerField())
@@ -46,7 +46,7 @@ def subscriptions_count(*, events: dict[UUID, int]) -> None:
 
 
 def subscription_request_disconnect(*, actor: Actor, subscription: Subscription) -> None:
-    """Ask the process that holds the stream to close it; it looks every 2 s. Raises NotFound if it has closed."""
+    """Ask the process that holds the stream to close it; it checks every 2 s. Raises NotFound if it has closed."""
     now = timezone.now()
     asked = Subscription.objects.filter(pk=subscription.pk).update(disconnect_requested_at=now)
     if not asked:
@@ -55,7 +55,7 @@ def subscription_request_disconnect(*, actor: Actor, subscription: Subscription)
 
 
 def subscriptions_drop_orphans() -> int:
-    """Delete those whose process has been silent for as long as the lease; returns how many."""
+    """Delete subscriptions whose process has not reported for the lease time; returns their number."""
     living = StreamProcess.objects.filter(reported_at__gte=timezone.now() - LEASE).values("name")
     deleted, _ = Subscription.objects.exclude(process__in=living).delete()
     return deleted

@@ -1,4 +1,4 @@
-"""A web process's own looks at Daytona: what the first viewer of a sandbox, or of a log, has to know at once."""
+"""First look: a web process's own request to Daytona, for the first viewer of a sandbox or log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -18,22 +19,24 @@ from sandboxes.models import DESTROYED, Sandbox
 from sandboxes.services.sandbox_state import SURELY_GONE_AFTER, sandbox_first_seen, sessions_first_seen
 from sandboxes.watch.polling import SingleFlight, cause, inside, sessions_of
 from taskhub.events.hub import get_hub
+from taskhub.executions.executor import LogTokens, PartialLines
 from taskhub.executions.log_relay import LogKey, Read, SharedLog
 from taskhub.lib.per_loop import PerLoop
+from taskhub.models import SESSION_PREFIX, Execution
 
 FRESH: Final = timedelta(seconds=15)
-"""A row that a poll keeps is never older."""
+"""Rows that a poll maintains are never older."""
 
 _flights: Final = PerLoop(SingleFlight)
 
 
 async def _once(key: tuple[str, ...], ask: Callable[[], Coroutine[Any, Any, Sandbox]]) -> Sandbox:
-    """All who want to know the same at once ask once."""
+    """Concurrent callers with the same key share one request."""
     return await _flights.get().run(key, ask)
 
 
 async def sandbox_seen(id_or_name: str) -> Sandbox:
-    """The sandbox as it was at most 15 s ago. Raises SandboxError."""
+    """The sandbox, at most 15 s old. Raises SandboxError."""
     row = await get_hub().reader.run(_row, id_or_name)
     if row is None or row.seen_at < timezone.now() - (FRESH if row.state != DESTROYED else SURELY_GONE_AFTER):
         row = await _once(("sandbox", id_or_name), lambda: _look_at(id_or_name))
@@ -43,7 +46,7 @@ async def sandbox_seen(id_or_name: str) -> Sandbox:
 
 
 async def sessions_seen(sandbox: Sandbox) -> Sandbox:
-    """The sandbox with its sessions as they were at most 15 s ago. Raises SandboxError."""
+    """The sandbox with its sessions, at most 15 s old. Raises SandboxError."""
     if sandbox.sessions_seen_at is not None and sandbox.sessions_seen_at > timezone.now() - FRESH:
         return sandbox
     return await _once(("sessions", sandbox.pk), lambda: _look_into(sandbox))
@@ -73,7 +76,7 @@ async def _look_for(sandbox: Sandbox, key: LogKey) -> Sandbox:
         try:
             await toolbox.command(key.session_name, key.command_id)
         except SandboxMissing as error:
-            # Daytona does not say which of the two it is that it does not know.
+            # Daytona does not say which of the two is unknown.
             await toolbox.session_document(key.session_name)
             raise await cause(gateway, sandbox.pk, error) from error
         except SandboxError as error:
@@ -82,13 +85,20 @@ async def _look_for(sandbox: Sandbox, key: LogKey) -> Sandbox:
 
 
 def log_reader(key: LogKey) -> Read:
-    """Reads the log of a command, for all who watch it."""
+    """The function that reads a command's log for all its viewers."""
 
     async def read(shared: SharedLog) -> int | None:
         async with open_gateway(watching=True) as gateway:
             toolbox = inside(gateway, await _sandbox_in_time(key.sandbox_id, shared))
             try:
-                follower = Follower(toolbox, key.session_name, key.command_id, shared.report_trouble)
+                follower = Follower(
+                    toolbox,
+                    key.session_name,
+                    key.command_id,
+                    shared.report_trouble,
+                    tokens=await get_hub().reader.run(_log_tokens, key),
+                    on_sign=lambda sign: shared.show_partial(sign.lines) if isinstance(sign, PartialLines) else None,
+                )
                 async with aclosing(follower.lines()) as batches:
                     async for batch in batches:
                         shared.append(batch)
@@ -100,7 +110,7 @@ def log_reader(key: LogKey) -> Read:
 
 
 async def _sandbox_in_time(sandbox_id: str, shared: SharedLog) -> Sandbox:
-    """The sandbox, however long Daytona takes to answer."""
+    """The sandbox, as soon as Daytona answers."""
     backoff = Backoff()
     while True:
         try:
@@ -109,6 +119,16 @@ async def _sandbox_in_time(sandbox_id: str, shared: SharedLog) -> Sandbox:
             delay = backoff.next_s(error)
             shared.report_trouble(error, delay)
             await asyncio.sleep(delay)
+
+
+def _log_tokens(key: LogKey) -> LogTokens | None:
+    """Of the execution whose log it is, if it is one's: its runner's marks are not shown."""
+    try:
+        execution_id = UUID(key.session_name.removeprefix(SESSION_PREFIX))
+    except ValueError:
+        return None
+    found = Execution.objects.filter(pk=execution_id, session_name=key.session_name)
+    return LogTokens.read(found.values_list("log_token", flat=True).first() or "")
 
 
 def _row(sandbox_id: str) -> Sandbox | None:

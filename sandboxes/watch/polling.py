@@ -1,8 +1,8 @@
-"""Looking at what is watched: the two polls, and the first look of the first viewer.
+"""Polling of watched sandboxes.
 
-The cost grows with the sandboxes that are watched, not with the viewers: a tick looks at each sandbox once. Where more
-than a few are watched it takes whole pages of Daytona's list, and single gets only for what the pages cannot tell: a
-sandbox that is not on them, or one that they show older than it is known to be (the list lags behind).
+The cost grows with the watched sandboxes, not with their viewers: a tick reads each sandbox once. If more than a few
+are watched, it reads whole pages of Daytona's list, and single sandboxes only if the pages do not suffice: a sandbox
+that is not on them, or one that they show older than it is known to be (the list lags behind).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _T = TypeVar("_T")
 
 @dataclass
 class Findings:
-    """What a tick found: sandboxes as Daytona describes them, ids it does not know, and what could not be asked.
+    """Findings of a tick: sandboxes as Daytona describes them, unknown ids, and errors.
 
-    `names` are those that turned out to be no ids: their viewers came while Daytona did not answer.
+    `names` are requested ids that turned out to be names: their viewers came while Daytona did not answer.
     """
 
     documents: list[Document] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Findings:
 
 
 async def look_at_sandboxes(gateway: Gateway, known: Mapping[str, Document], *, within_s: float) -> Findings:
-    """Look at each of the sandboxes once; `known` holds what was last seen of them ({} if nothing was)."""
+    """Read each sandbox once; `known` has its last known document ({} if there is none)."""
     findings = Findings()
     waiting = set(known)
     try:
@@ -60,7 +60,7 @@ async def look_at_sandboxes(gateway: Gateway, known: Mapping[str, Document], *, 
 
 
 async def _turn_pages(gateway: Gateway, known: Mapping[str, Document], waiting: set[str], findings: Findings) -> None:
-    """Cross off `waiting` what the pages tell. Never more pages than a quarter of what single gets would cost."""
+    """Remove from `waiting` the sandboxes on the pages. Reads at most a quarter as many pages as single gets."""
     cursor: str | None = None
     for _ in range(min(PAGES, max(1, len(known) // 4))):
         findings.requests += 1
@@ -89,7 +89,7 @@ async def _look_at(gateway: Gateway, sandbox_id: str, findings: Findings) -> Non
 
 
 async def look_at_sessions(gateway: Gateway, sandboxes: Iterable[Sandbox], *, within_s: float) -> Findings:
-    """List the sessions of each sandbox. Those of one that is not started are none."""
+    """List the sessions of each sandbox; one that is not started has none."""
     findings = Findings()
     known = {sandbox.pk: sandbox for sandbox in sandboxes}
     try:
@@ -116,20 +116,20 @@ async def sessions_of(gateway: Gateway, sandbox: Sandbox) -> list[Document]:
     try:
         return await gateway.toolbox(sandbox.pk, sandbox.toolbox_url).session_documents()
     except SandboxRefused:
-        return []  # it is not started: its inside is not there
+        return []  # it is not started, so its toolbox does not answer
     except (KeyRefused, SandboxMissing) as error:
         raise await cause(gateway, sandbox.pk, error) from error
 
 
 async def cause(gateway: Gateway, sandbox_id: str, error: SandboxError) -> SandboxError:
-    """What a refusal at a sandbox's door means: there it is the same for a bad key and for a sandbox that is gone."""
+    """The meaning of a refusal by a sandbox's toolbox, which is the same for a bad key and for a deleted sandbox."""
     if not isinstance(error, KeyRefused | SandboxMissing):
         return error
     try:
         await gateway.document(sandbox_id)
     except SandboxError as found:
         return found
-    # Daytona knows key and sandbox; what stands between us and its inside does not, for the moment.
+    # Daytona accepts the key and knows the sandbox; the proxy in front of the toolbox does not, for the moment.
     return error if isinstance(error, SandboxMissing) and error.what != "sandbox" else SandboxUnavailable()
 
 
@@ -146,13 +146,13 @@ async def _each(ids: Iterable[str], look: Callable[[str], Awaitable[None]]) -> N
 
 
 class SingleFlight:
-    """Many who ask the same at once share one asking. Belongs to one event loop."""
+    """Single flight: concurrent callers with the same key share one call. For one event loop."""
 
     def __init__(self) -> None:
         self._flying: dict[Any, asyncio.Task[Any]] = {}
 
     async def run(self, key: Any, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """What `ask` answers or raises; who goes away meanwhile takes nobody with them."""
+        """The result of `ask`; a cancelled caller does not cancel the others."""
         task = self._flying.get(key)
         if task is None:
             task = self._flying[key] = asyncio.create_task(ask())
@@ -163,7 +163,7 @@ class SingleFlight:
     def _land(self, key: Any, task: asyncio.Task[Any]) -> None:
         del self._flying[key]
         if not task.cancelled():
-            task.exception()  # looked at, so that it is nobody's even if all who asked have gone
+            task.exception()  # retrieved, in case all callers were cancelled
 
 
 def inside(gateway: Gateway, sandbox: Sandbox) -> Toolbox:

@@ -1,8 +1,8 @@
-"""State changes as Daytona pushes them, over its socket.io gateway.
+"""Push listener: state changes that Daytona pushes over its socket.io gateway.
 
-Each web process with viewers of a sandbox's status holds one connection. A change of a watched sandbox goes the way of
-a poll's finding: whoever writes it first publishes it, the others find nothing new. There is no replay after a gap,
-and none is needed: the poll stays the truth.
+Each web process with viewers of a sandbox's status holds one connection. A pushed change is handled like a poll's: the
+first process that writes it publishes it, the others find nothing new. There is no replay after a gap, and none is
+needed: polls remain authoritative.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EVENTS: Final = ("sandbox.state.updated", "sandbox.desired-state.updated")
 
 
 class PushListener:
-    """Connected for as long as it is wanted; comes back with backoff."""
+    """Connected while it is wanted; reconnects with back-off."""
 
     def __init__(self, *, is_watched: Callable[[str], bool]) -> None:
         self._is_watched = is_watched
@@ -40,7 +40,7 @@ class PushListener:
         self.connected = False
 
     def keep(self, *, wanted: bool) -> None:
-        """Connect if that is wanted now, disconnect if it is not any more."""
+        """Connect if wanted, disconnect otherwise."""
         if wanted and self._task is None and settings.DAYTONA_API_KEY:
             self._task = task_for_all(self._listen(), name="daytona-push")
         elif not wanted and self._task is not None:
@@ -63,7 +63,9 @@ class PushListener:
                 backoff.reset()
                 await client.wait()
             except (socketio.exceptions.SocketIOError, OSError, TimeoutError) as error:
-                log.info("Daytona does not push now (%s); the polls go on", type(error).__name__)
+                log.info(
+                    "the connection to Daytona's push gateway failed (%s); polling continues", type(error).__name__
+                )
             finally:
                 self.connected = False
                 with suppress(socketio.exceptions.SocketIOError, OSError):
@@ -89,7 +91,7 @@ class PushListener:
         try:
             await get_hub().reader.run(_observe, document)
         except (DatabaseError, redis.RedisError) as error:
-            log.info("a pushed change is left to the next poll (%s)", type(error).__name__)
+            log.info("a pushed change is not stored (%s); the next poll will", type(error).__name__)
 
 
 def _observe(document: dict[str, Any]) -> None:

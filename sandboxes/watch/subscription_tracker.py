@@ -1,8 +1,8 @@
-"""The subscriptions of this web process: one keeper, a few statements, however many streams.
+"""Subscription tracker of a web process: few statements for any number of streams.
 
-A stream that opens or closes is noted, and saved with the others of the same moment. Every 10 s the counts of events go
-out in one statement. Every 2 s one query finds those that an operator wants closed. That the process lives, and with it
-all of its subscriptions, is said by the hub's own report.
+Streams that open or close are saved together in batches. Every 10 s the event counts are written in one statement.
+Every 2 s one query finds the streams that an operator wants closed. The hub's own report renews the leases of all
+subscriptions of the process.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from taskhub.observability.log_context import for_all, task_for_all
 log = logging.getLogger(__name__)
 
 TOGETHER_S: Final = 0.05
-"""Those who come or go within this time are saved together."""
+"""Streams that open or close within this time are saved together."""
 LOOK_S: Final = 2.0
 COUNT_S: Final = 10.0
 LATELY: Final = timedelta(minutes=5)
-"""Longer than the keeper ever goes without a look."""
+"""Longer than the interval between two checks of the tracker."""
 
 
 class Watch:
@@ -64,8 +64,8 @@ class Keeper:
         self._push = PushListener(is_watched=lambda sandbox_id: sandbox_id in self._status_of)
 
     def open(self, subscription: Subscription, slot: Slot, tasks: set[str]) -> Watch:
-        """Note a stream; it is forgotten when its slot is released. To `tasks` are added those that are executed in
-        its sandbox from now on."""
+        """Add a stream; it is removed when its slot is released. Tasks that are executed in its sandbox from now on are
+        added to `tasks`."""
         subscription.process = PROCESS_NAME
         watch = self._watches[subscription.pk] = Watch(subscription, slot, tasks)
         self._opened.append(subscription)
@@ -73,7 +73,7 @@ class Keeper:
             self._status_of[subscription.sandbox_id] += 1
         slot.at_release(lambda: self._close(subscription.pk))
         if self._task is None:
-            # Its reports are the leases; a log joins no channel of the hub that would start it.
+            # The hub's reports are the leases; a log stream joins no channel that would start it.
             for_all(get_hub().start)
             self._task = task_for_all(self._keep(), name="subscriptions")
         self._changed.send()
@@ -100,11 +100,11 @@ class Keeper:
                 await self._disconnect()
                 await self._note_tasks()
             except DatabaseError as error:
-                log.warning("subscriptions cannot be saved now (%s)", type(error).__name__)
+                log.warning("subscriptions cannot be saved (%s); retrying", type(error).__name__)
                 await asyncio.sleep(LOOK_S)
             except Exception:
-                # Whatever it was, the next try must come: without it nobody's sandbox is polled.
-                log.exception("keeping the subscriptions failed")
+                # Never stop for any error: without the tracker no sandbox of this process is polled.
+                log.exception("saving the subscriptions failed")
                 await asyncio.sleep(LOOK_S)
             self._push.keep(wanted=bool(self._status_of))
             if not self._opened and not self._closed:
@@ -134,7 +134,7 @@ class Keeper:
             for watch in changed:
                 watch.counted = events[watch.subscription.pk]
         if await get_hub().reader.run(_kept) < len(self._watches):
-            # This process could not report for so long that others took it for dead.
+            # This process did not report for so long that others considered it dead.
             self._opened = [watch.subscription for watch in self._watches.values()]
 
     async def _disconnect(self) -> None:
@@ -145,7 +145,7 @@ class Keeper:
                 watch.slot.end("ended_by_operator")
 
     async def _note_tasks(self) -> None:
-        """Who may not see a task must not go on watching when it is executed in a sandbox that others use as well."""
+        """Add tasks of shared sandboxes, so that streams of callers who may not see these tasks are closed."""
         watched = {watch.subscription.sandbox_id for watch in self._watches.values()}
         if not watched:
             return
@@ -154,7 +154,7 @@ class Keeper:
             watch.tasks |= executed.get(watch.subscription.sandbox_id, set())
 
     async def close(self) -> None:
-        """The process ends; so do its subscriptions."""
+        """End the process's subscriptions with the process."""
         await self._push.close()
         if self._task is not None:
             await cancel_all(self._task)
@@ -177,7 +177,7 @@ def _kept() -> int:
 
 
 def _executed_lately(sandbox_ids: set[str]) -> dict[str, set[str]]:
-    """The tasks that have been given to these sandboxes in the last minutes, by sandbox."""
+    """The tasks that were assigned to these sandboxes in the last minutes, by sandbox."""
     found = executed_in(sandbox_ids).filter(task__isnull=False, queued_at__gt=timezone.now() - LATELY)
     executed: dict[str, set[str]] = {}
     for sandbox_id, task_id in found.values_list("sandbox_id", "task_id"):
@@ -194,5 +194,5 @@ _keepers: Final = PerLoop(Keeper)
 
 
 def get_keeper() -> Keeper:
-    """The keeper of the running event loop: one per process, for a server runs one loop."""
+    """The tracker of the running event loop: one per process, because a server runs one loop."""
     return _keepers.get()

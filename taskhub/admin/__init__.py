@@ -1,6 +1,6 @@
-"""The admin, for operators: what is going on, and what can be done about it.
+"""The admin for operators: lists, actions, dashboard.
 
-Every list is read-only but for its actions, and each action is a service's: what changes here is audited too.
+Lists are read-only except for their actions, and each action calls a service, so changes are audited.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accounts and roles: Django's own pages, audited."""
+"""Accounts and roles: Django's own pages, with audit entries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ admin.site.unregister([User, Group])
 
 @admin.register(User)
 class AccountAdmin(Audited, UserAdmin[User]):
-    """People and programs; their role is a group."""
+    """Accounts of people and programs; their role is a group."""
 
     form = UserChangeForm
     add_form = UserCreationForm

@@ -1,7 +1,7 @@
-"""Actions on rows: each is a service's; what it refuses becomes a message, and never hides what was done.
+"""Admin actions: each calls a service for every selected row, and reports refusals row by row.
 
-An action is one of Django's, so it may be chosen for any number of rows in their list; a row's own page has a button
-for each. One that needs more than rows (`ask`) shows a form first, and is called again with the answers.
+An action can be applied to any number of rows in their list; a row's own page has a button for each action. An action
+that needs input (`ask`) first shows a form, and is called again with the answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ANSWERED: Final = "_answered"
 
 
 class ActingMixin(HubModelAdmin):
-    """`rows_at_once` bounds what one request does, and for how long."""
+    """`rows_at_once` limits the rows of one request, and so its duration."""
 
     rows_at_once = 100
     change_form_outer_before_template = "admin/row_actions.html"
@@ -51,9 +51,9 @@ class ActingMixin(HubModelAdmin):
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **context})
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
-        """Lead whoever acted on a row's own page back there."""
+        """After an action on a row's own page, redirect to that page."""
         if not self._are_keys(request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
-            self.message_user(request, "There are no such rows.", messages.ERROR)
+            self.message_user(request, "The selected rows do not exist.", messages.ERROR)
             return redirect(request.get_full_path())
         answer: HttpResponseBase | None = super().response_action(request, queryset)
         row = request.POST.get(_ROW)
@@ -62,7 +62,7 @@ class ActingMixin(HubModelAdmin):
         return answer
 
     def _are_keys(self, chosen: list[str]) -> bool:
-        """Whether rows could have these keys; a list offers no others, but a form can be made by hand."""
+        """Whether the values are valid keys; lists offer only those, but a request can be forged."""
         try:
             for key in chosen:
                 self.opts.pk.run_validators(self.opts.pk.to_python(key))
@@ -73,7 +73,7 @@ class ActingMixin(HubModelAdmin):
     def ask(
         self, request: HttpRequest, rows: QuerySet[Any], form: type[forms.Form], *, title: str, button: str
     ) -> dict[str, Any] | HttpResponse:
-        """The answers of the form; or, as long as there are none, the page that asks for them."""
+        """The answers of the form, or the page with the form if it has not been submitted."""
         if self.are_too_many(request, rows):
             return redirect(request.get_full_path())
         asked = form(request.POST) if _ANSWERED in request.POST else form()
@@ -94,14 +94,14 @@ class ActingMixin(HubModelAdmin):
         return TemplateResponse(request, "admin/ask.html", context)
 
     def are_too_many(self, request: HttpRequest, rows: QuerySet[Any]) -> bool:
-        """Says so, too."""
+        """Also shows the message."""
         if rows[: self.rows_at_once + 1].count() <= self.rows_at_once:
             return False
         self.message_user(request, f"At most {self.rows_at_once} at once; nothing was done.", messages.ERROR)
         return True
 
     def act_on_each(self, request: HttpRequest, rows: QuerySet[Any], act: Callable[[Any], object], done: str) -> None:
-        """Call `act` for each row. `done` goes on after their number: "stopped" tells "2 of 3 stopped."."""
+        """Call `act` for each row. `done` ends the sentence after the numbers: "stopped" gives "2 of 3 stopped."."""
         if self.are_too_many(request, rows):
             return
         refusals: list[str] = []
@@ -126,4 +126,4 @@ class ActingAdmin(ActingMixin, ReadOnlyAdmin):
 
 
 class Sure(forms.Form):
-    """Nothing to fill in: the page itself is the question."""
+    """A form without fields, for confirmation."""

@@ -1,4 +1,4 @@
-"""Announcements: what operators tell everybody."""
+"""Announcements: list, create, withdraw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from taskhub.services.announcements import announcement_create, announcement_wit
 
 @admin.register(Announcement)
 class AnnouncementAdmin(ActingAdmin):
-    """An announcement is made here, and withdrawn by an action; its words never change."""
+    """Announcements are created here and withdrawn by an action; their text never changes."""
 
     list_display = ["created_at", "shown_level", "text", "made_by_name", "holds", "ends_at", "withdrawn_at"]
     list_filter = ["level", ("withdrawn_at", admin.EmptyFieldListFilter)]

@@ -1,4 +1,4 @@
-"""Who did what, and to which row."""
+"""Audit entries: list and detail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     readonly_fields = ["task", "execution", "sandbox", "shown_changes"]
     exclude = ["task_id", "execution_id", "sandbox_id", "changes"]
 
-    # The rows may be gone: an entry outlives what it tells of, and the link then says so.
+    # The rows may be deleted: an entry outlives its object, and the link then says so.
 
     @admin.display(ordering="task_id")
     def task(self, entry: AuditEntry) -> SafeString | str:
@@ -30,7 +30,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, entry: AuditEntry) -> SafeString | str:
-        # The page of another app, which may not be installed where only the hub is.
+        # A page of another app, which may not be installed.
         return row_link("sandboxes_sandbox", entry.sandbox_id)
 
     @admin.display(description="Changes: before, after")

@@ -1,4 +1,4 @@
-"""What every list and page of the admin stands on: unfold's look, rows that only services change, links between."""
+"""Base classes of the admin: theme, read-only lists, counted pages, links between rows."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from taskhub.auth.actor import Actor
 
 NOTHING: Final = "-"
 COUNT_LIMIT: Final = 10_000
-"""Rows of a list that are counted, and can be paged through; who looks for older ones filters."""
+"""Rows of a list that are counted and can be paged through; older rows are found by filters."""
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """Only operators come this far."""
+    """Only operators reach the admin."""
     return Actor(door="admin", user=request.user if isinstance(request.user, User) else None)
 
 
 def row_link(model: str, pk: str | UUID | int | None, text: object = None) -> SafeString | str:
-    """A link to a row's page; `model` is `app_name`. Without a key there is none."""
+    """A link to a row's page; `model` is `app_name`. Empty without a key."""
     if not pk:
         return NOTHING
     return format_html('<a href="{}">{}</a>', reverse(f"admin:{model}_change", args=[quote(pk)]), text or pk)
@@ -48,12 +48,12 @@ def list_link(model: str, text: object, **filters: str | UUID) -> SafeString:
 
 
 def json_block(value: object) -> SafeString:
-    """A JSON value as text. unfold would colour it by style attributes, which the pages' policy forbids."""
+    """A JSON value as text. unfold would colour it by style attributes, which the content security policy forbids."""
     return format_html('<pre class="hub-text">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
 
 
 class CountedPaginator(Paginator[Any]):
-    """Counts no further than `COUNT_LIMIT`: the table of events may be huge."""
+    """Counts at most `COUNT_LIMIT` rows: the table of events may be huge."""
 
     template_name = "admin/counted_pages.html"
 
@@ -72,7 +72,7 @@ class HubModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     list_per_page = 50
     list_max_show_all = 500
     list_fullwidth = True
-    # The count of a list's rows is enough; a second one without its filters tells nothing more.
+    # One count per list is enough; the count without filters would be a second query.
     show_full_result_count = False
     paginator: type[Paginator[Any]] = CountedPaginator
 

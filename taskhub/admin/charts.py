@@ -1,6 +1,6 @@
-"""Pictures of counts over time: bars on bars, drawn by the server as SVG, with the figures in a table behind them.
+"""Bar charts of counts over time: stacked bars as SVG, made on the server, with the figures in a table.
 
-Nothing but attributes and classes: a page of the hub has no style and no script of its own in it.
+Only attributes and classes: the content security policy allows no inline style and no inline script.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ WIDTH: Final = 600
 HEIGHT: Final = 120
 GAP: Final = 1.5
 COLOURS: Final = 8
-"""Classes `hub-c0` and so on; the style sheet has them for light and dark."""
+"""Classes `hub-c0` and so on; the style sheet defines them for light and dark."""
 
 
 def plain(value: float) -> str:
-    """A figure as people read it: no more digits than it has."""
+    """A number without superfluous digits."""
     return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
 
 
@@ -42,29 +42,29 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`series` maps a name to a value for each of `labels`; the bars of one label stand on one another.
+    """`series` maps a name to a value for each of `labels`; the bars of one label are stacked.
 
-    A series has its colour by its place, so that it is the same in every window; one of nothing but zeros takes a place
-    and is not shown. `total` tells a series in one figure for the legend, as the sum of its values.
+    The colour of a series depends on its position, so that it is the same in every window; a series of zeros keeps its
+    position and is not shown. `total` reduces a series to one figure for the legend, by default the sum of its values.
     """
 
     key: str
-    """For the ids in the page."""
+    """Prefix of element ids."""
     title: str
     labels: list[str]
     series: dict[str, list[float]]
     axis: str = "From"
-    """What the labels are, over their column."""
+    """Heading of the labels' column."""
     is_over_time: bool = True
-    """Whether the labels are moments one after another."""
+    """Whether the labels are consecutive times."""
     unit: str = ""
-    nothing: str = "Nothing in this window."
-    """What is said where there is nothing to draw."""
+    nothing: str = "No data in this window."
+    """Shown if there is nothing to draw."""
     total: Callable[[list[float]], float] = field(default=sum)
 
     @property
     def shown(self) -> list[tuple[str, str, list[float]]]:
-        """Name, colour and values of each series that has some."""
+        """Name, colour and values of each series that has values."""
         return [
             (name, f"hub-c{place % COLOURS}", values)
             for place, (name, values) in enumerate(self.series.items())
@@ -85,7 +85,7 @@ class Picture:
 
     @property
     def description(self) -> str:
-        """What who cannot see the picture is told first; the rest is in the table."""
+        """Text alternative of the chart; the details are in the table."""
         if self.is_empty:
             return self.nothing
         told = ", ".join(f"{key.name} {key.total}" for key in self.keys)
@@ -123,7 +123,7 @@ class Picture:
 
     @property
     def rows(self) -> list[tuple[str, list[str]]]:
-        """The table: a label and its figures. Labels of which there is nothing to tell are left out."""
+        """The table: a label and its figures, without empty labels."""
         columns = zip(*(values for _, _, values in self.shown), strict=True)
         return [
             (label, [plain(value) for value in values])

@@ -1,6 +1,6 @@
-"""The admin's first page: how the hub does, now and over the last hour or day.
+"""Dashboard: the state of the hub now, and charts of the last hour or day.
 
-Figures are of this moment, pictures of a window. Other apps add theirs when they are ready, as the hub does below.
+Figures show this moment, charts a window of time. Other apps add theirs in `AppConfig.ready`, as the hub does below.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENDED: Final = [status for status in ExecutionStatus if status not in ACTIVE_STA
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`is_bad`: an operator should look at it."""
+    """`is_bad`: highlighted, needs an operator's attention."""
 
     name: str
     value: str
@@ -53,7 +53,7 @@ TABLES: Final[list[Callable[[Window], Table]]] = []
 
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """unfold asks for it when it shows the page."""
+    """Called by unfold when it renders the page."""
     window = selectors.window_named(request.GET.get("last", ""))
     context["title"] = "Dashboard"
     context["window"] = window
@@ -65,7 +65,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def labels_of(window: Window) -> list[str]:
-    """When each part begins."""
+    """The start time of each part."""
     return [date_format(window.moment(part), "H:i") for part in range(window.parts)]
 
 
@@ -78,11 +78,11 @@ def hub_figures() -> list[Figure]:
     listed = reverse("admin:taskhub_execution_changelist")
     return [
         Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_streamconnection_changelist")),
-        Figure("of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_streamconnection_changelist")),
+        Figure("Of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_streamconnection_changelist")),
         Figure("Web processes", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
-        Figure("Slowest stream is behind", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
+        Figure("Lag of the slowest stream", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
         Figure("Redis", "answers" if hears else "is away", is_bad=not hears),
-        Figure("Events a second, now", f"{outbox.read_rate(TASKS):.2f}"),
+        Figure("Events per second, now", f"{outbox.read_rate(TASKS):.2f}"),
         *(
             Figure(f"Executions {status.label.lower()}", str(active.get(status, 0)), f"{listed}?status__exact={status}")
             for status in ACTIVE_STATUSES
@@ -103,7 +103,7 @@ def _heartbeat(name: str, age_s: float | None) -> Figure:
 
 
 def streams_picture(window: Window) -> Picture:
-    """How many were open at a time, on the average of each part."""
+    """Number of open streams, averaged over each part."""
     seconds = selectors.measured(window, MetricName.STREAM_SECONDS).total
     series = {"open streams": [value / window.part_s for value in seconds.get("", window.nothing)]}
     return Picture("streams", "Open streams, on average", labels_of(window), series, total=max)
@@ -113,20 +113,20 @@ def events_picture(window: Window) -> Picture:
     counted = selectors.events_by_type(window)
     series = {name: counted.get(name, window.nothing) for name in [*EVENT_TYPES, OTHER]}
     every = "minute" if window.part_s == 60 else "half hour"  # noqa: PLR2004 - seconds
-    return Picture("events", f"Events, by type and {every}", labels_of(window), series)
+    return Picture("events", f"Events by type, per {every}", labels_of(window), series)
 
 
 def executions_picture(window: Window) -> Picture:
     counted = selectors.executions_by_outcome(window)
     series = {status.label: counted.get(status, window.nothing) for status in ENDED}
-    return Picture("executions", "Executions that ended, by outcome", labels_of(window), series)
+    return Picture("executions", "Finished executions by outcome", labels_of(window), series)
 
 
 def durations_picture(window: Window) -> Picture:
     counted = selectors.executions_by_span(window)
     labels = ["< 1 s", "< 5 s", "< 30 s", "< 2 min", "< 10 min", "< 1 h", "longer"]
     series = {status.label: counted.get(status, [0.0] * len(labels)) for status in ENDED}
-    title = "How long executions ran, by outcome"
+    title = "Execution time by outcome"
     return Picture("durations", title, labels, series, axis="They ran", is_over_time=False)
 
 

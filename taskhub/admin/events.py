@@ -1,4 +1,4 @@
-"""Events, as they lie in the outbox."""
+"""Events in the outbox: list, search, send again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OFFERED: Final = 100
 
 
 class StreamField(forms.ModelChoiceField[StreamConnection]):
-    """Offers the newest streams; all of them are in their own list, which has this action, too."""
+    """Offers the newest streams; the list of streams has all of them, and this action, too."""
 
     def label_from_instance(self, obj: StreamConnection) -> str:
         return f"{obj} ({obj.id})"
@@ -41,7 +41,7 @@ class StreamField(forms.ModelChoiceField[StreamConnection]):
 
 
 class NamedFilter(admin.SimpleListFilter):
-    """By the name in the envelope; `type` is `message` for all of ours."""
+    """By the event's name in the envelope; the column `type` is `message` for all of ours."""
 
     title = "event"
     parameter_name = "event"
@@ -63,7 +63,7 @@ class StreamForm(forms.Form):
 
 
 def read_envelope(event: Event) -> dict[str, Any]:
-    """What the event says; empty for one that is no envelope, as a plain `send_event` may publish."""
+    """The envelope; empty for events without one, which a plain `send_event` may publish."""
     try:
         envelope = json.loads(event.data)
     except ValueError:
@@ -77,7 +77,7 @@ class EventAdmin(ActingAdmin):
     list_display = ["eid", "name", "task", "assignee", "channel", "created"]
     list_filter = [NamedFilter, ("created", admin.DateFieldListFilter)]
     search_fields = ["data"]
-    search_help_text = "Anything the event says: a task's id, a name, a title."
+    search_help_text = "Text in the event: a task's id, a name, a title."
     ordering = ["-id"]
     fields = ["channel", "eid", "name", "task", "assignee", "created", "type", "content"]
     readonly_fields = ["name", "task", "assignee", "content"]
@@ -93,7 +93,7 @@ class EventAdmin(ActingAdmin):
         chosen = list(events.values_list("channel", "eid"))
         numbers = [number for channel, number in chosen if channel == TASKS]
         others = [f"{channel}:{number}" for channel, number in chosen if channel != TASKS]
-        refusals = [f"{event}: No open stream shows this channel." for event in others]
+        refusals = [f"{event}: No open stream delivers this channel." for event in others]
         sent = 0
         if numbers:
             try:

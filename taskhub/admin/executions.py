@@ -1,4 +1,4 @@
-"""Executions: how scripts run and ran."""
+"""Executions: list, detail, stop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ExecutionAdmin(ActingAdmin):
     list_select_related = ["task"]
     readonly_fields = ["for_task", "sandbox", "files"]
     # The environment may hold secrets.
-    exclude = ["env", "task", "sandbox_id"]
+    exclude = ["env", "task", "sandbox_id", "log_token"]
     actions = ["stop"]
 
     @admin.display(description="Task", ordering="task__title")
@@ -59,9 +59,9 @@ class ExecutionAdmin(ActingAdmin):
 
     @admin.display
     def files(self, execution: Execution) -> SafeString | str:
-        """The artifacts that were kept, to download."""
+        """Links to download the artifacts."""
         if execution.task_id is None:
-            return NOTHING  # they are had by their task
+            return NOTHING  # they are downloaded by their task
         kept = [
             (reverse("exec-artifact", args=[execution.task_id, artifact.pk]), artifact.path, artifact.size)
             for artifact in execution.artifacts.all()
@@ -80,7 +80,7 @@ class ExecutionAdmin(ActingAdmin):
     def stop(self, request: HttpRequest, executions: QuerySet[Execution]) -> None:
         def stop(execution: Execution) -> None:
             if execution.task_id is None:
-                raise Conflict("Its task was deleted; it is over.", code="execution_not_active")
+                raise Conflict("Its task was deleted; the execution has ended.", code="execution_not_active")
             execution_request_stop(actor=actor_of(request), task_id=execution.task_id, execution_id=execution.pk)
 
         self.act_on_each(request, executions, stop, "being stopped")

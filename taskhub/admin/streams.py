@@ -1,4 +1,4 @@
-"""Who listens to the event stream, and the web processes that hold the streams."""
+"""Open event streams, and the web processes that hold them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class RangeForm(forms.Form):
         given = super().clean() or {}
         span = given.get("last", 0) - given.get("first", 0)
         if not self.errors and not 0 <= span < REPLAY_LIMIT:
-            raise forms.ValidationError(f"From the first to the last there may be up to {REPLAY_LIMIT} events.")
+            raise forms.ValidationError(f"The range may have at most {REPLAY_LIMIT} events.")
         return given
 
 
 @admin.register(StreamConnection)
 class ListenerAdmin(ActingAdmin):
-    """The open event streams of all living processes, as of a few seconds ago."""
+    """The open event streams of all running processes, a few seconds old."""
 
     list_display = ["id", "account", "address", "shown_filters", "process", "opened_at"]
     list_filter = [("account", admin.EmptyFieldListFilter)]

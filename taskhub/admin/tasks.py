@@ -1,4 +1,4 @@
-"""Tasks: look, run, stop, move."""
+"""Tasks: list, run, stop, change the status."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class RunForm(forms.Form):
         min_value=1,
         max_value=MOST_S,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Empty: as the hub's settings have it.",
+        help_text="Empty: the default of the settings.",
     )
     sandbox_id = forms.CharField(
         label="Sandbox",
         required=False,
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
-        help_text="The id of the one it runs in. Empty: one is made for it.",
+        help_text="The id of an existing sandbox. Empty: a new one.",
     )
 
 

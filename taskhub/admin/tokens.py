@@ -1,4 +1,4 @@
-"""API tokens: made, shown once, revoked."""
+"""API tokens: create, show once, revoke."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TokenForm(forms.ModelForm[ApiToken]):
         required=False,
         initial=knox_settings.TOKEN_TTL.days,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="It expires after that many days; empty: never.",
+        help_text="Days until it expires; empty: never.",
     )
 
     class Meta:
@@ -36,7 +36,7 @@ class TokenForm(forms.ModelForm[ApiToken]):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    """A token is made here and shown once; deleting it revokes it."""
+    """Tokens are created here and shown once; deleting one revokes it."""
 
     form = TokenForm
     list_display = ["name", "user", "created", "expiry"]
@@ -58,7 +58,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         days = form.cleaned_data["days"]
         expiry = timezone.now() + timedelta(days=days) if days else None
         made, text = token_create(actor=actor_of(request), user=obj.user, name=obj.name, expiry=expiry)
-        # The text goes with the object into the answer to this request, and nowhere else.
+        # The token goes with the object into the response to this request, and nowhere else.
         obj.__dict__ |= {**made.__dict__, "text": text}
 
     def response_add(

@@ -1,4 +1,4 @@
-"""Webhook endpoints and their deliveries: made, paused, tried, sent again."""
+"""Webhook endpoints and deliveries: create, pause, test, send again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EndpointForm(forms.ModelForm[WebhookEndpoint]):
         choices=[(name, name) for name in EVENT_TYPES],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None chosen: all.",
+        help_text="None selected: all.",
     )
 
     class Meta:
@@ -76,7 +76,7 @@ class HealthFilter(admin.SimpleListFilter):
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(ActingAdmin):
-    """An endpoint is made here, its secret shown once. Lists show no whole address: some are as good as passwords."""
+    """Endpoints are created here; their secret is shown once. Lists hide the path of URLs: it may be a credential."""
 
     form = EndpointForm
     list_display = ["name", "origin", "is_active", "shown_health", "shown_types", "deliveries", "notice"]
@@ -112,7 +112,7 @@ class WebhookEndpointAdmin(ActingAdmin):
             return "well"
         return "failing for a day" if endpoint.failing_since < timezone.now() - selectors.FAILING_FOR else "failing"
 
-    @admin.display(description="Told of")
+    @admin.display(description="Receives")
     def shown_types(self, endpoint: WebhookEndpoint) -> str:
         types = ", ".join(endpoint.event_types) or "everything"
         return f"{types}; of private tasks, too" if endpoint.private else types
@@ -140,7 +140,7 @@ class WebhookEndpointAdmin(ActingAdmin):
             endpoint_update(actor=actor_of(request), endpoint_id=obj.pk, **values)
             return
         made, secret = endpoint_create(actor=actor_of(request), **values)
-        # The secret goes with the object into the answer to this request, and nowhere else.
+        # The secret goes with the object into the response to this request, and nowhere else.
         obj.__dict__ |= {**made.__dict__, "secret": secret}
 
     def response_add(
@@ -181,7 +181,7 @@ class WebhookEndpointAdmin(ActingAdmin):
     @admin.action(description="Make a new secret…")
     def rotate_secret(self, request: HttpRequest, endpoints: QuerySet[WebhookEndpoint]) -> HttpResponse:
         asked = self.ask(
-            request, endpoints, Sure, title="Make new secrets? For a day the old ones sign, too.", button="Make"
+            request, endpoints, Sure, title="Make new secrets? For a day the old ones sign as well.", button="Make"
         )
         if isinstance(asked, HttpResponse):
             return asked
@@ -261,7 +261,7 @@ def webhook_figures() -> list[Figure]:
 def webhooks_picture(window: Window) -> Picture:
     counted = measured(window, MetricName.WEBHOOK_ATTEMPTS).count
     series = {outcome: counted.get(outcome, window.nothing) for outcome in ("delivered", "failed")}
-    return Picture("webhooks", "Attempts to deliver webhooks", dashboard.labels_of(window), series)
+    return Picture("webhooks", "Webhook delivery attempts", dashboard.labels_of(window), series)
 
 
 dashboard.FIGURES.append(webhook_figures)

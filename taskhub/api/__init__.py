@@ -1,1 +1,1 @@
-"""REST: thin doors. A view reads the request, calls one service or selector, and serializes what it got."""
+"""REST API. A view reads the request, calls one service or selector, and serializes the result."""

@@ -12,6 +12,6 @@ from taskhub.models import ApiToken
 
 
 def actor_of(request: Request) -> Actor:
-    """The permission classes let only accounts write."""
+    """Permission classes have made sure that the caller has an account."""
     token = request.auth if isinstance(request.auth, ApiToken) else None
     return Actor(door="rest", user=cast("User", request.user), token=token)

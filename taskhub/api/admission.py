@@ -86,7 +86,7 @@ class AdmissionAccountView(APIView):
     def put(self, request: Request, account: str) -> Response:
         """Set the limit and the pause of one account."""
         if not account_exists(account):
-            raise NotFound("There is no such account.", code="account_not_found")
+            raise NotFound("Account not found.", code="account_not_found")
         return _set(request, account)
 
 

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from taskhub.api.routes import malformed_ids
-from taskhub.errors import HOW_TO_AUTHENTICATE, HubError, TooLarge, Upstream, error_body
+from taskhub.errors import HOW_TO_AUTHENTICATE, ExecutionEnding, HubError, TooLarge, Upstream, error_body
 from taskhub.executions.executor import ExecutorError
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ def upstream(error: ExecutorError) -> Upstream:
 
 def _hub_headers(error: HubError) -> dict[str, str]:
     """Jittered, so that those who were refused together do not come back together."""
+    if isinstance(error, ExecutionEnding):
+        return {"Retry-After": str(error.retry_after_s)}
     if error.status not in _COME_AGAIN:
         return {}
     least_s = int(getattr(error, "retry_after_s", None) or 0) + 1

@@ -1,6 +1,6 @@
 """Keyset pagination: a cursor holds every key of the row it stands behind, so pages neither skip nor repeat rows.
 
-A row that nobody touches is in exactly one page, however many others are inserted or deleted between two requests.
+A row that is not changed is in exactly one page, however many others are inserted or deleted between two requests.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from rest_framework.parsers import JSONParser
 from taskhub.errors import TooLarge
 
 VALUES_MOST: Final = 5000
-"""Names and values in a body. Each is looked at by itself: a body of a few MB of them would hold a thread for long."""
+"""Names and values in a body. Each is checked: a body of a few MB of them would occupy a thread for long."""
 
 
 class ShallowJSONParser(JSONParser):
-    """DRF's, except that a body nested deeper than Python can follow is a malformed body and not a crash, and that one
-    of very many values is refused before anybody looks at them."""
+    """DRF's parser; a body nested deeper than Python's recursion limit is malformed instead of a crash, and a body with
+    too many values is refused before it is validated."""
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
@@ -38,5 +38,5 @@ def guard_values(body: Any) -> None:
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         count += len(inside)
         if count > VALUES_MOST:
-            raise TooLarge(f"A body may hold at most {VALUES_MOST} values.", code="too_many_values")
+            raise TooLarge(f"The body may contain at most {VALUES_MOST} values.", code="too_many_values")
         waiting.extend(inside)

@@ -1,4 +1,4 @@
-"""Who may, by role. Unless a view says less, reading takes a viewer and anything else an operator."""
+"""Permissions by role. By default reading requires a viewer and everything else an operator."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from taskhub.roles import Role, role_of
 
 
 class RoleAllows(BasePermission):
-    """A view says `roles = {"POST": Role.AGENT}` for the methods that need another role than the default.
+    """A view sets `roles = {"POST": Role.AGENT}` for methods that require another role than the default.
 
-    Where reading is open, that is not for the views that are about an account's own: `for_accounts = True`.
+    `for_accounts = True` excludes a view from open reading in the local profile: it is about the caller's own account.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -23,7 +23,7 @@ class RoleAllows(BasePermission):
             return False
         needed = role_needed(view, method)
         role = role_of(request.user)
-        self.message = f"This takes the role {needed.group}; yours is {role.group}."
+        self.message = f"Requires the role {needed.group}; yours is {role.group}."
         return role >= needed
 
 
@@ -34,4 +34,4 @@ def role_needed(view: Any, method: str) -> Role:
 
 
 AGENTS_WRITE = dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), Role.AGENT)
-"""Of views whose every change is an agent's daily work."""
+"""For views whose changes are an agent's daily work."""

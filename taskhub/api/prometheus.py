@@ -1,7 +1,7 @@
-"""`/metrics`: what Prometheus asks for, for all processes of the installation together, by whichever of them answers.
+"""Prometheus metrics (`/metrics`) of the whole installation, from any web process.
 
-Counters and histograms come from the totals that every process writes down within ten seconds (`measures`), gauges from
-the rows as they are now. Other apps add gauges of their own when they are ready.
+Counters and histograms come from the totals that every process writes within ten seconds (`metrics_store`), gauges from
+the current rows. Other apps contribute gauges of their own in `AppConfig.ready`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from taskhub.selectors.admission import longest_wait_s, waiting_by_reason
 
 
 class Count(NamedTuple):
-    """A counter with a label, whose values are the measure's labels; the `known` ones are told before they happen."""
+    """A counter with one label; the `known` label values are exported before they occur."""
 
     name: str
     help: str
@@ -39,7 +39,7 @@ class Count(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """In seconds; the measure's label holds a word for each of `labels`, and its values are `per_second`ths."""
+    """In seconds; the metric's label has a word for each of `labels`, and its values are in 1/`per_second` s."""
 
     name: str
     help: str
@@ -49,49 +49,49 @@ class Histogram(NamedTuple):
 
 
 COUNTERS: Final = [
-    Count("taskhub_events_published", "Events, by type.", MetricName.EVENTS, "type", EVENT_TYPES),
-    Count("taskhub_streams_closed", "Streams that ended, by how they did.", MetricName.STREAM_ENDS, "outcome"),
+    Count("taskhub_events_published", "Published events by type.", MetricName.EVENTS, "type", EVENT_TYPES),
+    Count("taskhub_streams_closed", "Closed streams by outcome.", MetricName.STREAM_ENDS, "outcome"),
     Count(
         "taskhub_executions_finished",
-        "Executions that ended, by outcome.",
+        "Finished executions by outcome.",
         MetricName.EXECUTION_ENDS,
         "outcome",
         [status.value for status in ExecutionStatus if status not in ACTIVE_STATUSES],
     ),
     Count(
         "taskhub_upstream_requests",
-        "Requests to Daytona, by the status of the answer: 2xx, another, or none.",
+        "Requests to Daytona by response status: 2xx, another, or none.",
         MetricName.UPSTREAM_REQUESTS,
         "status",
         ["2xx"],
     ),
     Count(
         "taskhub_webhook_attempts",
-        "Attempts to deliver webhooks, by how they ended.",
+        "Webhook delivery attempts by outcome.",
         MetricName.WEBHOOK_ATTEMPTS,
         "outcome",
         ["delivered", "failed"],
     ),
 ]
 STREAM_COUNTERS: Final = {
-    "opened": ("taskhub_streams_opened", "Streams that opened."),
-    "deliveries": ("taskhub_stream_deliveries", "Events sent: one to each stream that got it."),
-    "resumes": ("taskhub_stream_resumes", "Streams that came back with their last id, or with a time."),
-    "resets": ("taskhub_stream_resets", "Times a stream was told that its past is not kept any more."),
-    "overflows": ("taskhub_stream_overflows", "Times a live stream fell so far behind that it went back to the table."),
-    "table_reads": ("taskhub_stream_table_reads", "Pages of events read from the table for streams."),
+    "opened": ("taskhub_streams_opened", "Opened streams."),
+    "deliveries": ("taskhub_stream_deliveries", "Events sent, counted per stream."),
+    "resumes": ("taskhub_stream_resumes", "Streams that resumed from an id or a time."),
+    "resets": ("taskhub_stream_resets", "Streams that received stream-reset."),
+    "overflows": ("taskhub_stream_overflows", "Live streams that fell behind and read from the database again."),
+    "table_reads": ("taskhub_stream_table_reads", "Pages of events read from the database for streams."),
 }
 HISTOGRAMS: Final = [
     Histogram(
         "taskhub_execution_duration_seconds",
-        "How long executions ran that had started, by outcome.",
+        "Run time of started executions by outcome.",
         MetricName.EXECUTION_S,
         ["outcome"],
     ),
-    Histogram("taskhub_poll_duration_seconds", "How long ticks of the polls took.", MetricName.POLL_MS, ["poll"], 1000),
+    Histogram("taskhub_poll_duration_seconds", "Duration of polls.", MetricName.POLL_MS, ["poll"], 1000),
     Histogram(
         "taskhub_http_request_duration_seconds",
-        "How long requests took to their answer; of a stream, to its opening.",
+        "Duration of requests until the response; for a stream, until it opens.",
         MetricName.REQUEST_MS,
         ["method", "status"],
         1000,
@@ -105,7 +105,7 @@ _Totals = dict[MetricName, list[MetricTotal]]
 @require_safe
 @readers_only
 def metrics(request: HttpRequest) -> HttpResponse:
-    """In the text format, or in OpenMetrics for who accepts it."""
+    """In the text format, or in OpenMetrics if the client accepts it."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return HttpResponse(encode(_Everything()), content_type=content_type, headers={"Cache-Control": "no-store"})
 
@@ -152,34 +152,32 @@ def _histogram(histogram: Histogram, totals: list[MetricTotal]) -> Metric:
 
 def stream_gauges() -> Iterator[Metric]:
     reports = [process.report for process in selectors.processes_living()]
-    yield GaugeMetricFamily("taskhub_web_processes", "Web processes that report.", value=len(reports))
+    yield GaugeMetricFamily("taskhub_web_processes", "Reporting web processes.", value=len(reports))
     clients = sum(map(clients_by_kind, reports), Counter[str]())
-    family = GaugeMetricFamily("taskhub_streams_open", "Streams that are open, by kind.", labels=["kind"])
+    family = GaugeMetricFamily("taskhub_streams_open", "Open streams by kind.", labels=["kind"])
     for kind in dict.fromkeys(("tasks", "execution-log", "sandbox", "mcp", *clients)):
         family.add_metric([kind], clients[kind])
     yield family
     yield GaugeMetricFamily(
         "taskhub_stream_lag_events",
-        "By how many events the slowest stream is behind.",
+        "Lag of the slowest stream in events.",
         value=max((report["lag_events"] for report in reports), default=0),
     )
     yield GaugeMetricFamily(
         "taskhub_stream_lag_seconds",
-        "For how long the slowest stream has been behind.",
+        "Lag of the slowest stream in seconds.",
         value=max((report["lag_s"] for report in reports), default=0),
     )
     yield GaugeMetricFamily(
         "taskhub_redis_heard",
-        "Whether all web processes hear Redis.",
+        "1 if all web processes receive notifications from Redis.",
         value=int(all(report["redis"] for report in reports)),
     )
 
 
 def job_gauges() -> Iterator[Metric]:
     active = selectors.executions_active()
-    executions = GaugeMetricFamily(
-        "taskhub_executions_active", "Executions that have not ended, by status.", labels=["status"]
-    )
+    executions = GaugeMetricFamily("taskhub_executions_active", "Active executions by status.", labels=["status"])
     for status in sorted(ACTIVE_STATUSES):
         executions.add_metric([status], active.get(status, 0))
     yield executions
@@ -196,7 +194,7 @@ def job_gauges() -> Iterator[Metric]:
     )
     ages = GaugeMetricFamily(
         "taskhub_heartbeat_age_seconds",
-        "Since when beat has sent, and the workers have done, no job.",
+        "Seconds since beat sent, or a worker ran, its last job.",
         labels=["process"],
     )
     for name, age_s in heartbeat_ages().items():

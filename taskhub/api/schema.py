@@ -37,12 +37,12 @@ ERROR: Final = {
 }
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 _REFUSED: Final = {
-    "description": "Refused: the request is wrong (400), the credentials are (401), the role may not (403), there is "
-    "no such row for this caller (404), its state forbids it (409, 412), it is too large (413), or too much (429).",
+    "description": "Refused: invalid request (400) or credentials (401), missing role (403), unknown or hidden "
+    "row (404), conflicting state (409, 412), too large (413), too many requests (429).",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 _AWAY: Final = {
-    "description": "The sandbox service, or another part that is needed, does not answer; try again.",
+    "description": "The sandbox service, or another required part, does not answer; try again.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 _TAG_OF: Final = {"exec": "executions"}
@@ -168,7 +168,7 @@ def _speak_ecma(schema: dict[str, Any]) -> None:
 
 
 def _plain_blanks(node: Any) -> Any:
-    """A text that may be empty has one shape: drf-spectacular gives it two that both fit the empty one."""
+    """A text that may be empty gets one schema: drf-spectacular's two would both match the empty one."""
     if isinstance(node, list):
         return [_plain_blanks(value) for value in node]
     if not isinstance(node, dict):

@@ -30,7 +30,7 @@ _ENV_SCHEMA: Final = {
 
 
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
-    """A task. `description` is Markdown; an empty `assignee` is nobody; `version` is what `If-Match` compares."""
+    """A task. `description` is Markdown; an empty `assignee` is unassigned; `version` is compared with `If-Match`."""
 
     example = {
         "title": "Fix the build",
@@ -46,6 +46,12 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     artifacts = TextListField(max_length=1000, required=False)
     private = StrictBooleanField(required=False, help_text="Only its assignee and operators see it.")
     serializer_choice_field = OneOfField
+    ending = serializers.ChoiceField(
+        choices=["stopped", "timed_out"],
+        allow_null=True,
+        read_only=True,
+        help_text="Its execution is being ended, as this.",
+    )
 
     class Meta:
         model = Task
@@ -59,15 +65,16 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             "tags",
             "artifacts",
             "private",
+            "ending",
             "version",
             "created_at",
             "updated_at",
         ]
-        read_only_fields = ["id", "version", "created_at", "updated_at"]
+        read_only_fields = ["id", "ending", "version", "created_at", "updated_at"]
 
     def to_representation(self, instance: Task) -> dict[str, Any]:
         # Each field goes out as it is; DRF would make eleven field objects, for every answer anew, to find that out.
-        return {name: getattr(instance, name) for name in self.Meta.fields}
+        return {name: getattr(instance, name) for name in self.Meta.fields} | {"ending": instance.ending or None}
 
 
 class StatusChangeSerializer(StrictSerializer):
@@ -139,6 +146,8 @@ class ExecuteSerializer(StrictSerializer):
     sandbox_id = TextField(required=False, max_length=200)
     timeout_s = serializers.IntegerField(required=False, min_value=1, max_value=86_400)
     env = EnvField(required=False)
+    merge_output = StrictBooleanField(required=False)  # README: stderr goes to stdout, in order
+    all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
 
 
 class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
@@ -168,6 +177,14 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     execution_id = serializers.UUIDField(source="id")
     error = serializers.SerializerMethodField()
     waiting = serializers.SerializerMethodField()
+    ending = serializers.ChoiceField(
+        choices=["stopped", "timed_out"],
+        source="shown_ending",
+        allow_null=True,
+        read_only=True,
+        help_text="Being ended as.",
+    )
+    leftover = serializers.SerializerMethodField()
 
     class Meta:
         model = Execution
@@ -176,6 +193,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "task_id",
             "status",
             "waiting",
+            "ending",
             "sandbox_id",
             "session_name",
             "command_id",
@@ -191,6 +209,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "log_truncated",
             "artifacts_kept",
             "artifacts_left_out",
+            "leftover",
         ]
 
     @extend_schema_field(WaitingSerializer(allow_null=True))
@@ -203,6 +222,11 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         """Of all rows that are shown, looked up together."""
         shown: Any = self.parent.instance if isinstance(self.parent, serializers.ListSerializer) else [self.instance]
         return positions(row.pk for row in shown or () if row.status == ExecutionStatus.QUEUED)
+
+    @extend_schema_field({"type": "string", "enum": ["sandbox_stopping", "possible"], "nullable": True})
+    def get_leftover(self, execution: Execution) -> str | None:
+        """What may outlive it: its sandbox is being stopped, or processes may still run in a sandbox of yours."""
+        return execution.leftover or None
 
     def get_error(self, execution: Execution) -> dict[str, str] | None:
         if not execution.error_code:
@@ -218,10 +242,21 @@ class ExecutionWithScriptSerializer(ExecutionSerializer):
 
 
 class LogLineSerializer(serializers.Serializer[Any]):
+    """`partial`, only where it is true: the line has no end yet, and is replaced by the whole one of the same `n`."""
+
     n = serializers.IntegerField(help_text="From 1; the position in the log.")
     stream = serializers.ChoiceField(choices=["stdout", "stderr"])
     line = serializers.CharField()
     timestamp = serializers.DateTimeField()
+    partial = serializers.BooleanField(  # type: ignore[assignment]  # a declared field; DRF's own is the instance's
+        required=False, help_text="True for a line that has no end yet; else absent."
+    )
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        if not shown["partial"]:
+            del shown["partial"]
+        return shown
 
 
 class LogTailSerializer(serializers.Serializer[Any]):

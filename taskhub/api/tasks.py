@@ -82,7 +82,7 @@ def guard_length(bodies: list[Any]) -> None:
 
 
 class TaskViewSet(KnownQuery, GenericViewSet[Task]):
-    """Tasks. A change needs a token; `If-Match` guards against overwriting somebody else's."""
+    """Tasks. A change needs a token; `If-Match` prevents overwriting concurrent changes."""
 
     roles = AGENTS_WRITE
     queryset = Task.objects.none()

@@ -1,4 +1,4 @@
-"""How many requests a minute: of an account, and of an address, whoever asks from there."""
+"""Throttles: requests per minute of an account, and of an address."""
 
 from __future__ import annotations
 

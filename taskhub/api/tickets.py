@@ -90,7 +90,7 @@ class TicketsView(KnownQuery, APIView):
     def post(self, request: Request) -> Response:
         """An address with a signed ticket for exactly one stream, good for 10 minutes.
 
-        It works for whoever has it, as its maker: for this stream and for nothing else. The stream closes when its
+        Its bearer acts as the account that created it, for this stream only. The stream closes when its
         maker's token, account or role goes.
         """
         body = TicketRequestSerializer(data=request.data)

@@ -47,7 +47,7 @@ class WebhookSerializer(StrictSerializer, serializers.ModelSerializer[WebhookEnd
     event_types = serializers.ListField(
         child=OneOfField(choices=list(EVENT_TYPES)), required=False, help_text="Empty: all."
     )
-    private = StrictBooleanField(required=False, help_text="Whether it is told of private tasks, too.")
+    private = StrictBooleanField(required=False, help_text="Whether it receives private tasks, too.")
     created_by = serializers.CharField(source="created_by_name", read_only=True)
 
     class Meta:
@@ -136,7 +136,7 @@ class WebhooksViewSet(KnownQuery, GenericViewSet[WebhookEndpoint]):
 
     @extend_schema(request=WebhookChangeSerializer, responses=WebhookSerializer)
     def partial_update(self, request: Request, webhook_id: UUID) -> Response:
-        """Change it; once active again it goes on after the last event it was told of."""
+        """Change it; once active again it continues after the last event it received."""
         body = WebhookChangeSerializer(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
         endpoint = endpoint_update(actor=actor_of(request), endpoint_id=webhook_id, **body.validated_data)

@@ -1,4 +1,4 @@
-"""On whose behalf a service writes."""
+"""Actor: the account, token and interface on whose behalf a service writes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from taskhub.roles import Door
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`user` is None where the service itself acts: a job that finds an execution ended.
+    """`user` is None if the service itself acts, for instance a job that finds an ended execution.
 
-    `token` is the API token that was shown, None for a session.
+    `token` is the API token of the request; None for a session.
     """
 
     door: Door

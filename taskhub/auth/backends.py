@@ -1,4 +1,4 @@
-"""How Django finds an account, and what it lets it do in the admin: by role, in one query."""
+"""Authentication backend: loads an account with its role, in one query."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from taskhub.roles import Role, know_role, role_of
 
 
 def account_get(user_id: int) -> User | None:
-    """The account with its role, in one query; None if there is none, or it may not log in."""
+    """The account with its role, in one query; None if it does not exist or may not sign in."""
     rows = list(User.objects.filter(pk=user_id, is_active=True).annotate(group=F("groups__name")))
     return know_role(rows[0], [row.group for row in rows]) if rows else None
 
 
 class AccountBackend(ModelBackend):
-    """Django's, except that operators may do everything in the admin, and that guessing passwords has a limit."""
+    """Django's backend; operators have all permissions in the admin, and password guessing is rate-limited."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -33,7 +33,7 @@ class AccountBackend(ModelBackend):
         return user if isinstance(user, User) else None
 
     def get_user(self, user_id: int) -> User | None:
-        """Whose session the request shows."""
+        """The account of a session."""
         user = account_get(user_id)
         if user is not None:
             bind_caller(user)

@@ -1,6 +1,6 @@
-"""How often in a minute: requests of an account or address, and failed credentials of an address.
+"""Rate limits: requests per account or address, failed credentials per address.
 
-Counted in this process, as streams are: a look costs no query and no Redis. N web processes give N times the limit.
+Counted in each process, like streams: a check costs no query and no Redis. N web processes give N times the limit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from django.http import HttpRequest
 
 WINDOW_S: Final = 60.0
 _KEPT: Final = 10_000
-"""Callers that are remembered; beyond it those that were counted longest ago go first."""
+"""Number of callers that are remembered; beyond it the least recently counted ones are dropped."""
 
 
 class Limit:
-    """At most `most()` in a minute for each caller, whose minute begins with their first; 0 is no limit."""
+    """At most `most()` a minute for each caller, whose minute starts at the first count; 0 is no limit."""
 
     def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
@@ -40,7 +40,7 @@ class Limit:
                 del self._windows[next(iter(self._windows))]
 
     def wait_s(self, caller: str) -> float:
-        """How many seconds the caller is to wait; 0 if they need not."""
+        """Seconds until the caller may continue; 0 if it may now."""
         most = self._most()
         since, count = self._windows.get(caller, (0.0, 0))
         if not most or count < most:
@@ -52,7 +52,7 @@ class Limit:
 
 
 failures: Final = Limit(lambda: settings.TASKHUB_FAILED_CREDENTIALS_PER_MINUTE)
-"""By address: beyond it, an address is not listened to, right credentials or not, until its minute is over."""
+"""Per address: beyond it, all credentials from the address are refused until the minute is over."""
 account_requests: Final = Limit(lambda: settings.TASKHUB_REQUESTS_PER_MINUTE)
 address_requests: Final = Limit(lambda: settings.TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS)
 
@@ -65,12 +65,12 @@ def whose_address() -> str:
 
 
 def address_of(request: HttpRequest) -> str:
-    """As the server saw it; behind a proxy uvicorn puts the client's there (`--forwarded-allow-ips`)."""
+    """The client address as the server saw it; behind a proxy uvicorn sets the client's (`--forwarded-allow-ips`)."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def network_of(request: HttpRequest) -> str:
-    """Whom a limit counts: an address, of IPv6 the network (/64), in which anybody has as many as they like."""
+    """The key of a limit: the address, or the /64 network of an IPv6 address, which is usually one client's."""
     text = address_of(request)
     try:
         address = ip_address(text)

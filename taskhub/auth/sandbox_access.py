@@ -1,7 +1,7 @@
-"""Which sandboxes are whose: who may look into one, and who may run in it.
+"""Sandbox access: which sandboxes a caller may see, and execute in.
 
-The hub knows a sandbox by its id, and one that it makes by its name as well, which is its execution's: the name is
-known before the sandbox is there, the id only once the script runs.
+A sandbox is identified by its id. A sandbox that the hub creates also has a name, derived from its execution: the
+name is known before the sandbox exists, the id only once the script runs.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ def executed_in(names: Iterable[str]) -> QuerySet[Execution]:
 
 
 def tasks_executed_in(names: Iterable[str]) -> list[str]:
-    """The ids of the tasks that were executed there, as far as there are these tasks."""
+    """The ids of the existing tasks that were executed there."""
     found = executed_in(names).filter(task__isnull=False).order_by("task_id")
     return [str(task_id) for task_id in found.values_list("task_id", flat=True).distinct()]
 
 
 def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
-    """Ids and names of those among them in which a task was executed that this caller may not see.
+    """Ids and names of the given sandboxes in which a task was executed that this caller may not see.
 
-    A private task stays what it was when it is deleted: then its sandboxes are for operators alone.
+    A private task stays private after its deletion: its sandboxes are then visible to operators only.
     """
     if viewer_of(user) is None:
         return set()
@@ -45,14 +45,14 @@ def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
 
 
 def guard_sandbox(*, user: Caller | None, task: Task, sandbox_id: str) -> None:
-    """Whether this caller may have the task executed in a sandbox that is there already.
+    """Check that this caller may have the task executed in this existing sandbox.
 
-    Raises NotFound for one that is hidden from them; Forbidden for one that the hub made for another task. Operators
-    may use any.
+    Raises NotFound if the sandbox is hidden from the caller; Forbidden if the hub created it for another task.
+    Operators may use any sandbox.
     """
     if viewer_of(user) is None:
         return
     if hidden_sandboxes(user=user, names=[sandbox_id]):
-        raise NotFound("There is no such sandbox.", code="sandbox_not_found")
+        raise NotFound("Sandbox not found.", code="sandbox_not_found")
     if executed_in([sandbox_id]).filter(requested_sandbox_id="").exclude(task=task).exists():
         raise Forbidden("The sandbox was made for another task.", code="sandbox_of_another_task")

@@ -45,7 +45,7 @@ def another_link() -> str:
 
 
 def link_use(request: HttpRequest, token: str) -> User:
-    """The account of the link, which nobody can use again. Raises LinkRefused.
+    """The account of the link, which then cannot be used again. Raises LinkRefused.
 
     A link that is refused counts as a failed credential of the client's address.
     """

@@ -1,1 +1,1 @@
-"""Events: declared (`types`), kept with the change they report (`publish`, `storage`), delivered (`hub`, `stream`)."""
+"""Events: declared (`types`), stored with their change (`publish`, `outbox`), delivered (`hub`, `feed`, `stream`)."""

@@ -1,6 +1,6 @@
-"""Which announcements hold now: what a feed tells those who connect, without asking the database for each of them.
+"""Current announcements in memory: sent on connect without a database query per client.
 
-A feed reads this once and then follows the events, as it does with private tasks (`privacy`).
+A feed reads them once and then follows the events, as it does with private tasks (`visibility.py`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from taskhub.events.types import Announced
 from taskhub.models import Announcement
 
 Announcements = dict[str, Announced]
-"""By their ids, the oldest first."""
+"""By id, oldest first."""
 
 
 def announced(announcement: Announcement) -> Announced:
-    """The event that tells of it as it is now."""
+    """The event with the announcement's current state."""
     return Announced(
         announcement_id=announcement.pk,
         level=announcement.level,
@@ -31,12 +31,12 @@ def announced(announcement: Announcement) -> Announced:
 
 
 def read_announcements() -> Announcements:
-    """Those that hold now."""
+    """The current announcements."""
     return {str(row.pk): announced(row) for row in Announcement.objects.current().order_by("created_at", "id")}
 
 
 def note_announcements(announcements: Announcements, frames: Iterable[Frame]) -> None:
-    """Bring `announcements` up to these frames."""
+    """Apply these frames to `announcements`."""
     for frame in frames:
         if frame.announced is None:
             continue
@@ -47,7 +47,7 @@ def note_announcements(announcements: Announcements, frames: Iterable[Frame]) ->
 
 
 def holding(announcements: Announcements) -> list[Announced]:
-    """Those whose end has not come, the newest first; the others are forgotten."""
+    """Announcements that have not expired, newest first; expired ones are removed."""
     now = timezone.now()
     for key in [key for key, told in announcements.items() if told.ends_at is not None and told.ends_at <= now]:
         del announcements[key]

@@ -1,4 +1,4 @@
-"""Channels that keep nothing: what counts is the latest value, and whoever connects gets it from its row.
+"""Channels without history: only the latest value counts, and clients get it from its row on connect.
 
 They are fed by django-eventstream's own `send_event`, through the same notifications as the kept ones. A message that
 is lost is made good by the next one; a reader that is behind by more than `RING` messages skips to the newest.
@@ -26,7 +26,7 @@ class LiveFrame(NamedTuple):
 
 
 class LiveChannel:
-    """One such channel in this process, for as long as somebody reads it."""
+    """One such channel in this process, while it has readers."""
 
     def __init__(self, on_empty: Callable[[], None], name: str = "") -> None:
         self.name = name

@@ -1,7 +1,7 @@
-"""One channel in one process: its recent frames, and the streams that follow it.
+"""Feed: the recent frames of a channel in one process, and the streams that follow it.
 
-A stream has no queue of its own: it holds a cursor into the ring of recent frames, and goes back to the table when it
-has fallen behind the ring. A slow reader is late, never wrong, and costs no memory.
+A stream has no queue: it has a cursor into the ring buffer of recent frames, and reads the table when it has fallen
+behind the ring. A slow reader is late, never wrong, and costs no memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RING_FRAMES: Final = 1000
 RING_BYTES: Final = 4 * 1024 * 1024
 PAGE: Final = 200
 PAGE_BYTES: Final = 256 * 1024
-"""Events read from the table, or handed to a stream, at a time. Large ones fewer: a stalled stream keeps its page."""
+"""Bytes of events read from the table, or handed to a stream, at a time. A stalled stream keeps its page in memory."""
 RETRY_S: Final = 1.0
 SNAPSHOT_URL: Final = "/api/tasks/"
 
@@ -59,7 +59,7 @@ class TableReader:
 
 
 class Reader:
-    """Where a stream stands in its channel."""
+    """Position of a stream in its channel."""
 
     __slots__ = ("complete_at", "cursor", "was_live")
 
@@ -70,7 +70,7 @@ class Reader:
 
 
 class Feed:
-    """One channel in this process: its recent frames with consecutive numbers, and who waits for the next."""
+    """A channel in this process: its recent frames with consecutive numbers, and the streams that wait for the next."""
 
     def __init__(self, channel: str, reader: TableReader) -> None:
         self.channel = channel
@@ -88,7 +88,7 @@ class Feed:
         self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
 
     async def open(self) -> None:
-        """Learn the channel's last number. Raises DatabaseError."""
+        """Read the channel's last number. Raises DatabaseError."""
         async with self._reading:
             if self.head < 0:
                 heads = await self._reader.run(outbox.read_heads, [self.channel])
@@ -96,29 +96,29 @@ class Feed:
                 self.head = heads[self.channel]
 
     async def _read_standing_facts(self) -> None:
-        """What a stream must know that no event of the ring may tell: read once, then followed."""
+        """State that streams need beyond the events of the ring: read once, then updated by events."""
         if self.channel == TASKS:
             self.owners = await self._reader.run(read_owners)
             self._announcements = await self._reader.run(read_announcements)
 
     def announcements(self) -> list[Announced]:
-        """Those that hold now, the newest first. Asks nobody."""
+        """Current announcements, newest first, from memory."""
         return holding(self._announcements)
 
     def take(self, seq: int, event_type: str, data: str) -> bool:
-        """A notification came. False if it is not the next one and the table must be asked."""
+        """Handle a notification. False if it is not the next one and the table must be read."""
         if seq != self.head + 1:
             return seq <= self.head
         self._append([read_frame(self.channel, seq, event_type, data)])
         return True
 
     async def catch_up(self, head: int) -> None:
-        """Read what lies between our number and `head`. Raises DatabaseError."""
+        """Read the events between our number and `head`. Raises DatabaseError."""
         async with self._reading:
             while self.head < head:
                 rows = await self._reader.run(outbox.read_after, self.channel, self.head, self._page())
                 if not rows:
-                    # Trimmed before we could read it: streams behind it are told so by their own reading.
+                    # Expired before they were read: streams behind them find out by their own reading.
                     await self._read_standing_facts()
                     self._reset(head)
                     return
@@ -155,30 +155,30 @@ class Feed:
         self.moved.send()
 
     def recent(self, cursor: int) -> list[Frame] | None:
-        """Up to a page of frames after `cursor`; None if the ring no longer reaches back that far."""
+        """Up to a page of frames after `cursor`; None if the ring does not reach back that far."""
         if not self._ring or cursor < self._ring[0].seq - 1:
             return None
         start = cursor - self._ring[0].seq + 1
         return self._ring[start : start + self._page()]
 
     def _page(self) -> int:
-        """How many events make a page, by the mean size of the recent ones."""
+        """Number of events of a page, from the mean size of the recent ones."""
         if not self._ring:
             return PAGE
         return max(1, min(PAGE, PAGE_BYTES * len(self._ring) // self._ring_bytes))
 
     def repeat(self, repeats: deque[int], numbers: list[int]) -> None:
-        """Have the stream that was given `repeats` send these events again, from the table and between live ones."""
+        """Have the stream that owns `repeats` send these events again, from the table and between live ones."""
         repeats.extend(numbers)
         self.moved.send()
 
     async def follow(
         self, cursor: int, filters: Filters, repeats: deque[int] | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Everything after `cursor` that `filters` want and may see, page by page, for ever.
+        """Everything after `cursor` that `filters` select and allow, page by page, without end.
 
-        A past that has expired, or a number from the future, is answered with `stream-reset`, then it goes on live.
-        Numbers that are put into `repeats` go out again, without an id; `repeat` puts them there.
+        If the cursor has expired or is from the future, `stream-reset` is sent first, and the stream continues live.
+        Numbers in `repeats` are sent again, without an id; `repeat` adds them.
         """
         reader = Reader(cursor)
         unfiltered = filters.wants_everything
@@ -188,7 +188,7 @@ class Feed:
                 reader.cursor = self.head
                 yield self._reset_frame("unknown_id")
             while True:
-                while reader.cursor >= self.head and not repeats:  # above it: the table was ahead of Redis
+                while reader.cursor >= self.head and not repeats:  # greater: the table was ahead of Redis
                     reader.was_live = True
                     await self.moved.wait()
                 if repeats:
@@ -209,7 +209,7 @@ class Feed:
     def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[bytes]:
         if unfiltered and len(frames) == 1 and filters.may_see(frames[0].task_id, self.owners):
             self.deliveries += 1
-            return (frames[0].body,)  # what a live stream does all day
+            return (frames[0].body,)  # the usual case of a live stream
         return self._joined(frames, filters)
 
     def _joined(self, frames: list[Frame], filters: Filters) -> Iterator[bytes]:
@@ -230,7 +230,7 @@ class Feed:
         return False
 
     async def _frames_after(self, reader: Reader) -> list[Frame]:
-        """The next page, from the ring or from the table; empty if what comes next is no longer kept."""
+        """The next page, from the ring or the table; empty if the next events have expired."""
         cursor = reader.cursor
         recent = self.recent(cursor)
         if recent is not None:
@@ -242,7 +242,7 @@ class Feed:
         if reading is None:
             reading = self._pages[cursor] = asyncio.create_task(self._read_page(cursor))
             reading.add_done_callback(lambda _: self._pages.pop(cursor))
-        # All who come back together are behind by the same events and share the page; any of them may leave meanwhile.
+        # Streams that reconnect together missed the same events and share the page; each may be cancelled meanwhile.
         return await asyncio.shield(reading)
 
     async def _read_page(self, cursor: int) -> list[Frame]:
@@ -251,13 +251,13 @@ class Feed:
             try:
                 rows = await self._reader.run(outbox.read_after, self.channel, cursor, self._page())
             except DatabaseError:
-                await asyncio.sleep(RETRY_S)  # it does not answer now; nothing may be skipped
+                await asyncio.sleep(RETRY_S)  # the database does not answer; nothing may be skipped
                 continue
             frames = [read_frame(self.channel, *row) for row in rows]
             return frames if frames and frames[0].seq == cursor + 1 else []
 
     async def _read_again(self, repeats: deque[int]) -> list[Frame]:
-        """The next page of what is to be repeated; what is no longer kept is left out."""
+        """The next page of events to repeat; expired ones are left out."""
         numbers = [repeats.popleft() for _ in range(min(len(repeats), self._page()))]
         while True:
             try:
@@ -268,7 +268,7 @@ class Feed:
                 return [repeated(read_frame(self.channel, *row)) for row in rows]
 
     def lag(self) -> tuple[int, float]:
-        """How far the slowest stream is behind: in events, and in seconds since it last had everything."""
+        """Lag of the slowest stream: in events, and in seconds since it last was up to date."""
         now = time.monotonic()
         behind = [reader for reader in self.readers if reader.cursor < self.head]
         for reader in self.readers:

@@ -8,15 +8,15 @@ from typing import Final, NamedTuple
 from taskhub.events.frames import Frame
 
 PIECE_BYTES: Final = 32 * 1024
-"""What is handed to the server at a time: a stalled client holds no more than a few of these."""
+"""Bytes handed to the server at a time: a stalled client holds no more than a few of these."""
 
 
 class Filters(NamedTuple):
-    """What a stream wants to see (an empty part lets everything pass), and what it may.
+    """The events that a stream requested (an empty filter selects everything), and those that it may see.
 
-    `viewer`: None sees every task; a name sees the public ones and what is assigned to it, "" the public ones. That is
-    decided by how the task is now, not by how it was when the event came: `owners` holds the assignees of those that
-    are private, so a replay tells no more than a look at the task would.
+    `viewer`: None sees every task; a name sees the public ones and those assigned to it, "" the public ones. The
+    current state of the task decides, not its state at the time of the event: `owners` has the assignees of private
+    tasks, so a replay reveals no more than reading the task would.
     """
 
     types: frozenset[str] = frozenset()
@@ -34,7 +34,7 @@ class Filters(NamedTuple):
         return bool(self.viewer) and owners[task_id] == self.viewer
 
     def pick(self, frame: Frame, owners: Mapping[str, str]) -> bytes:
-        """What this stream gets of the frame: all of it, word that its task is gone, or nothing."""
+        """The part of the frame for this stream: all of it, a `task_deleted`, or nothing."""
         shown = self.show(frame, owners)
         return b"" if shown is None else shown.body
 
@@ -51,18 +51,18 @@ class Filters(NamedTuple):
         if self.types and frame.name not in self.types:
             return False
         if frame.announced is not None:
-            return True  # to everybody, whatever task they watch: it belongs to what `connected` told them
+            return True  # for all streams, independent of filters: it updates the list in `connected`
         if self.task_id and frame.task_id != self.task_id:
             return False
         return not self.assignee or self.assignee in frame.assignees
 
 
 Piece = tuple[int, bytes]
-"""So many events, and their frames as one."""
+"""Number of events, and their frames as one."""
 
 
 def join_wanted(frames: Iterable[Frame], filters: Filters, owners: Mapping[str, str]) -> Iterator[Piece]:
-    """What `filters` let through of the frames, joined into pieces of about `PIECE_BYTES`."""
+    """The frames that pass `filters`, joined into pieces of about `PIECE_BYTES`."""
     everything = filters == Filters()
     piece: list[bytes] = []
     size = 0

@@ -170,11 +170,11 @@ def _announced(about: dict[str, Any]) -> Announced | None:
     try:
         return Announced.model_validate(about)
     except ValidationError:
-        return None  # of somebody who calls something else so
+        return None  # a foreign event of the same name
 
 
 def _loss(channel: str, seq: int, content: dict[str, Any]) -> Loss | None:
-    """Where an update has made a task private, or given a private one to somebody else."""
+    """Where an update has made a task private, or reassigned a private one."""
     about = content["data"]
     previous = about["previous"]
     was_private = bool(previous.get("private", True))

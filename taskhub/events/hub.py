@@ -110,7 +110,7 @@ class Hub:
                 async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(REDIS_CHANNEL)
                     self.redis_ok, delay = True, 0.1
-                    await self._compare()  # what was published while nobody listened
+                    await self._compare()  # events published while the subscription was down
                     async for message in pubsub.listen():
                         await self._take(message["data"])
             except (redis.RedisError, OSError, DatabaseError) as error:

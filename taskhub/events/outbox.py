@@ -1,9 +1,9 @@
-"""The outbox: django-eventstream's own tables, appended to in one short step.
+"""Outbox: appends events to django-eventstream's tables.
 
-The library's `DjangoModelStorage` takes seven statements for an event and trims in the request's path. Here an
-append is two steps, in the caller's transaction: raise the channel's counter (its row lock makes commit order and
-number order the same, and a rollback takes the number back, so numbers have no holes), and insert. On PostgreSQL
-they are one statement: from the first step to the commit every other writer of the channel waits.
+The library's `DjangoModelStorage` takes seven statements for an event and trims in the request. Here an append takes
+two steps in the caller's transaction: increment the channel's counter (its row lock makes commit order and number order
+equal, and a rollback returns the number, so numbers have no gaps), and insert. On PostgreSQL they are one statement,
+because all other writers of the channel wait from the first step to the commit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django_eventstream.event import Event as Appended
 from django_eventstream.models import Event, EventCounter
 from django_eventstream.storage import EventDoesNotExist, StorageBase
 
-# Understood alike by PostgreSQL and by SQLite since 3.35.
+# Works on PostgreSQL and on SQLite since 3.35.
 _NEXT_NUMBER = """
     INSERT INTO django_eventstream_eventcounter (name, value, updated) VALUES (%s, 1, %s)
     ON CONFLICT (name) DO UPDATE
@@ -27,7 +27,7 @@ _NEXT_NUMBER = """
     RETURNING value
 """
 _APPEND = "INSERT INTO django_eventstream_event (channel, type, data, created, eid) VALUES (%s, %s, %s, %s, %s)"
-# Both in one: SQLite does not know it, but there its writers have waited for one another since their BEGIN.
+# Both in one statement. SQLite does not support it, but its writers wait for each other from BEGIN anyway.
 _APPEND_NEXT = f"""
     WITH counter AS ({_NEXT_NUMBER})
     INSERT INTO django_eventstream_event (channel, type, data, created, eid)
@@ -37,7 +37,7 @@ _APPEND_NEXT = f"""
 
 
 class Row(NamedTuple):
-    """An event as it lies in the table; `data` is JSON text."""
+    """A row of the table of events; `data` is JSON text."""
 
     seq: int
     type: str
@@ -45,11 +45,11 @@ class Row(NamedTuple):
 
 
 class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no types
-    """The library's storage interface over the outbox; `data` is JSON text, as its `send_event` hands it over."""
+    """The library's storage interface over the outbox; `data` is JSON text, as its `send_event` passes it."""
 
     def append_event(self, channel: str, event_type: str, data: str) -> Appended:
         now = timezone.now()
-        # No savepoint: inside a service's transaction the two steps stand or fall with it.
+        # No savepoint: inside a service's transaction both steps commit or roll back with it.
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 cursor.execute(_APPEND_NEXT, [channel, now, channel, event_type, data, now])
@@ -61,7 +61,7 @@ class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no ty
         return Appended(channel, event_type, data, id=number)
 
     def get_events(self, channel: str, last_id: int, limit: int = 100) -> list[Appended]:
-        """Up to `limit` events after `last_id`; raises EventDoesNotExist where some of them have expired."""
+        """Up to `limit` events after `last_id`; raises EventDoesNotExist if some of them have expired."""
         rows = read_after(channel, last_id, limit)
         current = self.get_current_id(channel)
         if last_id > current or (rows[0].seq != last_id + 1 if rows else last_id < current):
@@ -73,7 +73,7 @@ class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no ty
 
 
 def read_heads(channels: Iterable[str]) -> dict[str, int]:
-    """The last number of each channel; 0 where nothing was ever published."""
+    """The last number of each channel; 0 for channels without events."""
     wanted = list(channels)
     known = dict(EventCounter.objects.filter(name__in=wanted).values_list("name", "value"))
     return {channel: known.get(channel, 0) for channel in wanted}
@@ -86,15 +86,15 @@ def read_after(channel: str, seq: int, limit: int) -> list[Row]:
 
 
 def read_exactly(channel: str, seqs: Iterable[int]) -> list[Row]:
-    """Those of these events that are kept, in order."""
+    """The kept events among these, in order."""
     rows = Event.objects.filter(channel=channel, eid__in=list(seqs)).order_by("eid").values_list("eid", "type", "data")
     return [Row(*row) for row in rows]
 
 
 def read_seq_before(channel: str, moment: datetime) -> int:
-    """The number to resume after, to see every event created at `moment` or later.
+    """The number to resume after in order to receive every event created at `moment` or later.
 
-    Where some of those may have expired it is a number that has expired too, so that the reader is told.
+    If some of those may have expired, the number has expired too, so that the reader is told.
     """
     kept = Event.objects.filter(channel=channel)
     first = kept.filter(created__gte=moment).aggregate(first=Min("eid"))["first"]
@@ -105,7 +105,7 @@ def read_seq_before(channel: str, moment: datetime) -> int:
 
 
 def leap(by: int) -> dict[str, list[Any]]:
-    """Raise every channel's counter by `by`, in the caller's transaction; returns `[before, after]` of each."""
+    """Increase every channel's counter by `by`, in the caller's transaction; returns `[before, after]` of each."""
     counters = EventCounter.objects.select_for_update().order_by("name")
     leaps: dict[str, list[Any]] = {name: [value, value + by] for name, value in counters.values_list("name", "value")}
     EventCounter.objects.filter(name__in=leaps).update(value=F("value") + by)

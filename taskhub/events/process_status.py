@@ -1,7 +1,7 @@
-"""What the streams of all web processes do, taken together: the body of `/api/events/status`.
+"""Status of the streams of all web processes: the body of `/api/events/status`.
 
-Each process writes a report of itself to its row every 2 s (`StreamProcess`). Whoever is asked adds up the reports of
-the living ones, its own fresh, and those of the dead for the counters of the last day.
+Each process writes its report to its row every 2 s (`StreamProcess`). The process that answers adds up the reports of
+the running ones, its own fresh, and those of ended ones for the counters of the last day.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROCESS_NAME: Final = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
 
 
 class Report(TypedDict):
-    """One process. Counters count from its start; `lag_events` and `lag_s` are of its slowest stream."""
+    """Report of one process. Counters start with it; `lag_events` and `lag_s` are of its slowest stream."""
 
     clients: dict[str, int]
     counters: dict[str, int]
@@ -34,20 +34,20 @@ class Report(TypedDict):
 
 
 def write_report(report: Report) -> None:
-    """Say how this process stands, and forget processes that have been silent for a day."""
+    """Store the report of this process, and delete processes without a report for a day."""
     now = timezone.now()
     StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults={"reported_at": now, "report": report})
     StreamProcess.objects.filter(reported_at__lt=now - FORGET_AFTER).delete()
 
 
 def withdraw_report(report: Report) -> None:
-    """The process ends in order: it holds nothing any more, but what it counted stays."""
+    """Orderly end of the process: it holds no streams any more, its counters stay."""
     long_ago = timezone.now() - 2 * ALIVE_FOR
     StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults={"reported_at": long_ago, "report": report})
 
 
 def clients_by_kind(report: Report) -> Counter[str]:
-    """How many streams of which kind a process holds."""
+    """Number of streams of a process by kind."""
     clients: Counter[str] = Counter()
     for channel, count in report["clients"].items():
         clients[kind_of(channel)] += count
@@ -55,7 +55,7 @@ def clients_by_kind(report: Report) -> Counter[str]:
 
 
 def add_up(own: Report) -> dict[str, Any]:
-    """All processes together; `own` is this one's report as of now."""
+    """All processes together; `own` is this process's current report."""
     others = list(StreamProcess.objects.exclude(name=PROCESS_NAME))
     since = timezone.now() - ALIVE_FOR
     living: list[Report] = [own, *(process.report for process in others if process.reported_at >= since)]

@@ -1,8 +1,8 @@
-"""What an open stream stands on, and whether that still holds.
+"""Revocation: checks whether the credentials of open streams are still valid.
 
-A stream is opened once and runs for hours: the token or session it was opened with may be revoked or expire, the
-account may be deactivated or get another role. Each web process asks about all of its streams together, in one query
-(a second one where some were opened in sessions), every time its hub looks at the event table.
+A stream may be open for hours: its token or session may be revoked or expire, its account may be deactivated or get
+another role. Each web process checks all of its streams together, in one query (a second one if some were opened with
+sessions), every time its hub checks the event table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NO_TOKEN: Final = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class StreamCredential:
-    """An account as it was when the stream opened, and the token or session that was shown; both may be missing.
+    """An account at the time when the stream opened, and the token or session of the request, if any.
 
     `password` is its hash in the database: sessions end when it changes.
     """
@@ -46,7 +46,7 @@ class _Account(NamedTuple):
 
 
 def read_revoked(credentials: Collection[StreamCredential]) -> set[StreamCredential]:
-    """Those that no longer hold. Raises DatabaseError."""
+    """Credentials that are no longer valid. Raises DatabaseError."""
     if not credentials:
         return set()
     accounts = _accounts(credentials)
@@ -63,13 +63,13 @@ def _holds(credential: StreamCredential, accounts: dict[int, _Account], sessions
         return credential.session_key in sessions and account.password == credential.password
     if credential.token_id is None:
         return True
-    expiry = account.tokens.get(credential.token_id, now)  # one that is gone has expired by now
+    expiry = account.tokens.get(credential.token_id, now)  # a deleted token counts as expired
     return expiry is None or expiry > now
 
 
 def _accounts(credentials: Collection[StreamCredential]) -> dict[int, _Account]:
-    """One row per account, group and token that is asked about."""
-    # Never empty: a condition that nothing can meet would make Django drop the accounts with it.
+    """One row per account, group and requested token."""
+    # Never empty: Django would drop the accounts together with a condition that cannot be true.
     tokens = {credential.token_id for credential in credentials if credential.token_id is not None} or {NO_TOKEN}
     rows = (
         User.objects.filter(pk__in={credential.user_id for credential in credentials})

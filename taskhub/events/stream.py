@@ -210,7 +210,7 @@ class OpenStream:
         try:
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
         except (RuntimeError, OSError) as error:
-            # uvicorn tells of a closed connection in `receive`, unless another request is waiting on it.
+            # uvicorn reports a closed connection in `receive`, unless another request is waiting on it.
             raise ClientGone from error
         finally:
             self._sends -= 1  # a keepalive and an event may both be waiting

@@ -1,6 +1,6 @@
-"""Which tasks are private now, and whose: what a feed holds events against before it shows them to anybody.
+"""Visibility of events: the private tasks and their assignees, against which a feed filters events.
 
-A feed reads this once and then follows the events of tasks, which come in the order of the commits.
+A feed reads them once and then follows the events of tasks, which have the order of the commits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from taskhub.models import AuditEntry, Task
 
 
 def read_owners(among: Collection[UUID] | None = None) -> dict[str, str]:
-    """The assignee of every private task, and of those that were private when they were deleted, while events of
-    them are kept. `among`: only of these."""
+    """The assignee of every private task, and of deleted tasks that were private while events of them are kept.
+    `among`: only of these."""
     kept = Q() if among is None else Q(task_id__in=among)
     gone = AuditEntry.objects.filter(
         kept, action="task:delete", at__gt=timezone.now() - settings.TASKHUB_EVENTS_KEEP, changes__private__isnull=False
@@ -32,10 +32,10 @@ def read_owners(among: Collection[UUID] | None = None) -> dict[str, str]:
 
 
 def note_owners(owners: dict[str, str], frames: Iterable[Frame]) -> None:
-    """Bring `owners` up to these frames. A private task that is deleted stays what it was."""
+    """Apply these frames to `owners`. A deleted private task stays private."""
     for frame in frames:
         if frame.private:
-            # The first is the present assignee; another would be the one before.
+            # The first is the current assignee, a second one the previous assignee.
             owners[frame.task_id] = frame.assignees[0] if frame.assignees else ""
         elif frame.private is not None and frame.task_id in owners:
             del owners[frame.task_id]

@@ -1,4 +1,4 @@
-"""Where an execution runs. The hub knows the contract (`base`); the executor itself is named by a setting."""
+"""Executions: the executor's contract (`executor`), and the executor that a setting names."""
 
 from __future__ import annotations
 

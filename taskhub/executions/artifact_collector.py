@@ -13,12 +13,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import IO, Final, NamedTuple
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-from taskhub.executions.executor import Executor, ExecutorError, Place
+from taskhub.executions.executor import Executor, ExecutorError, FileChanges, Place
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +35,23 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The copies, and how many files have none: too large, too many, gone, or not read in time."""
+    """The copies, and how many files have none: skipped, too large, too many, gone, or not read in time.
+
+    `changes` are the last changes, which were read with the list.
+    """
 
     copies: list[Copy]
     left_out: int = 0
+    changes: FileChanges | None = None
 
 
-async def keep(executor: Executor, place: Place) -> Kept:
-    """Copy the files at the place, the latest first, within the limits.
+async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
+    """Copy the files at the place, in the executor's order, within the limits; `after` is the last change told of.
 
     Raises ExecutorError where asking again may help, and may be called again.
     """
     try:
-        produced = await executor.produced_files(place)
+        produced = await executor.produced_files(place, after=after)
     except ExecutorError as error:
         if not error.permanent:
             raise
@@ -70,10 +73,10 @@ async def keep(executor: Executor, place: Place) -> Kept:
                 break
             if size is not None:
                 # The storage may be slow, and others work on this loop.
-                name = await sync_to_async(_store)(f"artifacts/{place.execution_id}/{n}", spool)
+                name = await asyncio.to_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
                 copies.append(Copy(file.path, size, name))
                 room -= size
-    return Kept(copies, produced.count - len(copies))
+    return Kept(copies, produced.count - len(copies), produced.changes)
 
 
 async def _fetch(executor: Executor, place: Place, path: str, spool: IO[bytes], limit: int) -> int | None:

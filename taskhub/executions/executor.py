@@ -38,16 +38,38 @@ class ExecutorError(Exception):
         self.permanent = permanent
 
 
+class LogTokens(NamedTuple):
+    """What the runner's marks in a log carry, so that nothing else is taken for one: 32 hexadecimal digits each.
+
+    `end` is in the end mark alone, so a script cannot read it in the log before it has ended; `run` is in the others.
+    """
+
+    end: str
+    run: str
+
+    @classmethod
+    def read(cls, token: str) -> LogTokens | None:
+        """From an execution's `log_token`; None for one that was started without."""
+        return cls(token[:32], token[32:]) if token else None
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it."""
+    """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it.
+
+    `merge_output`: stderr goes the way of stdout, so their order is kept. `all_files`: the folders that
+    `TASKHUB_ARTIFACTS_SKIP` names are looked through as well.
+    """
 
     execution_id: UUID
     session_name: str
     script: str
     timeout_s: int
+    log_token: str
     sandbox_id: str = ""
     env: dict[str, str] = field(default_factory=dict)
+    merge_output: bool = False
+    all_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +80,14 @@ class Place:
     sandbox_id: str
     session_name: str
     command_id: str
+    log_token: str = ""
 
 
 def execution_place(execution: Execution) -> Place:
     """Where the execution runs. Raises NotFound before it has started."""
     if not execution.command_id:
         raise NotFound("The execution has not started yet.", code="execution_not_started")
-    return Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
+    return Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id, execution.log_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +127,14 @@ class ProducedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """The files in a working folder after the end, the last modified first; `count` is of all, also those not named."""
+    """The files in a working folder after the end, in the order in which they are to be kept.
+
+    `count` is of all, also of those not named; `changes` are the last ones, read with them.
+    """
 
     files: list[ProducedFile]
     count: int
+    changes: FileChanges
 
 
 SPLIT_MARK: Final = " [TaskHub: the line goes on]"
@@ -117,7 +144,7 @@ SPLIT_MARK: Final = " [TaskHub: the line goes on]"
 class LogLine(NamedTuple):
     """Line `n` (from 1) of the log, without its line end; the same `n` is the same line in every reading.
 
-    `cut` marks the hub's own last line of a log that was longer than the limit.
+    `cut` marks the hub's own last line of a log that was longer than the limit; `partial` a line that is not finished.
     """
 
     n: int
@@ -125,9 +152,73 @@ class LogLine(NamedTuple):
     line: str
     timestamp: datetime
     cut: bool = False
+    partial: bool = False
 
 
 Troubled = Callable[[ExecutorError, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptEnd:
+    """The runner's last word: the script's exit code, the number of the last change, how many files there are.
+
+    `reason` says what the exit code does not: `killed` for a runner that was killed, whose exit code is its own;
+    `interpreter` for a script whose first line names a program that the sandbox does not have.
+    """
+
+    exit_code: int
+    changes: int = 0
+    files: int = 0
+    reason: Literal["", "killed", "interpreter"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChanged:
+    """There are changes of files up to this number."""
+
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartialLines:
+    """The unfinished lines at the end of the log, at most one a stream. They replace the ones told before.
+
+    A line that comes later has the number of one of them, and replaces it.
+    """
+
+    lines: tuple[LogLine, ...]
+
+
+Sign = ScriptEnd | FilesChanged | PartialLines
+"""What a log's source says beside the lines."""
+
+Signed = Callable[[Sign], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How a script was ended. `end` is None where nobody knows its exit code.
+
+    `by`: `itself` (it had ended already), `signal` (through its runner), `mark` (round its runner), `session` (the
+    session was deleted, or is gone), `sandbox` (only stopping the sandbox will end it). `log` is the whole log where it
+    cannot be read any more.
+    """
+
+    by: Literal["itself", "signal", "mark", "session", "sandbox"]
+    end: ScriptEnd | None = None
+    log: list[LogLine] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerState:
+    """Whether a runner lives: the lock that it holds, and whether one of its processes is seen.
+
+    `free` is a runner that has died, or has just ended; `missing` is no news. `seen` is False where a fresh process
+    does not see the session's, so only a change of it says something.
+    """
+
+    lock: Literal["held", "free", "missing"]
+    seen: bool
 
 
 class Executor(Protocol):
@@ -151,23 +242,49 @@ class Executor(Protocol):
         """
         ...
 
-    async def produced_files(self, place: Place) -> Produced:
-        """The files that are there when the script has ended; none where that is not known. Raises ExecutorError."""
+    async def produced_files(self, place: Place, *, after: int = 0) -> Produced:
+        """The files that are there when the script has ended, and the changes after number `after`; one request.
+
+        Those below `out/` come first, then the last modified ones. None where they are not known. Raises ExecutorError.
+        """
         ...
 
     def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
         """The content of one of them. Raises ExecutorError."""
         ...
 
-    async def stop(self, place: Place) -> Observation:
-        """End the script: ask first, then kill; its log stays readable. Raises ExecutorError."""
+    async def present(self, places: Sequence[Place]) -> list[Observation]:
+        """Whether their sandboxes still run, in the order given: `running`, `gone` or `unknown`.
+
+        The cost does not grow with each place: the sandboxes are read by pages of their list.
+        """
         ...
 
-    def follow_log(self, place: Place, *, on_trouble: Troubled | None = None) -> AsyncGenerator[list[LogLine], None]:
+    async def runner_state(self, place: Place) -> RunnerState:
+        """Whether the runner lives. One request. Raises ExecutorError."""
+        ...
+
+    async def stop(
+        self, place: Place, *, ended: Callable[[], ScriptEnd | None] | None = None, runner_is_dead: bool = False
+    ) -> Stopped:
+        """End the script without its help, within 20 s: through its runner, round it, with its session.
+
+        `ended` answers how it ended where the caller follows the log. A runner that is dead is gone round at once.
+        Raises ExecutorError; a permanent one where the sandbox is gone.
+        """
+        ...
+
+    async def stop_sandbox(self, place: Place) -> None:
+        """Stop the sandbox, and with it all that runs there. One that is gone is no error. Raises ExecutorError."""
+        ...
+
+    def follow_log(
+        self, place: Place, *, on_trouble: Troubled | None = None, on_sign: Signed | None = None
+    ) -> AsyncGenerator[list[LogLine], None]:
         """The log from its first line, in batches as they come, until the script has ended. Raises ExecutorError.
 
         A source that is cut off is opened again, without a missing or repeated line; `on_trouble` is told why, and in
-        how many seconds.
+        how many seconds. `on_sign` hears what else the source says, a ScriptEnd last of all, if there is one.
         """
         ...
 

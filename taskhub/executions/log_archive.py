@@ -10,18 +10,13 @@ says that the rest was cut.
 
 from __future__ import annotations
 
-import asyncio
-import math
 import tempfile
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Final, Literal, cast
+from typing import Final, Literal, cast
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -30,8 +25,8 @@ from django.utils import timezone
 from taskhub.executions.executor import LogLine
 from taskhub.lib.timestamps import iso
 
-SILENCE_S: Final = 10.0
-WRITE_S: Final = 60.0
+_MEMORY_BYTES: Final = 64 * 1024
+"""A log is held in memory up to here, then in a file."""
 _ENTRY_BYTES: Final = len("2025-06-22T10:00:00.123456Z stdout F \n")
 
 
@@ -41,31 +36,6 @@ class Archived:
 
     lines: int
     truncated: bool
-
-
-async def until_limit(batches: AsyncGenerator[list[LogLine], None]) -> AsyncGenerator[list[LogLine], None]:
-    """A log's batches of lines up to the limit, then the marker; the rest is not even read."""
-    left = settings.TASKHUB_LOG_LIMIT_BYTES
-    async with aclosing(batches) as source:
-        async for batch in source:
-            size = sum(entry_bytes(line) for line in batch)
-            if size <= left:
-                left -= size
-                yield batch
-            else:
-                yield _cut(batch, left)
-                return
-
-
-def _cut(batch: list[LogLine], left: int) -> list[LogLine]:
-    """What of the batch fits into `left`, and the marker in the place of the first line that does not."""
-    kept: list[LogLine] = []
-    for line in batch:
-        left -= entry_bytes(line)
-        if left < 0:
-            return [*kept, limit_mark(line.n)]
-        kept.append(line)
-    return kept
 
 
 def entry_bytes(line: LogLine) -> int:
@@ -83,42 +53,58 @@ def _marker(n: int, why: str) -> LogLine:
     return LogLine(n, "stderr", f"[TaskHub: the log was cut here: {why}]", timezone.now(), cut=True)
 
 
-async def write(name: str, batches: AsyncGenerator[list[LogLine], None]) -> Archived:
-    """Store the log under `name`, replacing what an earlier, interrupted attempt left there.
+class LogSpool:
+    """An execution's log on its way into the archive: taken line by line, stored once.
 
-    The script has ended by now, so a log that stays silent for 10 s is over, whether or not its source says so; and one
-    that has not ended after 60 s is cut. Raises ExecutorError as the log does; then nothing is stored.
+    What is beyond `TASKHUB_LOG_LIMIT_BYTES` is not kept; the last line then says so.
     """
-    last: LogLine | None = None
-    until = time.monotonic() + WRITE_S
-    with tempfile.TemporaryFile() as spool:
-        async with aclosing(until_limit(batches)) as limited:
-            while batch := await _next_within(limited, SILENCE_S):
-                if time.monotonic() > until:
-                    batch = [_marker(batch[0].n, f"it had not ended {WRITE_S:.0f} s after the script")]
-                    until = math.inf
-                spool.write(b"".join([_entry(line) for line in batch]))
-                last = batch[-1]
-                if last.cut:
-                    break
-        # The storage may be slow, and others work on this loop.
-        await sync_to_async(_store)(name, spool)
-    return Archived(last.n, last.cut) if last else Archived(0, truncated=False)
 
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 - see close()
+        self._left: int = settings.TASKHUB_LOG_LIMIT_BYTES
+        self._last: LogLine | None = None
 
-def _store(name: str, spool: IO[bytes]) -> None:
-    spool.seek(0)
-    if default_storage.exists(name):
-        default_storage.delete(name)
-    default_storage.save(name, File(spool))
+    @property
+    def n(self) -> int:
+        """The number of the last line."""
+        return self._last.n if self._last is not None else 0
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the rest of the log is left out."""
+        return self._last is not None and self._last.cut
 
-async def _next_within(batches: AsyncGenerator[list[LogLine], None], seconds: float) -> list[LogLine] | None:
-    """The next batch; None at the end of the log, or if nothing came for `seconds`."""
-    try:
-        return await asyncio.wait_for(anext(batches, None), seconds)
-    except TimeoutError:
-        return None
+    def add(self, lines: Sequence[LogLine]) -> None:
+        """The next lines, in order; those that are there already are passed over."""
+        if self.is_cut:
+            return
+        entries: list[bytes] = []
+        for line in lines:
+            if line.n <= self.n:
+                continue
+            self._left -= entry_bytes(line)
+            self._last = line if self._left >= 0 else limit_mark(line.n)
+            entries.append(_entry(self._last))
+            if self._last.cut:
+                break
+        self._file.write(b"".join(entries))
+
+    def cut(self, why: str) -> None:
+        """The rest cannot be had, because of `why`; the last line says so."""
+        if not self.is_cut:
+            self._last = _marker(self.n + 1, why)
+            self._file.write(_entry(self._last))
+
+    def store(self, name: str) -> Archived:
+        """Under `name`, replacing what an earlier, interrupted attempt left there. It blocks."""
+        self._file.seek(0)
+        if default_storage.exists(name):
+            default_storage.delete(name)
+        default_storage.save(name, File(self._file))
+        return Archived(self.n, self.is_cut)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def read(name: str, *, after: int = 0) -> Iterator[LogLine]:

@@ -2,7 +2,7 @@
 
 The first viewer of a log opens its source, the last one closes it (a little later, for those who come right back).
 What comes is encoded once, as the bytes of its SSE frames, into a file that has no name: a viewer is a position in
-that file. So a late one gets the whole log as fast as its connection takes it, a slow one slows nobody, and neither
+that file. So a late one gets the whole log as fast as its connection takes it, a slow one slows no other, and neither
 costs memory. A line's position is its number, which is the same in every reading of the log, here and elsewhere.
 """
 
@@ -85,6 +85,7 @@ class SharedLog:
         self.end: LogEnd | None = None
         self.troubles = 0
         self._trouble: Trouble | None = None
+        self.partial: tuple[LogLine, ...] = ()
         self.moved = Wakeup()
 
     def append(self, lines: Sequence[LogLine]) -> None:
@@ -109,9 +110,15 @@ class SharedLog:
         # Only now: a line counts when it can be read.
         if self.limit is None:
             self._look_for_limit(lines, frames)
+        self.partial = ()
         self._index.extend(starts)
         self.lines += len(frames)
         self.size = size
+        self.moved.send()
+
+    def show_partial(self, lines: tuple[LogLine, ...]) -> None:
+        """The unfinished lines at the end, in the place of the former ones."""
+        self.partial = lines
         self.moved.send()
 
     def _look_for_limit(self, lines: Sequence[LogLine], frames: Sequence[bytes]) -> None:
@@ -180,7 +187,7 @@ class SharedLog:
             chunk = self.read(offset, until)
             offset += len(chunk)
             lines += [_decode(frame) for frame in chunk.split(_FRAME_END) if frame]
-        return [*lines, *mark]
+        return [*lines, *mark, *(self.partial if self.limit is None else ())][-count:]
 
     def close(self) -> None:
         self._file.close()
@@ -195,6 +202,12 @@ def _encode(line: LogLine, stamp: str) -> bytes:
     """An SSE frame; whose log it is, is said when it is sent."""
     data = f'{{"stream":"{line.stream}","line":{dumps(line.line)},"n":{line.n},"timestamp":"{stamp}"}}'
     return f"event: log\nid: {line.n}\ndata: {data}\n\n".encode("utf-8", errors="replace")
+
+
+def _encode_partial(line: LogLine) -> bytes:
+    """Without an id: a client that comes back has not had the line yet."""
+    data = f'{{"stream":"{line.stream}","line":{dumps(line.line)},"n":{line.n},"timestamp":"{iso(line.timestamp)}"'
+    return f'event: log\ndata: {data},"partial":true}}\n\n'.encode("utf-8", errors="replace")
 
 
 def _last_number(frames: bytes) -> int:
@@ -221,6 +234,7 @@ class Viewer:
         self._prefix = f"{name}:".encode()
         self._fields = dumps(about)[1:-1].encode() + b"," if about else b""
         self._limited = limited
+        self._partial: tuple[LogLine, ...] = ()
         # Who comes while the source is away hears of that, too.
         self._troubles = shared.troubles if shared.trouble is None else -1
         self.after = after
@@ -247,8 +261,8 @@ class Viewer:
                     yield self._mark(self.after)
                 yield shared.end or LogEnd()
                 return
-            elif (trouble := self._untold_trouble()) is not None:
-                yield trouble
+            elif (news := self._news(at_end=offset is not None)) is not None:
+                yield news
             elif shared.end is not None:
                 yield shared.end
                 return
@@ -261,11 +275,17 @@ class Viewer:
         frames = frames.replace(_ID, _ID + self._prefix)
         return frames.replace(_DATA, _DATA + self._fields) if self._fields else frames
 
-    def _untold_trouble(self) -> Trouble | None:
-        if self._troubles == self._log.troubles:
-            return None
-        self._troubles = self._log.troubles
-        return self._log.trouble
+    def _news(self, *, at_end: bool) -> Trouble | bytes | None:
+        """What was not told yet beside the lines: a trouble; for an execution, its unfinished lines."""
+        shared = self._log
+        if self._troubles != shared.troubles:
+            self._troubles = shared.troubles
+            if shared.trouble is not None:
+                return shared.trouble
+        if at_end and self._limited and shared.end is None and self._partial != shared.partial:
+            self._partial = shared.partial
+            return self._addressed(b"".join([_encode_partial(line) for line in self._partial])) or None
+        return None
 
     def _mark(self, n: int) -> bytes:
         mark = limit_mark(n)
@@ -287,7 +307,7 @@ class LogRelay:
     def watch(self, key: LogKey, read: Read) -> Iterator[SharedLog]:
         """The log, which `read` reads unless it is being read already. Everybody who is inside shares it.
 
-        One that has failed is read anew for whoever comes next; those who are inside keep what they have.
+        A failed one is read anew for the next viewer; its present viewers keep what they have.
         """
         relayed = self._open.get(key)
         if relayed is None or relayed.has_failed:
@@ -302,7 +322,7 @@ class LogRelay:
             del self._open[key]
 
     def is_open(self, key: LogKey) -> bool:
-        """Whether the log is being read, or was read to its end, for somebody already."""
+        """Whether the log is already being read, or was read to its end, for a viewer."""
         relayed = self._open.get(key)
         return relayed is not None and not relayed.has_failed
 

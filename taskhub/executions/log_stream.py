@@ -21,7 +21,16 @@ from taskhub.events.frames import encode_json, encode_named
 from taskhub.events.hub import get_hub
 from taskhub.events.wire_json import split_text
 from taskhub.executions import get_executor, log_archive
-from taskhub.executions.executor import SPLIT_MARK, ExecutorError, LogLine, Place, execution_place
+from taskhub.executions.executor import (
+    SPLIT_MARK,
+    ExecutorError,
+    LogLine,
+    PartialLines,
+    Place,
+    ScriptEnd,
+    Sign,
+    execution_place,
+)
 from taskhub.executions.log_relay import LogKey, Read, SharedLog, Trouble, Viewer, get_relay
 from taskhub.lib.timestamps import iso
 from taskhub.models import Execution
@@ -128,9 +137,21 @@ def _reader(place: Place) -> Read:
 
     async def read(shared: SharedLog) -> int | None:
         executor = get_executor()
-        async with aclosing(executor.follow_log(place, on_trouble=shared.report_trouble)) as batches:
+        end: ScriptEnd | None = None
+
+        def hear(sign: Sign) -> None:
+            nonlocal end
+            if isinstance(sign, ScriptEnd):
+                end = sign
+            elif isinstance(sign, PartialLines):
+                shared.show_partial(sign.lines)
+
+        source = executor.follow_log(place, on_trouble=shared.report_trouble, on_sign=hear)
+        async with aclosing(source) as batches:
             async for batch in batches:
                 shared.append(batch)
+        if end is not None:
+            return end.exit_code
         (seen,) = await executor.observe([place])
         return seen.exit_code
 

@@ -1,4 +1,4 @@
-"""Ending asyncio tasks for sure."""
+"""Cancellation of asyncio tasks that is certain to end them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _PATIENCE_S: Final = 0.3
 
 
 async def cancel_all(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and return when they have ended, however they ended.
+    """Cancel the tasks and return when all have ended.
 
-    One cancellation may not be enough: on Python 3.11 one that meets the end of a connect inside redis-py is swallowed
-    there, and one that meets an open websocket turns into a wait of 10 s for the peer's goodbye.
+    One cancellation may not be enough: on Python 3.11 a cancellation at the end of a connect inside redis-py is
+    swallowed, and one during an open websocket turns into a wait of 10 s for the peer's close frame.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_PATIENCE_S)
-    # Nobody wants their results; without this asyncio would call their errors forgotten.
+    # Retrieve the results to avoid "exception was never retrieved".
     await asyncio.gather(*tasks, return_exceptions=True)

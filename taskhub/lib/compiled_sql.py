@@ -1,7 +1,7 @@
 """Compiled SQL: statements about one row whose SQL Django builds once.
 
-For a statement about one row, building its SQL anew each time is three quarters of what it costs. What is built here is
-what the ORM would send: queries are querysets, fields prepare and convert the values. No signals are sent.
+Building the SQL is three quarters of the cost of a statement about one row. The statements are those of the ORM:
+queries are querysets, and fields prepare and convert the values. No signals are sent.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ M = TypeVar("M", bound=Model)
 AnyField = Field[Any, Any]
 
 GIVEN: Final = Value("")
-"""Stands in a queryset for the value that is given at each call."""
+"""Placeholder in a queryset for the value that is passed at each call."""
 
 
 class Lookup:
-    """The rows that `queryset` finds, as lists of values. Its one parameter is GIVEN, whose type `field` says."""
+    """The rows of `queryset` as lists of values. Its one parameter is GIVEN, of the type of `field`."""
 
     def __init__(self, queryset: QuerySet[Any, Any], field: AnyField) -> None:
         self._queryset = queryset
@@ -39,7 +39,7 @@ class Lookup:
 
     @cached_property
     def columns(self) -> list[str]:
-        """The attributes' names, in the order of the values."""
+        """Attribute names, in the order of the values."""
         return [column.target.attname for column in self._compiled.columns]
 
     @cached_property
@@ -60,7 +60,7 @@ class _Compiled(NamedTuple):
 
 
 class OneRow(Generic[M]):
-    """The row that `queryset` finds, as its model."""
+    """The row of `queryset` as its model."""
 
     def __init__(self, queryset: QuerySet[M], field: AnyField) -> None:
         self._model = queryset.model
@@ -72,13 +72,13 @@ class OneRow(Generic[M]):
 
 
 def insert(row: Model) -> None:
-    """A new row, whose key the database makes; `row` does not learn it."""
+    """Insert a row whose key the database generates; `row.pk` is not set."""
     sql, fields = _insert(type(row))
     _write(sql, fields, row, add=True)
 
 
 def update(row: Model, names: tuple[str, ...]) -> None:
-    """Write the named fields of a row that is there: the caller has locked it."""
+    """Write the named fields of an existing row, which the caller has locked."""
     sql, fields = _update(type(row), names)
     _write(sql, fields, row, add=False)
 

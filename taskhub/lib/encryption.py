@@ -1,4 +1,4 @@
-"""Secrets that the hub itself must read again, sealed: who has the database or a ticket alone cannot read them."""
+"""Symmetric encryption of stored secrets (key derived from `SECRET_KEY`): the database alone does not reveal them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.utils.crypto import salted_hmac
 
 
 class SealBroken(Exception):
-    """The text was not sealed so, or with a key that the settings do not have any more."""
+    """The text was not encrypted with this seal, or its key is no longer in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """Its key comes from `SECRET_KEY`, apart for each salt and purpose; `SECRET_KEY_FALLBACKS` open older ones."""
+    """Encrypts with a key derived from `SECRET_KEY`, salt and purpose; also decrypts with `SECRET_KEY_FALLBACKS`."""
 
     salt: str
     purpose: str

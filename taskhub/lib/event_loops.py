@@ -1,8 +1,8 @@
-"""Event loops that last, and what is kept open on them.
+"""Long-lived event loops, and the resources that stay open on them.
 
-A web process has the loop of its server. A worker has none, and `async_to_sync` would make one for each call, and with
-it a client of Daytona's: its TLS settings alone cost 0.1 s of CPU time and some MiB, and its connections are opened
-anew. So the threads of a worker share a loop that runs on a thread of its own. What blocks on it holds up all jobs.
+A web process has the loop of its server. A worker has none: `async_to_sync` would create one for each call, and with
+it a Daytona client, whose TLS settings alone cost 0.1 s of CPU time and some MiB, and new connections. Therefore a
+worker's threads share a loop on its own thread. Code that blocks on it delays all jobs.
 """
 
 from __future__ import annotations
@@ -20,37 +20,45 @@ from taskhub.lib.per_loop import PerLoop
 
 CLOSE_S: Final = 5.0
 
-_kept: Final[PerLoop[AsyncExitStack]] = PerLoop(lambda: AsyncExitStack())  # noqa: PLW0108 - a generic class is no plain callable to mypy
+_kept: Final[PerLoop[AsyncExitStack]] = PerLoop(lambda: AsyncExitStack())  # noqa: PLW0108 - mypy does not accept a generic class as a callable
 _starting: Final = threading.Lock()
 _loops: Final[dict[int, asyncio.AbstractEventLoop]] = {}
-"""By process id: a fork has the loop of its parent, but not the thread that runs it."""
+"""By process id: a forked child has its parent's loop, but not the thread that runs it."""
 
 
 def keep_open() -> AsyncExitStack:
-    """What is entered here stays open until `close_kept`. From the first call on the running loop is one that lasts."""
+    """Contexts entered here stay open until `close_kept`. The first call marks the running loop as long-lived."""
     return _kept.get()
 
 
 def lasts() -> bool:
-    """Whether the running loop is one that lasts."""
+    """Whether the running loop is long-lived."""
     return _kept.is_made()
 
 
 async def close_kept() -> None:
-    """The running loop ends soon."""
+    """Close the resources of the running loop before it ends."""
     stack = _kept.pop()
     if stack is not None:
         await stack.aclose()
 
 
 def lend_loop() -> None:
-    """From here on `async_to_sync` on this thread runs on the process's loop, as it does on a server's threads.
+    """From now on `async_to_sync` on this thread uses the process's loop, as on a server's threads.
 
-    What is called back by `sync_to_async` runs on the thread that waits, with its database connection. So a coroutine
-    must not leave tasks behind that call back: when they do, nobody waits.
+    `sync_to_async` runs its callbacks on the waiting thread, with that thread's database connection. A coroutine must
+    not leave tasks behind that call back: when they do, no thread waits.
     """
     SyncToAsync.threadlocal.main_event_loop = _loop()
     SyncToAsync.threadlocal.main_event_loop_pid = os.getpid()
+
+
+def lent_loop() -> asyncio.AbstractEventLoop | None:
+    """The process's loop, where this thread was lent it."""
+    if getattr(SyncToAsync.threadlocal, "main_event_loop_pid", None) != os.getpid():
+        return None
+    loop: asyncio.AbstractEventLoop | None = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    return loop if loop in _loops.values() else None
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -70,12 +78,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        loop.close()  # from a closed one `async_to_sync` goes back to a loop for each call
+        loop.close()  # with a closed one `async_to_sync` creates a loop for each call again
 
 
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     if _loops.get(os.getpid()) is not loop or loop.is_closed():
-        return  # a fork's parent's, or one that a task has ended
+        return  # the loop of a fork's parent, or one that a task has ended
     asyncio.run_coroutine_threadsafe(close_kept(), loop).result(CLOSE_S)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(CLOSE_S)

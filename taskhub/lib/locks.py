@@ -1,4 +1,4 @@
-"""Turns of jobs that come every second: one of a kind at a time, over all workers."""
+"""Distributed lock: at most one run of a periodic job, over all workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 
 @contextmanager
 def alone(name: str, *, at_most_s: float) -> Iterator[bool]:
-    """Whether this look may begin: one that overruns is not joined by a second, unless it takes longer than that."""
+    """Yields True if the lock was acquired; it expires after `at_most_s`."""
     with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
         lock = client.lock(name, timeout=at_most_s, blocking=False)
         if not lock.acquire():

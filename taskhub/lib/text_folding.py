@@ -23,7 +23,7 @@ def fold(text: str) -> str:
 
 @cache
 def _letters_with_strokes() -> dict[int, str]:
-    """Small letters whose stroke is part of the letter to Unicode, and a mark to whoever searches: ł → l."""
+    """Small letters whose stroke is part of the letter to Unicode, and a mark to people who search: ł → l."""
     found = {0x0131: "i"}  # the dotless one
     for code in (code for block in _LATIN for code in block):
         name = unicodedata.name(chr(code), "")

@@ -1,4 +1,4 @@
-"""How a moment is written on the wire and in archived logs."""
+"""Timestamp format on the wire and in archived logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many waiters, one event: what streams sleep on."""
+"""Wakeup event with many waiters, on which streams sleep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Wakeup:
-    """Wakes everyone who waits. Who looks and then waits, with no await in between, misses nothing."""
+    """Wakes all waiters. A waiter misses nothing if it checks its condition and then waits without an await between."""
 
     __slots__ = ("_waiters",)
 

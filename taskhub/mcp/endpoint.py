@@ -1,7 +1,7 @@
-"""`/mcp`, before and after the SDK: Django's middleware and this view say who may ask, the SDK's server answers.
+"""`/mcp` endpoint: Django's middleware and this view authenticate requests, the SDK's server answers them.
 
-The view is an ordinary one, so that hosts, origins, redirects to TLS, security headers, the size of bodies and the
-database connections of the web's threads are what they are for every other address. Its answer is an `Exchange`.
+It is an ordinary view, so hosts, origins, TLS redirects, security headers, body limits and database connections work
+as for all other addresses. Its response is an `Exchange`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from taskhub.web.origin_check import guard_origin
 _SDKS_OWN = frozenset({b"content-type", b"content-length"})
 
 
-@csrf_exempt  # it knows no cookies
+@csrf_exempt  # it uses no cookies
 def mcp(request: HttpRequest) -> HttpResponseBase:
-    """Every error before the exchange is REST's, with REST's status."""
+    """Errors before the exchange have REST's body and status."""
     if request.method != "POST":
-        # There is no session that GET could open a stream of, or DELETE end.
+        # Stateless: there is no session for which GET could open a stream, or which DELETE could end.
         body = error_body("method_not_allowed", "Send one JSON-RPC message by POST.")
         return JsonResponse(body, status=405, headers={"Allow": "POST"})
     try:
@@ -50,7 +50,7 @@ def mcp(request: HttpRequest) -> HttpResponseBase:
 
 
 def _requester(request: HttpRequest) -> Requester:
-    """By the token; a browser's session is not asked for. Raises AuthenticationFailed, Throttled."""
+    """Authenticated by token only, never by session. Raises AuthenticationFailed, Throttled."""
     found: tuple[Caller, ApiToken | None] = BearerAuthentication().authenticate(request) or (AnonymousUser(), None)
     user, token = found
     return Requester(user, token, caller_key(request, user), request.build_absolute_uri("/"))
@@ -73,7 +73,7 @@ def _count(limit: Limit, caller: str) -> None:
 def _refusal(error: Exception) -> JsonResponse:
     response = answer(error, {})
     if response is None:
-        raise error  # it is no answer of ours
+        raise error  # not an expected error
     headers = dict(response.headers)
     headers.pop("Content-Type", None)
     if response.status_code == 401:  # noqa: PLR2004 - Unauthorized
@@ -82,13 +82,15 @@ def _refusal(error: Exception) -> JsonResponse:
 
 
 class Exchange(DetachedResponse):
-    """A request and the SDK's answer to it, or a stream in its place; under the headers of Django's middleware."""
+    """A request and the SDK's response to it, or a stream in its place; with the headers of Django's middleware."""
 
     def __init__(self, request: HttpRequest, requester: Requester) -> None:
-        super().__init__(content_type="application/json")  # what the SDK answers; a page would get another policy
-        scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]  # every request here came by ASGI
+        super().__init__(
+            content_type="application/json"
+        )  # the type of the SDK's responses, and of their security policy
+        scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]  # all requests come by ASGI
         self._streams: list[EventStream] = []
-        # Spaces around a value are no part of it; the SDK compares it with the message, and servers may leave them.
+        # Servers may keep spaces around header values, which the SDK would compare with the message.
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         self._scope = {**scope, "headers": headers, REQUESTER: requester, LISTENING: self._streams}
         self._body: bytes | None = request.body
@@ -102,7 +104,7 @@ class Exchange(DetachedResponse):
 
         async def send_on(message: Mapping[str, Any]) -> None:
             if self._streams:
-                return  # a stream is the answer
+                return  # a stream is sent instead
             if message["type"] == "http.response.start":
                 self.status_code = message["status"]
                 ours = [header for header in self.raw_headers() if header[0] not in _SDKS_OWN]

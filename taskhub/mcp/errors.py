@@ -1,4 +1,4 @@
-"""What a tool says when it fails: REST's error body, and what the agent can do next."""
+"""Errors of tools: REST's error body, and a hint what the agent can do next."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ _NEXT: Final = {
     "task_not_found": "list_tasks shows the tasks you may see.",
     "task_not_claimable": "Call claim_task without task_id for the next free task.",
     "transition_refused": "Choose a status of details.allowed.",
-    "precondition_failed": "get_task, and repeat the change with its present version.",
+    "execution_ending": "Try again after the seconds in details.",
+    "precondition_failed": "Call get_task, and repeat the change with its current version.",
     "execution_active": "Poll get_execution, or stop_execution first.",
-    "execution_not_active": "get_execution tells how it ended.",
-    "execution_not_found": "execute_task starts one.",
+    "execution_not_active": "Call get_execution for its outcome.",
+    "execution_not_found": "Start one with execute_task.",
     "script_missing": "Give script_content.",
-    "script_too_large": "Put data into the sandbox in another way; keep the script short.",
-    "sandbox_not_found": "list_sandboxes shows what is there.",
+    "script_too_large": "Shorten the script; fetch data from within the sandbox.",
+    "sandbox_not_found": "Take ids from list_sandboxes.",
     "sandbox_unavailable": "Try again in 30 seconds.",
     "sandbox_key_refused": "Tell an operator; do not retry.",
     "internal_error": "Try once more; then tell an operator.",
 }
-"""By error code; what is not here says it in its message."""
+"""By error code; other errors say it in their message."""
 
 
 def failure_body(error: Exception) -> dict[str, Any]:
-    """`{"error": {"code", "message", "details"?, "next"?}}`; of an exception of our own fault, nothing."""
+    """`{"error": {"code", "message", "details"?, "next"?}}`; an internal error reveals nothing."""
     response = answer(error, {}) if isinstance(error, HubError | ExecutorError | APIException) else None
     if response is None:
         log.error("a tool failed", exc_info=error)
-        body = error_body("internal_error", "Something went wrong on our side; it has been logged.")
+        body = error_body("internal_error", "Internal error; it has been logged.")
     else:
         body = dict(response.data)
     following = _NEXT.get(body["error"]["code"])

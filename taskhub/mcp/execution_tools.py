@@ -1,4 +1,4 @@
-"""Executions, for agents: start one, poll it with its log, stop it. None of them waits for the script."""
+"""MCP tools for executions: start, poll with log, stop. None of them waits for the script."""
 
 from __future__ import annotations
 
@@ -42,16 +42,15 @@ class ExecutionPlaceSerializer(StrictSerializer):
     tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last lines of the log.")
 
 
-class LineSerializer(serializers.Serializer[Any]):
+class LineSerializer(LogLineSerializer):
     """A line of the log, without its time."""
 
-    n = LogLineSerializer().fields["n"]
-    stream = LogLineSerializer().fields["stream"]
-    line = LogLineSerializer().fields["line"]
+    partial = serializers.BooleanField(required=False)
+    timestamp = None  # type: ignore[assignment]  # DRF's way to leave a field out
 
 
 class ExecutionWithLogSerializer(ExecutionSerializer):
-    """How it stands, and the end of its log; `log_error` says why the log cannot be read now."""
+    """State of an execution, and the end of its log; `log_error` says why the log cannot be read now."""
 
     lines = LineSerializer(many=True)
     log_error = serializers.JSONField(allow_null=True)
@@ -73,7 +72,7 @@ def _get(requester: Requester, arguments: Arguments) -> Any:
 
 
 def _log(execution: Execution, count: int) -> dict[str, Any]:
-    """The status is known whether or not the sandbox service brings the log."""
+    """The log's last lines, or the error of the sandbox service; the status is returned in both cases."""
     if not count:
         return {"lines": [], "log_error": None}
     try:
@@ -91,8 +90,8 @@ def _stop(requester: Requester, arguments: Arguments) -> Any:
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
-        description="Run a bash script for a task in a sandbox; the task becomes inprogress. Answers a handle at once: "
-        "poll get_execution. Without script_content the first ```bash block of the description runs.",
+        description="Run a script for a task in a sandbox; the task becomes inprogress. Answers a handle at once: "
+        "poll get_execution. Without script_content the description's first ```bash block runs.",
         takes=ExecuteTaskSerializer,
         gives=ExecutionQueuedSerializer,
         run=_execute,
@@ -101,7 +100,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="get_execution",
-        description="How an execution stands, with the last lines of its log. Poll every few seconds until status is "
+        description="How an execution stands, with its log's end. Poll every few seconds until status is "
         "completed, failed, stopped, timed_out or lost.",
         takes=ExecutionPlaceSerializer,
         gives=ExecutionWithLogSerializer,
@@ -111,7 +110,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="stop_execution",
-        description="Ask for the end of a task's running execution; poll get_execution until it is stopped.",
+        description="Stop a task's running execution; poll get_execution until it is stopped.",
         takes=TaskPlaceSerializer,
         gives=ExecutionSerializer,
         run=_stop,

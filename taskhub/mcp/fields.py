@@ -1,4 +1,4 @@
-"""What stands in an address over REST and is an argument here; a malformed one is at both doors not there."""
+"""Fields for ids, which are part of the address in REST; a malformed id is a NotFound in both."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from taskhub.errors import NotFound
 
 
 class TaskIdField(TextField):
-    """A task's id. Raises NotFound for what is none."""
+    """A task's id. Raises NotFound if malformed."""
 
     def to_internal_value(self, data: Any) -> UUID:  # type: ignore[override]  # as the path's places become UUIDs
         text = super().to_internal_value(data)
         if not re.fullmatch(UUID_PATTERN, text):
-            raise NotFound("That is not a task's id.")
+            raise NotFound("Not a task id; it must be a UUID.")
         return UUID(text)
 
 
 class SandboxIdField(TextField):
-    """A sandbox's id or name. Raises NotFound for what can be neither."""
+    """A sandbox's id or name. Raises NotFound if malformed."""
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
         if not re.fullmatch(NAME, text):
-            raise NotFound("That is not a sandbox's id.")
+            raise NotFound("Not a sandbox id or name.")
         return text

@@ -1,4 +1,4 @@
-"""On whose behalf the MCP server works: known before it sees the request."""
+"""Principal of an MCP request: the account and token on whose behalf the server works."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from taskhub.roles import Caller, Role, role_of
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """`token` is the API token that was shown; `key` counts their streams together; `base_url` is where they found us.
+    """`token` is the API token of the request; `key` groups the caller's streams; `base_url` is our address in the
+    request.
 
-    Without a token nobody is known, and where reading is open they may read.
+    Without a token the caller is anonymous, and may read in the local profile.
     """
 
     user: Caller
@@ -35,25 +36,25 @@ class Requester:
     def account(self) -> User:
         """Raises NotAuthenticated."""
         if not isinstance(self.user, User):
-            raise NotAuthenticated("This takes a token.")
+            raise NotAuthenticated("Send a token: `Authorization: Bearer <token>`.")
         return self.user
 
     @property
     def credential(self) -> StreamCredential | None:
-        """What a stream of theirs stands on."""
+        """The credential of the caller's streams."""
         if not isinstance(self.user, User):
             return None
         token_id = self.token.public_id if self.token else None
         return StreamCredential(self.user.pk, self.user.get_username(), role_of(self.user), token_id=token_id)
 
     def guard(self, needed: Role, *, account: bool) -> None:
-        """REST's permission: what writes, or is about an `account`, takes one. Raises NotAuthenticated, Forbidden."""
+        """REST's permissions: writing, and tools about an `account`, need one. Raises NotAuthenticated, Forbidden."""
         role = role_of(self.user)
         if not self.user.is_authenticated and (account or role < needed):
-            raise NotAuthenticated("This takes a token.")
+            raise NotAuthenticated("Send a token: `Authorization: Bearer <token>`.")
         if role < needed:
-            raise Forbidden(f"This takes the role {needed.group}; yours is {role.group}.")
+            raise Forbidden(f"Requires the role {needed.group}; yours is {role.group}.")
 
     def address(self, path: str) -> str:
-        """An absolute address of ours."""
+        """An absolute URL of this hub."""
         return urljoin(self.base_url, path)

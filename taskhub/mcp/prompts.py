@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 
 class Prompt(NamedTuple):
-    """`text` holds a place in braces for the argument, `fallback` stands there if it is not given."""
+    """`text` contains a placeholder in braces for the argument, `fallback` replaces it if it is missing."""
 
     name: str
     title: str
@@ -78,11 +78,11 @@ PROMPTS: Final = {
 
 
 def prompt_text(prompt: Prompt, arguments: dict[str, str]) -> str | None:
-    """What the agent is told; None where the argument is missing."""
+    """The prompt's text; None if the argument is missing."""
     value = arguments.get(prompt.argument, "").strip() or prompt.fallback
     if value is None:
         return None
     if prompt.name == "work_on_tasks" and value:
         value = f"; only those with the tags {value}, which claim_task takes as `tags`"
-    # No format(): the value may hold braces.
+    # Not format(): the value may contain braces.
     return prompt.text.replace(f"{{{prompt.argument}}}", value)

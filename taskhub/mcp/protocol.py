@@ -1,4 +1,4 @@
-"""What the SDK's server answers: each handler hands on to tools, resources, prompts or listening."""
+"""MCP request handlers: each calls tools, resources, prompts or subscriptions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 REQUESTER: Final = "taskhub.requester"
-"""Where in the ASGI scope a request's Requester is."""
+"""ASGI scope key: the Requester of the request."""
 LISTENING: Final = "taskhub.listening"
-"""Where a list is, into which the stream goes that is to be sent in the place of the SDK's answer."""
+"""ASGI scope key: a list for the stream to send instead of the SDK's response."""
 _INSTRUCTIONS: Final = (
     "TaskHub keeps tasks for agents. claim_task gives you one that no other agent gets; execute_task runs its script "
     "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Errors have a code and say "
@@ -92,7 +92,7 @@ def _described(tool: Tool) -> types.Tool:
         output_schema=tool.output_schema,
         annotations=types.ToolAnnotations(
             read_only_hint=tool.reads,
-            # Both mean nothing of a tool that reads.
+            # Both hints have no meaning for a reading tool.
             destructive_hint=None if tool.reads else tool.destroys,
             idempotent_hint=None if tool.reads else tool.repeatable,
         ),
@@ -102,7 +102,7 @@ def _described(tool: Tool) -> types.Tool:
 async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
     tool = TOOLS.get(params.name)
     if tool is None:
-        raise _wrong(f"There is no tool {params.name[:100]}; there are {', '.join(TOOLS)}.")
+        raise _wrong(f"Unknown tool {params.name[:100]}; must be one of: {', '.join(TOOLS)}.")
     outcome = await with_database(call_tool, _requester(ctx), tool, params.arguments or {})
     return types.CallToolResult(
         content=[types.TextContent(text=outcome.text)], structured_content=outcome.body, is_error=outcome.failed
@@ -144,7 +144,7 @@ async def _listen(ctx: Context, params: types.SubscriptionsListenRequestParams) 
     except (HubError, DatabaseError) as error:
         raise _refusal(error) from None
     _scope(ctx)[LISTENING].append(stream)
-    # Nobody gets this: the stream is sent in its place.
+    # This result is not sent: the stream is sent in its place.
     return types.SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: request_id})
 
 
@@ -163,10 +163,10 @@ def _prompt(prompt: Prompt) -> types.Prompt:
 async def _get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:  # noqa: ARG001 - likewise
     prompt = PROMPTS.get(params.name)
     if prompt is None:
-        raise _wrong(f"There is no prompt {params.name[:100]}; there are {', '.join(PROMPTS)}.")
+        raise _wrong(f"Unknown prompt {params.name[:100]}; must be one of: {', '.join(PROMPTS)}.")
     text = prompt_text(prompt, params.arguments or {})
     if text is None:
-        raise _wrong(f"The prompt takes the argument {prompt.argument}.")
+        raise _wrong(f"The prompt requires the argument {prompt.argument}.")
     message = types.PromptMessage(role="user", content=types.TextContent(text=text))
     return types.GetPromptResult(description=prompt.description, messages=[message])
 
@@ -175,7 +175,7 @@ async def _get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> typ
 
 
 async def _asked(function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
-    """What the function answers, from a web thread; its errors as the protocol has them."""
+    """Run the function on a web thread; errors are converted to the protocol's."""
     try:
         return await with_database(function, *arguments)
     except Exception as error:  # noqa: BLE001 - the boundary of a request, as a view is
@@ -183,7 +183,7 @@ async def _asked(function: Callable[P, T], *arguments: P.args, **_: P.kwargs) ->
 
 
 def _refusal(error: Exception) -> MCPError:
-    """A resource that is not there is a wrong parameter, all else our trouble; the data is REST's body."""
+    """A missing resource is a wrong parameter, other errors are internal; the data is REST's body."""
     body = failure_body(error)
     missing = getattr(error, "status", getattr(error, "status_code", None)) == HTTPStatus.NOT_FOUND
     code = types.INVALID_PARAMS if missing else types.INTERNAL_ERROR

@@ -1,4 +1,4 @@
-"""Resources: a task, and the log of an execution, to read and (with `listening`) to be told of."""
+"""MCP resources: tasks and execution logs; `subscriptions.py` notifies of their changes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from taskhub.selectors.executions import execution_find_for
 from taskhub.selectors.tasks import task_get_for
 
 TEMPLATES: Final = (
-    ("taskhub://tasks/{id}", "task", "A task, as get_task answers it.", "application/json"),
+    ("taskhub://tasks/{id}", "task", "A task, as returned by get_task.", "application/json"),
     ("taskhub://executions/{id}/log", "execution-log", "The last 1,000 lines of an execution's log.", "text/plain"),
 )
-"""Address, name, what it is, and its media type."""
+"""URI template, name, description, media type."""
 _ADDRESS: Final = re.compile(rf"taskhub://(?:tasks/({UUID_PATTERN})|executions/({UUID_PATTERN})/log)")
 _LINES: Final = 1000
 _LISTED: Final = 50
@@ -37,10 +37,10 @@ def log_uri(execution_id: str) -> str:
 
 
 def read_resource(requester: Requester, uri: str) -> tuple[str, str]:
-    """Its text and media type. Raises NotFound, ExecutorError."""
+    """Text and media type of a resource. Raises NotFound, ExecutorError."""
     found = _ADDRESS.fullmatch(uri)
     if found is None:
-        raise NotFound("There is no such resource; resources/templates/list names the kinds there are.")
+        raise NotFound("Resource not found; resources/templates/list has the known templates.")
     if found[1]:
         return _task(requester, UUID(found[1])), "application/json"
     return _log(requester, UUID(found[2])), "text/plain"
@@ -59,6 +59,6 @@ def _log(requester: Requester, execution_id: UUID) -> str:
 
 
 def list_resources(requester: Requester, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
-    """A page of tasks, newest first, as address and title; and where the next page begins. Raises NotFound."""
+    """A page of tasks, newest first, as URI and title, and the next page's cursor. Raises NotFound."""
     page: dict[str, Any] = task_page(requester, cursor=cursor or "", limit=_LISTED)
     return [(task_uri(task["id"]), task["title"]) for task in page["tasks"]], page["next_cursor"]

@@ -1,7 +1,7 @@
-"""JSON Schemas of REST's serializers: what a tool takes and gives is said once, for both doors.
+"""JSON Schemas of REST's serializers, shared by tools and REST.
 
-An agent pays for every word of them with its context. So the longest a text may be is left out, which hardly anybody
-meets and an error names, and so are the words that a result may hold.
+Agents pay for every word of a schema with their context. Therefore length limits of texts are left out (errors name
+them), and so are the enum values of results.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LIMITS: Final = {"min_value": "minimum", "max_value": "maximum"}
 
 
 def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
-    """Of what is sent: its writable fields, and no others."""
+    """Schema of the arguments: the writable fields only."""
     fields = {name: field for name, field in _fields(serializer()).items() if not field.read_only}
     schema: Schema = {"type": "object", "properties": {name: _given(field) for name, field in fields.items()}}
     required = [name for name, field in fields.items() if field.required]
@@ -28,7 +28,7 @@ def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
 
 
 def output_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
-    """Of what is answered."""
+    """Schema of the result."""
     return _answered(serializer())
 
 
@@ -63,5 +63,5 @@ def _typed(field: Any, typed: Any) -> Schema:
     if isinstance(field, serializers.Serializer):
         return {"type": "object", "properties": {name: typed(each) for name, each in _fields(field).items()}}
     if isinstance(field, serializers.JSONField | serializers.SerializerMethodField):
-        return {"type": ["object", "null"]}  # an error's code and message, or none
+        return {"type": ["object", "null"]}  # an error's code and message, or null
     return {"type": next((word for kind, word in _TYPES.items() if isinstance(field, kind)), "string")}

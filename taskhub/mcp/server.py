@@ -1,7 +1,7 @@
-"""The life of the MCP server in this process.
+"""Lifetime of the MCP server in this process.
 
-It is stateless: every request is complete in itself, so that any web process can answer it. The SDK speaks all its
-revisions of the protocol at this one address, 2026-07-28 and those that begin with `initialize`.
+It is stateless: each request is self-contained, so any web process can answer it. The SDK serves all its revisions of
+the protocol at this address, 2026-07-28 and those that begin with `initialize`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from taskhub.web.detached_response import Receive, Send
 
 
 class McpServer:
-    """The server and the group of tasks it needs: entered and left by one task of the serving loop.
+    """The server and its task group, entered and left by one task of the server's loop.
 
-    uvicorn's lifespan starts and closes it; daphne has none, so the first request starts it too.
+    uvicorn's lifespan starts and closes it; daphne has none, so the first request may start it too.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class McpServer:
             build_server(),
             json_response=True,
             stateless=True,
-            # Hosts, origins and the size of bodies are Django's business, as for all other addresses.
+            # Hosts, origins and body limits are checked by Django, as for all other addresses.
             security_settings=None,
             max_request_body_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
         )
@@ -52,7 +52,7 @@ class McpServer:
         await self._manager.handle_request(scope, cast("Any", receive), cast("Any", send))
 
     async def close(self) -> None:
-        """What is still being answered is cut off."""
+        """Requests in progress are cut off."""
         self._stop.set()
         await self._life
 
@@ -62,7 +62,7 @@ class _Running:
 
 
 def get_server() -> McpServer:
-    """This process's, started with the first call."""
+    """This process's server, started by the first call."""
     if _Running.server is None:
         _Running.server = McpServer()
     return _Running.server

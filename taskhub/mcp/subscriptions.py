@@ -1,12 +1,12 @@
-"""`subscriptions/listen` (2026-07-28): an agent is told what changed, on a stream of ours.
+"""MCP subscriptions (`subscriptions/listen`, 2026-07-28): notifications of changes, on a stream.
 
-The SDK's server checks the request and calls `listen`, which admits the stream; the exchange then sends it in the place
-of the SDK's answer. So it is a stream like all others here: limits, keepalive, an end when its token goes or the
-process does, and no thread. What is told comes from the hub's feed, through the eyes of the account.
+The SDK's server checks the request and calls `listen`, which admits the stream; the exchange then sends it instead of
+the SDK's response. It is a stream like all others: limits, keepalive, closed when its token is revoked or the process
+ends, no thread. Notifications come from the hub's feed, filtered by the account's permissions.
 
-A task is told of whenever it changes, a log when its execution starts and ends; its lines are no events (the streams of
-`/api/exec/logs/` and `/sse` carry those). Earlier revisions would be told over a session's own stream, opened by GET;
-without sessions there is none, so `resources/subscribe` is not offered to them.
+A task is notified of whenever it changes, a log when its execution starts and ends; its lines are not (use the streams
+of `/api/exec/logs/` and `/sse`). Earlier revisions would notify over a session's own stream, opened by GET; there are
+no sessions, so `resources/subscribe` is not offered to them.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from taskhub.roles import viewer_of
 
 _TYPES: Final = frozenset({"task_created", "task_updated", "task_deleted", "execution_event"})
 _LISTS: Final = frozenset({"task_created", "task_deleted"})
-"""After these resources/list answers otherwise."""
+"""Events after which the result of resources/list changes."""
 
 
 async def open_listening(
     requester: Requester, request_id: types.RequestId, asked: types.SubscriptionFilter
 ) -> EventStream:
-    """The stream, admitted. Raises Unavailable (no room; of the caller 429), DatabaseError."""
+    """The admitted stream. Raises Unavailable (no room; 429 if it is the caller's limit), DatabaseError."""
     slot = registry.admit(requester.key, requester.credential)
     try:
         feed = await running_hub().feed(TASKS)
@@ -62,7 +62,7 @@ async def open_listening(
 
 
 class _Listening:
-    """What one stream says. Every message bears the id of the request that opened it."""
+    """Messages of one stream. Each has the id of the request that opened it."""
 
     def __init__(self, request_id: types.RequestId, asked: types.SubscriptionFilter) -> None:
         self._id = request_id
@@ -71,7 +71,7 @@ class _Listening:
         self._uris = frozenset(asked.resource_subscriptions or ())
 
     def acknowledgement(self) -> bytes:
-        """The first message: what is being listened to."""
+        """The first message: the accepted subscriptions."""
         honored = types.SubscriptionFilter(
             tools_list_changed=self._asked.tools_list_changed or None,
             prompts_list_changed=self._asked.prompts_list_changed or None,
@@ -82,7 +82,7 @@ class _Listening:
         return _message(_plain(types.SubscriptionsAcknowledgedNotification(params=params)))
 
     def result(self) -> bytes:
-        """The last message, when the server ends the stream."""
+        """The last message, when the server closes the stream."""
         result = types.SubscriptionsListenResult(_meta=self._meta)
         return _message({"id": self._id, "result": _plain(result)})
 
@@ -90,7 +90,7 @@ class _Listening:
         async with aclosing(feed.follow(feed.head, filters)) as pieces:
             async for piece in pieces:
                 wanted = [event for envelope in _envelopes(piece) for event in self._told(envelope)]
-                # Twice the same in one piece says nothing more.
+                # Duplicate notifications in one piece are sent once.
                 if body := b"".join(_message(_plain(self._said(event))) for event in dict.fromkeys(wanted)):
                     yield body
 
@@ -103,7 +103,7 @@ class _Listening:
     def _events(self, envelope: dict[str, Any]) -> Iterator[ServerEvent]:
         name, data = envelope["event"], envelope["data"]
         if name not in _TYPES:
-            # Something was missed and is not known: all of it may have changed.
+            # Events are missing, so everything may have changed.
             yield ResourcesListChanged()
             yield from map(ResourceUpdated, sorted(self._uris))
         elif name == "execution_event":
@@ -115,7 +115,7 @@ class _Listening:
 
 
 def _envelopes(piece: bytes) -> Iterator[dict[str, Any]]:
-    """What the feed has encoded for event streams; an envelope is one line."""
+    """The envelopes in a piece of the feed; each is one line."""
     for line in piece.split(b"\n"):
         if line.startswith(b"data: "):
             yield json.loads(line.removeprefix(b"data: "))

@@ -1,4 +1,4 @@
-"""Tasks, for agents: list, get, create, update, claim, set a status."""
+"""MCP tools for tasks: list, get, create, update, claim, set a status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TaskPlaceSerializer(StrictSerializer):
 
 
 class TaskChangeSerializer(TaskSerializer):
-    """REST's PATCH, with its place and its `If-Match`."""
+    """REST's PATCH, with the task's id and `If-Match` as arguments."""
 
     task_id = TaskIdField()
     title = TextField(max_length=200, required=False, visible=True)
@@ -54,7 +54,7 @@ class TaskListSerializer(StrictSerializer):
     assignee = TextField(required=False, max_length=150)
     private = StrictBooleanField(required=False)
     q = TextField(required=False, max_length=200, help_text="Text in title or description.")
-    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of the page before.")
+    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of the previous page.")
     limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=20)
 
 
@@ -87,7 +87,7 @@ def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) 
 
 
 def _query(arguments: Arguments) -> QueryDict:
-    """As the query of an address says it: true and false in small letters."""
+    """As a query string has it: true and false in lower case."""
     query = QueryDict(mutable=True)
     for name, value in arguments.items():
         words = value if isinstance(value, list) else [value]
@@ -96,7 +96,7 @@ def _query(arguments: Arguments) -> QueryDict:
 
 
 def _page_request(requester: Requester, query: Arguments) -> Request:
-    """What REST's pagination reads a page from, and makes the link of that holds the next cursor."""
+    """A request from which REST's pagination reads the page and builds the link with the next cursor."""
     request = HttpRequest()
     request.META["HTTP_HOST"] = urlsplit(requester.base_url).netloc
     request.GET = _query({name: value for name, value in query.items() if value})  # type: ignore[assignment]
@@ -152,7 +152,7 @@ TASK_TOOLS = (
     ),
     Tool(
         name="update_task",
-        description="Change the given fields of a task, and no others; lists are replaced.",
+        description="Change only the given fields of a task; lists are replaced.",
         takes=TaskChangeSerializer,
         gives=TaskSerializer,
         run=_update,
@@ -162,8 +162,8 @@ TASK_TOOLS = (
     ),
     Tool(
         name="claim_task",
-        description="Take the next todo task that is nobody's or yours: highest priority, then oldest. It becomes "
-        "yours and inprogress; no other agent gets it. task is null when none is free: wait before you ask again.",
+        description="Claim the next todo task that is unassigned or yours: highest priority, then oldest. It becomes  "
+        "yours and inprogress; no other agent gets it. task is null when none is free: wait before you call again.",
         takes=ClaimSerializer,
         gives=ClaimedSerializer,
         run=_claim,
@@ -171,8 +171,8 @@ TASK_TOOLS = (
     ),
     Tool(
         name="set_task_status",
-        description="Move a task on: todo → inprogress → review → done (details.allowed of a refusal names what may "
-        "follow). Give what you made as artifacts: paths or URLs; they replace the list.",
+        description="Set a task's status: todo → inprogress → review → done (details.allowed of a refusal lists the "
+        "allowed ones). Pass your results as artifacts: paths or URLs; they replace the list.",
         takes=TaskStatusSerializer,
         gives=TaskSerializer,
         run=_set_status,

@@ -1,4 +1,4 @@
-"""What a tool is, which there are, and how one is called."""
+"""MCP tools: definition, registry, call."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ Arguments = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A service or selector, as a tool.
+    """A service or selector as a tool.
 
-    `takes` reads the arguments, `gives` describes the result of `run(requester, arguments)`. `role` is what its REST
-    twin takes. `reads`: it changes nothing, and needs no account where reading is open, unless it is `for_accounts`.
-    `destroys` and `repeatable` are hints for the agent's host: it may lose something; a second call changes nothing
-    more.
+    `takes` validates the arguments, `gives` serializes the result of `run(requester, arguments)`. `role` is that of the
+    REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is `for_accounts`.
+    `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes nothing more.
     """
 
     name: str
@@ -53,27 +52,27 @@ class Tool:
         return output_schema(self.gives)
 
     def call(self, requester: Requester, arguments: Arguments) -> Any:
-        """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and what is our own fault."""
+        """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""
         requester.guard(self.role, account=self.for_accounts or not self.reads)
         guard_values(arguments)
         body = self.takes(data=arguments)
         body.is_valid(raise_exception=True)
         given = dict(body.validated_data)
         bind_subjects(given)
-        # Times, ids and all else are spelt as REST spells them.
+        # Times, ids and all other values have REST's format.
         return json.loads(JSONRenderer().render(self.run(requester, given)))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call came to: a result, or an error body."""
+    """Outcome of a call: a result, or an error body."""
 
     body: dict[str, Any]
     failed: bool = False
 
     @property
     def text(self) -> str:
-        """For clients that read no structured content."""
+        """For clients that do not read structured content."""
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -82,7 +81,7 @@ TOOLS: Final = ExtensionPoint[Tool]("mcp_tools", lambda tool: tool.name)
 
 
 def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> Outcome:
-    """Whatever happens, there is an outcome."""
+    """Never raises: every error becomes an outcome."""
     try:
         return Outcome(tool.call(requester, arguments))
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request

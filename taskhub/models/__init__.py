@@ -4,7 +4,7 @@ from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, Admissi
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
-from taskhub.models.execution import ACTIVE_STATUSES, Execution, ExecutionStatus
+from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.process import StreamProcess
@@ -17,6 +17,7 @@ __all__ = [
     "ACTIVE_STATUSES",
     "HUB",
     "PRIORITY_RANK",
+    "SESSION_PREFIX",
     "TRANSITIONS",
     "AdmissionRule",
     "AdmissionState",
@@ -33,6 +34,7 @@ __all__ = [
     "HasTag",
     "Heartbeat",
     "IdempotencyKey",
+    "Leftover",
     "MetricName",
     "MetricSample",
     "MetricTotal",

@@ -41,7 +41,7 @@ class AdmissionRule(models.Model):
 
 
 class AdmissionState(models.Model):
-    """One row: what the hub has learnt of the sandbox service's capacity. Whoever admits locks it.
+    """One row: what the hub has learnt of the sandbox service's capacity. Admission locks it.
 
     `ceiling` is how many sandboxes of ours there were when the service last said that it is full; null: not known.
     """

@@ -1,4 +1,4 @@
-"""What an operator says to everybody who watches: a maintenance window, an outage, news."""
+"""Announcements by operators: a maintenance window, an outage, news."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class AnnouncementLevel(models.TextChoices):
 
 class AnnouncementQuerySet(models.QuerySet["Announcement", "Announcement"]):
     def current(self, now: datetime | None = None) -> AnnouncementQuerySet:
-        """Those that hold at `now`, the present unless given."""
+        """Announcements that are current at `now`, by default the present."""
         end = models.Q(ends_at__isnull=True) | models.Q(ends_at__gt=now or timezone.now())
         return self.filter(end, withdrawn_at__isnull=True)
 
 
 class Announcement(models.Model):
-    """current → withdrawn   somebody took it back
-            | over        `ends_at` has passed; nobody needs to do or say anything then
+    """current → withdrawn   an operator withdrew it
+            | over  `ends_at` has passed; it expires without an event
 
-    Its words never change: who wants others withdraws it and makes another.
+    The text never changes: withdraw the announcement and make another.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

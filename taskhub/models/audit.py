@@ -1,4 +1,4 @@
-"""Who did what, when, by which door, to which row. Written in the transaction of the change itself."""
+"""Audit entries: who changed which row, when, by which interface. Written in the transaction of the change."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class AuditEntry(models.Model):
     at = models.DateTimeField(auto_now_add=True, db_index=True)
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     actor_name = models.CharField(max_length=150, blank=True, default="", help_text="Outlives the account.")
-    door = models.CharField(max_length=20, help_text="rest, mcp, admin or command; job for the service itself.")
-    # The API token that was used, if one was; like the rest it outlives what it names.
+    door = models.CharField(max_length=20, help_text="rest, mcp, admin, command, or job (the service itself).")
+    # The API token that was used, if any; the entry outlives it.
     token_id = models.UUIDField(null=True)
     token_name = models.CharField(max_length=100, blank=True, default="")
     action = models.CharField(max_length=50)
-    # No foreign keys: an entry outlives the row it tells of.
+    # No foreign keys: an entry outlives its object.
     task_id = models.UUIDField(null=True)
     execution_id = models.UUIDField(null=True)
     sandbox_id = models.CharField(max_length=200, blank=True, default="")
     subject = models.CharField(
-        max_length=200, blank=True, default="", help_text="What else it is about: `token:<id>`, `account:<name>`."
+        max_length=200, blank=True, default="", help_text="Other object: `token:<id>`, `account:<name>`."
     )
     changes = models.JSONField(default=dict)
 

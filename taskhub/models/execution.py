@@ -1,7 +1,8 @@
-"""One run of a task's script in a sandbox."""
+"""Executions: one run of a task's script in a sandbox."""
 
 from __future__ import annotations
 
+import math
 import uuid
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,20 +24,33 @@ class ExecutionStatus(models.TextChoices):
     LOST = "lost", "Lost"
 
 
+SESSION_PREFIX: Final = "taskhub-"
+"""A session's name is this and the execution's id."""
+ENDING_S: Final = 20
+"""Seconds within which an execution that is being ended has ended."""
+
 ACTIVE_STATUSES: Final = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
+
+
+class Leftover(models.TextChoices):
+    """What may outlive an execution that ended without its runner's help."""
+
+    NONE = "", "Nothing"
+    SANDBOX_STOPPING = "sandbox_stopping", "Its sandbox is being stopped"
+    POSSIBLE = "possible", "Processes of the script may still run in the sandbox"
 
 
 class Execution(models.Model):
     """
     queued → starting → running → completed   the script ended with 0
                                 | failed      it ended with another code, or could not be started
-                                | stopped     somebody asked
+                                | stopped     a stop was requested
                                 | timed_out   it ran longer than `timeout_s`
                                 | lost        its sandbox is gone
 
     A queued execution may also be stopped, and a starting one may fail. At most one execution of a task is
-    active (a constraint). No worker is held while the script runs: whoever wants to move the row on takes its
-    lease (`lease_until`) and raises `fence`; a write under an older fence changes nothing.
+    active (a constraint). No worker is blocked while the script runs: a worker that moves the row on first takes its
+    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -46,6 +60,12 @@ class Execution(models.Model):
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
+    merge_output = models.BooleanField(
+        default=False, db_default=False, help_text="stderr is written to stdout, so their order is kept."
+    )
+    all_files = models.BooleanField(
+        default=False, db_default=False, help_text="Take files below .git, node_modules and the like as well."
+    )
     timeout_s = models.PositiveIntegerField(help_text="Seconds the script may run.")
 
     account = models.CharField(
@@ -60,6 +80,9 @@ class Execution(models.Model):
     session_name = models.CharField(max_length=200)
     command_id = models.CharField(max_length=200, blank=True, default="")
     log_file = models.CharField(max_length=200)
+    log_token = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="What marks in the log carry (LogTokens)."
+    )
 
     exit_code = models.IntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=50, blank=True, default="", help_text="Why it failed or was lost.")
@@ -67,16 +90,26 @@ class Execution(models.Model):
     log_lines = models.PositiveIntegerField(null=True, blank=True, help_text="Lines in the archived log.")
     log_truncated = models.BooleanField(default=False)
 
-    files_seen = models.PositiveIntegerField(default=0, help_text="Up to which change its files were told of.")
+    files_seen = models.PositiveIntegerField(default=0, help_text="Number of the last reported file change.")
     artifacts_kept = models.PositiveIntegerField(default=0, help_text="Files of its working folder that were copied.")
     artifacts_left_out = models.PositiveIntegerField(
-        default=0, help_text="Those that were not: too large, too many, or not to be read."
+        default=0, help_text="Files that were not copied: too large, too many, or unreadable."
     )
 
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="Times a start was tried.")
-    ending = models.CharField(max_length=9, blank=True, default="", help_text="Set when it is being ended: as what.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts to start it.")
+    ending = models.CharField(
+        max_length=9, blank=True, default="", help_text="Status it will have, set while it is being ended."
+    )
+    leftover = models.CharField(
+        max_length=16,
+        choices=Leftover.choices,
+        blank=True,
+        default=Leftover.NONE,
+        db_default="",
+        help_text="What may outlive it.",
+    )
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(auto_now_add=True)
     waiting_reason = models.CharField(
@@ -87,7 +120,7 @@ class Execution(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(
-        null=True, blank=True, help_text="Its session, and the sandbox made for it, are gone."
+        null=True, blank=True, help_text="When its session, and the sandbox created for it, were deleted."
     )
 
     class Meta:
@@ -117,10 +150,22 @@ class Execution(models.Model):
         return self.status in ACTIVE_STATUSES
 
     @property
+    def shown_ending(self) -> str | None:
+        """As what it is being ended right now; None for one that is not being ended, or has ended."""
+        if not self.is_active:
+            return None
+        return self.ending or (ExecutionStatus.STOPPED.value if self.stop_requested_at is not None else None)
+
+    def ending_left_s(self, now: datetime) -> int:
+        """Seconds, at least 1, after which it has ended where it is being ended."""
+        began = self.stop_requested_at or self.deadline or now
+        return max(1, math.ceil(ENDING_S - (now - began).total_seconds()))
+
+    @property
     def deadline(self) -> datetime | None:
-        """When the script must have ended; None before it started."""
+        """When the script must have ended; None before it has started."""
         return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
 
     def is_overdue(self, now: datetime, *, by: timedelta = timedelta()) -> bool:
-        """Whether it has run past its deadline, by more than `by`."""
+        """Whether it has exceeded its deadline by more than `by`."""
         return self.deadline is not None and now > self.deadline + by

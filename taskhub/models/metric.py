@@ -1,4 +1,4 @@
-"""What the processes of the hub measure, and when its jobs were last alive."""
+"""Metrics of the hub's processes, and heartbeats of Celery's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import models
 
 
 class MetricName(models.TextChoices):
-    """What is measured, and in what unit; its label says of what."""
+    """The metrics with their unit; the comment after a semicolon describes the label."""
 
     STREAM_SECONDS = "stream_seconds", "seconds that streams were open"
     STREAM_EVENTS = "stream_events", "what happened on streams: opened, deliveries, resumes, resets, overflows"
@@ -23,7 +23,7 @@ class MetricName(models.TextChoices):
 
 
 class MetricSample(models.Model):
-    """What one process measured in about ten seconds. Who reads adds up."""
+    """Measurements of one process over about ten seconds; readers add them up."""
 
     at = models.DateTimeField()
     name = models.CharField(max_length=30, choices=MetricName.choices)
@@ -33,7 +33,7 @@ class MetricSample(models.Model):
     most = models.FloatField()
 
     class Meta:
-        db_table = "taskhub_measure"  # the name that it was made with
+        db_table = "taskhub_measure"  # the model's former name
         indexes: ClassVar = [models.Index(fields=["name", "at"], name="measure_over_time")]
 
     def __str__(self) -> str:
@@ -41,9 +41,9 @@ class MetricSample(models.Model):
 
 
 class MetricTotal(models.Model):
-    """What all processes measured since the hub was installed. Totals only grow.
+    """Totals of all processes since the hub was installed; they only grow.
 
-    `le` is the upper bound of a part of the values, or empty for all of them.
+    `le` is the upper bound of a histogram bucket, or empty for all values.
     """
 
     name = models.CharField(max_length=30)
@@ -61,7 +61,7 @@ class MetricTotal(models.Model):
 
 
 class Heartbeat(models.Model):
-    """`beat`: jobs are being sent. `worker`: they are being done, by any worker."""
+    """`beat`: jobs are being sent. `worker`: jobs are being run, by any worker."""
 
     name = models.CharField(primary_key=True, max_length=20)
     at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""A web process that holds streams, and what it last said of itself."""
+"""Web processes that hold streams, with their last status report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from django.db import models
 
 
 class StreamProcess(models.Model):
-    """Written by the process itself every few seconds; one that is silent for longer is gone.
+    """Written by the process itself every few seconds; considered dead if the report is older.
 
-    `report` is what `events/reports.py` makes; its counters count from the start of the process.
+    `report` comes from `events/process_status.py`; its counters start with the process.
     """
 
     name = models.CharField(primary_key=True, max_length=200, help_text="host:pid:start")

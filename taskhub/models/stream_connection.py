@@ -1,4 +1,4 @@
-"""The open streams of `/api/events/stream`, as rows that every process can see, and what is to be sent to one again."""
+"""Open streams of `/api/events/stream` as rows that all processes see, and replays to them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from taskhub.models.process import StreamProcess
 
 class StreamConnectionQuerySet(models.QuerySet["StreamConnection", "StreamConnection"]):
     def of_living(self, within: timedelta) -> StreamConnectionQuerySet:
-        """Those whose process has reported within this time."""
+        """Connections whose process has reported within this time."""
         living = StreamProcess.objects.filter(reported_at__gte=timezone.now() - within)
         return self.filter(process__in=living.values("name"))
 
 
 class StreamConnection(models.Model):
-    """An open event stream: who listens to what, since when, from where.
+    """An open event stream: account, address, filters, opening time.
 
     The process that holds it writes the row within a few seconds (`events/connections.py`) and deletes it when the
-    stream has closed; one whose process is silent means nothing.
+    stream has closed; rows of a dead process are ignored.
     """
 
     id = models.UUIDField(primary_key=True)
-    account = models.CharField(max_length=150, blank=True, default="", help_text="Empty: nobody is logged in.")
-    address = models.CharField(max_length=45, blank=True, default="", help_text="Where the listener comes from.")
-    filters = models.JSONField(default=dict, help_text="What the stream was asked to show; empty: everything.")
+    account = models.CharField(max_length=150, blank=True, default="", help_text="Empty: anonymous.")
+    address = models.CharField(max_length=45, blank=True, default="", help_text="The client's address.")
+    filters = models.JSONField(default=dict, help_text="The requested filters; empty: everything.")
     process = models.CharField(max_length=200, db_index=True, help_text="The web process that holds it.")
     opened_at = models.DateTimeField()
 
     objects = StreamConnectionQuerySet.as_manager()
 
     class Meta:
-        db_table = "taskhub_listener"  # the name that it was made with
+        db_table = "taskhub_listener"  # the model's former name
         verbose_name = "event stream"
         ordering = ["-opened_at", "-id"]
 
     def __str__(self) -> str:
-        return f"{self.account or self.address or 'somebody'}, since {self.opened_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.account or self.address or 'anonymous'}, since {self.opened_at:%Y-%m-%d %H:%M:%S}"
 
 
 class Replay(models.Model):
-    """Events that an operator wants sent again to one stream; the process that holds it takes the row away."""
+    """Events that an operator wants sent again to one stream; the process that holds it deletes the row."""
 
     listener = models.ForeignKey(StreamConnection, on_delete=models.CASCADE, related_name="replays")
     numbers = models.JSONField(help_text="The events' numbers, ascending.")

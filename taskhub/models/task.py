@@ -1,4 +1,4 @@
-"""A task, and the table that says which status may follow which."""
+"""Tasks, and the allowed transitions of their status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TaskPriority(models.TextChoices):
 
 
 TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
-    # There is nothing to review before work has begun; closing without work (a duplicate) is fine.
+    # Review needs work first; closing without work (a duplicate) is allowed.
     TaskStatus.TODO: frozenset({TaskStatus.INPROGRESS, TaskStatus.DONE}),
     TaskStatus.INPROGRESS: frozenset({TaskStatus.TODO, TaskStatus.REVIEW, TaskStatus.DONE}),
     TaskStatus.REVIEW: frozenset({TaskStatus.TODO, TaskStatus.INPROGRESS, TaskStatus.DONE}),
@@ -42,7 +42,7 @@ PRIORITY_RANK: Final = models.Case(
 
 
 class HasTag(models.Func):
-    """Whether a JSON list of strings holds this one: `HasTag(F("tags"), Value("urgent"))`."""
+    """Whether a JSON list of strings contains a value: `HasTag(F("tags"), Value("urgent"))`."""
 
     output_field = models.BooleanField()
 
@@ -71,14 +71,14 @@ def folded_text(title: str, description: str) -> str:
 
 class Task(models.Model):
     """
-    Status, and what may follow it (`TRANSITIONS`; staying where one is is always allowed):
+    Allowed status transitions (`TRANSITIONS`; keeping the status is always allowed):
 
         todo       → inprogress, done
         inprogress → todo, review, done
         review     → todo, inprogress, done
         done       → todo, inprogress
 
-    `version` counts the changes, from 1: it is the ETag of the row and what `If-Match` compares.
+    `version` counts the changes, from 1: it is the ETag of the row, compared with `If-Match`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -86,13 +86,21 @@ class Task(models.Model):
     description = models.TextField(blank=True, default="", help_text="Markdown.")
     status = models.CharField(max_length=10, choices=TaskStatus.choices, default=TaskStatus.TODO)
     priority = models.CharField(max_length=6, choices=TaskPriority.choices, default=TaskPriority.MEDIUM)
-    assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: nobody.")
+    assignee = models.CharField(max_length=150, blank=True, default="", help_text="Empty: unassigned.")
     tags = models.JSONField(blank=True, default=list, help_text="A list of strings.")
     artifacts = models.JSONField(blank=True, default=list, help_text="A list of strings: paths or URLs.")
     folded_text = FoldedTextField(
         blank=True, default="", db_default="", editable=False, help_text="Title and description as searches see them."
     )
     private = models.BooleanField(default=False, help_text="Only its assignee and operators see it.")
+    ending = models.CharField(
+        max_length=9,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="As what its execution is being ended right now: stopped, timed_out. No part of `version`.",
+    )
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

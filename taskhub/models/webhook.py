@@ -1,4 +1,4 @@
-"""Webhooks that the hub sends: to whom, and what became of each."""
+"""Webhook endpoints, and deliveries to them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from taskhub.lib.encryption import Seal
 
 SECRET_SEAL: Final = Seal("taskhub.webhooks", "secret")
 URL_LIMIT: Final = 2000
-"""Characters of an endpoint's address."""
+"""Characters of an endpoint's URL."""
 
 
 class WebhookEndpoint(models.Model):
-    """An address that is told of events. `cursor` is the number of the last event for which it was seen to.
+    """A URL that receives events. `cursor` is the number of the last event that was turned into a delivery.
 
-    Events after the cursor are the endpoint's queue: the outbox keeps them, and a delivery is written in the
-    transaction that moves the cursor past its event. An endpoint that is not active stands still and goes on there.
+    Events after the cursor are the endpoint's queue: the outbox keeps them, and the transaction that creates a delivery
+    also moves the cursor past its event. An inactive endpoint keeps its cursor and continues from there.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     url = models.CharField("URL", max_length=URL_LIMIT)
     description = models.CharField(max_length=200, blank=True, default="")
-    event_types = models.JSONField(default=list, blank=True, help_text="The types it is told of; empty: all.")
-    private = models.BooleanField(default=False, help_text="Whether it is told of private tasks, too.")
+    event_types = models.JSONField(default=list, blank=True, help_text="The types it receives; empty: all.")
+    private = models.BooleanField(default=False, help_text="Whether it receives private tasks, too.")
     is_active = models.BooleanField(default=True)
     sealed_secret = models.TextField()
-    # Both secrets sign for a while, so that a receiver can change over without losing anything.
+    # Both secrets sign for a while, so that a receiver can switch over without losing anything.
     sealed_secret_before = models.TextField(blank=True, default="")
     secret_before_until = models.DateTimeField(null=True)
     cursor = models.PositiveBigIntegerField()
-    failing_since = models.DateTimeField(
-        null=True, help_text="The first failed attempt after the last one that succeeded."
+    failing_since = models.DateTimeField(null=True, help_text="First failed attempt after the last successful one.")
+    resting_until = models.DateTimeField(null=True, help_text="Deliveries are paused until then (Retry-After).")
+    notice = models.CharField(
+        max_length=300, blank=True, default="", help_text="Why the hub deactivated it or skipped events."
     )
-    resting_until = models.DateTimeField(null=True, help_text="It has asked (Retry-After) to be left alone.")
-    notice = models.CharField(max_length=300, blank=True, default="", help_text="What happened to it by itself.")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_by_name = models.CharField(max_length=150, blank=True, default="", help_text="Outlives the account.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -59,8 +59,8 @@ class DeliveryStatus(models.TextChoices):
 class WebhookDelivery(models.Model):
     """One event for one endpoint.
 
-    pending → delivered   it answered with a status from 200 to 299
-            | failed      every attempt failed, it is gone (410), or the event is not for it any more
+    pending → delivered   the response was a status from 200 to 299
+           | failed   every attempt failed, the endpoint is gone (410), or it may no longer receive the event
     delivered, failed → pending   an operator has it sent again
 
     A pending one is leased to the worker that sends it; `attempts` counts the leases and is their fence.
@@ -68,14 +68,14 @@ class WebhookDelivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False, help_text="The header webhook-id.")
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries")
-    sequence = models.PositiveBigIntegerField(null=True, help_text="The event's number; none for a test.")
+    sequence = models.PositiveBigIntegerField(null=True, help_text="The event's number; empty for a test.")
     event_id = models.CharField(max_length=100, blank=True, default="")
     event_type = models.CharField(max_length=100)
     task_id = models.UUIDField(null=True)
-    body = models.TextField(help_text="Word for word what is sent.")
+    body = models.TextField(help_text="The request's body, byte for byte.")
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.PENDING)
     attempts = models.PositiveIntegerField(default=0)
-    failures = models.PositiveIntegerField(default=0, help_text="Failed attempts since it was last asked for.")
+    failures = models.PositiveIntegerField(default=0, help_text="Failed attempts since it was last requested.")
     next_attempt_at = models.DateTimeField()
     lease_until = models.DateTimeField(null=True)
     response_status = models.PositiveSmallIntegerField(null=True)

@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: the parts that the hub needs answer."""
+"""Health checks: `/healthz` (liveness) and `/readyz` (readiness, by part)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ GOOD_FOR_S: Final = 1.0
 
 
 class Health(TypedDict):
-    """`failing`: the hub can do nothing. `degraded`: it goes on without that part. Each part is `ok`, or says what it
-    is."""
+    """`failing`: the hub cannot work. `degraded`: it works without a part. Each part is `ok` or has a description of
+    the failure."""
 
     status: str
     parts: dict[str, str]
@@ -35,13 +35,13 @@ def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's in
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's interface
-    """503 where the hub can do nothing; a process that is only `degraded` is still to be sent requests."""
+    """503 if the hub cannot work; a process that is only `degraded` should still receive requests."""
     health = remembered.read()
     return JsonResponse(health, status=503 if health["status"] == "failing" else 200)
 
 
 class _Remembered:
-    """Anybody may ask, as often as they like: the parts are asked once a second, by one thread at a time."""
+    """Unauthenticated; results are cached for 1 s, and one thread at a time checks the parts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class _Remembered:
         self._until = 0.0
 
     def read(self) -> Health:
-        # While somebody asks, the others are told what was last known.
+        # While one thread checks, the others return the last result.
         is_mine = self._lock.acquire(blocking=self._health is None)
         try:
             if self._health is None or (is_mine and time.monotonic() >= self._until):

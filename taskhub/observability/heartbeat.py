@@ -1,7 +1,7 @@
-"""Signs of life of Celery's processes: beat shows that it sends jobs, a worker that it has done one.
+"""Heartbeat of beat (it sends jobs) and of workers (they run jobs).
 
-So a beat that died and workers that died can be told apart: without workers beat goes on, without beat both fall
-silent. A worker also writes down what it has measured, after a job.
+Distinguishes a dead beat from dead workers: without workers only their heartbeat stops, without beat both stop. A
+worker also stores its metrics after a job.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 EVERY_S: Final = 5.0
 LATE_S: Final = 15.0
-"""Who is silent for longer is dead, or as good as that."""
+"""Considered dead after 15 s without a heartbeat."""
 
 
 def heartbeat_ages() -> dict[str, float]:
-    """Seconds since each heartbeat; those that never came are not in it."""
+    """Seconds since each heartbeat; processes that never sent one are missing."""
     now = timezone.now()
     return {beat.pk: (now - beat.at).total_seconds() for beat in Heartbeat.objects.all()}
 
@@ -36,7 +36,7 @@ class _Pulse:
         self._noted_at = -EVERY_S
 
     def beat(self, **_: Any) -> None:
-        """A signal's receiver. The work at hand goes on where the database does not answer."""
+        """Signal receiver. The current job continues if the database does not answer."""
         now = time.monotonic()
         if now - self._noted_at < EVERY_S:
             return
@@ -46,7 +46,7 @@ class _Pulse:
             if meter.is_due:
                 meter.write()
         except DatabaseError as error:
-            log.warning("the %s cannot show that it lives (%s)", self._name, type(error).__name__)
+            log.warning("the heartbeat of the %s cannot be stored (%s)", self._name, type(error).__name__)
 
 
 _worker: Final = _Pulse("worker")
@@ -54,7 +54,7 @@ _beat: Final = _Pulse("beat")
 
 
 def connect() -> None:
-    """In every process; only Celery's own ever send these signals, and only beat sends jobs after `beat_init`."""
+    """Call in every process; only Celery's processes send these signals, and only beat sends jobs after `beat_init`."""
     signals.task_postrun.connect(_worker.beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
     signals.beat_init.connect(_in_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
 
@@ -64,5 +64,5 @@ def _in_beat(**_: Any) -> None:
 
 
 def _from_beat(**_: Any) -> None:
-    connection.close_if_unusable_or_obsolete()  # after a worker's jobs Celery does that
+    connection.close_if_unusable_or_obsolete()  # Celery does this after a worker's jobs
     _beat.beat()

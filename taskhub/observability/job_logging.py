@@ -1,7 +1,7 @@
-"""What a job's log lines belong to: whatever the one who sent it worked on, the job itself, and its subject.
+"""Log context of Celery jobs: the context of the sender, the job, and its arguments.
 
-A message carries the sender's belonging in a header. A worker's threads stay, so each job begins anew and leaves
-nothing.
+The sender's context travels in a message header. A worker's threads are reused, so each job starts with a new context
+and clears it at the end.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from taskhub.observability.log_context import begin, belonging, bind, bind_subje
 
 HEADER: Final = "taskhub_belonging"
 _OWN: Final = frozenset({"job", "job_id"})
-"""Of a job that sends a job: these are not the new one's."""
+"""Fields of a sending job that are not passed on to the new one."""
 
 
 def connect() -> None:
-    """In every process: all send jobs, and only a worker runs them."""
+    """Connect in every process: all send jobs, and only workers run them."""
     uid = "taskhub.observability.job_logging"
     signals.before_task_publish.connect(_send_along, weak=False, dispatch_uid=uid)
     signals.task_prerun.connect(_begin, weak=False, dispatch_uid=uid)

@@ -1,8 +1,8 @@
-"""What a log line belongs to: a request, its caller, a job, and what these are about.
+"""Log context: request, caller, job, and the objects that they are about.
 
-It stands in context variables (structlog's), so it goes wherever the work goes: from a request's thread to the loop
-that sends its stream, into coroutines, and with a job to a worker (`logs/jobs.py`). Threads that stay begin anew
-with each request and job; what a request starts for all begins with nothing (`for_all`, `task_for_all`).
+Stored in context variables (structlog's), so it follows the work: from a request's thread to the loop that sends its
+stream, into coroutines, and with a job to a worker (`job_logging.py`). Reused threads start with a new context for
+each request and job; shared work that a request happens to start has none (`for_all`, `task_for_all`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SUBJECTS: Final = ("task_id", "execution_id", "sandbox_id")
-"""Arguments of these names say what a request or a job is about."""
+"""Arguments of these names identify what a request or a job is about."""
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _LONGEST: Final = 200
 
 
 class Belonging(TypedDict, total=False):
-    """`user` is the account's name; `door` where the work came in (`Actor.door`); `job` a job's name."""
+    """`user` is the account's name; `door` the interface (`Actor.door`); `job` the job's name."""
 
     request_id: str
     user: str
@@ -42,45 +42,45 @@ class Belonging(TypedDict, total=False):
 
 
 def bind(**fields: Unpack[Belonging]) -> None:
-    """From here on lines belong to these as well."""
+    """Add fields to the log context."""
     bind_contextvars(**fields)
 
 
 def begin(**fields: Unpack[Belonging]) -> None:
-    """From here on lines belong to these alone."""
+    """Replace the log context by these fields."""
     clear_contextvars()
     bind_contextvars(**fields)
 
 
 def begin_request(asked_for: str) -> str:
-    """The id of the request: the one it asked for, if that is well-formed; else a new one."""
+    """The id of the request: the requested one if it is well-formed, else a new one."""
     request_id = asked_for if _WELL_FORMED.fullmatch(asked_for) else uuid.uuid4().hex
     begin(request_id=request_id)
     return request_id
 
 
 def bind_caller(caller: Caller) -> None:
-    """Whoever nobody knows is not named."""
+    """Anonymous users are not bound to the log context."""
     if caller.is_authenticated:
         bind_contextvars(user=caller.get_username(), role=role_of(caller).group)
 
 
 def bind_subjects(arguments: Mapping[str, object]) -> None:
-    """Of the arguments of a view, a tool or a job, those that say what it is about."""
+    """Bind those arguments of a view, a tool or a job that identify its objects."""
     named = {name: str(arguments[name])[:_LONGEST] for name in SUBJECTS if arguments.get(name)}
     bind_contextvars(**named)
 
 
 def belonging() -> dict[str, Any]:
-    """What lines belong to here."""
+    """The current log context."""
     return get_contextvars()
 
 
 def for_all(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call what starts something that all share, by whichever request comes first: it belongs to none."""
+    """Call a function without log context, because it starts shared work that belongs to no single request."""
     return Context().run(function, *args, **kwargs)
 
 
 def task_for_all(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-    """Likewise a task of the running loop."""
+    """Likewise, a task of the running loop."""
     return asyncio.create_task(work, name=name, context=Context())

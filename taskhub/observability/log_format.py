@@ -1,10 +1,10 @@
-"""How log lines are written: as text for eyes, or as one JSON object a line for machines; never with a secret.
+"""Log formatter: text, or one JSON object per line; always redacted.
 
-`scrubbing.py` scrubs messages when they are made. Everything else that a line has (what it belongs to, fields,
-tracebacks) is scrubbed here, value by value and before it is written as JSON: scrubbed afterwards, a quotation mark
-could go with a secret.
+`redaction.py` redacts messages when records are created. All other parts of a record (context, fields, tracebacks)
+are redacted here, value by value and before they are written as JSON: redacting afterwards could remove a quotation
+mark together with a secret.
 
-This module is loaded with the settings' LOGGING, before there are apps: it knows no models.
+This module is loaded with the setting LOGGING, before the apps are ready: it imports no models.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Fields = dict[str, Any]
 _CLEAN: Final = frozenset({"timestamp", "level", "logger", "event", "exception"})
 REQUEST_FIELDS: Final = ("method", "path", "status", "duration_ms")
 _SHOWN_IN_PLAIN: Final = ("request_id", "user", "job")
-# A line has to pass readers that cut what is longer: journald at 48 KiB, the launcher at 64 KiB.
+# Records must fit readers that cut longer lines: journald at 48 KiB, the launcher at 64 KiB.
 _EVENT_MOST: Final = 8_000
 _VALUE_MOST: Final = 1_000
 _EXCEPTION_MOST: Final = 24_000
 
 
 class LineFormatter(ProcessorFormatter):
-    """`form` is how; `traced`: lines name the trace and the span that they fall into."""
+    """`form` is the format; `traced` adds the ids of the current trace and span."""
 
     def __init__(self, form: Form, *, traced: bool = False) -> None:
         super().__init__(
@@ -51,11 +51,11 @@ class LineFormatter(ProcessorFormatter):
         self._write = _as_json if form == "json" else _as_text
 
     def format(self, record: logging.LogRecord) -> str:
-        """Whatever was logged, there is a line: logging would print its own trouble past all of this."""
+        """Never fails: otherwise logging would print its own error to stderr, unformatted."""
         try:
             return super().format(record)
-        except Exception as error:  # noqa: BLE001 - the boundary of logging: who logs must not fail by it
-            event = f"a line that cannot be written ({type(error).__name__}) from {record.pathname}:{record.lineno}"
+        except Exception as error:  # noqa: BLE001 - the boundary of logging: logging must not fail
+            event = f"a record that cannot be formatted ({type(error).__name__}) from {record.pathname}:{record.lineno}"
             return self._write(None, "", {**_named(record), "event": event})
 
 
@@ -69,7 +69,7 @@ def _head(_: Any, __: str, event_dict: Any) -> Fields:
 
 
 def _exception(_: Any, __: str, event_dict: Any) -> Fields:
-    """Text, the end of it: what went wrong stands there."""
+    """The end of the traceback, where the error is."""
     exc_info, stack = event_dict.pop("exc_info", None), event_dict.pop("stack_info", None)
     parts = ["".join(traceback.format_exception(*exc_info)).rstrip()] if exc_info and exc_info[0] else []
     if stack:
@@ -87,11 +87,11 @@ def _trace_ids() -> Processor:
 
 
 def _scrubbed(_: Any, __: str, event_dict: Any) -> Fields:
-    """All but what has been already: the message by its record, the exception above."""
+    """All fields except those that are redacted already: the message by its record, the exception above."""
     event_dict["event"] = event_dict["event"][:_EVENT_MOST]
     texts = {name: str(value) for name, value in event_dict.items() if name not in _CLEAN and not _is_number(value)}
     together = "\n".join(texts.values())
-    if scrub(together) != together:  # rare, and one look is cheaper than one for each
+    if scrub(together) != together:  # rare, and one check is cheaper than one for each
         texts = {name: scrub(text) for name, text in texts.items()}
     return {**event_dict, **{name: text[:_VALUE_MOST] for name, text in texts.items()}}
 
@@ -101,7 +101,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _as_json(_: Any, __: str, fields: Any) -> str:
-    """ASCII alone, so that no terminal and no half character can spoil it."""
+    """ASCII only, safe for terminals and for cut lines."""
     return Scrubbed(json.dumps(fields))
 
 
@@ -113,13 +113,13 @@ def _as_text(_: Any, __: str, fields: Any) -> str:
 
 
 _TOLD: Final = "_taskhub_refusal_told"
-"""Where a request remembers the record that says why it was refused."""
+"""Attribute of a request: the record that says why it was refused."""
 
 
 class OneLineForARefusal(logging.Filter):
-    """Django tells of a refused request (4xx) twice, or with a trace, as if it were a fault of ours: once is enough.
+    """Django logs a refused request (4xx) twice, or with a traceback like an internal error; this keeps one record.
 
-    `requests_told`: every request has a line of its own, so that Django's says nothing new unless it says why.
+    `requests_told`: every request has a record of its own, so Django's is dropped unless it has a reason.
     """
 
     def __init__(self, *, requests_told: bool) -> None:

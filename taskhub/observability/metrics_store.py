@@ -1,7 +1,7 @@
-"""Figures: added up in the memory of each process, and written down by it about every ten seconds.
+"""Metrics store: summed up in each process, written to the database about every ten seconds.
 
-Totals over all processes only grow; they are what `/metrics` tells. What the dashboard draws is kept over time as well.
-A process that is killed takes its last seconds along. While the database is away the figures wait.
+Totals over all processes only grow and are the source of `/metrics`. The dashboard's metrics are also kept over time.
+A process that is killed loses its last seconds. While the database is away, sums are kept in memory.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ EVERY_S: Final = 10.0
 OVER_TIME: Final = frozenset(
     {MetricName.STREAM_SECONDS, MetricName.POLL_MS, MetricName.UPSTREAM_REQUESTS, MetricName.WEBHOOK_ATTEMPTS}
 )
-"""What is drawn."""
+"""The metrics of the charts."""
 
 BOUNDS: Final[dict[MetricName, tuple[float, ...]]] = {
     MetricName.EXECUTION_S: (1, 5, 30, 120, 600, 3600),
     MetricName.POLL_MS: (50, 100, 500, 1000, 5000),
     MetricName.REQUEST_MS: (5, 10, 50, 100, 500, 1000, 5000),
 }
-"""Where the values of a measure are counted apart, up to each of these; those above the last one are in the rest."""
+"""Upper bounds of the histogram buckets; values above the last one are in the rest."""
 
 
 class Key(NamedTuple):
-    """`le`: one of the measure's bounds; empty for all values."""
+    """`le`: one of the metric's bounds; empty for all values."""
 
     name: MetricName
     label: str
@@ -58,7 +58,7 @@ _Sums = dict[Key, _Sum]
 
 
 class Meter:
-    """Counts from any thread. `write` takes a database connection, and so does not belong on an event loop."""
+    """Counts from any thread. `write` uses a database connection, so do not call it on an event loop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -66,7 +66,7 @@ class Meter:
         self._written_at = time.monotonic()
 
     def add(self, name: MetricName, value: float, label: str = "") -> None:
-        """Something was measured once."""
+        """Record one measurement."""
         bounds = BOUNDS.get(name, ())
         place = bisect_left(bounds, value)
         with self._lock:
@@ -84,7 +84,7 @@ class Meter:
         return time.monotonic() - self._written_at >= EVERY_S
 
     def write(self) -> None:
-        """Raise the totals, and add a row for each figure that is kept over time. Raises DatabaseError; then nothing
+        """Increase the totals, and add a row for each metric that is kept over time. Raises DatabaseError; then nothing
         is lost."""
         self._written_at = time.monotonic()
         with self._lock:
@@ -113,7 +113,7 @@ def _keep_over_time(sums: _Sums) -> None:
 
 def _raise_totals(sums: _Sums) -> None:
     table = MetricTotal._meta.db_table  # noqa: SLF001 - documented
-    # The ORM's own upsert can only replace. Always in the same order: processes that write at once wait in line.
+    # The ORM's upsert can only replace. Rows are written in a fixed order, so concurrent processes do not deadlock.
     statement = (
         f"INSERT INTO {table} (name, label, le, count, total) VALUES (%s, %s, %s, %s, %s) "  # noqa: S608 - our own name
         "ON CONFLICT (name, label, le) DO UPDATE "
@@ -136,6 +136,6 @@ def note_heartbeat(name: str) -> None:
 
 
 def trim_measures(before: datetime) -> int:
-    """Delete what was measured before then; answers how many rows."""
+    """Delete older measurements; returns the number of rows."""
     deleted, _ = MetricSample.objects.filter(at__lt=before).delete()
     return deleted

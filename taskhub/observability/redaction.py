@@ -1,8 +1,8 @@
-"""Secrets do not reach the logs: not in messages, not in their arguments, not in tracebacks.
+"""Redaction: removes secrets from log messages, arguments and tracebacks.
 
-Every log record of the process is scrubbed when it is made, so it does not matter which library logs, or by which
-handler. Tracebacks and other fields are scrubbed when they are written (`taskhub/observability/log_format.py`). Line
-ends in arguments are escaped: a request cannot forge a line of the log.
+Every log record of the process is redacted when it is created, independent of the logging library and handler.
+Tracebacks and other fields are redacted when they are written (`taskhub/observability/log_format.py`). Line ends in
+arguments are escaped: a request cannot forge a log line.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SIGNING: Final = re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+")
 _LOGIN: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 _SHORTEST: Final = 8
-"""A secret shorter than this would hide words; none of ours is."""
+"""Shorter secrets would redact ordinary words; none of ours is shorter."""
 
 
 def scrub(text: str) -> str:
-    """The text without what is a secret by its name, its place or its value."""
+    """The text without secrets: by name, by position, by value."""
     for secret in _configured():
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1\2{HIDDEN}", text)
@@ -57,13 +57,13 @@ def _scrub_argument(value: Any) -> Any:
 
 
 class Scrubbed(str):
-    """A text that has been scrubbed piece by piece; as a whole it must not be touched any more (it may be JSON)."""
+    """A text that was redacted in parts; as a whole it must not be changed again (it may be JSON)."""
 
     __slots__ = ()
 
 
 class ScrubbedRecord(logging.LogRecord):
-    """Scrubbed when it is made: libraries format the arguments in their own ways."""
+    """Redacted when it is created, because libraries format the arguments in their own ways."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,12 +75,12 @@ class ScrubbedRecord(logging.LogRecord):
             self.args = {name: _scrub_argument(value) for name, value in self.args.items()}
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
-        """What is no text becomes one only now: an exception, an address."""
+        """Converts other types (an exception, an address) to text first."""
         if isinstance(self.msg, Scrubbed):
             return self.msg
         return scrub(super().getMessage())
 
 
 def scrub_all_logs() -> None:
-    """From here on, in this process."""
+    """Redact all records of this process from now on."""
     logging.setLogRecordFactory(ScrubbedRecord)

@@ -1,4 +1,4 @@
-"""What a request's log lines belong to, and the line that says how it ended."""
+"""Request logging: the log context of a request, and one record at its end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _UNTOLD: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestContext:
-    """Before all that may log: every line of a request has its id, and so has the answer.
+    """First middleware: binds the request id to all records of a request, and adds it to the response.
 
-    The id stays bound when the response leaves: a stream is sent after that. The next request of the thread clears it.
+    The id stays bound when the response is returned, because streams are sent after that. The thread's next request
+    replaces it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -54,7 +55,7 @@ def _door(request: HttpRequest) -> Door:
 
 
 class RequestLine:
-    """One for each request; `finished` once the last byte is out. Probes and static files have none."""
+    """One record per request, written after the last byte. Probes and static files are not logged."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self._scope = scope

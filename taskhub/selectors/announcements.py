@@ -1,4 +1,4 @@
-"""Announcements: those that hold are for everybody, the others for operators."""
+"""Announcements: current ones for all callers, expired ones for operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskhub.roles import Role, role_of
 
 
 def announcement_list_for(*, user: User | AnonymousUser, everything: bool = False) -> QuerySet[Announcement]:
-    """Those that hold now, the newest first; `everything`: also those that are over. Raises Forbidden for that."""
+    """Current announcements, newest first; `everything` includes expired ones. Raises Forbidden for non-operators."""
     if everything and role_of(user) < Role.OPERATOR:
-        raise Forbidden("Announcements that are over are for the role operator.")
+        raise Forbidden("Expired announcements require the role operator.")
     return Announcement.objects.all() if everything else Announcement.objects.current()

@@ -1,4 +1,4 @@
-"""Artifacts, by the task they are of."""
+"""Artifacts of a task's executions."""
 
 from __future__ import annotations
 

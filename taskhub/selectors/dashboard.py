@@ -1,6 +1,6 @@
-"""What the dashboard counts: events and executions of the last hour or day, in equal parts of it.
+"""Counts for the dashboard: events and executions of the last hour or day, in equal parts.
 
-Counted by the database, in one query each: a day may hold hundreds of thousands of events.
+The database counts, in one query each: a day may have hundreds of thousands of events.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ OTHER: Final = "other"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time up to now, in `parts` of `part_s` seconds; the last part is not over yet."""
+    """A period up to now, in `parts` of `part_s` seconds; the last part is incomplete."""
 
     name: str
     title: str
     parts: int
     part_s: int
     first: int
-    """The number of the first part since 1970."""
+    """The number of the first part, counted from 1970."""
 
     @property
     def since(self) -> datetime:
@@ -57,7 +57,7 @@ class Window:
         return [0.0] * self.parts
 
     def moment(self, part: int) -> datetime:
-        """When this part begins."""
+        """When this part starts."""
         return datetime.fromtimestamp((self.first + part) * self.part_s, tz=timezone.get_current_timezone())
 
     def spread(self, counted: Iterable[tuple[int, str, float]]) -> dict[str, list[float]]:
@@ -70,15 +70,15 @@ class Window:
 
 
 def window_named(name: str) -> Window:
-    """`day`, in half hours; anything else is `hour`, in minutes."""
+    """`day` in half hours; every other name is `hour` in minutes."""
     title, parts, part_s = ("Last day", 48, 1800) if name == "day" else ("Last hour", 60, 60)
     first = int(timezone.now().timestamp()) // part_s - parts + 1
     return Window("day" if name == "day" else "hour", title, parts, part_s, first)
 
 
 class Part(Func):
-    """In which part since 1970 a moment lies: `Part("created", 60)`. By the database itself, which SQLite's truncating
-    functions are not."""
+    """The part since 1970 in which a time lies: `Part("created", 60)`. Computed by the database; SQLite's truncating
+    functions are Python callbacks."""
 
     output_field = IntegerField()
 
@@ -95,7 +95,7 @@ class Part(Func):
 
 
 def events_by_type(window: Window) -> dict[str, list[float]]:
-    """How many events of each type came in each part; those that are no envelopes of ours are `other`."""
+    """Number of events by type and part; events without our envelope are `other`."""
     named = [When(said__startswith=f'{name}"', then=Value(name)) for name in EVENT_TYPES]
     counted = (
         Event.objects.filter(created__gte=window.since)
@@ -110,7 +110,7 @@ def events_by_type(window: Window) -> dict[str, list[float]]:
 
 
 def executions_by_outcome(window: Window) -> dict[str, list[float]]:
-    """How many executions ended in each part, by what they ended as."""
+    """Number of executions that ended, by outcome and part."""
     counted = (
         Execution.objects.filter(finished_at__gte=window.since)
         .annotate(part=Part("finished_at", window.part_s))
@@ -123,7 +123,7 @@ def executions_by_outcome(window: Window) -> dict[str, list[float]]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """For each part of a window, by label: how often it was measured, the sum of that, and the most."""
+    """For each part of a window, by label: number of measurements, their sum, their maximum."""
 
     count: dict[str, list[float]]
     total: dict[str, list[float]]
@@ -131,7 +131,7 @@ class Measured:
 
 
 def measured(window: Window, name: MetricName) -> Measured:
-    """What all processes together measured."""
+    """The measurements of all processes."""
     rows = list(
         MetricSample.objects.filter(name=name, at__gte=window.since)
         .annotate(part=Part("at", window.part_s))
@@ -148,7 +148,7 @@ def measured(window: Window, name: MetricName) -> Measured:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """How long the executions of one outcome ran; None where none of them had started."""
+    """Run times of the executions of one outcome; None if none of them had started."""
 
     status: str
     count: int
@@ -157,13 +157,13 @@ class Took:
 
 
 RAN: Final = ExpressionWrapper(F("finished_at") - F("started_at"), output_field=DurationField())
-"""How long an execution ran; null where it never started."""
+"""Run time of an execution; null if it never started."""
 SPANS_S: Final = (1, 5, 30, 120, 600, 3600)
-"""The bounds between the spans of `executions_by_span`."""
+"""Upper bounds of the groups of `executions_by_span`."""
 
 
 def executions_took(window: Window) -> list[Took]:
-    """By outcome, for those that ended in the window."""
+    """By outcome, for executions that ended in the window."""
     rows = (
         Execution.objects.filter(finished_at__gte=window.since)
         .order_by()
@@ -174,7 +174,7 @@ def executions_took(window: Window) -> list[Took]:
 
 
 def executions_by_span(window: Window) -> dict[str, list[float]]:
-    """For each outcome, how many that ended in the window had run less than each of `SPANS_S`, and longer than all."""
+    """For each outcome, the number of executions that ran less than each of `SPANS_S`, and longer than all."""
     spans = [When(ran__lt=timedelta(seconds=bound), then=Value(place)) for place, bound in enumerate(SPANS_S)]
     rows = (
         Execution.objects.filter(finished_at__gte=window.since, started_at__isnull=False)
@@ -191,7 +191,7 @@ def executions_by_span(window: Window) -> dict[str, list[float]]:
 
 
 def executions_active() -> dict[str, int]:
-    """How many executions are queued, starting, running."""
+    """Number of queued, starting and running executions."""
     rows = Execution.objects.filter(status__in=ACTIVE_STATUSES).order_by().values_list("status")
     return dict(rows.annotate(count=Count("pk")))
 

@@ -1,4 +1,4 @@
-"""Events of the outbox, by what they are: for operators."""
+"""Events of the outbox by name, for operators."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ NAME_AT: Final = len('{"id":"') + 36 + len('","event":"') + 1
 
 
 def events_named(events: QuerySet[Event], name: str) -> QuerySet[Event]:
-    """Those whose envelope bears this name."""
+    """Events whose envelope has this name."""
     named: QuerySet[Event] = events.alias(said=Substr("data", NAME_AT, len(name) + 1)).filter(said=f'{name}"')
     return named

@@ -1,4 +1,4 @@
-"""Executions, by the task they belong to."""
+"""Executions of tasks that a user may see."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from taskhub.selectors.tasks import task_get_for
 
 
 def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id: UUID | None = None) -> Execution:
-    """An execution of the task, the newest unless `execution_id` names one; without its script and environment.
+    """An execution of the task, by default the newest; without its script and environment.
 
-    Raises NotFound for the task, for the execution, or where the task was never executed.
+    Raises NotFound for the task, for the execution, or if the task was never executed.
     """
     task = task_get_for(user=user, task_id=task_id)
     executions = task.executions.defer("script", "env").order_by("-queued_at", "-id")
@@ -29,17 +29,17 @@ def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id
 
 
 def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
-    """The executions of all tasks this user may see, without their scripts and environments."""
+    """The executions of all tasks that this user may see, without scripts and environments."""
     found = Execution.objects.filter(visible_tasks(user, prefix="task__"), task__isnull=False)
     return found.defer("script", "env")
 
 
 def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
-    """One of them by its id alone. Raises NotFound; also where its task was deleted, or is not for this user."""
+    """An execution by its id alone. Raises NotFound, also if its task was deleted or the user may not see it."""
     try:
         return execution_list_for(user=user).get(pk=execution_id)
     except Execution.DoesNotExist:
-        raise NotFound("There is no such execution.", code="execution_not_found") from None
+        raise NotFound("Execution not found.", code="execution_not_found") from None
 
 
 def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
@@ -47,7 +47,7 @@ def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID)
     try:
         return execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
     except Execution.DoesNotExist:
-        raise NotFound("There is no such execution.", code="execution_not_found") from None
+        raise NotFound("Execution not found.", code="execution_not_found") from None
 
 
 def task_executions_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Execution]:

@@ -1,4 +1,4 @@
-"""Tasks, their history and who may see them."""
+"""Tasks that a user may see, and their history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:
 
 
 def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:
-    """The tasks this user may see, with `priority_rank` to order by (0 low, 2 high)."""
+    """The tasks that this user may see, with `priority_rank` for ordering (0 low, 2 high)."""
     return _visible_to(user).annotate(priority_rank=PRIORITY_RANK)
 
 
@@ -47,7 +47,7 @@ def tasks_tagged(tasks: QuerySet[Task], tags: Iterable[str]) -> QuerySet[Task]:
 
 
 def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:
-    """Raises NotFound for a task that is not there, or not for this user."""
+    """Raises NotFound if the task does not exist or this user may not see it."""
     try:
         return _visible_to(user).get(pk=task_id)
     except Task.DoesNotExist:
@@ -55,9 +55,9 @@ def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:
 
 
 def task_history_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[AuditEntry]:
-    """What happened to the task, newest first; also after it was deleted. Raises NotFound if nothing ever did.
+    """Audit entries of the task, newest first; also after its deletion. Raises NotFound if there are none.
 
-    The history of a deleted task that was private is for its last assignee and for operators, as the task was.
+    The history of a deleted private task is visible to its last assignee and to operators, as the task was.
     """
     entries = AuditEntry.objects.filter(task_id=task_id)
     if not _visible_to(user).filter(pk=task_id).exists():
@@ -75,4 +75,4 @@ def _end_is_for(user: User | AnonymousUser, end: AuditEntry) -> bool:
 
 
 def _no_such_task() -> NotFound:
-    return NotFound("There is no such task.", code="task_not_found")
+    return NotFound("Task not found.", code="task_not_found")

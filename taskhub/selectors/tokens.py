@@ -1,4 +1,4 @@
-"""API tokens, for those whose they are."""
+"""API tokens of an account."""
 
 from __future__ import annotations
 

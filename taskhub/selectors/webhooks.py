@@ -1,4 +1,4 @@
-"""Webhooks, for operators."""
+"""Webhook endpoints and deliveries, for operators."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from taskhub.roles import Role, role_of
 
 FAILING_FOR: Final = timedelta(days=1)
-"""So long no attempt has succeeded: somebody should look at it."""
+"""Without a successful attempt for so long, an endpoint is reported to operators."""
 
 
 def webhook_list_for(*, user: User | AnonymousUser) -> QuerySet[WebhookEndpoint]:
-    """All endpoints, the newest first. Raises Forbidden for anybody but an operator."""
+    """All endpoints, newest first. Raises Forbidden for non-operators."""
     if role_of(user) < Role.OPERATOR:
-        raise Forbidden("Webhooks are for the role operator.")
+        raise Forbidden("Webhooks require the role operator.")
     return WebhookEndpoint.objects.all()
 
 
@@ -29,20 +29,20 @@ def webhook_get_for(*, user: User | AnonymousUser, endpoint_id: UUID) -> Webhook
     """Raises Forbidden, NotFound."""
     endpoint = webhook_list_for(user=user).filter(pk=endpoint_id).first()
     if endpoint is None:
-        raise NotFound("There is no such webhook endpoint.", code="webhook_not_found")
+        raise NotFound("Webhook endpoint not found.", code="webhook_not_found")
     return endpoint
 
 
 def webhook_deliveries_for(*, user: User | AnonymousUser, endpoint_id: UUID) -> QuerySet[WebhookDelivery]:
-    """The deliveries of the endpoint, the newest first. Raises Forbidden, NotFound."""
+    """The deliveries of the endpoint, newest first. Raises Forbidden, NotFound."""
     return webhook_get_for(user=user, endpoint_id=endpoint_id).deliveries.all()
 
 
 def webhooks_failing_for_long() -> int:
-    """How many active endpoints have failed for a day."""
+    """Number of active endpoints that have failed for a day."""
     return WebhookEndpoint.objects.filter(is_active=True, failing_since__lt=timezone.now() - FAILING_FOR).count()
 
 
 def webhook_deliveries_waiting() -> int:
-    """How many deliveries are still to be made to active endpoints."""
+    """Number of pending deliveries to active endpoints."""
     return WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__is_active=True).count()

@@ -1,4 +1,4 @@
-"""Accounts: make one for a program, give one a new password. People's are made and changed in the admin."""
+"""Accounts for programs, and new passwords. Accounts of people are created and changed in the admin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskhub.services.audit import audit_write
 
 @transaction.atomic
 def account_create(*, actor: Actor, username: str, role: Role) -> User:
-    """An account with this role and without a password: it logs in by tokens alone. Raises Invalid."""
+    """An account with this role and without a password: it signs in by tokens only. Raises Invalid."""
     try:
         UnicodeUsernameValidator()(username)
         guard_name(username)

@@ -4,7 +4,7 @@ Every look locks the one row of `AdmissionState`, so two workers never admit the
 
 1. reads who is queued, in the order of `selectors.admission.queue`, what runs, and which sandboxes of ours there are;
 2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity allow;
-3. tells of each that is left behind why it waits, if that is new.
+3. publishes for each that is left behind why it waits, if that is new.
 
 The capacity is learnt. When the service refuses a sandbox because the account is full, the number of sandboxes of ours
 becomes the ceiling; up to it starts go on as sandboxes go, beyond it one is tried at a time, after a pause that doubles

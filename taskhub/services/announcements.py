@@ -1,4 +1,4 @@
-"""Announcements: make one, and take it back."""
+"""Announcements: create, withdraw."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ from taskhub.models import Announcement
 from taskhub.services.audit import audit_write
 
 CURRENT_LIMIT: Final = 20
-"""All that hold go to everybody who connects."""
+"""All current announcements are sent to every client that connects."""
 
 
 @transaction.atomic
 def announcement_create(*, actor: Actor, text: str, level: str, ends_at: datetime | None = None) -> Announcement:
-    """Tell everybody; without `ends_at` it holds until it is withdrawn.
+    """Announce to all clients; without `ends_at` the announcement is current until it is withdrawn.
 
-    Raises Conflict for an end that has passed, and while 20 others hold.
+    Raises Conflict for an end in the past, and while 20 others are current.
     """
     if ends_at is not None and ends_at <= timezone.now():
-        # No wrong field: a minute ago it was right.
-        raise Conflict("The announcement would be over already.", code="announcement_over")
+        # A Conflict, not a wrong field: a minute ago the value was right.
+        raise Conflict("ends_at has passed; send a later time.", code="announcement_over")
     if Announcement.objects.current().count() >= CURRENT_LIMIT:
-        raise Conflict(
-            f"{CURRENT_LIMIT} announcements hold already; withdraw one first.", code="too_many_announcements"
-        )
+        raise Conflict(f"{CURRENT_LIMIT} announcements are current; withdraw one first.", code="too_many_announcements")
     announcement = Announcement.objects.create(
         text=text, level=level, ends_at=ends_at, made_by=actor.user, made_by_name=actor.name
     )
@@ -45,12 +43,12 @@ def announcement_create(*, actor: Actor, text: str, level: str, ends_at: datetim
 
 @transaction.atomic
 def announcement_withdraw(*, actor: Actor, announcement_id: UUID) -> Announcement:
-    """Tell everybody that it holds no longer. Raises NotFound; Conflict where it does not hold any more."""
+    """Withdraw an announcement and tell all clients. Raises NotFound; Conflict if it is no longer current."""
     announcement = Announcement.objects.select_for_update().filter(pk=announcement_id).first()
     if announcement is None:
-        raise NotFound("There is no such announcement.", code="announcement_not_found")
+        raise NotFound("Announcement not found.", code="announcement_not_found")
     if not announcement.is_current:
-        raise Conflict("The announcement is over.", code="announcement_over")
+        raise Conflict("The announcement has ended.", code="announcement_over")
     announcement.withdrawn_at = timezone.now()
     announcement.save(update_fields=["withdrawn_at"])
     changes = {"withdrawn_at": [None, iso(announcement.withdrawn_at)]}

@@ -1,4 +1,4 @@
-"""Artifacts: kept with the end of their execution, and gone some time later."""
+"""Artifacts: created at the end of an execution, deleted when they expire."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def artifacts_create(*, execution: Execution, copies: list[Copy]) -> None:
 
 
 def artifacts_trim(*, before: datetime) -> int:
-    """Delete those kept before then, and those whose task is gone, which nobody can ask for. Answers how many."""
+    """Delete artifacts from before then, and those whose task is deleted. Returns their number."""
     old = Artifact.objects.filter(Q(kept_at__lt=before) | Q(execution__task__isnull=True))
     found = list(old.order_by("kept_at")[:_BATCH])
     for artifact in found:
-        # The copy first: a process that dies here leaves a row, which the next one finds.
+        # The copy first: a process that dies here leaves a row, which the next run finds.
         default_storage.delete(artifact.stored_as)
     Artifact.objects.filter(pk__in=[artifact.pk for artifact in found]).delete()
     return len(found)

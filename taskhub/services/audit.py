@@ -1,4 +1,4 @@
-"""Audit entries, written in the transaction of the change they tell of."""
+"""Audit entries, written in the transaction of the change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def audit_write(
     subject: str = "",
     changes: dict[str, list[Any]] | None = None,
 ) -> None:
-    """`changes` maps a field to `[before, after]`, both JSON values; `subject` is what it is about beside these ids."""
+    """`changes` maps a field to `[before, after]`, both JSON values; `subject` is an object other than these ids."""
     insert(
         AuditEntry(
             actor=actor.user,

@@ -20,6 +20,8 @@ EXECUTION_START: Final = "taskhub.jobs.execution_start"
 EXECUTION_END: Final = "taskhub.jobs.execution_end"
 EXECUTIONS_ADMIT: Final = "taskhub.jobs.executions_admit"
 EXECUTIONS_RELEASE: Final = "taskhub.jobs.executions_release"
+EXECUTION_GONE: Final = "taskhub.jobs.execution_gone"
+EXECUTION_STOP_SANDBOX: Final = "taskhub.jobs.execution_stop_sandbox"
 
 
 def send_job(name: str, *execution_ids: UUID) -> None:

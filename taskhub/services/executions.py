@@ -7,11 +7,12 @@ worker was faster, and the caller drops what it has.
 from __future__ import annotations
 
 import logging
-import re
+import secrets
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -27,29 +28,49 @@ from taskhub.events.types import ExecutionEvent
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, MetricName, Task, TaskStatus, WaitingReason
+from taskhub.executions.script import normalised, script_block
+from taskhub.models import (
+    ACTIVE_STATUSES,
+    SESSION_PREFIX,
+    Execution,
+    ExecutionStatus,
+    Leftover,
+    MetricName,
+    Task,
+    TaskStatus,
+    WaitingReason,
+)
 from taskhub.observability.metrics_store import meter
 from taskhub.selectors.admission import positions
 from taskhub.services import tasks
 from taskhub.services.artifacts import artifacts_create
 from taskhub.services.audit import audit_write
-from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, EXECUTIONS_RELEASE, send_job_on_commit
+from taskhub.services.dispatch import (
+    EXECUTION_END,
+    EXECUTION_START,
+    EXECUTION_STOP_SANDBOX,
+    EXECUTIONS_RELEASE,
+    send_job_on_commit,
+)
 
 log = logging.getLogger(__name__)
 
 SCRIPT_LIMIT_BYTES: Final = 1024 * 1024
 START_ATTEMPTS: Final = 5
-_FENCED_SCRIPT: Final = re.compile(r"^```(?:bash|sh|shell)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an execution ended. `error_code` and `error_message` say why where the script itself does not."""
+    """How an execution ended. `error_code` and `error_message` say why where the script itself does not.
+
+    `leftover` is what may outlive it.
+    """
 
     status: ExecutionStatus
     exit_code: int | None = None
     error_code: str = ""
     error_message: str = ""
+    leftover: Leftover = Leftover.NONE
 
 
 @transaction.atomic
@@ -61,19 +82,22 @@ def execution_queue(
     sandbox_id: str = "",
     timeout_s: int | None = None,
     env: dict[str, str] | None = None,
+    merge_output: bool = False,
+    all_files: bool = False,
 ) -> Execution:
     """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
 
     `sandbox_id` is the id of a sandbox that is there already. Raises NotFound, for the task and the sandbox; Forbidden
-    for a sandbox of another task; ExecutionActive; TransitionRefused; Invalid without anything to run; TooLarge over
-    1 MiB.
+    for a sandbox of another task; ExecutionActive; ExecutionEnding; TransitionRefused; Invalid without anything to run;
+    TooLarge over 1 MiB.
     """
     task = tasks.task_lock(actor, task_id)
-    script = script if script is not None else _script_of(task)
+    script = normalised(script) if script is not None else _script_of(task)
     if len(script.encode()) > SCRIPT_LIMIT_BYTES:
         raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
-    active = task.executions.filter(status__in=ACTIVE_STATUSES).only("id").first()
+    active = task.executions.filter(status__in=ACTIVE_STATUSES).defer("script", "env").first()
     if active is not None:
+        tasks.guard_ending(active)
         raise ExecutionActive(
             "The task is being executed already; wait for its end or stop it.",
             details={"execution_id": str(active.pk)},
@@ -90,8 +114,11 @@ def execution_queue(
         requested_sandbox_id=sandbox_id,
         account=actor.name,
         sandbox_id=sandbox_id,
-        session_name=f"taskhub-{execution_id}",
+        session_name=f"{SESSION_PREFIX}{execution_id}",
         log_file=f"logs/task-{execution_id}.log",
+        log_token=secrets.token_hex(32),
+        merge_output=merge_output,
+        all_files=all_files,
     )
     audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
@@ -100,14 +127,14 @@ def execution_queue(
 
 
 def _script_of(task: Task) -> str:
-    block = _FENCED_SCRIPT.search(task.description)
-    if block is None:
+    script = script_block(task.description)
+    if script is None:
         raise Invalid(
             "Send script_content, or give the task's description a ```bash block.",
             code="script_missing",
             details={"script_content": ["There is nothing to run."]},
         )
-    return block[1]
+    return script
 
 
 def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s: float) -> Execution | None:
@@ -164,9 +191,34 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
         _publish(execution, "waiting", reason=reason.value, position=place)
 
 
+@transaction.atomic
 def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
     """It is about to be ended by us: however its script then ends, this is what it will have been."""
-    return _move(execution, ending=ending.value)
+    if not _move(execution, ending=ending.value):
+        return False
+    _show_ending(execution, ending.value)
+    return True
+
+
+def _show_ending(execution: Execution, ending: str) -> None:
+    """On its task, too. No change of the task: its version stays."""
+    if execution.task_id is not None:
+        Task.objects.filter(pk=execution.task_id).update(ending=ending)
+
+
+class Seen(NamedTuple):
+    """What another process may have changed of an execution that is followed."""
+
+    fence: int
+    stop_requested_at: datetime | None
+
+
+def executions_seen(*, ids: Sequence[UUID], renew_s: float | None) -> dict[UUID, Seen]:
+    """The active ones of these rows; with `renew_s` their leases are renewed, for so many seconds from now."""
+    active = Execution.objects.filter(pk__in=ids, status__in=ACTIVE_STATUSES)
+    if renew_s is not None:
+        active.update(lease_until=timezone.now() + timedelta(seconds=renew_s))
+    return {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
@@ -180,16 +232,16 @@ def execution_postpone(*, execution: Execution, retry_s: float) -> None:
 
 
 @transaction.atomic
-def execution_mark_started(*, execution: Execution, place: Place) -> bool:
-    """starting → running; False if another worker was faster."""
+def execution_mark_started(*, execution: Execution, place: Place, lease_s: float | None = None) -> bool:
+    """starting → running; False if another worker was faster. With `lease_s` the caller goes on with it."""
     moved = _move(
         execution,
         status=ExecutionStatus.RUNNING,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
         started_at=timezone.now(),
-        lease_until=None,
         waiting_reason="",
+        lease_until=timezone.now() + timedelta(seconds=lease_s) if lease_s is not None else None,
     )
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
@@ -211,6 +263,8 @@ def execution_request_stop(*, actor: Actor, task_id: UUID, execution_id: UUID | 
     if execution.stop_requested_at is None:
         execution.stop_requested_at = timezone.now()
         execution.save(update_fields=["stop_requested_at"])
+        if execution.status != ExecutionStatus.QUEUED:
+            _show_ending(execution, execution.shown_ending or "")
         audit_write(actor=actor, action="execution:stop", task_id=task_id, execution_id=execution.pk)
     if execution.status == ExecutionStatus.QUEUED:
         execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
@@ -234,13 +288,18 @@ def execution_finish(
         log_truncated=archived.truncated if archived else False,
         artifacts_kept=len(kept.copies) if kept else 0,
         artifacts_left_out=kept.left_out if kept else 0,
+        leftover=outcome.leftover.value,
         finished_at=timezone.now(),
         lease_until=None,
         waiting_reason="",
-        env={},  # it may hold secrets, and nobody needs it any more
+        env={},  # it may contain secrets, and is not needed any more
     )
     if moved:
+        if execution.ending or execution.stop_requested_at is not None:
+            _show_ending(execution, "")
         transaction.on_commit(lambda: _measure_end(execution, outcome))
+        if outcome.leftover == Leftover.SANDBOX_STOPPING:
+            send_job_on_commit(EXECUTION_STOP_SANDBOX, execution.pk)
         if kept is not None:
             artifacts_create(execution=execution, copies=kept.copies)
         audit_write(
@@ -264,6 +323,11 @@ def _measure_end(execution: Execution, outcome: Outcome) -> None:
         meter.add(MetricName.EXECUTION_S, ran_s, outcome.status.value)
 
 
+def execution_mark_sandbox_stopped(*, execution: Execution) -> None:
+    """Nothing of it can run any more."""
+    Execution.objects.filter(pk=execution.pk, leftover=Leftover.SANDBOX_STOPPING).update(leftover=Leftover.NONE)
+
+
 def execution_mark_released(*, execution: Execution) -> None:
     Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now())
 
@@ -284,7 +348,7 @@ def _move(execution: Execution, **changes: Any) -> bool:
 def _publish(execution: Execution, step: str, *, reason: str | None = None, position: int | None = None) -> None:
     task = execution.task
     if task is None:
-        return  # its task was deleted: nobody can be looking for it by that name
+        return  # its task was deleted: no client can know it by that id
     publish(
         ExecutionEvent(
             task_id=task.pk,

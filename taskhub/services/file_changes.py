@@ -1,7 +1,7 @@
-"""Changes of a running execution's files: told once, whoever saw them.
+"""File changes of a running execution: each is published once, by any worker.
 
-Between two looks files change as they like; the execution's row says up to which change they were told of. Who finds it
-moved on has seen what another worker told already. No audit: this is what a script did, and nobody asked for it.
+The execution's row holds the number of the last published change. A worker that finds it increased knows that another
+worker has published those changes. There is no audit entry: the changes are the script's, not an account's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATHS_MOST: Final = 16 * 1024
 
 @transaction.atomic
 def file_changes_tell(*, execution: Execution, changes: FileChanges) -> bool:
-    """Tell what changed after `execution.files_seen`; False if another worker did, or the execution is over."""
+    """Publish changes after `execution.files_seen`; False if another worker did, or the execution has ended."""
     moved = Execution.objects.filter(
         pk=execution.pk, status=ExecutionStatus.RUNNING, files_seen=execution.files_seen
     ).update(files_seen=changes.upto)
@@ -32,7 +32,7 @@ def file_changes_tell(*, execution: Execution, changes: FileChanges) -> bool:
     task = execution.task
     named = _that_fit(changes.files)
     left_out = changes.left_out + len(changes.files) - len(named)
-    # Files that came and went between two looks are no news.
+    # Files that were created and deleted between two scans are not reported.
     if task is not None and (named or left_out):
         publish(
             FileChanged(

@@ -1,4 +1,4 @@
-"""Replays: an operator has events sent again to one open stream, as to a client that lost what it was told."""
+"""Replays: an operator has events sent again to one open stream."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ REPLAY_LIMIT: Final = 1000
 
 @transaction.atomic
 def replay_request(*, actor: Actor, listener_id: UUID, numbers: Iterable[int]) -> int:
-    """Ask the process that holds the stream to send these events again, in order; it looks every 2 s.
+    """Ask the process that holds the stream to send these events again, in order; it checks every 2 s.
 
-    Answers how many of them are still kept, and so will go out. The frames have no SSE id, so the client's place in the
-    stream stays where it is, and their envelopes are those of the first time; the stream's filters and what its caller
-    may see hold for them too. Raises NotFound for a stream that has closed, or where none of the events is kept;
-    Invalid for more than 1000 events.
+    Returns how many of them are still kept, and so will be sent. The frames have no SSE id, so the client's position in
+    the stream does not move, and their envelopes are the original ones; the stream's filters and the permissions of its
+    caller still apply. Raises NotFound if the stream has closed or none of the events is kept; Invalid for more than
+    1000 events.
     """
     wanted = sorted(set(numbers))
     if len(wanted) > REPLAY_LIMIT:
@@ -40,7 +40,7 @@ def replay_request(*, actor: Actor, listener_id: UUID, numbers: Iterable[int]) -
     events = Event.objects.filter(channel=TASKS, eid__in=wanted).order_by("eid")
     kept = list(events.values_list("eid", flat=True))
     if not kept:
-        raise NotFound("None of these events is kept.", code="events_not_found")
+        raise NotFound("All of these events have expired.", code="events_not_found")
     Replay.objects.create(listener=listener, numbers=kept)
     changes = {"account": [None, listener.account], "first": [None, kept[0]], "last": [None, kept[-1]]}
     changes["events"] = [None, len(kept)]

@@ -1,4 +1,4 @@
-"""Tasks: create, update, claim, delete. A row is locked before it is read: two writers at once lose no update."""
+"""Tasks: create, update, claim, delete. Rows are locked before they are read, so concurrent writers lose no update."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, UUIDField, Value
+from django.utils import timezone
 
 from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict, NotFound, PreconditionFailed, TransitionRefused
+from taskhub.errors import Conflict, ExecutionEnding, NotFound, PreconditionFailed, TransitionRefused
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
-from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskStatus
+from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, Execution, HasTag, Task, TaskStatus
 from taskhub.roles import sees_task, visible_tasks
 from taskhub.services.audit import audit_write
 
@@ -43,7 +44,7 @@ def _state(task: Task) -> dict[str, Any]:
 
 @transaction.atomic
 def task_create(*, actor: Actor, title: str, **fields: Any) -> Task:
-    """`fields`: any of EDITABLE, already validated. A task may begin in any status."""
+    """`fields`: any of EDITABLE, already validated. A task may start in any status."""
     task = Task.objects.create(title=title, **fields)
     after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
@@ -59,7 +60,7 @@ def tasks_create(*, actor: Actor, tasks: Sequence[dict[str, Any]]) -> list[Task]
 
 @transaction.atomic
 def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = None, **fields: Any) -> Task:
-    """Change the given fields and no other. A call that changes nothing leaves no trace.
+    """Change the given fields and no other. A call that changes nothing writes no event and no audit entry.
 
     Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused.
     """
@@ -73,11 +74,11 @@ def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = N
 def task_claim(
     *, actor: Actor, task_id: UUID | None = None, priority: Sequence[str] = (), tags: Sequence[str] = ()
 ) -> Task | None:
-    """The actor's next task, now theirs and `inprogress`: highest priority first, then oldest; None if none is free.
+    """Assign the actor's next task and set it `inprogress`: highest priority first, then oldest; None if none is free.
 
-    Free is a task that is `todo` and nobody's, or the actor's own. `priority`: one of these; `tags`: all of these. With
-    `task_id` that one, also a second time. However many claim at once, a task goes to one of them: PostgreSQL skips the
-    rows that others are taking, SQLite lets one transaction write at a time.
+    A task is free if it is `todo` and unassigned or assigned to the actor. `priority`: one of these; `tags`: all of
+    these. With `task_id` only that task, also repeatedly. Concurrent claims never get the same task: PostgreSQL skips
+    rows that others have locked, SQLite runs one write transaction at a time.
 
     Raises NotFound, and Conflict (`task_not_claimable`), both for `task_id` alone.
     """
@@ -88,7 +89,7 @@ def task_claim(
         return task
     if task.status != TaskStatus.TODO or task.assignee not in {"", actor.name}:
         raise Conflict(
-            f"The task is {task.status}{f' and of {task.assignee}' if task.assignee else ''}; claim another.",
+            f"The task is {task.status}{f' and assigned to {task.assignee}' if task.assignee else ''}; claim another.",
             code="task_not_claimable",
             details={"status": task.status, "assignee": task.assignee},
         )
@@ -115,7 +116,9 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     """Raises NotFound; PreconditionFailed; Conflict while the task is being executed."""
     task = task_lock(actor, task_id)
     _guard_version(task, expected_version)
-    if task.executions.filter(status__in=ACTIVE_STATUSES).exists():
+    active = task.executions.filter(status__in=ACTIVE_STATUSES).defer("script", "env").first()
+    if active is not None:
+        guard_ending(active)
         raise Conflict("The task is being executed; stop the execution first.", code="execution_active")
     assignee, private = task.assignee, task.private
     before = {name: [getattr(task, name), None] for name in EDITABLE if getattr(task, name)}
@@ -126,16 +129,22 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     publish(TaskDeleted(task_id=task_id, assignee=assignee, private=private))
 
 
+def guard_ending(active: Execution) -> None:
+    """Raises ExecutionEnding where the task's active execution is being ended."""
+    if active.shown_ending is not None:
+        raise ExecutionEnding(str(active.pk), retry_after_s=active.ending_left_s(timezone.now()))
+
+
 def task_lock(actor: Actor, task_id: UUID) -> Task:
-    """The row, locked until the transaction ends. Raises NotFound, also for one that the actor may not see."""
+    """The row, locked until the transaction ends. Raises NotFound, also if the actor may not see it."""
     task = _LOCKED.find(task_id)
     if task is None or not sees_task(actor.user, private=task.private, assignee=task.assignee):
-        raise NotFound("There is no such task.", code="task_not_found")
+        raise NotFound("Task not found.", code="task_not_found")
     return task
 
 
 def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
-    """The change itself, on a locked row; shared by every service that changes a task."""
+    """Apply the change to a locked row; shared by all services that change a task."""
     changes = {name: [getattr(task, name), value] for name, value in fields.items() if getattr(task, name) != value}
     if not changes:
         return
@@ -153,7 +162,7 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
             **_state(task),
             changed=sorted(changes),
             previous={name: changes[name][0] for name in sorted(_PREVIOUS & changes.keys())},
-            # Also to those who see the task from now on.
+            # Also for those who see the task from now on.
             description=task.description if told & changes.keys() else None,
         )
     )
@@ -171,7 +180,7 @@ def _guard_transition(before: str, after: str) -> None:
     allowed = TRANSITIONS[TaskStatus(before)]
     if after in allowed:
         return
-    # In the order of the board, not of a set.
+    # In the order of the board; sets have no order.
     names = [status.value for status in TaskStatus if status in allowed]
     raise TransitionRefused(
         f"A task that is {before} cannot become {after}; it may become {', '.join(names)}.",

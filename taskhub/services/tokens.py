@@ -1,4 +1,4 @@
-"""API tokens: make and revoke. The token itself is known to its owner alone; the table keeps a digest."""
+"""API tokens: create and revoke. The table stores a digest; only the owner has the token."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ TOKENS_PER_ACCOUNT: Final = 100
 
 @transaction.atomic
 def token_create(*, actor: Actor, user: User, name: str, expiry: datetime | None) -> tuple[ApiToken, str]:
-    """A token of this account and its text, which cannot be read again. Without `expiry` it lives until revoked.
+    """A token of this account and its text, which cannot be read again. Without `expiry` it is valid until revoked.
 
-    A token that is made with a token does not outlive it. Raises Invalid beyond 100 tokens, or for an expiry that has
-    passed.
+    A token that is created with a token expires no later than that one. Raises Invalid beyond 100 tokens, or for an
+    expiry in the past.
     """
     expiry = _earliest(expiry, actor.token.expiry if actor.token else None)
     if expiry is not None and expiry <= timezone.now():
-        raise Invalid("The token would have expired already.", details={"expires_at": ["It has passed."]})
+        raise Invalid("expires_at must be in the future.", details={"expires_at": ["Must be in the future."]})
     if user.auth_token_set.count() >= TOKENS_PER_ACCOUNT:
-        raise Invalid("The account has as many tokens as it may; revoke one first.", code="too_many_tokens")
+        raise Invalid("The account has the maximum number of tokens; revoke one first.", code="too_many_tokens")
     token, text = ApiToken.objects.create(user=user, name=name, expiry=expiry and expiry - timezone.now())
     changes = {"account": [None, user.get_username()], "name": [None, name]}
     changes["expires_at"] = [None, iso(token.expiry) if token.expiry else None]
@@ -42,14 +42,14 @@ def token_create(*, actor: Actor, user: User, name: str, expiry: datetime | None
 
 @transaction.atomic
 def token_revoke(*, actor: Actor, public_id: UUID, owner: User | None = None) -> None:
-    """From here on it is worth nothing, and streams that stand on it close within 5 s.
+    """Revoke a token; streams that were opened with it close within 5 s.
 
     With `owner` only a token of that account is found. Raises NotFound.
     """
     tokens = ApiToken.objects.select_for_update(of=("self",)).select_related("user").filter(public_id=public_id)
     token = (tokens.filter(user=owner) if owner is not None else tokens).first()
     if token is None:
-        raise NotFound("There is no such token.", code="token_not_found")
+        raise NotFound("Token not found.", code="token_not_found")
     changes = {"account": [token.user.get_username(), None], "name": [token.name, None]}
     token.delete()
     audit_write(actor=actor, action="token:revoke", subject=f"token:{public_id}", changes=changes)

@@ -1,12 +1,12 @@
-"""Django's ASGI handler, as this service needs it.
+"""ASGI handler of the service, derived from Django's.
 
-Django's own makes a thread and a database connection for every request, sends each middleware to that thread and back,
-and keeps the thread for as long as a response streams. Here
+Django's handler uses a thread and a database connection for every request, switches threads for each middleware, and
+keeps the thread while a response streams. Here
 
-1. a request is answered in one go, middleware and view, on one of a few threads that stay, with the database
-   connections they keep (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop);
-2. a `DetachedResponse` (a stream, an exchange with the MCP server) is sent after that, by the loop alone: it holds no
-   thread and no connection.
+1. middleware and view of a request run together on one of a few permanent threads, with their database connections
+   (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop);
+2. a `DetachedResponse` (a stream, an exchange with the MCP server) is sent after that by the loop alone, without a
+   thread and a connection.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from taskhub.web.thread_pool import on_web_thread
 
 _METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
 DRAIN: Final = 8
-"""How many times the limit of a body is read and thrown away, so that its sender comes to read our answer."""
+"""Multiple of the body limit that is read and discarded, so that the client reads our response."""
 
 
 class HubHandler(ASGIHandler):
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: ARG002 - Django's interface
-        """All of it runs on the request's thread, so none needs to be async."""
+        """All middleware runs on the request's thread, so none is async."""
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -57,7 +57,7 @@ class HubHandler(ASGIHandler):
         line.finished(response.status_code)
 
     async def _answer(self, scope: Any, body: IO[bytes], receive: Receive, send: Send) -> HttpResponseBase:
-        """Make the answer and send it. What its log lines belong to is then bound here too, on the loop."""
+        """Create the response and send it. Binds the log context on the loop, too."""
         set_script_prefix(get_script_prefix(scope))
         response: Any = await on_web_thread(self._respond, scope, body)
         if isinstance(response, DetachedResponse):
@@ -71,12 +71,12 @@ class HubHandler(ASGIHandler):
         return cast("HttpResponseBase", response)
 
     async def _chunks(self, content: Iterator[bytes]) -> AsyncIterator[bytes]:
-        """A file's content piece by piece; Django would read all of it first, and warn."""
+        """A file's content in chunks; Django would read all of it first, and warn."""
         while (chunk := await on_web_thread(next, content, None)) is not None:
             yield chunk
 
     def _respond(self, scope: dict[str, Any], body: IO[bytes]) -> HttpResponseBase:
-        """From the body to the answer, with the signals at which Django looks after this thread's connections."""
+        """From the body to the response, with the signals on which Django maintains this thread's connections."""
         began = time.perf_counter()
         signals.request_started.send(sender=self.__class__, scope=scope)
         with body:
@@ -117,6 +117,6 @@ class _LimitedBody:
 def _too_big() -> JsonResponse:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
-    # No middleware will see it.
+    # No middleware runs for it.
     headers = {"Connection": "close", REQUEST_ID: begin_request("")}
     return JsonResponse(error.body(), status=error.status, headers=headers)

@@ -1,4 +1,4 @@
-"""An answer that Django does not send: its middleware sees an ordinary response, which the loop sends afterwards."""
+"""A response sent by the ASGI handler after Django has released the request."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class DetachedResponse(HttpResponse):
-    """While `run` sends it, it holds neither a thread nor a database connection of the request's."""
+    """While `run` sends it, it uses no thread and no database connection of the request."""
 
-    # To middleware it is what it is: nothing may count its bytes or look into them.
+    # Middleware must not count or read its bytes.
     streaming = True
 
     async def run(self, receive: Receive, send: Send) -> None:
-        """Send all of it; `receive` has no body any more, and tells when the client goes."""
+        """Send the whole response; `receive` yields no body, only the client's disconnect."""
         raise NotImplementedError
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """What the view and the middleware have set, as ASGI wants it."""
+        """The headers of the view and the middleware, in ASGI's format."""
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.items()]
         cookies = [cookie.OutputString().encode("latin-1") for cookie in self.cookies.values()]
         return headers + [(b"set-cookie", cookie) for cookie in cookies]

@@ -1,7 +1,7 @@
-"""What browsers are told about every answer: which scripts may run on it, who may embed it, who may load it.
+"""Security headers of every response: content security policy, framing, cross-origin loading.
 
-django-csp writes the policy of pages, from the settings. What is no page (JSON, a stream, a file) may do nothing at
-all; that policy is one constant, for it goes with every answer of the API.
+django-csp builds the policy of pages from the settings. Responses that are not pages (JSON, streams, files) may do
+nothing; their policy is a constant, because every API response has it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
 
 class SecurityHeaders(CSPMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        # Other sites' pages get nothing, not even as an image or a script; streams say otherwise by CORS.
+        # Other sites may not load responses, not even as an image or a script; streams allow it by CORS.
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         if response.headers.get("Content-Type", "").startswith("text/html"):
             return super().process_response(request, response)

@@ -1,4 +1,4 @@
-"""The few threads on which a web process answers requests, each with the database connections it keeps."""
+"""Thread pool of a web process; each thread keeps its database connections."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _pool() -> ThreadPoolExecutor:
 
 
 async def on_web_thread(function: Callable[..., T], *arguments: object) -> T:
-    """What the function returns or raises, from one of `TASKHUB_WEB_THREADS` threads that stay."""
+    """The result of the function, run on one of `TASKHUB_WEB_THREADS` permanent threads."""
     return await sync_to_async(function, thread_sensitive=False, executor=_pool())(*arguments)
 
 
 async def with_database(function: Callable[..., T], *arguments: object) -> T:
-    """The same for what is no request of Django's: the thread's connections are looked after as around one."""
+    """The same outside of a Django request: connections are checked before and after, as around one."""
     return await on_web_thread(_looked_after, function, arguments)
 
 

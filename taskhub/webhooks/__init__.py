@@ -1,1 +1,1 @@
-"""Webhooks that the hub sends: where they may go, how one is sent, and the pump that sends what is due."""
+"""Webhooks that the hub sends: endpoints, queue, deliveries, dispatcher, HTTP client, SSRF guard."""

@@ -1,7 +1,7 @@
-"""Deliveries of webhooks: what came of an attempt, and what operators ask for.
+"""Webhook deliveries: result of an attempt, retries, send again, test.
 
-At least once: a worker that dies between a receiver's answer and `delivery_note_attempt` leaves a lease that runs out,
-and then the same message is sent again, with the same `webhook-id`.
+At least once: if a worker dies between the receiver's response and `delivery_note_attempt`, its lease expires and the
+same message is sent again, with the same `webhook-id`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from taskhub.webhooks.http_client import Answer
 log = logging.getLogger(__name__)
 
 RETRIES_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800)
-"""The pause after each failed attempt; when the one after the last has failed, about a day on, the delivery has."""
+"""Delay before each retry; when the attempt after the last one has failed, about a day later, the delivery fails."""
 JITTER: Final = 0.2
 TRIES_KEPT: Final = 20
 TEST_EVENT: Final = "webhook_test"
@@ -36,9 +36,9 @@ TEST_EVENT: Final = "webhook_test"
 
 @transaction.atomic
 def delivery_note_attempt(*, delivery: WebhookDelivery, answer: Answer) -> bool:
-    """Settle a claimed delivery; False if its lease had run out and another worker has it, whose attempt counts.
+    """Store the result of a claimed delivery; False if its lease has expired and another worker's attempt counts.
 
-    False also where the endpoint was deleted. The endpoint is locked first, as by whoever deletes it.
+    False also if the endpoint was deleted. The endpoint is locked first, in the same order as its deletion.
     """
     endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=delivery.endpoint_id).first()
     if endpoint is None:
@@ -97,19 +97,19 @@ def _try(delivery: WebhookDelivery, answer: Answer, now: datetime) -> dict[str, 
 
 @transaction.atomic
 def delivery_send_again(*, actor: Actor, delivery_id: UUID, endpoint_id: UUID | None = None) -> WebhookDelivery:
-    """Send it now, with the same `webhook-id`, and if that fails again for a day.
+    """Send a delivery now, with the same `webhook-id`, and retry for a day if that fails.
 
-    With `endpoint_id` only a delivery of that endpoint is found. Raises NotFound; Conflict while it is being sent,
-    and where its endpoint is not active.
+    With `endpoint_id` only a delivery of that endpoint is found. Raises NotFound; Conflict while it is being sent, or
+    if its endpoint is inactive.
     """
     found = WebhookDelivery.objects.select_for_update(of=("self",)).select_related("endpoint").filter(pk=delivery_id)
     delivery = (found if endpoint_id is None else found.filter(endpoint_id=endpoint_id)).first()
     if delivery is None:
-        raise NotFound("There is no such delivery.", code="webhook_delivery_not_found")
+        raise NotFound("Delivery not found.", code="webhook_delivery_not_found")
     _must_be_active(delivery.endpoint)
     now = timezone.now()
     if delivery.lease_until is not None and delivery.lease_until >= now:
-        raise Conflict("It is being sent right now.", code="webhook_being_sent")
+        raise Conflict("The delivery is being sent now; try again later.", code="webhook_being_sent")
     before = delivery.status
     delivery.status, delivery.failures, delivery.next_attempt_at = DeliveryStatus.PENDING, 0, now
     delivery.save(update_fields=["status", "failures", "next_attempt_at"])
@@ -120,10 +120,10 @@ def delivery_send_again(*, actor: Actor, delivery_id: UUID, endpoint_id: UUID | 
 
 @transaction.atomic
 def endpoint_send_test(*, actor: Actor, endpoint_id: UUID) -> WebhookDelivery:
-    """Have an event `webhook_test` sent to this endpoint alone. Raises NotFound; Conflict where it is not active."""
+    """Send an event `webhook_test` to this endpoint only. Raises NotFound; Conflict if it is inactive."""
     endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
     if endpoint is None:
-        raise NotFound("There is no such webhook endpoint.", code="webhook_not_found")
+        raise NotFound("Webhook endpoint not found.", code="webhook_not_found")
     _must_be_active(endpoint)
     said = envelope(TEST_EVENT, {"webhook_id": str(endpoint.pk)})
     delivery = WebhookDelivery.objects.create(
@@ -143,9 +143,9 @@ def _must_be_active(endpoint: WebhookEndpoint) -> None:
 
 
 def deliveries_trim(*, before: datetime, batch: int = 1000) -> int:
-    """Delete those that were delivered or have failed and were written before then, in short transactions.
+    """Delete finished deliveries that were created before then, in short transactions.
 
-    Answers how many. What is being deleted with its endpoint right now is passed over.
+    Returns their number. Rows that are being deleted with their endpoint are skipped.
     """
     over = WebhookDelivery.objects.filter(created_at__lt=before).exclude(status=DeliveryStatus.PENDING)
     deleted = 0

@@ -1,7 +1,7 @@
-"""The pump: as long as there is something to send it sends it, many at once, and none waits for a slow receiver.
+"""Webhook dispatcher: sends due deliveries concurrently; a slow receiver delays no other.
 
-One pump at a time takes deliveries; its turn is short, and while it sees to the end of what it has begun the next one
-takes its turn. Leases, not turns, keep two of them from sending the same.
+One dispatcher at a time claims deliveries. It holds the lock only while it claims; while it waits for the last
+responses, the next dispatcher claims. Leases, not the lock, prevent a delivery from being sent twice.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 TURN_S: Final = 10.0
 EVERY_S: Final = 0.5
-"""Between two looks for what has become due meanwhile."""
+"""Interval between two checks for due deliveries."""
 
 
 async def pump(turn: AbstractContextManager[bool]) -> None:
-    """Write and send what is due; `turn` says, as it is entered, whether that is for this pump to do now.
+    """Create and send due deliveries; entering `turn` yields True if this dispatcher holds the lock.
 
-    Nothing due and nothing under way is its end.
+    Returns when nothing is due and nothing is being sent.
     """
     under_way: set[asyncio.Task[None]] = set()
     async with open_connections() as connections:
@@ -58,7 +58,7 @@ async def pump(turn: AbstractContextManager[bool]) -> None:
 
 @asynccontextmanager
 async def _entered(turn: AbstractContextManager[bool]) -> AsyncGenerator[bool, None]:
-    """On the thread that waits for the pump: others work on this loop, and Redis may be slow to answer."""
+    """Enter the lock on the thread that waits for the dispatcher: Redis may be slow, and others use this loop."""
     is_ours = await sync_to_async(turn.__enter__)()
     try:
         yield is_ours
@@ -67,7 +67,7 @@ async def _entered(turn: AbstractContextManager[bool]) -> AsyncGenerator[bool, N
 
 
 async def _settle(under_way: set[asyncio.Task[None]], timeout_s: float | None, until: str) -> set[asyncio.Task[None]]:
-    """Those that go on after `timeout_s`. A receiver's failure is an answer; what else fails is for Celery to tell."""
+    """Tasks that still run after `timeout_s`. A failing receiver is a result; other errors are raised for Celery."""
     ended, under_way = await asyncio.wait(under_way, timeout=timeout_s, return_when=until)
     for task in ended:
         task.result()
@@ -80,7 +80,7 @@ async def _deliver(connections: httpcore.AsyncConnectionPool, delivery: WebhookD
     except SealBroken:
         answer = Answer(None, "The endpoint's secret cannot be read with the present SECRET_KEY; rotate it.")
     except Invalid:
-        answer = Answer(None, "The endpoint's URL is not allowed any more.")
+        answer = Answer(None, "The endpoint's URL is no longer allowed; change it.")
     else:
         answer = await send(connections, message)
     is_noted = await sync_to_async(delivery_note_attempt)(delivery=delivery, answer=answer)
@@ -95,7 +95,7 @@ def _message(delivery: WebhookDelivery) -> Message:
 
 
 def _secrets(endpoint: WebhookEndpoint) -> list[str]:
-    """Raises SealBroken. The one before signs until the receiver has had a day to change over."""
+    """Raises SealBroken. The previous secret signs for a day, so that the receiver can switch over."""
     sealed = [endpoint.sealed_secret]
     if endpoint.secret_before_until is not None and endpoint.secret_before_until > timezone.now():
         sealed.append(endpoint.sealed_secret_before)

@@ -1,4 +1,4 @@
-"""Webhook endpoints: who is told of events, of which, and signed with which secret."""
+"""Webhook endpoints: create, update, delete, rotate the secret."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ _CHANGEABLE: Final = ("url", "description", "event_types", "private", "is_active
 def endpoint_create(
     *, actor: Actor, url: str, description: str = "", event_types: Iterable[str] = (), private: bool = False
 ) -> tuple[WebhookEndpoint, str]:
-    """An endpoint that is told of what happens from now on, and its secret, which cannot be read again.
+    """An endpoint that receives events from now on, and its secret, which cannot be read again.
 
-    Raises Invalid for a URL that may not be used or types that there are not; Conflict beyond 100 endpoints.
+    Raises Invalid for a disallowed URL or unknown event types; Conflict beyond 100 endpoints.
     """
     values = _checked(url=url, description=description, event_types=list(event_types), private=private)
     if WebhookEndpoint.objects.count() >= ENDPOINTS_LIMIT:
-        raise Conflict(f"There are {ENDPOINTS_LIMIT} endpoints already; delete one first.", code="too_many_webhooks")
+        raise Conflict(
+            f"The limit of {ENDPOINTS_LIMIT} endpoints is reached; delete one first.", code="too_many_webhooks"
+        )
     secret = _new_secret()
     endpoint = WebhookEndpoint.objects.create(
         **values,
@@ -56,7 +58,7 @@ def endpoint_create(
 def endpoint_update(*, actor: Actor, endpoint_id: UUID, **values: Any) -> WebhookEndpoint:
     """Set any of url, description, event_types, private and is_active.
 
-    An endpoint that is activated goes on after the last event it was told of. Raises NotFound, Invalid.
+    An endpoint that is activated continues after the last event it received. Raises NotFound, Invalid.
     """
     endpoint = _locked(endpoint_id)
     values = _checked(**values)
@@ -70,7 +72,7 @@ def endpoint_update(*, actor: Actor, endpoint_id: UUID, **values: Any) -> Webhoo
     for name in changes:
         setattr(endpoint, name, values[name])
     if changes.keys() & {"url", "is_active"}:
-        # What was found out about it is about how it was.
+        # The old results do not apply to the changed endpoint.
         endpoint.failing_since = endpoint.resting_until = None
         endpoint.notice = ""
     endpoint.save()
@@ -80,7 +82,7 @@ def endpoint_update(*, actor: Actor, endpoint_id: UUID, **values: Any) -> Webhoo
 
 @transaction.atomic
 def endpoint_delete(*, actor: Actor, endpoint_id: UUID) -> None:
-    """It goes with its deliveries, whatever became of them. Raises NotFound."""
+    """Delete an endpoint with its deliveries. Raises NotFound."""
     endpoint = _locked(endpoint_id)
     _audit(actor, "delete", endpoint, {name: [_told(name, getattr(endpoint, name)), None] for name in _CHANGEABLE})
     endpoint.delete()
@@ -88,7 +90,7 @@ def endpoint_delete(*, actor: Actor, endpoint_id: UUID) -> None:
 
 @transaction.atomic
 def endpoint_rotate_secret(*, actor: Actor, endpoint_id: UUID) -> tuple[WebhookEndpoint, str]:
-    """The endpoint and its new secret; for a day the one before signs as well. Raises NotFound."""
+    """The endpoint and its new secret; for a day the previous one signs as well. Raises NotFound."""
     endpoint = _locked(endpoint_id)
     secret = _new_secret()
     endpoint.sealed_secret_before, endpoint.sealed_secret = endpoint.sealed_secret, SECRET_SEAL.close(secret)
@@ -99,12 +101,12 @@ def endpoint_rotate_secret(*, actor: Actor, endpoint_id: UUID) -> tuple[WebhookE
 
 
 def endpoint_note_gone(*, endpoint: WebhookEndpoint) -> None:
-    """It has answered 410: nothing is sent there until an operator activates it again. The caller has locked it."""
+    """Deactivate an endpoint that answered 410, until an operator activates it again. The caller has locked it."""
     if not endpoint.is_active:
         return
     before = endpoint.notice
     endpoint.is_active = False
-    endpoint.notice = "It answered 410 Gone, and was deactivated."
+    endpoint.notice = "Deactivated: the endpoint answered 410 Gone."
     endpoint.save(update_fields=["is_active", "notice", "updated_at"])
     _audit(SYSTEM, "update", endpoint, {"is_active": [True, False], "notice": [before, endpoint.notice]})
 
@@ -117,25 +119,28 @@ def _checked(**values: Any) -> dict[str, Any]:
         unknown = sorted(set(values["event_types"]) - EVENT_TYPES.keys())
         if unknown:
             known = ", ".join(EVENT_TYPES)
-            raise Invalid("There are no such event types.", details={"event_types": [f"There are {known}."]})
+            raise Invalid(
+                "Unknown event types; details lists the known ones.",
+                details={"event_types": [f"Must be any of: {known}."]},
+            )
         values["event_types"] = sorted(set(values["event_types"]))
     return values
 
 
 def _told(name: str, value: Any) -> Any:
-    """Of an address the origin alone: with some receivers the rest is as good as a password."""
+    """Only the origin of a URL: with some receivers the rest is a credential."""
     return read_origin(value) if name == "url" else value
 
 
 def _locked(endpoint_id: UUID) -> WebhookEndpoint:
     endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
     if endpoint is None:
-        raise NotFound("There is no such webhook endpoint.", code="webhook_not_found")
+        raise NotFound("Webhook endpoint not found.", code="webhook_not_found")
     return endpoint
 
 
 def _new_secret() -> str:
-    """As Standard Webhooks writes it: what follows the prefix is base64."""
+    """In the format of Standard Webhooks: base64 after the prefix."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 

@@ -1,7 +1,7 @@
-"""One attempt: a signed POST after Standard Webhooks, and what came of it.
+"""HTTP client for webhooks: one signed POST according to Standard Webhooks, and its result.
 
-`{webhook-id}.{webhook-timestamp}.{body}` is signed with HMAC-SHA256. The status decides, whatever becomes of the rest
-of the answer; redirects are not followed, nothing of the environment (proxies) is heeded, no connection is used twice.
+The signature is an HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. The status decides, even if the rest of
+the response fails; redirects are not followed, proxy variables are ignored, connections are not reused.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from standardwebhooks import Webhook
 from taskhub.webhooks.ssrf_guard import AddressRefused, CheckedBackend, Target
 
 TIMEOUT_S: Final = 10.0
-"""From the first look at the name to the end of the answer."""
+"""From the start of name resolution to the end of the response."""
 ANSWER_LIMIT: Final = 1024 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes of a response that are read."""
 KEPT_CHARACTERS: Final = 500
 RETRY_AFTER_MOST_S: Final = 86_400.0
 _ASKS_FOR_REST: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -32,7 +32,7 @@ _ASKS_FOR_REST: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERV
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes out, and where. `secrets` (whsec_…) all sign."""
+    """A request and its target. All `secrets` (whsec_…) sign it."""
 
     id: UUID
     target: Target
@@ -42,7 +42,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` is None where none came; then `error` says why not. `said` is the beginning of the answer."""
+    """`status` is None without a response; then `error` has the reason. `said` is the beginning of the body."""
 
     status: int | None
     error: str = ""
@@ -56,19 +56,19 @@ class Answer:
 
     @property
     def is_gone(self) -> bool:
-        """The receiver wants no more of this."""
+        """The receiver wants no more deliveries."""
         return self.status == HTTPStatus.GONE
 
 
 def open_connections() -> httpcore.AsyncConnectionPool:
-    """Each request opens a connection of its own, so that each looks at the receiver's addresses anew."""
+    """Each request opens its own connection, so that the receiver's addresses are checked every time."""
     return httpcore.AsyncConnectionPool(
         network_backend=CheckedBackend(), max_connections=None, max_keepalive_connections=0
     )
 
 
 async def send(connections: httpcore.AsyncConnectionPool, message: Message) -> Answer:
-    """Takes `TIMEOUT_S` at most; whatever the receiver does, an answer tells of it."""
+    """Takes at most `TIMEOUT_S`; every failure of the receiver is returned as an Answer."""
     began = time.monotonic()
     answer = await _post(connections, message)
     return Answer(
@@ -91,14 +91,14 @@ async def _post(connections: httpcore.AsyncConnectionPool, message: Message) -> 
     except AddressRefused as refusal:
         error = str(refusal)
     except (TimeoutError, httpcore.TimeoutException):
-        error = f"It did not answer within {TIMEOUT_S:.0f} s."
+        error = f"No response within {TIMEOUT_S:.0f} s."
     except httpcore.ConnectError as failure:
         error = f"No connection: {failure}"
     except httpcore.ProtocolError as failure:
-        error = f"What it answered is not HTTP: {failure}"
+        error = f"The response is not HTTP: {failure}"
     except httpcore.NetworkError:
-        error = "It closed the connection without an answer."
-    # A status that came counts, though the connection broke or the time was up after it.
+        error = "The connection was closed without a response."
+    # A received status counts, even if the connection failed or the time ran out after it.
     return answer or Answer(None, error=error)
 
 
@@ -117,19 +117,19 @@ def _headers(message: Message) -> list[tuple[str, str]]:
 
 
 async def _read(response: httpcore.Response) -> str:
-    """The first characters, after having read as much as we take: who is still sending is not cut off early."""
+    """The first characters of the body, after reading up to the limit, so that a sending receiver is not cut off."""
     kept, size = b"", 0
     async for chunk in response.aiter_stream():
         kept += chunk[: 4 * KEPT_CHARACTERS - len(kept)]
         size += len(chunk)
         if size >= ANSWER_LIMIT:
             break
-    # No database takes NUL.
+    # PostgreSQL stores no NUL.
     return kept.decode(errors="replace")[:KEPT_CHARACTERS].replace("\0", "\ufffd")
 
 
 def _retry_after_s(response: httpcore.Response) -> float:
-    """What a 429 or 503 asks for, in seconds; 0 for nothing, or nothing that can be read."""
+    """The `Retry-After` of a 429 or 503 in seconds; 0 if it is missing or unreadable."""
     if response.status not in _ASKS_FOR_REST:
         return 0.0
     text = next((value.decode("latin-1") for name, value in response.headers if name.lower() == b"retry-after"), "")

@@ -1,4 +1,4 @@
-"""Celery's jobs for webhooks. They may be killed at any time: rows and leases say what is still to be sent."""
+"""Celery jobs for webhooks. They may be killed at any time: rows and leases record what is still to be sent."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 @shared_task
 def webhooks_deliver() -> None:
-    """Write and send the webhooks that are due. A slow receiver may hold this job, but not the turn."""
+    """Create and send due deliveries. A slow receiver may delay this job, but not the lock."""
     async_to_sync(pump)(alone("taskhub:webhooks", at_most_s=2 * TURN_S))
 
 
 @shared_task
 def webhooks_trim() -> None:
-    """Retention: deliveries that are over and older than `TASKHUB_WEBHOOKS_KEEP` go."""
+    """Retention: delete finished deliveries older than `TASKHUB_WEBHOOKS_KEEP`."""
     deleted = deliveries_trim(before=timezone.now() - settings.TASKHUB_WEBHOOKS_KEEP)
     if deleted:
         log.info("%d webhook deliveries deleted", deleted)

@@ -1,4 +1,4 @@
-"""What is to be sent to webhook endpoints: written from the outbox, and leased to who sends it."""
+"""Webhook queue: deliveries created from the outbox, and leased to the sending worker."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ log = logging.getLogger(__name__)
 
 PAGE: Final = 200
 WAITING_LIMIT: Final = 10_000
-"""Pending deliveries of an endpoint; beyond that its events wait in the outbox."""
+"""Pending deliveries of an endpoint; beyond that its events stay in the outbox."""
 LEASE_S: Final = 30.0
 AT_ONCE: Final = 40
 AT_ONCE_FAILING: Final = 20
-"""To all endpoints, and of these to those that failed the last time: they leave room for the others."""
+"""Concurrent deliveries to all endpoints, and of these to endpoints whose last attempt failed."""
 AT_ONCE_PER_ENDPOINT: Final = 5
 
 
 def deliveries_write() -> bool:
-    """A delivery for each event that was not seen to yet: of one page for every endpoint that is behind.
+    """Create the deliveries for new events: one page for every endpoint that is behind.
 
-    Whether there may be more.
+    Returns whether there may be more.
     """
     head = outbox.read_heads([TASKS])[TASKS]
     behind = WebhookEndpoint.objects.filter(is_active=True, cursor__lt=head).values_list("pk", flat=True)
@@ -47,14 +47,14 @@ def deliveries_write() -> bool:
 
 @transaction.atomic
 def _write_page(endpoint_id: UUID, head: int) -> bool:
-    """Lock the endpoint, read on from its cursor, write the deliveries, move the cursor: all of it or nothing."""
+    """Lock the endpoint, read from its cursor, create the deliveries, move the cursor: all or nothing."""
     endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id, is_active=True).first()
     if endpoint is None or endpoint.cursor >= head or _is_full(endpoint):
         return False
     rows = outbox.read_after(TASKS, endpoint.cursor, PAGE)
     first = rows[0].seq if rows else head + 1
     if first != endpoint.cursor + 1:
-        endpoint.notice = f"The events from {endpoint.cursor + 1} to {first - 1} had expired before they could be sent."
+        endpoint.notice = f"Events {endpoint.cursor + 1} to {first - 1} expired before they could be sent."
         log.warning("webhook endpoint %s: %s", endpoint.pk, endpoint.notice)
     WebhookDelivery.objects.bulk_create(_deliveries_of(endpoint, rows))
     endpoint.cursor = rows[-1].seq if rows else head
@@ -68,7 +68,7 @@ def _is_full(endpoint: WebhookEndpoint) -> bool:
 
 
 def _deliveries_of(endpoint: WebhookEndpoint, rows: list[outbox.Row]) -> list[WebhookDelivery]:
-    """What a stream with these filters would show of the events; what is no envelope of ours goes to nobody."""
+    """Deliveries for the events that a stream with these filters would show; other messages are skipped."""
     frames = [read_frame(TASKS, *row, whole=True) for row in rows]
     filters = Filters(types=frozenset(endpoint.event_types), viewer=None if endpoint.private else "")
     task_ids = {task_id for frame in frames if (task_id := _read_id(frame.task_id))}
@@ -106,10 +106,10 @@ def _read_id(text: str) -> UUID | None:
 
 
 def deliveries_claim() -> list[WebhookDelivery]:
-    """Deliveries that are due, with their endpoints, each leased to the caller, who sends them at once.
+    """Due deliveries with their endpoints, each leased to the caller, which sends them at once.
 
-    Nobody takes the room of the others: an endpoint has `AT_ONCE_PER_ENDPOINT` places, one that failed the last time a
-    single one, and all that failed have `AT_ONCE_FAILING` together.
+    Fairness: an endpoint has `AT_ONCE_PER_ENDPOINT` slots, a failing one a single slot, and all failing ones together
+    `AT_ONCE_FAILING`.
     """
     now = timezone.now()
     return _claim(now) if _due(now).exists() else []
@@ -141,7 +141,7 @@ def _is_failing(endpoint: WebhookEndpoint) -> bool:
 
 
 def _busy(now: datetime) -> list[tuple[UUID, bool, int]]:
-    """Of each endpoint that something is being sent to: its id, whether it is failing, how many deliveries."""
+    """For each endpoint with deliveries in progress: its id, whether it is failing, their number."""
     leased = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__gte=now).order_by()
     rows = leased.values_list("endpoint", "endpoint__failing_since").annotate(count=Count("pk"))
     return [(pk, failing_since is not None, count) for pk, failing_since, count in rows]
@@ -153,7 +153,7 @@ def _due(now: datetime) -> QuerySet[WebhookDelivery]:
 
 
 def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[WebhookDelivery]:
-    """Up to so many. Those that another worker is leasing right now are passed over: nobody waits here."""
+    """At most `places` deliveries. Rows that another worker is leasing are skipped, so this never waits."""
     due = _due(now).filter(endpoint=endpoint).order_by("next_attempt_at", "sequence")
     taken = list(due.select_for_update(skip_locked=True)[: max(places, 0)])
     leased = WebhookDelivery.objects.filter(pk__in=[delivery.pk for delivery in taken])
@@ -164,19 +164,19 @@ def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[Web
 
 
 def _withhold(claimed: Iterable[WebhookDelivery]) -> list[WebhookDelivery]:
-    """Without those of tasks that have become private since they were written, as streams do with what they replay."""
+    """Withhold deliveries of tasks that have become private since they were created, as streams do in a replay."""
     told = list(claimed)
     task_ids = {each.task_id for each in told if each.task_id is not None and not each.endpoint.private}
     owners = read_owners(task_ids) if task_ids else {}
     hidden = {each.pk for each in told if _is_hidden(each, owners)}
     WebhookDelivery.objects.filter(pk__in=hidden).update(
-        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: its task has become private."
+        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: the task has become private."
     )
     return [each for each in told if each.pk not in hidden]
 
 
 def _is_hidden(delivery: WebhookDelivery, owners: dict[str, str]) -> bool:
-    """That a task is gone may be told: it says no more than was known."""
+    """The deletion of a task may be delivered: it reveals nothing new."""
     if delivery.endpoint.private or delivery.event_type == TaskDeleted.name:
         return False
     return str(delivery.task_id) in owners

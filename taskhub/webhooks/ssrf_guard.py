@@ -1,8 +1,8 @@
-"""Where webhooks may go: an endpoint is somebody's word, and the hub must not be led into its own network by it.
+"""SSRF guard: the addresses to which webhooks may be sent.
 
-What counts is the address that a connection is made to. Names are resolved for every attempt, all of their addresses
-must be public, and the connection goes to one of exactly those: a name that means something else a moment later (DNS
-rebinding) gains nothing. TLS and the header Host keep the name.
+URLs are user input and must not lead the hub into its own network. The address of the connection counts: names are
+resolved for every attempt, all of their addresses must be public, and the connection goes to one of exactly those, so
+a name that resolves differently a moment later (DNS rebinding) has no effect. TLS and the header Host keep the name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from taskhub.models.webhook import URL_LIMIT
 Address = IPv4Address | IPv6Address
 
 CONNECT_S: Final = 4.0
-"""For each address of a name: one that swallows packets leaves time for another."""
+"""Per address of a name: if one drops packets, time is left for another."""
 _PORTS: Final = {"http": 80, "https": 443}
 _ASCII: Final = re.compile(r"[!-~]+")
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
@@ -34,18 +34,18 @@ _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 """NAT64: the last 32 bits are the IPv4 address that is reached."""
 _DOCUMENTATION: Final = IPv6Network("3fff::/20")
-"""Too new for Python 3.11 to know."""
+"""Not known to Python 3.11."""
 _resolving: Final = ThreadPoolExecutor(32, thread_name_prefix="webhook-dns")
-"""Its own threads: a resolver that does not answer holds its thread for longer than an attempt may take."""
+"""Separate threads: a resolver that does not answer blocks its thread for longer than an attempt may take."""
 
 
 class AddressRefused(Exception):
-    """The hub does not connect there, or cannot find out where that is; the text says why, for operators."""
+    """The hub does not connect to this address, or cannot resolve it; the text gives operators the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An endpoint's URL, read once: what was checked is what is connected to."""
+    """An endpoint's URL, parsed once, so that the checked URL is the one that is used."""
 
     scheme: str
     host: str
@@ -54,7 +54,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """As the header Host has it."""
+        """For the header Host."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -64,43 +64,43 @@ class Target:
 
 
 def read_target(url: str) -> Target:
-    """Raises Invalid with a sentence for `url`. A name's addresses are looked at when something is sent."""
+    """Raises Invalid with a sentence for `url`. The addresses of a name are checked when a delivery is sent."""
     if len(url) > URL_LIMIT or not _ASCII.fullmatch(url):
         raise _wrong(f"At most {URL_LIMIT} printable ASCII characters; write other names in punycode (xn--…).")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise _wrong("Not a URL.") from None
+        raise _wrong("Must be a URL.") from None
     allowed = ("http", "https") if settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE else ("https",)
     if parts.scheme not in allowed:
-        raise _wrong(f"It must begin with {' or '.join(f'{scheme}://' for scheme in allowed)}.")
+        raise _wrong(f"Must begin with {' or '.join(f'{scheme}://' for scheme in allowed)}.")
     if parts.username is not None or parts.password is not None:
-        raise _wrong("It may hold no user name and no password; the signature says who sends.")
+        raise _wrong("Must not contain a user name or password; the signature identifies the sender.")
     if "#" in url:
-        raise _wrong("It may hold no fragment.")
+        raise _wrong("Must not contain a fragment.")
     literal = _literal(host.removesuffix("."))
     is_host = isinstance(literal, IPv6Address) if "[" in parts.netloc else literal or _HOST.fullmatch(host)
     if not is_host or port == 0:
-        raise _wrong("It names no host, or no port, that can be connected to.")
+        raise _wrong("Must contain a host and a valid port.")
     if literal is not None and not is_allowed(literal):
-        raise _wrong("It is an address of a private network, or another that is not public.")
+        raise _wrong("Must not be a private or otherwise non-public address.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or _PORTS[parts.scheme], path)
 
 
 def read_origin(url: str) -> str:
-    """What of an address that was checked once may be told: the path and the query of some are as good as passwords."""
+    """The part of a checked URL that may be shown: path and query may be credentials."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def _wrong(sentence: str) -> Invalid:
-    return Invalid("The URL cannot be used; details says why.", details={"url": [sentence]})
+    return Invalid("The URL is not allowed; details gives the reason.", details={"url": [sentence]})
 
 
 def _literal(host: str) -> Address | None:
-    """The address that is written there, in any of the spellings that a resolver takes (`127.1`, `0x7f000001`)."""
+    """The address that the host is written as, in every notation that a resolver accepts (`127.1`, `0x7f000001`)."""
     try:
         return ip_address(host)
     except ValueError:
@@ -116,7 +116,7 @@ def is_allowed(address: Address) -> bool:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is one of the Internet's, also where it stands for another (IPv4-mapped, 6to4, NAT64)."""
+    """Whether the address is public, including embedded IPv4 addresses (IPv4-mapped, 6to4, NAT64)."""
     if isinstance(address, IPv4Address):
         return address.is_global and not address.is_multicast and not address.is_reserved
     if address.ipv4_mapped is not None:
@@ -129,15 +129,15 @@ def is_public(address: Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of the name, in the system's order. Raises AddressRefused unless every one of them is allowed."""
+    """The addresses of the name, in the system's order. Raises AddressRefused unless all of them are allowed."""
     try:
         found = await asyncio.get_running_loop().run_in_executor(_resolving, _look_up, host, port)
     except (OSError, UnicodeError):
-        raise AddressRefused("The name of its host is not known.") from None
+        raise AddressRefused("The host name does not exist.") from None
     if not found:
-        raise AddressRefused("The name of its host has no address.")
+        raise AddressRefused("The host name has no address.")
     if not all(map(is_allowed, found)):
-        raise AddressRefused("Its host has an address that is not public.")
+        raise AddressRefused("The host has a non-public address.")
     return found
 
 

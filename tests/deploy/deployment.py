@@ -28,7 +28,7 @@ class Deployment(Installation):
         proxy = folder / "nginx"
         for made in (self.data, self.sockets, proxy):
             made.mkdir()
-        # As the shipped tmpfiles have it: nobody but nginx's group may enter.
+        # As in the shipped tmpfiles: only nginx's group may enter.
         os.chown(self.sockets, -1, pwd.getpwnam(account()).pw_gid)
         self.sockets.chmod(0o750)
         secrets = folder / "secrets"

@@ -23,7 +23,7 @@ BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def account() -> str:
-    """nginx runs as nobody where the tests run as root, and as their own account elsewhere."""
+    """nginx runs as an unprivileged account if the tests run as root, otherwise as their own."""
     return "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
 
@@ -64,9 +64,16 @@ class Nginx:
 
     def _command(self, *options: str) -> list[str]:
         assert BINARY is not None
-        as_nobody = ["setpriv", "--reuid", account(), "--regid", str(pwd.getpwnam(account()).pw_gid), "--clear-groups"]
+        unprivileged = [
+            "setpriv",
+            "--reuid",
+            account(),
+            "--regid",
+            str(pwd.getpwnam(account()).pw_gid),
+            "--clear-groups",
+        ]
         words = [BINARY, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", self.main_log, *options]
-        return [*as_nobody, *words] if os.geteuid() == 0 else words
+        return [*unprivileged, *words] if os.geteuid() == 0 else words
 
     @property
     def main_log(self) -> str:

@@ -130,7 +130,7 @@ def test_a_restored_backup_has_every_event_and_misleads_no_client(
     told = [frame.number for frame in frames[1:]]
     first_new = len(kept) + LEAP + 1
     assert told == [*range(len(kept) - 9, len(kept) + 1), *range(first_new, first_new + 5)]
-    # Whoever knows the newest goes on.
+    # A client with the newest id continues.
     newest = events_of(new_url)[-1][0]
     assert [frame.json()["event"] for frame in resumed(hub, newest - 1, "task_created")] == [
         "connected",

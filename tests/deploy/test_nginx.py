@@ -128,7 +128,7 @@ def test_a_request_has_one_name_in_both_logs(deployed: Deployment) -> None:
 
 
 def test_wrong_tokens_shut_out_their_own_address_alone(deployed: Deployment) -> None:
-    """As the limits count whom nginx tells of, an address that forges another shuts out itself."""
+    """Limits count the address that nginx reports: a client that forges another one is limited itself."""
     with deployed.nginx.client(source="127.0.0.8") as client:
         wrong = {"Authorization": "Bearer wrong", "X-Forwarded-For": OUTSIDE}
         # Two processes count for themselves.

@@ -1,4 +1,4 @@
-"""Both web processes are restarted behind nginx, one after the other, while clients watch and write: nobody notices."""
+"""Rolling restart of both web processes behind nginx, while clients watch and write: none sees an error."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def all_reach(waits: Iterable[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*waits)
 
 
-async def test_a_rolling_restart_loses_nothing_and_shows_nobody_an_error(fresh_deployment: Deployment) -> None:
+async def test_a_rolling_restart_loses_nothing_and_shows_no_client_an_error(fresh_deployment: Deployment) -> None:
     hub = fresh_deployment
     address = f"https://{NAME}:{hub.nginx.https_port}"
     clients = [Client(address) for _ in range(CLIENTS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from rest_framework.test import APIClient
@@ -15,17 +15,29 @@ KEY = "a-key-for-this-test-run-only"
 
 
 @pytest.fixture(scope="session")
-def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its API address. One for all tests: sandboxes do not see each other."""
+def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Process]]:
+    """One for all tests: sandboxes do not see each other."""
     port = free_port()
     data_dir = str(tmp_path_factory.mktemp("sandboxes"))
     command = [sys.executable, "-m", "sandboxes.local", "--data-dir", data_dir, "--port", str(port)]
     process = Process(command, {"PATH": os.environ["PATH"], "LOCAL_SANDBOX_KEY": KEY, "PYTHONUNBUFFERED": "1"})
     try:
         process.wait_for_line("ready")
-        yield f"http://127.0.0.1:{port}/api"
+        yield f"http://127.0.0.1:{port}/api", process
     finally:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def sandbox_server(sandbox_process: tuple[str, Process]) -> str:
+    """Its API address."""
+    return sandbox_process[0]
+
+
+@pytest.fixture
+def sandbox_output(sandbox_process: tuple[str, Process]) -> Callable[[], str]:
+    """What the server has printed."""
+    return lambda: "\n".join(sandbox_process[1].output)
 
 
 @pytest.fixture

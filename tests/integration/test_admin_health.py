@@ -31,20 +31,20 @@ def page_of(client: Client, query: str = "") -> Any:
     return answer
 
 
-def test_the_figures_of_this_moment_are_told_and_lead_to_their_rows(client: Client) -> None:
+def test_current_figures_link_to_their_rows(client: Client) -> None:
     write_report({"clients": {"tasks": 3, "logs": 2}, "counters": {}, "lag_events": 9, "lag_s": 8.0, "redis": True})
     Sandbox.objects.create(id="box", state="error", seen_at=timezone.now())
     Poll.objects.create(
         name="status", started_at=timezone.now(), took_ms=41, watched=1, requests=1, error_code="sandbox_unavailable"
     )
     figures = {figure.name: figure for figure in page_of(client).context["figures"]}
-    assert {name: figures[name].value for name in ("Open streams", "of these, event streams", "Redis")} == {
+    assert {name: figures[name].value for name in ("Open streams", "Of these, event streams", "Redis")} == {
         "Open streams": "5",
-        "of these, event streams": "3",
+        "Of these, event streams": "3",
         "Redis": "answers",
     }
     bad = {name for name, figure in figures.items() if figure.is_bad}
-    assert bad == {"Beat", "Workers", "Slowest stream is behind", "Sandboxes error", "Last poll of status"}
+    assert bad == {"Beat", "Workers", "Lag of the slowest stream", "Sandboxes error", "Last poll of status"}
     for figure in figures.values():
         if figure.address:
             assert client.get(figure.address).status_code == 200

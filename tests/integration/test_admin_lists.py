@@ -163,7 +163,7 @@ def queries_of(client: Client, address: str) -> int:
     return len(queries)
 
 
-def test_every_list_of_the_admin_is_walked_below() -> None:
+def test_every_list_of_the_admin_is_covered() -> None:
     assert set(admin.site._registry) == set(ROWS)
 
 
@@ -233,7 +233,7 @@ def test_an_execution_leads_to_the_files_it_left(client: Client) -> None:
     assert f'<a href="/api/exec/artifacts/{task.pk}/{kept.pk}">out/&lt;b&gt;.txt</a> (7 bytes)' in page
 
 
-def test_an_audit_entry_and_an_event_lead_to_the_rows_they_tell_of(client: Client) -> None:
+def test_audit_entries_and_events_link_to_their_rows(client: Client) -> None:
     task = task_create(actor=SYSTEM, title="mine")
     link = f"/admin/taskhub/task/{task.pk}/change/"
     for row in (AuditEntry.objects.get(), Event.objects.get()):
@@ -282,6 +282,6 @@ def test_streams_of_processes_that_died_are_not_shown(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["q=%00", "q='", "p=0", "p=x", "o=99", "task__id__exact=x", "nothing=1", "all=x"])
-def test_an_odd_query_is_no_trace(client: Client, query: str) -> None:
+def test_an_odd_query_causes_no_error(client: Client, query: str) -> None:
     make_executions(1)
     assert client.get(f"{list_of(Execution)}?{query}", follow=True).status_code == 200

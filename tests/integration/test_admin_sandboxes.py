@@ -57,7 +57,7 @@ def test_sandboxes_are_stopped_started_and_after_a_question_deleted(client: Clie
     for action, done in (("stop", "stopped"), ("start", "started")):
         said = act(client, action, there, gone)
         assert f"1 of 2 being {done}." in said
-        assert "gone: There is no such sandbox." in said
+        assert "gone: Sandbox not found." in said
         assert audited(f"sandbox:{action}") == [("operator", "admin")]
     assert "Delete these sandboxes" in act(client, "remove", there)
     assert audited("sandbox:delete") == []

@@ -1,4 +1,4 @@
-"""`task_claim`: who gets which task, and that nobody else does."""
+"""`task_claim`: which task a caller gets, and that no other caller gets it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_highest_priority_comes_first_and_then_the_oldest(actor: Actor) -> N
     assert titles(actor) == ["4", "2", "3", "5", "1"]
 
 
-def test_it_becomes_the_claimants_and_inprogress(actor: Actor) -> None:
+def test_a_claimed_task_is_assigned_and_inprogress(actor: Actor) -> None:
     task = made("t")
     claimed = task_claim(actor=actor)
     assert claimed is not None
@@ -54,16 +54,16 @@ def test_it_becomes_the_claimants_and_inprogress(actor: Actor) -> None:
     assert entry.changes == {"status": ["todo", "inprogress"], "assignee": ["", "alice"]}
 
 
-def test_only_what_is_free_is_handed_out(actor: Actor) -> None:
+def test_only_free_tasks_are_claimed(actor: Actor) -> None:
     made("of bob", assignee="bob")
     made("in progress", status="inprogress")
     made("in review", status="review")
     made("done", status="done")
-    made("of nobody that I may see", private=True)
+    made("unassigned and visible to me", private=True)
     made("mine", assignee="alice")
     made("mine and private", assignee="alice", private=True)
     assert titles(actor) == ["mine", "mine and private"]
-    assert titles(Actor(door="mcp", user=make_account("oz", "operator"))) == ["of nobody that I may see"]
+    assert titles(Actor(door="mcp", user=make_account("oz", "operator"))) == ["unassigned and visible to me"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_only_what_is_free_is_handed_out(actor: Actor) -> None:
         ({"priority": ["low"], "tags": ["a"]}, ["a"]),
     ],
 )
-def test_filters_narrow_what_is_handed_out(actor: Actor, wanted: dict[str, Any], found: list[str]) -> None:
+def test_filters_select_the_claimed_task(actor: Actor, wanted: dict[str, Any], found: list[str]) -> None:
     made("a", tags=["a"], priority="low")
     made("a b", tags=["b", "a"])
     made("none", priority="high")
@@ -90,7 +90,7 @@ def test_filters_narrow_what_is_handed_out(actor: Actor, wanted: dict[str, Any],
     assert sorted(titles(actor, **wanted)) == found
 
 
-def test_a_task_may_be_claimed_by_its_id_and_again_by_who_has_it(actor: Actor) -> None:
+def test_a_task_is_claimed_by_id_repeatedly_by_its_assignee(actor: Actor) -> None:
     made("older")
     task = made("this")
     first = task_claim(actor=actor, task_id=task.pk)
@@ -100,7 +100,7 @@ def test_a_task_may_be_claimed_by_its_id_and_again_by_who_has_it(actor: Actor) -
     assert (first.pk, first.version, again.version) == (task.pk, 2, 2)
 
 
-def test_what_is_not_free_is_refused_by_its_id(actor: Actor) -> None:
+def test_a_task_that_is_not_free_cannot_be_claimed_by_id(actor: Actor) -> None:
     for fields in ({"assignee": "bob"}, {"status": "done"}, {"status": "inprogress"}):
         with pytest.raises(Conflict) as refusal:
             task_claim(actor=actor, task_id=made("t", **fields).pk)
@@ -109,7 +109,7 @@ def test_what_is_not_free_is_refused_by_its_id(actor: Actor) -> None:
         task_claim(actor=actor, task_id=made("t", assignee="bob", private=True).pk)
 
 
-def test_rest_hands_out_tasks_too(api: APIClient) -> None:
+def test_tasks_are_claimed_over_rest(api: APIClient) -> None:
     task = made("t", tags=["x"])
     assert api.post("/api/tasks/claim/", {"tags": ["y"]}, format="json").json() == {"task": None}
     answer = api.post("/api/tasks/claim", {"tags": ["x"]}, format="json")
@@ -124,7 +124,7 @@ def agents(count: int) -> list[Actor]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_of_many_tasks_goes_to_exactly_one_of_many_claimants() -> None:
+def test_concurrent_claims_get_different_tasks() -> None:
     tasks = [made(f"{n}").pk for n in range(40)]
     start = threading.Barrier(8)
 
@@ -148,7 +148,7 @@ def test_each_of_many_tasks_goes_to_exactly_one_of_many_claimants() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_claim_passes_over_what_another_is_taking(actor: Actor) -> None:
+def test_a_claim_skips_locked_rows(actor: Actor) -> None:
     """On SQLite, which lets one transaction write at a time, it waits for its turn instead."""
     may_pass = connection.vendor == "postgresql"
     first, second = made("first"), made("second")
@@ -170,7 +170,7 @@ def test_a_claim_passes_over_what_another_is_taking(actor: Actor) -> None:
         assert claimed.result(30) == (second if may_pass else first).pk
 
 
-def test_claims_are_the_users_own(alice: User) -> None:
+def test_claims_need_an_account(alice: User) -> None:
     task = made("t")
     task_claim(actor=Actor(door="rest", user=alice))
     assert task_claim(actor=Actor(door="rest", user=make_account("bob", "agent"))) is None

@@ -21,6 +21,7 @@ from taskhub.executions.executor import execution_place
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task
 from taskhub.services import admission, executions
 from taskhub.services.executions import Outcome
+from taskhub.worker.starting import launch_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
 
@@ -79,7 +80,7 @@ def test_a_start_that_is_repeated_runs_the_script_once(execute: Any) -> None:
     admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=execution_id, lease_s=60)
     assert claimed is not None
-    launch = jobs._launch(claimed)
+    launch = launch_of(claimed)
     first = jobs.async_to_sync(get_executor().launch)(launch)
     # The worker died before it could say so; another takes over when the lease has run out.
     Execution.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -115,7 +116,7 @@ def _until_logged(api: APIClient, task_id: str, text: str) -> None:
 
 
 def test_a_script_that_ignores_sigterm_is_killed(execute: Any, api: APIClient, monkeypatch) -> None:
-    monkeypatch.setattr("sandboxes.execute.executor._GRACE_S", 0.3)
+    monkeypatch.setattr("sandboxes.execute.ladder.SIGNALS", (("TERM", 0.3), ("KILL", 10.0)))
     queued = execute("trap '' TERM; echo begun; while true; do sleep 0.05; done")
     jobs.execution_start(queued["execution_id"])
     _until_logged(api, queued["task_id"], "begun")
@@ -304,7 +305,7 @@ def test_a_start_that_nobody_saw_is_ended_before_it_is_called_stopped(execute: A
     admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=0)
     assert claimed is not None
-    place = jobs.async_to_sync(get_executor().launch)(jobs._launch(claimed))
+    place = jobs.async_to_sync(get_executor().launch)(launch_of(claimed))
     api.post(f"/api/exec/stop/{queued['task_id']}")
     jobs.execution_start(queued["execution_id"])
     assert Execution.objects.get().status == "stopped"
@@ -318,10 +319,10 @@ def test_of_two_starts_at_once_the_one_that_runs_is_the_one_that_counts(execute:
     claimed = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=60)
     assert claimed is not None
     executor = get_executor()
-    jobs.async_to_sync(executor.launch)(jobs._launch(claimed))
+    jobs.async_to_sync(executor.launch)(launch_of(claimed))
     # The second one looked for commands before the first one had sent its own.
     monkeypatch.setattr("sandboxes.execute.executor._started", lambda commands: None)
-    twin = jobs.async_to_sync(executor.launch)(jobs._launch(claimed))
+    twin = jobs.async_to_sync(executor.launch)(launch_of(claimed))
     monkeypatch.undo()
     assert executions.execution_mark_started(execution=claimed, place=twin)
     execution = reconcile_until(queued["execution_id"], ended)

@@ -24,7 +24,7 @@ WITHIN_S = 30.0
 
 
 @pytest.fixture(autouse=True)
-def nobody_rests() -> None:
+def no_sandbox_rests() -> None:
     jobs._resting.clear()
 
 
@@ -92,7 +92,7 @@ def test_what_a_script_does_to_its_files_is_told_while_it_runs(execute: Any) -> 
     assert ("created", "last", 5) in named()
     last = json.loads(Event.objects.order_by("-eid").values_list("data", flat=True)[0])
     assert last["data"]["execution_event"] == "completed"
-    # Nothing is told of links, of names that are no line, or of what is outside.
+    # Links, names with line ends, and files outside the folder are not reported.
     assert {path for _, path, _ in named()} == {"a b/ü.txt", "gone", "new", "go", "go2", "last"}
 
 
@@ -104,7 +104,8 @@ def in_work_dir(queued: dict[str, str], line: str) -> None:
 
         async with open_gateway() as gateway:
             sandbox = await gateway.sandbox_get(queued["session_name"])
-            return await sandbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
+            code, _ = await sandbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
+            return code
 
     assert jobs.async_to_sync(run)() == 0
 
@@ -197,7 +198,7 @@ def test_a_sandbox_service_that_is_away_is_left_alone_for_a_while(execute: Any, 
     queued = execute("echo 1 > made; sleep 600")
     jobs.execution_start(queued["execution_id"])
     settings.DAYTONA_API_URL = "http://127.0.0.1:9/api"
-    file_changes._insides.forget(Execution.objects.get().sandbox_id)
+    file_changes.toolboxes.forget(Execution.objects.get().sandbox_id)
     jobs.executions_watch_files()
     assert list(jobs._resting) == [Execution.objects.get().pk]
     settings.DAYTONA_API_URL = at
@@ -212,13 +213,13 @@ def test_a_sandbox_service_that_is_away_is_left_alone_for_a_while(execute: Any, 
 
 
 @in_sandbox
-def test_one_that_does_not_answer_holds_up_nobody(execute: Any, monkeypatch) -> None:
+def test_a_sandbox_that_does_not_answer_delays_no_other(execute: Any, monkeypatch) -> None:
     """It hangs for ever; the other's changes are told before its time is over."""
     for n in range(2):
         queued = execute(f"echo 1 > made{n}; sleep 600")
         jobs.execution_start(queued["execution_id"])
     ill = str(Execution.objects.first().sandbox_id)
-    find = file_changes._insides.find
+    find = file_changes.toolboxes.find
 
     async def hangs(gateway: Any, sandbox_id: str) -> Any:
         if sandbox_id == ill:
@@ -226,7 +227,7 @@ def test_one_that_does_not_answer_holds_up_nobody(execute: Any, monkeypatch) -> 
         return await find(gateway, sandbox_id)
 
     monkeypatch.setattr(file_changes, "LOOK_S", 1.5)
-    monkeypatch.setattr(file_changes._insides, "find", hangs)
+    monkeypatch.setattr(file_changes.toolboxes, "find", hangs)
     watch_until(lambda: len(named()) == 1)
     assert len(jobs._resting) == 1
     begun = time.monotonic()

@@ -32,13 +32,13 @@ def readyz(status: int = 200) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_all_is_well(jobs_are_done: None) -> None:
+def test_all_parts_ok(jobs_are_done: None) -> None:
     parts = dict.fromkeys(["database", "redis", "broker", "beat", "worker"], "ok")
     assert readyz() == {"status": "ok", "parts": parts}
 
 
 @pytest.mark.parametrize("name", ["beat", "worker"])
-def test_whose_heart_has_not_beaten_for_15_s_is_told_with_its_age(jobs_are_done: None, name: str) -> None:
+def test_a_missing_heartbeat_is_reported_with_its_age(jobs_are_done: None, name: str) -> None:
     Heartbeat.objects.filter(pk=name).update(at=timezone.now() - timedelta(seconds=14))
     assert readyz()["status"] == "ok"
     Heartbeat.objects.filter(pk=name).update(at=timezone.now() - timedelta(seconds=41))
@@ -47,25 +47,25 @@ def test_whose_heart_has_not_beaten_for_15_s_is_told_with_its_age(jobs_are_done:
     assert {part: said for part, said in found["parts"].items() if said != "ok"} == {name: "silent for 41 s"}
 
 
-def test_jobs_that_never_ran_are_told() -> None:
+def test_processes_that_never_ran_are_reported() -> None:
     assert readyz()["parts"] | {"beat": "never seen", "worker": "never seen"} == readyz()["parts"]
 
 
-def test_a_redis_that_is_away_degrades(jobs_are_done: None, settings: Any) -> None:
+def test_an_unreachable_redis_is_degraded(jobs_are_done: None, settings: Any) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     found = readyz()
     assert (found["status"], found["parts"]["redis"], found["parts"]["broker"]) == ("degraded", "does not answer", "ok")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_a_broker_that_is_away_degrades(jobs_are_done: None, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+def test_an_unreachable_broker_is_degraded(jobs_are_done: None, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     away = f"{scheme}://127.0.0.1:{free_port()}//"
     monkeypatch.setattr(health.current_app, "connection_for_write", lambda: Connection(away))
     found = readyz()
     assert (found["status"], found["parts"]["redis"], found["parts"]["broker"]) == ("degraded", "ok", "does not answer")
 
 
-def test_without_its_database_the_hub_fails(jobs_are_done: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_is_failing(jobs_are_done: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def away() -> Any:
         raise OperationalError
 
@@ -73,16 +73,14 @@ def test_without_its_database_the_hub_fails(jobs_are_done: None, monkeypatch: py
     assert readyz(503) == {"status": "failing", "parts": {"database": "does not answer"}}
 
 
-def test_the_process_lives_whatever_the_rest_does(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+def test_healthz_is_independent_of_the_parts(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     monkeypatch.setattr(connection, "cursor", None)
     answer = Client().get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_the_parts_are_asked_once_a_second_however_many_ask(
-    jobs_are_done: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readiness_is_cached_for_a_second(jobs_are_done: None, monkeypatch: pytest.MonkeyPatch) -> None:
     health.remembered.forget()
     asked: list[None] = []
     monkeypatch.setattr(health, "redis_answers", lambda: not asked.append(None))

@@ -59,7 +59,7 @@ async def test_an_event_reaches_a_waiting_stream(hub: Hub, actor) -> None:
 async def test_a_lost_notification_is_filled_in_from_the_table_in_order(hub: Hub, actor) -> None:
     feed = await hub.feed("tasks")
     waiting = asyncio.create_task(take(feed.follow(feed.head, Filters()), 4))
-    await append(3)  # nobody was notified of these
+    await append(3)  # without a notification
     await sync_to_async(task_create)(actor=actor, title="t")
     assert await waiting == ["tasks:1", "tasks:2", "tasks:3", "tasks:4"]
 
@@ -121,7 +121,7 @@ async def test_an_id_from_the_future_is_told(hub: Hub) -> None:
 async def test_foreign_messages_on_the_redis_channel_are_ignored(hub: Hub, actor, caplog) -> None:
     feed = await hub.feed("tasks")
     waiting = asyncio.create_task(take(feed.follow(feed.head, Filters()), 1))
-    while not hub.redis_ok:  # noqa: ASYNC110 - the listener tells nobody that it is there
+    while not hub.redis_ok:  # noqa: ASYNC110 - the listener announces nothing when it is ready
         await asyncio.sleep(0.01)
     client = redis.Redis.from_url(settings.REDIS_URL)
     for message in (b"\xff", b"[]", b"{}", b'{"channel":"tasks","event_type":"m","data":"1","pub_id":"x"}'):

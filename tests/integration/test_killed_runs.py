@@ -73,7 +73,7 @@ class Run:
         return list(self.commands().values())
 
     def files(self) -> set[str]:
-        """Folders below the temporary one; pytest keeps its own for whoever looks for a cause."""
+        """Folders below the temporary one; pytest keeps its own for debugging."""
         return {path.name for path in self.folder.glob("taskhub-*")}
 
 

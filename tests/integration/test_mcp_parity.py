@@ -206,7 +206,7 @@ def the_sandbox(sandboxes: None, operator: User) -> str:
 
 
 @pytest.mark.parametrize("twin", TWINS, ids=str)
-def test_a_tool_does_and_says_what_its_twin_does(
+def test_a_tool_has_the_effect_and_result_of_its_rest_endpoint(
     twin: Twin, users: dict[str | None, User | None], sandboxes: None
 ) -> None:
     sandbox = the_sandbox(sandboxes, users["operator"]) if twin.tool == "get_sandbox" else "box"  # type: ignore[arg-type]
@@ -243,11 +243,11 @@ def test_a_tool_does_and_says_what_its_twin_does(
     assert plain(own(twin, outcome.body)) == plain(shaped(twin, answer.json()))
 
 
-def test_every_tool_has_a_twin() -> None:
+def test_every_tool_has_a_rest_endpoint() -> None:
     assert {twin.tool for twin in ALL} == set(TOOLS)
 
 
-def test_the_end_of_a_log_is_what_rest_tells(execute, alice: User, api: APIClient, sandboxes: None) -> None:
+def test_the_last_lines_of_a_log_equal_rests(execute, alice: User, api: APIClient, sandboxes: None) -> None:
     queued = execute("echo one; echo two >&2; exit 3")
     jobs.execution_start(queued["execution_id"])
 

@@ -48,7 +48,7 @@ def test_the_log_of_an_execution_reads_as_text(alice: User, execute: Any, sandbo
     assert read_resource(requester_for(alice), uri) == ("line 1\nline 2\nline 3\n", "text/plain")
 
 
-def test_what_is_private_is_not_there_for_others(alice: User, operator: User) -> None:
+def test_private_resources_are_hidden(alice: User, operator: User) -> None:
     task = tasks.task_create(actor=SYSTEM, title="secret", assignee="bob", private=True)
     execution = executions.execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
     bob = make_account("bob", "agent")
@@ -75,7 +75,7 @@ def test_what_is_private_is_not_there_for_others(alice: User, operator: User) ->
         "\0",
     ],
 )
-def test_what_is_not_there_is_said_so(alice: User, uri: str) -> None:
+def test_unknown_resources_are_not_found(alice: User, uri: str) -> None:
     with pytest.raises(NotFound):
         read_resource(requester_for(alice), uri)
 

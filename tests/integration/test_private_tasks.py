@@ -30,7 +30,7 @@ def bob() -> User:
     return make_account("bob", "agent")
 
 
-def test_others_find_no_trace_of_it_over_rest(api: APIClient, anonymous: APIClient, bob: User, operator: User) -> None:
+def test_private_tasks_are_hidden_over_rest(api: APIClient, anonymous: APIClient, bob: User, operator: User) -> None:
     task = tasks.task_create(actor=SYSTEM, title="secret", assignee="bob", private=True)
     execution = executions.execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
     reads = [
@@ -59,7 +59,7 @@ def test_others_find_no_trace_of_it_over_rest(api: APIClient, anonymous: APIClie
     assert log.status_code == 404
 
 
-def test_the_history_of_a_deleted_one_stays_private(api: APIClient, bob: User, operator: User) -> None:
+def test_the_history_of_a_deleted_private_task_stays_private(api: APIClient, bob: User, operator: User) -> None:
     task = tasks.task_create(actor=SYSTEM, title="secret", assignee="bob", private=True)
     tasks.task_delete(actor=SYSTEM, task_id=task.pk)
     address = f"/api/tasks/{task.pk}/history/"
@@ -67,14 +67,14 @@ def test_the_history_of_a_deleted_one_stays_private(api: APIClient, bob: User, o
     assert client_of(bob).get(address).status_code == client_of(operator).get(address).status_code == 200
 
 
-def test_who_gives_a_private_task_away_loses_it(api: APIClient, alice: User) -> None:
+def test_reassigning_a_private_task_loses_access(api: APIClient, alice: User) -> None:
     made = api.post("/api/tasks/", {"title": "t", "private": True, "assignee": "alice"}, format="json").json()
     assert made["private"] is True
     assert api.patch(f"/api/tasks/{made['id']}/", {"assignee": "bob"}, format="json").status_code == 200
     assert api.get(f"/api/tasks/{made['id']}/").status_code == 404
 
 
-def test_a_task_of_nobody_is_not_everybodys(anonymous: APIClient, alice: User) -> None:
+def test_an_unassigned_private_task_is_hidden(anonymous: APIClient, alice: User) -> None:
     task = tasks.task_create(actor=SYSTEM, title="secret", private=True)
     assert anonymous.get(f"/api/tasks/{task.pk}/").status_code == 404
 
@@ -141,7 +141,7 @@ async def test_live_a_private_task_is_shown_to_its_assignee_and_to_operators(hub
     assert await watchers["carol"] == await watchers[""] == []
 
 
-async def test_the_event_that_hides_a_task_tells_others_that_it_is_gone(hub: Hub) -> None:
+async def test_making_a_task_private_sends_task_deleted_to_others(hub: Hub) -> None:
     watchers = await watch(hub, None, "bob", "carol", "")
     task = await make(title="open", assignee="bob")
     await change(task, private=True, title="secret", assignee="carol")
@@ -155,7 +155,7 @@ async def test_the_event_that_hides_a_task_tells_others_that_it_is_gone(hub: Hub
     assert await watchers["carol"] == await watchers[None] == story
 
 
-async def test_a_replay_tells_nothing_of_what_is_private_by_now(hub: Hub) -> None:
+async def test_a_replay_leaves_out_tasks_that_are_private_now(hub: Hub) -> None:
     task = await make(title="open", description="words", assignee="bob")
     await change(task, title="still open")
     await change(task, private=True)
@@ -172,7 +172,7 @@ async def test_a_replay_tells_nothing_of_what_is_private_by_now(hub: Hub) -> Non
         await fresh.close()
 
 
-async def test_the_word_that_it_is_gone_says_nothing_new(hub: Hub) -> None:
+async def test_task_deleted_of_a_private_task_reveals_nothing_new(hub: Hub) -> None:
     task = await make(title="open", assignee="bob")
     await change(task, private=True, assignee="carol", title="secret")
     feed = await hub.feed("tasks")
@@ -186,7 +186,7 @@ async def test_the_word_that_it_is_gone_says_nothing_new(hub: Hub) -> None:
     assert "carol" not in piece
 
 
-async def test_who_gets_a_private_task_is_told_all_of_it(hub: Hub) -> None:
+async def test_the_new_assignee_of_a_private_task_receives_the_whole_task(hub: Hub) -> None:
     task = await make(title="secret", assignee="bob", private=True, description="words")
     head = (await hub.feed("tasks")).head
     await change(task, assignee="carol")
@@ -197,7 +197,7 @@ async def test_who_gets_a_private_task_is_told_all_of_it(hub: Hub) -> None:
     assert (await seen_by(hub, "bob", cursor=0)) == [("task_deleted", str(task.pk))]
 
 
-async def test_a_task_that_is_opened_is_told_to_all(hub: Hub) -> None:
+async def test_a_task_that_becomes_public_is_sent_to_all(hub: Hub) -> None:
     task = await make(title="secret", assignee="bob", private=True, description="words")
     watchers = await watch(hub, "carol")
     await change(task, private=False)
@@ -206,7 +206,7 @@ async def test_a_task_that_is_opened_is_told_to_all(hub: Hub) -> None:
     assert await watchers["carol"] == [("task_updated", "secret"), ("task_updated", "public")]
 
 
-async def test_filters_hold_for_the_word_that_it_is_gone(hub: Hub) -> None:
+async def test_filters_apply_to_task_deleted_of_private_tasks(hub: Hub) -> None:
     task = await make(title="open", assignee="bob")
     await change(task, private=True)
     await make(title="end", assignee="bob")
@@ -215,7 +215,7 @@ async def test_filters_hold_for_the_word_that_it_is_gone(hub: Hub) -> None:
     assert await seen_by(hub, "", types=frozenset({"task_created"})) == []
 
 
-async def test_an_execution_of_a_private_task_is_not_told(hub: Hub) -> None:
+async def test_execution_events_of_private_tasks_are_hidden(hub: Hub) -> None:
     task = await make(title="secret", assignee="bob", private=True)
     queued = await sync_to_async(executions.execution_queue)(actor=SYSTEM, task_id=task.pk, script="true")
     await sync_to_async(executions.execution_finish)(
@@ -226,7 +226,7 @@ async def test_an_execution_of_a_private_task_is_not_told(hub: Hub) -> None:
     assert [name for name, _ in await seen_by(hub, "bob")] == ["task_created", "task_updated", "execution_event"]
 
 
-def test_the_eyes_of_a_caller(alice: User, operator: User) -> None:
+def test_viewer_of_each_role(alice: User, operator: User) -> None:
     assert viewer_of(alice) == "alice"
     assert viewer_of(operator) is None
     assert Actor(door="rest", user=alice).token is None

@@ -55,7 +55,7 @@ def told(receiver: Receiver, host: str) -> WebhookDelivery:
 
 
 @pytest.mark.django_db
-def test_a_name_that_leads_home_is_refused_before_anything_is_sent(receiver: Receiver, settings) -> None:
+def test_a_name_of_loopback_is_refused_before_sending(receiver: Receiver, settings) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     url = receiver.url.replace("127.0.0.1", "localhost")
     endpoint_create(actor=SYSTEM, url=url)
@@ -64,7 +64,7 @@ def test_a_name_that_leads_home_is_refused_before_anything_is_sent(receiver: Rec
     task_create(actor=SYSTEM, title="t")
     webhooks_deliver()
     delivery = WebhookDelivery.objects.get()
-    assert (delivery.status, delivery.error) == (DeliveryStatus.PENDING, "Its host has an address that is not public.")
+    assert (delivery.status, delivery.error) == (DeliveryStatus.PENDING, "The host has a non-public address.")
     assert receiver.requests == []
 
 
@@ -80,7 +80,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(receiver: Receiver,
 
 
 @pytest.mark.django_db
-def test_every_attempt_looks_anew(receiver: Receiver, settings, monkeypatch) -> None:
+def test_every_attempt_resolves_the_name(receiver: Receiver, settings, monkeypatch) -> None:
     """Nor is a connection kept that was opened when the name meant something else."""
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     resolver = Resolver("127.0.0.1", "169.254.169.254")
@@ -91,12 +91,12 @@ def test_every_attempt_looks_anew(receiver: Receiver, settings, monkeypatch) -> 
     WebhookDelivery.objects.update(next_attempt_at=timezone.now())
     webhooks_deliver()
     delivery = WebhookDelivery.objects.get()
-    assert (delivery.response_status, delivery.error) == (None, "Its host has an address that is not public.")
+    assert (delivery.response_status, delivery.error) == (None, "The host has a non-public address.")
     assert (len(resolver.asked), len(receiver.requests)) == (2, 1)
 
 
 @pytest.mark.django_db
-def test_no_connection_is_used_twice(receiver: Receiver, settings, monkeypatch) -> None:
+def test_connections_are_not_reused(receiver: Receiver, settings, monkeypatch) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     monkeypatch.setattr(queue, "AT_ONCE_PER_ENDPOINT", 1)
     resolver = Resolver("127.0.0.1")
@@ -109,7 +109,7 @@ def test_no_connection_is_used_twice(receiver: Receiver, settings, monkeypatch) 
 
 
 @pytest.mark.django_db
-def test_the_next_address_is_tried_where_one_takes_no_connection(receiver: Receiver, settings, monkeypatch) -> None:
+def test_the_next_address_is_tried_after_a_failed_connection(receiver: Receiver, settings, monkeypatch) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     found = [ip_address("::1"), ip_address("127.0.0.1")]
     monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: found)
@@ -139,7 +139,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("host", "is_right"), [("hook.example", True), ("other.example", False)])
-def test_tls_is_about_the_name(certificate: Path, settings, monkeypatch, host: str, is_right: bool) -> None:
+def test_tls_verifies_the_host_name(certificate: Path, settings, monkeypatch, host: str, is_right: bool) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: [ip_address("127.0.0.1")])
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -156,7 +156,7 @@ def test_tls_is_about_the_name(certificate: Path, settings, monkeypatch, host: s
 
 
 @pytest.mark.django_db
-def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path, settings, monkeypatch) -> None:
+def test_an_untrusted_certificate_is_refused(certificate: Path, settings, monkeypatch) -> None:
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     monkeypatch.setattr(ssrf_guard, "_look_up", lambda _host, _port: [ip_address("127.0.0.1")])
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -72,10 +72,10 @@ def only() -> WebhookDelivery:
     return WebhookDelivery.objects.get()
 
 
-# --- Nobody is held up -------------------------------------------------------------------------------
+# --- Fairness ------------------------------------------------------------------------------------------
 
 
-def test_a_slow_receiver_is_waited_for_while_the_others_are_told(receiver: Receiver) -> None:
+def test_a_slow_receiver_does_not_delay_others(receiver: Receiver) -> None:
     with receiving() as slow:
         endpoint_at(slow)
         endpoint_at(receiver)
@@ -88,7 +88,7 @@ def test_a_slow_receiver_is_waited_for_while_the_others_are_told(receiver: Recei
 
 
 @pytest.mark.django_db(transaction=True)
-def test_while_one_worker_waits_for_a_slow_receiver_the_next_takes_its_turn(receiver: Receiver, monkeypatch) -> None:
+def test_the_lock_is_released_while_waiting_for_slow_receivers(receiver: Receiver, monkeypatch) -> None:
     monkeypatch.setattr(dispatcher, "TURN_S", 0.1)
     with receiving() as slow:
         stuck, go_on = threading.Event(), threading.Event()
@@ -116,7 +116,7 @@ def until_told(receiver: Receiver) -> None:
         webhooks_deliver()
         if receiver.requests:
             return
-    raise AssertionError("nobody got the turn")
+    raise AssertionError("no worker got the lock")
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def at_once(*jobs: Callable[[], Any]) -> Iterator[None]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_at_once_send_once(receiver: Receiver, monkeypatch) -> None:
+def test_concurrent_workers_send_each_delivery_once(receiver: Receiver, monkeypatch) -> None:
     """Also where the turns fail: it is the leases that count."""
 
     @contextmanager
@@ -164,7 +164,7 @@ def test_two_workers_at_once_send_once(receiver: Receiver, monkeypatch) -> None:
     }
 
 
-def test_those_that_fail_leave_room_for_the_others(receiver: Receiver) -> None:
+def test_failing_endpoints_leave_slots_for_others(receiver: Receiver) -> None:
     bad = [endpoint_at(receiver) for _ in range(queue.AT_ONCE_FAILING + 5)]
     WebhookEndpoint.objects.update(failing_since=timezone.now())
     good = [endpoint_at(receiver) for _ in range(3)]
@@ -179,7 +179,7 @@ def test_those_that_fail_leave_room_for_the_others(receiver: Receiver) -> None:
     assert not more, "they are leased, and so is their room"
 
 
-def test_those_that_are_well_come_first(receiver: Receiver) -> None:
+def test_working_endpoints_come_first(receiver: Receiver) -> None:
     for _ in range(queue.AT_ONCE_FAILING):
         endpoint_at(receiver)
     WebhookEndpoint.objects.update(failing_since=timezone.now())
@@ -191,7 +191,7 @@ def test_those_that_are_well_come_first(receiver: Receiver) -> None:
     assert taken == {endpoint.pk: queue.AT_ONCE_PER_ENDPOINT for endpoint in good}
 
 
-def test_all_together_are_no_more_than_so_many(receiver: Receiver) -> None:
+def test_concurrent_deliveries_are_limited(receiver: Receiver) -> None:
     for _ in range(queue.AT_ONCE // queue.AT_ONCE_PER_ENDPOINT + 3):
         endpoint_at(receiver)
     for _ in range(queue.AT_ONCE_PER_ENDPOINT + 1):
@@ -219,7 +219,7 @@ def test_where_not_all_have_room_each_has_its_turn(receiver: Receiver) -> None:
 # --- Workers that die --------------------------------------------------------------------------------
 
 
-def test_what_was_written_and_not_sent_is_sent_by_the_next_worker(receiver: Receiver) -> None:
+def test_unsent_deliveries_are_sent_by_the_next_worker(receiver: Receiver) -> None:
     endpoint_at(receiver)
     make_task()
     deliveries_write()
@@ -228,7 +228,7 @@ def test_what_was_written_and_not_sent_is_sent_by_the_next_worker(receiver: Rece
     assert [got.id for got in receiver.requests] == [str(only().pk)]
 
 
-def test_what_a_dead_worker_was_sending_is_sent_again_when_its_lease_is_over(receiver: Receiver) -> None:
+def test_a_dead_workers_delivery_is_sent_again_after_its_lease(receiver: Receiver) -> None:
     endpoint_at(receiver)
     make_task()
     deliveries_write()
@@ -241,7 +241,7 @@ def test_what_a_dead_worker_was_sending_is_sent_again_when_its_lease_is_over(rec
     assert (only().status, only().attempts) == (DELIVERED, 2)
 
 
-def test_whoever_lost_the_lease_settles_nothing(receiver: Receiver, caplog) -> None:
+def test_a_worker_that_lost_its_lease_settles_nothing(receiver: Receiver, caplog) -> None:
     endpoint = endpoint_at(receiver)
     make_task()
     deliveries_write()
@@ -266,7 +266,7 @@ def test_while_another_worker_has_the_lease_its_attempt_counts(receiver: Receive
     assert [one["number"] for one in only().tries] == [2]
 
 
-def test_what_is_deleted_while_it_is_sent_is_nobodys(receiver: Receiver) -> None:
+def test_a_delivery_deleted_while_it_is_sent_is_not_settled(receiver: Receiver) -> None:
     endpoint = endpoint_at(receiver)
     make_task()
     deliveries_write()
@@ -293,7 +293,7 @@ def test_a_page_and_its_cursor_are_one_transaction(receiver: Receiver, monkeypat
     assert (len(receiver.requests), endpoint.cursor) == (1, 1)
 
 
-def test_what_fails_beside_the_sending_is_raised_once_all_have_ended(receiver: Receiver, monkeypatch) -> None:
+def test_internal_errors_are_raised_after_all_deliveries_have_ended(receiver: Receiver, monkeypatch) -> None:
     noted = []
 
     def note(*, delivery: WebhookDelivery, answer: Answer) -> bool:
@@ -315,7 +315,7 @@ def test_what_fails_beside_the_sending_is_raised_once_all_have_ended(receiver: R
 
 
 @pytest.mark.parametrize("kept", [0, 2])
-def test_a_history_that_was_trimmed_is_told_and_it_goes_on(receiver: Receiver, caplog, kept: int) -> None:
+def test_expired_events_are_noted_and_skipped(receiver: Receiver, caplog, kept: int) -> None:
     endpoint = endpoint_at(receiver)
     for _ in range(5):
         make_task()
@@ -323,14 +323,14 @@ def test_a_history_that_was_trimmed_is_told_and_it_goes_on(receiver: Receiver, c
     with caplog.at_level(logging.WARNING):
         webhooks_deliver()
     endpoint.refresh_from_db()
-    assert endpoint.notice == f"The events from 1 to {5 - kept} had expired before they could be sent."
+    assert endpoint.notice == f"Events 1 to {5 - kept} expired before they could be sent."
     assert endpoint.notice in caplog.text
     make_task()
     webhooks_deliver()
     assert len(receiver.requests) == kept + 1
 
 
-def test_an_endpoint_that_is_paused_goes_on_where_it_stood(receiver: Receiver) -> None:
+def test_a_paused_endpoint_continues_after_its_last_event(receiver: Receiver) -> None:
     endpoint = endpoint_at(receiver)
     make_task("written")
     deliveries_write()
@@ -343,7 +343,7 @@ def test_an_endpoint_that_is_paused_goes_on_where_it_stood(receiver: Receiver) -
     assert sorted(json.loads(got.body)["data"]["title"] for got in receiver.requests) == ["meanwhile", "written"]
 
 
-def test_an_endpoint_that_is_far_behind_leaves_its_events_in_the_outbox(receiver: Receiver, monkeypatch) -> None:
+def test_pending_deliveries_of_an_endpoint_are_limited(receiver: Receiver, monkeypatch) -> None:
     monkeypatch.setattr(queue, "PAGE", 2)
     monkeypatch.setattr(queue, "WAITING_LIMIT", 4)
     endpoint = endpoint_at(receiver)
@@ -360,7 +360,7 @@ def test_an_endpoint_that_is_far_behind_leaves_its_events_in_the_outbox(receiver
     assert (WebhookDelivery.objects.filter(status=DELIVERED).count(), endpoint.cursor) == (9, 9)
 
 
-def test_retention_takes_what_is_old_and_over(receiver: Receiver, settings) -> None:
+def test_retention_deletes_old_finished_deliveries(receiver: Receiver, settings) -> None:
     endpoint_at(receiver)
     for _ in range(3):
         make_task()
@@ -374,7 +374,7 @@ def test_retention_takes_what_is_old_and_over(receiver: Receiver, settings) -> N
     assert [delivery.sequence for delivery in WebhookDelivery.objects.all()] == [3]
 
 
-def test_sending_again_keeps_the_id_and_tries_for_another_day(receiver: Receiver) -> None:
+def test_send_again_keeps_the_id_and_restarts_retries(receiver: Receiver) -> None:
     endpoint_at(receiver)
     make_task()
     webhooks_deliver()
@@ -387,7 +387,7 @@ def test_sending_again_keeps_the_id_and_tries_for_another_day(receiver: Receiver
     assert [one["response_status"] for one in only().tries] == [200, 500]
 
 
-def test_the_log_of_attempts_does_not_grow_for_ever(receiver: Receiver) -> None:
+def test_stored_attempts_are_limited(receiver: Receiver) -> None:
     endpoint_at(receiver)
     make_task()
     for _ in range(TRIES_KEPT + 2):
@@ -399,7 +399,7 @@ def test_the_log_of_attempts_does_not_grow_for_ever(receiver: Receiver) -> None:
 # --- Private tasks -----------------------------------------------------------------------------------
 
 
-def test_private_tasks_are_told_to_those_endpoints_alone_that_are_for_them(receiver: Receiver) -> None:
+def test_private_tasks_are_sent_only_to_private_endpoints(receiver: Receiver) -> None:
     with receiving() as trusted:
         endpoint_at(receiver)
         endpoint_at(trusted, private=True)
@@ -414,7 +414,7 @@ def test_private_tasks_are_told_to_those_endpoints_alone_that_are_for_them(recei
         assert events == ["task_created", "task_updated", "task_deleted"]
 
 
-def test_a_task_that_becomes_private_is_gone_for_the_others_and_nothing_new_is_said(receiver: Receiver) -> None:
+def test_a_task_that_becomes_private_is_deleted_for_public_endpoints(receiver: Receiver) -> None:
     endpoint_at(receiver)
     task = make_task("public")
     webhooks_deliver()
@@ -426,7 +426,7 @@ def test_a_task_that_becomes_private_is_gone_for_the_others_and_nothing_new_is_s
     assert "secret plan" not in receiver.requests[1].body
 
 
-def test_a_retry_tells_nothing_of_a_task_that_has_become_private_since(receiver: Receiver) -> None:
+def test_retries_of_tasks_that_became_private_are_withheld(receiver: Receiver) -> None:
     with receiving() as trusted:
         endpoint_at(receiver)
         endpoint_at(trusted, private=True)
@@ -443,13 +443,13 @@ def test_a_retry_tells_nothing_of_a_task_that_has_become_private_since(receiver:
         webhooks_deliver()
         assert [json.loads(got.body)["event"] for got in receiver.requests] == ["task_created", "task_deleted"]
         withheld = WebhookDelivery.objects.get(sequence=1, endpoint__private=False)
-        assert (withheld.status, withheld.error) == (FAILED, "Not sent: its task has become private.")
+        assert (withheld.status, withheld.error) == (FAILED, "Not sent: the task has become private.")
         assert set(WebhookDelivery.objects.filter(endpoint__private=True).values_list("status", flat=True)) == {
             DELIVERED
         }
 
 
-def test_what_is_still_to_be_written_counts_by_how_the_task_is_now(receiver: Receiver) -> None:
+def test_new_deliveries_use_the_current_privacy_of_the_task(receiver: Receiver) -> None:
     endpoint_at(receiver)
     task = make_task("public then")
     task_update(actor=SYSTEM, task_id=task.pk, private=True)

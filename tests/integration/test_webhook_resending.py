@@ -118,7 +118,7 @@ def act(client: Client, action: str, *rows: Model, **answers: str) -> str:
     return unescape(answer.content.decode())
 
 
-def test_deliveries_are_sent_again_and_the_one_that_cannot_is_named(client: Client, receiver: Receiver) -> None:
+def test_deliveries_are_sent_again_and_refusals_are_named(client: Client, receiver: Receiver) -> None:
     endpoint, _ = endpoint_create(actor=SYSTEM, url=receiver.url)
     paused, _ = endpoint_create(actor=SYSTEM, url=receiver.url)
     task_create(actor=SYSTEM, title="t")

@@ -135,7 +135,7 @@ def test_a_sandbox_is_deleted_after_a_question(admin: Page, client: HubClient, c
         until(frames, lambda frame: frame.event == "sandbox-status")
         admin.goto(f"{client.address}/admin/sandboxes/sandbox/?q={made['id']}")
         choose(admin, made["id"], "Delete…")
-        admin.wait_for_selector("text=Delete these sandboxes, with all that runs and lies in them?")
+        admin.wait_for_selector("text=Delete these sandboxes, with their processes and files?")
         assert client.http.get(f"/api/sandboxes/{made['id']}/").status_code == 200
         admin.click("button[name=_answered]")
         admin.wait_for_selector("text=1 of 1 being deleted.")
@@ -147,13 +147,13 @@ def test_a_sandbox_is_deleted_after_a_question(admin: Page, client: HubClient, c
 def test_the_dashboard_shows_what_happened(admin: Page, client: HubClient, complaints: list[str]) -> None:
     run_a_task(client, "for the dashboard")
     admin.goto(f"{client.address}/admin/")
-    events = admin.locator("section", has=admin.locator("h2", has_text="Events, by type and minute"))
+    events = admin.locator("section", has=admin.locator("h2", has_text="Events by type, per minute"))
     assert events.locator("svg[role=img] rect").count() >= 3
     assert "task_created" in (events.locator("desc").text_content() or "")
     events.locator("summary").click()
     events.locator("tbody tr").first.wait_for(state="visible")
     admin.click("text=Last day")
-    admin.wait_for_selector("text=Events, by type and half hour")
+    admin.wait_for_selector("text=Events by type, per half hour")
     for scheme in ("light", "dark"):
         admin.emulate_media(color_scheme=scheme)
         admin.set_viewport_size(PHONE)

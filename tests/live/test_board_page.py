@@ -32,7 +32,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def other(chromium: Browser, complaints: list[str]) -> Iterator[Page]:
-    """Somebody else, at another machine."""
+    """Another user, on another machine."""
     context = chromium.new_context()
     page = context.new_page()
     page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
@@ -177,7 +177,7 @@ def test_who_is_not_signed_in_reads_and_who_is_works(page: Page, hub: RunningHub
     task_id = client.create_task("of a session")
     board = Board(page, hub).open()
     assert not page.get_by_role("button", name="New task").is_visible()
-    assert fetched(page, "POST", "/api/tasks/", {"title": "by nobody"}) == 401
+    assert fetched(page, "POST", "/api/tasks/", {"title": "anonymous"}) == 401
     assert fetched(page, "DELETE", f"/api/tasks/{task_id}/") == 401
     sign_in(page, hub, "board-agent")
     board.open()

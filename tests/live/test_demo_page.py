@@ -187,8 +187,8 @@ def test_refused_writes_are_explained(demo: Demo, sandbox_id: str) -> None:
 
 def test_refused_stream_is_explained(demo: Demo) -> None:
     demo.open("?sandboxId=nobody-knows-it")
-    demo.wait_for_state("status", "offline", "Refused: There is no such sandbox.")
-    demo.wait_for_state("sessions", "offline", "Refused: There is no such sandbox.")
+    demo.wait_for_state("status", "offline", "Refused: Sandbox not found.")
+    demo.wait_for_state("sessions", "offline", "Refused: Sandbox not found.")
 
 
 def test_page_comes_back_when_the_server_says(demo: Demo, sandbox_id: str) -> None:

@@ -141,13 +141,13 @@ def test_it_keeps_one_stream_and_none_in_a_hidden_tab(
     assert len(streams) == 1
     with page.expect_event("requestfailed", lambda asked: asked.url == streams[0]):
         set_hidden(page, is_hidden=True)
-    made = client.http.post("/api/announcements/", json={"text": "While nobody looked.", "level": "info"}).json()
+    made = client.http.post("/api/announcements/", json={"text": "While the page was closed.", "level": "info"}).json()
     assert len(streams) == 1
     set_hidden(page, is_hidden=False)
-    page.wait_for_selector('#announcements li:has-text("While nobody looked.")')
-    page.get_by_role("button", name="Dismiss: While nobody looked.").click()
+    page.wait_for_selector('#announcements li:has-text("While the page was closed.")')
+    page.get_by_role("button", name="Dismiss: While the page was closed.").click()
     page.reload()
     page.wait_for_selector('#announcements li:has-text("The hub rests tonight")')
-    assert page.locator('#announcements li:has-text("While nobody looked.")').count() == 0
+    assert page.locator('#announcements li:has-text("While the page was closed.")').count() == 0
     assert len(streams) == 3  # at first, on return to the tab, and after the reload
     client.http.delete(f"/api/announcements/{made['id']}/")

@@ -1,4 +1,4 @@
-"""Executions in real sandboxes: how scripts end, what is told of it, and that the hub outlives its parts."""
+"""Executions in real sandboxes: outcomes of scripts, their events, and recovery when parts of the hub die."""
 
 from __future__ import annotations
 

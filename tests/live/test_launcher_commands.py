@@ -89,7 +89,7 @@ def test_record_of_a_killed_hub_does_not_count(tmp_path: Path) -> None:
     with running_hub(tmp_path) as hub:
         named = ROOT / ".running" / str(hub.process.pid)
         hub.process.signal(signal.SIGKILL)
-        hub.process.popen.wait(5)
+        hub.process.end()
         assert (tmp_path / "hub.json").exists()
         assert launcher("stop", TASKHUB_DATA_DIR=str(tmp_path))[:2] == (0, f"No TaskHub runs on {tmp_path}.\n")
         hub.start()

@@ -30,7 +30,7 @@ def wait_for_task(page: Page, task_id: str, event: str = "task_created") -> None
 
 
 def shown_events(page: Page, about: str = "") -> list[str]:
-    """Newest first; `about` one task, where what other tests have left running may be told of in between."""
+    """Newest first; `about` one task, because executions of other tests may send events in between."""
     found: list[str] = page.locator(f'#events li:has-text("{about}")').evaluate_all(
         "items => items.map(item => item.dataset.event)"
     )
@@ -71,11 +71,11 @@ def test_disconnect_and_clear(page: Page, client: HubClient, complaints: list[st
     page.click("#clear")
     assert shown_events(page) == []
     assert page.locator("#count").inner_text() == "0"
-    client.create_task("while nobody listens")
+    client.create_task("while disconnected")
     page.click("#connect")
     page.wait_for_selector('#events li[data-event="connected"]')
     assert shown_events(page)[-1] == "connected"
-    assert "while nobody listens" not in page.locator("#events").inner_text()
+    assert "while disconnected" not in page.locator("#events").inner_text()
     assert complaints == []
 
 

@@ -153,7 +153,7 @@ def test_stream_resumes_without_gap_or_repetition(client: HubClient, by_header: 
         later = client.create_task("live after the past")
         again += until(frames, lambda frame: later in frame.data)
     assert names(again)[0] == "connected"
-    # What other tests have left running on this hub may be told of in between, under numbers of its own.
+    # Executions of other tests on this hub may send events in between, with numbers of their own.
     about = [each["data"].get("task_id") for each in envelopes(again)]
     assert [task_id for task_id in about if task_id in {*made, later}] == [*made[2:], later]
     assert is_without_gap(again)

@@ -81,7 +81,7 @@ def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client
     shown.open()
     page.get_by_role("button", name="Edit", exact=True).click()
     page.locator("#edit-form [name=title]").fill("edited")
-    # Somebody else is faster: nothing of theirs is overwritten unseen.
+    # Another user is faster: their change is not overwritten unseen.
     client.set_status(task_id, "inprogress", assignee="bob")
     page.wait_for_selector('#assignee:text-is("bob")')
     page.get_by_role("button", name="Save", exact=True).click()
@@ -94,7 +94,7 @@ def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client
 
 
 def test_it_is_edited_and_deleted_without_a_stream(page: Page, hub: RunningHub, client: HubClient) -> None:
-    """As by whoever is quicker than the stream, or at its limit."""
+    """As by a client that is faster than the stream, or at its limit."""
     task_id = client.create_task("to edit", description="as the form must show it")
     client.execute(task_id, "true")
     client.wait_for_end(task_id)

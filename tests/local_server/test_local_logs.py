@@ -203,7 +203,7 @@ runs = st.lists(
 
 
 def written(pieces: list[tuple[bytes, int]]) -> bytes:
-    """Three equal marker bytes in a row are a marker wherever they stand: Daytona can not carry them, so nobody can."""
+    """Three equal marker bytes are a marker everywhere: Daytona cannot carry them, so no client can."""
     data = b"".join(piece * times for piece, times in pieces)
     for byte in (b"\x01", b"\x02"):
         data = data.replace(byte + b"\0", byte)

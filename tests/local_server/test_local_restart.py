@@ -188,7 +188,7 @@ async def test_an_innocent_process_with_a_recorded_pid_is_left_alone(tmp_path):
         async with daytona_client(server) as client:
             sandbox = await client.create(CreateSandboxFromSnapshotParams(name="x"))
         server.kill()
-        # As if the pid of a supervisor had been given to somebody else since.
+        # As if the pid of a supervisor had been given to another process since.
         innocent = await asyncio.create_subprocess_exec("sleep", "613")
         record_supervisor(server.data_dir / sandbox.id / "supervisors" / str(innocent.pid))
         server.start()

@@ -254,7 +254,7 @@ async def test_all_who_ask_at_once_share_one_answer_and_the_next_asks_again() ->
     many = [asyncio.create_task(flights.run("key", ask)) for _ in range(10)]
     other = asyncio.create_task(flights.run("other", ask))
     await asyncio.sleep(0)
-    many[0].cancel()  # who goes away takes nobody with them
+    many[0].cancel()  # a cancelled caller does not cancel the others
     await asyncio.sleep(0)
     gate.set()
     assert await asyncio.gather(*many[1:]) == [2] * 9

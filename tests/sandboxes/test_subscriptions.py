@@ -29,7 +29,7 @@ def account(watched: Watched, name: str) -> str:
 
 @pytest.fixture
 def quiet(watched: Watched) -> Watched:
-    """Nobody watches anything."""
+    """No sandbox is watched."""
     wait_until(lambda: watched.ask("Subscription.objects.count()") == 0, "no subscription is left")
     return watched
 
@@ -171,7 +171,7 @@ def test_worker_and_beat_poll_what_is_watched_keep_nothing_awake_and_clear_up_af
         wait_until(lambda: watched.ask("Subscription.objects.count()") == 2, "the dead one's lease has ended", 45)
         assert {row["eventType"] for row in listed(watched, "one")} == {"sandbox-status", "sessions"}
     assert watched.ask("Poll.objects.get(pk='status').ticks") >= 3
-    # What the dashboard tells of them.
+    # The dashboard counts them.
     assert set(watched.ask("list(Heartbeat.objects.values_list('pk', flat=True))")) == {"beat", "worker"}
     assert {"poll_ms", "stream_seconds"} <= set(
         watched.ask("list(MetricSample.objects.values_list('name', flat=True))")

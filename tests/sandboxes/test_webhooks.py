@@ -126,7 +126,7 @@ def test_the_end_of_a_sandbox_is_told_to_its_viewers(send: Send, sandbox: Sandbo
     [
         {"event": "sandbox.created", "id": "sb", "state": "creating"},
         {"event": "snapshot.created"},
-        stopped(id="one that nobody watched"),
+        stopped(id="one without viewers"),
         {},
         [],
         "null",

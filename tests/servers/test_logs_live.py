@@ -115,7 +115,7 @@ def test_a_stream_is_told_of_at_its_end_and_the_hub_belongs_to_none(local: Insta
         lines = stream.iter_lines()  # the connection goes with them
         assert next(lines)
         wait_until(lambda: local.status("one")["redis"] is True, "the hub listens to Redis")
-        # Whoever listens for all hears of it: not the first stream, which started it.
+        # The shared listener logs it: not the first stream, which started it.
         local.processes["redis"].end()
         lost = json.loads(web.wait_for_line("Redis listener lost"))
     ended = json.loads(web.wait_for_line("GET /api/events/stream 200"))

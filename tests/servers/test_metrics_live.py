@@ -1,4 +1,4 @@
-"""`/metrics` of real processes: whichever is asked tells of all, and Prometheus's own tool finds nothing wrong."""
+"""`/metrics` of real processes: each reports the whole installation, and Prometheus's own tool finds no error."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Operator:
 @pytest.fixture
 def operator(installation: Installation) -> Iterator[Operator]:
     made = Operator(installation)
-    # A process tells of its streams every second: those of the test before must be gone from the page.
+    # A process reports its streams every second: those of the previous test must be gone from the page.
     wait_until(lambda: not any(made.streams_of(account) for account in ("alice", "bob")), "no stream is shown")
     yield made
     made.http.close()

@@ -191,7 +191,7 @@ def test_nothing_of_a_ticket_or_a_token_is_in_what_the_processes_say(installatio
     installation.processes["logs"].end()
     assert watch.has_ended(10)
     said = "\n".join(installation.processes["logs"].output)
-    # Both are told of, and neither with what stood behind its path.
+    # Both are logged, and neither with its query.
     assert "GET /api/events/stream 200" in said, said
     assert "GET /api/exec/logs/x 404" in said, said
     assert ticket not in said

@@ -19,7 +19,7 @@ CSRF = "c" * 32
 NOBODYS = "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROLES = ("viewer", "agent", "operator")
-COLUMNS = ("anybody, locally", "anybody", *ROLES)
+COLUMNS = ("anonymous, local profile", "anonymous", *ROLES)
 WHAT_IS_NOT_THERE = {"sandbox_not_found", "sandbox_unavailable", "sandbox_key_refused", "script_missing"}
 """Sandboxes may be out of reach here: that says that the caller may ask."""
 Table = dict[tuple[str, str], dict[str, bool]]
@@ -164,7 +164,7 @@ class Walker:
         return str(made["id"])
 
     def _token_id(self) -> str:
-        """Of one of the caller's own; of nobody's for who has none."""
+        """Of one of the caller's own; an unknown id for callers without one."""
         if self.token is None:
             return NOBODYS
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -172,7 +172,7 @@ class Walker:
 
 
 def column_of(installation: Installation, role: str | None) -> str:
-    return role or ("anybody" if isinstance(installation, ProductionInstallation) else "anybody, locally")
+    return role or ("anonymous" if isinstance(installation, ProductionInstallation) else "anonymous, local profile")
 
 
 @pytest.mark.parametrize("role", [None, *ROLES])

@@ -36,7 +36,7 @@ class Whole(Installation):
             self.start_part(part)
 
     def start_part(self, part: str) -> None:
-        """Returns at once for what tells nobody that it is ready."""
+        """Returns at once for parts that do not report that they are ready."""
         if part == "redis":
             self.start_redis()
         elif part.startswith("web"):
@@ -57,7 +57,7 @@ class Whole(Installation):
         return int(ids["tasks"].partition(":")[2])
 
     def fallen(self) -> list[str]:
-        """Parts that ended though nobody killed them, with their last words."""
+        """Parts that ended without being killed, with their last output."""
         return [
             f"{name} ended by itself:\n" + "\n".join(process.output[-400:])
             for name, process in self.processes.items()
@@ -65,7 +65,7 @@ class Whole(Installation):
         ]
 
     def zombies(self) -> list[str]:
-        """Processes below ours that have ended and that nobody has asked how."""
+        """Zombies: processes below ours that have ended and were not waited for."""
         below = {pid for process in self.processes.values() for pid in descendants(process.pid)}
         dead = []
         for pid in below:

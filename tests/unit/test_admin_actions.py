@@ -85,7 +85,7 @@ def make_task(title: str = "t", **fields: Any) -> Task:
 # --- Tasks and executions ----------------------------------------------------------------------------
 
 
-def test_a_script_is_run_for_several_tasks_and_the_one_that_cannot_is_named(client: Client) -> None:
+def test_a_script_is_run_for_several_tasks_and_refusals_are_named(client: Client) -> None:
     free, busy = make_task("free"), make_task("busy")
     execution_queue(actor=SYSTEM, task_id=busy.pk, script="true")
     said = answered(client, "run", free, busy, script="echo 1\r\necho 2\r\n", timeout_s="60", sandbox_id="")
@@ -125,7 +125,7 @@ def test_tasks_are_stopped(client: Client) -> None:
     assert audited("execution:stop") == [("operator", "admin")]
 
 
-def test_stopping_an_execution_that_is_over_leaves_the_tasks_next_one_alone(client: Client) -> None:
+def test_stopping_a_finished_execution_does_not_stop_the_next_one(client: Client) -> None:
     task = make_task()
     first = execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
     execution_finish(execution=first, outcome=Outcome(ExecutionStatus.FAILED))
@@ -136,7 +136,7 @@ def test_stopping_an_execution_that_is_over_leaves_the_tasks_next_one_alone(clie
     assert audited("execution:stop") == [("operator", "admin")]
 
 
-def test_the_status_of_tasks_is_changed_where_it_may_be(client: Client) -> None:
+def test_allowed_status_changes_are_applied(client: Client) -> None:
     new, begun = make_task("new"), make_task("begun", status="inprogress")
     said = answered(client, "change_status", new, begun, status="review")
     assert "1 of 2 now Review." in said
@@ -145,7 +145,7 @@ def test_the_status_of_tasks_is_changed_where_it_may_be(client: Client) -> None:
     assert audited("task:update") == [("operator", "admin")]
 
 
-def test_more_rows_than_a_request_may_touch_are_refused_as_a_whole(client: Client) -> None:
+def test_too_many_rows_are_refused_as_a_whole(client: Client) -> None:
     tasks = Task.objects.bulk_create(Task(title=f"t{n}") for n in range(101))
     body = {"action": "change_status", "_answered": "1", "status": "done", "select_across": "1"}
     answer = client.post(list_of(Task), {**body, "_selected_action": [str(tasks[0].pk)]}, follow=True)
@@ -153,7 +153,7 @@ def test_more_rows_than_a_request_may_touch_are_refused_as_a_whole(client: Clien
     assert not Task.objects.exclude(status=TaskStatus.TODO).exists()
 
 
-def test_a_button_on_a_rows_own_page_acts_and_leads_back_there(client: Client) -> None:
+def test_an_action_on_a_rows_page_returns_to_it(client: Client) -> None:
     task = make_task()
     page = f"{list_of(Task)}{task.pk}/change/"
     shown = client.get(page).content.decode()
@@ -166,7 +166,7 @@ def test_a_button_on_a_rows_own_page_acts_and_leads_back_there(client: Client) -
 
 
 @pytest.mark.parametrize("key", ["no-uuid", "", "00000000-0000-4000-8000-000000000000", "'; DROP TABLE"])
-def test_keys_that_are_made_up_are_no_rows(client: Client, key: str) -> None:
+def test_unknown_keys_are_refused(client: Client, key: str) -> None:
     for action in ("stop", "run"):
         answer = client.post(list_of(Task), {"action": action, "_selected_action": [key], "_row": key}, follow=True)
         assert answer.status_code == 200
@@ -174,14 +174,14 @@ def test_keys_that_are_made_up_are_no_rows(client: Client, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["x", "\0", "99999999999999999999", "-1"])
-def test_neither_are_they_where_keys_are_numbers_or_words(client: Client, key: str) -> None:
+def test_malformed_keys_are_refused(client: Client, key: str) -> None:
     for model, action in ((Event, "send_again"), (Sandbox, "stop")):
         body = {"action": action, "_selected_action": [key], "_answered": "1"}
         assert client.post(list_of(model), body, follow=True).status_code == 200
     assert not AuditEntry.objects.exists()
 
 
-def test_no_action_is_taken_from_another_sites_form(operator: User) -> None:
+def test_actions_need_the_csrf_token(operator: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(operator)
     task = make_task()
@@ -213,7 +213,7 @@ def no_daytona(settings) -> Iterator[None]:
     breaker.succeeded()
 
 
-def test_a_sandbox_service_that_is_away_is_a_message(client: Client, no_daytona: None) -> None:
+def test_an_unreachable_sandbox_service_is_reported(client: Client, no_daytona: None) -> None:
     said = act(client, "stop", seen({"id": "box", "state": "started"}))
     assert "0 of 1 being stopped." in said
     assert "box: The sandbox service does not answer; try again." in said
@@ -245,14 +245,14 @@ def listener() -> StreamConnection:
     )
 
 
-def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: User, listener: StreamConnection) -> None:
+def test_selected_events_are_replayed_in_order(client: Client, operator: User, listener: StreamConnection) -> None:
     for title in "abc":
         make_task(title)
     chosen = [Event.objects.get(channel="tasks", eid=number) for number in (3, 1)]
     foreign = Event.objects.create(channel="others", eid=9, data="{}")
     said = answered(client, "send_again", *chosen, foreign, stream=str(listener.pk))
     assert f"2 of 3 events are sent again to {listener}." in said
-    assert "others:9: No open stream shows this channel." in said
+    assert "others:9: No open stream delivers this channel." in said
     assert Replay.objects.get().numbers == [1, 3]
     entry = AuditEntry.objects.get(action="replay:request")
     assert (entry.actor, entry.door, entry.subject) == (operator, "admin", f"stream:{listener.pk}")
@@ -260,19 +260,19 @@ def test_chosen_events_are_asked_for_in_their_order(client: Client, operator: Us
 
 
 @pytest.mark.parametrize(("first", "last"), [("2", "1"), ("1", "1001"), ("0", "3"), ("", "3"), ("x", "3")])
-def test_a_range_that_is_none_is_not_taken(client: Client, listener: StreamConnection, first: str, last: str) -> None:
+def test_an_invalid_range_is_refused(client: Client, listener: StreamConnection, first: str, last: str) -> None:
     make_task()
     said = answered(client, "send_again", listener, first=first, last=last)
     assert 'name="_answered"' in said
     assert not Replay.objects.exists()
 
 
-def test_a_range_of_events_that_have_expired_is_a_message(client: Client, listener: StreamConnection) -> None:
-    assert "None of these events is kept." in answered(client, "send_again", listener, first="1", last="9")
+def test_a_range_of_expired_events_is_reported(client: Client, listener: StreamConnection) -> None:
+    assert "All of these events have expired." in answered(client, "send_again", listener, first="1", last="9")
     assert audited("replay:request") == []
 
 
-def test_the_service_refuses_what_cannot_be_sent(listener: StreamConnection, actor: Actor) -> None:
+def test_events_that_cannot_be_replayed_are_refused(listener: StreamConnection, actor: Actor) -> None:
     make_task()
     with pytest.raises(Invalid):
         replay_request(actor=actor, listener_id=listener.pk, numbers=range(1, REPLAY_LIMIT + 2))
@@ -287,7 +287,7 @@ def test_the_service_refuses_what_cannot_be_sent(listener: StreamConnection, act
 # --- Who may -----------------------------------------------------------------------------------------
 
 
-def test_every_row_that_can_be_acted_on_is_walked_below() -> None:
+def test_every_list_with_actions_is_covered() -> None:
     acting = {model.__name__ for model, _ in ACTING}
     assert acting == {
         *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "StreamConnection"),
@@ -297,7 +297,7 @@ def test_every_row_that_can_be_acted_on_is_walked_below() -> None:
 
 @pytest.mark.parametrize("role", ["", "viewer", "agent"])
 @pytest.mark.parametrize(("model", "action"), ACTING)
-def test_nobody_but_an_operator_acts(listener: StreamConnection, role: str, model: type[Model], action: str) -> None:
+def test_actions_are_for_operators(listener: StreamConnection, role: str, model: type[Model], action: str) -> None:
     task = make_task()
     endpoint, _ = endpoint_create(actor=SYSTEM, url="https://hooks.example/")
     rows: dict[type[Model], Model] = {

@@ -59,7 +59,7 @@ def end(status: ExecutionStatus, ran_s: float | None, seconds_ago: float = 0) ->
 # --- What is counted ---------------------------------------------------------------------------------
 
 
-def test_events_are_counted_by_type_in_the_minute_in_which_they_came() -> None:
+def test_events_are_counted_by_type_and_minute() -> None:
     window = window_named("hour")
     happen("task_created", 0, 3)
     happen("task_updated", 600)
@@ -73,7 +73,7 @@ def test_events_are_counted_by_type_in_the_minute_in_which_they_came() -> None:
     assert counted["task_updated"].index(1) in {48, 49, 50}
 
 
-def test_a_day_is_told_in_half_hours() -> None:
+def test_a_day_has_half_hours() -> None:
     happen("task_created", 2 * 3600)
     happen("task_created", 30 * 3600)
     counted = events_by_type(window_named("day"))
@@ -96,7 +96,7 @@ def test_executions_are_counted_by_outcome_with_how_long_they_ran() -> None:
 
 
 @pytest.mark.parametrize(("ran_s", "place"), [(0, 0), (0.999, 0), (1, 1), (3599, 5), (3600, 6), (90_000, 6)])
-def test_a_span_ends_before_its_bound(ran_s: float, place: int) -> None:
+def test_a_duration_bucket_excludes_its_upper_bound(ran_s: float, place: int) -> None:
     end(ExecutionStatus.TIMED_OUT, ran_s)
     assert executions_by_span(window_named("hour"))["timed_out"].index(1) == place
 
@@ -119,8 +119,8 @@ def page_of(client: Client, query: str = "") -> Any:
 
 def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
     page = page_of(client).content.decode()
-    assert page.count("Nothing in this window.") == 8
-    assert "No sandbox was watched lately." in page
+    assert page.count("No data in this window.") == 8
+    assert "No recently watched sandbox." in page
 
 
 def test_the_queries_do_not_grow_with_the_rows(client: Client) -> None:
@@ -149,13 +149,13 @@ def drawn(client: Client) -> list[ET.Element]:
     return [ET.fromstring(f"<svg{piece}</svg>") for piece in found]
 
 
-def test_a_picture_tells_its_title_its_description_and_each_bar(client: Client) -> None:
+def test_a_chart_has_title_description_and_bar_titles(client: Client) -> None:
     happen("task_created", 0, 2)
     happen("task_updated", 600, 4)
     (picture,) = drawn(client)
     ids = picture.attrib["aria-labelledby"].split()
     title, description = (next(part for part in picture if part.get("id") == name).text or "" for name in ids)
-    assert title == "Events, by type and minute"
+    assert title == "Events by type, per minute"
     assert "task_created 2, task_updated 4; at most 4 at a time." in description
     bars = picture.findall("rect")
     assert [(bar.findtext("title") or "").split(", ")[1] for bar in bars] == ["task_updated: 4", "task_created: 2"]
@@ -164,7 +164,7 @@ def test_a_picture_tells_its_title_its_description_and_each_bar(client: Client) 
     assert table.count("<tr>") == 3
 
 
-def test_bars_stand_on_one_another_and_the_highest_fills_the_picture() -> None:
+def test_bars_are_stacked_and_scaled_to_the_highest() -> None:
     picture = Picture("k", "t", ["a", "b", "c"], {"one": [1, 0, 2], "none": [0, 0, 0], "two": [3, 0, 0]}, unit="s")
     (first, second, third) = picture.bars
     assert float(first.height) + float(second.height) == HEIGHT
@@ -176,10 +176,10 @@ def test_bars_stand_on_one_another_and_the_highest_fills_the_picture() -> None:
     assert picture.description == "From a to c: one 3 s, two 3 s; at most 4 s at a time."
 
 
-def test_nothing_to_draw_is_said() -> None:
+def test_an_empty_chart_has_a_text() -> None:
     picture = Picture("k", "t", ["a", "b"], {"one": [0, 0]})
     assert (picture.is_empty, picture.bars, picture.rows) == (True, [], [])
-    assert picture.description == "Nothing in this window."
+    assert picture.description == "No data in this window."
 
 
 def test_sandboxes_are_drawn_by_their_state(client: Client) -> None:

@@ -55,7 +55,7 @@ def told() -> list[dict[str, Any]]:
 # --- REST --------------------------------------------------------------------------------------------
 
 
-def test_an_operator_tells_everybody_and_takes_it_back(as_operator: APIClient, anonymous: APIClient) -> None:
+def test_an_operator_announces_and_withdraws(as_operator: APIClient, anonymous: APIClient) -> None:
     ends_at = timezone.now() + timedelta(hours=1)
     sent = {"level": "warning", "text": "Maintenance at six.", "ends_at": ends_at.isoformat()}
     answer = as_operator.post(ADDRESS, sent, format="json")
@@ -82,7 +82,7 @@ def test_an_operator_tells_everybody_and_takes_it_back(as_operator: APIClient, a
     ]
 
 
-def test_what_is_over_is_shown_to_operators_who_ask(
+def test_expired_announcements_are_listed_for_operators(
     as_operator: APIClient, api: APIClient, anonymous: APIClient
 ) -> None:
     over(make("past"))
@@ -119,14 +119,14 @@ def test_a_wrong_one_is_named(as_operator: APIClient, body: dict[str, Any], fiel
     assert not Announcement.objects.exists()
 
 
-def test_one_that_would_be_over_already_is_refused(as_operator: APIClient) -> None:
+def test_an_announcement_that_has_expired_is_refused(as_operator: APIClient) -> None:
     body = {"level": "info", "text": "t", "ends_at": "2020-01-01T00:00:00Z"}
     answer = as_operator.post(ADDRESS, body, format="json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "announcement_over")
     assert not Announcement.objects.exists()
 
 
-def test_only_one_that_holds_is_withdrawn(as_operator: APIClient) -> None:
+def test_only_current_announcements_are_withdrawn(as_operator: APIClient) -> None:
     made = make()
     address = f"{ADDRESS}{made.pk}"
     assert [as_operator.delete(address).status_code for _ in range(2)] == [204, 409]
@@ -139,7 +139,7 @@ def test_only_one_that_holds_is_withdrawn(as_operator: APIClient) -> None:
     assert len(told()) == 3
 
 
-def test_no_more_than_twenty_hold_at_once(as_operator: APIClient) -> None:
+def test_current_announcements_are_limited(as_operator: APIClient) -> None:
     made = [make() for _ in range(announcements.CURRENT_LIMIT)]
     body = {"level": "info", "text": "one more"}
     answer = as_operator.post(ADDRESS, body, format="json")
@@ -148,7 +148,7 @@ def test_no_more_than_twenty_hold_at_once(as_operator: APIClient) -> None:
     assert as_operator.post(ADDRESS, body, format="json").status_code == 201
 
 
-def test_the_account_may_go_and_its_name_stays(as_operator: APIClient, operator: User, anonymous: APIClient) -> None:
+def test_the_name_outlives_the_account(as_operator: APIClient, operator: User, anonymous: APIClient) -> None:
     as_operator.post(ADDRESS, {"level": "info", "text": "t"}, format="json")
     operator.delete()
     assert [found["made_by"] for found in anonymous.get(ADDRESS).json()["results"]] == ["operator"]
@@ -157,7 +157,7 @@ def test_the_account_may_go_and_its_name_stays(as_operator: APIClient, operator:
 # --- The admin ---------------------------------------------------------------------------------------
 
 
-def test_the_admin_makes_and_withdraws_through_the_services(operator: User) -> None:
+def test_the_admin_creates_and_withdraws_through_the_services(operator: User) -> None:
     client = Client()
     client.force_login(operator)
     add = "/admin/taskhub/announcement/add/"
@@ -171,7 +171,7 @@ def test_the_admin_makes_and_withdraws_through_the_services(operator: User) -> N
     body = {"action": "withdraw", "_selected_action": [str(made.pk)]}
     for _ in range(2):
         assert client.post("/admin/taskhub/announcement/", body).status_code == 302
-    assert "is over" in client.get("/admin/taskhub/announcement/").content.decode()
+    assert "has ended" in client.get("/admin/taskhub/announcement/").content.decode()
     assert [data["withdrawn"] for data in told()] == [False, True]
     assert set(AuditEntry.objects.values_list("door", flat=True)) == {"admin"}
 
@@ -181,7 +181,7 @@ def test_the_admin_says_what_the_service_refuses(operator: User) -> None:
     client.force_login(operator)
     body = {"level": "info", "text": "t", "ends_at_0": "2020-01-01", "ends_at_1": "00:00"}
     answer = client.post("/admin/taskhub/announcement/add/", body, follow=True)
-    assert "The announcement would be over already." in answer.content.decode()
+    assert "ends_at has passed; send a later time." in answer.content.decode()
     assert not Announcement.objects.exists()
 
 
@@ -196,7 +196,7 @@ async def hub() -> AsyncIterator[Hub]:
     await sync_to_async(connections.close_all)()
 
 
-async def test_those_who_connect_get_what_holds_and_no_query_is_made_for_it(hub: Hub, monkeypatch) -> None:
+async def test_clients_receive_current_announcements_without_a_query(hub: Hub, monkeypatch) -> None:
     first = await sync_to_async(make)("first")
     await sync_to_async(over)(await sync_to_async(make)("past"))
     feed = await hub.feed("tasks")
@@ -226,7 +226,7 @@ async def test_what_a_feed_missed_is_read_again(hub: Hub) -> None:
     assert [one.text for one in feed.announcements()] == ["not heard of"]
 
 
-async def test_they_reach_streams_that_watch_one_task_or_person_but_not_other_types(hub: Hub) -> None:
+async def test_task_and_assignee_filters_do_not_filter_announcements(hub: Hub) -> None:
     feed = await hub.feed("tasks")
     task = await sync_to_async(task_create)(actor=SYSTEM, title="secret", assignee="bob", private=True)
     await sync_to_async(make)("hello")

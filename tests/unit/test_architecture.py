@@ -36,7 +36,7 @@ def names_used(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("names", "owners"),
     [
-        # Appending to the outbox and telling of it.
+        # Appending to the outbox and announcing it.
         ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
         ({"send_event"}, {"taskhub/events/publish.py"}),
         # A streaming response.
@@ -63,6 +63,8 @@ WRITERS = {
     "taskhub/webhooks/endpoints.py": "services, beside the queue that they belong to",
     "taskhub/webhooks/deliveries.py": "services, beside the queue that they belong to",
     "taskhub/webhooks/queue.py": "services, beside the queue that they belong to",
+    "taskhub/models/token.py": "a token that is deleted, by whatever way, leaves its digest behind (a signal)",
+    "taskhub/auth/sign_in_link.py": "a link is used up by Django's own note of the last sign-in",
     "taskhub/events/outbox.py": "the storage of `publish`, inside the transaction of the service that publishes",
     "taskhub/events/connections.py": "a web process notes its own open streams, so that operators see them",
     "taskhub/events/process_status.py": "a web process reports on itself",

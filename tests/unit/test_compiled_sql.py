@@ -28,7 +28,7 @@ def test_a_row_is_read_as_the_orm_reads_it() -> None:
     assert values(task_lock(SYSTEM, task.pk)) == values(Task.objects.get(pk=task.pk))
 
 
-def test_of_a_row_in_part_the_rest_can_be_asked_for() -> None:
+def test_deferred_fields_are_loaded() -> None:
     Task.objects.create(title="one", description="the first")
     found = OneRow(Task.objects.filter(title=GIVEN).only("title"), CharField())
     task = found.find("one")

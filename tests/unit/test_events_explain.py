@@ -13,7 +13,7 @@ from django.utils import timezone
 from taskhub.auth.actor import Actor
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ExecutionStatus, TaskStatus, WaitingReason
+from taskhub.models import ExecutionStatus, Leftover, TaskStatus, WaitingReason
 from taskhub.services import admission, announcements, executions, file_changes, tasks
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
@@ -150,6 +150,13 @@ def execution_mark_released(actor: Actor) -> Callable[[], Any]:
     return lambda: executions.execution_mark_released(execution=started)
 
 
+def execution_mark_sandbox_stopped(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    outcome = Outcome(ExecutionStatus.STOPPED, leftover=Leftover.SANDBOX_STOPPING)
+    executions.execution_finish(execution=started, outcome=outcome)
+    return lambda: executions.execution_mark_sandbox_stopped(execution=started)
+
+
 def execution_take_lease(actor: Actor) -> Callable[[], Any]:
     started = _started(actor)
     return lambda: executions.execution_take_lease(execution_id=started.pk, status=ExecutionStatus.RUNNING, lease_s=1)
@@ -195,6 +202,7 @@ CASES = [
     execution_extend_lease,
     execution_postpone,
     execution_mark_released,
+    execution_mark_sandbox_stopped,
     execution_take_lease,
 ]
 READ_OR_SHARED = {
@@ -204,6 +212,8 @@ READ_OR_SHARED = {
     "held_sandboxes",
     "made_sandboxes",
     "waiting_for_capacity",
+    "guard_ending",
+    "executions_seen",
 }
 
 

@@ -64,7 +64,7 @@ def test_the_lag_is_the_slowest_streams_in_events_and_in_seconds_since_it_had_ev
     assert feed.lag() == (0, 0.0)
     clock.now += 60
     feed.head = 16
-    assert feed.lag() == (1, 60.0), "nobody looked since"
+    assert feed.lag() == (1, 60.0), "no reader asked since"
 
 
 def test_a_process_reports_the_slowest_of_all_its_channels(feed: Feed, clock: Clock) -> None:

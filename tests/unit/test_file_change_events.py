@@ -21,7 +21,7 @@ from taskhub.services.file_changes import PATHS_MOST, file_changes_tell
 
 
 @pytest.fixture(autouse=True)
-def nobody_rests() -> None:
+def no_sandbox_rests() -> None:
     jobs._resting.clear()
 
 
@@ -74,7 +74,9 @@ def test_nothing_is_told_after_the_end(running: Execution, status: str) -> None:
     assert told() == []
 
 
-def test_the_last_word_is_repeated_until_nobody_else_spoke_meanwhile(running: Execution, monkeypatch) -> None:
+def test_the_last_changes_are_read_again_until_no_other_worker_published_meanwhile(
+    running: Execution, monkeypatch
+) -> None:
     looks: list[int] = []
 
     class Executor:

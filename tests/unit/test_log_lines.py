@@ -79,7 +79,7 @@ def test_a_line_is_split_only_where_it_is_too_long(length: int, parts: int) -> N
     st.lists(st.tuples(streams, texts.filter(lambda text: not text.startswith("\x01") and "\x01\x01\x01" not in text)))
 )
 def test_a_snapshots_marks_give_back_its_pieces(pieces: list[Piece]) -> None:
-    # Of what a log itself prints like a mark, nobody can tell that it is none.
+    # Text of a log that equals a mark cannot be distinguished from one.
     assume(not any(text.endswith("\x01") for _, text in pieces))
     output = "".join(MARKS[stream] + text for stream, text in pieces)
     assert list(unmarked(output)) == [(stream, text) for stream, text in pieces if text]

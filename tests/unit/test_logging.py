@@ -82,20 +82,20 @@ def test_a_malformed_request_id_is_replaced(asked_for: str, client: Client) -> N
     assert answer.headers["X-Request-ID"] != asked_for
 
 
-def test_the_answer_bears_the_id_that_was_asked_for(client: Client) -> None:
+def test_the_response_has_the_requested_id(client: Client) -> None:
     for path in ("/healthz", "/nowhere", "/static/nothing.js"):
         assert client.get(path, headers={"X-Request-ID": "a.B-1_"}).headers["X-Request-ID"] == "a.B-1_"
 
 
 @pytest.mark.django_db
-def test_a_request_belongs_to_its_caller_its_door_and_its_subject(api: APIClient, alice) -> None:
+def test_the_log_context_of_a_request_has_caller_door_and_subject(api: APIClient, alice) -> None:
     task_id = api.post("/api/tasks/", {"title": "t"}, format="json").json()["id"]
     api.get(f"/api/tasks/{task_id}/", headers={"X-Request-ID": "one"})
     assert belonging() == {"request_id": "one", "user": "alice", "role": "agent", "door": "rest", "task_id": task_id}
 
 
 @pytest.mark.django_db
-def test_a_session_names_its_account_and_nobody_else_is_named(client: Client, operator) -> None:
+def test_a_session_names_its_account_and_no_other_one(client: Client, operator) -> None:
     client.force_login(operator)
     client.get("/admin/", headers={"X-Request-ID": "one"})
     assert belonging() == {"request_id": "one", "user": "operator", "role": "operator", "door": "admin"}
@@ -104,14 +104,14 @@ def test_a_session_names_its_account_and_nobody_else_is_named(client: Client, op
 
 
 @pytest.mark.django_db
-def test_a_tool_belongs_to_what_it_is_called_for(api: APIClient, alice) -> None:
+def test_the_log_context_of_a_tool_has_its_subject(api: APIClient, alice) -> None:
     task_id = api.post("/api/tasks/", {"title": "t"}, format="json").json()["id"]
     begin()
     agents.result(alice, "get_task", task_id=task_id)
     assert belonging() == {"task_id": task_id}
 
 
-async def test_threads_that_stay_keep_nothing_and_the_loop_gets_everything() -> None:
+async def test_reused_threads_keep_no_context_and_the_loop_receives_it() -> None:
     """Eight threads, many requests: each sees what it has bound itself, and none of it outlives the request."""
 
     def respond(number: int) -> tuple[dict[str, Any], str]:
@@ -132,7 +132,7 @@ async def test_threads_that_stay_keep_nothing_and_the_loop_gets_everything() -> 
     assert belonging() == {}
 
 
-def test_the_next_request_of_a_thread_begins_anew(rf: RequestFactory) -> None:
+def test_the_next_request_of_a_thread_has_a_new_context(rf: RequestFactory) -> None:
     seen: list[dict[str, Any]] = []
 
     def view(request: HttpRequest) -> HttpResponse:
@@ -146,7 +146,7 @@ def test_the_next_request_of_a_thread_begins_anew(rf: RequestFactory) -> None:
     assert seen == [{"request_id": "one"}, {"request_id": "two"}]
 
 
-async def test_what_serves_all_belongs_to_no_request() -> None:
+async def test_shared_work_has_no_log_context() -> None:
     begin_request("the-first")
 
     async def look() -> dict[str, Any]:
@@ -160,7 +160,7 @@ async def test_what_serves_all_belongs_to_no_request() -> None:
 # --- Jobs --------------------------------------------------------------------------------------------------
 
 
-def test_a_message_carries_what_its_sender_belongs_to_and_the_job_goes_on_with_it() -> None:
+def test_a_job_continues_the_log_context_of_its_sender() -> None:
     begin_request("one")
     bind(user="alice", role="agent", door="rest", job="another", job_id="7")
     headers: dict[str, Any] = {}
@@ -188,8 +188,8 @@ def test_a_message_carries_what_its_sender_belongs_to_and_the_job_goes_on_with_i
     assert belonging() == {}
 
 
-def test_a_job_that_nobody_asked_for_comes_by_the_door_of_jobs() -> None:
-    bind(user="whoever was here before")
+def test_a_scheduled_job_has_the_door_of_jobs() -> None:
+    bind(user="the previous caller")
     job_logs._begin(task_id="8", task=app.tasks["taskhub.jobs.events_trim"], args=[], kwargs={})
     assert belonging() == {"door": "job", "job": "taskhub.jobs.events_trim", "job_id": "8"}
 
@@ -198,7 +198,7 @@ def test_a_job_that_nobody_asked_for_comes_by_the_door_of_jobs() -> None:
 
 
 @pytest.mark.django_db
-def test_a_fault_of_ours_is_one_line_with_its_trace_and_its_request(api: APIClient, lines, monkeypatch) -> None:
+def test_an_internal_error_is_one_record_with_traceback_and_request(api: APIClient, lines, monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError(f"with {settings.SECRET_KEY} and password='hunter22'")
 
@@ -218,7 +218,7 @@ def test_a_fault_of_ours_is_one_line_with_its_trace_and_its_request(api: APIClie
     assert line["exception"].endswith("RuntimeError: with [hidden] and password='[hidden]'")
 
 
-def test_a_foreign_host_is_one_line_without_a_trace(client: Client, lines) -> None:
+def test_a_foreign_host_is_one_record_without_traceback(client: Client, lines) -> None:
     assert client.get("/login/", headers={"Host": "evil.example"}).status_code == 400
     (line,) = lines()
     assert line["logger"] == "django.security.DisallowedHost"
@@ -228,7 +228,7 @@ def test_a_foreign_host_is_one_line_without_a_trace(client: Client, lines) -> No
 
 
 @pytest.mark.parametrize("requests_told", [True, False])
-def test_django_tells_of_a_refusal_where_nothing_else_does(client: Client, requests_told: bool) -> None:
+def test_a_refusal_is_logged_once(client: Client, requests_told: bool) -> None:
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     handler.setFormatter(LineFormatter("plain"))
@@ -240,7 +240,7 @@ def test_django_tells_of_a_refusal_where_nothing_else_does(client: Client, reque
     finally:
         logging.getLogger().removeHandler(handler)
     said = out.getvalue().splitlines()
-    refused = [line for line in said if line.endswith("WARNING django.request: Not Found: /nowhere request_id=one")]
+    refused = [line for line in said if line.endswith("INFO django.request: Not Found: /nowhere request_id=one")]
     assert len(refused) == (not requests_told)
     assert len(said) == 2 - requests_told
 
@@ -349,7 +349,7 @@ class Unspeakable:
         ({"a": 1}, (), {}),
     ],
 )
-def test_whatever_is_logged_there_is_a_line(form, message, arguments, fields, monkeypatch) -> None:
+def test_a_record_that_cannot_be_formatted_is_logged(form, message, arguments, fields, monkeypatch) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", True)
     formatter = LineFormatter(form)
     record = logging.getLogger().makeRecord("a.b", logging.INFO, "file.py", 7, message, arguments, None, extra=fields)

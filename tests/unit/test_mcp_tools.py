@@ -103,7 +103,7 @@ def test_pages_of_tasks_follow_each_other(alice: User) -> None:
     "raised",
     [RuntimeError("/srv/secret"), DatabaseError("no such table: inner"), ValueError("SELECT"), KeyError("depths")],
 )
-def test_what_is_our_fault_is_logged_and_not_told(
+def test_internal_errors_are_logged_and_not_revealed(
     alice: User, raised: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(**_: Any) -> None:
@@ -117,9 +117,7 @@ def test_what_is_our_fault_is_logged_and_not_told(
     assert str(raised.args[0]) in caplog.text
 
 
-def test_an_execution_is_told_of_also_while_its_log_cannot_be_read(
-    alice: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_execution_is_returned_while_its_log_cannot_be_read(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unreachable(execution: Execution, count: int) -> None:
         raise ExecutorError("sandbox_unavailable", "The sandbox service does not answer; try again.", permanent=False)
 

@@ -47,7 +47,7 @@ def rows() -> list[tuple[str, str, int, float, float]]:
     )
 
 
-def test_a_figure_is_one_row_however_often_it_was_measured(own_meter: Meter) -> None:
+def test_measurements_are_summed_in_one_row(own_meter: Meter) -> None:
     def measure() -> None:
         for value in range(1, 501):
             own_meter.add(POLL, value, "status")
@@ -89,9 +89,9 @@ def test_totals_are_raised_in_one_order_so_that_processes_do_not_deadlock() -> N
     assert first == second == sorted(first)
 
 
-def test_figures_wait_while_the_database_is_away(own_meter: Meter, monkeypatch) -> None:
+def test_sums_are_kept_while_the_database_is_away(own_meter: Meter, monkeypatch) -> None:
     def away(_: Any) -> None:
-        own_meter.add(POLL, 30, "status")  # somebody measures meanwhile
+        own_meter.add(POLL, 30, "status")  # another thread measures meanwhile
         raise OperationalError
 
     own_meter.add(POLL, 10, "status")
@@ -127,7 +127,7 @@ def test_requests_to_daytona_are_counted_by_how_they_were_answered(own_meter: Me
     assert {label: count for _, label, count, _, _ in rows()} == {"503": 1, "404": 1, "none": 2, "2xx": 1}
 
 
-def test_a_job_that_was_done_is_a_sign_of_life_and_writes_down_what_is_due(own_meter: Meter, monkeypatch) -> None:
+def test_a_finished_job_is_a_heartbeat_and_writes_due_metrics(own_meter: Meter, monkeypatch) -> None:
     monkeypatch.setattr(heartbeat, "_worker", worker := heartbeat._Pulse("worker"))
     own_meter.add(POLL, 1)
     worker.beat(sender=jobs.events_trim)
@@ -143,16 +143,16 @@ def test_a_job_that_was_done_is_a_sign_of_life_and_writes_down_what_is_due(own_m
     assert Heartbeat.objects.exists()
 
 
-def test_a_job_is_done_also_where_its_sign_cannot_be_given(monkeypatch, caplog) -> None:
+def test_a_heartbeat_that_cannot_be_stored_fails_no_job(monkeypatch, caplog) -> None:
     def away(_: str) -> None:
         raise OperationalError
 
     monkeypatch.setattr(heartbeat, "note_heartbeat", away)
     heartbeat._Pulse("worker").beat()
-    assert "cannot show that it lives" in caplog.text
+    assert "cannot be stored" in caplog.text
 
 
-def test_the_signals_reach_it() -> None:
+def test_celery_signals_reach_the_heartbeat() -> None:
     uid = "taskhub.observability.heartbeat"
     assert any(uid in str(key) for key, _ in signals.task_postrun.receivers)
     assert any(uid in str(key) for key, _ in signals.beat_init.receivers)
@@ -177,7 +177,7 @@ def test_the_dashboard_tells_beat_and_workers_apart(operator: User) -> None:
         assert words in page
 
 
-def test_what_is_old_goes() -> None:
+def test_old_measurements_are_deleted() -> None:
     for days in (0, 1, 3):
         MetricSample.objects.create(at=timezone.now() - timedelta(days=days), name=POLL, count=1, total=1, most=1)
     jobs.measures_trim()

@@ -1,4 +1,4 @@
-"""`/metrics`: totals that only grow, whoever wrote them down, in words that Prometheus reads; for readers alone."""
+"""`/metrics`: totals of all processes that only grow, in Prometheus's format; for readers only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def samples(text: str | None = None) -> dict[str, float]:
     return found
 
 
-def test_a_new_hub_tells_its_counters_before_anything_has_happened() -> None:
+def test_a_new_hub_exports_all_counters() -> None:
     found = samples()
     for name in (
         'taskhub_events_published_total{type="task_created"}',
@@ -153,7 +153,7 @@ def test_totals_stay_when_what_is_kept_over_time_goes() -> None:
     assert samples()['taskhub_poll_duration_seconds_count{poll="status"}'] == 1
 
 
-def test_gauges_tell_what_is_now() -> None:
+def test_gauges_have_current_values() -> None:
     clients = {"tasks": 3, "execution-1-log": 1, "execution-2-log": 1, "sandbox-x-logs": 2, "mcp": 1}
     write_report({"clients": clients, "counters": {}, "lag_events": 9, "lag_s": 8.5, "redis": False})
     Sandbox.objects.create(id="box", state="started", seen_at=timezone.now())
@@ -184,7 +184,7 @@ def test_gauges_tell_what_is_now() -> None:
     assert 'taskhub_heartbeat_age_seconds{process="worker"}' not in found
 
 
-def test_openmetrics_for_who_asks_for_it() -> None:
+def test_openmetrics_by_accept_header() -> None:
     answer = Client().get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer["Content-Type"].startswith("application/openmetrics-text")
     names = {family.name for family in read_openmetrics(answer.content.decode())}

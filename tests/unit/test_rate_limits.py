@@ -24,7 +24,7 @@ def no_request_was_made() -> None:
     address_requests.forget()
 
 
-def test_an_account_asks_so_often_and_no_more(api: APIClient, anonymous: APIClient, settings) -> None:
+def test_requests_of_an_account_are_limited(api: APIClient, anonymous: APIClient, settings) -> None:
     settings.TASKHUB_REQUESTS_PER_MINUTE = 3
     assert [api.get("/api/tasks/").status_code for _ in range(4)] == [200, 200, 200, 429]
     refused = api.post("/api/tasks/", {"title": "t"}, format="json", REMOTE_ADDR="10.0.0.9")
@@ -33,14 +33,14 @@ def test_an_account_asks_so_often_and_no_more(api: APIClient, anonymous: APIClie
     assert anonymous.get("/api/tasks/").status_code == 200
 
 
-def test_an_address_asks_so_often_whoever_it_is(api: APIClient, anonymous: APIClient, settings) -> None:
+def test_requests_of_an_address_are_limited(api: APIClient, anonymous: APIClient, settings) -> None:
     settings.TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = 2
     assert [client.get("/api/tasks/").status_code for client in (api, anonymous, api)] == [200, 200, 429]
     assert api.get("/api/tasks/", REMOTE_ADDR="10.0.0.9").status_code == 200
 
 
 @pytest.mark.parametrize("address", ["/api/tasks/", "/api/nothing", "/api/events/stream?types=nope", "/healthz"])
-def test_what_is_no_page_may_do_nothing(anonymous: APIClient, address: str) -> None:
+def test_responses_that_are_not_pages_have_an_empty_policy(anonymous: APIClient, address: str) -> None:
     answer = anonymous.get(address)
     assert answer["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert answer["X-Content-Type-Options"] == "nosniff"
@@ -51,7 +51,7 @@ def test_what_is_no_page_may_do_nothing(anonymous: APIClient, address: str) -> N
 
 
 @pytest.mark.parametrize("address", ["/test_sse.html", "/api/docs/", "/admin/", "/admin/login/", "/login/"])
-def test_no_page_runs_what_stands_in_it(operator: User, address: str) -> None:
+def test_pages_allow_no_inline_scripts(operator: User, address: str) -> None:
     client = Client()
     if "login" not in address:
         client.force_login(operator)
@@ -95,13 +95,13 @@ def test_an_origin_is_ours_or_foreign(settings, origin: str, own: bool) -> None:
     assert _is_own_page(origin, "localhost:8000") is own
 
 
-def test_a_token_of_the_query_is_no_token(alice: User, anonymous: APIClient, settings) -> None:
+def test_a_token_in_the_query_is_ignored(alice: User, anonymous: APIClient, settings) -> None:
     settings.TASKHUB_OPEN_READING = False
     _, text = ApiToken.objects.create(user=alice)
     assert anonymous.get(f"/api/tasks/?token={text}&access_token={text}").status_code == 401
 
 
-def test_of_ipv6_a_limit_counts_the_network() -> None:
+def test_limits_count_the_ipv6_network() -> None:
     def network(address: str) -> str:
         return network_of(RequestFactory().get("/", REMOTE_ADDR=address))
 
@@ -122,11 +122,11 @@ def test_a_body_of_very_many_values_is_refused_as_a_whole(api: APIClient, body: 
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_values")
 
 
-def test_so_are_a_tools_arguments(alice: User) -> None:
+def test_tool_arguments_of_very_many_values_are_refused(alice: User) -> None:
     assert error(alice, "list_tasks", status=["todo"] * 5001)["code"] == "too_many_values"
 
 
-def test_a_list_is_measured_before_it_is_read(api: APIClient) -> None:
+def test_the_length_of_a_list_is_checked_before_its_items(api: APIClient) -> None:
     details = api.post("/api/tasks/", {"title": "t", "tags": [1] * 101}, format="json").json()["error"]["details"]
     assert details == {"tags": ["Ensure this field has no more than 100 elements."]}
 

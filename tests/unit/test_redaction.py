@@ -1,4 +1,4 @@
-"""No secret reaches the logs, and nobody writes a line of them."""
+"""Redaction: no secret reaches the logs, and no client can forge a log line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FORMS: Final[tuple[Form, ...]] = ("plain", "json")
         ('token="hunter22"', 'token="', "hunter22"),
     ],
 )
-def test_what_is_secret_is_hidden_and_the_rest_stays(text: str, kept: str, secret: str) -> None:
+def test_secrets_are_redacted_and_other_text_stays(text: str, kept: str, secret: str) -> None:
     assert kept in scrub(text)
     assert secret not in scrub(text)
     assert HIDDEN in scrub(text)

@@ -25,7 +25,7 @@ def of_session(user: User) -> StreamCredential:
     return StreamCredential(user.pk, user.username, Role.AGENT, session_key=key, password=user.password)
 
 
-def test_hundreds_of_streams_cost_one_query_and_those_in_sessions_one_more() -> None:
+def test_credentials_of_all_streams_are_checked_in_one_query_plus_one_for_sessions() -> None:
     tokens = [ApiToken.objects.create(user=make_account(f"a{n}", "agent"))[0] for n in range(20)]
     credentials = {
         StreamCredential(token.user_id, token.user.username, Role.AGENT, token.public_id) for token in tokens
@@ -42,12 +42,12 @@ def test_hundreds_of_streams_cost_one_query_and_those_in_sessions_one_more() -> 
     assert len(queries) == 0
 
 
-def test_a_session_stands_without_any_token(alice: User, settings) -> None:
+def test_a_session_is_valid_without_a_token(alice: User, settings) -> None:
     settings.TASKHUB_OPEN_READING = False
     assert read_revoked({of_session(alice)}) == set()
 
 
-def test_of_two_tokens_of_an_account_the_one_that_is_gone_falls(alice: User) -> None:
+def test_only_the_deleted_one_of_two_tokens_is_revoked(alice: User) -> None:
     kept, _ = ApiToken.objects.create(user=alice)
     late, _ = ApiToken.objects.create(user=alice, expiry=timedelta(seconds=-1))
     gone, _ = ApiToken.objects.create(user=alice)

@@ -1,4 +1,4 @@
-"""Whose sandboxes are whose: where an agent may have a task executed, and into which nobody else may look."""
+"""Sandbox access: in which sandboxes an agent may execute a task, and which sandboxes are hidden."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def queue(user: User | None, sandbox_id: str, task_id: UUID | None = None) -> Ex
     )
 
 
-def test_nobody_runs_in_the_sandbox_of_a_private_task_but_who_sees_it(alice: User, bob: User, operator: User) -> None:
+def test_only_callers_who_see_a_private_task_may_execute_in_its_sandbox(alice: User, bob: User, operator: User) -> None:
     execution = executed(private=True, assignee="alice")
     for name in ("box", execution.session_name):
         with pytest.raises(NotFound) as refusal:
@@ -55,7 +55,7 @@ def test_nobody_runs_in_the_sandbox_of_a_private_task_but_who_sees_it(alice: Use
     assert queue(None, "box"), "the service itself"
 
 
-def test_a_sandbox_that_the_hub_made_for_a_task_is_for_that_task(bob: User) -> None:
+def test_a_sandbox_created_for_a_task_is_refused_for_others(bob: User) -> None:
     execution = executed()
     for name in ("box", execution.session_name):
         with pytest.raises(Forbidden):
@@ -63,13 +63,13 @@ def test_a_sandbox_that_the_hub_made_for_a_task_is_for_that_task(bob: User) -> N
     assert queue(bob, "box", execution.task_id)
 
 
-def test_one_that_was_there_already_is_for_all(bob: User) -> None:
+def test_an_existing_sandbox_may_be_used_for_all_tasks(bob: User) -> None:
     executed(requested="shared")
     assert queue(bob, "shared")
     assert queue(bob, "never-seen")
 
 
-def test_over_rest_it_is_refused_and_nothing_is_queued(bob: User, alice: User) -> None:
+def test_a_refused_sandbox_queues_no_execution(bob: User, alice: User) -> None:
     executed(private=True, assignee="alice")
     task = task_create(actor=SYSTEM, title="bob's")
     client: APIClient = client_of(bob)

@@ -23,7 +23,7 @@ def error(response: Any) -> dict[str, Any]:
     return found
 
 
-def test_task_goes_in_and_comes_out_whole(api: APIClient) -> None:
+def test_a_created_task_is_returned_with_all_fields(api: APIClient) -> None:
     sent = {
         "title": "Fix the build",
         "description": "# Why\n\nIt is red. ",
@@ -115,7 +115,7 @@ def test_pages_follow_the_cursor_without_loss_or_repetition(api: APIClient, acto
     assert seen == ["6", "5", "4", "3", "2", "1", "0"]
 
 
-def test_history_tells_who_changed_what_also_after_the_end(api: APIClient, actor: Actor) -> None:
+def test_history_lists_changes_also_after_deletion(api: APIClient, actor: Actor) -> None:
     task = task_create(actor=actor, title="t")
     api.patch(f"/api/tasks/{task.pk}/", {"title": "u"}, format="json")
     assert api.delete(f"/api/tasks/{task.pk}/").status_code == 204
@@ -173,7 +173,7 @@ def test_a_wrong_field_is_named(api: APIClient, body: dict[str, Any], field: str
     assert not Task.objects.exists()
 
 
-def test_half_a_character_is_refused(api: APIClient) -> None:
+def test_a_lone_surrogate_is_refused(api: APIClient) -> None:
     response = api.post("/api/tasks/", b'{"title": "\\ud800"}', content_type="application/json")
     assert (response.status_code, list(error(response)["details"])) == (400, ["title"])
 
@@ -208,12 +208,12 @@ def test_reading_is_open_and_writing_is_not(anonymous: APIClient, settings) -> N
 
 
 @pytest.mark.parametrize("header", ["Bearer nope", "Bearer", "Bearer a b", "Bearer ünî", "Bearer \0"])
-def test_a_wrong_token_is_told(anonymous: APIClient, header: str) -> None:
+def test_a_wrong_token_is_refused(anonymous: APIClient, header: str) -> None:
     response = anonymous.get("/api/tasks/", headers={"Authorization": header})
     assert (response.status_code, error(response)["code"]) == (401, "not_authenticated")
 
 
-def test_a_token_is_good_for_as_long_as_it_is_there_and_its_account_is_active(anonymous: APIClient, alice) -> None:
+def test_a_token_is_valid_while_it_exists_and_its_account_is_active(anonymous: APIClient, alice) -> None:
     made, token = ApiToken.objects.create(user=alice)
 
     def answer() -> int:
@@ -232,7 +232,7 @@ def test_a_token_is_good_for_as_long_as_it_is_there_and_its_account_is_active(an
     assert answer() == 401
 
 
-def test_an_expired_token_is_refused_and_goes(anonymous: APIClient, alice) -> None:
+def test_an_expired_token_is_refused_and_deleted(anonymous: APIClient, alice) -> None:
     _, token = ApiToken.objects.create(user=alice, expiry=timedelta(seconds=-1))
     _, kept = ApiToken.objects.create(user=alice, expiry=timedelta(hours=1))
     header = {"Authorization": f"Bearer {token}"}

@@ -49,14 +49,14 @@ def test_status_follows_the_table_of_transitions(actor: Actor, before: str, afte
         assert Task.objects.get().version == 1
 
 
-def test_update_that_changes_nothing_leaves_no_trace(actor: Actor) -> None:
+def test_an_update_without_changes_writes_no_event_and_no_audit_entry(actor: Actor) -> None:
     task = task_create(actor=actor, title="t", assignee="bob")
     task_update(actor=actor, task_id=task.pk, assignee="bob", title="t")
     assert Task.objects.get().version == 1
     assert AuditEntry.objects.count() == len(events()) == 1
 
 
-def test_update_says_what_changed_and_what_was_before(actor: Actor) -> None:
+def test_an_update_event_has_changed_and_previous_values(actor: Actor) -> None:
     task = task_create(actor=actor, title="t", assignee="bob")
     task_update(actor=actor, task_id=task.pk, assignee="alice", description="new", status="inprogress")
     data = events()[-1]["data"]
@@ -97,7 +97,7 @@ def test_task_under_execution_is_not_deleted(actor: Actor) -> None:
     assert Task.objects.exists()
 
 
-def test_delete_tells_who_it_was_assigned_to(actor: Actor) -> None:
+def test_the_delete_event_has_the_assignee(actor: Actor) -> None:
     task = task_create(actor=actor, title="t", assignee="bob")
     task_delete(actor=actor, task_id=task.pk)
     assert events()[-1]["event"] == "task_deleted"
@@ -124,7 +124,7 @@ def test_rollback_leaves_neither_the_change_nor_its_event(actor: Actor) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_writers_at_once_never_lose_an_update(actor: Actor) -> None:
+def test_concurrent_writers_lose_no_update(actor: Actor) -> None:
     task = task_create(actor=actor, title="t")
     names = ["title", "description", "assignee", "tags", "artifacts", "priority"]
     values: dict[str, Any] = {

@@ -200,7 +200,7 @@ def test_a_signature_of_another_purpose_is_none(alice: User) -> None:
         read_ticket(signing.dumps(said, key="another key", salt=tickets._SALT))
 
 
-def test_one_letter_off_is_off(api: APIClient) -> None:
+def test_a_token_with_one_changed_character_is_refused(api: APIClient) -> None:
     ticket = ticket_in(ask(api))
     for place in range(0, len(ticket), 7):
         wrong = ticket[:place] + ("A" if ticket[place] != "A" else "B") + ticket[place + 1 :]

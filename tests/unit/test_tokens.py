@@ -28,7 +28,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_a_token_is_made_shown_once_listed_and_revoked(api: APIClient, anonymous: APIClient) -> None:
+def test_a_token_is_created_shown_once_listed_and_revoked(api: APIClient, anonymous: APIClient) -> None:
     made = api.post("/api/tokens/", {"name": "laptop", "expires_in_days": 30}, format="json")
     assert made.status_code == 201
     assert made["Cache-Control"] == "no-store"
@@ -47,7 +47,7 @@ def test_a_token_is_made_shown_once_listed_and_revoked(api: APIClient, anonymous
     assert refused.status_code == 401
 
 
-def test_another_users_token_is_not_there(api: APIClient) -> None:
+def test_another_accounts_token_is_not_found(api: APIClient) -> None:
     token, _ = ApiToken.objects.create(user=make_account("bob", "agent"))
     assert api.delete(f"/api/tokens/{token.public_id}/").status_code == 404
     assert api.delete(f"/api/tokens/{uuid.uuid4()}/").status_code == 404
@@ -55,7 +55,7 @@ def test_another_users_token_is_not_there(api: APIClient) -> None:
     assert ApiToken.objects.filter(pk=token.pk).exists()
 
 
-def test_a_token_that_a_token_made_does_not_outlive_it(alice: User, anonymous: APIClient) -> None:
+def test_a_token_created_by_a_token_expires_no_later(alice: User, anonymous: APIClient) -> None:
     parent, text = ApiToken.objects.create(user=alice, expiry=timedelta(hours=1))
     made = anonymous.post(
         "/api/tokens/", {"name": "child", "expires_in_days": 365}, format="json", headers=bearer(text)
@@ -76,18 +76,18 @@ def test_a_token_that_a_token_made_does_not_outlive_it(alice: User, anonymous: A
         {"name": "n", "expiry": None},
     ],
 )
-def test_what_is_wrong_is_named(api: APIClient, body: dict[str, Any]) -> None:
+def test_each_wrong_field_is_named(api: APIClient, body: dict[str, Any]) -> None:
     assert api.post("/api/tokens/", body, format="json").status_code == 400
 
 
-def test_an_account_has_so_many_tokens_and_no_more(api: APIClient, alice: User) -> None:
+def test_the_number_of_tokens_is_limited(api: APIClient, alice: User) -> None:
     for _ in range(TOKENS_PER_ACCOUNT - 1):
         ApiToken.objects.create(user=alice)
     answer = api.post("/api/tokens/", {"name": "one more"}, format="json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "too_many_tokens")
 
 
-def test_making_revoking_and_using_a_token_is_audited(api: APIClient) -> None:
+def test_creating_revoking_and_using_a_token_is_audited(api: APIClient) -> None:
     made = api.post("/api/tokens/", {"name": "laptop"}, format="json").json()
     with_it = APIClient()
     with_it.credentials(HTTP_AUTHORIZATION=f"Bearer {made['token']}")
@@ -107,19 +107,19 @@ def test_a_token_is_found_with_its_account_and_role_in_one_query(api: APIClient)
     assert len(queries) == 2  # the token, the tasks
 
 
-def test_of_several_roles_the_highest_counts(anonymous: APIClient) -> None:
+def test_the_highest_of_several_roles_counts(anonymous: APIClient) -> None:
     _, text = ApiToken.objects.create(user=make_account("dora", "viewer", "agent"))
     assert anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=bearer(text)).status_code == 201
 
 
-def test_an_inactive_account_is_nobody(anonymous: APIClient) -> None:
+def test_an_inactive_account_has_no_role(anonymous: APIClient) -> None:
     user = make_account("dora", "agent")
     _, text = ApiToken.objects.create(user=user)
     User.objects.filter(pk=user.pk).update(is_active=False)
     assert anonymous.get("/api/tasks/", headers=bearer(text)).status_code == 401
 
 
-def test_one_letter_off_is_off(anonymous: APIClient, alice: User) -> None:
+def test_a_token_with_one_changed_character_is_refused(anonymous: APIClient, alice: User) -> None:
     _, text = ApiToken.objects.create(user=alice)
     for wrong in (text[:-1], text + "0", text[:-1] + ("0" if text[-1] != "0" else "1"), text.upper(), text[:15]):
         if wrong != text:
@@ -129,7 +129,7 @@ def test_one_letter_off_is_off(anonymous: APIClient, alice: User) -> None:
 # --- Guessing ----------------------------------------------------------------------------------------
 
 
-def test_an_address_that_guesses_is_not_listened_to(anonymous: APIClient, alice: User, settings) -> None:
+def test_credentials_of_a_guessing_address_are_refused(anonymous: APIClient, alice: User, settings) -> None:
     settings.TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = 3
     _, text = ApiToken.objects.create(user=alice)
     for _ in range(3):
@@ -159,7 +159,7 @@ def test_failures_are_forgotten_after_a_minute(settings, monkeypatch) -> None:
     assert len(failures._windows) == 10_000
 
 
-def test_passwords_cannot_be_guessed_either(alice: User, settings) -> None:
+def test_password_guessing_is_limited(alice: User, settings) -> None:
     settings.TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = 2
     client = Client()
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_passwords_cannot_be_guessed_either(alice: User, settings) -> None:
 # --- Sessions ----------------------------------------------------------------------------------------
 
 
-def test_a_session_writes_with_the_csrf_token_alone(alice: User) -> None:
+def test_a_session_writes_only_with_the_csrf_token(alice: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     refused = client.post("/api/tasks/", {"title": "t"}, content_type="application/json")
@@ -198,7 +198,7 @@ def admin_client(operator: User) -> Client:
     return client
 
 
-def test_the_admin_makes_a_token_shows_it_once_and_revokes_it(
+def test_the_admin_creates_a_token_shows_it_once_and_revokes_it(
     admin_client: Client, alice: User, anonymous: APIClient
 ) -> None:
     page = admin_client.post("/admin/taskhub/apitoken/add/", {"user": alice.pk, "name": "ci", "days": "7"})
@@ -258,14 +258,14 @@ def command(*arguments: str) -> str:
     return out.getvalue().strip()
 
 
-def test_the_command_makes_tokens_and_accounts(alice: User, anonymous: APIClient) -> None:
+def test_the_command_creates_tokens_and_accounts(alice: User, anonymous: APIClient) -> None:
     assert anonymous.get("/api/tokens/", headers=bearer(command("alice", "--name", "cron"))).json()[0]["name"] == "cron"
     forever = command("robot", "--role", "viewer", "--never-expires")
     assert anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=bearer(forever)).status_code == 403
     assert ApiToken.objects.get(user__username="robot").expiry is None
     assert not User.objects.get(username="robot").has_usable_password()
-    with pytest.raises(CommandError, match="no account nobody"):
-        command("nobody")
+    with pytest.raises(CommandError, match="Account stranger does not exist"):
+        command("stranger")
     with pytest.raises(CommandError):
         command("no/such name", "--role", "agent")
     with pytest.raises(CommandError):

@@ -53,7 +53,7 @@ def audited(verb: str) -> AuditEntry:
 # --- REST --------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_is_made_and_its_secret_shown_once(rest: APIClient, operator: User) -> None:
+def test_an_endpoint_is_created_and_its_secret_shown_once(rest: APIClient, operator: User) -> None:
     made = made_over(rest, description="CI", event_types=["task_updated", "task_created"], private=True)
     assert made["secret"].startswith("whsec_")
     assert made["event_types"] == ["task_created", "task_updated"]
@@ -79,7 +79,7 @@ def test_an_endpoint_is_made_and_its_secret_shown_once(rest: APIClient, operator
         ({"description": "x" * 201}, "description"),
     ],
 )
-def test_what_is_wrong_is_named(rest: APIClient, fields: dict[str, Any], wrong: str) -> None:
+def test_each_wrong_field_is_named(rest: APIClient, fields: dict[str, Any], wrong: str) -> None:
     answer = rest.post("/api/webhooks/", {"url": URL, **fields}, format="json")
     assert answer.status_code == 400
     assert list(answer.json()["error"]["details"]) == [wrong]
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(rest: APIClient, fields: dict[str, Any], wrong: 
     assert not AuditEntry.objects.exists()
 
 
-def test_there_are_so_many_endpoints_and_no_more(rest: APIClient, monkeypatch) -> None:
+def test_the_number_of_endpoints_is_limited(rest: APIClient, monkeypatch) -> None:
     monkeypatch.setattr(services, "ENDPOINTS_LIMIT", 1)
     made_over(rest)
     answer = rest.post("/api/webhooks/", {"url": URL}, format="json")
@@ -125,7 +125,7 @@ def test_an_endpoint_is_deleted_with_its_deliveries(rest: APIClient) -> None:
     assert rest.delete(f"/api/webhooks/{made['id']}/").status_code == 404
 
 
-def test_a_secret_is_made_anew(rest: APIClient) -> None:
+def test_a_secret_is_rotated(rest: APIClient) -> None:
     made = made_over(rest)
     answer = rest.post(f"/api/webhooks/{made['id']}/secret/")
     assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
@@ -176,7 +176,7 @@ def act(client: Client, action: str, *rows: Model, **answers: str) -> str:
     return unescape(answer.content.decode())
 
 
-def test_the_admin_makes_an_endpoint_and_shows_its_secret_once(client: Client, operator: User) -> None:
+def test_the_admin_creates_an_endpoint_and_shows_its_secret_once(client: Client, operator: User) -> None:
     assert client.get(f"{list_of(WebhookEndpoint)}add/").status_code == 200
     answer = client.post(
         f"{list_of(WebhookEndpoint)}add/", {"url": URL, "description": "CI", "event_types": ["task_created"]}
@@ -193,16 +193,16 @@ def test_the_admin_makes_an_endpoint_and_shows_its_secret_once(client: Client, o
     assert "secret-path" not in client.get(list_of(WebhookEndpoint)).content.decode()
 
 
-def test_the_admin_says_what_is_wrong_with_an_address(client: Client) -> None:
+def test_the_admin_shows_errors_of_an_url(client: Client) -> None:
     said = client.post(f"{list_of(WebhookEndpoint)}add/", {"url": "https://127.1/"}).content.decode()
-    assert "not public" in said
+    assert "non-public" in said
     assert not WebhookEndpoint.objects.exists()
 
 
-def test_the_admin_tells_what_the_service_refuses(client: Client, monkeypatch) -> None:
+def test_the_admin_shows_refusals_of_the_service(client: Client, monkeypatch) -> None:
     monkeypatch.setattr(services, "ENDPOINTS_LIMIT", 0)
     said = client.post(f"{list_of(WebhookEndpoint)}add/", {"url": URL}, follow=True).content.decode()
-    assert "There are 0 endpoints already" in said
+    assert "The limit of 0 endpoints is reached" in said
 
 
 def test_the_admin_changes_an_endpoint(client: Client) -> None:
@@ -237,7 +237,7 @@ def test_endpoints_are_activated_deactivated_tried_and_deleted(client: Client, o
     assert set(AuditEntry.objects.exclude(actor=None).values_list("actor", flat=True)) == {operator.pk}
 
 
-def test_new_secrets_are_shown_once(client: Client) -> None:
+def test_rotated_secrets_are_shown_once(client: Client) -> None:
     rows = [endpoint_create(actor=SYSTEM, url=URL, description=name)[0] for name in ("first", "second")]
     before = set(WebhookEndpoint.objects.values_list("sealed_secret", flat=True))
     assert "whsec_" not in act(client, "rotate_secret", *rows)
@@ -247,7 +247,7 @@ def test_new_secrets_are_shown_once(client: Client) -> None:
     assert not before & set(WebhookEndpoint.objects.values_list("sealed_secret", flat=True))
 
 
-def test_an_endpoint_and_its_deliveries_lead_to_one_another(client: Client) -> None:
+def test_endpoint_and_deliveries_link_to_each_other(client: Client) -> None:
     endpoint, _ = endpoint_create(actor=SYSTEM, url=URL)
     endpoint_create(actor=SYSTEM, url=URL)
     task = task_create(actor=SYSTEM, title="t")
@@ -261,7 +261,7 @@ def test_an_endpoint_and_its_deliveries_lead_to_one_another(client: Client) -> N
     assert len(client.get(f"{list_of(WebhookDelivery)}?q={task.pk}").context["cl"].result_list) == 2
 
 
-def test_who_fails_for_a_day_is_shown(client: Client) -> None:
+def test_endpoints_failing_for_a_day_are_listed(client: Client) -> None:
     ages = {"well": None, "failing": timedelta(hours=1), "long": timedelta(hours=25)}
     for name, age in ages.items():
         endpoint, _ = endpoint_create(actor=SYSTEM, url=URL, description=name)
@@ -278,7 +278,7 @@ def test_who_fails_for_a_day_is_shown(client: Client) -> None:
     assert not figures["Webhooks failing for a day"].is_bad
 
 
-def test_the_dashboard_counts_what_waits(client: Client) -> None:
+def test_the_dashboard_counts_waiting_deliveries(client: Client) -> None:
     endpoint_create(actor=SYSTEM, url=URL)
     for _ in range(3):
         task_create(actor=SYSTEM, title="t")

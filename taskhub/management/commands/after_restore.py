@@ -1,4 +1,4 @@
-"""`manage.py after_restore`: once, on a database that was restored from a backup, before the service is started."""
+"""`manage.py after_restore`: run once after restoring a backup, before the service is started."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from taskhub.services.event_numbers import LEAP, event_numbers_leap
 
 
 class Command(BaseCommand):
-    help = "Leave out the event numbers that were given since the backup, so that no client resumes in the wrong place."
+    help = "Skip the event numbers that were assigned since the backup, so that no client resumes at a wrong position."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
         channels = event_numbers_leap(actor=Actor(door="command"))
-        self.stdout.write(f"The numbers of {channels} channels go on {LEAP} later.")
+        self.stdout.write(f"Event numbers of {channels} channels increased by {LEAP}.")

@@ -20,22 +20,24 @@ ACTOR = Actor(door="command")
 
 
 class Command(BaseCommand):
-    help = "Make an API token for an account and print it, once."
+    help = "Create an API token for an account and print it, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--name", default="", help="what its owner knows it by")
+        parser.add_argument("--name", default="", help="a name by which its owner recognises it")
         lives = parser.add_mutually_exclusive_group()
-        lives.add_argument("--days", type=int, default=90, help="it expires after that many days (90)")
-        lives.add_argument("--never-expires", action="store_true", help="it lives until it is revoked")
+        lives.add_argument("--days", type=int, default=90, help="days until it expires (90)")
+        lives.add_argument("--never-expires", action="store_true", help="valid until it is revoked")
         parser.add_argument(
-            "--role", choices=list(ROLES), help="make the account, with this role and no password, if there is none"
+            "--role",
+            choices=list(ROLES),
+            help="create the account if it does not exist, with this role and no password",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
         user = User.objects.filter(username=options["username"]).first()
         if user is None and not options["role"]:
-            raise CommandError(f"There is no account {options['username']}; --role makes one.")
+            raise CommandError(f"Account {options['username']} does not exist; --role creates it.")
         expiry = None if options["never_expires"] else timezone.now() + timedelta(days=options["days"])
         try:
             user = user or account_create(actor=ACTOR, username=options["username"], role=ROLES[options["role"]])

@@ -1,4 +1,4 @@
-"""Migrate, and make the operator account and an API token, once; what `make run` calls before it starts the service."""
+"""`manage.py prepare`: migrate, and create the operator account and an API token at the first start."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ OPERATOR = "operator"
 
 class Command(BaseCommand):
     help = (
-        "Migrate the database; make the operator account and the token file in the data folder if they are not there."
+        "Migrate the database; create the operator account and the token file in the data folder if they are missing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--sign-in-link", type=Path, metavar="FILE", help="write the path of a sign-in link there")
 
     def get_check_kwargs(self, options: dict[str, Any]) -> Any:
-        """As `migrate` by itself would: it makes no checks when it is called from here."""
+        """The checks of `migrate`, which makes none when it is called from here."""
         usual: Any = super().get_check_kwargs(options)
         return {**usual, "databases": ["default"]}
 
@@ -64,7 +64,7 @@ class Command(BaseCommand):
 
     @staticmethod
     def _is_known(path: Path) -> bool:
-        """Whether the file holds a token of this database; another database may be in use since it was written."""
+        """Whether the file holds a token of this database; the database may have been replaced since it was written."""
         if not path.exists():
             return False
         digest = hash_token(path.read_text(encoding="utf-8").strip())

@@ -1,12 +1,12 @@
-"""Traces by OpenTelemetry, where its own variables name a collector. Without them none of it is imported, or costs.
+"""Traces by OpenTelemetry, if its variables name a collector. Otherwise nothing of it is imported.
 
-    instruments.py  which spans there are, in which process
-    export.py       what leaves the process: without secrets, and quiet when nobody takes it
-    current.py      the trace and the span that a log line falls into
+    instruments.py  the spans of each kind of process
+    export.py       exports spans, redacted; logs a failing collector once
+    current.py      the ids of the current trace and span, for log records
 
-A span for each request (to its headers: a stream holds none open), each job, which goes on with the trace of whoever
-sent it, and each request to Daytona. They are sent by a thread of their own, from a queue that drops what finds no
-room: a collector that is slow or away holds nothing up, and is told of once.
+There is a span for each request (until its headers: streams keep none open), each job (in the trace of its sender),
+and each request to Daytona. A separate thread exports them, from a queue that drops spans when it is full: a slow
+collector delays nothing, and is logged once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Part = Literal["web", "worker", "beat"]
 
 
 def start_tracing(part: Part) -> None:
-    """In a process of this part, once, before it serves. Its children by fork go on by themselves."""
+    """Call once in a process of this part, before it serves. Forked children continue by themselves."""
     if settings.TASKHUB_TRACING:
-        from taskhub.observability.tracing.instruments import start  # noqa: PLC0415 - only who traces pays for it
+        from taskhub.observability.tracing.instruments import start  # noqa: PLC0415 - loaded only if traces are on
 
         start(part)

@@ -1,4 +1,4 @@
-"""The trace and the span that a log line falls into."""
+"""Ids of the current trace and span, for log records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from opentelemetry import trace
 
 
 def current_ids() -> dict[str, str]:
-    """`trace_id` and `span_id`, as a collector shows them; nothing outside of any span."""
+    """`trace_id` and `span_id`, as a collector shows them; empty outside of spans."""
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return {}

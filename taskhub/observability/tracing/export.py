@@ -1,4 +1,4 @@
-"""What leaves the process of its spans."""
+"""Span exporter: redacts spans and logs a failing collector once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class QuietExporter(SpanExporter):
-    """Hands on to `inner` what has no secrets in it. That a collector does not answer is told once, and once more that
-    it does; the SDK itself would tell of every batch."""
+    """Exports redacted spans by `inner`. Logs once that the collector fails, and once that it works again; the SDK
+    itself would log every batch."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -27,9 +27,9 @@ class QuietExporter(SpanExporter):
         result = self._inner.export([scrubbed_span(span) for span in spans])
         failed = result is not SpanExportResult.SUCCESS
         if failed and not self.failing:
-            log.warning("the collector of traces does not take them; they are dropped until it does")
+            log.warning("the trace collector refuses spans or does not answer; they are dropped until it accepts them")
         elif self.failing and not failed:
-            log.info("the collector takes traces again")
+            log.info("the trace collector accepts spans again")
         self.failing = failed
         return result
 
@@ -41,7 +41,7 @@ class QuietExporter(SpanExporter):
 
 
 def scrubbed_span(span: ReadableSpan) -> ReadableSpan:
-    """Addresses hold tickets, and errors quote what they like."""
+    """Addresses may contain tickets, and error messages may quote anything."""
     words = span.status.description
     return ReadableSpan(
         name=scrub(span.name),

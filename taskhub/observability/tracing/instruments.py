@@ -1,4 +1,4 @@
-"""Which spans there are: what the libraries' instrumentation makes, under names of ours."""
+"""Instrumentation: the spans of web processes, workers and beat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskhub.observability.tracing.export import QuietExporter
 
 _UNTRACED: Final = "/healthz,/readyz,/metrics,/static/"
 _AFTER_OURS: Final = 1
-"""Behind `RequestContext`: what the instrumentation itself refuses, an impossible Host, has a request's id too."""
+"""After `RequestContext`, so that requests refused by the instrumentation (an invalid Host) also have an id."""
 
 
 _LEAVE_MS: Final = 1500
@@ -46,7 +46,7 @@ def start(part: Part) -> None:
 
 
 def _name_by_route(span: trace.Span, request: HttpRequest, _: HttpResponse) -> None:
-    """`POST /api/exec/<task_id>/`, and not the regular expression that it matched."""
+    """`POST /api/exec/<task_id>/` instead of the matched regular expression."""
     if request.resolver_match is not None:
         route = simplify_regex(request.resolver_match.route)
         span.update_name(f"{request.method} {route}")
@@ -54,13 +54,13 @@ def _name_by_route(span: trace.Span, request: HttpRequest, _: HttpResponse) -> N
 
 
 def _begin_trace(**_: Any) -> None:
-    """Each tick of beat has its own. The instrumentation leaves the span of a message that could not be sent current;
-    everything beat sends from then on would be a part of it."""
+    """Each job from beat starts its own trace. The instrumentation leaves the span of a message that could not be sent
+    current; without this, everything that beat sends afterwards would be part of it."""
     context.attach(context.Context())
 
 
 def _leave(processor: BatchSpanProcessor, exporter: QuietExporter) -> None:
-    """Send what is left, if that takes no longer than a moment, and somebody took what went before."""
+    """Export the remaining spans within 1.5 s, unless the collector is failing."""
     if exporter.failing:
         exporter.shutdown()
     processor._batch_processor.shutdown(timeout_millis=_LEAVE_MS)  # noqa: SLF001 - its own shutdown waits for 30 s

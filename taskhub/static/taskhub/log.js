@@ -10,7 +10,7 @@ import { count as counted } from "./format.js";
  * @import { Segment } from "./ansi.js"
  * @import { LogComplete, StreamError } from "./stream.js"
  *
- * @typedef {Pick<LogLine, "n" | "stream" | "line">} Line
+ * @typedef {Pick<LogLine, "n" | "stream" | "line" | "partial">} Line
  *
  * @typedef {object} LogElements
  * @property {HTMLElement} log - The lines; it scrolls.
@@ -46,6 +46,8 @@ export class LogView {
   #chars = 0; // on the page
   /** @type {Line[]} */
   #waiting = [];
+  /** @type {Map<string, Line>} */
+  #partial = new Map(); // by stream: a line without its end
 
   /** @param {LogElements} elements */
   constructor(elements) {
@@ -74,15 +76,22 @@ export class LogView {
     this.#lastLine = 0;
     this.#received = 0;
     this.#waiting = [];
+    this.#partial.clear();
     this.#elements.outcome.textContent = "";
     this.#setPaused(false);
     this.clear();
   }
 
   /** @param {Line} line */
-  add({ n, stream, line }) {
+  add({ n, stream, line, partial }) {
     if (n <= this.#lastLine) return; // received before the connection was lost
+    if (partial) {
+      this.#partial.set(stream, { n, stream, line });
+      this.#soon();
+      return;
+    }
     this.#lastLine = n;
+    for (const [name, unfinished] of this.#partial) if (unfinished.n <= n) this.#partial.delete(name);
     this.#received += 1;
     this.#waiting.push({ n, stream, line });
     if (this.#waiting.length > 2 * ROWS) this.#skip();
@@ -98,6 +107,8 @@ export class LogView {
     const cut = truncated ? " More was written than is kept." : "";
     outcome.textContent = `${how}${why} after ${counted(lines)}.${cut}`;
     outcome.dataset["good"] = String(code === 0 && isOwnEnd);
+    this.#partial.clear();
+    this.#soon();
   }
 
   /** @param {StreamError} error */
@@ -156,7 +167,13 @@ export class LogView {
 
   #draw() {
     this.#frame = 0;
-    if (this.#isPaused || !this.#waiting.length) {
+    if (this.#isPaused) {
+      this.#showCount();
+      return;
+    }
+    this.#removePartial();
+    if (!this.#waiting.length) {
+      this.#appendPartial();
       this.#showCount();
       return;
     }
@@ -165,9 +182,27 @@ export class LogView {
     this.#hush(batch.length);
     this.#elements.log.append(...batch.map((line) => this.#row(line)));
     this.#trim();
+    if (this.#waiting.length) this.#soon();
+    else this.#appendPartial();
     if (this.#isFollowing) this.#follow();
     this.#showCount();
-    if (this.#waiting.length) this.#soon();
+  }
+
+  #removePartial() {
+    for (const row of this.#elements.log.querySelectorAll("[data-partial]")) {
+      this.#chars -= row.textContent.length;
+      row.remove();
+    }
+  }
+
+  /** Lines without their end come last; the whole line replaces them. */
+  #appendPartial() {
+    for (const line of this.#partial.values()) {
+      const row = this.#row(line);
+      row.dataset["partial"] = "";
+      this.#elements.log.append(row);
+    }
+    if (this.#partial.size && this.#isFollowing) this.#follow();
   }
 
   #trim() {

@@ -1,4 +1,4 @@
-// What a client tells of an event: one line of JSON. Long texts are told by their length.
+// What a client reports an event: one line of JSON. Long texts are told by their length.
 
 const shorten = (value) => {
   if (typeof value === "string" && value.length > 1000) return { length: [...value].length, end: [...value].slice(-3).join("") };

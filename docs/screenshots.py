@@ -1,0 +1,106 @@
+"""Screenshots for README: `python -m docs.screenshots` takes them from a real hub with a real browser.
+
+Starts a hub on a free port with a temporary data folder, creates example tasks, runs a script, and writes
+docs/images/board.png and docs/images/log.png. Needs Chromium.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tests.processes import ROOT, RunningHub, running_hub
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+IMAGES = ROOT / "docs" / "images"
+BOARD = {"width": 1200, "height": 490}
+LOG = {"width": 1200, "height": 860}
+Example = tuple[str, str, str, str, list[str]]
+"""Title, status, priority, assignee, tags."""
+TASKS: list[Example] = [
+    ("Upgrade the payment client", "todo", "high", "", ["backend"]),
+    ("Translate the onboarding mails", "todo", "low", "", ["content"]),
+    ("Find the slow query on /orders", "inprogress", "high", "agent-2", ["database"]),
+    ("Write tests for the importer", "review", "medium", "agent-1", ["tests"]),
+    ("Remove the old feature flags", "done", "low", "agent-3", ["cleanup"]),
+    ("Nightly dependency report", "done", "medium", "agent-1", ["ci"]),
+]
+RUNNING: Example = ("Run the test suite", "inprogress", "high", "agent-1", ["ci", "tests"])
+SCRIPT = r"""
+printf '\033[1mcollected 48 items\033[0m\n'
+for module in accounts catalogue checkout importer mails orders payments search; do
+  printf 'tests/test_%s.py \033[32m......\033[0m\n' "$module"
+  sleep 0.2
+done
+printf '\033[33mwarning: search index is rebuilt for each test\033[0m\n'
+until [ -e go-on ]; do sleep 0.2; done
+"""
+
+
+def main() -> int:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("Chromium is not installed.", file=sys.stderr)
+        return 1
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where there is a browser
+
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, running_hub(Path(folder)) as hub, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_context(color_scheme="light").new_page()
+        take(page, hub)
+        browser.close()
+    return 0
+
+
+def take(page: Page, hub: RunningHub) -> None:
+    with httpx.Client(base_url=hub.address, headers=hub.headers, timeout=30) as http:
+        for task in TASKS:
+            create(http, task)
+        task_id = create(http, RUNNING)
+        http.post(f"/api/exec/{task_id}", json={"script_content": SCRIPT}).raise_for_status()
+        sign_in(page, hub)
+        page.goto(f"{hub.address}/tasks/{task_id}/")
+        page.wait_for_selector('#log .text:has-text("warning: search index")', timeout=60_000)
+        save(page, "log.png", LOG)
+        page.goto(f"{hub.address}/")
+        page.wait_for_selector("#board:not([aria-busy])")
+        page.wait_for_selector('#state[data-state="connected"]')
+        save(page, "board.png", BOARD)
+        http.post(f"/api/exec/stop/{task_id}").raise_for_status()
+
+
+def create(http: httpx.Client, example: Example) -> str:
+    title, status, priority, assignee, tags = example
+    values: dict[str, Any] = {"title": title, "priority": priority, "assignee": assignee, "tags": tags}
+    task = http.post("/api/tasks/", json=values).raise_for_status().json()
+    path = ["inprogress", "review"] if status == "review" else [status]
+    for step in path if status != "todo" else []:
+        http.put(f"/api/tasks/status/{task['id']}", json={"new_status": step}).raise_for_status()
+    return str(task["id"])
+
+
+def sign_in(page: Page, hub: RunningHub) -> None:
+    """With the token: the buttons of an account are then in the picture."""
+    page.goto(f"{hub.address}/")
+    page.get_by_role("button", name="Use a token").click()
+    page.get_by_role("textbox", name="API token").fill(hub.token)
+    page.get_by_role("button", name=re.compile(r"^Use (it|token)$")).click()
+    page.get_by_role("button", name="Forget the token").wait_for()
+
+
+def save(page: Page, name: str, size: dict[str, int]) -> None:
+    page.set_viewport_size(size)  # type: ignore[arg-type]
+    page.screenshot(path=IMAGES / name, animations="disabled")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+r"""The runner's marks in a log: found, understood, and taken out.
+
+A mark is a control string that terminals do not show: ESC `_`, a token, a letter, words, ESC `\`. The token is random
+for each execution (`LogTokens`), so text of the script's is never taken for a mark. The letters:
+
+    E code changes files reason    the end, behind the last character of a stream, and with a newline of its own
+    F number                       there are changes of files up to this number
+    P, then text                   the line that has not ended yet
+
+F and P come with a newline of their own, wherever they stand: what is before an F and behind it is one line.
+The runner (`execute/attend.pl`, `execute/run.sh`) writes them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, cast
+
+from sandboxes.gateway import Stream
+from taskhub.executions.executor import LogTokens, ScriptEnd
+
+MARK_CHARS: Final = 128
+"""The longest mark that can stand behind other text on a line."""
+_REASONS: Final = {"-": "", "killed": "killed", "interpreter": "interpreter"}
+
+
+class LogMarks:
+    """The marks of one reading of a log.
+
+    `end` is there once both streams have said it; `partial` is what is shown of the line that each stream is in;
+    `changes` the highest number of a change.
+    """
+
+    def __init__(self, tokens: LogTokens) -> None:
+        self._run = f"\x1b_{tokens.run}"
+        self._ends = f"\x1b_{tokens.end}"
+        self._end = re.compile(rf"\x1b_{tokens.end}E(\d{{1,3}}) (\d{{1,9}}) (\d{{1,9}}) ([a-z]+|-)\x1b\\\Z", re.ASCII)
+        self._change = re.compile(rf"\x1b_{tokens.run}F(\d{{1,9}})\x1b\\\Z", re.ASCII)
+        self._partial = f"{self._run}P\x1b\\"
+        self._carried: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self._over: set[Stream] = set()
+        self.partial: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self.changes = 0
+        self.end: ScriptEnd | None = None
+
+    def strip(self, stream: Stream, lines: list[str], rest: str) -> tuple[list[str], str]:
+        """The lines of a stream without marks; `rest` is what has no newline yet. Nothing counts behind the end."""
+        if stream in self._over:
+            return [], ""
+        if not lines:
+            return lines, rest
+        kept: list[str] = []
+        for line in lines:
+            # Most lines hold no control string at all.
+            if "\x1b_" in line and self._is_mark(stream, line, kept):
+                if stream in self._over:
+                    return kept, ""
+                continue
+            kept.append(self._carried[stream] + line if self._carried[stream] else line)
+            self._carried[stream] = self.partial[stream] = ""
+        if self._carried[stream]:
+            rest, self._carried[stream] = self._carried[stream] + rest, ""
+        return kept, rest
+
+    def _is_mark(self, stream: Stream, line: str, kept: list[str]) -> bool:
+        if self._run in line:
+            if line.startswith(self._partial):
+                self.partial[stream] = line.removeprefix(self._partial)
+                return True
+            if found := self._change.search(line):
+                self.changes = max(self.changes, int(found[1]))
+                self._carried[stream] += line[: found.start()]
+                return True
+        if self._ends in line and (found := self._end.search(line)):
+            if text := self._carried[stream] + line[: found.start()]:
+                kept.append(text)
+            self._carried[stream] = self.partial[stream] = ""
+            self._over.add(stream)
+            if len(self._over) == len(self._carried):
+                reason = cast("Literal['', 'killed', 'interpreter']", _REASONS.get(found[4], ""))
+                self.end = ScriptEnd(int(found[1]), int(found[2]), int(found[3]), reason)
+            return True
+        return False

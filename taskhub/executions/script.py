@@ -1,0 +1,47 @@
+"""The text of a script: normalisation, and the block of a description.
+
+Every interface (REST, MCP, admin, a task's description) passes its script through `normalised`, so the same text does
+the same everywhere.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
+LANGUAGES: Final = frozenset({"bash", "sh", "shell"})
+"""First words of an info string, in lower case, that name a script."""
+
+
+def normalised(script: str) -> str:
+    """Without a byte order mark, and with LF for CRLF. A CR of its own stays: it may be meant."""
+    return script.removeprefix(_BYTE_ORDER_MARK).replace("\r\n", "\n")
+
+
+def script_block(description: str) -> str | None:
+    """The first fenced code block of a description in Markdown whose language is bash, sh or shell; None without one.
+
+    It is found as CommonMark defines it: inside a list or a quotation too, with any fence; not inside another block of
+    code, and not inside an HTML comment. `shell-session` is another language.
+    """
+    for token in _parser().parse(normalised(description)):
+        if token.type == "fence" and _language(token.info) in LANGUAGES:
+            return normalised(token.content)
+    return None
+
+
+def _language(info: str) -> str:
+    words = unescapeAll(info).split()
+    return words[0].lower() if words else ""
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """Blocks only: what a paragraph holds is of no interest, and costs the most."""
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser

@@ -1,0 +1,339 @@
+"""Follows a running execution to its end, and settles it.
+
+1. The log is read as it is written, into a spool: what a lost execution printed is kept.
+2. The runner's end mark in the log is the end. Nothing is asked for.
+3. While nothing comes, the runner's lock is looked at: one that has died does not say so.
+4. A stop that is asked for, and the time limit, climb the executor's ladder.
+5. Log and files are stored, and the row says how it ended.
+
+Every write is fenced: if another worker has taken the execution over, this one drops what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+
+from taskhub.executions import artifact_collector, get_executor
+from taskhub.executions.artifact_collector import Kept
+from taskhub.executions.executor import (
+    ExecutorError,
+    FilesChanged,
+    RunnerState,
+    ScriptEnd,
+    Sign,
+    Stopped,
+    execution_place,
+)
+from taskhub.executions.log_archive import LogSpool
+from taskhub.lib.cancellation import cancel_all
+from taskhub.lib.wakeup import Wakeup
+from taskhub.models import Execution, ExecutionStatus
+from taskhub.services import executions
+from taskhub.services.executions import Outcome
+from taskhub.services.file_changes import file_changes_tell
+from taskhub.worker.database import in_database
+from taskhub.worker.outcomes import (
+    outcome_of_dead_runner,
+    outcome_of_end,
+    outcome_of_lost_sandbox,
+    outcome_of_stop,
+)
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 5.0
+"""How often the runner's lock is looked at: at most one request in this time."""
+CHANGES_S: Final = 1.0
+RETRY_S: Final = 5.0
+UNREACHABLE_AFTER: Final = timedelta(minutes=10)
+"""Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
+LAST_WORD_S: Final = 2.0
+"""A runner that has ended has said so by then."""
+LOG_END_S: Final = 10.0
+"""How long the rest of a log is waited for where its script has ended without an end mark."""
+
+
+class Lost(Exception):
+    """The execution is not this worker's any more, or has ended."""
+
+
+class Following:
+    """One running execution in the hands of the caller, who holds its lease."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        self.place = execution_place(execution)
+        self.moved = Wakeup()
+        self.end: ScriptEnd | None = None
+        self.is_gone = False
+        """Set by whoever has learnt that its sandbox is gone."""
+        self._executor = get_executor()
+        self._spool = LogSpool()
+        self._changes = execution.files_seen
+        self._reader: asyncio.Task[None] | None = None
+        self._log_is_lost = False
+        self._seen = False
+        self._look_at = time.monotonic() + LOOK_S
+        self._changes_at = 0.0
+
+    async def run(self) -> None:
+        """Until it has ended, and the row says so. Raises Lost."""
+        try:
+            outcome = None
+            while outcome is None:
+                try:
+                    outcome = await self._until_settled()
+                    await self.finish(outcome)
+                except ExecutorError as error:
+                    outcome = await self._give_up(error)
+        finally:
+            await cancel_all(*([self._reader] if self._reader is not None else []))
+            self._spool.close()
+
+    async def settle(self) -> None:
+        """Settle it now, if it has ended or is to be ended; else let it go on. Raises Lost."""
+        try:
+            outcome = await self._settled_now()
+            if outcome is not None:
+                await self.finish(outcome)
+                return
+        except ExecutorError as error:
+            log.warning("execution %s cannot be settled yet: %s", self.execution.pk, error.code)
+            if self._is_final(error):
+                await self.finish(_lost(error))
+                return
+        finally:
+            await cancel_all(*([self._reader] if self._reader is not None else []))
+            self._spool.close()
+        await in_database(executions.execution_postpone, execution=self.execution, retry_s=RETRY_S)
+
+    async def _settled_now(self) -> Outcome | None:
+        (seen,) = await self._executor.observe([self.place])
+        if seen.state == "gone":
+            return outcome_of_lost_sandbox(self.execution)
+        if seen.state == "ended":
+            await self._rest_of_log()
+            if self.end is not None:
+                return outcome_of_end(self.execution, self.end)
+            return await self._without_mark() if self._reader is not None and self._reader.done() else None
+        return await self._stop() if self._is_to_end() else None
+
+    async def _until_settled(self) -> Outcome:
+        """Raises ExecutorError: what it says is true now, and may be over soon."""
+        while True:
+            reader = self._start_reading()
+            if self.end is not None:
+                return outcome_of_end(self.execution, self.end)
+            if self.is_gone:
+                return outcome_of_lost_sandbox(self.execution)
+            if self._is_to_end():
+                return await self._stop()
+            if reader.done() and not self._log_is_lost and (outcome := await self._without_mark()) is not None:
+                return outcome
+            if time.monotonic() >= self._look_at and (outcome := await self._look()) is not None:
+                return outcome
+            if self._changes > self.execution.files_seen and time.monotonic() >= self._changes_at:
+                await self._tell_changes()
+            await self._wait()
+
+    async def _give_up(self, error: ExecutorError) -> Outcome | None:
+        """None: it is tried again, after a while. What it has printed so far is kept either way."""
+        log.warning("execution %s cannot be settled yet: %s", self.execution.pk, error.code)
+        if self._is_final(error):
+            outcome = _lost(error)
+            await self.finish(outcome)
+            return outcome
+        if self._reader is not None and self._reader.done():
+            self._reader = None
+        await asyncio.sleep(RETRY_S)
+        return None
+
+    def _is_final(self, error: ExecutorError) -> bool:
+        """A permanent error, or silence long past the deadline."""
+        return error.permanent or self.execution.is_overdue(timezone.now(), by=UNREACHABLE_AFTER)
+
+    def _is_to_end(self) -> bool:
+        return self.execution.stop_requested_at is not None or self.execution.is_overdue(timezone.now())
+
+    async def _wait(self) -> None:
+        """Until something was heard, or something is due."""
+        now = time.monotonic()
+        due = [self._look_at - now]
+        if self._changes > self.execution.files_seen:
+            due.append(self._changes_at - now)
+        if self.execution.deadline is not None:
+            due.append((self.execution.deadline - timezone.now()).total_seconds())
+        try:
+            async with asyncio.timeout(max(0.0, min(due)) + 0.001):
+                await self.moved.wait()
+        except TimeoutError:
+            return
+
+    # The log, and what it says.
+
+    def _start_reading(self) -> asyncio.Task[None]:
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read_log())
+            self._reader.add_done_callback(lambda _: self.moved.send())
+        return self._reader
+
+    async def _read_log(self) -> None:
+        log_lines = self._executor.follow_log(self.place, on_sign=self._hear)
+        async with aclosing(log_lines) as batches:
+            async for batch in batches:
+                self._spool.add(batch)
+
+    async def _rest_of_log(self) -> None:
+        """The log to its end; the script has ended, so one that stays silent is over."""
+        done, _ = await asyncio.wait([self._start_reading()], timeout=LOG_END_S)
+        if not done:
+            self._spool.cut(f"it had not ended {LOG_END_S:.0f} s after the script")
+
+    def _hear(self, sign: Sign) -> None:
+        if isinstance(sign, ScriptEnd):
+            self.end = sign
+            self._changes = max(self._changes, sign.changes)
+            self.moved.send()
+        elif isinstance(sign, FilesChanged) and sign.upto > self._changes:
+            self._changes = sign.upto
+            self.moved.send()
+
+    async def _without_mark(self) -> Outcome | None:
+        """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
+        error = self._start_reading().exception()
+        (seen,) = await self._executor.observe([self.place])
+        if seen.state == "gone":
+            return outcome_of_lost_sandbox(self.execution)
+        if isinstance(error, ExecutorError) and error.permanent and seen.state == "running":
+            # Its script has deleted it, say. It runs on all the same, and is looked at.
+            log.warning("the log of execution %s is lost: %s", self.execution.pk, error.code)
+            self._log_is_lost = True
+            self._spool.cut("the sandbox does not have it any more")
+            return None
+        if error is not None:
+            raise error
+        if self.place.log_token:
+            return await self._end_remains()
+        # Started by a release whose runner says nothing: its exit code is the command's.
+        self.end = ScriptEnd(seen.exit_code or 0, files=1)
+        return outcome_of_end(self.execution, self.end)
+
+    # A runner that has died.
+
+    async def _look(self) -> Outcome | None:
+        self._look_at = time.monotonic() + LOOK_S
+        try:
+            state = await self._executor.runner_state(self.place)
+        except ExecutorError as error:
+            log.info("execution %s cannot be looked at: %s", self.execution.pk, error.code)
+            if error.permanent:
+                (seen,) = await self._executor.observe([self.place])
+                self.is_gone = seen.state == "gone"
+            return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
+        if not self.place.log_token:
+            self._changes = self.execution.files_seen + 1  # no mark tells of changes: they are asked for
+            return None
+        if not self._says_dead(state):
+            return None
+        # It may have ended well just now, and its last word be on the way.
+        await asyncio.wait([self._start_reading()], timeout=LAST_WORD_S)
+        if self.end is not None:
+            return outcome_of_end(self.execution, self.end)
+        return await self._end_remains()
+
+    def _says_dead(self, state: RunnerState) -> bool:
+        was_seen, self._seen = self._seen, state.seen
+        if state.lock == "missing":
+            return was_seen and not state.seen
+        return state.lock == "free"
+
+    async def _end_remains(self) -> Outcome:
+        """Whatever its script left is ended."""
+        log.warning("the runner of execution %s has died", self.execution.pk)
+        stopped = await self._climb(runner_is_dead=True)
+        if stopped.end is not None and stopped.by != "mark":
+            # The log had not brought it: it did say how the script ended.
+            self.end = stopped.end
+            return outcome_of_end(self.execution, stopped.end)
+        return outcome_of_dead_runner(self.execution, stopped)
+
+    # A stop, or the time limit.
+
+    async def _stop(self) -> Outcome:
+        """End the script, without its help if need be. Raises Lost; ExecutorError."""
+        execution = self.execution
+        ending = ExecutionStatus.STOPPED if execution.stop_requested_at is not None else ExecutionStatus.TIMED_OUT
+        # Before the first signal: should this worker die now, the next one knows why the script has ended.
+        if not execution.ending and not await in_database(
+            executions.execution_mark_ending, execution=execution, ending=ending
+        ):
+            raise Lost
+        stopped = await self._climb(runner_is_dead=False)
+        return outcome_of_stop(execution, stopped)
+
+    async def _climb(self, *, runner_is_dead: bool) -> Stopped:
+        follows = self._reader is not None
+        ended = (lambda: self.end) if follows else None
+        stopped = await self._executor.stop(self.place, ended=ended, runner_is_dead=runner_is_dead)
+        if stopped.by == "sandbox" and self.execution.requested_sandbox_id:
+            # In a sandbox that is not ours this may be no more than a network that is away.
+            raise ExecutorError("sandbox_silent", "Nothing in its sandbox answers.", permanent=False)
+        if stopped.log is not None:
+            self._spool.add(stopped.log)
+        elif stopped.by not in {"session", "sandbox"} and self.end is None:
+            await self._rest_of_log()
+        if self.end is None:
+            self.end = stopped.end
+        return stopped
+
+    # Files.
+
+    async def _tell_changes(self) -> None:
+        self._changes_at = time.monotonic() + CHANGES_S
+        looks = self._executor.changed_files({self.place: self.execution.files_seen})
+        async with aclosing(looks):
+            async for _, changes in looks:
+                if changes is not None:
+                    await in_database(file_changes_tell, execution=self.execution, changes=changes)
+        self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
+
+    async def _keep_files(self) -> Kept | None:
+        end = self.end
+        if end is None or not (end.files or end.changes > self.execution.files_seen):
+            return None
+        kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
+        if kept.changes is not None and kept.changes.upto > self.execution.files_seen:
+            await in_database(file_changes_tell, execution=self.execution, changes=kept.changes)
+        return kept
+
+    # The end.
+
+    async def finish(self, outcome: Outcome) -> None:
+        """Store log and files, and say how it ended. Raises Lost."""
+        kept = None
+        if outcome.status != ExecutionStatus.LOST:
+            try:
+                kept = await self._keep_files()
+            except ExecutorError as error:
+                log.warning("the files of execution %s cannot be had: %s", self.execution.pk, error.code)
+                if not error.permanent:
+                    raise
+        archived = None
+        if self._spool.n or outcome.status != ExecutionStatus.LOST:
+            archived = await asyncio.to_thread(self._spool.store, self.execution.log_file)
+        if not await in_database(
+            executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
+        ):
+            raise Lost
+        log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
+
+
+def _lost(error: ExecutorError) -> Outcome:
+    return Outcome(ExecutionStatus.LOST, error_code=error.code, error_message=error.message)

@@ -1,0 +1,102 @@
+"""Starts executions that are admitted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+from uuid import UUID
+
+from taskhub.executions import get_executor
+from taskhub.executions.executor import ExecutorError, Launch, Place
+from taskhub.models import Execution, ExecutionStatus
+from taskhub.services import admission, executions
+from taskhub.services.dispatch import EXECUTION_START, send_job
+from taskhub.services.executions import Outcome
+from taskhub.worker.database import in_database
+
+log = logging.getLogger(__name__)
+
+START_LEASE_S: Final = 60.0
+RETRY_S: Final = 5.0
+
+
+async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution | None:
+    """The execution, running, leased to the caller for `keep_s` seconds; None if there is nothing to go on with."""
+    await in_database(admit, besides=execution_id)
+    execution = await in_database(executions.execution_claim_start, execution_id=execution_id, lease_s=START_LEASE_S)
+    if execution is None:
+        return None
+    if execution.stop_requested_at is not None:
+        await _abandon(execution, Outcome(ExecutionStatus.STOPPED))
+        return None
+    try:
+        place = await get_executor().launch(launch_of(execution))
+    except ExecutorError as error:
+        await _not_started(execution, error)
+        return None
+    if not await in_database(executions.execution_mark_started, execution=execution, place=place, lease_s=keep_s):
+        return None
+    log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
+    await in_database(admission.admission_note_started)
+    return execution
+
+
+def admit(besides: UUID | None = None) -> None:
+    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's."""
+    for execution_id in admission.executions_admit():
+        if execution_id != besides:
+            send_job(EXECUTION_START, execution_id)
+
+
+async def _not_started(execution: Execution, error: ExecutorError) -> None:
+    if error.waits_for == "capacity":
+        await in_database(admission.admission_note_full, execution=execution)
+    elif error.waits_for == "rate":
+        pause_s = error.retry_after_s or RETRY_S
+        await in_database(admission.admission_note_throttled, execution=execution, retry_after_s=pause_s)
+    else:
+        await _failed(execution, error)
+
+
+def launch_of(execution: Execution) -> Launch:
+    return Launch(
+        execution_id=execution.pk,
+        session_name=execution.session_name,
+        script=execution.script,
+        timeout_s=execution.timeout_s,
+        log_token=execution.log_token,
+        sandbox_id=execution.requested_sandbox_id,
+        env=execution.env,
+        merge_output=execution.merge_output,
+        all_files=execution.all_files,
+    )
+
+
+async def _failed(execution: Execution, error: ExecutorError) -> None:
+    if not error.permanent and execution.attempts < executions.START_ATTEMPTS:
+        log.warning("execution %s cannot start yet: %s", execution.pk, error.code)
+        await in_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S * execution.attempts)
+        return
+    await in_database(execution.refresh_from_db, fields=["stop_requested_at"])
+    status = ExecutionStatus.FAILED if execution.stop_requested_at is None else ExecutionStatus.STOPPED
+    await _abandon(execution, Outcome(status, error_code=error.code, error_message=error.message))
+
+
+async def _abandon(execution: Execution, outcome: Outcome) -> None:
+    """The end of an execution that was not seen to start. An earlier, failed try may have started it all the same."""
+    if execution.attempts > 1:
+        try:
+            await release(execution)
+        except ExecutorError as error:
+            # Nothing answers: what it made is given back later, by `executions_release`.
+            log.warning("execution %s ends without its sandbox being seen: %s", execution.pk, error.code)
+    await in_database(executions.execution_finish, execution=execution, outcome=outcome)
+
+
+async def release(execution: Execution) -> None:
+    """Give back its session, or the sandbox made for it. Raises ExecutorError.
+
+    Also where the start failed half-way: they are found by name.
+    """
+    place = Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id)
+    await get_executor().release(place, made_sandbox=not execution.requested_sandbox_id)

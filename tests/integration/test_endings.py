@@ -1,0 +1,305 @@
+"""How executions end whatever their scripts do, over the real local sandbox server; what is told meanwhile.
+
+Scripts here kill, stop and hide what would end them: they run only where the server has bubblewrap.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rest_framework.test import APIClient
+
+from sandboxes.execute import ladder
+from sandboxes.gateway import open_gateway
+from taskhub import jobs
+from taskhub.executions import get_executor
+from taskhub.executions.executor import Launch, execution_place
+from taskhub.models import Execution, ExecutionStatus, Task
+from taskhub.services import executions
+from tests.processes import wait_until
+from tests.sandboxes.bubblewrapped import require_bubblewrap
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
+
+
+@pytest.fixture(autouse=True)
+def in_bubblewrap(sandbox_output: Callable[[], str]) -> None:
+    """On the bare machine these scripts would end the tests, and more."""
+    require_bubblewrap()
+    assert "bubblewrap" in sandbox_output()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rungs that cannot help here are left sooner."""
+    monkeypatch.setattr(ladder, "SIGNALS", (("TERM", 1.0), ("KILL", 1.0)))
+
+
+def alive(word: str) -> list[str]:
+    """Command lines on this machine that hold the word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if word in line and "pytest" not in line:
+            found.append(line)
+    return found
+
+
+def settle(execution_id: str) -> Execution:
+    until = time.monotonic() + 120
+    while (execution := Execution.objects.get(pk=execution_id)).is_active:
+        assert time.monotonic() < until
+        jobs.execution_end(execution_id)
+        Execution.objects.filter(pk=execution_id, status="running").update(lease_until=None)
+    return execution
+
+
+def wait_for_line(api: APIClient, task_id: str, text: str) -> None:
+    wait_until(lambda: text in str(api.get(f"/api/exec/logs/{task_id}").json().get("lines")), text, 60)
+
+
+# What a script does, whether its runner can still be asked, whether its log is there.
+HOSTILE = {
+    "removes the runner's folder": "rm -rf ~/.taskhub",
+    "moves the runner's folder": "mv ~/.taskhub ~/moved",
+    "locks the home": "chmod 000 ~/.taskhub",
+    "stops the runner": "kill -STOP $PPID",
+    "stops everything": "setsid sh -c 'sleep 0.2; kill -STOP -1' & sleep 0.3",
+    "ignores signals": "trap '' TERM INT HUP",
+    "closes its descriptors": "exec 0<&- 1>&- 2>&-",
+    "leaves its session": "setsid sleep SLEEP & env -i setsid sleep SLEEP &",
+    "deletes itself": 'rm -f "$0"; rm -rf ~/*',
+    "forks": "for i in $(seq 30); do (trap '' TERM; sleep SLEEP) & done",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_stop_ends_a_script_that(api: APIClient, execute: Any, impatient: None, what: str) -> None:
+    word = f"7{uuid.uuid4().int % 10**8}"
+    queued = execute(f"echo begun; sleep {word} & {HOSTILE[what].replace('SLEEP', word)}\nsleep {word}")
+    jobs.execution_start(queued["execution_id"])
+    wait_until(lambda: bool(alive(f"sleep {word}")), "the script runs", 60)
+    api.post(f"/api/exec/stop/{queued['task_id']}")
+    execution = settle(queued["execution_id"])
+    assert execution.status == "stopped"
+    assert "does not answer" not in execution.error_message
+    if execution.leftover:
+        jobs.execution_stop_sandbox(queued["execution_id"])
+    wait_until(lambda: not alive(f"sleep {word}"), "the end of all processes")
+    lines = [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]]
+    assert "begun" in lines
+    assert not any("\x1b_" in line for line in lines)
+
+
+@pytest.mark.parametrize("script", ["rm -rf ~/.taskhub", "kill -STOP $PPID", "trap '' TERM"])
+def test_time_limit_ends_it_too(api: APIClient, execute: Any, impatient: None, script: str) -> None:
+    queued = execute(f"echo begun; {script}; while :; do sleep 0.1; done", timeout_s=1)
+    jobs.execution_start(queued["execution_id"])
+    wait_for_line(api, queued["task_id"], "begun")
+    Execution.objects.update(started_at=timezone.now() - timedelta(seconds=5))
+    assert settle(queued["execution_id"]).status == "timed_out"
+    assert Task.objects.get().ending == ""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "pkill -9 bash",
+        "kill -9 -1",
+        "kill -9 $(ps -o ppid= -p $PPID)",
+        "pkill -9 taskhub; pkill -9 -f run.sh",
+    ],
+)
+def test_dead_runner_is_noticed_without_a_stop(execute: Any, script: str) -> None:
+    """By its lock; its lines are kept, and nothing of it is left."""
+    word = f"7{uuid.uuid4().int % 10**8}"
+    queued = execute(f"echo begun; sleep {word} & sleep 0.5; {script}; sleep {word}")
+    jobs.execution_start(queued["execution_id"])
+    execution = executions.execution_take_lease(
+        execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
+    )
+    assert execution is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taskhub.worker.following.LOOK_S", 1.0)
+        async_to_sync(jobs.Following(execution).run)()
+    ended = Execution.objects.get()
+    assert (ended.status, ended.error_code, ended.exit_code) == ("failed", "runner_died", None)
+    assert ended.log_lines == 1
+    if ended.leftover:
+        jobs.execution_stop_sandbox(queued["execution_id"])
+    wait_until(lambda: not alive(f"sleep {word}"), "the end of all processes")
+
+
+def test_killed_runner_does_not_end_before_its_script(execute: Any) -> None:
+    word = f"7{uuid.uuid4().int % 10**8}"
+    queued = execute(f"kill -9 $PPID; for i in $(seq 60); do sleep {word}; done")
+    jobs.execution_start(queued["execution_id"])
+    ended = settle(queued["execution_id"])
+    assert (ended.status, ended.error_code, ended.exit_code, ended.leftover) == ("failed", "runner_died", None, "")
+    assert not alive(f"sleep {word}")
+
+
+def test_missing_interpreter_is_named(execute: Any, api: APIClient) -> None:
+    queued = execute("#!/usr/bin/env python9\nprint(1)\n")
+    jobs.execution_start(queued["execution_id"])
+    settle(queued["execution_id"])
+    status = api.get(f"/api/exec/status/{queued['task_id']}").json()
+    assert (status["status"], status["exit_code"]) == ("failed", 127)
+    assert status["error"] == {
+        "code": "interpreter_missing",
+        "message": "The sandbox does not have the interpreter that the script's first line names: /usr/bin/env python9",
+    }
+
+
+def test_lost_execution_keeps_what_it_printed(execute: Any, api: APIClient) -> None:
+    queued = execute("echo a; sleep 600")
+    jobs.execution_start(queued["execution_id"])
+    execution = executions.execution_take_lease(
+        execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
+    )
+    assert execution is not None
+    following = jobs.Following(execution)
+
+    async def lose() -> None:
+        import asyncio  # noqa: PLC0415 - of this helper alone
+
+        running = asyncio.create_task(following.run())
+        async with asyncio.timeout(60):
+            while not following._spool.n and not running.done():  # noqa: ASYNC110 - the spool tells nobody
+                await asyncio.sleep(0.05)
+        async with open_gateway() as gateway:
+            await gateway.sandbox_delete(execution.session_name)
+        await running
+
+    async_to_sync(lose)()
+    ended = Execution.objects.get()
+    assert (ended.status, ended.error_code, ended.log_lines) == ("lost", "sandbox_gone", 1)
+    assert [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]] == ["a"]
+
+
+def test_in_a_sandbox_of_the_users_what_may_still_run_is_said(execute: Any, api: APIClient, impatient: None) -> None:
+    async def make() -> str:
+        async with open_gateway() as gateway:
+            sandbox, _ = await gateway.sandbox_create(name=f"mine-{uuid.uuid4()}", labels={}, ttl_minutes=60)
+            return str(sandbox.id)
+
+    queued = execute("echo begun; kill -STOP $PPID; sleep 900", sandbox_id=async_to_sync(make)())
+    jobs.execution_start(queued["execution_id"])
+    wait_for_line(api, queued["task_id"], "begun")
+    api.post(f"/api/exec/stop/{queued['task_id']}")
+    settle(queued["execution_id"])
+    status = api.get(f"/api/exec/status/{queued['task_id']}").json()
+    assert (status["status"], status["leftover"], status["error"]["code"]) == (
+        "stopped",
+        "possible",
+        "ended_with_session",
+    )
+    assert "may still run" in status["error"]["message"]
+
+
+# --- What is told meanwhile ---------------------------------------------------------------------------
+
+
+def test_ending_is_shown_and_refuses_others(execute: Any, api: APIClient) -> None:
+    queued = execute("sleep 600")
+    task = f"/api/tasks/{queued['task_id']}"
+    jobs.execution_start(queued["execution_id"])
+    assert api.get(f"/api/exec/status/{queued['task_id']}").json()["ending"] is None
+    assert api.get(task).json()["ending"] is None
+    version = api.get(task).json()["version"]
+    assert api.post(f"/api/exec/stop/{queued['task_id']}").json()["ending"] == "stopped"
+    status = api.get(f"/api/exec/status/{queued['task_id']}").json()
+    assert (status["status"], status["ending"]) == ("running", "stopped")
+    assert (api.get(task).json()["ending"], api.get(task).json()["version"]) == ("stopped", version)
+    for answer in (
+        api.delete(task),
+        api.post(f"/api/exec/{queued['task_id']}", {"script_content": "true"}, format="json"),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "execution_ending")
+        assert 1 <= int(answer["Retry-After"]) <= 20
+    settle(queued["execution_id"])
+    assert api.get(task).json()["ending"] is None
+    assert api.get(f"/api/exec/status/{queued['task_id']}").json()["ending"] is None
+    assert api.delete(task).status_code == 204
+
+
+def test_time_limit_is_shown_while_it_ends(execute: Any, api: APIClient) -> None:
+    queued = execute("sleep 600")
+    jobs.execution_start(queued["execution_id"])
+    execution = executions.execution_take_lease(
+        execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=0
+    )
+    assert execution is not None
+    executions.execution_mark_ending(execution=execution, ending=ExecutionStatus.TIMED_OUT)
+    assert api.get(f"/api/exec/status/{queued['task_id']}").json()["ending"] == "timed_out"
+    assert api.get(f"/api/tasks/{queued['task_id']}").json()["ending"] == "timed_out"
+
+
+# --- Random hostile scripts ---------------------------------------------------------------------------
+
+DEEDS = [
+    "trap '' TERM INT HUP QUIT",
+    "kill -STOP $PPID",
+    "kill -9 $PPID",
+    "kill -TERM 0",
+    "kill -STOP $$",
+    "kill -9 -1",
+    "kill -STOP -1",
+    "pkill -9 bash",
+    "pkill -STOP perl",
+    "pkill -9 -f attend",
+    "rm -rf ~/.taskhub",
+    "mv ~/.taskhub ~/x",
+    "chmod -R 000 ~/.taskhub",
+    "chmod 000 ~",
+    "rm -rf ~/* ~/.[!.]*",
+    "exec 0<&- 1>&- 2>&-",
+    "exec >/dev/full",
+    "(while :; do :; done) &",
+    "setsid sleep SLEEP &",
+    "env -i setsid sleep SLEEP &",
+    "for i in $(seq 40); do sleep SLEEP & done",
+    "ulimit -u 60; f() { sleep SLEEP & }; for i in $(seq 80); do f; done",
+    "sleep 0.1",
+]
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(DEEDS), min_size=1, max_size=4), st.booleans())
+def test_no_script_outlives_its_ending(impatient: None, deeds: list[str], is_dead: bool) -> None:
+    """Whatever it did, and whether or not its runner is taken for dead."""
+    word = f"7{uuid.uuid4().int % 10**8}"
+    script = "\n".join([*deeds, f"sleep {word}"]).replace("SLEEP", word)
+    execution_id = uuid.uuid4()
+    executor = get_executor()
+    launch = Launch(execution_id, f"taskhub-{execution_id}", script, 600, uuid.uuid4().hex * 2)
+
+    async def end_it() -> None:
+        place = await executor.launch(launch)
+        await executor.stop(place, runner_is_dead=is_dead)
+        await executor.stop_sandbox(place)
+        await executor.release(place, made_sandbox=True)
+
+    async_to_sync(end_it)()
+    wait_until(lambda: not alive(f"sleep {word}"), f"the end of {script!r}", 60)
+
+
+def test_place_carries_what_marks_are_known_by(execute: Any) -> None:
+    queued = execute("true")
+    jobs.execution_start(queued["execution_id"])
+    execution = Execution.objects.get()
+    assert len(execution.log_token) == 64
+    assert execution_place(execution).log_token == execution.log_token

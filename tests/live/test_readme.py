@@ -1,0 +1,65 @@
+"""README's own examples, run as they are written against a hub."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes import ROOT, Process, RunningHub
+
+
+def examples(language: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def example(language: str, words: str, page: str = "README.md") -> str:
+    """The one example that holds these words."""
+    (found,) = [code for code in examples(language, page) if words in code]
+    return found
+
+
+def written_for(hub: RunningHub, code: str) -> str:
+    """The example as its reader would run it, with this hub's address and token file."""
+    return code.replace("http://localhost:8000", hub.address).replace("var/token", str(hub.data_dir / "token"))
+
+
+def test_the_tour_by_hand_creates_a_task_and_follows_its_log(hub: RunningHub, tmp_path: Path) -> None:
+    stream = Process(["sh", "-c", f"exec {written_for(hub, example('sh', '/api/events/stream'))}"], hub.env)
+    try:
+        stream.wait_for_line('"event":"connected"')
+        tour = written_for(hub, example("sh", "/api/exec/"))
+        done = subprocess.run(
+            ["sh", "-eu", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        assert [f'"line":"line {n}"' in done.stdout for n in (1, 2, 3)] == [True] * 3
+        assert "event: log-complete" in done.stdout
+        line = stream.wait_for_line('"event":"task_created"')
+        assert '"title":"Say hello"' in line
+    finally:
+        stream.end()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/mcp.md"])
+def test_the_python_example_claims_a_task(hub: RunningHub, tmp_path: Path, page: str) -> None:
+    httpx.post(f"{hub.address}/api/tasks/", headers=hub.headers, json={"title": page}).raise_for_status()
+    code = written_for(hub, example("python", "claim_task", page))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    claimed = re.search(r"'id': '([0-9a-f-]{36})'", done.stdout)
+    assert claimed is not None, done.stdout
+    task = httpx.get(f"{hub.address}/api/tasks/{claimed[1]}/", headers=hub.headers).json()
+    assert (task["status"], task["assignee"]) == ("inprogress", "operator")
+
+
+def test_the_tour_names_the_addresses_of_this_hub() -> None:
+    """A changed default port would make the examples useless without a failing test."""
+    assert "http://localhost:8000" in example("sh", "/api/events/stream")
+    assert "var/token" in example("python", "claim_task")

@@ -1,0 +1,108 @@
+"""Plain language: words that stand in for a caller or client are not used in code, documentation and pages.
+
+Checked are comments, docstrings and sentences in Python, and the whole text of other files. Not checked are
+migrations, and identifiers and values ("nobody" is a role's name on the wire).
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes import ROOT
+
+BANNED = re.compile(
+    r"(?<![a-z])(?:nobody|anybody|somebody|whoever|heed(?:s|ed|ing)?|tell(?:s|ing)? of|told of)(?![a-z])", re.IGNORECASE
+)
+ERROR = re.compile(r"There (?:are|is no such) ")
+VALUE = re.compile(r"""(["'`])\w+\1""")
+TEXT = {".md", ".html", ".js", ".mjs", ".css", ".toml", ".yaml", ".yml", ".conf", ".service", ".in", ".example", ".sh"}
+NAMED = {"Makefile", "Dockerfile", "run", "taskhub-manage"}
+FOLDERS = (".", ".ci", ".devcontainer", ".github", "benchmarks", "config", "deploy", "docs", "requirements")
+FOLDERS += ("sandboxes", "taskhub", "templates", "tests")
+UNCHECKED = {"tests/unit/test_language.py"}
+NOT_CONVERTED: set[str] = {
+    "sandboxes/execute/executor.py",
+}
+"""Files that still use these words. Remove a file from this list when it is converted; add none."""
+
+
+def files() -> Iterator[str]:
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).glob("*" if folder == "." else "**/*")):
+            parts = path.relative_to(ROOT).parts
+            checked = path.suffix in TEXT | {".py"} or path.name in NAMED
+            if path.is_file() and checked and not {"migrations", "node_modules"} & set(parts):
+                yield "/".join(parts)
+
+
+FILES = [name for name in files() if name not in UNCHECKED]
+
+
+def docstrings(tree: ast.Module) -> set[int]:
+    """Ids of the strings that stand alone: docstrings of modules, classes, functions and constants."""
+    bodies = (getattr(node, "body", None) for node in ast.walk(tree))
+    statements = (statement for body in bodies if isinstance(body, list) for statement in body)
+    return {id(found.value) for found in statements if isinstance(found, ast.Expr)}
+
+
+def strings(source: str) -> Iterator[tuple[int, str, bool]]:
+    """Line, text, and whether it is a docstring."""
+    tree = ast.parse(source)
+    alone = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value, id(node) in alone
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def sentences(name: str, source: str) -> Iterator[tuple[int, str]]:
+    if not name.endswith(".py"):
+        yield from enumerate(source.splitlines(), 1)
+        return
+    yield from comments(source)
+    yield from ((line, text) for line, text, _ in strings(source) if " " in text.strip())
+
+
+def banned_in(name: str) -> list[str]:
+    """Banned words of a file, with their lines. A single quoted word is a value."""
+    source = (ROOT / name).read_text()
+    found = ((line, BANNED.search(VALUE.sub("", text))) for line, text in sentences(name, source))
+    return [f"{name}:{line} {match[0]}" for line, match in found if match]
+
+
+def errors_in(name: str) -> list[str]:
+    """'There are todo, inprogress.' instead of 'Must be one of: todo, inprogress.'"""
+    if not name.endswith(".py") or not name.startswith(("taskhub/", "sandboxes/", "config/")):
+        return []
+    found = strings((ROOT / name).read_text())
+    return [f"{name}:{line} {text}" for line, text, is_docstring in found if not is_docstring and ERROR.match(text)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_language_is_plain(name: str) -> None:
+    found = banned_in(name) + errors_in(name)
+    if name in NOT_CONVERTED:
+        assert found, f"{name} is converted: remove it from NOT_CONVERTED"
+    else:
+        assert not found, "\n".join(found)
+
+
+def test_the_list_of_unconverted_files_names_checked_files() -> None:
+    assert set(FILES) >= NOT_CONVERTED
+
+
+def test_the_check_sees_comments_docstrings_and_sentences_but_no_values() -> None:
+    source = '"""Whoever asks."""\nrole = "nobody"  # heeds it\nraise ValueError(f"Tells of {role}.")\n'
+    found = [BANNED.search(text) for _, text in sentences("x.py", source)]
+    assert sorted(match[0] for match in found if match) == ["Tells of", "Whoever", "heeds"]
