@@ -29,7 +29,13 @@ PYTHON: Final = (
     *("requests", "aiohttp", "curl"),
 )
 PAGES: Final = ("native", "event-source-polyfill", "fetch-event-source", "sse.js")
-TITLES: Final = ("Å ą ü", "日本語の題名", "🙂👩‍💻🏳️‍🌈", "one\u2028two\u2029three\x85four", 'quote " backslash \\ tab \t')
+TITLES: Final = (
+    "Å ą ü",
+    "日本語の題名",
+    "🙂👩‍💻🏳️‍🌈",
+    "one\u2028two\u2029three\x85four",
+    'quote " backslash \\ tab \t end',
+)
 LOG_EVENTS: Final = ["connected", "log", "log-complete", "disconnected"]
 SCRIPT: Final = """
 echo plain; echo '日本語 🙂'; printf 'one\\rtwo\\n'; printf 'a\\342\\200\\250b\\302\\205c\\n'

@@ -27,7 +27,8 @@ _IN_A_FILE: Final = """<!doctype html>
     if (source.readyState === EventSource.CLOSED) console.log(JSON.stringify({ closed: true }));
   });
   const shorten = (value) => {
-    if (typeof value === "string" && value.length > 1000) return { length: value.length, end: value.slice(-3) };
+    if (typeof value === "string" && value.length > 1000)
+      return { length: [...value].length, end: [...value].slice(-3).join("") };
     if (Array.isArray(value)) return value.map(shorten);
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shorten(inner)]));

@@ -1,7 +1,7 @@
 // What a client reports an event: one line of JSON. Long texts are told by their length.
 
 const shorten = (value) => {
-  if (typeof value === "string" && value.length > 1000) return { length: value.length, end: value.slice(-3) };
+  if (typeof value === "string" && value.length > 1000) return { length: [...value].length, end: [...value].slice(-3).join("") };
   if (Array.isArray(value)) return value.map(shorten);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shorten(inner)]));
