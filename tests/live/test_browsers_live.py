@@ -161,7 +161,8 @@ def test_the_docs_work_under_the_policy(page: Page, client: HubClient, complaint
     page.wait_for_selector("text=/api/tasks/")
     page.locator(".opblock-summary").first.click()
     page.wait_for_selector(".opblock-body")
-    assert complaints == []
+    # Swagger UI looks for an input of its own for each format of OpenAPI 3.1, and logs that it takes the plain one.
+    assert [said for said in complaints if "Could not find component: JsonSchema_" not in said] == []
 
 
 @pytest.mark.browser

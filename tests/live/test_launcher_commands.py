@@ -142,7 +142,9 @@ def test_without_a_database_a_command_says_one_sentence(tmp_path: Path) -> None:
             f"There is no database in {folder} yet. `make run` makes one; TASKHUB_DATA_DIR names another folder.\n"
         )
     away = "postgresql://u:hidden@127.0.0.1:1/none"
-    code, _, said = run(sys.executable, "manage.py", "create_token", "x", DATABASE_URL=away)
+    # Other hubs may run on this machine: the folder is named.
+    here = {"TASKHUB_DATA_DIR": str(tmp_path / "empty"), "DATABASE_URL": away}
+    code, _, said = run(sys.executable, "manage.py", "create_token", "x", **here)
     assert code == 1
     assert said.startswith("The database cannot be used: ")
     assert said.count("\n") == 1
@@ -150,7 +152,8 @@ def test_without_a_database_a_command_says_one_sentence(tmp_path: Path) -> None:
 
 
 def test_setting_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
-    code, _, said = run(sys.executable, "manage.py", "migrate", TASKHUB_WEB_THREADS="many")
+    here = {"TASKHUB_DATA_DIR": str(tmp_path), "TASKHUB_WEB_THREADS": "many"}
+    code, _, said = run(sys.executable, "manage.py", "migrate", **here)
     assert (code, said) == (1, "TASKHUB_WEB_THREADS must be a whole number from 1, not 'many'.\n")
 
 

@@ -29,7 +29,7 @@ def numbered(lengths: list[int], first: int = 1) -> list[LogLine]:
 
 
 def frames_of(body: bytes) -> list[Frame]:
-    return list(parse(iter(body.decode().split("\n"))))
+    return list(parse(iter(body.decode().split("\n")[:-1])))
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ export class TaskStore {
     const known = this.tasks.get(id);
     const description = data.description ?? known?.description ?? "";
     const artifacts = data.artifacts ?? known?.artifacts ?? [];
-    this.put({ ...data, id, artifacts, description });
+    this.put({ ...data, id, artifacts, description, ending: known?.ending ?? null }); // events do not say it
   }
 }
 
