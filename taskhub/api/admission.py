@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
-from taskhub.api.fields import StrictSerializer
+from taskhub.api.fields import StrictBooleanField, StrictSerializer
+from taskhub.api.query import KnownQuery
 from taskhub.errors import NotFound
 from taskhub.models import HUB, AdmissionRule
 from taskhub.roles import Role
@@ -26,7 +27,7 @@ class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[Admi
     example: ClassVar[dict[str, Any]] = {"at_once": 20, "paused": True, "paused_until": "2030-01-01T18:00:00Z"}
 
     at_once = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, default=None)
-    paused = serializers.BooleanField(default=False)
+    paused = StrictBooleanField(default=False)
     paused_until = serializers.DateTimeField(allow_null=True, default=None)
 
     class Meta:
@@ -48,7 +49,7 @@ class AdmissionSerializer(serializers.Serializer[Any]):
     waiting = serializers.DictField(child=serializers.IntegerField(), help_text="How many wait, by reason.")
 
 
-class AdmissionView(APIView):
+class AdmissionView(KnownQuery, APIView):
     @extend_schema(responses=AdmissionSerializer)
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
         """The limits and the pause of the hub, and how many executions wait for which reason."""
@@ -74,7 +75,7 @@ class AdmissionView(APIView):
         return _set(request, HUB)
 
 
-class AdmissionAccountsView(APIView):
+class AdmissionAccountsView(KnownQuery, APIView):
     roles = {"GET": Role.OPERATOR}
 
     @extend_schema(responses=AdmissionRuleSerializer(many=True))
@@ -83,7 +84,7 @@ class AdmissionAccountsView(APIView):
         return Response(AdmissionRuleSerializer(admission_rule_list(), many=True).data)
 
 
-class AdmissionAccountView(APIView):
+class AdmissionAccountView(KnownQuery, APIView):
     @extend_schema(request=AdmissionRuleSerializer, responses=AdmissionRuleSerializer)
     def put(self, request: Request, account: str) -> Response:
         """Set the limit and the pause of one account."""

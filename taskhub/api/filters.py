@@ -82,7 +82,7 @@ class _IdsField(_TextsField):
 
 class _MomentField(forms.Field):
     def clean(self, value: Any) -> datetime | None:
-        if not value:
+        if value is None:
             return None
         try:
             return read_moment(value)

@@ -62,7 +62,8 @@ class KnownQuery:
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """DRF's hook before the handler: the caller is known and may do this."""
         super().initial(request, *args, **kwargs)  # type: ignore[misc]  # of the view this is mixed into
-        if request.method != "OPTIONS":
+        # A method that is not there is a 405, whatever its query.
+        if request.method != "OPTIONS" and hasattr(self, str(request.method).lower()):
             guard_query(request.query_params, self.known_parameters(request))
 
     def known_parameters(self, request: Request) -> list[str]:

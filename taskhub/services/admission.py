@@ -26,7 +26,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
-from taskhub.errors import Invalid
+from taskhub.errors import Conflict
 from taskhub.lib.timestamps import iso
 from taskhub.models import (
     HUB,
@@ -265,12 +265,15 @@ def admission_rule_set(
     paused: bool = False,
     paused_until: datetime | None = None,
 ) -> AdmissionRule:
-    """Set the limit and the pause of the hub, or of an account; what runs goes on. Raises Invalid for a past end."""
-    if paused_until is not None and (not paused or paused_until <= timezone.now()):
-        raise Invalid(
-            "The pause would be over already." if paused else "paused_until goes with paused: true.",
-            details={"paused_until": ["Must be in the future, and goes with paused: true."]},
-        )
+    """Set the limit and the pause of the hub, or of an account; what runs goes on.
+
+    `paused_until` counts only with `paused`. Raises Conflict for an end that has passed.
+    """
+    if not paused:
+        paused_until = None
+    if paused_until is not None and paused_until <= timezone.now():
+        # Not a wrong field: a minute ago it was right.
+        raise Conflict("The pause would be over already.", code="pause_over")
     rule = AdmissionRule.objects.select_for_update().filter(pk=account).first() or AdmissionRule(account=account)
     before = _said(rule)
     rule.at_once, rule.paused, rule.paused_until, rule.changed_by = at_once, paused, paused_until, actor.name

@@ -160,7 +160,7 @@ async def test_a_429_is_waited_for_as_long_as_its_header_says(daytona: Daytona, 
     headers = {"Retry-After-authenticated": "1"}
     daytona.fault("/command/[^/]*$", status=429, headers=headers, body={"message": "slow down"}, times=1)
     reading = await Reading(*nasty).read()
-    assert [(error.code, delay) for error, delay in reading.troubles] == [("sandbox_unavailable", 1.0)]
+    assert [(error.code, delay) for error, delay in reading.troubles] == [("sandbox_throttled", 1.0)]
     assert reading.exit_code == 0
 
 

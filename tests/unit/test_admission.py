@@ -18,7 +18,7 @@ from hypothesis.extra.django import TestCase
 from sandboxes.errors import SandboxesFull, SandboxRefused, SandboxThrottled, SandboxTooLarge
 from sandboxes.gateway.translation import refusal
 from taskhub.auth.actor import SYSTEM, Actor
-from taskhub.errors import Invalid
+from taskhub.errors import Conflict
 from taskhub.executions.executor import Place
 from taskhub.models import AdmissionState, AuditEntry, Execution, ExecutionStatus, TaskPriority
 from taskhub.selectors.admission import positions, waiting_of
@@ -220,11 +220,11 @@ def test_a_pause_of_an_account_ends_at_its_time() -> None:
     assert admission.executions_admit() == [alices[0].pk]
 
 
-def test_a_pause_that_would_be_over_is_refused() -> None:
-    with pytest.raises(Invalid):
+def test_a_pause_that_would_be_over_is_refused_and_an_end_without_a_pause_ignored() -> None:
+    with pytest.raises(Conflict):
         admission.admission_rule_set(actor=SYSTEM, paused=True, paused_until=timezone.now() - timedelta(seconds=1))
-    with pytest.raises(Invalid):
-        admission.admission_rule_set(actor=SYSTEM, paused_until=timezone.now() + timedelta(hours=1))
+    rule = admission.admission_rule_set(actor=SYSTEM, paused_until=timezone.now() + timedelta(hours=1))
+    assert rule.paused_until is None, "it counts only with a pause"
 
 
 def test_an_operators_limit_holds_before_the_setting(settings) -> None:
