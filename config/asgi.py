@@ -16,6 +16,7 @@ django.setup(set_prefix=False)
 
 from sandboxes.gateway import load_sdk  # noqa: E402 - models load only after setup
 from sandboxes.watch.subscription_tracker import get_keeper  # noqa: E402
+from taskhub import jobs  # noqa: E402, F401 - registered by name, so that a trace goes along with a job that is sent
 from taskhub.events.hub import get_hub  # noqa: E402
 from taskhub.events.stream import registry  # noqa: E402
 from taskhub.executions.log_relay import get_relay  # noqa: E402

@@ -215,6 +215,7 @@ const isFact = (value) => value !== null && value !== undefined && value !== "";
  */
 function showSessions(list, timestamp) {
   sessions = list ?? [];
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- a frame leaves out what is too large for it
   const commands = sessions.reduce((sum, session) => sum + (session.commands?.length ?? 0), 0);
   $("sessions-note").textContent =
     `${count(sessions.length, "session")}, ${count(commands, "command")}, as of ${timestamp.slice(11, 19)} UTC`;
