@@ -110,7 +110,14 @@ class Walker:
             path = path.replace("{task_id}", self._task())
         if "{token_id}" in path:
             path = path.replace("{token_id}", self._token_id())
-        for name in ("{subscription_id}", "{announcement_id}", "{artifact_id}", "{webhook_id}", "{delivery_id}"):
+        for name in (
+            "{subscription_id}",
+            "{announcement_id}",
+            "{artifact_id}",
+            "{webhook_id}",
+            "{delivery_id}",
+            "{execution_id}",
+        ):
             path = path.replace(name, NOBODYS)
         for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}"):
             path = path.replace(name, "none-of-this-name")

@@ -121,7 +121,7 @@ def test_a_collector_that_refuses_is_told_of_once_and_holds_nothing_up(hub: Inst
     collector.status = 200
     execute(hub, hub.address("one"))
     web.wait_for_line("the trace collector accepts spans again")
-    said = [line for line in web.output if "traces" in line]
+    said = [line for line in web.output if "the trace collector" in line]
     assert len(said) == 2, said
     assert "the trace collector refuses spans" in said[0]
 
