@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 LISTS = [
     *("taskhub/task", "taskhub/execution", "taskhub/announcement", "taskhub/auditentry", "taskhub/apitoken"),
-    *("taskhub/listener", "taskhub/streamprocess", "django_eventstream/event", "auth/user", "auth/group"),
+    *("taskhub/streamconnection", "taskhub/streamprocess", "django_eventstream/event", "auth/user", "auth/group"),
     *("sandboxes/sandbox", "sandboxes/subscription", "sandboxes/poll"),
     *("taskhub/webhookendpoint", "taskhub/webhookdelivery"),
 ]

@@ -52,7 +52,7 @@ class Operator:
         return unescape(answer.text)
 
     def streams_of(self, account: str) -> list[str]:
-        page = self.page(f"taskhub/listener/?q={account}")
+        page = self.page(f"taskhub/streamconnection/?q={account}")
         return re.findall(r'name="_selected_action" value="([0-9a-f-]{36})"', page)
 
 
@@ -99,7 +99,7 @@ def test_a_range_goes_again_to_one_stream_of_another_process(installation: Insta
         live = events(until(of_alice, titled("third")))
         first, last = live[0].number, live[-1].number
         stream = the_stream(operator, "alice")
-        said = operator.act("taskhub/listener/", "send_again", [stream], first=first, last=last)
+        said = operator.act("taskhub/streamconnection/", "send_again", [stream], first=first, last=last)
         assert "1 of 1 streams are sent them again." in said
         again = events(until(of_alice, titled("third")))
         # The envelopes are those of the first time, and nothing moves the client's place.
