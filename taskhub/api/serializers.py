@@ -161,7 +161,7 @@ class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
 
 
 class WaitingSerializer(serializers.Serializer[Any]):
-    """Why a queued execution is not started yet, since when, and its present position in the queue, from 1."""
+    """Why it is not started yet; `position` in the queue from 1."""
 
     reason = serializers.ChoiceField(choices=WaitingReason.choices)
     since = serializers.DateTimeField()

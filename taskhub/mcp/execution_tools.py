@@ -90,8 +90,8 @@ def _stop(requester: Requester, arguments: Arguments) -> Any:
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
-        description="Run a script for a task in a sandbox; the task becomes inprogress. Answers a handle at once: "
-        "poll get_execution. Without script_content the description's first ```bash block runs.",
+        description="Run a script for a task in a sandbox; the task becomes inprogress. Then poll get_execution. "
+        "Default script: the description's first ```bash block.",
         takes=ExecuteTaskSerializer,
         gives=ExecutionQueuedSerializer,
         run=_execute,

@@ -110,7 +110,7 @@ def test_what_a_status_means(status: int, code: str) -> None:
     ("status", "code"),
     [
         *((401, "sandbox_key_refused"), (403, "sandbox_forbidden"), (400, "sandbox_refused"), (422, "sandbox_refused")),
-        *((429, "sandbox_unavailable"), (500, "sandbox_unavailable"), (None, "sandbox_unavailable")),
+        *((429, "sandbox_throttled"), (500, "sandbox_unavailable"), (None, "sandbox_unavailable")),
     ],
 )
 def test_what_a_refusal_means(status: int | None, code: str) -> None:

@@ -16,7 +16,7 @@ from tests.processes import ROOT
 def test_everything_tells_the_version_of_the_package() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert settings.SPECTACULAR_SETTINGS["VERSION"] == __version__
-    assert build("localhost")["info"]["version"] == __version__
+    assert build("localhost", secure=False)["info"]["version"] == __version__
     assert build_server().version == __version__
 
 
