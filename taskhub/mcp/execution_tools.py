@@ -90,8 +90,8 @@ def _stop(requester: Requester, arguments: Arguments) -> Any:
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
-        description="Run a script for a task in a sandbox; the task becomes inprogress. Then poll get_execution. "
-        "Default script: the description's first ```bash block.",
+        description="Run a script for a task in a sandbox; the task becomes inprogress. Poll get_execution. "
+        "Default: the description's first ```bash block.",
         takes=ExecuteTaskSerializer,
         gives=ExecutionQueuedSerializer,
         run=_execute,
@@ -110,7 +110,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="stop_execution",
-        description="Stop a task's running execution; poll get_execution until it is stopped.",
+        description="Stop a task's execution; poll get_execution until it is stopped.",
         takes=TaskPlaceSerializer,
         gives=ExecutionSerializer,
         run=_stop,
