@@ -91,7 +91,7 @@ def test_the_hub_knows_the_clients_address_and_believes_no_other(deployed: Deplo
         def seen() -> list[str]:
             with psycopg.connect(deployed.env["DATABASE_URL"]) as connection:
                 found = connection.execute(
-                    "SELECT address FROM taskhub_streamconnection WHERE filters::text LIKE '%announc%'"
+                    "SELECT address FROM taskhub_listener WHERE filters::text LIKE '%announc%'"
                 )
                 return [address for (address,) in found]
 
