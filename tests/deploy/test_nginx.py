@@ -90,9 +90,7 @@ def test_the_hub_knows_the_clients_address_and_believes_no_other(deployed: Deplo
 
         def seen() -> list[str]:
             with psycopg.connect(deployed.env["DATABASE_URL"]) as connection:
-                found = connection.execute(
-                    "SELECT address FROM taskhub_listener WHERE filters::text LIKE '%announc%'"
-                )
+                found = connection.execute("SELECT address FROM taskhub_listener WHERE filters::text LIKE '%announc%'")
                 return [address for (address,) in found]
 
         wait_until(lambda: bool(seen()), "the stream has its row")
