@@ -1,10 +1,13 @@
 """Runs the matrix: `python -m tests.clients`. Exits with 1 if a client does not read the hub as it should.
 
-Two hubs at once: one of `make run`, and one of the production profile behind nginx with TLS.
+Two hubs at once: one of `make run`, and one of the production profile behind nginx with TLS. The OpenAPI and AsyncAPI
+documents are checked beside them (`.ci/document_checks.py`).
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +18,7 @@ from pathlib import Path
 from tests.clients import environments, monitoring, snippets, spec_pages, targets, webhooks
 from tests.clients.matrix import check_target, reported
 from tests.clients.targets import Target
-from tests.processes import RunningHub, running_hub
+from tests.processes import ROOT, RunningHub, running_hub
 
 
 def main() -> int:
@@ -32,9 +35,11 @@ def main() -> int:
             installed.result()
             both = [targets.local(hub), production.result()]
         _say(began, "the clients are installed, and two hubs run")
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
+            documents = pool.submit(_check_documents, hub)
             checked = [pool.submit(_check, target, hub, scratch / f"{number}") for number, target in enumerate(both)]
             clients = [each.result() for each in checked]
+            documents.result()
         _say(began, f"{clients[0]} clients read both hubs as they should")
         pages = spec_pages.check(both, scratch / "pages")
     _say(began, f"ok: {pages} pages in Chromium and Firefox: the examples of both specs, and test_sse.html")
@@ -52,6 +57,15 @@ def _check(target: Target, hub: RunningHub, scratch: Path) -> int:
         with reported("`celery inspect` and Flower see the worker and its jobs"):
             monitoring.check(hub, scratch)
     return check_target(target, scratch / "matrix")
+
+
+def _check_documents(hub: RunningHub) -> None:
+    """The official tools on OpenAPI and AsyncAPI, and clients generated from them. Raises AssertionError."""
+    env = {**os.environ, "TASKHUB_ADDRESS": hub.address, "TASKHUB_TOKEN": hub.token}
+    command = [sys.executable, str(ROOT / ".ci" / "document_checks.py")]
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=900)
+    print(done.stdout, end="", flush=True)
+    assert done.returncode == 0, done.stderr
 
 
 def _say(began: float, what: str) -> None:

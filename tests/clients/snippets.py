@@ -145,17 +145,17 @@ def check(target: Target, scratch: Path) -> int:
 def check_webhooks(request: Received, secret: str, scratch: Path) -> None:
     """The snippets about webhooks verify what the hub has sent. Raises AssertionError."""
     headers = {name: value for name, value in request.headers.items() if name.startswith("webhook-")}
-    values = [f"{name} = {json.dumps(value)}" for name, value in (("secret", secret), ("body", request.body))]
+    given = {"secret": secret, "body": request.body, "headers": headers}
     for snippet in (each for each in snippets() if each.heading == WEBHOOKS):
         folder = scratch / f"webhook-{snippet.language}"
         folder.mkdir(parents=True)
         if snippet.language == "python":
-            before = "".join(f"{value}\n" for value in (*values, f"headers = {json.dumps(headers)}"))
+            before = "".join(f"{name} = {value!r}\n" for name, value in given.items())
             program = _written(folder / "snippet.py", before + snippet.code)
             process = Process([python("webhooks"), program], os.environ)
         else:
             (folder / "node_modules").symlink_to(NPM / "node_modules")
-            before = "".join(f"const {value};\n" for value in (*values, f"headers = {json.dumps(headers)}"))
+            before = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in given.items())
             process = Process([node(), _written(folder / "snippet.mjs", before + snippet.code)], os.environ)
         try:
             assert process.wait(120) == 0, process.output
