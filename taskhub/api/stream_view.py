@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from taskhub.api.callers import caller_key, read_caller
-from taskhub.api.errors import error_response, upstream
+from taskhub.api.errors import database_unavailable, error_response, upstream
 from taskhub.errors import HubError, Unavailable, error_body
 from taskhub.events.hub import Hub, get_hub
 from taskhub.events.stream import EventStream, Slot, registry
@@ -76,7 +76,7 @@ def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
     if isinstance(error, ExecutorError):
         error = upstream(error)
     elif isinstance(error, DatabaseError):
-        error = Unavailable("The database does not answer; try again.")
+        error = database_unavailable(error) or Unavailable("The database does not answer; try again.")
     return error_response(error)
 
 
