@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,11 +19,10 @@ COMMANDS = "POST /toolbox/{sandboxId}/process/session/{sessionId}/exec"
 FAULTS = {SANDBOXES: "^POST /api/sandbox$", COMMANDS: "^POST .*/exec$"}
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Watched]:
-    (tmp_path / "hub").mkdir()
-    daytona = Daytona(tmp_path / "daytona")
-    watched = Watched(tmp_path / "hub", daytona)
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    daytona = Daytona(tmp_path_factory.mktemp("daytona"))
+    watched = Watched(tmp_path_factory.mktemp("hub"), daytona)
     watched.start_web("one")
     yield watched
     watched.end()
@@ -66,7 +64,8 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 def test_a_sandbox_is_made_once_and_found_again_by_its_label(hub: Watched) -> None:
     def kept() -> list[Any]:
-        return list(hub.daytona.call("GET", "/api/sandbox")["items"])
+        found = hub.daytona.call("GET", "/api/sandbox")["items"]
+        return [sandbox for sandbox in found if sandbox["name"] == "only"]
 
     kill_behind(hub, SANDBOXES, "/api/sandboxes/", {"name": "only"}, lambda: bool(kept()))
     assert code(post(hub, "/api/sandboxes/", {"name": "only"})) == (409, "in_progress")
