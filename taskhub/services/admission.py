@@ -290,9 +290,3 @@ def admission_rule_set(
 def _said(rule: AdmissionRule) -> dict[str, object]:
     until = iso(rule.paused_until) if rule.paused_until else None
     return {"at_once": rule.at_once, "paused": rule.paused, "paused_until": until}
-
-
-def waiting_for_capacity() -> int:
-    """How many executions wait for a sandbox that the service refused."""
-    queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason=WaitingReason.CAPACITY)
-    return queued.count()
