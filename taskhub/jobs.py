@@ -219,7 +219,7 @@ def _release_due() -> None:
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
     for execution in due:
         try:
-            if execution.attempts:
+            if execution.admitted_at is not None or execution.attempts:
                 async_to_sync(release)(execution)
         except ExecutorError as error:
             log.warning("the sandbox of execution %s is not released yet: %s", execution.pk, error.code)

@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 5.0
 RETRY_MOST_S: Final = 60.0
+THROTTLED_MOST_S: Final = 3600.0
+"""Whatever the service asks for: a number too large must not end all starts."""
 CEILING_HOLDS: Final = timedelta(minutes=10)
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
@@ -226,8 +228,18 @@ def admission_note_full(*, execution: Execution) -> None:
     state.ceiling, state.ceiling_at = made_sandboxes(), now
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
+    _take_back()
     send_job_on_commit(EXECUTIONS_RELEASE)
     log.warning("the sandbox service is full; execution %s waits, %d sandboxes are ours", execution.pk, state.ceiling)
+
+
+def _take_back() -> None:
+    """starting → queued for those that no worker has begun to start: where no ceiling was known all were admitted, and
+    each would be refused, and start out of turn. The next look admits them anew, and tells why they wait.
+    """
+    needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
+    unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
+    unbegun.update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
 
 
 @transaction.atomic
@@ -236,10 +248,11 @@ def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> N
     state = _lock_state()
     if not execution_return_to_queue(execution=execution):
         return
-    until = timezone.now() + timedelta(seconds=retry_after_s)
+    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST_S))
     state.throttled_until = max(filter(None, (state.throttled_until, until)))
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
+    _take_back()
 
 
 @transaction.atomic
