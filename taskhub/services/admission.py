@@ -56,6 +56,7 @@ THROTTLED_MOST_S: Final = 3600.0
 CEILING_HOLDS: Final = timedelta(minutes=10)
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
+AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 _ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
 
@@ -294,7 +295,10 @@ def admission_rule_set(
     changes = {name: [before[name], value] for name, value in _said(rule).items() if before[name] != value}
     if changes:
         audit_write(
-            actor=actor, action="admission:set", subject=f"account:{account}" if account else "hub", changes=changes
+            actor=actor,
+            action="admission:set",
+            subject="hub" if rule.is_for_hub else f"account:{account}",
+            changes=changes,
         )
     send_job_on_commit(EXECUTIONS_ADMIT)
     return rule

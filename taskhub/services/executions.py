@@ -168,9 +168,7 @@ def execution_return_to_queue(*, execution: Execution) -> bool:
 
     `admitted_at` stays: the try may have made a sandbox before it was refused.
     """
-    return _move(
-        execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None
-    )
+    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
