@@ -1,4 +1,4 @@
-"""Board and task page before a full sandbox service: why executions wait, where they stand, how they are being ended."""
+"""Board and task page before a full sandbox service: why executions wait, their place, how they are being ended."""
 
 from __future__ import annotations
 

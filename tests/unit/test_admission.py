@@ -182,7 +182,7 @@ def test_a_throttled_service_is_left_alone_without_a_ceiling() -> None:
 
 
 def test_the_first_refusal_takes_back_what_has_not_begun() -> None:
-    """Where no ceiling is known all are admitted. The others are not refused one by one, nor do they start out of turn."""
+    """Where no ceiling is known all are admitted. The others are not refused one by one, and start in their turn."""
     first = queue("alice", 4)
     (bobs,) = queue("bob")
     admitted = admission.executions_admit()
