@@ -143,12 +143,15 @@ class SecretSerializer(StrictSerializer):
         return attrs
 
 
-class EnvValueField(TextField):
+class EnvValueField(serializers.Field[Any, Any, Any, Any]):
     """A string, or `{"value": …, "secret": true}`."""
 
-    def to_internal_value(self, data: Any) -> Any:
+    text = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
+
+    def to_internal_value(self, data: Any) -> str | Secret:
         if not isinstance(data, dict):
-            return super().to_internal_value(data)
+            plain: str = self.text.run_validation(data)
+            return plain
         given = SecretSerializer(data=data)
         given.is_valid(raise_exception=True)
         value: str = given.validated_data["value"]
@@ -159,7 +162,7 @@ class EnvValueField(TextField):
 class EnvField(serializers.DictField):
     """Names to values, for the script's environment."""
 
-    child = EnvValueField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
+    child = EnvValueField()
 
     def to_internal_value(self, data: Any) -> dict[str, str | Secret]:
         value: dict[str, str | Secret] = super().to_internal_value(data)
