@@ -62,7 +62,7 @@ class Checks:
     def run(self, what: str, check: Callable[..., object], *arguments: Any) -> None:
         try:
             check(*arguments)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the other checks are still made
             self.failed.append(what)
             print(f"FAILED: {what}\n{traceback.format_exc()}", flush=True)
         else:
