@@ -6,6 +6,9 @@ Every look locks the one row of `AdmissionState`, so two workers never admit the
 2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity allow;
 3. publishes for each that is left behind why it waits, if that is new.
 
+While no ceiling is known, few starts are under way at a time, in this order: if the service turns out to be full, those
+that have started are those whose turn it was.
+
 The capacity is learnt. When the service refuses a sandbox because the account is full, the number of sandboxes of ours
 becomes the ceiling; up to it starts go on as sandboxes go, beyond it one is tried at a time, after a pause that doubles
 up to a minute. A try that succeeds raises the ceiling; one that nothing has confirmed for ten minutes is forgotten.
@@ -54,6 +57,10 @@ RETRY_MOST_S: Final = 60.0
 THROTTLED_MOST_S: Final = 3600.0
 """Whatever the service asks for: a number too large must not end all starts."""
 CEILING_HOLDS: Final = timedelta(minutes=10)
+UNDER_WAY: Final = 16
+"""Starts at a time while no ceiling is known. More follow when half of them are done."""
+UNDER_WAY_FOR: Final = timedelta(seconds=10)
+"""A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
 AT_ONCE_LIMIT: Final = 1_000_000
@@ -73,6 +80,7 @@ class _Room:
         self._hub_limit = self._limit(HUB, settings.TASKHUB_EXECUTIONS_AT_ONCE)
         self.is_try = False
         self._sandboxes = self._sandboxes_left(state)
+        self._turns = UNDER_WAY - starts_under_way(now)
 
     def _limit(self, account: str, setting: int) -> int | None:
         rule = self._rules.get(account)
@@ -105,6 +113,13 @@ class _Room:
             return WaitingReason.CAPACITY
         return None
 
+    def is_turn_of(self, execution: Execution) -> bool:
+        """False for one that may start as soon as those before it have."""
+        if self._sandboxes is not None or not needs_capacity(execution):
+            return True
+        self._turns -= 1
+        return self._turns >= 0
+
     def take(self, execution: Execution) -> bool:
         """Count an admission; True where it is the one that is tried beyond the ceiling."""
         self._active_of[execution.account] += 1
@@ -128,6 +143,18 @@ def held_sandboxes() -> int:
 def made_sandboxes() -> int:
     """Of these, those that the service is known to have made."""
     return Execution.objects.filter(requested_sandbox_id="", released_at__isnull=True).exclude(sandbox_id="").count()
+
+
+def starts_under_way(now: datetime) -> int:
+    """The starts that make a sandbox and have begun just now."""
+    made = Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")
+    return made.filter(admitted_at__gt=now - UNDER_WAY_FOR).count()
+
+
+def more_may_start() -> bool:
+    """Whether executions are queued and few starts are under way: asked when one has started."""
+    queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="")
+    return queued.exists() and starts_under_way(timezone.now()) <= UNDER_WAY // 2
 
 
 def executions_admit() -> list[UUID]:
@@ -154,7 +181,7 @@ def _admit() -> list[UUID]:
             execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
         elif reason := room.reason_for(execution):
             waiting.append((execution, reason))
-        else:
+        elif room.is_turn_of(execution):
             admitted.append(execution)
             if room.take(execution):
                 state.trying, state.retry_at = execution.pk, now + TRY_TAKES
