@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -59,6 +60,7 @@ THROTTLED_MOST_S: Final = 3600.0
 CEILING_HOLDS: Final = timedelta(minutes=10)
 UNDER_WAY: Final = 16
 """Starts at a time while no ceiling is known. More follow when half of them are done."""
+RECENT_TURNS: Final = 2 * UNDER_WAY
 UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
@@ -213,16 +215,28 @@ def _start(state: AdmissionState, admitted: list[Execution], now: datetime) -> N
     Execution.objects.filter(pk__in=ids, status=ExecutionStatus.QUEUED).update(
         status=ExecutionStatus.STARTING, admitted_at=now, lease_until=None, fence=F("fence") + 1
     )
-    turns: dict[str, int] = {}
+    accounts = {execution.account for execution in admitted}
+    recent: dict[str, list[int]] = defaultdict(list)
+    recent.update(AdmissionTurn.objects.filter(pk__in=accounts).values_list("account", "recent"))
     for execution in admitted:
         state.turn += 1
-        turns[execution.account] = state.turn
+        recent[execution.account].append(state.turn)
     AdmissionTurn.objects.bulk_create(
-        [AdmissionTurn(account=account, turn=turn) for account, turn in turns.items()],
+        [AdmissionTurn(account=each, turn=recent[each][-1], recent=recent[each][-RECENT_TURNS:]) for each in accounts],
         update_conflicts=True,
         unique_fields=["account"],
-        update_fields=["turn"],
+        update_fields=["turn", "recent"],
     )
+
+
+def _give_back_turns(accounts: Iterable[str]) -> None:
+    """An account that got no start, as often as it is named, is as far ahead in the queue as before."""
+    for account, times in Counter(accounts).items():
+        row = AdmissionTurn.objects.filter(pk=account).first()
+        if row is not None:
+            row.recent = row.recent[:-times]
+            row.turn = row.recent[-1] if row.recent else 0
+            row.save()
 
 
 def _can_never(execution: Execution, state: AdmissionState, held: int, now: datetime) -> bool:
@@ -247,6 +261,7 @@ def admission_note_full(*, execution: Execution) -> None:
     now = timezone.now()
     if not execution_return_to_queue(execution=execution):
         return
+    _give_back_turns([execution.account])
     if state.ceiling is None or state.trying == execution.pk:
         # Of those that were under way together the first counts: the others learn nothing more.
         pause_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**state.refusals)
@@ -267,7 +282,9 @@ def _take_back() -> None:
     """
     needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
     unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    unbegun.update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
+    found = dict(unbegun.select_for_update().values_list("pk", "account"))
+    Execution.objects.filter(pk__in=found).update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
+    _give_back_turns(found.values())
 
 
 @transaction.atomic
@@ -276,6 +293,7 @@ def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> N
     state = _lock_state()
     if not execution_return_to_queue(execution=execution):
         return
+    _give_back_turns([execution.account])
     until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST_S))
     state.throttled_until = max(filter(None, (state.throttled_until, until)))
     state.save()

@@ -220,6 +220,27 @@ def test_the_first_refusal_takes_back_what_has_not_begun() -> None:
     assert first[0].pk == running.pk
 
 
+def test_a_refused_start_costs_its_account_no_turn() -> None:
+    """Those that were refused in the first rush come before the second starts of the others."""
+    names = [f"account-{n:02}" for n in range(12)]
+    for name in names:
+        queue(name, 2)
+    admitted = admission.executions_admit()
+    of = dict(Execution.objects.values_list("pk", "account"))
+    assert [of[each] for each in admitted] == [*names, *names[:4]]
+    lucky = [start(each) for each in admitted[4:8]]
+    refuse(*admitted[:4], *admitted[8:12])
+    order = []
+    while len(order) < 8:
+        done = lucky.pop(0)
+        end(done)
+        executions.execution_mark_released(execution=done)
+        for each in admission.executions_admit():
+            order.append(of[each])
+            lucky.append(start(each))
+    assert order == [*names[:4], *names[8:12]]
+
+
 def test_what_runs_in_a_sandbox_of_its_own_is_not_taken_back() -> None:
     made = queue("alice", 2)
     Execution.objects.filter(pk=made[1].pk).update(requested_sandbox_id="mine")
