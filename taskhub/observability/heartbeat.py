@@ -54,13 +54,16 @@ _beat: Final = _Pulse("beat")
 
 
 def connect() -> None:
-    """Call in every process; only Celery's processes send these signals, and only beat sends jobs after `beat_init`."""
+    """Call in every process; only Celery's processes send these signals, and only beat sends jobs after `beat_init`.
+
+    Beat lives while its jobs reach the broker: a job counts after it was sent.
+    """
     signals.task_postrun.connect(_worker.beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
     signals.beat_init.connect(_in_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
 
 
 def _in_beat(**_: Any) -> None:
-    signals.before_task_publish.connect(_from_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
+    signals.after_task_publish.connect(_from_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
 
 
 def _from_beat(**_: Any) -> None:
