@@ -17,8 +17,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from sandboxes.api.sse_params import Wanted, read_wanted
-from sandboxes.api.sse_ticket import SSE
+from sandboxes.api.sse_params import SSE, Wanted, read_wanted
 from sandboxes.channels import sessions_channel, status_channel
 from sandboxes.errors import SandboxMissing, SandboxUnavailable
 from sandboxes.models import Sandbox, Subscription, Watching

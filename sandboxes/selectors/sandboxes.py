@@ -8,11 +8,11 @@ from typing import Any, Final, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 
-from sandboxes.errors import SandboxMissing
+from sandboxes.errors import SandboxesOff, SandboxMissing, SandboxRefused
 from sandboxes.gateway import Document, Gateway, Page, Toolbox, open_gateway
 from sandboxes.services.sandbox_state import shown
 from taskhub.auth.sandbox_access import hidden_sandboxes
-from taskhub.errors import TooLarge
+from taskhub.errors import NotFound, TooLarge
 
 SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
 
@@ -21,8 +21,15 @@ Reader = User | AnonymousUser
 
 
 def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
-    """A page of the account's sandboxes. Raises SandboxError."""
-    page = _look(lambda gateway: gateway.page(cursor, limit=limit))
+    """A page of the account's sandboxes. Raises NotFound for a bad cursor, SandboxError."""
+    try:
+        page = _look(lambda gateway: gateway.page(cursor, limit=limit))
+    except SandboxesOff:
+        raise
+    except SandboxRefused:
+        if not cursor:
+            raise
+        raise NotFound("Invalid cursor: take it from nextCursor of a page.") from None
     names = {name for document in page.items for name in names_of(document)}
     hidden = hidden_sandboxes(user=user, names=names)
     return Page([shown(document) for document in page.items if not names_of(document) & hidden], page.next_cursor)

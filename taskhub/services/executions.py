@@ -164,14 +164,11 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | 
 
 
 def execution_return_to_queue(*, execution: Execution) -> bool:
-    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster."""
-    return _move(
-        execution,
-        status=ExecutionStatus.QUEUED,
-        attempts=max(0, execution.attempts - 1),
-        admitted_at=None,
-        lease_until=None,
-    )
+    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster.
+
+    `admitted_at` stays: the try may have made a sandbox before it was refused.
+    """
+    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
