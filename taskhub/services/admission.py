@@ -31,6 +31,7 @@ from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
+from taskhub.lib.leases import watch
 from taskhub.lib.timestamps import iso
 from taskhub.models import (
     HUB,
@@ -65,6 +66,8 @@ UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
+THROTTLED_MOST: Final = timedelta(hours=1)
+"""The longest that a throttled service is left alone after a wall clock was set back."""
 AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 _ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
@@ -90,12 +93,12 @@ class _Room:
 
     def _sandboxes_left(self, state: AdmissionState) -> int | None:
         """How many more sandboxes may be made now; None where nothing is known to forbid it."""
-        if state.throttled_until is not None and state.throttled_until > self._now:
+        if _is_ahead(state, "throttled_until", THROTTLED_MOST):
             return 0
         if state.ceiling is None:
             return None
         left = max(0, state.ceiling - self.held)
-        self.is_try = not left and (state.retry_at is None or state.retry_at <= self._now)
+        self.is_try = not left and not _is_ahead(state, "retry_at", TRY_TAKES)
         return 1 if self.is_try else left
 
     def _is_paused(self, account: str) -> bool:
@@ -129,6 +132,16 @@ class _Room:
             return False
         self._sandboxes -= 1
         return self.is_try
+
+
+def _is_ahead(state: AdmissionState, field: str, at_most: timedelta) -> bool:
+    """Whether this moment of the state is still to come; by the monotonic clock (`taskhub.lib.leases`)."""
+    moment: datetime | None = getattr(state, field)
+    return moment is not None and not watch.moment_is_past(("admission", field), moment, at_most)
+
+
+def _is_over(what: str, since: datetime | None, length: timedelta) -> bool:
+    return since is not None and watch.moment_is_past(("admission", what), since + length, length)
 
 
 def needs_capacity(execution: Execution) -> bool:
@@ -170,7 +183,7 @@ def executions_admit() -> list[UUID]:
 def _admit() -> list[UUID]:
     state = _lock_state()
     now = timezone.now()
-    if state.ceiling is not None and state.ceiling_at is not None and state.ceiling_at < now - CEILING_HOLDS:
+    if state.ceiling is not None and _is_over("ceiling", state.ceiling_at, CEILING_HOLDS):
         state.ceiling = state.retry_at = None
         state.refusals = 0
     room = _Room(state, now)
@@ -242,7 +255,7 @@ def _give_back_turns(accounts: Iterable[str]) -> None:
 def _can_never(execution: Execution, state: AdmissionState, held: int, now: datetime) -> bool:
     """Full for so long, and nothing of ours that could give way."""
     since = max(filter(None, (execution.waiting_since, state.held_at)), default=now)
-    return not held and since < now - timedelta(seconds=settings.TASKHUB_EXECUTION_WAIT_S)
+    return not held and _is_over(f"wait {execution.pk}", since, timedelta(seconds=settings.TASKHUB_EXECUTION_WAIT_S))
 
 
 def _never() -> Outcome:
