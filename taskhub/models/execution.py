@@ -57,6 +57,12 @@ class Execution(models.Model):
     # Kept when its task is deleted: the log and the audit still refer to it.
     task = models.ForeignKey(Task, null=True, on_delete=models.SET_NULL, related_name="executions")
     was_private = models.BooleanField(default=False, help_text="Whether its task was private when it was deleted.")
+    private_entry = models.BigIntegerField(
+        null=True,
+        editable=False,
+        help_text="Id of the audit entry since which it was private: its readers are those of this entry. "
+        "None: its task was public while it ran.",
+    )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
