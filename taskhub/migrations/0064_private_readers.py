@@ -70,7 +70,7 @@ def close_open_spans(apps):
 class Migration(migrations.Migration):
     dependencies = [
         ("django_eventstream", "0001_initial"),
-        ("taskhub", "0058_help_texts"),
+        ("taskhub", "0059_was_private_default"),
     ]
 
     operations = [

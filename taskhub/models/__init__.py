@@ -7,6 +7,7 @@ from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
+from taskhub.models.password_failures import PasswordFailures
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
 from taskhub.models.stream_connection import Replay, StreamConnection
@@ -40,6 +41,7 @@ __all__ = [
     "MetricName",
     "MetricSample",
     "MetricTotal",
+    "PasswordFailures",
     "PrivateReader",
     "Replay",
     "StreamConnection",
