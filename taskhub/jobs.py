@@ -80,7 +80,7 @@ def _resend_starts() -> None:
     now = timezone.now()
     unsent = Q(lease_until__isnull=True, admitted_at__lt=now - timedelta(seconds=RETRY_S))
     lost = Execution.objects.filter(unsent | Q(lease_until__lt=now), status=ExecutionStatus.STARTING)
-    for execution_id in lost.values_list("pk", flat=True):
+    for execution_id in lost.order_by("admitted_at").values_list("pk", flat=True):
         send_job(EXECUTION_START, execution_id)
     admit()
     if waiting_by_reason()[WaitingReason.CAPACITY]:

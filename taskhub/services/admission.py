@@ -60,6 +60,8 @@ THROTTLED_MOST_S: Final = 3600.0
 CEILING_HOLDS: Final = timedelta(minutes=10)
 UNDER_WAY: Final = 16
 """Starts at a time while no ceiling is known. More follow when half of them are done."""
+OUT_OF_ORDER: Final = UNDER_WAY // 2
+"""How many an execution may overtake that were admitted before it."""
 RECENT_TURNS: Final = 2 * UNDER_WAY
 UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
@@ -153,6 +155,18 @@ def starts_under_way(now: datetime) -> int:
     return made.filter(admitted_at__gt=now - UNDER_WAY_FOR).count()
 
 
+def is_due(execution_id: UUID) -> bool:
+    """Whether few of those that were admitted earlier have yet to begin: their jobs are on the way.
+
+    Jobs come late and in any order where workers are busy; without this, the order of admission would be lost there.
+    """
+    admitted_at = Execution.objects.filter(pk=execution_id).values_list("admitted_at", flat=True).first()
+    if admitted_at is None:
+        return True
+    unbegun = Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True)
+    return unbegun.filter(requested_sandbox_id="", admitted_at__lt=admitted_at).count() < OUT_OF_ORDER
+
+
 def more_may_start() -> bool:
     """Whether executions are queued and few starts are under way: asked when one has started."""
     queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="")
@@ -211,10 +225,14 @@ def _lock_state() -> AdmissionState:
 
 def _start(state: AdmissionState, admitted: list[Execution], now: datetime) -> None:
     """queued → starting; a start job takes the lease. The accounts go behind all others."""
-    ids = [execution.pk for execution in admitted]
-    Execution.objects.filter(pk__in=ids, status=ExecutionStatus.QUEUED).update(
-        status=ExecutionStatus.STARTING, admitted_at=now, lease_until=None, fence=F("fence") + 1
-    )
+    for number, execution in enumerate(admitted):
+        # Each has a time of its own: that is the order in which they are due.
+        Execution.objects.filter(pk=execution.pk, status=ExecutionStatus.QUEUED).update(
+            status=ExecutionStatus.STARTING,
+            admitted_at=now + timedelta(microseconds=number),
+            lease_until=None,
+            fence=F("fence") + 1,
+        )
     accounts = {execution.account for execution in admitted}
     recent: dict[str, list[int]] = defaultdict(list)
     recent.update(AdmissionTurn.objects.filter(pk__in=accounts).values_list("account", "recent"))
