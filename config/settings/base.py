@@ -178,6 +178,10 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 # Wrong tokens, tickets and passwords per address and web process; 0 is no limit.
 TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = env.integer("TASKHUB_FAILED_CREDENTIALS_PER_MINUTE", 60)
+# Passwords tried in vain within 5 minutes, over all web processes: of an account from one address, or from a browser
+# that has signed in to it before; and of an account from all other addresses together. 0 is no limit.
+TASKHUB_FAILED_PASSWORDS = env.integer("TASKHUB_FAILED_PASSWORDS", 10)
+TASKHUB_FAILED_PASSWORDS_PER_ACCOUNT = env.integer("TASKHUB_FAILED_PASSWORDS_PER_ACCOUNT", 50)
 # Requests to the REST API per web process; 0 is no limit.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 6000)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 12_000)
@@ -209,7 +213,10 @@ CORS_ALLOW_HEADERS = [
     *("traceparent", "tracestate", "x-request-id"),
     *("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"),
 ]
-CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+CORS_EXPOSE_HEADERS = [
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate"),
+    "X-Request-ID",
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -290,6 +297,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "ack_emulation": False,
 }
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "taskhub.lib.beat:MonotonicScheduler"
 _RECONCILE_S = 1.0
 # A page of the account's list for every 200 sandboxes, however many executions run.
 _SANDBOXES_S = 5.0
@@ -298,7 +306,7 @@ _WEBHOOKS_S = 1.0
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
 CELERY_BEAT_SCHEDULE = {
-    # `expires` drops a tick that found no free worker in time: skipped, not queued.
+    # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import sys
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,12 +17,14 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from taskhub.api.routes import malformed_ids
-from taskhub.errors import HOW_TO_AUTHENTICATE, ExecutionEnding, HubError, TooLarge, Upstream, error_body
+from taskhub.errors import HOW_TO_AUTHENTICATE, ExecutionEnding, HubError, TooLarge, Unavailable, Upstream, error_body
 from taskhub.executions.executor import ExecutorError
+from taskhub.lib.database_errors import passing_trouble
 
 log = logging.getLogger(__name__)
 
 _COME_AGAIN: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
+_DATABASE_RETRY_S: Final = 5
 _CODES: Final = {
     status.HTTP_400_BAD_REQUEST: "invalid",
     status.HTTP_401_UNAUTHORIZED: "not_authenticated",
@@ -32,6 +35,10 @@ _CODES: Final = {
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
     status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
 }
+_MESSAGES: Final = {
+    status.HTTP_406_NOT_ACCEPTABLE: "The answer is JSON; send Accept: application/json, or no Accept.",
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "Send JSON, with Content-Type: application/json.",
+}
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noqa: ARG001 - DRF's interface
@@ -41,6 +48,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noq
         error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
     if isinstance(error, ExecutorError):
         error = upstream(error)
+    if unavailable := database_unavailable(error):
+        error = unavailable
     if isinstance(error, HubError):
         set_rollback()
         return Response(error.body(), status=error.status, headers=_hub_headers(error))
@@ -59,10 +68,24 @@ def upstream(error: ExecutorError) -> Upstream:
     return Upstream(error.message, code=error.code, status=error.status, retry_after_s=error.retry_after_s)
 
 
+def database_unavailable(error: BaseException) -> Unavailable | None:
+    """The answer if the database is locked, gone or full, which passes by itself. Logged in one line."""
+    message = passing_trouble(error)
+    if message is None:
+        return None
+    log.warning("the database failed a request: %s", error)
+    return Unavailable(message, code="database_unavailable", details={"retry_after_s": _DATABASE_RETRY_S})
+
+
 def _hub_headers(error: HubError) -> dict[str, str]:
-    """Jittered, so that those who were refused together do not come back together."""
+    """How to authenticate, or when to come again.
+
+    That is jittered, so that those who were refused together do not come back together.
+    """
     if isinstance(error, ExecutionEnding):
         return {"Retry-After": str(error.retry_after_s)}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
     if error.status not in _COME_AGAIN:
         return {}
     least_s = int(getattr(error, "retry_after_s", None) or 0) + 1
@@ -88,9 +111,7 @@ def _body(error: exceptions.APIException) -> dict[str, Any]:
         return error_body(code, "Some fields are wrong; details names them.", _sayable(error.detail))
     if isinstance(error, exceptions.ParseError):
         return _malformed(error)
-    if isinstance(error, exceptions.UnsupportedMediaType):
-        return error_body(code, "Send JSON, with Content-Type: application/json.")
-    return error_body(code, str(error.detail))
+    return error_body(code, _MESSAGES.get(error.status_code, str(error.detail)))
 
 
 def auth_code(error: exceptions.AuthenticationFailed) -> str:
@@ -140,10 +161,18 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
     wrong = malformed_ids(request.path_info)
     if wrong:
-        body = error_body("not_found", f"Not an id: {', '.join(wrong)} must be a UUID.", wrong)
-        return JsonResponse(body, status=404)
+        return JsonResponse(error_body("not_found", f"Not an id: {_said(wrong)}", wrong), status=404)
     return _plain("not_found", "There is nothing at this address; /api/ lists the endpoints.", 404)
 
 
+def _said(wrong: dict[str, list[str]]) -> str:
+    return " ".join(f"{name} {message[0].lower()}{message[1:]}" for name, (message, *_) in wrong.items())
+
+
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    """Called while the exception is being handled."""
+    error = sys.exc_info()[1]
+    unavailable = database_unavailable(error) if error is not None else None
+    if unavailable is not None:
+        return error_response(unavailable)
     return _plain("internal_error", "Something went wrong on our side; it has been logged.", 500)

@@ -26,11 +26,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
+from taskhub.lib.leases import watch
 from taskhub.lib.timestamps import iso
 from taskhub.models import (
     HUB,
@@ -55,8 +56,6 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 5.0
 RETRY_MOST_S: Final = 60.0
-THROTTLED_MOST_S: Final = 3600.0
-"""Whatever the service asks for: a number too large must not end all starts."""
 CEILING_HOLDS: Final = timedelta(minutes=10)
 UNDER_WAY: Final = 16
 """Starts at a time while no ceiling is known. More follow when half of them are done."""
@@ -67,6 +66,8 @@ UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
+THROTTLED_MOST: Final = timedelta(hours=1)
+"""The longest that a throttled service is left alone, whatever it asks for, and after a wall clock was set back."""
 AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 _ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
@@ -92,12 +93,12 @@ class _Room:
 
     def _sandboxes_left(self, state: AdmissionState) -> int | None:
         """How many more sandboxes may be made now; None where nothing is known to forbid it."""
-        if state.throttled_until is not None and state.throttled_until > self._now:
+        if _is_ahead(state, "throttled_until", THROTTLED_MOST):
             return 0
         if state.ceiling is None:
             return None
         left = max(0, state.ceiling - self.held)
-        self.is_try = not left and (state.retry_at is None or state.retry_at <= self._now)
+        self.is_try = not left and not _is_ahead(state, "retry_at", TRY_TAKES)
         return 1 if self.is_try else left
 
     def _is_paused(self, account: str) -> bool:
@@ -133,6 +134,16 @@ class _Room:
         return self.is_try
 
 
+def _is_ahead(state: AdmissionState, field: str, at_most: timedelta) -> bool:
+    """Whether this moment of the state is still to come; by the monotonic clock (`taskhub.lib.leases`)."""
+    moment: datetime | None = getattr(state, field)
+    return moment is not None and not watch.moment_is_past(("admission", field), moment, at_most)
+
+
+def _is_over(what: str, since: datetime | None, length: timedelta) -> bool:
+    return since is not None and watch.moment_is_past(("admission", what), since + length, length)
+
+
 def needs_capacity(execution: Execution) -> bool:
     """It makes a sandbox; or the one that it asked for is stopped, and was refused its start."""
     return not execution.requested_sandbox_id or execution.waiting_reason == WaitingReason.CAPACITY
@@ -163,8 +174,13 @@ def is_due(execution_id: UUID) -> bool:
     admitted_at = Execution.objects.filter(pk=execution_id).values_list("admitted_at", flat=True).first()
     if admitted_at is None:
         return True
-    unbegun = Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    return unbegun.filter(requested_sandbox_id="", admitted_at__lt=admitted_at).count() < OUT_OF_ORDER
+    before = _unbegun().filter(requested_sandbox_id="", admitted_at__lt=admitted_at)
+    return before.count() < OUT_OF_ORDER
+
+
+def _unbegun() -> QuerySet[Execution]:
+    """Admitted, and not taken up by any worker; one whose worker died may have a sandbox already."""
+    return Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True, attempts=0)
 
 
 def more_may_start() -> bool:
@@ -184,7 +200,7 @@ def executions_admit() -> list[UUID]:
 def _admit() -> list[UUID]:
     state = _lock_state()
     now = timezone.now()
-    if state.ceiling is not None and state.ceiling_at is not None and state.ceiling_at < now - CEILING_HOLDS:
+    if state.ceiling is not None and _is_over("ceiling", state.ceiling_at, CEILING_HOLDS):
         state.ceiling = state.retry_at = None
         state.refusals = 0
     room = _Room(state, now)
@@ -260,7 +276,7 @@ def _give_back_turns(accounts: Iterable[str]) -> None:
 def _can_never(execution: Execution, state: AdmissionState, held: int, now: datetime) -> bool:
     """Full for so long, and nothing of ours that could give way."""
     since = max(filter(None, (execution.waiting_since, state.held_at)), default=now)
-    return not held and since < now - timedelta(seconds=settings.TASKHUB_EXECUTION_WAIT_S)
+    return not held and _is_over(f"wait {execution.pk}", since, timedelta(seconds=settings.TASKHUB_EXECUTION_WAIT_S))
 
 
 def _never() -> Outcome:
@@ -299,8 +315,7 @@ def _take_back() -> None:
     each would be refused, and start out of turn. The next look admits them anew, and tells why they wait.
     """
     needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
-    unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    found = dict(unbegun.select_for_update().values_list("pk", "account"))
+    found = dict(_unbegun().filter(needs_room).select_for_update().values_list("pk", "account"))
     Execution.objects.filter(pk__in=found).update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
     _give_back_turns(found.values())
 
@@ -312,7 +327,7 @@ def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> N
     if not execution_return_to_queue(execution=execution):
         return
     _give_back_turns([execution.account])
-    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST_S))
+    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST.total_seconds()))
     state.throttled_until = max(filter(None, (state.throttled_until, until)))
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)

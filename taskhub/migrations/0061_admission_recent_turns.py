@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0058_help_texts'),
+        ('taskhub', '0060_execution_secret_env'),
     ]
 
     operations = [
