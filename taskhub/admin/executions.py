@@ -43,7 +43,7 @@ class ExecutionAdmin(ActingAdmin):
     list_select_related = ["task"]
     readonly_fields = ["for_task", "state", "sandbox", "files"]
     # The environment may hold secrets.
-    exclude = ["env", "task", "sandbox_id", "log_token"]
+    exclude = ["env", "secret_env", "task", "sandbox_id", "log_token"]
     actions = ["stop"]
 
     @admin.display(description="Task", ordering="task__title")

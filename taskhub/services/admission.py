@@ -6,6 +6,9 @@ Every look locks the one row of `AdmissionState`, so two workers never admit the
 2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity allow;
 3. publishes for each that is left behind why it waits, if that is new.
 
+While no ceiling is known, few starts are under way at a time, in this order: if the service turns out to be full, those
+that have started are those whose turn it was.
+
 The capacity is learnt. When the service refuses a sandbox because the account is full, the number of sandboxes of ours
 becomes the ceiling; up to it starts go on as sandboxes go, beyond it one is tried at a time, after a pause that doubles
 up to a minute. A try that succeeds raises the ceiling; one that nothing has confirmed for ten minutes is forgotten.
@@ -15,7 +18,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -55,6 +59,11 @@ RETRY_MOST_S: Final = 60.0
 THROTTLED_MOST_S: Final = 3600.0
 """Whatever the service asks for: a number too large must not end all starts."""
 CEILING_HOLDS: Final = timedelta(minutes=10)
+UNDER_WAY: Final = 16
+"""Starts at a time while no ceiling is known. More follow when half of them are done."""
+RECENT_TURNS: Final = 2 * UNDER_WAY
+UNDER_WAY_FOR: Final = timedelta(seconds=10)
+"""A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
 THROTTLED_MOST: Final = timedelta(hours=1)
@@ -76,6 +85,7 @@ class _Room:
         self._hub_limit = self._limit(HUB, settings.TASKHUB_EXECUTIONS_AT_ONCE)
         self.is_try = False
         self._sandboxes = self._sandboxes_left(state)
+        self._turns = UNDER_WAY - starts_under_way(now)
 
     def _limit(self, account: str, setting: int) -> int | None:
         rule = self._rules.get(account)
@@ -107,6 +117,13 @@ class _Room:
         if self._sandboxes is not None and self._sandboxes <= 0 and needs_capacity(execution):
             return WaitingReason.CAPACITY
         return None
+
+    def is_turn_of(self, execution: Execution) -> bool:
+        """False for one that may start as soon as those before it have."""
+        if self._sandboxes is not None or not needs_capacity(execution):
+            return True
+        self._turns -= 1
+        return self._turns >= 0
 
     def take(self, execution: Execution) -> bool:
         """Count an admission; True where it is the one that is tried beyond the ceiling."""
@@ -143,6 +160,18 @@ def made_sandboxes() -> int:
     return Execution.objects.filter(requested_sandbox_id="", released_at__isnull=True).exclude(sandbox_id="").count()
 
 
+def starts_under_way(now: datetime) -> int:
+    """The starts that make a sandbox and have begun just now."""
+    made = Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")
+    return made.filter(admitted_at__gt=now - UNDER_WAY_FOR).count()
+
+
+def more_may_start() -> bool:
+    """Whether executions are queued and few starts are under way: asked when one has started."""
+    queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="")
+    return queued.exists() and starts_under_way(timezone.now()) <= UNDER_WAY // 2
+
+
 def executions_admit() -> list[UUID]:
     """Admit those that may start now; returns their ids. Their jobs are to be sent by the caller, after the commit."""
     if not Execution.objects.filter(status=ExecutionStatus.QUEUED).exists():
@@ -167,7 +196,7 @@ def _admit() -> list[UUID]:
             execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
         elif reason := room.reason_for(execution):
             waiting.append((execution, reason))
-        else:
+        elif room.is_turn_of(execution):
             admitted.append(execution)
             if room.take(execution):
                 state.trying, state.retry_at = execution.pk, now + TRY_TAKES
@@ -199,16 +228,28 @@ def _start(state: AdmissionState, admitted: list[Execution], now: datetime) -> N
     Execution.objects.filter(pk__in=ids, status=ExecutionStatus.QUEUED).update(
         status=ExecutionStatus.STARTING, admitted_at=now, lease_until=None, fence=F("fence") + 1
     )
-    turns: dict[str, int] = {}
+    accounts = {execution.account for execution in admitted}
+    recent: dict[str, list[int]] = defaultdict(list)
+    recent.update(AdmissionTurn.objects.filter(pk__in=accounts).values_list("account", "recent"))
     for execution in admitted:
         state.turn += 1
-        turns[execution.account] = state.turn
+        recent[execution.account].append(state.turn)
     AdmissionTurn.objects.bulk_create(
-        [AdmissionTurn(account=account, turn=turn) for account, turn in turns.items()],
+        [AdmissionTurn(account=each, turn=recent[each][-1], recent=recent[each][-RECENT_TURNS:]) for each in accounts],
         update_conflicts=True,
         unique_fields=["account"],
-        update_fields=["turn"],
+        update_fields=["turn", "recent"],
     )
+
+
+def _give_back_turns(accounts: Iterable[str]) -> None:
+    """An account that got no start, as often as it is named, is as far ahead in the queue as before."""
+    for account, times in Counter(accounts).items():
+        row = AdmissionTurn.objects.filter(pk=account).first()
+        if row is not None:
+            row.recent = row.recent[:-times]
+            row.turn = row.recent[-1] if row.recent else 0
+            row.save()
 
 
 def _can_never(execution: Execution, state: AdmissionState, held: int, now: datetime) -> bool:
@@ -233,6 +274,7 @@ def admission_note_full(*, execution: Execution) -> None:
     now = timezone.now()
     if not execution_return_to_queue(execution=execution):
         return
+    _give_back_turns([execution.account])
     if state.ceiling is None or state.trying == execution.pk:
         # Of those that were under way together the first counts: the others learn nothing more.
         pause_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**state.refusals)
@@ -253,7 +295,9 @@ def _take_back() -> None:
     """
     needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
     unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    unbegun.update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
+    found = dict(unbegun.select_for_update().values_list("pk", "account"))
+    Execution.objects.filter(pk__in=found).update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
+    _give_back_turns(found.values())
 
 
 @transaction.atomic
@@ -262,6 +306,7 @@ def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> N
     state = _lock_state()
     if not execution_return_to_queue(execution=execution):
         return
+    _give_back_turns([execution.account])
     until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST_S))
     state.throttled_until = max(filter(None, (state.throttled_until, until)))
     state.save()
