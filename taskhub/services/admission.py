@@ -66,8 +66,6 @@ UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
-THROTTLED_MOST: Final = timedelta(hours=1)
-"""The longest that a throttled service is left alone after a wall clock was set back."""
 AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 _ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
@@ -93,7 +91,7 @@ class _Room:
 
     def _sandboxes_left(self, state: AdmissionState) -> int | None:
         """How many more sandboxes may be made now; None where nothing is known to forbid it."""
-        if _is_ahead(state, "throttled_until", THROTTLED_MOST):
+        if _is_ahead(state, "throttled_until", timedelta(seconds=THROTTLED_MOST_S)):
             return 0
         if state.ceiling is None:
             return None
@@ -294,7 +292,10 @@ def _take_back() -> None:
     each would be refused, and start out of turn. The next look admits them anew, and tells why they wait.
     """
     needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
-    unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
+    # One that has been begun, and whose worker has died, has no lease either.
+    unbegun = Execution.objects.filter(
+        needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True, attempts=0
+    )
     found = dict(unbegun.select_for_update().values_list("pk", "account"))
     Execution.objects.filter(pk__in=found).update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
     _give_back_turns(found.values())

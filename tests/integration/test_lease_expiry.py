@@ -157,3 +157,19 @@ def test_a_scripts_time_limit_is_never_longer_than_it_was(monkeypatch: pytest.Mo
     assert 1059 < before <= 1060
     execution.started_at = timezone.now() + HOUR  # it began before the clock was set back
     assert _deadline_of(execution) == 1060
+
+
+def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> None:
+    """When the service is full, starts that no worker has begun go back to the queue; this one may have a sandbox."""
+    begun, unbegun, refused = (running(timedelta()) for _ in range(3))
+    Execution.objects.update(status=ExecutionStatus.STARTING)
+    Execution.objects.filter(pk=begun.pk).update(attempts=1)
+    Execution.objects.filter(pk=unbegun.pk).update(lease_until=None, lease_s=None)
+    executions_expire_leases()
+    pass_time(15)
+    executions.executions_seen(ids=[refused.pk], renew_s=15)
+    assert executions_expire_leases() == [begun.pk]
+    refused.refresh_from_db()
+    admission.admission_note_full(execution=refused)
+    stand = dict(Execution.objects.values_list("pk", "status"))
+    assert stand == {begun.pk: "starting", unbegun.pk: "queued", refused.pk: "queued"}
