@@ -101,8 +101,8 @@ def upgraded(what: str) -> Iterator[None]:
 
 
 class BoundedResponse(aiohttp.ClientResponse):
-    """An answer that is read up to `ANSWER_LIMIT_BYTES`, whoever asks for it whole: the SDK does, too. What is streamed
-    from `content` passes."""
+    """An answer whose `read` ends at `ANSWER_LIMIT_BYTES`, for the SDK's own reading as well. Streaming from `content`
+    has no limit."""
 
     async def read(self) -> bytes:
         if self._body is None:
