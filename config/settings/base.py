@@ -153,6 +153,9 @@ TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE
 TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
 
+# Below so many free bytes in the data folder `/readyz` says that the disk is full.
+TASKHUB_DATA_FREE_LEAST_BYTES = env.integer("TASKHUB_DATA_FREE_LEAST_BYTES", 64 * 1024 * 1024)
+
 # --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
 TASKHUB_LOG_SPOOL_BYTES = env.integer("TASKHUB_LOG_SPOOL_BYTES", 1024 * 1024 * 1024, least=1024)
