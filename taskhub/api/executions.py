@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
+from taskhub.api.awaited import awaited
 from taskhub.api.filters import ExecutionFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.pagination import NewestQueuedFirst
@@ -36,6 +37,7 @@ from taskhub.api.serializers import (
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge
 from taskhub.events.filters import Filters
+from taskhub.executions.executor import LogLine
 from taskhub.executions.log_stream import log_tail
 from taskhub.models import Execution
 from taskhub.roles import Caller
@@ -46,6 +48,7 @@ from taskhub.selectors.executions import (
     task_executions_for,
 )
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
+from taskhub.web.thread_pool import on_web_thread, with_database
 
 _MOVES: Final = frozenset({"execution_event", "task_deleted", "stream-reset"})
 _ANY_MOVE: Final = _MOVES | {"task_updated"}
@@ -182,17 +185,20 @@ class ExecutionLogsView(KnownQuery, APIView):
     queries = {"get": TailQuerySerializer}
 
     @extend_schema(parameters=[TailQuerySerializer], responses=LogTailSerializer)
-    def get(self, request: Request, task_id: UUID) -> Response:
+    @awaited()
+    async def get(self, request: Request, task_id: UUID) -> Response:
         """The last lines of an execution's log, while it runs and afterwards."""
         query = self.read_query(request)
         count = query.pop("tail")
-        execution = execution_get_for(user=request.user, task_id=task_id, **query)
-        lines = async_to_sync(log_tail)(execution, count)
-        return Response(
-            {
-                "execution_id": execution.pk,
-                "status": execution.status,
-                "log_file": execution.log_file,
-                "lines": LogLineSerializer(lines, many=True).data,
-            }
-        )
+        execution = await with_database(partial(execution_get_for, user=request.user, task_id=task_id, **query))
+        lines = await log_tail(execution, count)
+        return Response(await on_web_thread(_tail_data, execution, lines))
+
+
+def _tail_data(execution: Execution, lines: list[LogLine]) -> dict[str, Any]:
+    return {
+        "execution_id": execution.pk,
+        "status": execution.status,
+        "log_file": execution.log_file,
+        "lines": LogLineSerializer(lines, many=True).data,
+    }

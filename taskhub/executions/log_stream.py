@@ -60,10 +60,11 @@ async def log_tail(execution: Execution, count: int) -> list[LogLine]:
 async def _until_pause(shared: SharedLog) -> None:
     """A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all.
 
-    The connection has 2 s to bring the first line, and a log that never pauses has 3 s. Raises ExecutorError.
+    The connection has 2 s to bring the first line, and a log that never pauses has 3 s. That is waited for once, for
+    all readers of the log: it is followed for as long as they come back within `LINGER_S`. Raises ExecutorError.
     """
     until = time.monotonic() + _READ_S
-    while shared.end is None and (left := until - time.monotonic()) > 0:
+    while not shared.has_caught_up and shared.end is None and (left := until - time.monotonic()) > 0:
         lines = shared.lines
         try:
             async with asyncio.timeout(min(left, _PAUSE_S if lines else _CONNECT_S)):
@@ -74,6 +75,9 @@ async def _until_pause(shared: SharedLog) -> None:
         raise shared.end.error
     if shared.trouble is not None and not shared.lines:
         raise shared.trouble.error
+    if not shared.has_caught_up:
+        shared.has_caught_up = True
+        shared.moved.send()
 
 
 async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[bytes, None]:
