@@ -100,7 +100,7 @@ mcp-conformance: install-dev ## the MCP server against the protocol's conformanc
 	$(BIN)/python .ci/mcp_checks.py
 
 .PHONY: clients
-clients: install-dev ## the clients of docs/clients.md, browsers, webhook libraries and Flower against a hub (needs npm, Chromium, Firefox)
+clients: install-dev ## every client of docs/clients.md, and make documents, against two hubs (needs npm, Chromium, Firefox, nginx, PostgreSQL)
 	$(BIN)/python -m tests.clients
 
 .PHONY: documents

@@ -28,10 +28,11 @@ from taskhub.executions.executor import ExecutorError, execution_place
 from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.locks import alone
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName, WaitingReason
 from taskhub.observability.metrics_store import meter, trim_measures
-from taskhub.services import admission, executions, idempotency, tokens
+from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
+from taskhub.services import executions, idempotency, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.file_changes import file_changes_tell
 from taskhub.worker.conductor import hand_over
@@ -83,7 +84,7 @@ def _resend_starts() -> None:
     for execution_id in lost.values_list("pk", flat=True):
         send_job(EXECUTION_START, execution_id)
     admit()
-    if admission.waiting_for_capacity():
+    if waiting_by_reason()[WaitingReason.CAPACITY]:
         send_job(EXECUTIONS_RELEASE)
 
 
@@ -215,11 +216,11 @@ def _release_due() -> None:
     ended = Execution.objects.filter(released_at__isnull=True, finished_at__isnull=False)
     ended = ended.exclude(status__in=ACTIVE_STATUSES).defer("script", "env").order_by("finished_at")
     due = list(ended.filter(finished_at__lt=until)[:100])
-    if not due and (needed := admission.waiting_for_capacity()):
+    if not due and (needed := waiting_by_reason()[WaitingReason.CAPACITY]):
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
     for execution in due:
         try:
-            if execution.attempts:
+            if execution.admitted_at is not None or execution.attempts:
                 async_to_sync(release)(execution)
         except ExecutorError as error:
             log.warning("the sandbox of execution %s is not released yet: %s", execution.pk, error.code)

@@ -209,7 +209,10 @@ CORS_ALLOW_HEADERS = [
     *("traceparent", "tracestate", "x-request-id"),
     *("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"),
 ]
-CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+CORS_EXPOSE_HEADERS = [
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate"),
+    "X-Request-ID",
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, suppress
 from contextvars import copy_context
 from functools import partial, wraps
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django.core.handlers.exception import response_for_exception
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -34,21 +35,21 @@ from taskhub.web.thread_pool import on_web_thread, wait_here
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-AsyncHandler = TypeVar("AsyncHandler", bound=Callable[..., Coroutine[Any, Any, Response]])
-Work = Callable[[], Coroutine[Any, Any, HttpResponse]]
+AsyncHandler = TypeVar("AsyncHandler", bound=Callable[..., Coroutine[Any, Any, HttpResponseBase]])
+Work = Callable[[], Coroutine[Any, Any, HttpResponseBase]]
 
 
 def awaited(
     *, body: type[serializers.BaseSerializer[Any]] | None = None
-) -> Callable[[AsyncHandler], Callable[..., HttpResponse]]:
+) -> Callable[[AsyncHandler], Callable[..., HttpResponseBase]]:
     """For a handler that is written as `async def`.
 
     With `body` the request's body is validated first, on the thread, and handed over as `body=`: a dictionary.
     """
 
-    def decorated(handler: AsyncHandler) -> Callable[..., HttpResponse]:
+    def decorated(handler: AsyncHandler) -> Callable[..., HttpResponseBase]:
         @wraps(handler)
-        def begun(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        def begun(view: Any, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if body is not None:
                 given = body(data=request.data)
                 given.is_valid(raise_exception=True)
@@ -66,9 +67,12 @@ def awaited(
 
 
 class _Rendered(NamedTuple):
+    """`stream` comes before `body`."""
+
     status: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes = b""
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 class AwaitedResponse(DetachedResponse):
@@ -93,7 +97,7 @@ class AwaitedResponse(DetachedResponse):
             if self._method not in _READING:
                 await asyncio.wait({work})
             if work.done():
-                await self._send(work.result(), send)
+                await self._send(work.result(), send, gone)
         finally:
             await cancel_all(gone, *self._cancellable(work))
 
@@ -112,18 +116,21 @@ class AwaitedResponse(DetachedResponse):
             # Django's own way with what nothing knows: logged, and a 500 that tells nothing.
             return _rendered(answer(error, {}) or response_for_exception(self._request, error))
 
-    async def _send(self, rendered: _Rendered, send: Send) -> None:
+    async def _send(self, rendered: _Rendered, send: Send, gone: asyncio.Future[None]) -> None:
         self.status_code = rendered.status
+        del self.headers["Content-Type"]
         for name, value in rendered.headers.items():
             self.headers[name] = value
-        if rendered.body:
-            self.headers["Content-Length"] = str(len(rendered.body))
-        else:
-            del self.headers["Content-Type"]
         if self.measures_itself:
             measure(self._method, self.status_code, time.perf_counter() - self._began)
         with suppress(OSError):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers()})
+            if rendered.stream is not None:
+                async with aclosing(rendered.stream) as chunks:
+                    async for chunk in chunks:
+                        if gone.done():
+                            return
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": rendered.body})
 
 
@@ -131,13 +138,20 @@ _under_way: Final[set[asyncio.Task[Any]]] = set()
 """The loop itself holds tasks only weakly."""
 
 
-def _rendered(response: HttpResponse) -> _Rendered:
+def _rendered(response: Any) -> _Rendered:
     """Takes about a second for 64 MB of log, so it runs on a thread."""
     headers = dict(response.headers)
+    if response.streaming:
+        return _Rendered(response.status_code, headers, stream=response.streaming_content)
     if isinstance(response, Response):
-        headers.pop("Content-Type", None)  # it is ours, once it is rendered
-        return _Rendered(response.status_code, headers, JSONRenderer().render(response.data))
-    return _Rendered(response.status_code, headers, response.content)
+        headers.pop("Content-Type", None)  # it is made while DRF renders
+        body = JSONRenderer().render(response.data)
+        headers |= {"Content-Type": "application/json"} if body else {}
+    else:
+        body = response.content
+    if body:
+        headers["Content-Length"] = str(len(body))
+    return _Rendered(response.status_code, headers, body)
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -31,14 +31,13 @@ from taskhub.api.serializers import (
     ExecutionSerializer,
     ExecutionWithScriptSerializer,
     LogLineSerializer,
+    LogQuerySerializer,
     LogTailSerializer,
-    TailQuerySerializer,
 )
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge
 from taskhub.events.filters import Filters
-from taskhub.executions.executor import LogLine
-from taskhub.executions.log_stream import log_tail
+from taskhub.executions.log_reading import Window, log_tail, log_window
 from taskhub.models import Execution
 from taskhub.roles import Caller
 from taskhub.selectors.executions import (
@@ -50,6 +49,8 @@ from taskhub.selectors.executions import (
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database
 
+_LINES: Final = 100
+"""Of a log, unless the request has a number."""
 _MOVES: Final = frozenset({"execution_event", "task_deleted", "stream-reset"})
 _ANY_MOVE: Final = _MOVES | {"task_updated"}
 """A task that is queued to be executed is updated; no execution event says so."""
@@ -182,23 +183,28 @@ class ExecutionStopView(KnownQuery, APIView):
 
 
 class ExecutionLogsView(KnownQuery, APIView):
-    queries = {"get": TailQuerySerializer}
+    queries = {"get": LogQuerySerializer}
 
-    @extend_schema(parameters=[TailQuerySerializer], responses=LogTailSerializer)
+    @extend_schema(parameters=[LogQuerySerializer], responses=LogTailSerializer)
     @awaited()
     async def get(self, request: Request, task_id: UUID) -> Response:
-        """The last lines of an execution's log, while it runs and afterwards."""
+        """Lines of an execution's log, while it runs and afterwards: the last ones, a window, or those with a text."""
         query = self.read_query(request)
-        count = query.pop("tail")
+        first, limit, q = query.pop("from", None), query.pop("limit", None), query.pop("q", "")
+        count = query.pop("tail", None)
         execution = await with_database(partial(execution_get_for, user=request.user, task_id=task_id, **query))
-        lines = await log_tail(execution, count)
-        return Response(await on_web_thread(_tail_data, execution, lines))
+        if first is None and limit is None and not q:
+            window = await log_tail(execution, count or _LINES)
+        else:
+            window = await log_window(execution, first=first or 1, limit=limit or _LINES, q=q)
+        return Response(await on_web_thread(_window_data, execution, window))
 
 
-def _tail_data(execution: Execution, lines: list[LogLine]) -> dict[str, Any]:
+def _window_data(execution: Execution, window: Window) -> dict[str, Any]:
     return {
         "execution_id": execution.pk,
         "status": execution.status,
         "log_file": execution.log_file,
-        "lines": LogLineSerializer(lines, many=True).data,
+        "lines": LogLineSerializer(window.lines, many=True).data,
+        "next": window.next,
     }

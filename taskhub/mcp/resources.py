@@ -12,7 +12,7 @@ from rest_framework.renderers import JSONRenderer
 from taskhub.api.routes import UUID_PATTERN
 from taskhub.api.serializers import TaskSerializer
 from taskhub.errors import NotFound
-from taskhub.executions.log_stream import log_tail
+from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import task_page
 from taskhub.selectors.executions import execution_find_for
@@ -55,7 +55,7 @@ def _task(requester: Requester, task_id: UUID) -> str:
 
 async def _log(requester: Requester, execution_id: UUID) -> str:
     find = partial(execution_find_for, user=requester.user, execution_id=execution_id)
-    lines = await log_tail(await with_database(find), _LINES)
+    lines = (await log_tail(await with_database(find), _LINES)).lines
     return "".join(f"{line.line}\n" for line in lines)
 
 

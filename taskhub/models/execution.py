@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Final
 
 from django.db import models
 
+from taskhub.lib.encryption import Seal
 from taskhub.models.admission import WaitingReason
 from taskhub.models.task import Task
 
@@ -26,6 +28,7 @@ class ExecutionStatus(models.TextChoices):
 
 SESSION_PREFIX: Final = "taskhub-"
 """A session's name is this and the execution's id."""
+ENV_SEAL: Final = Seal("taskhub.executions", "env")
 ENDING_S: Final = 20
 """Seconds within which an execution that is being ended has ended."""
 
@@ -62,6 +65,13 @@ class Execution(models.Model):
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
+    secret_env = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Secret part of the environment, encrypted; deleted with the sandbox.",
+    )
     merge_output = models.BooleanField(
         default=False, db_default=False, help_text="stderr is written to stdout, so their order is kept."
     )
@@ -146,6 +156,11 @@ class Execution(models.Model):
 
     def __str__(self) -> str:
         return f"{self.session_name} ({self.status})"
+
+    def secrets(self) -> dict[str, str]:
+        """The secret part of its environment. Raises SealBroken."""
+        found: dict[str, str] = json.loads(ENV_SEAL.open(self.secret_env)) if self.secret_env else {}
+        return found
 
     @property
     def is_active(self) -> bool:

@@ -51,9 +51,12 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 5.0
 RETRY_MOST_S: Final = 60.0
+THROTTLED_MOST_S: Final = 3600.0
+"""Whatever the service asks for: a number too large must not end all starts."""
 CEILING_HOLDS: Final = timedelta(minutes=10)
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
+AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 _ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
 
@@ -226,8 +229,18 @@ def admission_note_full(*, execution: Execution) -> None:
     state.ceiling, state.ceiling_at = made_sandboxes(), now
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
+    _take_back()
     send_job_on_commit(EXECUTIONS_RELEASE)
     log.warning("the sandbox service is full; execution %s waits, %d sandboxes are ours", execution.pk, state.ceiling)
+
+
+def _take_back() -> None:
+    """starting → queued for those that no worker has begun to start: where no ceiling was known all were admitted, and
+    each would be refused, and start out of turn. The next look admits them anew, and tells why they wait.
+    """
+    needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
+    unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
+    unbegun.update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
 
 
 @transaction.atomic
@@ -236,10 +249,11 @@ def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> N
     state = _lock_state()
     if not execution_return_to_queue(execution=execution):
         return
-    until = timezone.now() + timedelta(seconds=retry_after_s)
+    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST_S))
     state.throttled_until = max(filter(None, (state.throttled_until, until)))
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
+    _take_back()
 
 
 @transaction.atomic
@@ -281,7 +295,10 @@ def admission_rule_set(
     changes = {name: [before[name], value] for name, value in _said(rule).items() if before[name] != value}
     if changes:
         audit_write(
-            actor=actor, action="admission:set", subject=f"account:{account}" if account else "hub", changes=changes
+            actor=actor,
+            action="admission:set",
+            subject="hub" if rule.is_for_hub else f"account:{account}",
+            changes=changes,
         )
     send_job_on_commit(EXECUTIONS_ADMIT)
     return rule
@@ -290,9 +307,3 @@ def admission_rule_set(
 def _said(rule: AdmissionRule) -> dict[str, object]:
     until = iso(rule.paused_until) if rule.paused_until else None
     return {"at_once": rule.at_once, "paused": rule.paused, "paused_until": until}
-
-
-def waiting_for_capacity() -> int:
-    """How many executions wait for a sandbox that the service refused."""
-    queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason=WaitingReason.CAPACITY)
-    return queued.count()

@@ -6,10 +6,11 @@ worker was faster, and the caller drops what it has.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,7 @@ from taskhub.events.types import ExecutionEvent
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import Place
 from taskhub.executions.log_archive import Archived
+from taskhub.executions.masking import Secret
 from taskhub.executions.script import normalised, script_block
 from taskhub.models import (
     ACTIVE_STATUSES,
@@ -40,6 +42,7 @@ from taskhub.models import (
     TaskStatus,
     WaitingReason,
 )
+from taskhub.models.execution import ENV_SEAL
 from taskhub.observability.metrics_store import meter
 from taskhub.selectors.admission import positions
 from taskhub.services import tasks
@@ -81,7 +84,7 @@ def execution_queue(
     script: str | None = None,
     sandbox_id: str = "",
     timeout_s: int | None = None,
-    env: dict[str, str] | None = None,
+    env: Mapping[str, str | Secret] | None = None,
     merge_output: bool = False,
     all_files: bool = False,
 ) -> Execution:
@@ -105,11 +108,13 @@ def execution_queue(
     if sandbox_id:
         guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id)
     execution_id = uuid.uuid4()
+    plain, sealed = _env_apart(env or {})
     execution = Execution.objects.create(
         id=execution_id,
         task=task,
         script=script,
-        env=env or {},
+        env=plain,
+        secret_env=sealed,
         timeout_s=timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S,
         requested_sandbox_id=sandbox_id,
         account=actor.name,
@@ -124,6 +129,13 @@ def execution_queue(
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
     send_job_on_commit(EXECUTION_START, execution.pk)
     return execution
+
+
+def _env_apart(env: Mapping[str, str | Secret]) -> tuple[dict[str, str], str]:
+    """The plain variables, and the encrypted secret ones: empty where there are none."""
+    plain = {name: value for name, value in env.items() if isinstance(value, str)}
+    secret = {name: value.value for name, value in env.items() if isinstance(value, Secret)}
+    return plain, ENV_SEAL.close(json.dumps(secret)) if secret else ""
 
 
 def _script_of(task: Task) -> str:
@@ -164,14 +176,11 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | 
 
 
 def execution_return_to_queue(*, execution: Execution) -> bool:
-    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster."""
-    return _move(
-        execution,
-        status=ExecutionStatus.QUEUED,
-        attempts=max(0, execution.attempts - 1),
-        admitted_at=None,
-        lease_until=None,
-    )
+    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster.
+
+    `admitted_at` stays: the try may have made a sandbox before it was refused.
+    """
+    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
@@ -292,7 +301,7 @@ def execution_finish(
         finished_at=timezone.now(),
         lease_until=None,
         waiting_reason="",
-        env={},  # it may contain secrets, and is not needed any more
+        env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if moved:
         if execution.ending or execution.stop_requested_at is not None:
@@ -329,7 +338,7 @@ def execution_mark_sandbox_stopped(*, execution: Execution) -> None:
 
 
 def execution_mark_released(*, execution: Execution) -> None:
-    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now())
+    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now(), secret_env="")
 
 
 def _move(execution: Execution, **changes: Any) -> bool:

@@ -6,13 +6,14 @@ of events decides, not their duration.
 
 from __future__ import annotations
 
-import json
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -90,6 +91,10 @@ def assert_others_are_answered(client: httpx.Client, waiting: list[Future[httpx.
     assert not any(each.done() for each in waiting)
 
 
+def database_of(hub: Installation) -> sqlite3.Connection:
+    return sqlite3.connect(Path(hub.env["TASKHUB_DATA_DIR"]) / "taskhub.sqlite3", isolation_level=None, timeout=30)
+
+
 class ChattyLog:
     """An execution whose command runs at Daytona, as a worker would have started it: a line every 50 ms, to its end."""
 
@@ -102,14 +107,9 @@ class ChattyLog:
         self.task_id = client.post("/api/tasks/", json={"title": "chatty"}).json()["id"]
         answer = client.post(f"/api/exec/{self.task_id}", json={"script_content": script})
         self.execution_id = answer.json()["execution_id"]
-        placed = {"sandbox_id": sandbox_id, "session_name": "s", "command_id": command_id}
-        hub.manage(
-            "shell",
-            "--no-imports",
-            "-c",
-            "from taskhub.models import Execution\n"
-            f"Execution.objects.filter(pk={self.execution_id!r}).update(status='running', **{placed!r})",
-        )
+        placed = "UPDATE taskhub_execution SET status = 'running', sandbox_id = ?, session_name = 's', command_id = ?"
+        with closing(database_of(hub)) as database:
+            database.execute(f"{placed} WHERE id = ?", [sandbox_id, command_id, UUID(self.execution_id).hex])
 
     def _followed(self) -> int:
         return self._daytona.requests().get(FOLLOW, 0)
@@ -217,12 +217,6 @@ def test_a_sandbox_is_made_and_audited_though_its_client_went_away(
     wait_until(lambda: repeat().status_code == 201, "it is made", within_s=PATIENCE_S)
     made = repeat()
     assert made.headers["Idempotency-Replayed"] == "true"
-    audited = hub.manage(
-        "shell",
-        "--no-imports",
-        "-c",
-        "import json\nfrom taskhub.models import AuditEntry\n"
-        "made = AuditEntry.objects.filter(action='sandbox:create')\n"
-        "print(json.dumps(list(made.values_list('sandbox_id', flat=True))))",
-    )
-    assert json.loads(audited) == [made.json()["id"]]
+    with closing(database_of(hub)) as database:
+        audited = database.execute("SELECT sandbox_id FROM taskhub_auditentry WHERE action = 'sandbox:create'")
+        assert audited.fetchall() == [(made.json()["id"],)]

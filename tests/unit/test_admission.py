@@ -50,12 +50,12 @@ def start(execution_id: Any) -> Execution:
     return claimed
 
 
-def refuse(execution_id: Any) -> Execution:
-    """What a start job does when the service is full."""
-    claimed = executions.execution_claim_start(execution_id=execution_id, lease_s=60)
-    assert claimed is not None
-    admission.admission_note_full(execution=claimed)
-    return claimed
+def refuse(*execution_ids: Any) -> None:
+    """What start jobs that are under way together do when the service is full."""
+    under_way = [executions.execution_claim_start(execution_id=each, lease_s=60) for each in execution_ids]
+    for claimed in under_way:
+        assert claimed is not None
+        admission.admission_note_full(execution=claimed)
 
 
 def end(execution: Execution) -> None:
@@ -125,9 +125,8 @@ def test_a_full_service_is_waited_for_and_its_ceiling_is_kept() -> None:
     made = queue("alice", 5)
     admitted = admission.executions_admit()
     running = [start(execution_id) for execution_id in admitted[:2]]
-    for execution_id in admitted[2:]:
-        refused = refuse(execution_id)
-        assert Execution.objects.get(pk=refused.pk).attempts == 0
+    refuse(*admitted[2:])
+    assert not Execution.objects.filter(pk__in=admitted[2:]).exclude(attempts=0).exists()
     state = AdmissionState.objects.get()
     assert (state.ceiling, state.refusals) == (2, 1)
     assert {data["reason"] for data in waiting_events()} == {"capacity"}
@@ -143,8 +142,7 @@ def test_beyond_the_ceiling_one_is_tried_at_a_time_and_less_and_less_often() -> 
     queue("alice", 4)
     admitted = admission.executions_admit()
     start(admitted[0])
-    for execution_id in admitted[1:]:
-        refuse(execution_id)
+    refuse(*admitted[1:])
     pauses = []
     for _ in range(3):
         AdmissionState.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
@@ -162,8 +160,7 @@ def test_a_try_that_succeeds_raises_the_ceiling_and_the_next_follows() -> None:
     queue("alice", 3)
     admitted = admission.executions_admit()
     start(admitted[0])
-    for execution_id in admitted[1:]:
-        refuse(execution_id)
+    refuse(*admitted[1:])
     AdmissionState.objects.update(retry_at=None)
     (tried,) = admission.executions_admit()
     start(tried)
@@ -181,7 +178,43 @@ def test_a_throttled_service_is_left_alone_without_a_ceiling() -> None:
     assert state.ceiling is None
     assert admission.executions_admit() == []
     AdmissionState.objects.update(throttled_until=timezone.now())
-    assert admission.executions_admit() == [admitted[0]]
+    assert admission.executions_admit() == admitted
+
+
+def test_the_first_refusal_takes_back_what_has_not_begun() -> None:
+    """Where no ceiling is known all are admitted. The others are not refused one by one, and start in their turn."""
+    first = queue("alice", 4)
+    (bobs,) = queue("bob")
+    admitted = admission.executions_admit()
+    running = start(admitted[0])
+    refuse(admitted[1])
+    assert Counter(Execution.objects.values_list("status", flat=True)) == {"running": 1, "queued": 4}
+    assert executions.execution_claim_start(execution_id=admitted[2], lease_s=60) is None
+    assert admission.executions_admit() == []
+    assert Counter(Execution.objects.values_list("waiting_reason", flat=True)) == {"": 1, "capacity": 4}
+    end(running)
+    executions.execution_mark_released(execution=running)
+    assert admission.executions_admit() == [bobs.pk], "it is another account's turn"
+    assert first[0].pk == running.pk
+
+
+def test_what_runs_in_a_sandbox_of_its_own_is_not_taken_back() -> None:
+    made = queue("alice", 2)
+    Execution.objects.filter(pk=made[1].pk).update(requested_sandbox_id="mine")
+    admission.executions_admit()
+    refuse(made[0].pk)
+    assert status_of(made[1]) == "starting"
+
+
+def test_no_number_ends_all_starts() -> None:
+    (only,) = queue("alice")
+    admission.executions_admit()
+    claimed = executions.execution_claim_start(execution_id=only.pk, lease_s=60)
+    assert claimed is not None
+    admission.admission_note_throttled(execution=claimed, retry_after_s=1e300)
+    until = AdmissionState.objects.get().throttled_until
+    assert until is not None
+    assert until < timezone.now() + timedelta(hours=2)
 
 
 def test_a_service_that_stays_full_without_a_sandbox_of_ours_fails_it(settings) -> None:

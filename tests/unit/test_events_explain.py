@@ -216,7 +216,6 @@ READ_OR_SHARED = {
     "needs_capacity",
     "held_sandboxes",
     "made_sandboxes",
-    "waiting_for_capacity",
     "guard_ending",
     "executions_seen",
 }
