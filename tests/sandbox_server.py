@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -44,6 +45,15 @@ class SandboxServer:
         """How often each route was asked for; with `--faults`."""
         answer = httpx.get(f"{self.address}/requests", headers=self._headers, trust_env=False)
         return dict(answer.json())
+
+    def fault(self, match: str, *, times: int = 1, **effect: object) -> None:
+        """See `Fault` of the server; with `--faults`."""
+        body = {"match": f"{match}$", "times": times, **effect}
+        answer = httpx.post(f"{self.address}/faults", json=body, headers=self._headers, trust_env=False)
+        assert answer.status_code < HTTPStatus.BAD_REQUEST, answer.text
+
+    def forget_faults(self) -> None:
+        httpx.delete(f"{self.address}/faults", headers=self._headers, trust_env=False)
 
 
 @contextmanager

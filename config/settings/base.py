@@ -293,6 +293,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "ack_emulation": False,
 }
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "taskhub.lib.beat:MonotonicScheduler"
 _RECONCILE_S = 1.0
 # A page of the account's list for every 200 sandboxes, however many executions run.
 _SANDBOXES_S = 5.0
@@ -303,7 +304,7 @@ SANDBOX_SESSIONS_S = 10.0
 # Only while an operator looks at the admin's list.
 SANDBOX_LIST_S = 5.0
 CELERY_BEAT_SCHEDULE = {
-    # `expires` drops a tick that found no free worker in time: skipped, not queued.
+    # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,

@@ -73,6 +73,11 @@ class AdmissionTurn(models.Model):
 
     account = models.CharField(primary_key=True, max_length=150)
     turn = models.BigIntegerField()
+    recent = models.JSONField(
+        default=list,
+        db_default=models.Value([], output_field=models.JSONField()),
+        help_text="Its last turns, the latest last: one that led to no start is given back.",
+    )
 
     def __str__(self) -> str:
         return f"{self.account}: {self.turn}"

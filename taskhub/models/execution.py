@@ -53,7 +53,8 @@ class Execution(models.Model):
 
     A queued execution may also be stopped, and a starting one may fail. At most one execution of a task is
     active (a constraint). No worker is blocked while the script runs: a worker that moves the row on first takes its
-    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing.
+    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing. A lease that has run out
+    is taken from the row by the reconciliation (`services/execution_leases.py`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -110,6 +111,7 @@ class Execution(models.Model):
 
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    lease_s = models.FloatField(null=True, blank=True, help_text="The length of the lease in seconds.")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts to start it.")
     ending = models.CharField(
         max_length=9, blank=True, default="", help_text="Status it will have, set while it is being ended."
@@ -182,7 +184,3 @@ class Execution(models.Model):
     def deadline(self) -> datetime | None:
         """When the script must have ended; None before it has started."""
         return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
-
-    def is_overdue(self, now: datetime, *, by: timedelta = timedelta()) -> bool:
-        """Whether it has exceeded its deadline by more than `by`."""
-        return self.deadline is not None and now > self.deadline + by

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -151,13 +151,16 @@ def _script_of(task: Task) -> str:
 
 def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s: float) -> Execution | None:
     """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it."""
-    now = timezone.now()
-    taken = (
-        Execution.objects.filter(pk=execution_id, status=status)
-        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-        .update(fence=F("fence") + 1, lease_until=now + timedelta(seconds=lease_s))
-    )
+    free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
+    taken = free.update(fence=F("fence") + 1, **_lease(lease_s))
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
+
+
+def _lease(length_s: float | None) -> dict[str, Any]:
+    """The fields of a lease from now on; of none, where it would end at once."""
+    if not length_s:
+        return {"lease_until": None, "lease_s": None}
+    return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
 def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
@@ -226,18 +229,18 @@ def executions_seen(*, ids: Sequence[UUID], renew_s: float | None) -> dict[UUID,
     """The active ones of these rows; with `renew_s` their leases are renewed, for so many seconds from now."""
     active = Execution.objects.filter(pk__in=ids, status__in=ACTIVE_STATUSES)
     if renew_s is not None:
-        active.update(lease_until=timezone.now() + timedelta(seconds=renew_s))
+        active.update(**_lease(renew_s))
     return {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
     """The caller needs longer than it thought; False if the lease was lost."""
-    return _move(execution, lease_until=timezone.now() + timedelta(seconds=lease_s))
+    return _move(execution, **_lease(lease_s))
 
 
 def execution_postpone(*, execution: Execution, retry_s: float) -> None:
     """It cannot be moved on now: let any worker try again in `retry_s` seconds."""
-    _move(execution, lease_until=timezone.now() + timedelta(seconds=retry_s))
+    _move(execution, **_lease(retry_s))
 
 
 @transaction.atomic
@@ -250,7 +253,7 @@ def execution_mark_started(*, execution: Execution, place: Place, lease_s: float
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
-        lease_until=timezone.now() + timedelta(seconds=lease_s) if lease_s is not None else None,
+        **_lease(lease_s),
     )
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)

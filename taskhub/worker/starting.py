@@ -39,6 +39,8 @@ async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
     await in_database(admission.admission_note_started)
+    if await in_database(admission.more_may_start):
+        await in_database(admit)
     return execution
 
 

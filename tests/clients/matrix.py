@@ -105,6 +105,8 @@ class Matrix:
         """A URL that opens the stream, another one each time: Firefox lets loads of one address wait for each other."""
         self._count += 1
         url: str = self.http.post("/api/tickets/", json={"kind": kind, "params": params}).json()["url"]
+        # Also behind a proxy, on a port that is not the usual one.
+        assert url.startswith(f"{self.target.address}/"), url
         return f"{url}&_={self._count}"
 
     def start(self, events: list[str], kind: str, **params: str) -> list[Seen]:

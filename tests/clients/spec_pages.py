@@ -23,7 +23,7 @@ from tests.clients.targets import PATIENCE_S, Target
 from tests.processes import ROOT, Process, wait_until
 from tests.spec_examples import SPEC_000_ADDRESS, SPEC_000_BROWSER, SPEC_003_ADDRESS, SPEC_003_BROWSER
 
-# Firefox tells of an object only that it is one.
+# The console of Firefox shows an object without its fields.
 _PAGE: Final = """<!doctype html>
 <title>An example of the specs</title>
 <script>

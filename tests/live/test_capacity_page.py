@@ -1,4 +1,4 @@
-"""Board and task page before a full sandbox service: why executions wait, their place, how they are being ended."""
+"""Board and task page before a full sandbox service: why executions wait, their position, how they are being ended."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_waiting_executions_say_why_and_where_they_stand(
 ) -> None:
     running = [limited.create_task(f"running {n}") for n in range(ROOM)]
     for task_id in running:
-        limited.execute(task_id, HOLD)
+        limited.execute(task_id, f"echo kept; echo 1 > out.txt; {HOLD}")
         limited.wait_for_step(task_id, "started")
     first, second, urgent = (
         limited.create_task(title, priority=priority)
@@ -89,9 +89,13 @@ def test_waiting_executions_say_why_and_where_they_stand(
     assert limited.http.put("/api/admission/", json={"paused": False}).status_code == 200
     says(page, "waiting for capacity")
 
-    # A place in the service, and each goes one forward.
+    # Its sandbox gives way as soon as its log and files are kept, not after `TASKHUB_SANDBOX_KEEP_S`; each goes one
+    # forward.
     assert limited.http.post(f"/api/exec/stop/{running[0]}").status_code == 202
     limited.wait_for_step(urgent, "started")
+    assert limited.log_lines(running[0]) == ["kept"]
+    files = limited.http.get(f"/api/exec/artifacts/{running[0]}").json()["results"]
+    assert [file["path"] for file in files] == ["out.txt"]
     says(page, "2nd in the queue")
     runs["urgent"].filter(has_text="running").wait_for()
     runs["second"].filter(has_text="waiting for capacity, 2nd in the queue").wait_for()

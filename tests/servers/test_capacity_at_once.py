@@ -125,7 +125,7 @@ def test_200_executions_of_20_accounts_share_room_for_ten(hub: Hub, sandboxes: S
         most = max(most, sum(state in COMPUTING for state in sandboxes.states()))
         return hub.counts() == wanted
 
-    wait_until(lambda: stands(running=ROOM, queued=total - ROOM), "ten run, the others wait", 120)
+    wait_until(lambda: stands(running=ROOM, queued=total - ROOM), "ten run, the others wait", 240)
     waiting = hub.rows("select waiting_reason, count(*) from taskhub_execution where status = 'queued' group by 1")
     assert waiting == [("capacity", total - ROOM)]
 
@@ -134,7 +134,7 @@ def test_200_executions_of_20_accounts_share_room_for_ten(hub: Hub, sandboxes: S
     worker.wait()
     go.touch()
     hub.start_worker("worker 0")
-    wait_until(lambda: stands(completed=total), "all are completed", 240)
+    wait_until(lambda: stands(completed=total), "all are completed", 600)
 
     assert most == ROOM
     # Each script ran once, and is told to have started once.

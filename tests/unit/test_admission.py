@@ -75,6 +75,28 @@ def test_without_limits_everything_is_admitted_at_once() -> None:
     assert admission.executions_admit() == []
 
 
+def test_without_limits_many_start_in_turn_a_few_at_a_time() -> None:
+    """If the service turns out to be full, no account has had more than its turns."""
+    names = ("alice", "bob", "carol", "dave")
+    for name in names:
+        queue(name, 8)
+    first = admission.executions_admit()
+    assert Counter(Execution.objects.filter(pk__in=first).values_list("account", flat=True)) == dict.fromkeys(names, 4)
+    assert admission.executions_admit() == []
+    assert not waiting_events(), "it is no reason to wait"
+    for execution_id in first[:7]:
+        start(execution_id)
+    assert not admission.more_may_start()
+    start(first[7])
+    assert admission.more_may_start()
+    second = admission.executions_admit()
+    assert Counter(Execution.objects.filter(pk__in=second).values_list("account", flat=True)) == dict.fromkeys(names, 2)
+    # Starts that hang, or whose worker has died, hold up nothing.
+    Execution.objects.filter(status="starting").update(admitted_at=timezone.now() - timedelta(seconds=11))
+    assert len(admission.executions_admit()) == 8
+    assert not admission.more_may_start()
+
+
 def test_the_limit_of_the_hub_holds_and_each_waits_for_it(settings) -> None:
     settings.TASKHUB_EXECUTIONS_AT_ONCE = 2
     made = queue("alice", 4)
@@ -182,7 +204,7 @@ def test_a_throttled_service_is_left_alone_without_a_ceiling() -> None:
 
 
 def test_the_first_refusal_takes_back_what_has_not_begun() -> None:
-    """Where no ceiling is known all are admitted. The others are not refused one by one, and start in their turn."""
+    """The others are not refused one by one, nor do they start out of turn."""
     first = queue("alice", 4)
     (bobs,) = queue("bob")
     admitted = admission.executions_admit()
@@ -196,6 +218,27 @@ def test_the_first_refusal_takes_back_what_has_not_begun() -> None:
     executions.execution_mark_released(execution=running)
     assert admission.executions_admit() == [bobs.pk], "it is another account's turn"
     assert first[0].pk == running.pk
+
+
+def test_a_refused_start_costs_its_account_no_turn() -> None:
+    """Those that were refused in the first rush come before the second starts of the others."""
+    names = [f"account-{n:02}" for n in range(12)]
+    for name in names:
+        queue(name, 2)
+    admitted = admission.executions_admit()
+    of = dict(Execution.objects.values_list("pk", "account"))
+    assert [of[each] for each in admitted] == [*names, *names[:4]]
+    lucky = [start(each) for each in admitted[4:8]]
+    refuse(*admitted[:4], *admitted[8:12])
+    order = []
+    while len(order) < 8:
+        done = lucky.pop(0)
+        end(done)
+        executions.execution_mark_released(execution=done)
+        for each in admission.executions_admit():
+            order.append(of[each])
+            lucky.append(start(each))
+    assert order == [*names[:4], *names[8:12]]
 
 
 def test_what_runs_in_a_sandbox_of_its_own_is_not_taken_back() -> None:

@@ -99,3 +99,10 @@ def test_the_tool_has_the_definition() -> None:
     event_type = next(parameter for parameter in SSE.parameters if parameter.name == "eventType")
     assert schema["properties"]["eventType"] == event_type.schema()
     assert schema["required"] == [parameter.name for parameter in SSE.parameters if parameter.required]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_stream_takes_ticket_position_and_a_number_against_caches(kind: StreamKind) -> None:
+    required = {parameter.name: TASK for parameter in kind.in_query if parameter.required}
+    assert kind.read({**required, "ticket": "t", "lastEventId": "x", "_": "1"}).items() >= required.items()
+    assert refusal(kind.read, {**required, "__": "1"}) is not None
