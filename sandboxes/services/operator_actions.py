@@ -1,13 +1,15 @@
 """Start, stop and delete from the admin: queued, so that no page waits for Daytona.
 
 `sandboxes_request` writes what was asked for into the rows and sends one job, which calls `sandboxes_act`; that writes
-what became of it. A job that was lost leaves "sent" in the row, with its time: the operator asks again.
+what became of it. A job that was lost, or found no worker in time, leaves "sent" in the row, with its time: the
+operator asks again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -30,6 +32,8 @@ Action = Literal["start", "stop", "delete"]
 SANDBOXES_ACT: Final = "sandboxes.jobs.sandboxes_act"
 _AT_ONCE: Final = 8
 """Daytona holds each request for up to 30 s, and a job has one worker thread for all of them."""
+_EXPIRES_S: Final = 600
+"""No sandbox is deleted hours after it was asked for."""
 _ACTIONS: Final[dict[Action, Callable[..., Coroutine[Any, Any, Document]]]] = {
     "start": sandbox_start,
     "stop": sandbox_stop,
@@ -45,7 +49,7 @@ def sandboxes_request(*, actor: Actor, action: Action, sandbox_ids: Sequence[str
         return
     _note(sandbox_ids, action, "sent")
     try:
-        current_app.send_task(SANDBOXES_ACT, args=[action, actor.user.pk, list(sandbox_ids)])
+        current_app.send_task(SANDBOXES_ACT, args=[action, actor.user.pk, list(sandbox_ids)], expires=_EXPIRES_S)
     except (OperationalError, redis.RedisError):
         _note(sandbox_ids, action, "not sent")
         raise Unavailable("The broker does not answer, so no job was sent; try again.") from None
@@ -73,7 +77,9 @@ async def _act(account_id: int, action: Action, sandbox_id: str) -> str:
     """Raises Forbidden if the account is no operator any more, SandboxError."""
     actor = await with_database_writing(_operator, account_id)
     document = await _ACTIONS[action](actor=actor, sandbox_id=sandbox_id)
-    await with_database_writing(partial(sandboxes_store, documents=[document]))
+    # What was done counts, not whether its viewers could be told.
+    with suppress(redis.RedisError):
+        await with_database_writing(partial(sandboxes_store, documents=[document]))
     return "accepted"
 
 

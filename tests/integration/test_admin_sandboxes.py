@@ -56,8 +56,9 @@ def audited(action: str) -> list[tuple[str, str]]:
 class Sent(list[tuple[Any, ...]]):
     """Jobs that were sent, in the place of Celery's app; `run` runs them as a worker does."""
 
-    def send_task(self, name: str, args: list[Any]) -> None:
+    def send_task(self, name: str, args: list[Any], expires: float) -> None:
         assert current_app.tasks[name]
+        assert expires > 0
         self.append((name, args))
 
     def run(self) -> None:
