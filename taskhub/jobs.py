@@ -20,6 +20,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from taskhub.auth.sign_in_limits import failures_trim
 from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import get_executor
@@ -186,8 +187,9 @@ def _release_due() -> None:
 @shared_task
 @retention()
 def tokens_expire() -> None:
-    """Retention: expired API tokens are deleted."""
+    """Retention: expired API tokens are deleted, and counters of failed sign-ins that have ended."""
     tokens.tokens_expire()
+    failures_trim()
 
 
 @shared_task

@@ -17,6 +17,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_safe
 
+from taskhub.auth.sign_in_limits import device_remember
 from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
 from taskhub.errors import NotFound
 from taskhub.events.types import EVENT_TYPES, ExecutionEvent
@@ -183,4 +184,6 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         shown = {"minutes": VALID_FOR.seconds // 60, "another": another_link()}
         return render(request, "registration/sign_in_link.html", shown, status=HTTPStatus.BAD_REQUEST)
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-    return redirect("home")
+    response = redirect("home")
+    device_remember(request, response, user)
+    return response

@@ -178,6 +178,10 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 # Wrong tokens, tickets and passwords per address and web process; 0 is no limit.
 TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = env.integer("TASKHUB_FAILED_CREDENTIALS_PER_MINUTE", 60)
+# Passwords tried in vain within 5 minutes, over all web processes: of an account from one address, or from a browser
+# that has signed in to it before; and of an account from all other addresses together. 0 is no limit.
+TASKHUB_FAILED_PASSWORDS = env.integer("TASKHUB_FAILED_PASSWORDS", 10)
+TASKHUB_FAILED_PASSWORDS_PER_ACCOUNT = env.integer("TASKHUB_FAILED_PASSWORDS_PER_ACCOUNT", 50)
 # Requests to the REST API per web process; 0 is no limit.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 6000)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 12_000)

@@ -18,7 +18,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
-from taskhub.api.authentication import count_failure, credentials_of, has_expired, refuse_guessing
+from taskhub.api.authentication import count_failure, credentials_of, has_expired
 from taskhub.api.errors import auth_code, error_response
 from taskhub.auth.rate_limits import network_of
 from taskhub.errors import (
@@ -124,7 +124,6 @@ def _by_ticket(
 ) -> tuple[Caller, StreamCredential]:
     if kind is None:
         raise BadTicket("No ticket opens this; send a token.")
-    refuse_guessing(request)
     try:
         ticket = read_ticket_for(request.GET["ticket"], kind, kind.asked(request.GET, **inside))
         user = _owner_of(ticket)

@@ -79,10 +79,10 @@ async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot,
     execution_id, after = _log_position(request)
     if last_event_id(request).endswith(SEEN_TO_THE_END):
         return had_everything()
-    execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
     feed = await running_hub().feed(TASKS)
-    eyes = Filters(viewer=viewer_of(caller))
-    slot.may_go_on = lambda: eyes.may_see(str(task_id), feed.owners)
+    eyes, since = Filters(viewer=viewer_of(caller)), feed.head
+    slot.may_go_on = lambda: eyes.may_follow(str(task_id), feed.privacy, since=since)
+    execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
     return EventStream(
         log_source(execution, after=after),
         slot=slot,

@@ -63,6 +63,12 @@ class Execution(models.Model):
     was_private = models.BooleanField(
         default=False, db_default=False, help_text="Whether its task was private when it was deleted."
     )
+    private_entry = models.BigIntegerField(
+        null=True,
+        editable=False,
+        help_text="Id of the audit entry since which it was private: its readers are those of this entry. "
+        "None: its task was public while it ran.",
+    )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")

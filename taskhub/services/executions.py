@@ -34,6 +34,7 @@ from taskhub.executions.script import normalised, script_block
 from taskhub.models import (
     ACTIVE_STATUSES,
     SESSION_PREFIX,
+    AuditEntry,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -55,6 +56,7 @@ from taskhub.services.dispatch import (
     EXECUTIONS_RELEASE,
     send_job_on_commit,
 )
+from taskhub.services.privacy import last_entry
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,9 @@ def execution_queue(
         all_files=all_files,
     )
     audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
+    if task.private:
+        execution.private_entry = last_entry(AuditEntry.objects.filter(task_id=task_id, action="execution:queue"))
+        execution.save(update_fields=["private_entry"])
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
     send_job_on_commit(EXECUTION_START, execution.pk)
     return execution

@@ -17,9 +17,9 @@ from django.utils import timezone
 from taskhub.events import outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
-from taskhub.events.frames import read_frame, read_text
+from taskhub.events.frames import MADE_PUBLIC, read_frame, read_text
 from taskhub.events.types import TaskDeleted
-from taskhub.events.visibility import read_owners
+from taskhub.events.visibility import Privacy, read_privacy
 from taskhub.lib.leases import watch
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from taskhub.webhooks.deliveries import JITTER, RETRIES_S
@@ -78,9 +78,9 @@ def _deliveries_of(endpoint: WebhookEndpoint, rows: list[outbox.Row]) -> list[We
     frames = [read_frame(TASKS, *row, whole=True) for row in rows]
     filters = Filters(types=frozenset(endpoint.event_types), viewer=None if endpoint.private else "")
     task_ids = {task_id for frame in frames if (task_id := _read_id(frame.task_id))}
-    owners = {} if endpoint.private else read_owners(task_ids)
+    privacy = Privacy() if endpoint.private else read_privacy(task_ids)
     now = timezone.now()
-    shown = [(frame, read_text(frame)) for each in frames if (frame := filters.show(each, owners)) is not None]
+    shown = [(frame, read_text(frame)) for each in frames if (frame := filters.show(each, privacy)) is not None]
     return [
         WebhookDelivery(
             endpoint=endpoint,
@@ -196,19 +196,31 @@ def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[Web
 
 
 def _withhold(claimed: Iterable[WebhookDelivery]) -> list[WebhookDelivery]:
-    """Withhold deliveries of tasks that have become private since they were created, as streams do in a replay."""
+    """Withhold deliveries of tasks that have become private since they were created, as streams do in a replay.
+
+    Also those of private events to an endpoint that received private tasks when they were created, and no longer does.
+    """
     told = list(claimed)
     task_ids = {each.task_id for each in told if each.task_id is not None and not each.endpoint.private}
-    owners = read_owners(task_ids) if task_ids else {}
-    hidden = {each.pk for each in told if _is_hidden(each, owners)}
+    privacy = read_privacy(task_ids) if task_ids else Privacy()
+    hidden = {each.pk for each in told if _is_hidden(each, privacy)}
     WebhookDelivery.objects.filter(pk__in=hidden).update(
-        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: the task has become private."
+        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: the task is private, or was then."
     )
     return [each for each in told if each.pk not in hidden]
 
 
-def _is_hidden(delivery: WebhookDelivery, owners: dict[str, str]) -> bool:
+def _is_hidden(delivery: WebhookDelivery, privacy: Privacy) -> bool:
     """The deletion of a task may be delivered: it reveals nothing new."""
-    if delivery.endpoint.private or delivery.event_type == TaskDeleted.name:
+    seq = delivery.sequence
+    if delivery.endpoint.private or delivery.event_type == TaskDeleted.name or seq is None:
         return False
-    return str(delivery.task_id) in owners
+    task_id = str(delivery.task_id)
+    if task_id in privacy.owners:
+        return True
+    then = [span for span in privacy.spans.get(task_id, ()) if span.holds(seq)]
+    if not then or not any(span.until == seq for span in then):
+        return bool(then)
+    # The event that made it public, in the form for those who could not see the task before?
+    said = (_read_envelope(delivery.body) or {}).get("data", {})
+    return any(said.get(name) != value for name, value in MADE_PUBLIC.items())

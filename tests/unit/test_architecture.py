@@ -64,6 +64,7 @@ WRITERS = {
     "taskhub/webhooks/deliveries.py": "services, beside the queue that they belong to",
     "taskhub/webhooks/queue.py": "services, beside the queue that they belong to",
     "taskhub/models/token.py": "a token that is deleted, by whatever way, leaves its digest behind (a signal)",
+    "taskhub/auth/sign_in_limits.py": "an attempt to sign in is counted before the password is looked at",
     "taskhub/auth/sign_in_link.py": "a link is used up by Django's own note of the last sign-in",
     "taskhub/events/outbox.py": "the storage of `publish`, inside the transaction of the service that publishes",
     "taskhub/events/connections.py": "a web process notes its own open streams, so that operators see them",
