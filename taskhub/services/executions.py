@@ -332,8 +332,8 @@ def execution_finish(
             changes={"status": [None, outcome.status.value], "exit_code": [None, outcome.exit_code]},
         )
         _publish(execution, outcome.status.value)
-        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exists():
-            # Its place, and its sandbox if that is what others wait for.
+        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="").exists():
+            # Its place, and its sandbox if that is what others wait for. One without a reason has just been queued.
             send_job_on_commit(EXECUTIONS_RELEASE)
     return moved
 

@@ -50,8 +50,11 @@ async def start(
 
 
 def _claim(execution_id: UUID, lease_s: float) -> Execution | None:
-    admit(besides=execution_id)
-    return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
+    execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
+    if execution is None and Execution.objects.filter(pk=execution_id, status=ExecutionStatus.QUEUED).exists():
+        admit(besides=execution_id)
+        execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
+    return execution
 
 
 def _mark_started(execution: Execution, place: Place, lease_s: float | None) -> bool:
