@@ -169,7 +169,7 @@ def test_killed_worker_loses_nothing_and_nothing_starts_twice(workers: Workers) 
     workers.beat()
     first.signal(signal.SIGKILL)
     phases.go.touch()
-    phases.all_end_well(60)
+    phases.all_end_well(150)
     assert workers.shown(phases.starting)["attempts"] == 2
 
 
@@ -185,7 +185,7 @@ def test_worker_that_is_told_to_end_hands_over_at_once(workers: Workers) -> None
     for execution_id, fence in fences.items():
         workers.wait(execution_id, lambda shown, fence=fence: shown["fence"] > fence, "it is taken over", 10)
     phases.go.touch()
-    phases.all_end_well(60)
+    phases.all_end_well(150)
 
 
 def test_two_workers_share_what_is_accepted_at_once(workers: Workers) -> None:
