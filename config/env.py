@@ -134,9 +134,23 @@ def database(name: str, *, unless_set: dict[str, object] | None = None) -> dict[
             "CONN_HEALTH_CHECKS": True,
             # Repeated statements are planned once per connection. A transaction pooler must support prepared statements
             # (PgBouncer from 1.21).
-            "OPTIONS": {"server_side_binding": True, "prepare_threshold": 5, **dict(parse_qsl(parts.query))},
+            "OPTIONS": {"server_side_binding": True, "prepare_threshold": 5, **_postgresql_options(parts.query)},
         }
     raise ImproperlyConfigured(f"{name} must begin with sqlite:/// or postgresql://.")
+
+
+def _postgresql_options(query: str) -> dict[str, object]:
+    """The URL's own options, and the time limits of a connection; those in the URL's `options` win."""
+    given = dict(parse_qsl(query))
+    limits_s = {
+        "lock_timeout": integer("TASKHUB_DATABASE_LOCK_TIMEOUT_S", 5),
+        "statement_timeout": integer("TASKHUB_DATABASE_STATEMENT_TIMEOUT_S", 30),
+        "idle_in_transaction_session_timeout": integer("TASKHUB_DATABASE_IDLE_TIMEOUT_S", 60),
+    }
+    # libpq sends them when it connects, so they cost no statement. 0 sends nothing: a pooler may refuse `options`.
+    set_ours = " ".join(f"-c {name}={seconds}s" for name, seconds in limits_s.items() if seconds)
+    options = f"{set_ours} {given.pop('options', '')}".strip()
+    return {**given, **({"options": options} if options else {})}
 
 
 def redis_options(url: str) -> dict[str, object]:

@@ -34,6 +34,7 @@ from sandboxes.services.sandbox_state import (
 )
 from sandboxes.services.subscriptions import subscriptions_drop_orphans
 from sandboxes.watch.polling import Findings, look_at_sandboxes, look_at_sessions
+from taskhub.lib.database_limits import retention
 from taskhub.lib.locks import alone
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
@@ -65,6 +66,7 @@ def subscriptions_expire() -> None:
 
 
 @shared_task
+@retention()
 def observations_trim() -> None:
     """Delete expired webhook ids and stale sandboxes."""
     now = timezone.now()

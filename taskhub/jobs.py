@@ -25,6 +25,7 @@ from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, execution_place
+from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.locks import alone
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName
@@ -228,18 +229,21 @@ def _release_due() -> None:
 
 
 @shared_task
+@retention()
 def tokens_expire() -> None:
     """Retention: expired API tokens are deleted."""
     tokens.tokens_expire()
 
 
 @shared_task
+@retention()
 def idempotency_keys_trim() -> None:
     """Retention: answers to requests with an Idempotency-Key are kept for 24 hours."""
     idempotency.idempotency_trim()
 
 
 @shared_task
+@retention()
 def artifacts_trim() -> None:
     """Retention: artifacts older than `TASKHUB_ARTIFACTS_KEEP` go, and those of deleted tasks."""
     deleted = artifacts_services.artifacts_trim(before=timezone.now() - settings.TASKHUB_ARTIFACTS_KEEP)
@@ -248,12 +252,14 @@ def artifacts_trim() -> None:
 
 
 @shared_task
+@retention()
 def measures_trim() -> None:
     """What was measured is kept for a little longer than the dashboard looks back."""
     trim_measures(before=timezone.now() - MEASURES_KEEP)
 
 
 @shared_task
+@retention()
 def events_trim() -> None:
     """Retention: events older than `TASKHUB_EVENTS_KEEP` go, and the streams of processes that have died."""
     deleted = outbox.trim(timezone.now() - settings.TASKHUB_EVENTS_KEEP)

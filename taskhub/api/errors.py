@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import sys
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,12 +17,14 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from taskhub.api.routes import malformed_ids
-from taskhub.errors import HOW_TO_AUTHENTICATE, ExecutionEnding, HubError, TooLarge, Upstream, error_body
+from taskhub.errors import HOW_TO_AUTHENTICATE, ExecutionEnding, HubError, TooLarge, Unavailable, Upstream, error_body
 from taskhub.executions.executor import ExecutorError
+from taskhub.lib.database_errors import passing_trouble
 
 log = logging.getLogger(__name__)
 
 _COME_AGAIN: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
+_DATABASE_RETRY_S: Final = 5
 _CODES: Final = {
     status.HTTP_400_BAD_REQUEST: "invalid",
     status.HTTP_401_UNAUTHORIZED: "not_authenticated",
@@ -41,6 +44,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noq
         error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
     if isinstance(error, ExecutorError):
         error = upstream(error)
+    if unavailable := database_unavailable(error):
+        error = unavailable
     if isinstance(error, HubError):
         set_rollback()
         return Response(error.body(), status=error.status, headers=_hub_headers(error))
@@ -57,6 +62,15 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noq
 def upstream(error: ExecutorError) -> Upstream:
     """What the sandbox service refused or could not do, as an answer of ours."""
     return Upstream(error.message, code=error.code, status=error.status, retry_after_s=error.retry_after_s)
+
+
+def database_unavailable(error: BaseException) -> Unavailable | None:
+    """The answer if the database is locked, gone or full, which passes by itself. Logged in one line."""
+    message = passing_trouble(error)
+    if message is None:
+        return None
+    log.warning("the database failed a request: %s", error)
+    return Unavailable(message, code="database_unavailable", details={"retry_after_s": _DATABASE_RETRY_S})
 
 
 def _hub_headers(error: HubError) -> dict[str, str]:
@@ -146,4 +160,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    """Called while the exception is being handled."""
+    error = sys.exc_info()[1]
+    unavailable = database_unavailable(error) if error is not None else None
+    if unavailable is not None:
+        return error_response(unavailable)
     return _plain("internal_error", "Something went wrong on our side; it has been logged.", 500)

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from taskhub.api import query as query_parameters
 from taskhub.api.callers import caller_key, read_caller
-from taskhub.api.errors import error_response, upstream
+from taskhub.api.errors import database_unavailable, error_response, upstream
 from taskhub.errors import HubError, NotAuthenticated, Unavailable, error_body
 from taskhub.events.hub import Hub, get_hub
 from taskhub.events.stream import EventStream, Slot, registry
@@ -78,7 +78,7 @@ def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
     if isinstance(error, ExecutorError):
         error = upstream(error)
     elif isinstance(error, DatabaseError):
-        error = Unavailable("The database does not answer; try again.")
+        error = database_unavailable(error) or Unavailable("The database does not answer; try again.")
     response = error_response(error)
     if error.status == NotAuthenticated.status:
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from django.db import DatabaseError, InterfaceError
 from rest_framework.exceptions import APIException
 
 from taskhub.api.errors import answer
@@ -31,6 +32,7 @@ _NEXT: Final = {
     "sandbox_not_found": "Take ids from list_sandboxes.",
     "sandbox_unavailable": "Try again in 30 seconds.",
     "sandbox_key_refused": "Tell an operator; do not retry.",
+    "database_unavailable": "Try again after the seconds in details.",
     "internal_error": "Try once more; then tell an operator.",
 }
 """By error code; other errors say it in their message."""
@@ -38,7 +40,8 @@ _NEXT: Final = {
 
 def failure_body(error: Exception) -> dict[str, Any]:
     """`{"error": {"code", "message", "details"?, "next"?}}`; an internal error reveals nothing."""
-    response = answer(error, {}) if isinstance(error, HubError | ExecutorError | APIException) else None
+    known = HubError | ExecutorError | APIException | DatabaseError | InterfaceError
+    response = answer(error, {}) if isinstance(error, known) else None
     if response is None:
         log.error("a tool failed", exc_info=error)
         body = error_body("internal_error", "Internal error; it has been logged.")

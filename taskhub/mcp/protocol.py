@@ -22,7 +22,7 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
 from taskhub.mcp.subscriptions import open_listening
 from taskhub.mcp.tools import TOOLS, Tool, call_tool
-from taskhub.web.thread_pool import with_database
+from taskhub.web.thread_pool import thread_slot, with_database
 
 Context = ServerRequestContext[Any, Any]
 P = ParamSpec("P")
@@ -103,7 +103,8 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
     tool = TOOLS.get(params.name)
     if tool is None:
         raise _wrong(f"Unknown tool {params.name[:100]}; must be one of: {', '.join(TOOLS)}.")
-    outcome = await with_database(call_tool, _requester(ctx), tool, params.arguments or {})
+    async with thread_slot(writes=not tool.reads):
+        outcome = await with_database(call_tool, _requester(ctx), tool, params.arguments or {})
     return types.CallToolResult(
         content=[types.TextContent(text=outcome.text)], structured_content=outcome.body, is_error=outcome.failed
     )

@@ -59,7 +59,9 @@ class Execution(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Kept when its task is deleted: the log and the audit still refer to it.
     task = models.ForeignKey(Task, null=True, on_delete=models.SET_NULL, related_name="executions")
-    was_private = models.BooleanField(default=False, help_text="Whether its task was private when it was deleted.")
+    was_private = models.BooleanField(
+        default=False, db_default=False, help_text="Whether its task was private when it was deleted."
+    )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")

@@ -19,6 +19,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import Processor
 
+from taskhub.lib.database_errors import passing_trouble, without_rows
 from taskhub.lib.timestamps import iso
 from taskhub.observability.redaction import Scrubbed, scrub
 
@@ -71,13 +72,24 @@ def _head(_: Any, __: str, event_dict: Any) -> Fields:
 def _exception(_: Any, __: str, event_dict: Any) -> Fields:
     """The end of the traceback, where the error is."""
     exc_info, stack = event_dict.pop("exc_info", None), event_dict.pop("stack_info", None)
-    parts = ["".join(traceback.format_exception(*exc_info)).rstrip()] if exc_info and exc_info[0] else []
+    parts = [_traceback(exc_info[1])] if exc_info and exc_info[1] else []
     if stack:
         parts.append(stack)
     if parts:
         event_dict["exception"] = scrub("\n".join(parts))[-_EXCEPTION_MOST:]
     fields: Fields = event_dict
     return fields
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python prints it, but each message ends before the rows that PostgreSQL quotes; what follows it is kept."""
+    printed = traceback.TracebackException.from_exception(error)
+    waiting = [printed]
+    while waiting:
+        each = waiting.pop()
+        each._str = without_rows(str(each))  # type: ignore[attr-defined]  # noqa: SLF001 - the class has no other way
+        waiting += [linked for linked in (each.__cause__, each.__context__, *(each.exceptions or ())) if linked]
+    return "".join(printed.format()).rstrip()
 
 
 def _trace_ids() -> Processor:
@@ -130,7 +142,8 @@ class OneLineForARefusal(logging.Filter):
         if not record.name.startswith(("django.request", "django.security")):
             return True
         if getattr(record, "status_code", 500) >= 500:  # noqa: PLR2004 - Internal Server Error
-            return True
+            # While the database is away every request fails; `database_unavailable` logs a line for each.
+            return not (record.exc_info and record.exc_info[1] and passing_trouble(record.exc_info[1]))
         request: Any = getattr(record, "request", None)
         if record.name == "django.request" and (self._requests_told or getattr(request, _TOLD, record) is not record):
             return False

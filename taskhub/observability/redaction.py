@@ -2,7 +2,7 @@
 
 Every log record of the process is redacted when it is created, independent of the logging library and handler.
 Tracebacks and other fields are redacted when they are written (`taskhub/observability/log_format.py`). Line ends in
-arguments are escaped: a request cannot forge a log line.
+arguments are escaped: a request cannot forge a log line. Rows that PostgreSQL quotes in its errors are cut off.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from functools import cache
 from typing import Any, Final
 
 from django.conf import settings
+
+from taskhub.lib.database_errors import without_rows
 
 HIDDEN: Final = "[hidden]"
 _NAMED: Final = re.compile(
@@ -28,7 +30,8 @@ _SHORTEST: Final = 8
 
 
 def scrub(text: str) -> str:
-    """The text without secrets: by name, by position, by value."""
+    """The text without secrets: by name, by position, by value; and without rows of the database."""
+    text = without_rows(text)
     for secret in _configured():
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1\2{HIDDEN}", text)

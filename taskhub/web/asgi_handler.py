@@ -4,9 +4,11 @@ Django's handler uses a thread and a database connection for every request, swit
 keeps the thread while a response streams. Here
 
 1. middleware and view of a request run together on one of a few permanent threads, with their database connections
-   (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop);
+   (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop). Writing requests leave some threads free:
+   a lock in the database that all of them wait for keeps no reader waiting;
 2. a `DetachedResponse` (a stream, an exchange with the MCP server) is sent after that by the loop alone, without a
-   thread and a connection.
+   thread and a connection;
+3. `/healthz` is answered on the loop, so it tells whether the loop is alive, however busy the threads are.
 """
 
 from __future__ import annotations
@@ -30,8 +32,11 @@ from taskhub.observability.log_context import begin_request
 from taskhub.observability.metrics_store import meter
 from taskhub.observability.request_logging import REQUEST_ID, RequestLine
 from taskhub.web.detached_response import DetachedResponse, Receive, Send
-from taskhub.web.thread_pool import on_web_thread
+from taskhub.web.thread_pool import on_web_thread, thread_slot
 
+_ON_LOOP: Final = "/healthz"
+"""Answered without a thread: the view and its middleware use no database."""
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
 DRAIN: Final = 8
 """Multiple of the body limit that is read and discarded, so that the client reads our response."""
@@ -59,7 +64,11 @@ class HubHandler(ASGIHandler):
     async def _answer(self, scope: Any, body: IO[bytes], receive: Receive, send: Send) -> HttpResponseBase:
         """Create the response and send it. Binds the log context on the loop, too."""
         set_script_prefix(get_script_prefix(scope))
-        response: Any = await on_web_thread(self._respond, scope, body)
+        if scope["path"] == _ON_LOOP:
+            response: Any = self._respond(scope, body)
+        else:
+            async with thread_slot(writes=_may_write(scope)):
+                response = await on_web_thread(self._respond, scope, body)
         if isinstance(response, DetachedResponse):
             await response.run(receive, send)
             return response
@@ -88,6 +97,11 @@ class HubHandler(ASGIHandler):
         method = scope["method"] if scope["method"] in _METHODS else "other"
         meter.add(MetricName.REQUEST_MS, 1000 * (time.perf_counter() - began), f"{method} {response.status_code}")
         return response
+
+
+def _may_write(scope: Mapping[str, Any]) -> bool:
+    """A message over MCP is a POST, but its view only authenticates; the tool that it calls takes a slot of its own."""
+    return scope["method"] not in _READING and scope["path"].rstrip("/") != "/mcp"
 
 
 class _LimitedBody:

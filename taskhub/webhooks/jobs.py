@@ -9,6 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from taskhub.lib.database_limits import retention
 from taskhub.lib.locks import alone
 from taskhub.webhooks.deliveries import deliveries_trim
 from taskhub.webhooks.dispatcher import TURN_S, pump
@@ -23,6 +24,7 @@ def webhooks_deliver() -> None:
 
 
 @shared_task
+@retention()
 def webhooks_trim() -> None:
     """Retention: delete finished deliveries older than `TASKHUB_WEBHOOKS_KEEP`."""
     deleted = deliveries_trim(before=timezone.now() - settings.TASKHUB_WEBHOOKS_KEEP)

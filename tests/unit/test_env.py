@@ -66,6 +66,15 @@ def test_databases(monkeypatch) -> None:
     assert found["NAME"] == "hub"
     assert isinstance(found["OPTIONS"], dict)
     assert found["OPTIONS"]["sslmode"] == "require"
+    ours = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
+    assert found["OPTIONS"]["options"] == ours
+    with monkeypatch.context() as patched:
+        for limit in ("LOCK", "STATEMENT", "IDLE"):
+            patched.setenv(f"TASKHUB_DATABASE_{limit}_TIMEOUT_S", "0")
+        assert "options" not in env.database("DB")["OPTIONS"], "what a pooler may refuse"
+        patched.setenv("TASKHUB_DATABASE_LOCK_TIMEOUT_S", "7")
+        patched.setenv("DB", "postgresql://db/hub?options=-c%20lock_timeout%3D9s")
+        assert env.database("DB")["OPTIONS"]["options"] == "-c lock_timeout=7s -c lock_timeout=9s"
     monkeypatch.setenv("DB", "sqlite:////srv/hub.sqlite3")
     assert env.database("DB")["NAME"] == "/srv/hub.sqlite3"
     monkeypatch.setenv("DB", "mysql://x")
