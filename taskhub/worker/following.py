@@ -335,6 +335,7 @@ class Following:
                     raise
         archived = None
         if self._spool.n or outcome.status != ExecutionStatus.LOST:
+            self._spool.finish()  # the log may still be read
             archived = await asyncio.to_thread(self._spool.store, self.execution.log_file)
         if not await in_database(
             executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept

@@ -113,7 +113,7 @@ def test_log_of_a_command_outlives_its_sandbox(client: HubClient) -> None:
     assert httpx.get(f"{client.address}/sse", **again).status_code == 204  # type: ignore[arg-type]
     other = {**query, "commandId": "another"}
     assert httpx.get(f"{client.address}/sse", params=other, trust_env=False).status_code == 404
-    # Whoever may not see the task may not see what is kept of it.
+    # A caller who may not see the task may not see what is kept of it.
     assert client.http.patch(f"/api/tasks/{task_id}/", json={"private": True}).status_code == 200
     assert httpx.get(f"{client.address}/sse", params=query, trust_env=False).status_code == 404
     assert lines_of(sse_as_operator(client, query))[-1] == "unfinished"
@@ -131,7 +131,7 @@ def test_reader_who_comes_late_sees_when_lines_were_written(client: HubClient) -
     )
     with client.events(task_id=task_id, lastEventId="tasks:0") as events:
         until(events, lambda frame: "file_changed" in frame.data)
-    # Nobody has read the log until now, but for the worker.
+    # Only the worker has read the log until now.
     live = times_of(client, task_id)
     assert 3 <= (live["second"] - live["first"]).total_seconds() <= 5
     let_go(client.hub, client.status(task_id)["sandbox_id"], 1)

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0058_help_texts'),
+        ('taskhub', '0059_was_private_default'),
     ]
 
     operations = [
