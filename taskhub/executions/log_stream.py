@@ -32,6 +32,7 @@ from taskhub.executions.executor import (
     execution_place,
 )
 from taskhub.executions.log_relay import LogKey, Read, Viewer, get_relay
+from taskhub.executions.log_times import read_times
 from taskhub.executions.shared_log import SharedLog, Trouble
 from taskhub.lib.timestamps import iso
 from taskhub.models import Execution
@@ -167,10 +168,11 @@ def _reader(place: Place) -> Read:
             elif isinstance(sign, PartialLines):
                 shared.show_partial(sign.lines)
 
+        times = await read_times(place.execution_id)
         source = executor.follow_log(place, on_trouble=shared.report_trouble, on_sign=hear)
         async with aclosing(source) as batches:
             async for batch in batches:
-                shared.append(batch)
+                shared.append(times.stamp(batch))
         if end is not None:
             return end.exit_code
         (seen,) = await executor.observe([place])

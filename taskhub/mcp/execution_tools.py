@@ -38,8 +38,8 @@ class ExecuteTaskSerializer(ExecuteSerializer):
 
 class ExecutionPlaceSerializer(StrictSerializer):
     task_id = TaskIdField()
-    execution_id = IdField(required=False, help_text="Unless given, the newest.")
-    tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last lines of the log.")
+    execution_id = IdField(required=False, help_text="Default: newest.")
+    tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last log lines.")
 
 
 class LineSerializer(LogLineSerializer):
@@ -100,7 +100,7 @@ def _stop(requester: Requester, arguments: Arguments) -> Any:
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
-        description="Run a script for a task in a sandbox; the task becomes inprogress. Poll get_execution. "
+        description="Run a task's script in a sandbox; the task becomes inprogress. Poll get_execution. "
         "Default: the description's first ```bash block.",
         takes=ExecuteTaskSerializer,
         gives=ExecutionQueuedSerializer,
@@ -110,7 +110,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="get_execution",
-        description="How an execution stands, with its log's end. Poll every few seconds until status is "
+        description="How an execution stands, with its log's end. Poll until status is "
         "completed, failed, stopped, timed_out or lost.",
         takes=ExecutionPlaceSerializer,
         gives=ExecutionWithLogSerializer,
@@ -120,7 +120,7 @@ EXECUTION_TOOLS = (
     ),
     Tool(
         name="stop_execution",
-        description="Stop a task's execution; poll get_execution until it is stopped.",
+        description="Stop a task's execution; poll get_execution.",
         takes=TaskPlaceSerializer,
         gives=ExecutionSerializer,
         run=_stop,
