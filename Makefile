@@ -100,7 +100,7 @@ mcp-conformance: install-dev ## the MCP server against the protocol's conformanc
 	$(BIN)/python .ci/mcp_checks.py
 
 .PHONY: clients
-clients: install-dev ## the clients of docs/clients.md, browsers, webhook libraries and Flower against a hub (needs npm, Chromium, Firefox)
+clients: install-dev ## every client of docs/clients.md, and make documents, against two hubs (needs npm, Chromium, Firefox, nginx, PostgreSQL)
 	$(BIN)/python -m tests.clients
 
 .PHONY: documents
@@ -118,8 +118,8 @@ bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 .PHONY: soak
-soak: install-dev ## ten minutes of load while parts are killed: nothing lost, memory flat, nothing left behind
-	$(BIN)/python -m tests.soak
+soak: install-dev ## ten minutes (MINUTES) of load while parts are killed: nothing lost, memory flat; LIMIT_CPUS: a full service
+	$(BIN)/python -m tests.soak $(if $(call given,MINUTES),--minutes "$$MINUTES") $(if $(call given,LIMIT_CPUS),--limit-cpus "$$LIMIT_CPUS")
 
 .PHONY: requirements
 requirements: install-dev ## compile requirements/*.in to pinned and hashed *.txt

@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 # second of work without use for a worker or beat.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
-app = Celery("taskhub")
+app = Celery("taskhub", task_cls="taskhub.lib.ticks:Job")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A Task is a model of ours, so Celery's tasks are called jobs here.
 app.autodiscover_tasks(related_name="jobs")

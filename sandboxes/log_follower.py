@@ -30,6 +30,7 @@ from taskhub.executions.executor import (
     Signed,
     Troubled,
 )
+from taskhub.executions.masking import Mask
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 """A snapshot comes in one piece, with every line twice; if it would be longer, a second replay is used instead."""
 _MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
 _MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
+PARTIAL_CUT_BYTES: Final = 1990
+"""The runner shows the last 2,000 bytes of an unfinished line, less some of a character that is cut in two."""
 _PATIENCE_MOST: Final = 20
 _ROUND_PIECES: Final = 1000
 _ROUND_CHARS: Final = 128 * 1024
@@ -53,14 +56,18 @@ class LineCounter:
     A line ends with LF. A line of more than 64 KiB as JSON is split; every part but the last ends with a mark. Where it
     is split depends on the line alone, not on the pieces in which it comes.
 
-    With `marks`, the runner's marks are taken out and understood: see `sandboxes/log_marks.py`.
+    With `marks`, the runner's marks are taken out and understood: see `sandboxes/log_marks.py`. With a `mask`, secret
+    values show as `***`; where a line is split depends on the masked line.
     """
 
-    def __init__(self, marks: LogMarks | None = None) -> None:
+    def __init__(self, marks: LogMarks | None = None, mask: Mask | None = None) -> None:
         self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
         self.marks = marks
         # What may be the beginning of a mark stays with the rest of its line.
         self._held = MARK_CHARS if marks else 0
+        self._masked = MaskedLines(mask, self._held) if mask is not None else None
+        if mask is not None:
+            self._held += mask.longest
         self.n = 0
         self.chars = 0
 
@@ -76,12 +83,15 @@ class LineCounter:
             rest = lines.pop()
             if self.marks is not None:
                 lines, rest = self.marks.strip(stream, lines, rest)
+            if self._masked is not None:
+                lines = self._masked.whole(stream, lines)
             for line in lines:
                 for part in [line] if len(line) <= surely_short else _split(line):
                     n += 1
                     found.append(LogLine(n, stream, part, now))
             if len(rest) > surely_short + self._held:
-                begun, rest = _split_begun(rest, self._held)
+                split = _split_begun if self._masked is None else self._masked.begun
+                begun, rest = split(stream, rest, self._held)
                 for part in begun:
                     n += 1
                     found.append(LogLine(n, stream, part, now))
@@ -94,12 +104,54 @@ class LineCounter:
         if self.marks is None:
             return ()
         now = timezone.now()
-        shown = [(stream, text) for stream, text in self.marks.partial.items() if text]
+        shown = [(stream, self._provisional(text)) for stream, text in self.marks.partial.items() if text]
         return tuple(LogLine(self.n + n, stream, text, now, partial=True) for n, (stream, text) in enumerate(shown, 1))
+
+    def _provisional(self, text: str) -> str:
+        return text if self._masked is None else self._masked.provisional(text)
 
     def finish(self) -> list[LogLine]:
         """The last lines, without a line end."""
         return self.feed([(stream, "\n") for stream, rest in self._rest.items() if rest])
+
+
+class MaskedLines:
+    """The lines of two streams with their secret values masked, also those of which only the beginning is known."""
+
+    def __init__(self, mask: Mask, mark_chars: int) -> None:
+        self._mask = mask
+        # Beyond a mark, something of the line is left: so no end of a line is without text.
+        self._hold = mark_chars + mask.longest
+        # Of the unfinished line: what is masked, but not told; how much of what follows is a masked value's.
+        self._begun: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self._covered: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+
+    def whole(self, stream: Stream, lines: list[str]) -> list[str]:
+        """Lines that have ended."""
+        if not lines:
+            return lines
+        if not self._begun[stream]:
+            return self._all(lines)
+        first = self._begun[stream] + self._mask.rest(lines[0], self._covered[stream])
+        self._begun[stream], self._covered[stream] = "", 0
+        return [first, *self._all(lines[1:])]
+
+    def _all(self, lines: list[str]) -> list[str]:
+        if not lines:
+            return lines
+        # No value has a line end in it, so they are looked for in all lines at once.
+        text = "\n".join(lines)
+        masked = self._mask.apply(text)
+        return lines if masked is text else masked.split("\n")
+
+    def begun(self, stream: Stream, rest: str, _: int) -> tuple[list[str], str]:
+        """The parts that are certain of a long line that has not ended, and what is to come back with more of it."""
+        masked, rest, self._covered[stream] = self._mask.begun(rest, self._covered[stream], self._hold)
+        *parts, self._begun[stream] = split_text(self._begun[stream] + masked, LINE_BYTES)
+        return [part + SPLIT_MARK for part in parts], rest
+
+    def provisional(self, text: str) -> str:
+        return self._mask.provisional(text, is_cut=len(text.encode(errors="replace")) >= PARTIAL_CUT_BYTES)
 
 
 def _split(line: str) -> list[str]:
@@ -107,7 +159,7 @@ def _split(line: str) -> list[str]:
     return [*(part + SPLIT_MARK for part in begun), last]
 
 
-def _split_begun(rest: str, held: int) -> tuple[list[str], str]:
+def _split_begun(_: Stream, rest: str, held: int) -> tuple[list[str], str]:
     """The parts of a line that has not ended yet, and what is left of it: at least its last `held` characters."""
     *begun, last = split_text(rest, LINE_BYTES)
     while begun and len(last) < held:
@@ -152,12 +204,14 @@ class Snapshot(NamedTuple):
     end: ScriptEnd | None
 
 
-async def read_snapshot(toolbox: Toolbox, session: str, command: str, tokens: LogTokens | None) -> Snapshot | None:
+async def read_snapshot(
+    toolbox: Toolbox, session: str, command: str, tokens: LogTokens | None, mask: Mask | None
+) -> Snapshot | None:
     """None where the log is too long for one answer. Raises SandboxError."""
     document = await toolbox.snapshot(session, command, limit_bytes=SNAPSHOT_BYTES)
     if document is None:
         return None
-    counter = LineCounter(LogMarks(tokens) if tokens is not None else None)
+    counter = LineCounter(LogMarks(tokens) if tokens is not None else None, mask)
     lines: list[LogLine] = []
     for pieces in _rounds(unmarked(document.get("output") or "")):
         lines += counter.feed(pieces)
@@ -189,6 +243,7 @@ class Follower:
         on_trouble: Troubled | None = None,
         *,
         tokens: LogTokens | None = None,
+        mask: Mask | None = None,
         on_sign: Signed | None = None,
         is_known: bool = False,
     ) -> None:
@@ -200,6 +255,7 @@ class Follower:
         self._delivered = 0
         self._patience = 1
         self._tokens = tokens
+        self._mask = mask
         self._on_sign = on_sign
         self._is_known = is_known
         self._told_changes = 0
@@ -252,7 +308,7 @@ class Follower:
                     return
 
     def _counter(self) -> LineCounter:
-        return LineCounter(LogMarks(self._tokens) if self._tokens is not None else None)
+        return LineCounter(LogMarks(self._tokens) if self._tokens is not None else None, self._mask)
 
     def _has_said_the_end(self, counter: LineCounter, marks: LogMarks) -> bool:
         """Pass on what the marks said; whether it was the end."""

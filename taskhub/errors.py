@@ -13,6 +13,7 @@
     ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)
     ├── Invalid           400    a value is wrong; details name the field
     ├── TooLarge          413    the request exceeds a size limit
+    ├── RangeRefused      416    the requested range has no byte of the text
     ├── Unavailable       503    a required part does not answer; retry
     └── Upstream          …      the sandbox service failed or refused; with the fitting status
 
@@ -120,6 +121,11 @@ class Invalid(HubError):
 class TooLarge(HubError):
     status = 413
     default_code = "too_large"
+
+
+class RangeRefused(HubError):
+    status = 416
+    default_code = "range_not_satisfiable"
 
 
 class Unavailable(HubError):

@@ -74,7 +74,7 @@ export interface ExecuteRequest {
   script_content?: string;
   sandbox_id?: string;
   timeout_s?: number;
-  env?: Record<string, string>;
+  env?: Record<string, string | { value: string; secret: boolean; }>;
   merge_output?: boolean;
   all_files?: boolean;
 }
@@ -145,6 +145,7 @@ export interface LogTail {
   status: string;
   log_file: string;
   lines: LogLine[];
+  next: number | null;
 }
 
 export interface Me {

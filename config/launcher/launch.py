@@ -215,7 +215,7 @@ class Launcher:
             Child(
                 "beat",
                 # The schedule stays in memory and no pid file is written: nothing to find stale after a crash.
-                [*celery, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile="],
+                [*celery, "beat", "--loglevel", "WARNING", "--pidfile="],
                 self.env,
             )
         )

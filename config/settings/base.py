@@ -214,7 +214,10 @@ CORS_ALLOW_HEADERS = [
     *("traceparent", "tracestate", "x-request-id"),
     *("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"),
 ]
-CORS_EXPOSE_HEADERS = ["Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+CORS_EXPOSE_HEADERS = [
+    *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate"),
+    "X-Request-ID",
+]
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -295,6 +298,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "ack_emulation": False,
 }
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "taskhub.lib.beat:MonotonicScheduler"
 _RECONCILE_S = 1.0
 # A page of the account's list for every 200 sandboxes, however many executions run.
 _SANDBOXES_S = 5.0
@@ -303,7 +307,7 @@ _WEBHOOKS_S = 1.0
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
 CELERY_BEAT_SCHEDULE = {
-    # `expires` drops a tick that found no free worker in time: skipped, not queued.
+    # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,

@@ -1,7 +1,7 @@
 """`/sse`: spec 000's streams of a sandbox's status, its sessions, and the log of a command.
 
-Values come from the polls (`jobs.py`) and pushes over the sandbox's channels, lines from the relay. The view checks,
-subscribes and hands over.
+Values come from the polls (`jobs.py`) and pushes over the sandbox's channels, lines from the relay; those of a
+finished execution from its archive, once its sandbox is gone. The view checks, subscribes and hands over.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from sandboxes.api.sse_params import Wanted, read_wanted
-from sandboxes.api.sse_ticket import SSE
+from sandboxes.api.sse_params import SSE, Wanted, read_wanted
 from sandboxes.channels import sessions_channel, status_channel
 from sandboxes.errors import SandboxMissing, SandboxUnavailable
 from sandboxes.models import Sandbox, Subscription, Watching
@@ -33,8 +32,11 @@ from taskhub.events.ephemeral import LiveReader
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode_named, encode_named_farewell, encode_within_limit
 from taskhub.events.stream import EventStream, Slot
-from taskhub.executions.log_relay import LogEnd, Trouble, Viewer, get_relay
-from taskhub.executions.log_stream import SEEN_TO_THE_END
+from taskhub.executions.log_origin import archived_execution
+from taskhub.executions.log_relay import Viewer, get_relay
+from taskhub.executions.log_stream import SEEN_TO_THE_END, archived_frames
+from taskhub.executions.shared_log import LogEnd, Trouble
+from taskhub.models import Execution
 from taskhub.roles import Caller, viewer_of
 
 LATE_AFTER: Final = 3
@@ -45,25 +47,45 @@ _POSITION: Final = re.compile(rf"(.{{1,200}}):(\d{{1,18}})({SEEN_TO_THE_END})?\Z
 @ticketed(SSE)
 async def sse(request: HttpRequest, caller: Caller, slot: Slot) -> HttpResponse:
     wanted = read_wanted(request.GET)
-    tasks = await _guard_private(caller, slot, wanted)
+    archived = await _archived(wanted) if wanted.kind == Watching.LOGS else None
+    origin = Origin(await _guard_private(caller, slot, wanted, archived), archived)
     open_stream = _log_stream if wanted.kind == Watching.LOGS else _value_stream
-    return await open_stream(request, caller, slot, wanted, tasks)
+    return await open_stream(request, caller, slot, wanted, origin)
 
 
-async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted) -> set[str]:
+class Origin(NamedTuple):
+    """The tasks that were executed in the sandbox; the finished execution whose log is asked for."""
+
+    tasks: set[str]
+    archived: Execution | None
+
+
+async def _archived(wanted: Wanted) -> Execution | None:
+    return await running_hub().reader.run(archived_execution, wanted.log_key)
+
+
+async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted, archived: Execution | None) -> set[str]:
     """Hide sandboxes in which a private task runs, also if it becomes private later.
 
-    Returns the tasks that were executed there; the stream stays open while the caller may see all tasks of this set,
-    which the subscription tracker keeps up to date. Raises SandboxMissing.
+    A sandbox that is gone is missing, unless an execution in it has an archived log. Returns the tasks that were
+    executed there; the stream stays open while the caller may see all tasks of this set, which the subscription tracker
+    keeps up to date. Raises SandboxMissing.
     """
     viewer = viewer_of(caller)
     if viewer is None:
         return set()
     hub = running_hub()
     names = {wanted.sandbox_id}
-    with suppress(SandboxUnavailable):  # requested by its name, it is found by its id
+    try:  # requested by its name, it is found by its id
         sandbox = await sandbox_seen(wanted.sandbox_id)
         names |= {sandbox.pk, sandbox.name} - {""}
+    except SandboxMissing:
+        if archived is None:
+            raise
+    except SandboxUnavailable:
+        pass
+    if archived is not None:
+        names |= {archived.sandbox_id, archived.session_name}
     feed = await hub.feed(TASKS)
     tasks = set(await hub.reader.run(tasks_executed_in, names))
     eyes, since = Filters(viewer=viewer), feed.head
@@ -97,7 +119,7 @@ def _connected(wanted: Wanted, watch: Watch) -> bytes:
 
 
 async def _value_stream(
-    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
+    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, origin: Origin
 ) -> HttpResponse:
     """The latest value first, then each update. The stream opens even if Daytona does not answer now."""
     trouble = b""
@@ -112,7 +134,7 @@ async def _value_stream(
         latest = await _latest(sandbox, wanted)
     except SandboxUnavailable as error:
         trouble = _trouble(wanted, error.code, error.message, _period_s(wanted))
-    watch = _subscribe(request, caller, slot, wanted, tasks)
+    watch = _subscribe(request, caller, slot, wanted, origin.tasks)
     watch.events = 2
     return EventStream(
         _values(reader, watch, wanted),
@@ -168,25 +190,38 @@ async def _values(reader: LiveReader, watch: Watch, wanted: Wanted) -> AsyncGene
 # --- Logs -----------------------------------------------------------------------------------------------
 
 
-async def _log_stream(
-    request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, tasks: set[str]
-) -> HttpResponse:
+async def _log_stream(request: HttpRequest, caller: Caller, slot: Slot, wanted: Wanted, origin: Origin) -> HttpResponse:
     after, seen_to_the_end = _position(last_event_id(request), wanted)
     if seen_to_the_end:
         return had_everything()
-    key = wanted.log_key
-    if not get_relay().is_open(key):
-        with suppress(SandboxUnavailable):  # the relay retries, and tells its viewers
-            await command_exists(key)
-    watch = _subscribe(request, caller, slot, wanted, tasks)
+    archived = origin.archived
+    in_sandbox = await _is_in_sandbox(wanted, archived)
+    watch = _subscribe(request, caller, slot, wanted, origin.tasks)
     watch.events = 1
     return EventStream(
-        _lines(wanted, after, watch),
+        _lines(wanted, after, watch) if in_sandbox or archived is None else _kept_lines(archived, wanted, after, watch),
         slot=slot,
         channel=f"sandbox-{wanted.sandbox_id}-logs",
         greeting=_connected(wanted, watch),
         farewell=partial(encode_named_farewell, about=wanted.about),
     )
+
+
+async def _is_in_sandbox(wanted: Wanted, archived: Execution | None) -> bool:
+    """Whether the log is read from the sandbox. Raises SandboxMissing where it is there no more, and not archived."""
+    if archived is not None and archived.released_at is not None:
+        return False
+    if get_relay().is_open(wanted.log_key):
+        return True
+    try:
+        await command_exists(wanted.log_key)
+    except SandboxMissing:
+        if archived is None:
+            raise
+        return False
+    except SandboxUnavailable:
+        return archived is None  # the relay retries, and tells its viewers
+    return True
 
 
 def _position(last_id: str, wanted: Wanted) -> tuple[int, bool]:
@@ -211,11 +246,25 @@ async def _lines(wanted: Wanted, after: int, watch: Watch) -> AsyncGenerator[byt
                         yield item
                     elif isinstance(item, Trouble):
                         yield _trouble(wanted, item.error.code, item.error.message, item.retry_s)
+                    elif item.error is not None and (archived := await _archived(wanted)) is not None:
+                        async with aclosing(_kept_lines(archived, wanted, viewer.after, watch)) as rest:
+                            async for frames in rest:
+                                yield frames
                     else:
                         yield _end(item, wanted, lines=shared.lines, after=viewer.after)
         except TimeoutError:
             # A command whose shell has died never ends. Who knows better comes back with the last id.
             yield encode_named("disconnected", {**wanted.about, "reason": "idle"})
+
+
+async def _kept_lines(archived: Execution, wanted: Wanted, after: int, watch: Watch) -> AsyncGenerator[bytes, None]:
+    kept = archived_frames(archived, after, name=wanted.command_id, about=wanted.about)
+    async with aclosing(kept) as pages:
+        async for frames, n in pages:
+            after = n
+            watch.events += frames.count(b"\n\n")
+            yield frames
+    yield _end(LogEnd(exit_code=archived.exit_code), wanted, lines=max(after, archived.log_lines or 0), after=after)
 
 
 def _end(end: LogEnd, wanted: Wanted, *, lines: int, after: int) -> bytes:

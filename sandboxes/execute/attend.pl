@@ -76,13 +76,16 @@ sub take {
     if ($cut) {
         put($stream->{to}, $stream->{rest} . substr $text, 0, $cut);
         $text = substr $text, $cut;
-        @$stream{qw(rest shown first)} = ("", "", $now);
+        @$stream{qw(rest shown first begun)} = ("", "", $now, 0);
     }
     $stream->{first} = $now if $stream->{rest} eq $stream->{shown};
     $stream->{last}  = $now;
     $stream->{rest} .= $text;
-    # A line of a megabyte is no prompt.
-    if (length $stream->{rest} > 1048576) { put($stream->{to}, $stream->{rest}); @$stream{qw(rest shown)} = ("", "") }
+    # A line of a megabyte is no prompt; and its mark would stand inside the line.
+    if (length $stream->{rest} > 1048576) {
+        put($stream->{to}, $stream->{rest});
+        @$stream{qw(rest shown begun)} = ("", "", 1);
+    }
 }
 
 # What a terminal would show of an unfinished line: behind its last carriage return, at most 2,000 bytes.
@@ -101,7 +104,7 @@ sub show {
 sub clock { my $t = pack "x32"; syscall 228, 1, $t if $machine eq "x86_64"; syscall 113, 1, $t if $machine eq "aarch64";
     my ($s, $ns) = unpack "q q", $t; $s || $ns ? $s + $ns / 1e9 : time }
 
-sub waiting { defined $_[0]{in} && $_[0]{rest} ne $_[0]{shown} }
+sub waiting { defined $_[0]{in} && !$_[0]{begun} && $_[0]{rest} ne $_[0]{shown} }
 
 sub due { my $s = $_[0]; my $quiet = $s->{last} + 0.3; my $most = $s->{first} + 0.7; $quiet < $most ? $quiet : $most }
 

@@ -173,7 +173,9 @@ class SandboxExecutor:
             tokens = LogTokens.read(place.log_token)
             command_id = place.command_id
             while True:
-                follower = Follower(toolbox, place.session_name, command_id, on_trouble, tokens=tokens, on_sign=on_sign)
+                follower = Follower(
+                    toolbox, place.session_name, command_id, on_trouble, tokens=tokens, mask=place.mask, on_sign=on_sign
+                )
                 async with aclosing(follower.lines()) as batches:
                     async for batch in batches:
                         yield batch

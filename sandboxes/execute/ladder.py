@@ -141,8 +141,9 @@ class Ladder:
             return None
 
     async def _read_snapshot(self) -> Snapshot | None:
-        tokens = LogTokens.read(self._place.log_token)
-        snapshot = await read_snapshot(self._toolbox, self._place.session_name, self._place.command_id, tokens)
+        place = self._place
+        tokens = LogTokens.read(place.log_token)
+        snapshot = await read_snapshot(self._toolbox, place.session_name, place.command_id, tokens, place.mask)
         self._answered = True
         return snapshot
 

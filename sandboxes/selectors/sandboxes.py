@@ -8,21 +8,32 @@ from typing import Any, Final, TypeVar
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 
-from sandboxes.errors import SandboxMissing
-from sandboxes.gateway import Document, Gateway, Page, Toolbox, open_gateway
+from sandboxes.errors import SandboxesOff, SandboxMissing, SandboxRefused
+from sandboxes.gateway import Document, Gateway, Page, Stream, Toolbox, open_gateway
+from sandboxes.log_follower import LineCounter
+from sandboxes.log_marks import LogMarks
 from sandboxes.services.sandbox_state import shown
 from taskhub.auth.sandbox_access import hidden_sandboxes
-from taskhub.errors import TooLarge
+from taskhub.errors import NotFound, TooLarge
+from taskhub.executions.log_origin import log_origin
 
 SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
+STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
 
 _T = TypeVar("_T")
 Reader = User | AnonymousUser
 
 
 def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
-    """A page of the account's sandboxes. Raises SandboxError."""
-    page = _look(lambda gateway: gateway.page(cursor, limit=limit))
+    """A page of the account's sandboxes. Raises NotFound for a bad cursor, SandboxError."""
+    try:
+        page = _look(lambda gateway: gateway.page(cursor, limit=limit))
+    except SandboxesOff:
+        raise
+    except SandboxRefused:
+        if not cursor:
+            raise
+        raise NotFound("Invalid cursor: take it from nextCursor of a page.") from None
     names = {name for document in page.items for name in names_of(document)}
     hidden = hidden_sandboxes(user=user, names=names)
     return Page([shown(document) for document in page.items if not names_of(document) & hidden], page.next_cursor)
@@ -64,13 +75,21 @@ def log_snapshot_for(
     session_id: str,
     command_id: str,
 ) -> Document:
-    """`{"stdout", "stderr"}` as written so far. Raises SandboxError, TooLarge."""
+    """`{"stdout", "stderr"}` as written so far, as lines where it is an execution's. Raises SandboxError, TooLarge."""
+    origin = log_origin(session_id)
+    if origin.is_released:
+        raise SandboxMissing(what="command")
     snapshot = _look_inside(
         user, sandbox_id, lambda toolbox: toolbox.snapshot(session_id, command_id, limit_bytes=SNAPSHOT_BYTES)
     )
     if snapshot is None:
         raise TooLarge("The log is too long for one response; follow it over /sse.", code="log_too_long")
-    return {"stdout": snapshot.get("stdout") or "", "stderr": snapshot.get("stderr") or ""}
+    texts: Document = {stream: snapshot.get(stream) or "" for stream in STREAMS}
+    if origin.tokens is None and origin.mask is None:
+        return texts
+    counter = LineCounter(LogMarks(origin.tokens) if origin.tokens else None, origin.mask)
+    lines = [line for stream in STREAMS for line in counter.feed([(stream, texts[stream])])] + counter.finish()
+    return {stream: "".join(f"{line.line}\n" for line in lines if line.stream == stream) for stream in STREAMS}
 
 
 def _look(request: Callable[[Gateway], Awaitable[_T]]) -> _T:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from django.utils import timezone
 
@@ -19,10 +18,11 @@ from sandboxes.models import DESTROYED, Sandbox
 from sandboxes.services.sandbox_state import SURELY_GONE_AFTER, sandbox_first_seen, sessions_first_seen
 from sandboxes.watch.polling import SingleFlight, cause, inside, sessions_of
 from taskhub.events.hub import get_hub
-from taskhub.executions.executor import LogTokens, PartialLines
-from taskhub.executions.log_relay import LogKey, Read, SharedLog
+from taskhub.executions.executor import PartialLines
+from taskhub.executions.log_origin import log_origin
+from taskhub.executions.log_relay import LogKey, Read
+from taskhub.executions.shared_log import SharedLog
 from taskhub.lib.per_loop import PerLoop
-from taskhub.models import SESSION_PREFIX, Execution
 
 FRESH: Final = timedelta(seconds=15)
 """Rows that a poll maintains are never older."""
@@ -91,12 +91,16 @@ def log_reader(key: LogKey) -> Read:
         async with open_gateway(watching=True) as gateway:
             toolbox = inside(gateway, await _sandbox_in_time(key.sandbox_id, shared))
             try:
+                of = await get_hub().reader.run(log_origin, key.session_name)
+                if of.is_released:
+                    raise SandboxMissing(what="command")
                 follower = Follower(
                     toolbox,
                     key.session_name,
                     key.command_id,
                     shared.report_trouble,
-                    tokens=await get_hub().reader.run(_log_tokens, key),
+                    tokens=of.tokens,
+                    mask=of.mask,
                     on_sign=lambda sign: shared.show_partial(sign.lines) if isinstance(sign, PartialLines) else None,
                 )
                 async with aclosing(follower.lines()) as batches:
@@ -119,16 +123,6 @@ async def _sandbox_in_time(sandbox_id: str, shared: SharedLog) -> Sandbox:
             delay = backoff.next_s(error)
             shared.report_trouble(error, delay)
             await asyncio.sleep(delay)
-
-
-def _log_tokens(key: LogKey) -> LogTokens | None:
-    """Of the execution whose log it is, if it is one's: its runner's marks are not shown."""
-    try:
-        execution_id = UUID(key.session_name.removeprefix(SESSION_PREFIX))
-    except ValueError:
-        return None
-    found = Execution.objects.filter(pk=execution_id, session_name=key.session_name)
-    return LogTokens.read(found.values_list("log_token", flat=True).first() or "")
 
 
 def _row(sandbox_id: str) -> Sandbox | None:

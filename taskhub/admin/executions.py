@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -17,7 +17,8 @@ from unfold.decorators import display
 from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import NOTHING, actor_of, cut, row_link, short_id
 from taskhub.errors import Conflict
-from taskhub.models import Execution, ExecutionStatus
+from taskhub.models import Execution, ExecutionStatus, WaitingReason
+from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.executions import execution_request_stop
 
 LABELS: Final = {
@@ -34,18 +35,28 @@ LABELS: Final = {
 @admin.register(Execution)
 class ExecutionAdmin(ActingAdmin):
     what = "An execution runs a task's script in a sandbox."
-    list_display = ["short", "shown_status", "for_task", "exit_code", "error_code", "sandbox", "queued_at", "took"]
+    list_display = [
+        "short",
+        "shown_status",
+        "state",
+        "for_task",
+        "exit_code",
+        "error_code",
+        "sandbox",
+        "queued_at",
+        "took",
+    ]
     list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", admin.DateFieldListFilter)]
     search_fields = ["id", "sandbox_id", "task__id", "task__title"]
     list_select_related = ["task"]
-    # The environment may hold secrets, and so may the token of the log's marks.
+    # The environments may hold secrets, and so may the token of the log's marks.
     fieldsets = [
         ("What ran", {"fields": ["whole_task", "script", "account", "timeout_s", "merge_output", "all_files"]}),
         (
             "How it went",
             {
                 "fields": [
-                    *("shown_status", "ending", "exit_code", "error_code", "error_message", "log", "files"),
+                    *("shown_status", "state", "exit_code", "error_code", "error_message", "log", "files"),
                     *("artifacts_left_out", "took", "queued_at", "started_at", "finished_at"),
                 ]
             },
@@ -61,7 +72,7 @@ class ExecutionAdmin(ActingAdmin):
             },
         ),
     ]
-    readonly_fields = ["whole_task", "shown_status", "log", "files", "took", "whole_sandbox"]
+    readonly_fields = ["whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
     actions = ["stop"]
     dangerous = ("stop",)
 
@@ -96,6 +107,24 @@ class ExecutionAdmin(ActingAdmin):
     @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
     def shown_status(self, execution: Execution) -> tuple[str, str]:
         return execution.status, execution.get_status_display()
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With the positions in the queue of all rows of the page, looked up together."""
+        page = super().get_changelist_instance(request)
+        places = positions(row.pk for row in page.result_list if row.status == ExecutionStatus.QUEUED)
+        for row in page.result_list:
+            row.places = places
+        return page
+
+    @admin.display
+    def state(self, execution: Execution) -> str:
+        """Why it waits and its position in the queue, or as what it is being ended."""
+        if execution.shown_ending:
+            return f"being ended: {ExecutionStatus(execution.shown_ending).label.lower()}"
+        waiting = waiting_of(execution, getattr(execution, "places", None))
+        if waiting is None:
+            return execution.get_leftover_display() if execution.leftover else NOTHING
+        return f"{WaitingReason(waiting.reason).label}, position {waiting.position}"
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, execution: Execution) -> SafeString | str:

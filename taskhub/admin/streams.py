@@ -9,7 +9,6 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
@@ -80,7 +79,7 @@ class StreamProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(boolean=True)
     def living(self, process: StreamProcess) -> bool:
-        return process.reported_at > timezone.now() - ALIVE_FOR
+        return process.is_living(ALIVE_FOR)
 
     @admin.display
     def streams(self, process: StreamProcess) -> int:

@@ -30,13 +30,13 @@ from taskhub.api.serializers import (
     ExecutionSerializer,
     ExecutionWithScriptSerializer,
     LogLineSerializer,
+    LogQuerySerializer,
     LogTailSerializer,
-    TailQuerySerializer,
 )
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge
 from taskhub.events.filters import Filters
-from taskhub.executions.log_stream import log_tail
+from taskhub.executions.log_reading import log_tail, log_window
 from taskhub.models import Execution
 from taskhub.roles import Caller
 from taskhub.selectors.executions import (
@@ -47,6 +47,8 @@ from taskhub.selectors.executions import (
 )
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
 
+_LINES: Final = 100
+"""Of a log, unless the request has a number."""
 _MOVES: Final = frozenset({"execution_event", "task_deleted", "stream-reset"})
 _ANY_MOVE: Final = _MOVES | {"task_updated"}
 """A task that is queued to be executed is updated; no execution event says so."""
@@ -179,20 +181,25 @@ class ExecutionStopView(KnownQuery, APIView):
 
 
 class ExecutionLogsView(KnownQuery, APIView):
-    queries = {"get": TailQuerySerializer}
+    queries = {"get": LogQuerySerializer}
 
-    @extend_schema(parameters=[TailQuerySerializer], responses=LogTailSerializer)
+    @extend_schema(parameters=[LogQuerySerializer], responses=LogTailSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
-        """The last lines of an execution's log, while it runs and afterwards."""
+        """Lines of an execution's log, while it runs and afterwards: the last ones, a window, or those with a text."""
         query = self.read_query(request)
-        count = query.pop("tail")
+        first, limit, q = query.pop("from", None), query.pop("limit", None), query.pop("q", "")
+        count = query.pop("tail", None)
         execution = execution_get_for(user=request.user, task_id=task_id, **query)
-        lines = async_to_sync(log_tail)(execution, count)
+        if first is None and limit is None and not q:
+            window = async_to_sync(log_tail)(execution, count or _LINES)
+        else:
+            window = async_to_sync(log_window)(execution, first=first or 1, limit=limit or _LINES, q=q)
         return Response(
             {
                 "execution_id": execution.pk,
                 "status": execution.status,
                 "log_file": execution.log_file,
-                "lines": LogLineSerializer(lines, many=True).data,
+                "lines": LogLineSerializer(window.lines, many=True).data,
+                "next": window.next,
             }
         )

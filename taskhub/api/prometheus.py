@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -102,7 +101,6 @@ GAUGES: Final = ExtensionPoint[Callable[[], Iterator[Metric]]]("gauges", lambda 
 _Totals = dict[MetricName, list[MetricTotal]]
 
 
-@require_safe
 @readers_only
 def metrics(request: HttpRequest) -> HttpResponse:
     """In the text format, or in OpenMetrics if the client accepts it."""

@@ -12,19 +12,33 @@ from rest_framework import serializers
 
 from taskhub.api.fields import IdField, OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
 from taskhub.api.query import QuerySerializer
+from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task, TaskPriority, TaskStatus, WaitingReason
 from taskhub.selectors.admission import positions, waiting_of
 
+_LOG_LINES: Final = 10_000
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_VALUE_LIMIT: Final = 32 * 1024
 _ENV_LIMIT: Final = 100
 _ENV_BYTES: Final = 64 * 1024  # with room below what a process may be started with
 _BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+_ENV_TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT}
 _ENV_SCHEMA: Final = {
     "type": "object",
     "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(_BASH_KEEPS)}},
-    "additionalProperties": {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT},
+    "additionalProperties": {
+        "oneOf": [
+            _ENV_TEXT,
+            {
+                "type": "object",
+                "description": "A secret value is never shown again: logs and file names have `***` in its place.",
+                "properties": {"value": {**_ENV_TEXT, "writeOnly": True}, "secret": {"type": "boolean"}},
+                "required": ["value", "secret"],
+                "additionalProperties": False,
+            },
+        ]
+    },
     "maxProperties": _ENV_LIMIT,
 }
 
@@ -136,18 +150,49 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
         return shown | HIDDEN_ENTRY if instance.hidden else shown
 
 
+class SecretSerializer(StrictSerializer):
+    value = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
+    secret = StrictBooleanField()
+
+    def validate(self, attrs: Any) -> Any:
+        if attrs["secret"] and not secret_lines([attrs["value"]]):
+            words = (
+                f"A secret value must have a line of at least {SHORTEST} characters: a shorter one cannot be masked."
+            )
+            raise serializers.ValidationError({"value": [words]})
+        return attrs
+
+
+class EnvValueField(serializers.Field[Any, Any, Any, Any]):
+    """A string, or `{"value": …, "secret": true}`."""
+
+    text = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
+
+    def to_internal_value(self, data: Any) -> str | Secret:
+        if not isinstance(data, dict):
+            plain: str = self.text.run_validation(data)
+            return plain
+        given = SecretSerializer(data=data)
+        given.is_valid(raise_exception=True)
+        value: str = given.validated_data["value"]
+        return Secret(value) if given.validated_data["secret"] else value
+
+
 @extend_schema_field(_ENV_SCHEMA)
 class EnvField(serializers.DictField):
-    """Names to strings, for the script's environment."""
+    """Names to values, for the script's environment."""
 
-    child = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
+    child = EnvValueField()
 
-    def to_internal_value(self, data: Any) -> dict[str, str]:
-        value: dict[str, str] = super().to_internal_value(data)
+    def to_internal_value(self, data: Any) -> dict[str, str | Secret]:
+        value: dict[str, str | Secret] = super().to_internal_value(data)
         if len(value) > _ENV_LIMIT:
             raise serializers.ValidationError(f"At most {_ENV_LIMIT} variables.")
-        if sum(len(name) + len(text.encode()) for name, text in value.items()) > _ENV_BYTES:
+        texts = {name: each.value if isinstance(each, Secret) else each for name, each in value.items()}
+        if sum(len(name) + len(text.encode()) for name, text in texts.items()) > _ENV_BYTES:
             raise serializers.ValidationError(f"At most {_ENV_BYTES} bytes in all.")
+        if len(secret_lines(each.value for each in value.values() if isinstance(each, Secret))) > LINES_MOST:
+            raise serializers.ValidationError(f"At most {LINES_MOST} lines in all secret values.")
         wrong = sorted(name for name in value if not _ENV_NAME.match(name))
         if wrong:
             raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})
@@ -284,11 +329,37 @@ class LogTailSerializer(serializers.Serializer[Any]):
     status = serializers.CharField()
     log_file = serializers.CharField()
     lines = LogLineSerializer(many=True)
+    next = serializers.IntegerField(
+        allow_null=True, help_text="The `from` of what follows; null at the end of a finished log."
+    )
 
 
 class ExecutionQuerySerializer(QuerySerializer):
     execution_id = IdField(required=False, help_text="The newest, unless it is given.")
 
 
-class TailQuerySerializer(ExecutionQuerySerializer):
-    tail = serializers.IntegerField(min_value=1, max_value=10_000, default=100, help_text="How many last lines.")
+class LogQuerySerializer(ExecutionQuerySerializer):
+    """The last lines; or, with any of `from`, `limit` and `q`, lines in their order."""
+
+    tail = serializers.IntegerField(
+        min_value=1, max_value=_LOG_LINES, required=False, help_text="How many last lines: 100 unless it is given."
+    )
+    limit = serializers.IntegerField(
+        min_value=1, max_value=_LOG_LINES, required=False, help_text="At most so many lines: 100 unless it is given."
+    )
+    q = TextField(
+        required=False, max_length=200, trim_whitespace=False, help_text="Only lines with this text; case is ignored."
+    )
+
+    def get_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = super().get_fields()
+        # A word of Python's.
+        fields["from"] = serializers.IntegerField(
+            min_value=1, max_value=10**9, required=False, help_text="The first line's number: 1 unless it is given."
+        )
+        return fields
+
+    def validate(self, attrs: Any) -> Any:
+        if "tail" in attrs and attrs.keys() & {"from", "limit", "q"}:
+            raise serializers.ValidationError({"tail": ["Cannot be combined with from, limit or q."]})
+        return attrs

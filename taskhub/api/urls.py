@@ -17,6 +17,7 @@ from taskhub.api.executions import (
     ExecutionView,
     TaskExecutionsView,
 )
+from taskhub.api.log_raw import RawLogView
 from taskhub.api.me import MeView
 from taskhub.api.root import DocumentView, RootView
 from taskhub.api.routes import route
@@ -54,6 +55,7 @@ urlpatterns = [
     route("exec/{task_id}", ExecuteView.as_view(), "exec"),
     route("exec/status/{task_id}", ExecutionStatusView.as_view(), "exec-status"),
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),
+    route("exec/logs/{task_id}/raw", RawLogView.as_view(), "exec-log-raw"),
     route("exec/logs/{task_id}/stream", execution_log_stream, "exec-log-stream"),
     route("exec/artifacts/{task_id}", ArtifactsView.as_view(), "exec-artifacts"),
     route("exec/artifacts/{task_id}/{artifact_id}", ArtifactView.as_view(), "exec-artifact"),

@@ -7,6 +7,7 @@ file system. A try that was interrupted is made again from the start, over what 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import tempfile
 from contextlib import aclosing
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 FILES_MOST: Final = 100
 COPY_S: Final = 60.0
 """The time for all copies of an execution."""
+PATH_SHOWN: Final = 990
+"""Characters of a path to which a number is added: an artifact's path has room for 1,000."""
 _MEMORY_BYTES: Final = 1024 * 1024
 
 
@@ -74,9 +77,19 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
             if size is not None:
                 # The storage may be slow, and others work on this loop.
                 name = await asyncio.to_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
-                copies.append(Copy(file.path, size, name))
+                copies.append(Copy(_shown(file.path, place, copies), size, name))
                 room -= size
     return Kept(copies, produced.count - len(copies), produced.changes)
+
+
+def _shown(path: str, place: Place, copies: list[Copy]) -> str:
+    """The path without secret values. Two that differ in these alone stay two."""
+    if place.mask is None:
+        return path
+    shown = place.mask.apply(path)
+    taken = {copy.path for copy in copies}
+    names = (shown if n == 1 else f"{shown[:PATH_SHOWN]} ({n})" for n in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 async def _fetch(executor: Executor, place: Place, path: str, spool: IO[bytes], limit: int) -> int | None:

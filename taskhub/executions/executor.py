@@ -17,6 +17,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from taskhub.errors import NotFound
+from taskhub.executions.masking import Mask, MaskAll
+from taskhub.lib.encryption import SealBroken
 from taskhub.models import Execution
 
 
@@ -67,27 +69,49 @@ class Launch:
     timeout_s: int
     log_token: str
     sandbox_id: str = ""
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
     merge_output: bool = False
     all_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where it runs."""
+    """Where it runs. `mask`, for an execution with secret values: what the executor shows of its log is masked."""
 
     execution_id: UUID
     sandbox_id: str
     session_name: str
     command_id: str
     log_token: str = ""
+    mask: Mask | None = field(default=None, compare=False, repr=False)
 
 
 def execution_place(execution: Execution) -> Place:
     """Where the execution runs. Raises NotFound before it has started."""
     if not execution.command_id:
         raise NotFound("The execution has not started yet.", code="execution_not_started")
-    return Place(execution.pk, execution.sandbox_id, execution.session_name, execution.command_id, execution.log_token)
+    return Place(
+        execution.pk,
+        execution.sandbox_id,
+        execution.session_name,
+        execution.command_id,
+        execution.log_token,
+        mask_of(execution),
+    )
+
+
+def mask_of(execution: Execution) -> Mask | None:
+    """For all that an execution shows; None where it has no secret values."""
+    if not execution.secret_env:
+        return None
+    try:
+        return Mask(execution.secrets().values())
+    except SealBroken:
+        return MaskAll()
+
+
+def masked_path(path: str, mask: Mask | None) -> str:
+    return path if mask is None else mask.apply(path)
 
 
 @dataclass(frozen=True, slots=True)

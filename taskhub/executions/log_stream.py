@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
@@ -31,7 +31,8 @@ from taskhub.executions.executor import (
     Sign,
     execution_place,
 )
-from taskhub.executions.log_relay import LogKey, Read, SharedLog, Trouble, Viewer, get_relay
+from taskhub.executions.log_relay import LogKey, Read, Viewer, get_relay
+from taskhub.executions.shared_log import SharedLog, Trouble
 from taskhub.lib.timestamps import iso
 from taskhub.models import Execution
 
@@ -43,27 +44,28 @@ _PAGE: Final = 500
 _PAUSE_S: Final = 0.5
 _CONNECT_S: Final = 2.0
 _READ_S: Final = 3.0
+_AGAIN_S: Final = 30.0
+"""For a log that was read as far before, in this process."""
 
 
-async def log_tail(execution: Execution, count: int) -> list[LogLine]:
-    """The last `count` lines of a running or finished execution. Raises ExecutorError."""
-    if not execution.is_active:
-        return await asyncio.to_thread(log_archive.tail, execution.log_file, count)
-    if not execution.command_id:
-        return []
+@asynccontextmanager
+async def shared_log(execution: Execution, *, text_bytes: int | None = None) -> AsyncIterator[SharedLog]:
+    """A running execution's log as far as it reaches now, or until it has this text. Raises ExecutorError."""
     place = execution_place(execution)
     with get_relay().watch(_key(place), _reader(place)) as shared:
-        await _until_pause(shared)
-        return shared.tail(count)
+        await _until_pause(shared, text_bytes)
+        yield shared
 
 
-async def _until_pause(shared: SharedLog) -> None:
+async def _until_pause(shared: SharedLog, text_bytes: int | None) -> None:
     """A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all.
 
     The connection has 2 s to bring the first line, and a log that never pauses has 3 s. Raises ExecutorError.
     """
-    until = time.monotonic() + _READ_S
+    until = time.monotonic() + (_READ_S if text_bytes is None else _AGAIN_S)
     while shared.end is None and (left := until - time.monotonic()) > 0:
+        if text_bytes is not None and shared.text_size >= text_bytes:
+            return
         lines = shared.lines
         try:
             async with asyncio.timeout(min(left, _PAUSE_S if lines else _CONNECT_S)):
@@ -90,10 +92,10 @@ async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[
                 yield frame
         execution = await _until(execution, started=False)
     # Also after a live log: whatever it could not bring, the archive has.
-    lines = log_archive.read(execution.log_file, after=after)
-    while page := await asyncio.to_thread(_page, lines):
-        after = page[-1].n
-        yield _encode_lines(page, execution)
+    async with aclosing(archived_frames(execution, after, name=str(execution.pk))) as archived:
+        async for page, n in archived:
+            after = n
+            yield page
     yield _frame(
         "log-complete",
         {
@@ -105,6 +107,18 @@ async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[
         execution,
         f"{after}{SEEN_TO_THE_END}",
     )
+
+
+async def archived_frames(
+    execution: Execution, after: int, *, name: str, about: dict[str, str] | None = None
+) -> AsyncGenerator[tuple[bytes, int], None]:
+    """Frames of the archived lines above `after`, with the number of their last line.
+
+    `name` stands before the number in the SSE ids; `about` are the first fields of every line's data.
+    """
+    lines = log_archive.read(execution.log_file, after=after)
+    while page := await asyncio.to_thread(_page, lines):
+        yield b"".join([_encode_line(line, name, about or {}) for line in page]), page[-1].n
 
 
 async def _live(execution: Execution, after: int) -> AsyncGenerator[tuple[bytes, int], None]:
@@ -191,19 +205,15 @@ def _page(lines: Iterator[LogLine]) -> list[LogLine]:
     return list(islice(lines, _PAGE))
 
 
-def _encode_lines(lines: list[LogLine], execution: Execution) -> bytes:
-    return b"".join([_encode_line(line, execution) for line in lines])
-
-
-def _encode_line(line: LogLine, execution: Execution) -> bytes:
+def _encode_line(line: LogLine, name: str, about: dict[str, str]) -> bytes:
     """The line's frame; of a line that was archived before lines were split by bytes, several with one number.
 
     The last of them alone has the id, so a client that is cut off between them gets the whole line again.
     """
     *begun, last = split_text(line.line)
-    data = {"stream": line.stream, "line": last, "n": line.n, "timestamp": iso(line.timestamp)}
+    data = {**about, "stream": line.stream, "line": last, "n": line.n, "timestamp": iso(line.timestamp)}
     parts = [encode_json({**data, "line": part + SPLIT_MARK}, event="log") for part in begun]
-    return b"".join([*parts, encode_json(data, event_id=f"{execution.pk}:{line.n}", event="log")])
+    return b"".join([*parts, encode_json(data, event_id=f"{name}:{line.n}", event="log")])
 
 
 def _frame(event: str, data: dict[str, Any], execution: Execution, position: int | str) -> bytes:

@@ -16,6 +16,8 @@ def fold(text: str) -> str:
 
     Of a part of a text this is a part of the folded text, so a search may compare folded texts.
     """
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text).casefold()
     plain = (char for char in unicodedata.normalize("NFKD", decomposed) if not unicodedata.combining(char))
     return "".join(plain).translate(_letters_with_strokes())

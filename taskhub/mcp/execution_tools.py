@@ -16,7 +16,7 @@ from taskhub.api.serializers import (
     LogLineSerializer,
 )
 from taskhub.executions.executor import ExecutorError
-from taskhub.executions.log_stream import log_tail
+from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import TaskIdField
 from taskhub.mcp.principal import Requester
@@ -43,10 +43,11 @@ class ExecutionPlaceSerializer(StrictSerializer):
 
 
 class LineSerializer(LogLineSerializer):
-    """A line of the log, without its time."""
+    """A line of the log; of its time, hour, minute and second, in UTC."""
 
     partial = serializers.BooleanField(required=False)
     timestamp = None  # type: ignore[assignment]  # DRF's way to leave a field out
+    time = serializers.DateTimeField(source="timestamp", format="%H:%M:%S")
 
 
 class ExecutionWithLogSerializer(ExecutionSerializer):
@@ -76,7 +77,7 @@ def _log(execution: Execution, count: int) -> dict[str, Any]:
     if not count:
         return {"lines": [], "log_error": None}
     try:
-        lines = async_to_sync(log_tail)(execution, count)
+        lines = async_to_sync(log_tail)(execution, count).lines
     except ExecutorError as error:
         return {"lines": [], "log_error": failure_body(error)["error"]}
     return {"lines": LineSerializer(lines, many=True).data, "log_error": None}

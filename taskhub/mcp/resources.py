@@ -12,7 +12,7 @@ from rest_framework.renderers import JSONRenderer
 from taskhub.api.routes import UUID_PATTERN
 from taskhub.api.serializers import TaskSerializer
 from taskhub.errors import NotFound
-from taskhub.executions.log_stream import log_tail
+from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import task_page
 from taskhub.selectors.executions import execution_find_for
@@ -54,7 +54,7 @@ def _task(requester: Requester, task_id: UUID) -> str:
 
 def _log(requester: Requester, execution_id: UUID) -> str:
     execution = execution_find_for(user=requester.user, execution_id=execution_id)
-    lines = async_to_sync(log_tail)(execution, _LINES)
+    lines = async_to_sync(log_tail)(execution, _LINES).lines
     return "".join(f"{line.line}\n" for line in lines)
 
 

@@ -70,7 +70,7 @@ def close_open_spans(apps):
 class Migration(migrations.Migration):
     dependencies = [
         ("django_eventstream", "0001_initial"),
-        ("taskhub", "0059_was_private_default"),
+        ("taskhub", "0062_lease_length"),
     ]
 
     operations = [

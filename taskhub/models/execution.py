@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Final
 
 from django.db import models
 
+from taskhub.lib.encryption import Seal
 from taskhub.models.admission import WaitingReason
 from taskhub.models.task import Task
 
@@ -26,6 +28,7 @@ class ExecutionStatus(models.TextChoices):
 
 SESSION_PREFIX: Final = "taskhub-"
 """A session's name is this and the execution's id."""
+ENV_SEAL: Final = Seal("taskhub.executions", "env")
 ENDING_S: Final = 20
 """Seconds within which an execution that is being ended has ended."""
 
@@ -50,7 +53,8 @@ class Execution(models.Model):
 
     A queued execution may also be stopped, and a starting one may fail. At most one execution of a task is
     active (a constraint). No worker is blocked while the script runs: a worker that moves the row on first takes its
-    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing.
+    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing. A lease that has run out
+    is taken from the row by the reconciliation (`services/execution_leases.py`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -68,6 +72,13 @@ class Execution(models.Model):
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
+    secret_env = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Secret part of the environment, encrypted; deleted with the sandbox.",
+    )
     merge_output = models.BooleanField(
         default=False, db_default=False, help_text="stderr is written to stdout, so their order is kept."
     )
@@ -106,6 +117,7 @@ class Execution(models.Model):
 
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    lease_s = models.FloatField(null=True, blank=True, help_text="The length of the lease in seconds.")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts to start it.")
     ending = models.CharField(
         max_length=9, blank=True, default="", help_text="Status it will have, set while it is being ended."
@@ -153,6 +165,11 @@ class Execution(models.Model):
     def __str__(self) -> str:
         return f"{self.session_name} ({self.status})"
 
+    def secrets(self) -> dict[str, str]:
+        """The secret part of its environment. Raises SealBroken."""
+        found: dict[str, str] = json.loads(ENV_SEAL.open(self.secret_env)) if self.secret_env else {}
+        return found
+
     @property
     def is_active(self) -> bool:
         return self.status in ACTIVE_STATUSES
@@ -173,7 +190,3 @@ class Execution(models.Model):
     def deadline(self) -> datetime | None:
         """When the script must have ended; None before it has started."""
         return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
-
-    def is_overdue(self, now: datetime, *, by: timedelta = timedelta()) -> bool:
-        """Whether it has exceeded its deadline by more than `by`."""
-        return self.deadline is not None and now > self.deadline + by

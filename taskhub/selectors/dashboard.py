@@ -221,4 +221,4 @@ def executions_active() -> dict[str, int]:
 
 def processes_living() -> list[StreamProcess]:
     """The web processes that report."""
-    return list(StreamProcess.objects.filter(reported_at__gte=timezone.now() - ALIVE_FOR).order_by("name"))
+    return list(StreamProcess.objects.living(ALIVE_FOR).order_by("name"))

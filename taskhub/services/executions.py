@@ -6,10 +6,11 @@ worker was faster, and the caller drops what it has.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -28,6 +29,7 @@ from taskhub.events.types import ExecutionEvent
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import Place
 from taskhub.executions.log_archive import Archived
+from taskhub.executions.masking import Secret
 from taskhub.executions.script import normalised, script_block
 from taskhub.models import (
     ACTIVE_STATUSES,
@@ -41,6 +43,7 @@ from taskhub.models import (
     TaskStatus,
     WaitingReason,
 )
+from taskhub.models.execution import ENV_SEAL
 from taskhub.observability.metrics_store import meter
 from taskhub.selectors.admission import positions
 from taskhub.services import tasks
@@ -83,7 +86,7 @@ def execution_queue(
     script: str | None = None,
     sandbox_id: str = "",
     timeout_s: int | None = None,
-    env: dict[str, str] | None = None,
+    env: Mapping[str, str | Secret] | None = None,
     merge_output: bool = False,
     all_files: bool = False,
 ) -> Execution:
@@ -107,11 +110,13 @@ def execution_queue(
     if sandbox_id:
         guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id)
     execution_id = uuid.uuid4()
+    plain, sealed = _env_apart(env or {})
     execution = Execution.objects.create(
         id=execution_id,
         task=task,
         script=script,
-        env=env or {},
+        env=plain,
+        secret_env=sealed,
         timeout_s=timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S,
         requested_sandbox_id=sandbox_id,
         account=actor.name,
@@ -131,6 +136,13 @@ def execution_queue(
     return execution
 
 
+def _env_apart(env: Mapping[str, str | Secret]) -> tuple[dict[str, str], str]:
+    """The plain variables, and the encrypted secret ones: empty where there are none."""
+    plain = {name: value for name, value in env.items() if isinstance(value, str)}
+    secret = {name: value.value for name, value in env.items() if isinstance(value, Secret)}
+    return plain, ENV_SEAL.close(json.dumps(secret)) if secret else ""
+
+
 def _script_of(task: Task) -> str:
     script = script_block(task.description)
     if script is None:
@@ -144,13 +156,16 @@ def _script_of(task: Task) -> str:
 
 def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s: float) -> Execution | None:
     """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it."""
-    now = timezone.now()
-    taken = (
-        Execution.objects.filter(pk=execution_id, status=status)
-        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-        .update(fence=F("fence") + 1, lease_until=now + timedelta(seconds=lease_s))
-    )
+    free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
+    taken = free.update(fence=F("fence") + 1, **_lease(lease_s))
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
+
+
+def _lease(length_s: float | None) -> dict[str, Any]:
+    """The fields of a lease from now on; of none, where it would end at once."""
+    if not length_s:
+        return {"lease_until": None, "lease_s": None}
+    return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
 def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
@@ -169,14 +184,11 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | 
 
 
 def execution_return_to_queue(*, execution: Execution) -> bool:
-    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster."""
-    return _move(
-        execution,
-        status=ExecutionStatus.QUEUED,
-        attempts=max(0, execution.attempts - 1),
-        admitted_at=None,
-        lease_until=None,
-    )
+    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster.
+
+    `admitted_at` stays: the try may have made a sandbox before it was refused.
+    """
+    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
@@ -222,18 +234,18 @@ def executions_seen(*, ids: Sequence[UUID], renew_s: float | None) -> dict[UUID,
     """The active ones of these rows; with `renew_s` their leases are renewed, for so many seconds from now."""
     active = Execution.objects.filter(pk__in=ids, status__in=ACTIVE_STATUSES)
     if renew_s is not None:
-        active.update(lease_until=timezone.now() + timedelta(seconds=renew_s))
+        active.update(**_lease(renew_s))
     return {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
     """The caller needs longer than it thought; False if the lease was lost."""
-    return _move(execution, lease_until=timezone.now() + timedelta(seconds=lease_s))
+    return _move(execution, **_lease(lease_s))
 
 
 def execution_postpone(*, execution: Execution, retry_s: float) -> None:
     """It cannot be moved on now: let any worker try again in `retry_s` seconds."""
-    _move(execution, lease_until=timezone.now() + timedelta(seconds=retry_s))
+    _move(execution, **_lease(retry_s))
 
 
 @transaction.atomic
@@ -246,7 +258,7 @@ def execution_mark_started(*, execution: Execution, place: Place, lease_s: float
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
-        lease_until=timezone.now() + timedelta(seconds=lease_s) if lease_s is not None else None,
+        **_lease(lease_s),
     )
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
@@ -297,7 +309,7 @@ def execution_finish(
         finished_at=timezone.now(),
         lease_until=None,
         waiting_reason="",
-        env={},  # it may contain secrets, and is not needed any more
+        env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if moved:
         if execution.ending or execution.stop_requested_at is not None:
@@ -334,7 +346,7 @@ def execution_mark_sandbox_stopped(*, execution: Execution) -> None:
 
 
 def execution_mark_released(*, execution: Execution) -> None:
-    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now())
+    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now(), secret_env="")
 
 
 def _move(execution: Execution, **changes: Any) -> bool:

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from taskhub.events.publish import publish
 from taskhub.events.types import ChangedFile, FileChanged
-from taskhub.executions.executor import FileChange, FileChanges
+from taskhub.executions.executor import FileChange, FileChanges, mask_of, masked_path
 from taskhub.models import Execution, ExecutionStatus
 
 FILES_MOST: Final = 100
@@ -30,7 +30,8 @@ def file_changes_tell(*, execution: Execution, changes: FileChanges) -> bool:
         return False
     execution.files_seen = changes.upto
     task = execution.task
-    named = _that_fit(changes.files)
+    mask = mask_of(execution)
+    named = _that_fit([file._replace(path=masked_path(file.path, mask)) for file in changes.files])
     left_out = changes.left_out + len(changes.files) - len(named)
     # Files that were created and deleted between two scans are not reported.
     if task is not None and (named or left_out):

@@ -20,10 +20,12 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, Unavailable
 from taskhub.lib.encryption import SealBroken
+from taskhub.lib.leases import watch
 from taskhub.models import IdempotencyKey
 from taskhub.models.idempotency import ANSWER_SEAL
 
@@ -58,7 +60,7 @@ class Asked:
             raise ValueError("only an account's requests have keys")
         agent = actor.token.name if actor.token else ""
         scope = _digest([actor.user.pk, agent, operation, key])
-        return cls(actor.user.pk, scope, operation[:200], _digest(body))
+        return cls(actor.user.pk, scope, operation[:200], _keyed_digest(body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,16 @@ class Answer:
 
 
 def _digest(value: Any) -> str:
-    return sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+    return sha256(_text(value)).hexdigest()
+
+
+def _keyed_digest(body: Any) -> str:
+    """A body may hold a secret: without the hub's key, the digest does not tell whether a guess of it is right."""
+    return salted_hmac("taskhub.idempotency.body", _text(body), algorithm="sha256").hexdigest()
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
 
 
 def idempotency_open(asked: Asked) -> Answer | None:
@@ -140,7 +151,7 @@ def idempotency_reserve(asked: Asked, *, for_s: float) -> Answer | Reservation:
     _guard_body(row, asked)
     if row.status is not None:
         return _read(row)
-    if row.reserved_until is not None and row.reserved_until > now:
+    if row.reserved_until is not None and not watch.lease_is_past(("key", row.pk), row.reserved_until, for_s):
         raise InProgress("The first request with this Idempotency-Key is under way; repeat this one later.")
     row.reserved_until = until
     row.save(update_fields=["reserved_until"])

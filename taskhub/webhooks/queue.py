@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from taskhub.events import outbox
@@ -20,7 +20,10 @@ from taskhub.events.filters import Filters
 from taskhub.events.frames import MADE_PUBLIC, read_frame, read_text
 from taskhub.events.types import TaskDeleted
 from taskhub.events.visibility import Privacy, read_privacy
+from taskhub.lib.leases import watch
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from taskhub.webhooks.deliveries import JITTER, RETRIES_S
+from taskhub.webhooks.http_client import RETRY_AFTER_MOST_S
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ AT_ONCE: Final = 40
 AT_ONCE_FAILING: Final = 20
 """Concurrent deliveries to all endpoints, and of these to endpoints whose last attempt failed."""
 AT_ONCE_PER_ENDPOINT: Final = 5
+AHEAD_SEEN: Final = 500
+"""Deliveries that are not due yet and whose time is held against the monotonic clock: the next ones."""
+RESTS_MOST: Final = timedelta(seconds=RETRY_AFTER_MOST_S)
 
 
 def deliveries_write() -> bool:
@@ -111,16 +117,25 @@ def deliveries_claim() -> list[WebhookDelivery]:
     Fairness: an endpoint has `AT_ONCE_PER_ENDPOINT` slots, a failing one a single slot, and all failing ones together
     `AT_ONCE_FAILING`.
     """
+    _expire_leases()
     now = timezone.now()
+    _bring_forward(now)
     return _claim(now) if _due(now).exists() else []
+
+
+def _expire_leases() -> None:
+    """Take away the leases of workers that have died, so that their deliveries are sent again."""
+    held = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__isnull=False)
+    for pk, attempts, until in held.values_list("pk", "attempts", "lease_until"):
+        if watch.lease_is_past(("delivery", pk), (attempts, until), LEASE_S):
+            WebhookDelivery.objects.filter(pk=pk, attempts=attempts, lease_until=until).update(lease_until=None)
 
 
 @transaction.atomic
 def _claim(now: datetime) -> list[WebhookDelivery]:
-    busy = _busy(now)
-    is_rested = Q(resting_until=None) | Q(resting_until__lte=now)
+    busy = _busy()
     waits = Exists(_due(now).filter(endpoint=OuterRef("pk")))
-    endpoints = list(WebhookEndpoint.objects.filter(is_rested, waits, is_active=True))
+    endpoints = [each for each in WebhookEndpoint.objects.filter(waits, is_active=True) if _is_rested(each)]
     random.shuffle(endpoints)
     endpoints.sort(key=_is_failing)
     claimed: list[WebhookDelivery] = []
@@ -136,20 +151,37 @@ def _claim(now: datetime) -> list[WebhookDelivery]:
     return _withhold(claimed)
 
 
+def _is_rested(endpoint: WebhookEndpoint) -> bool:
+    until = endpoint.resting_until
+    return until is None or watch.moment_is_past(("endpoint", endpoint.pk), until, RESTS_MOST)
+
+
+def _bring_forward(now: datetime) -> None:
+    """Make due what a wall clock that was set back would hold up for as long."""
+    ahead = WebhookDelivery.objects.filter(
+        status=DeliveryStatus.PENDING, lease_until__isnull=True, next_attempt_at__gt=now
+    ).order_by("next_attempt_at")
+    for pk, failures, moment in ahead.values_list("pk", "failures", "next_attempt_at")[:AHEAD_SEEN]:
+        longest_s = (1 + JITTER) * RETRIES_S[min(failures, len(RETRIES_S)) - 1] if failures else 0.0
+        if watch.moment_is_past(("retry", pk), moment, timedelta(seconds=longest_s)):
+            WebhookDelivery.objects.filter(pk=pk, next_attempt_at=moment).update(next_attempt_at=now)
+
+
 def _is_failing(endpoint: WebhookEndpoint) -> bool:
     return endpoint.failing_since is not None
 
 
-def _busy(now: datetime) -> list[tuple[UUID, bool, int]]:
+def _busy() -> list[tuple[UUID, bool, int]]:
     """For each endpoint with deliveries in progress: its id, whether it is failing, their number."""
-    leased = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__gte=now).order_by()
+    leased = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__isnull=False).order_by()
     rows = leased.values_list("endpoint", "endpoint__failing_since").annotate(count=Count("pk"))
     return [(pk, failing_since is not None, count) for pk, failing_since, count in rows]
 
 
 def _due(now: datetime) -> QuerySet[WebhookDelivery]:
-    is_free = Q(lease_until=None) | Q(lease_until__lt=now)
-    return WebhookDelivery.objects.filter(is_free, status=DeliveryStatus.PENDING, next_attempt_at__lte=now)
+    return WebhookDelivery.objects.filter(
+        status=DeliveryStatus.PENDING, lease_until__isnull=True, next_attempt_at__lte=now
+    )
 
 
 def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[WebhookDelivery]:

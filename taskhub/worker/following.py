@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Final
 
 from django.utils import timezone
@@ -52,7 +52,7 @@ LOOK_S: Final = 5.0
 """How often the runner's lock is looked at: at most one request in this time."""
 CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
-UNREACHABLE_AFTER: Final = timedelta(minutes=10)
+UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 LAST_WORD_S: Final = 2.0
 """A runner that has ended has said so by then."""
@@ -82,6 +82,7 @@ class Following:
         self._seen = False
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
+        self._deadline = _deadline_of(execution)
 
     async def run(self) -> None:
         """Until it has ended, and the row says so. Raises Lost."""
@@ -157,19 +158,17 @@ class Following:
 
     def _is_final(self, error: ExecutorError) -> bool:
         """A permanent error, or silence long past the deadline."""
-        return error.permanent or self.execution.is_overdue(timezone.now(), by=UNREACHABLE_AFTER)
+        return error.permanent or time.monotonic() > self._deadline + UNREACHABLE_S
 
     def _is_to_end(self) -> bool:
-        return self.execution.stop_requested_at is not None or self.execution.is_overdue(timezone.now())
+        return self.execution.stop_requested_at is not None or time.monotonic() > self._deadline
 
     async def _wait(self) -> None:
         """Until something was heard, or something is due."""
         now = time.monotonic()
-        due = [self._look_at - now]
+        due = [self._look_at - now, self._deadline - now]
         if self._changes > self.execution.files_seen:
             due.append(self._changes_at - now)
-        if self.execution.deadline is not None:
-            due.append((self.execution.deadline - timezone.now()).total_seconds())
         try:
             async with asyncio.timeout(max(0.0, min(due)) + 0.001):
                 await self.moved.wait()
@@ -333,6 +332,14 @@ class Following:
         ):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
+
+
+def _deadline_of(execution: Execution) -> float:
+    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
+    left_s = math.inf
+    if execution.deadline is not None:
+        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
+    return time.monotonic() + left_s
 
 
 def _lost(error: ExecutorError) -> Outcome:

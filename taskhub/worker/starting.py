@@ -8,6 +8,7 @@ from uuid import UUID
 
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, Launch, Place
+from taskhub.lib.encryption import SealBroken
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import admission, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
@@ -38,6 +39,8 @@ async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
     await in_database(admission.admission_note_started)
+    if await in_database(admission.more_may_start):
+        await in_database(admit)
     return execution
 
 
@@ -59,6 +62,12 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
 
 
 def launch_of(execution: Execution) -> Launch:
+    """Raises ExecutorError where its secret values cannot be decrypted."""
+    try:
+        secrets = execution.secrets()
+    except SealBroken:
+        words = "Its secret values cannot be decrypted: the hub's key was changed. Execute the task again."
+        raise ExecutorError("secrets_unreadable", words, permanent=True) from None
     return Launch(
         execution_id=execution.pk,
         session_name=execution.session_name,
@@ -66,7 +75,7 @@ def launch_of(execution: Execution) -> Launch:
         timeout_s=execution.timeout_s,
         log_token=execution.log_token,
         sandbox_id=execution.requested_sandbox_id,
-        env=execution.env,
+        env={**execution.env, **secrets},
         merge_output=execution.merge_output,
         all_files=execution.all_files,
     )

@@ -23,6 +23,7 @@ from taskhub.admin import base
 from taskhub.auth.actor import SYSTEM
 from taskhub.events.process_status import PROCESS_NAME, write_report
 from taskhub.models import (
+    AdmissionRule,
     Announcement,
     ApiToken,
     Artifact,
@@ -147,6 +148,9 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
     Subscription: lambda count: Subscription.objects.bulk_create(
         Subscription(user=User.objects.get(), user_name="o", kind="logs", sandbox_id="b", opened_at=timezone.now())
         for _ in range(count)
+    ),
+    AdmissionRule: lambda count: AdmissionRule.objects.bulk_create(
+        AdmissionRule(account=fresh()) for _ in range(count)
     ),
     WebhookEndpoint: make_endpoints,
     WebhookDelivery: make_deliveries,

@@ -101,6 +101,10 @@ def _use_the_rest(ask: Any) -> None:
     ask("get", f"{webhook}deliveries/")
     ask("post", f"{webhook}deliveries/{delivery}/send-again/")
     ask("delete", webhook)
+    ask("get", "/api/admission/")
+    ask("put", "/api/admission/", {"at_once": 1000})
+    ask("put", "/api/admission/accounts/operator/", {"paused": False})
+    ask("get", "/api/admission/accounts/")
     ask("post", "/api/tickets/", {"kind": "events"})
     token = ask("post", "/api/tokens/", {"name": "n"})["id"]
     ask("get", "/api/tokens/")

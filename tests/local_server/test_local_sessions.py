@@ -1,7 +1,6 @@
 """Sessions and commands through the SDK, with and without bubblewrap."""
 
 import asyncio
-import time
 import warnings
 
 import pytest
@@ -315,11 +314,31 @@ async def test_a_command_outside_sessions(any_sandbox):
         await process.exec("pwd", cwd="no-such-folder")
 
 
-async def test_a_command_in_the_background_does_not_hold_the_answer(sandbox):
-    started = time.monotonic()
-    result = await sandbox.process.exec("sleep 30 & echo done")
+async def test_a_command_outside_sessions_is_over_when_its_output_is_closed(any_sandbox):
+    result = await any_sandbox.process.exec("(sleep 1; echo late) & echo hi; exit 4")
+    assert (result.exit_code, result.result) == (4, "hi\nlate\n")
+
+
+async def test_what_a_command_leaves_with_an_output_of_its_own_goes_on(any_sandbox):
+    process = any_sandbox.process
+    result = await process.exec("(sleep 1.5; echo alive >later; exec sleep 607) </dev/null >/dev/null 2>&1 & echo done")
     assert result.result == "done\n"
-    assert time.monotonic() - started < 10
+
+    async def has_gone_on() -> bool:
+        return (await process.exec("cat later")).result == "alive\n"
+
+    await eventually(has_gone_on)
+    await any_sandbox.stop()
+    await eventually(lambda: processes_with("sleep\x00607") == [])
+
+
+async def test_a_command_outside_sessions_may_be_long_and_reads_its_own_text(any_sandbox):
+    """It comes by standard input."""
+    process = any_sandbox.process
+    assert (await process.exec('read -r line\nof the text\necho "$line"')).result == "of the text\n"
+    assert (await process.exec(f": {'x' * 300_000}\necho done")).result == "done\n"
+    with pytest.raises(DaytonaBadRequestError):
+        await process.exec(" \n")
 
 
 async def test_the_environment_is_clean(any_sandbox):

@@ -18,7 +18,14 @@ from django.db import connection  # noqa: E402 - likewise
 
 from sandboxes.jobs import poll_sessions, poll_status, subscriptions_expire  # noqa: E402, F401 - likewise
 from sandboxes.models import Poll, Sandbox, Subscription  # noqa: E402, F401 - likewise
-from taskhub.models import ApiToken, AuditEntry, Heartbeat, MetricSample, StreamProcess  # noqa: E402, F401 - likewise
+from taskhub.models import (  # noqa: E402 - likewise
+    ApiToken,  # noqa: F401
+    AuditEntry,  # noqa: F401
+    Heartbeat,  # noqa: F401
+    IdempotencyKey,  # noqa: F401
+    MetricSample,  # noqa: F401
+    StreamProcess,  # noqa: F401
+)
 
 log = logging.getLogger(__name__)
 

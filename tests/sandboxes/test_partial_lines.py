@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.utils import timezone
 
 from taskhub.executions.executor import LogLine
-from taskhub.executions.log_relay import LogEnd, SharedLog, Viewer
+from taskhub.executions.log_relay import Viewer
+from taskhub.executions.shared_log import LogEnd, SharedLog
 
 
 def line(text: str, *, partial: bool = False) -> LogLine:

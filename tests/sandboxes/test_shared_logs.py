@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from sandboxes.services.sandbox_state import is_older
 from sandboxes.watch.polling import SingleFlight
 from taskhub.events.ephemeral import RING, LiveChannel
-from taskhub.executions import log_relay
+from taskhub.executions import log_relay, shared_log
 from taskhub.executions.executor import ExecutorError, LogLine
-from taskhub.executions.log_relay import LogEnd, LogKey, LogRelay, LogTooLong, SharedLog, Trouble, Viewer
+from taskhub.executions.log_relay import LogKey, LogRelay, Viewer
+from taskhub.executions.shared_log import LogEnd, LogTooLong, SharedLog, Trouble
 from tests.streaming import Frame, parse
 
 KEY = LogKey("sandbox", "session", "command")
@@ -52,7 +53,7 @@ def test_whatever_the_sizes_a_log_is_read_from_any_line_on_and_its_tail_is_its_e
     batches: list[list[int]], chunk_bytes: int, data: st.DataObject
 ) -> None:
     with closing(SharedLog()) as shared, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_relay, "CHUNK_BYTES", chunk_bytes)
+        patch.setattr(shared_log, "CHUNK_BYTES", chunk_bytes)
         lines: list[LogLine] = []
         for lengths in batches:
             batch = numbered(lengths, len(lines) + 1)

@@ -216,7 +216,8 @@ READ_OR_SHARED = {
     "needs_capacity",
     "held_sandboxes",
     "made_sandboxes",
-    "waiting_for_capacity",
+    "starts_under_way",
+    "more_may_start",
     "guard_ending",
     "executions_seen",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import subprocess
 import tokenize
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ ERROR = re.compile(r"There (?:are|is no such) ")
 VALUE = re.compile(r"""(["'`])\w+\1""")
 TEXT = {".md", ".html", ".js", ".mjs", ".css", ".toml", ".yaml", ".yml", ".conf", ".service", ".in", ".example", ".sh"}
 NAMED = {"Makefile", "Dockerfile", "run", "taskhub-manage"}
-FOLDERS = (".", ".ci", ".devcontainer", ".github", "benchmarks", "config", "deploy", "docs", "requirements")
+FOLDERS = (".ci", ".devcontainer", ".github", "benchmarks", "config", "deploy", "docs", "requirements")
 FOLDERS += ("sandboxes", "taskhub", "templates", "tests")
 UNCHECKED = {"tests/unit/test_language.py"}
 NOT_CONVERTED: set[str] = set()
@@ -31,12 +32,15 @@ NOT_CONVERTED: set[str] = set()
 
 
 def files() -> Iterator[str]:
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).glob("*" if folder == "." else "**/*")):
-            parts = path.relative_to(ROOT).parts
-            checked = path.suffix in TEXT | {".py"} or path.name in NAMED
-            if path.is_file() and checked and not {"migrations", "node_modules"} & set(parts):
-                yield "/".join(parts)
+    """What is in the repository or would be added to it: environments and packages of tools are not ours."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in sorted(set(filter(None, names))):
+        path = ROOT / name
+        checked = path.suffix in TEXT | {".py"} or path.name in NAMED
+        in_folder = "/" not in name or name.split("/")[0] in FOLDERS
+        if path.is_file() and checked and in_folder and "migrations" not in path.parts:
+            yield name
 
 
 FILES = [name for name in files() if name not in UNCHECKED]

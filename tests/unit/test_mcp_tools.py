@@ -67,7 +67,7 @@ def test_spec_000_names_the_arguments_of_the_connection() -> None:
 
 
 def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
-    from sandboxes.api.sse_ticket import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
+    from sandboxes.api.sse_params import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
 
     token, _ = ApiToken.objects.create(user=alice)
     arguments = {"sandboxId": "box", "eventType": "logs", "sessionId": "s", "commandId": "c"}
