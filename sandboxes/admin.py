@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from unfold.decorators import display
 
 from sandboxes.gateway.translation import NO_ANSWER
@@ -21,11 +23,11 @@ from sandboxes.services.operator_actions import Action, sandboxes_request
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import NOTHING, ReadOnlyAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.base import NOTHING, ReadOnlyAdmin, actor_of, cut, json_block, list_link, row_link, short_id
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
 from taskhub.errors import Unavailable
-from taskhub.models import MetricName
+from taskhub.models import Execution, MetricName
 from taskhub.selectors.dashboard import Window, measured
 
 STATE_LABELS: Final = {
@@ -37,6 +39,8 @@ STATE_LABELS: Final = {
     "error": "danger",
     "build_failed": "danger",
 }
+_STARTABLE: Final = {"stopped", "archived", "error"}
+_STOPPABLE: Final = {"started", "starting", "error"}
 BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == "danger"}
 
 
@@ -44,12 +48,14 @@ BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == 
 class SandboxAdmin(ActingAdmin):
     """Sandboxes in the last state that Daytona reported. While the list is looked at, a job refreshes it every 5 s."""
 
-    list_display = ["id", "name", "shown_state", "seen", "shown_action", "executions", "watchers"]
+    what = "Sandboxes that were watched or used lately; one is made for each execution that names none."
+    list_display = ["short", "shown_state", "task", "age", "cost", "executions", "watchers", "seen", "shown_action"]
     list_filter = ["state", ("seen_at", admin.DateFieldListFilter)]
     search_fields = ["id", "name"]
     readonly_fields = ["executions", "watchers", "shown_document", "shown_sessions"]
     exclude = ["document", "sessions"]
     actions = ["start", "stop", "remove"]
+    dangerous = ("stop", "remove")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         list_note_look()
@@ -68,6 +74,36 @@ class SandboxAdmin(ActingAdmin):
         if sandbox.last_action_at is None:
             return NOTHING
         return f"{sandbox.last_action} ({ago(sandbox.last_action_at)})"
+
+    def applies(self, action: str, row: Sandbox) -> bool:
+        return {"start": row.state in _STARTABLE, "stop": row.state in _STOPPABLE}.get(action, True)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Sandbox]:
+        latest = Execution.objects.filter(sandbox_id=OuterRef("pk")).order_by("-queued_at", "-id")
+        sandboxes: QuerySet[Sandbox] = super().get_queryset(request)
+        return sandboxes.annotate(
+            for_task=Subquery(latest.values("task_id")[:1]), for_title=Subquery(latest.values("task__title")[:1])
+        )
+
+    @admin.display(description="Sandbox", ordering="id")
+    def short(self, sandbox: Sandbox) -> SafeString | str:
+        return cut(sandbox.name, 24) if sandbox.name and sandbox.name != sandbox.pk else short_id(sandbox.pk)
+
+    @admin.display(description="Task, the latest")
+    def task(self, sandbox: Sandbox) -> SafeString | str:
+        task_id, title = sandbox.for_task, sandbox.for_title  # type: ignore[attr-defined]
+        return row_link("taskhub_task", task_id, cut(title or "", 32))
+
+    @admin.display(description="Age")
+    def age(self, sandbox: Sandbox) -> str:
+        made = parse_datetime(str(sandbox.document.get("createdAt", "")))
+        return timesince(made, depth=1) if made else NOTHING
+
+    @admin.display(description="CPU, memory")
+    def cost(self, sandbox: Sandbox) -> str:
+        """What Daytona reserves for it; a stopped one takes its disk alone."""
+        cpu, memory = sandbox.document.get("cpu"), sandbox.document.get("memory")
+        return f"{cpu} CPU, {memory} GiB" if cpu is not None and memory is not None else NOTHING
 
     @admin.display
     def executions(self, sandbox: Sandbox) -> SafeString:
@@ -131,7 +167,9 @@ class SubscriptionAdmin(ActingAdmin):
     search_fields = ["sandbox_id", "user_name", "address"]
     readonly_fields = ["sandbox", "account"]
     exclude = ["user", "sandbox_id"]
+    what = "Open streams of sandboxes."
     actions = ["disconnect"]
+    dangerous = ("disconnect",)
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, subscription: Subscription) -> SafeString | str:

@@ -25,6 +25,7 @@ ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: it replaces the server of `runserver`
+    "unfold.contrib.filters",
     "unfold.apps.BasicAppConfig",  # before the admin: its templates replace the admin's
     "taskhub.apps.HubAdminConfig",
     "django.contrib.auth",

@@ -158,7 +158,13 @@ def test_an_action_on_a_rows_page_returns_to_it(client: Client) -> None:
     task = make_task()
     page = f"{list_of(Task)}{task.pk}/change/"
     shown = client.get(page).content.decode()
-    assert 'name="action" value="stop"' in shown
+    assert 'name="action" value="run"' in shown
+    # Only what can apply: it is not being executed.
+    assert 'name="action" value="stop"' not in shown
+    execution_queue(actor=SYSTEM, task_id=make_task().pk, script="true")
+    shown = client.get(f"{list_of(Task)}{Execution.objects.get().task_id}/change/").content.decode()
+    assert 'class="hub-button hub-danger" name="action" value="stop"' in shown
+    assert 'name="action" value="run"' not in shown
     body = {"action": "change_status", "_selected_action": str(task.pk), "_row": str(task.pk)}
     asked = client.post(list_of(Task), body).content.decode()
     assert f'name="_row" value="{task.pk}"' in asked
@@ -297,7 +303,7 @@ def test_every_list_with_actions_is_covered() -> None:
     acting = {model.__name__ for model, _ in ACTING}
     assert acting == {
         *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "StreamConnection"),
-        *("WebhookEndpoint", "WebhookDelivery"),
+        *("WebhookEndpoint", "WebhookDelivery", "User"),
     }
 
 
@@ -314,6 +320,7 @@ def test_actions_are_for_operators(listener: StreamConnection, role: str, model:
         Subscription: Subscription.objects.create(kind="logs", process="p", opened_at=timezone.now()),
         Event: Event.objects.get(eid=1),
         StreamConnection: listener,
+        User: make_account("mallory", "viewer"),
         WebhookEndpoint: endpoint,
         WebhookDelivery: endpoint_send_test(actor=SYSTEM, endpoint_id=endpoint.pk),
     }
