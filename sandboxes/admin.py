@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from sandboxes.gateway.translation import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
 from sandboxes.selectors import dashboard as selectors
-from sandboxes.services.sandboxes import sandbox_delete, sandbox_start, sandbox_stop
+from sandboxes.services.attention import list_note_look
+from sandboxes.services.operator_actions import Action, sandboxes_request
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.base import NOTHING, ReadOnlyAdmin, actor_of, json_block, list_link, row_link
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
+from taskhub.errors import Unavailable
 from taskhub.models import MetricName
 from taskhub.selectors.dashboard import Window, measured
 
@@ -38,20 +42,32 @@ BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == 
 
 @admin.register(Sandbox)
 class SandboxAdmin(ActingAdmin):
-    """Recently watched sandboxes, in the last state that Daytona reported."""
+    """Sandboxes in the last state that Daytona reported. While the list is looked at, a job refreshes it every 5 s."""
 
-    list_display = ["id", "name", "shown_state", "executions", "watchers", "seen_at", "sessions_seen_at"]
+    list_display = ["id", "name", "shown_state", "seen", "shown_action", "executions", "watchers"]
     list_filter = ["state", ("seen_at", admin.DateFieldListFilter)]
     search_fields = ["id", "name"]
     readonly_fields = ["executions", "watchers", "shown_document", "shown_sessions"]
     exclude = ["document", "sessions"]
     actions = ["start", "stop", "remove"]
-    # Daytona may hold each request for up to 30 s.
-    rows_at_once = 10
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        list_note_look()
+        return super().changelist_view(request, extra_context)
 
     @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # no types
     def shown_state(self, sandbox: Sandbox) -> str:
         return sandbox.state
+
+    @admin.display(description="Seen", ordering="seen_at")
+    def seen(self, sandbox: Sandbox) -> str:
+        return ago(sandbox.seen_at)
+
+    @admin.display(description="Last action", ordering="last_action_at")
+    def shown_action(self, sandbox: Sandbox) -> str:
+        if sandbox.last_action_at is None:
+            return NOTHING
+        return f"{sandbox.last_action} ({ago(sandbox.last_action_at)})"
 
     @admin.display
     def executions(self, sandbox: Sandbox) -> SafeString:
@@ -71,21 +87,11 @@ class SandboxAdmin(ActingAdmin):
 
     @admin.action(description="Start")
     def start(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> None:
-        self.act_on_each(
-            request,
-            sandboxes,
-            lambda sandbox: sandbox_start(actor=actor_of(request), sandbox_id=sandbox.pk),
-            "being started",
-        )
+        self._send(request, sandboxes, "start", "started")
 
     @admin.action(description="Stop")
     def stop(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> None:
-        self.act_on_each(
-            request,
-            sandboxes,
-            lambda sandbox: sandbox_stop(actor=actor_of(request), sandbox_id=sandbox.pk),
-            "being stopped",
-        )
+        self._send(request, sandboxes, "stop", "stopped")
 
     @admin.action(description="Delete…")
     def remove(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> HttpResponse | None:
@@ -93,13 +99,29 @@ class SandboxAdmin(ActingAdmin):
         answers = self.ask(request, sandboxes, Sure, title=title, button="Delete permanently")
         if isinstance(answers, HttpResponse):
             return answers
-        self.act_on_each(
-            request,
-            sandboxes,
-            lambda sandbox: sandbox_delete(actor=actor_of(request), sandbox_id=sandbox.pk),
-            "being deleted",
-        )
+        self._send(request, sandboxes, "delete", "deleted")
         return None
+
+    def _send(self, request: HttpRequest, sandboxes: QuerySet[Sandbox], action: Action, done: str) -> None:
+        """Queue the job for all of them; Daytona may hold each request for up to 30 s."""
+        if self.are_too_many(request, sandboxes):
+            return
+        chosen = [sandbox.pk for sandbox in sandboxes]
+        try:
+            sandboxes_request(actor=actor_of(request), action=action, sandbox_ids=chosen)
+        except Unavailable as error:
+            self.tell(request, "Nothing was done.", [error.message])
+        else:
+            self.tell(request, f"{len(chosen)} will be {done}; Last action tells what became of it.", [])
+
+
+def ago(moment: datetime) -> str:
+    """Its age in one unit: `4 s ago`."""
+    age_s = max(0, int((timezone.now() - moment).total_seconds()))
+    for unit, unit_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if age_s >= 2 * unit_s:
+            return f"{age_s // unit_s} {unit} ago"
+    return f"{age_s} s ago"
 
 
 @admin.register(Subscription)

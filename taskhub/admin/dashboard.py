@@ -21,7 +21,7 @@ from taskhub.events import outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName
-from taskhub.observability.health import redis_answers
+from taskhub.observability import parts
 from taskhub.observability.heartbeat import LATE_S, heartbeat_ages
 from taskhub.selectors import dashboard as selectors
 from taskhub.selectors.dashboard import OTHER, Window
@@ -73,7 +73,7 @@ def hub_figures() -> list[Figure]:
     processes = selectors.processes_living()
     clients = sum((Counter(process.report["clients"]) for process in processes), Counter[str]())
     lag_s = max((process.report["lag_s"] for process in processes), default=0.0)
-    hears = redis_answers() and all(process.report["redis"] for process in processes)
+    hears = parts.redis_answers() and all(process.report["redis"] for process in processes)
     active = selectors.executions_active()
     listed = reverse("admin:taskhub_execution_changelist")
     return [

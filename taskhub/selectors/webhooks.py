@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Count, Min, QuerySet
 from django.utils import timezone
 
 from taskhub.errors import Forbidden, NotFound
@@ -41,6 +41,13 @@ def webhook_deliveries_for(*, user: User | AnonymousUser, endpoint_id: UUID) -> 
 def webhooks_failing_for_long() -> int:
     """Number of active endpoints that have failed for a day."""
     return WebhookEndpoint.objects.filter(is_active=True, failing_since__lt=timezone.now() - FAILING_FOR).count()
+
+
+def webhooks_failing_now() -> tuple[int, float]:
+    """Number of active endpoints whose last attempt failed, and the seconds since the first of them began to fail."""
+    failing = WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).order_by()
+    found = failing.aggregate(count=Count("pk"), since=Min("failing_since"))
+    return found["count"], max(0.0, (timezone.now() - found["since"]).total_seconds()) if found["since"] else 0.0
 
 
 def webhook_deliveries_waiting() -> int:

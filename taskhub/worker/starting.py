@@ -23,7 +23,9 @@ RETRY_S: Final = 5.0
 
 async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution | None:
     """The execution, running, leased to the caller for `keep_s` seconds; None if there is nothing to go on with."""
-    await in_database(admit, besides=execution_id)
+    is_admitted_now = await in_database(admit, besides=execution_id)
+    if not is_admitted_now and not await in_database(admission.is_due, execution_id):
+        return None  # the admission, or the reconciliation, sends another job for it
     execution = await in_database(executions.execution_claim_start, execution_id=execution_id, lease_s=START_LEASE_S)
     if execution is None:
         return None
@@ -44,11 +46,13 @@ async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution
     return execution
 
 
-def admit(besides: UUID | None = None) -> None:
-    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's."""
-    for execution_id in admission.executions_admit():
+def admit(besides: UUID | None = None) -> bool:
+    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's: whether it is one."""
+    admitted = admission.executions_admit()
+    for execution_id in admitted:
         if execution_id != besides:
             send_job(EXECUTION_START, execution_id)
+    return besides in admitted
 
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:

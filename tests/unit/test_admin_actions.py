@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_eventstream.models import Event
 
 from sandboxes.circuit_breaker import breaker
+from sandboxes.jobs import sandboxes_act
 from sandboxes.models import Sandbox, Subscription
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Invalid, NotFound
@@ -213,10 +214,15 @@ def no_daytona(settings) -> Iterator[None]:
     breaker.succeeded()
 
 
-def test_an_unreachable_sandbox_service_is_reported(client: Client, no_daytona: None) -> None:
-    said = act(client, "stop", seen({"id": "box", "state": "started"}))
-    assert "0 of 1 being stopped." in said
-    assert "box: The sandbox service does not answer; try again." in said
+def test_the_outcome_of_an_action_on_a_sandbox_is_in_its_row(operator: User, no_daytona: None) -> None:
+    box = seen({"id": "box", "state": "started"})
+    sandboxes_act("stop", operator.pk, [box.pk])
+    box.refresh_from_db()
+    assert box.last_action == "stop: The sandbox service does not answer; try again."
+    sandboxes_act("start", make_account("former", "agent").pk, [box.pk])
+    box.refresh_from_db()
+    assert box.last_action == "start: The account that asked for it is not an operator any more."
+    assert not AuditEntry.objects.exists()
 
 
 def test_subscriptions_are_disconnected(client: Client) -> None:
