@@ -54,10 +54,12 @@ test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium i
 	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-daemon
-test-daemon: install-dev ## the sandbox contract tests in front of Daytona's own daemon: DAEMON=path (needs root, socat)
+test-daemon: install-dev ## the sandbox contract tests, and executions, in front of Daytona's own daemon: DAEMON=path (needs root, socat)
 	@test -x "$(DAEMON)" || { echo "DAEMON must be the path of Daytona's daemon, built from its source" >&2; exit 2; }
 	TASKHUB_TEST_DAEMON=$(abspath $(DAEMON)) $(BIN)/python -m pytest -k daemon \
 	  tests/local_server/test_local_sessions.py tests/local_server/test_local_files.py
+	TASKHUB_TEST_DAEMON=$(abspath $(DAEMON)) $(BIN)/python -m pytest tests/integration/test_endings.py \
+	  tests/integration/test_executions.py tests/integration/test_file_changes.py tests/integration/test_artifacts.py
 
 .PHONY: test-fast
 test-fast: install-dev ## the pure tests: no server, no Redis, in less than a minute

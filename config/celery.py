@@ -80,6 +80,23 @@ def _lend_loop(**_: Any) -> None:
     lend_loop()
 
 
+@signals.worker_shutting_down.connect
+def _begin_handing_over(**_: Any) -> None:
+    """Hand running executions over as soon as the signal has come: jobs that still run may take a while."""
+    from taskhub.worker import conductor  # noqa: PLC0415 - the apps are loaded only now
+
+    conductor.begin_close()
+
+
+# With the thread pool the first is sent in the process that runs the jobs, with prefork the second.
+@signals.worker_shutdown.connect
+@signals.worker_process_shutdown.connect
+def _hand_over(**_: Any) -> None:
+    from taskhub.worker import conductor  # noqa: PLC0415 - likewise
+
+    conductor.close()
+
+
 @signals.beat_init.connect
 def _trace_beat(**_: Any) -> None:
     from taskhub.observability.tracing import start_tracing  # noqa: PLC0415 - likewise

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
@@ -36,7 +36,6 @@ from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions, idempotency, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.execution_leases import executions_expire_leases
-from taskhub.services.file_changes import file_changes_tell
 from taskhub.worker.conductor import hand_over
 from taskhub.worker.following import Following, Lost
 from taskhub.worker.starting import RETRY_S, admit, release, start
@@ -50,8 +49,6 @@ LOOK_S: Final = 15.0
 RELEASE_S: Final = 60.0
 """The longest that one round of releases holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
-FILES_REST_S: Final = 10.0
-"""So long the files of a sandbox that does not answer are left alone."""
 
 
 @shared_task
@@ -83,7 +80,7 @@ def executions_reconcile() -> None:
 def _resend_starts() -> None:
     """Admitted ones whose job was lost, or whose worker died, or that are due for another try; and those that wait."""
     free = Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    for execution_id, admitted_at in free.values_list("pk", "admitted_at"):
+    for execution_id, admitted_at in free.order_by("admitted_at").values_list("pk", "admitted_at"):
         if admitted_at is None or watch.moment_is_past(("start", execution_id), admitted_at + RETRY, RETRY):
             send_job(EXECUTION_START, execution_id)
     admit()
@@ -119,48 +116,6 @@ def execution_gone(execution_id: str) -> None:
     loop = lent_loop()
     if loop is not None:
         hand_over(loop, lambda conductor: conductor.gone(UUID(execution_id)))
-
-
-@shared_task
-def executions_watch_files() -> None:
-    """One look at the files of everything that runs. It is apart from the reconciliation, so that it delays no end."""
-    if lent_loop() is not None:
-        return  # an older beat sends this: a worker's conductor hears of changes in the log
-    with alone("taskhub:files", at_most_s=LOOK_S) as is_ours:
-        if is_ours:
-            _rested()
-            running = Execution.objects.filter(status=ExecutionStatus.RUNNING).exclude(pk__in=list(_resting))
-            _tell_changes(list(running.select_related("task").defer("script", "env")))
-
-
-_resting: Final[dict[UUID, float]] = {}
-"""Executions whose files this process leaves alone until then: their sandboxes did not answer."""
-
-
-def _rested() -> None:
-    now = time.monotonic()
-    for execution_id, until in list(_resting.items()):
-        if until <= now:
-            _resting.pop(execution_id, None)
-
-
-def _tell_changes(watched: list[Execution]) -> bool:
-    """Whether no other worker published changes meanwhile."""
-    return not watched or async_to_sync(_tell_each)(watched)
-
-
-async def _tell_each(watched: list[Execution]) -> bool:
-    """Each is told as soon as its sandbox has answered."""
-    places = {execution_place(execution): execution for execution in watched}
-    looks = get_executor().changed_files({place: execution.files_seen for place, execution in places.items()})
-    all_told = True
-    async with aclosing(looks):
-        async for place, changes in looks:
-            if changes is None:
-                _resting[place.execution_id] = time.monotonic() + FILES_REST_S
-            else:
-                all_told &= await sync_to_async(file_changes_tell)(execution=places[place], changes=changes)
-    return all_told
 
 
 @shared_task

@@ -25,6 +25,7 @@ ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: it replaces the server of `runserver`
+    "unfold.contrib.filters",
     "unfold.apps.BasicAppConfig",  # before the admin: its templates replace the admin's
     "taskhub.apps.HubAdminConfig",
     "django.contrib.auth",
@@ -308,6 +309,8 @@ _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
+# Only while an operator looks at the admin's list.
+SANDBOX_LIST_S = 5.0
 CELERY_BEAT_SCHEDULE = {
     # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
@@ -344,6 +347,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "sandboxes.jobs.poll_sessions",
         "schedule": SANDBOX_SESSIONS_S,
         "options": {"expires": SANDBOX_SESSIONS_S},
+    },
+    "refresh the list of sandboxes": {
+        "task": "sandboxes.jobs.poll_list",
+        "schedule": SANDBOX_LIST_S,
+        "options": {"expires": SANDBOX_LIST_S},
     },
     "trim observations": {
         "task": "sandboxes.jobs.observations_trim",

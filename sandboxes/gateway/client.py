@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.request import getproxies
 
 import aiohttp
 import daytona
@@ -236,8 +239,16 @@ def _session(client: daytona.AsyncDaytona) -> aiohttp.ClientSession:
         ssl=client._api_client.rest_client.ssl_context,  # noqa: SLF001 - as above
     )
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True, response_class=BoundedResponse
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=_environment_counts(),
+        response_class=BoundedResponse,
     )
+
+
+def _environment_counts() -> bool:
+    """Whether there is a proxy, or a netrc file, to honour: aiohttp would look for both on every request."""
+    return bool(getproxies()) or Path(os.environ.get("NETRC") or "~/.netrc").expanduser().exists()
 
 
 def _connections() -> int:

@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -154,10 +154,15 @@ def _script_of(task: Task) -> str:
     return script
 
 
-def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s: float) -> Execution | None:
-    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it."""
+def execution_take_lease(
+    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, **changes: Any
+) -> Execution | None:
+    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
+
+    `changes` are made with it.
+    """
     free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
-    taken = free.update(fence=F("fence") + 1, **_lease(lease_s))
+    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **changes)
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
 
 
@@ -170,15 +175,13 @@ def _lease(length_s: float | None) -> dict[str, Any]:
 
 def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
     """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done."""
-    execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s)
-    if execution is None:
-        return None
-    if execution.attempts >= START_ATTEMPTS:
+    execution = execution_take_lease(
+        execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s, attempts=F("attempts") + 1
+    )
+    if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.
         outcome = Outcome(ExecutionStatus.FAILED, error_code="start_failed", error_message="It could not be started.")
         execution_finish(execution=execution, outcome=outcome)
-        return None
-    if not _move(execution, attempts=execution.attempts + 1):
         return None
     return execution
 
@@ -230,12 +233,14 @@ class Seen(NamedTuple):
     stop_requested_at: datetime | None
 
 
-def executions_seen(*, ids: Sequence[UUID], renew_s: float | None) -> dict[UUID, Seen]:
-    """The active ones of these rows; with `renew_s` their leases are renewed, for so many seconds from now."""
-    active = Execution.objects.filter(pk__in=ids, status__in=ACTIVE_STATUSES)
+def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dict[UUID, Seen]:
+    """The active ones of these rows; with `renew_s` the leases of those whose fence is still as given are renewed."""
+    active = Execution.objects.filter(pk__in=fences, status__in=ACTIVE_STATUSES)
+    found = {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
     if renew_s is not None:
-        active.update(**_lease(renew_s))
-    return {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
+        mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
+        Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**_lease(renew_s))
+    return found
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
@@ -327,8 +332,8 @@ def execution_finish(
             changes={"status": [None, outcome.status.value], "exit_code": [None, outcome.exit_code]},
         )
         _publish(execution, outcome.status.value)
-        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exists():
-            # Its place, and its sandbox if that is what others wait for.
+        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="").exists():
+            # Its place, and its sandbox if that is what others wait for. One without a reason has just been queued.
             send_job_on_commit(EXECUTIONS_RELEASE)
     return moved
 

@@ -1,6 +1,6 @@
 """Follows a running execution to its end, and settles it.
 
-1. The log is read as it is written, into a spool: what a lost execution printed is kept.
+1. The log is read as it is written, into a spool: what a lost execution printed is kept, with the times of its lines.
 2. The runner's end mark in the log is the end. Nothing is asked for.
 3. While nothing comes, the runner's lock is looked at: one that has died does not say so.
 4. A stop that is asked for, and the time limit, climb the executor's ladder.
@@ -15,8 +15,9 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Coroutine
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import (
     ExecutorError,
+    FileChanges,
     FilesChanged,
     RunnerState,
     ScriptEnd,
@@ -32,6 +34,7 @@ from taskhub.executions.executor import (
     execution_place,
 )
 from taskhub.executions.log_archive import LogSpool
+from taskhub.executions.log_times import TimesWriter, read_times
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
@@ -47,6 +50,8 @@ from taskhub.worker.outcomes import (
 )
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LOOK_S: Final = 5.0
 """How often the runner's lock is looked at: at most one request in this time."""
@@ -74,6 +79,8 @@ class Following:
         self.end: ScriptEnd | None = None
         self.is_gone = False
         """Set when its sandbox is known to be gone."""
+        self.is_settling = False
+        """Log and files are being stored."""
         self._executor = get_executor()
         self._spool = LogSpool()
         self._changes = execution.files_seen
@@ -138,11 +145,29 @@ class Following:
                 return await self._stop()
             if reader.done() and not self._log_is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
-            if time.monotonic() >= self._look_at and (outcome := await self._look()) is not None:
+            if (outcome := await self._look_or_wait()) is not None:
                 return outcome
-            if self._changes > self.execution.files_seen and time.monotonic() >= self._changes_at:
-                await self._tell_changes()
+
+    async def _look_or_wait(self) -> Outcome | None:
+        if time.monotonic() >= self._look_at:
+            return await self._look()
+        if self._changes > self.execution.files_seen and time.monotonic() >= self._changes_at:
+            await self._tell_changes()
+        else:
+            # Nothing is awaited between the checks before and this: no signal is missed.
             await self._wait()
+        return None
+
+    async def _unless_it_ends(self, asking: Coroutine[Any, Any, T]) -> T | None:
+        """What is asked of the sandbox; None where the execution ends meanwhile, which waits for no answer."""
+        task = asyncio.create_task(asking)
+        task.add_done_callback(lambda _: self.moved.send())
+        try:
+            while not task.done() and self.end is None and not self.is_gone and not self._is_to_end():
+                await self._wait_until(LOOK_S)
+            return task.result() if task.done() else None
+        finally:
+            await cancel_all(task)
 
     async def _give_up(self, error: ExecutorError) -> Outcome | None:
         """None: it is tried again, after a while. What it has printed so far is kept either way."""
@@ -166,11 +191,16 @@ class Following:
     async def _wait(self) -> None:
         """Until something was heard, or something is due."""
         now = time.monotonic()
-        due = [self._look_at - now, self._deadline - now]
+        due = [self._look_at - now]
         if self._changes > self.execution.files_seen:
             due.append(self._changes_at - now)
+        await self._wait_until(min(due))
+
+    async def _wait_until(self, due_s: float) -> None:
+        """Until something was heard, in so many seconds, or at the time limit."""
+        due_s = min(due_s, self._deadline - time.monotonic())
         try:
-            async with asyncio.timeout(max(0.0, min(due)) + 0.001):
+            async with asyncio.timeout(max(0.0, due_s) + 0.001):
                 await self.moved.wait()
         except TimeoutError:
             return
@@ -184,10 +214,17 @@ class Following:
         return self._reader
 
     async def _read_log(self) -> None:
+        times = await read_times(self.execution.pk)  # of a worker that has followed it before
+        writer = TimesWriter(self.execution.pk, times)
         log_lines = self._executor.follow_log(self.place, on_sign=self._hear)
-        async with aclosing(log_lines) as batches:
-            async for batch in batches:
-                self._spool.add(batch)
+        try:
+            async with aclosing(log_lines) as batches:
+                async for batch in batches:
+                    stamped = times.stamp(batch)
+                    self._spool.add(stamped)
+                    writer.note(stamped)
+        finally:
+            writer.close()
 
     async def _rest_of_log(self) -> None:
         """The log to its end; the script has ended, so one that stays silent is over."""
@@ -229,13 +266,15 @@ class Following:
     async def _look(self) -> Outcome | None:
         self._look_at = time.monotonic() + LOOK_S
         try:
-            state = await self._executor.runner_state(self.place)
+            state = await self._unless_it_ends(self._executor.runner_state(self.place))
         except ExecutorError as error:
             log.info("execution %s cannot be looked at: %s", self.execution.pk, error.code)
             if error.permanent:
                 (seen,) = await self._executor.observe([self.place])
                 self.is_gone = seen.state == "gone"
             return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
+        if state is None:
+            return None
         if not self.place.log_token:
             self._changes = self.execution.files_seen + 1  # no mark reports changes: they are polled
             return None
@@ -296,12 +335,17 @@ class Following:
 
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
+        changes = await self._unless_it_ends(self._changed_files())
+        if changes is not None:
+            await in_database(file_changes_tell, execution=self.execution, changes=changes)
+        self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
+
+    async def _changed_files(self) -> FileChanges | None:
         looks = self._executor.changed_files({self.place: self.execution.files_seen})
         async with aclosing(looks):
             async for _, changes in looks:
-                if changes is not None:
-                    await in_database(file_changes_tell, execution=self.execution, changes=changes)
-        self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
+                return changes
+        return None
 
     async def _keep_files(self) -> Kept | None:
         end = self.end
@@ -316,6 +360,13 @@ class Following:
 
     async def finish(self, outcome: Outcome) -> None:
         """Store log and files, and say how it ended. Raises Lost."""
+        self.is_settling = True
+        try:
+            await self._finish(outcome)
+        finally:
+            self.is_settling = False
+
+    async def _finish(self, outcome: Outcome) -> None:
         kept = None
         if outcome.status != ExecutionStatus.LOST:
             try:
@@ -326,6 +377,7 @@ class Following:
                     raise
         archived = None
         if self._spool.n or outcome.status != ExecutionStatus.LOST:
+            self._spool.finish()  # the log may still be read
             archived = await asyncio.to_thread(self._spool.store, self.execution.log_file)
         if not await in_database(
             executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
