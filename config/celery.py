@@ -62,6 +62,16 @@ def _trace_worker(**_: Any) -> None:
     start_tracing("worker")
 
 
+@signals.worker_init.connect
+def _raise_limits(**_: Any) -> None:
+    """A worker follows the logs of the executions that it has taken, by a connection each."""
+    from django.conf import settings  # noqa: PLC0415 - the settings are loaded only now
+
+    from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: PLC0415 - likewise
+
+    raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT)
+
+
 @signals.task_prerun.connect
 def _lend_loop(**_: Any) -> None:
     """Run the asynchronous parts of jobs on one long-lived loop, which keeps their connections."""

@@ -30,13 +30,13 @@ class ConnectionSerializer(TicketSerializer):
     curl = serializers.CharField()
 
 
-def _list(requester: Requester, arguments: Arguments) -> Any:
-    page = sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
+async def _list(requester: Requester, arguments: Arguments) -> Any:
+    page = await sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
     return {"items": page.items, "nextCursor": page.next_cursor}
 
 
-def _get(requester: Requester, arguments: Arguments) -> Any:
-    return sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
+async def _get(requester: Requester, arguments: Arguments) -> Any:
+    return await sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
 
 
 def _connection_url(requester: Requester, arguments: Arguments) -> Any:

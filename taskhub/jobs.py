@@ -80,7 +80,7 @@ def executions_reconcile() -> None:
 def _resend_starts() -> None:
     """Admitted ones whose job was lost, or whose worker died, or that are due for another try; and those that wait."""
     free = Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    for execution_id, admitted_at in free.values_list("pk", "admitted_at"):
+    for execution_id, admitted_at in free.order_by("admitted_at").values_list("pk", "admitted_at"):
         if admitted_at is None or watch.moment_is_past(("start", execution_id), admitted_at + RETRY, RETRY):
             send_job(EXECUTION_START, execution_id)
     admit()

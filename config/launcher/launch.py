@@ -194,7 +194,7 @@ class Launcher:
                     *(python, "-m", "uvicorn", "config.asgi:application"),
                     *("--fd", str(web.fileno()), "--lifespan", "on"),
                     *("--no-access-log", "--log-level", "warning", "--no-proxy-headers", "--no-server-header"),
-                    *("--timeout-graceful-shutdown", "3"),
+                    *("--timeout-graceful-shutdown", "3", "--http", "taskhub.web.bounded_http:BoundedHttp"),
                 ],
                 self.env,
                 fds=[web.fileno()],

@@ -25,6 +25,7 @@ ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: it replaces the server of `runserver`
+    "unfold.contrib.filters",
     "unfold.apps.BasicAppConfig",  # before the admin: its templates replace the admin's
     "taskhub.apps.HubAdminConfig",
     "django.contrib.auth",
@@ -152,6 +153,9 @@ TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE
 # How long an execution waits for a full sandbox service in which no sandbox is ours.
 TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
+
+# Below so many free bytes in the data folder `/readyz` says that the disk is full.
+TASKHUB_DATA_FREE_LEAST_BYTES = env.integer("TASKHUB_DATA_FREE_LEAST_BYTES", 64 * 1024 * 1024)
 
 # --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
@@ -305,6 +309,8 @@ _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
+# Only while an operator looks at the admin's list.
+SANDBOX_LIST_S = 5.0
 CELERY_BEAT_SCHEDULE = {
     # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
@@ -341,6 +347,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "sandboxes.jobs.poll_sessions",
         "schedule": SANDBOX_SESSIONS_S,
         "options": {"expires": SANDBOX_SESSIONS_S},
+    },
+    "refresh the list of sandboxes": {
+        "task": "sandboxes.jobs.poll_list",
+        "schedule": SANDBOX_LIST_S,
+        "options": {"expires": SANDBOX_LIST_S},
     },
     "trim observations": {
         "task": "sandboxes.jobs.observations_trim",

@@ -21,6 +21,7 @@ from taskhub.events.hub import get_hub
 from taskhub.executions.executor import PartialLines
 from taskhub.executions.log_origin import log_origin
 from taskhub.executions.log_relay import LogKey, Read
+from taskhub.executions.log_times import LogTimes, read_times
 from taskhub.executions.shared_log import SharedLog
 from taskhub.lib.per_loop import PerLoop
 
@@ -94,6 +95,7 @@ def log_reader(key: LogKey) -> Read:
                 of = await get_hub().reader.run(log_origin, key.session_name)
                 if of.is_released:
                     raise SandboxMissing(what="command")
+                times = await read_times(of.execution_id) if of.execution_id else LogTimes()
                 follower = Follower(
                     toolbox,
                     key.session_name,
@@ -105,7 +107,7 @@ def log_reader(key: LogKey) -> Read:
                 )
                 async with aclosing(follower.lines()) as batches:
                     async for batch in batches:
-                        shared.append(batch)
+                        shared.append(times.stamp(batch))
             except SandboxError as error:
                 raise await cause(gateway, key.sandbox_id, error) from error
             return follower.exit_code

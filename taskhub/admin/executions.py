@@ -10,12 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, row_link
+from taskhub.admin.base import NOTHING, actor_of, cut, row_link, short_id
 from taskhub.errors import Conflict
 from taskhub.models import Execution, ExecutionStatus, WaitingReason
 from taskhub.selectors.admission import positions, waiting_of
@@ -34,21 +34,75 @@ LABELS: Final = {
 
 @admin.register(Execution)
 class ExecutionAdmin(ActingAdmin):
+    what = "An execution runs a task's script in a sandbox."
     list_display = [
-        *("session_name", "for_task", "shown_status", "state", "exit_code", "error_code", "sandbox"),
-        *("queued_at", "took", "finished_at"),
+        "short",
+        "shown_status",
+        "state",
+        "for_task",
+        "exit_code",
+        "error_code",
+        "sandbox",
+        "queued_at",
+        "took",
     ]
     list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", admin.DateFieldListFilter)]
     search_fields = ["id", "sandbox_id", "task__id", "task__title"]
     list_select_related = ["task"]
-    readonly_fields = ["for_task", "state", "sandbox", "files"]
-    # The environment may hold secrets.
-    exclude = ["env", "secret_env", "task", "sandbox_id", "log_token"]
+    # The environments may hold secrets, and so may the token of the log's marks.
+    fieldsets = [
+        ("What ran", {"fields": ["whole_task", "script", "account", "timeout_s", "merge_output", "all_files"]}),
+        (
+            "How it went",
+            {
+                "fields": [
+                    *("shown_status", "state", "exit_code", "error_code", "error_message", "log", "files"),
+                    *("artifacts_left_out", "took", "queued_at", "started_at", "finished_at"),
+                ]
+            },
+        ),
+        (
+            "Inside",
+            {
+                "fields": [
+                    *("id", "whole_sandbox", "requested_sandbox_id", "session_name", "command_id", "log_file"),
+                    *("log_lines", "log_truncated", "waiting_reason", "waiting_since", "admitted_at", "attempts"),
+                    *("stop_requested_at", "leftover", "released_at", "fence", "lease_until", "was_private"),
+                ]
+            },
+        ),
+    ]
+    readonly_fields = ["whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
     actions = ["stop"]
+    dangerous = ("stop",)
+
+    def applies(self, action: str, row: Execution) -> bool:
+        return row.is_active if action == "stop" else True
+
+    @admin.display(description="Execution", ordering="id")
+    def short(self, execution: Execution) -> str:
+        return short_id(execution.pk)
+
+    @admin.display(description="Task")
+    def whole_task(self, execution: Execution) -> SafeString | str:
+        return row_link("taskhub_task", execution.task_id, execution.task)
+
+    @admin.display(description="Sandbox")
+    def whole_sandbox(self, execution: Execution) -> SafeString | str:
+        return row_link("sandboxes_sandbox", execution.sandbox_id)
+
+    @admin.display
+    def log(self, execution: Execution) -> SafeString | str:
+        """Links to the task's page, which shows it live, and to its last lines."""
+        if execution.task_id is None:
+            return NOTHING
+        page = reverse("task-page", args=[execution.task_id])
+        tail = f"{reverse('exec-logs', args=[execution.task_id])}?execution_id={execution.pk}&tail=1000"
+        return format_html('<a href="{}">on the task\'s page</a>, <a href="{}">the last 1000 lines</a>', page, tail)
 
     @admin.display(description="Task", ordering="task__title")
     def for_task(self, execution: Execution) -> SafeString | str:
-        return row_link("taskhub_task", execution.task_id, execution.task)
+        return row_link("taskhub_task", execution.task_id, cut(execution.task, 40))
 
     @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
     def shown_status(self, execution: Execution) -> tuple[str, str]:
@@ -74,7 +128,7 @@ class ExecutionAdmin(ActingAdmin):
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, execution: Execution) -> SafeString | str:
-        return row_link("sandboxes_sandbox", execution.sandbox_id)
+        return row_link("sandboxes_sandbox", execution.sandbox_id, short_id(execution.sandbox_id))
 
     @admin.display
     def files(self, execution: Execution) -> SafeString | str:

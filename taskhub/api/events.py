@@ -18,7 +18,7 @@ from taskhub.events import asyncapi, outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.hub import get_hub
 from taskhub.events.process_status import Report, add_up
-from taskhub.observability.health import redis_answers
+from taskhub.observability.parts import redis_answers
 
 
 class EventStatusSerializer(serializers.Serializer[Any]):

@@ -205,12 +205,16 @@ class EnvField(serializers.DictField):
 class ExecuteSerializer(StrictSerializer):
     """What to run. Without `script_content`, the first bash block of the task's description."""
 
-    example = {"script_content": "echo hello; make test", "timeout_s": 600, "env": {"CI": "1"}}
+    example = {
+        "script_content": "echo hello; make test",
+        "timeout_s": 600,
+        "env": {"CI": "1", "TOKEN": {"value": "as-the-script-gets-it", "secret": True}},
+    }
 
     script_content = TextField(required=False, trim_whitespace=False, max_length=None)
     sandbox_id = TextField(required=False, max_length=200)
     timeout_s = serializers.IntegerField(required=False, min_value=1, max_value=86_400)
-    env = EnvField(required=False)
+    env = EnvField(required=False, help_text="Masked: {value, secret: true}")
     merge_output = StrictBooleanField(required=False)  # README: stderr goes to stdout, in order
     all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
 

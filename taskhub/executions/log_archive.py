@@ -79,6 +79,7 @@ class LogSpool:
         self._index = IndexWriter(self._index_file)
         self._left: int = settings.TASKHUB_LOG_LIMIT_BYTES
         self._last: LogLine | None = None
+        self._is_finished = False
 
     @property
     def n(self) -> int:
@@ -92,7 +93,7 @@ class LogSpool:
 
     def add(self, lines: Sequence[LogLine]) -> None:
         """The next lines, in order; those that are there already are passed over."""
-        if self.is_cut:
+        if self.is_cut or self._is_finished:
             return
         texts: list[bytes] = []
         for line in lines:
@@ -107,7 +108,7 @@ class LogSpool:
 
     def cut(self, why: str) -> None:
         """The rest cannot be had, because of `why`; the last line says so."""
-        if not self.is_cut:
+        if not self.is_cut and not self._is_finished:
             self._last = _marker(self.n + 1, why)
             self._text.write(self._take(self._last))
 
@@ -116,9 +117,14 @@ class LogSpool:
         self._index.add(line.timestamp, line.stream, len(text))
         return text
 
+    def finish(self) -> None:
+        """From now on nothing is taken: another thread may store what there is, while the log is still read here."""
+        if not self._is_finished:
+            self._is_finished = True
+            self._index.finish()
+
     def store(self, name: str) -> Archived:
-        """Under `name`, replacing what an earlier, interrupted attempt left there. It blocks; once only."""
-        self._index.finish()
+        """Under `name`, replacing what an earlier, interrupted attempt left there. It blocks; `finish` comes first."""
         _replace(name, self._text)
         _replace(name + SUFFIX, self._index_file)
         return Archived(self.n, self.is_cut)

@@ -18,6 +18,7 @@ class LogOrigin(NamedTuple):
     still have of its log must not be read.
     """
 
+    execution_id: UUID | None = None
     tokens: LogTokens | None = None
     mask: Mask | None = None
     is_released: bool = False
@@ -27,7 +28,8 @@ def log_origin(session_name: str) -> LogOrigin:
     execution = _execution_of(session_name)
     if execution is None:
         return LogOrigin()
-    return LogOrigin(LogTokens.read(execution.log_token), mask_of(execution), execution.released_at is not None)
+    tokens = LogTokens.read(execution.log_token)
+    return LogOrigin(execution.pk, tokens, mask_of(execution), execution.released_at is not None)
 
 
 def archived_execution(key: LogKey) -> Execution | None:

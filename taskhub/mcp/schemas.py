@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from rest_framework import serializers
 
+from taskhub.api.serializers import EnvValueField
+
 Schema = dict[str, Any]
 
 _TYPES: Final[dict[type[serializers.Field[Any, Any, Any, Any]], str]] = {
@@ -62,6 +64,8 @@ def _typed(field: Any, typed: Any) -> Schema:
         return {"type": "object", "additionalProperties": typed(field.child)}
     if isinstance(field, serializers.Serializer):
         return {"type": "object", "properties": {name: typed(each) for name, each in _fields(field).items()}}
+    if isinstance(field, EnvValueField):
+        return {}  # a string or an object; REST's document says which
     if isinstance(field, serializers.JSONField | serializers.SerializerMethodField):
         return {"type": ["object", "null"]}  # an error's code and message, or null
     return {"type": next((word for kind, word in _TYPES.items() if isinstance(field, kind)), "string")}

@@ -184,7 +184,7 @@ class Execution(models.Model):
     def ending_left_s(self, now: datetime) -> int:
         """Seconds, at least 1, after which it has ended where it is being ended."""
         began = self.stop_requested_at or self.deadline or now
-        return max(1, math.ceil(ENDING_S - (now - began).total_seconds()))
+        return min(ENDING_S, max(1, math.ceil(ENDING_S - (now - began).total_seconds())))
 
     @property
     def deadline(self) -> datetime | None:

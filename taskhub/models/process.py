@@ -18,7 +18,7 @@ class StreamProcessQuerySet(models.QuerySet["StreamProcess", "StreamProcess"]):
         return self.filter(reported_at__range=(now - within, now + within))
 
     def not_dead(self, after: timedelta) -> list[str]:
-        """The names of all but those that have surely not reported for so long, for whoever deletes what they held.
+        """The names of all but those that have surely not reported for so long, for jobs that delete what they held.
 
         By this process's monotonic clock: a wall clock that is set makes nobody dead.
         """

@@ -23,6 +23,8 @@ from taskhub.observability.metrics_store import meter, note_heartbeat
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 5.0
+READYZ: Final = "readyz"
+"""The row that a readiness check writes; nothing is late without it."""
 LATE_S: Final = 15.0
 """Considered dead after 15 s without a heartbeat."""
 
@@ -30,7 +32,10 @@ LATE_S: Final = 15.0
 def heartbeat_ages() -> dict[str, float]:
     """Seconds since each heartbeat; processes that never sent one are missing."""
     now = timezone.now()
-    return {beat.pk: ages.of(beat.pk, beat.at, (now - beat.at).total_seconds()) for beat in Heartbeat.objects.all()}
+    return {
+        beat.pk: ages.of(beat.pk, beat.at, (now - beat.at).total_seconds())
+        for beat in Heartbeat.objects.exclude(pk=READYZ)
+    }
 
 
 class _Ages:

@@ -53,3 +53,15 @@ def account_unlock(*, actor: Actor, user: User) -> int:
         changes={"counters": [count, 0]},
     )
     return count
+
+
+@transaction.atomic
+def account_set_role(*, user: User, role: Role) -> None:
+    """Give the account this role and no other; the caller audits the change, of which this is a part.
+
+    A superuser is an operator: with a lower role the account is none any more.
+    """
+    user.groups.set([Group.objects.get_or_create(name=role.group)[0]])
+    if user.is_superuser and role < Role.OPERATOR:
+        user.is_superuser = False
+        user.save(update_fields=["is_superuser"])

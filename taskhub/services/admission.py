@@ -26,7 +26,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
@@ -56,18 +56,18 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 5.0
 RETRY_MOST_S: Final = 60.0
-THROTTLED_MOST_S: Final = 3600.0
-"""Whatever the service asks for: a number too large must not end all starts."""
 CEILING_HOLDS: Final = timedelta(minutes=10)
 UNDER_WAY: Final = 16
 """Starts at a time while no ceiling is known. More follow when half of them are done."""
+OUT_OF_ORDER: Final = UNDER_WAY // 2
+"""How many an execution may overtake that were admitted before it."""
 RECENT_TURNS: Final = 2 * UNDER_WAY
 UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
 THROTTLED_MOST: Final = timedelta(hours=1)
-"""The longest that a throttled service is left alone after a wall clock was set back."""
+"""The longest that a throttled service is left alone, whatever it asks for, and after a wall clock was set back."""
 AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 _ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
@@ -166,6 +166,23 @@ def starts_under_way(now: datetime) -> int:
     return made.filter(admitted_at__gt=now - UNDER_WAY_FOR).count()
 
 
+def is_due(execution_id: UUID) -> bool:
+    """Whether few of those that were admitted earlier have yet to begin: their jobs are on the way.
+
+    Jobs come late and in any order where workers are busy; without this, the order of admission would be lost there.
+    """
+    admitted_at = Execution.objects.filter(pk=execution_id).values_list("admitted_at", flat=True).first()
+    if admitted_at is None:
+        return True
+    before = _unbegun().filter(requested_sandbox_id="", admitted_at__lt=admitted_at)
+    return before.count() < OUT_OF_ORDER
+
+
+def _unbegun() -> QuerySet[Execution]:
+    """Admitted, and not taken up by any worker; one whose worker died may have a sandbox already."""
+    return Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True, attempts=0)
+
+
 def more_may_start() -> bool:
     """Whether executions are queued and few starts are under way: asked when one has started."""
     queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="")
@@ -224,10 +241,14 @@ def _lock_state() -> AdmissionState:
 
 def _start(state: AdmissionState, admitted: list[Execution], now: datetime) -> None:
     """queued → starting; a start job takes the lease. The accounts go behind all others."""
-    ids = [execution.pk for execution in admitted]
-    Execution.objects.filter(pk__in=ids, status=ExecutionStatus.QUEUED).update(
-        status=ExecutionStatus.STARTING, admitted_at=now, lease_until=None, fence=F("fence") + 1
-    )
+    for number, execution in enumerate(admitted):
+        # Each has a time of its own: that is the order in which they are due.
+        Execution.objects.filter(pk=execution.pk, status=ExecutionStatus.QUEUED).update(
+            status=ExecutionStatus.STARTING,
+            admitted_at=now + timedelta(microseconds=number),
+            lease_until=None,
+            fence=F("fence") + 1,
+        )
     accounts = {execution.account for execution in admitted}
     recent: dict[str, list[int]] = defaultdict(list)
     recent.update(AdmissionTurn.objects.filter(pk__in=accounts).values_list("account", "recent"))
@@ -294,8 +315,7 @@ def _take_back() -> None:
     each would be refused, and start out of turn. The next look admits them anew, and tells why they wait.
     """
     needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
-    unbegun = Execution.objects.filter(needs_room, status=ExecutionStatus.STARTING, lease_until__isnull=True)
-    found = dict(unbegun.select_for_update().values_list("pk", "account"))
+    found = dict(_unbegun().filter(needs_room).select_for_update().values_list("pk", "account"))
     Execution.objects.filter(pk__in=found).update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
     _give_back_turns(found.values())
 
@@ -307,7 +327,7 @@ def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> N
     if not execution_return_to_queue(execution=execution):
         return
     _give_back_turns([execution.account])
-    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST_S))
+    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST.total_seconds()))
     state.throttled_until = max(filter(None, (state.throttled_until, until)))
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)

@@ -1,6 +1,6 @@
 """Follows a running execution to its end, and settles it.
 
-1. The log is read as it is written, into a spool: what a lost execution printed is kept.
+1. The log is read as it is written, into a spool: what a lost execution printed is kept, with the times of its lines.
 2. The runner's end mark in the log is the end. Nothing is asked for.
 3. While nothing comes, the runner's lock is looked at: one that has died does not say so.
 4. A stop that is asked for, and the time limit, climb the executor's ladder.
@@ -34,6 +34,7 @@ from taskhub.executions.executor import (
     execution_place,
 )
 from taskhub.executions.log_archive import LogSpool
+from taskhub.executions.log_times import TimesWriter, read_times
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
@@ -213,10 +214,17 @@ class Following:
         return self._reader
 
     async def _read_log(self) -> None:
+        times = await read_times(self.execution.pk)  # of a worker that has followed it before
+        writer = TimesWriter(self.execution.pk, times)
         log_lines = self._executor.follow_log(self.place, on_sign=self._hear)
-        async with aclosing(log_lines) as batches:
-            async for batch in batches:
-                self._spool.add(batch)
+        try:
+            async with aclosing(log_lines) as batches:
+                async for batch in batches:
+                    stamped = times.stamp(batch)
+                    self._spool.add(stamped)
+                    writer.note(stamped)
+        finally:
+            writer.close()
 
     async def _rest_of_log(self) -> None:
         """The log to its end; the script has ended, so one that stays silent is over."""
@@ -369,6 +377,7 @@ class Following:
                     raise
         archived = None
         if self._spool.n or outcome.status != ExecutionStatus.LOST:
+            self._spool.finish()  # the log may still be read
             archived = await asyncio.to_thread(self._spool.store, self.execution.log_file)
         if not await in_database(
             executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept

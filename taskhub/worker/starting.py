@@ -50,11 +50,17 @@ async def start(
 
 
 def _claim(execution_id: UUID, lease_s: float) -> Execution | None:
+    """None also where others are due before it: the admission, or the reconciliation, sends another job for it."""
+    if not admission.is_due(execution_id):
+        return None
     execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
-    if execution is None and Execution.objects.filter(pk=execution_id, status=ExecutionStatus.QUEUED).exists():
-        admit(besides=execution_id)
-        execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
-    return execution
+    if execution is not None or not _is_queued(execution_id) or not admit(besides=execution_id):
+        return execution
+    return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
+
+
+def _is_queued(execution_id: UUID) -> bool:
+    return Execution.objects.filter(pk=execution_id, status=ExecutionStatus.QUEUED).exists()
 
 
 def _mark_started(execution: Execution, place: Place, lease_s: float | None) -> bool:
@@ -66,11 +72,13 @@ def _mark_started(execution: Execution, place: Place, lease_s: float | None) -> 
     return True
 
 
-def admit(besides: UUID | None = None) -> None:
-    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's."""
-    for execution_id in admission.executions_admit():
+def admit(besides: UUID | None = None) -> bool:
+    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's: whether it is one."""
+    admitted = admission.executions_admit()
+    for execution_id in admitted:
         if execution_id != besides:
             send_job(EXECUTION_START, execution_id)
+    return besides in admitted
 
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:

@@ -1,6 +1,6 @@
 """Environments of the clients: one per Python lock file, and one node_modules, kept in a cache folder.
 
-`python -m tests.clients.environments` makes them ahead, with the npm packages of the checks in `.ci/`.
+`python -m tests.clients.environments` makes them ahead, with the npm packages of `make mcp-conformance`.
 `sseclient` and `sseclient-py` install the same module, so each client has an environment of its own.
 """
 
@@ -54,5 +54,4 @@ def node() -> str:
 
 if __name__ == "__main__":
     make_all()
-    for other in ("mcp", "documents"):
-        install_npm(HERE.parents[1] / ".ci" / other)
+    install_npm(HERE.parents[1] / ".ci" / "mcp")

@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 import pytest
+import redis
 from rest_framework.test import APIClient
 
 from taskhub import jobs
-from taskhub.executions import log_reading
+from taskhub.executions import log_reading, log_times
 from taskhub.models import Execution
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
@@ -146,6 +147,26 @@ def test_ranges_count_the_bytes_of_the_masked_text(run: Any, api: APIClient) -> 
     for asked in ["bytes=2-1", "bytes=-", "bytes=0-1,3-4", "lines=1-2", "bytes=x-1", ""]:
         answer = api.get(f"{address}/raw", headers={"Range": asked})
         assert (answer.status_code, text_of(answer)) == (200, text), asked
+
+
+def test_worker_that_takes_over_keeps_the_times_of_the_first(execute: Any, api: APIClient, settings) -> None:
+    queued = execute("echo one; echo two; sleep 0.1; echo three")
+    jobs.execution_start(queued["execution_id"])
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        client.rpush(f"taskhub:log-times:{queued['execution_id']}", "2 1700000002000", "1 1700000001000")
+    finish(queued["execution_id"])
+    lines = api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]
+    assert [line["timestamp"] for line in lines[:2]] == ["2023-11-14T22:13:21Z", "2023-11-14T22:13:22Z"]
+    assert lines[2]["timestamp"] > "2026"
+
+
+def test_log_is_kept_while_redis_is_away(execute: Any, api: APIClient, monkeypatch) -> None:
+    queued = execute("echo one")
+    jobs.execution_start(queued["execution_id"])
+    away = redis.Redis.from_url("redis://127.0.0.1:9")
+    monkeypatch.setattr(log_times, "_client", lambda _: away)
+    finish(queued["execution_id"])
+    assert [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]] == ["one"]
 
 
 def test_range_of_another_text_is_the_whole(run: Any, api: APIClient) -> None:

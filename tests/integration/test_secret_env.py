@@ -169,7 +169,7 @@ def test_repeated_request_is_known_without_its_secret_being_kept(api: APIClient,
     body["env"] = {"A": {"value": "4321", "secret": True}}
     other = api.post(f"/api/exec/{task['id']}", body, format="json", headers=headers)
     assert other.json()["error"]["code"] == "idempotency_key_reused"
-    # The digest of a body depends on the hub's key: nobody can try values against the row.
+    # The digest of a body depends on the key of the hub: values cannot be tried against the row.
     kept = IdempotencyKey.objects.get()
     settings.SECRET_KEY = "another key of at least fifty characters, for this test alone"
     api.post(f"/api/exec/{task['id']}", body, format="json", headers={"Idempotency-Key": "k2"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import httpx
 import pytest
 from live_client import HubClient
@@ -111,7 +113,7 @@ def test_log_of_a_command_outlives_its_sandbox(client: HubClient) -> None:
     assert httpx.get(f"{client.address}/sse", **again).status_code == 204  # type: ignore[arg-type]
     other = {**query, "commandId": "another"}
     assert httpx.get(f"{client.address}/sse", params=other, trust_env=False).status_code == 404
-    # Whoever may not see the task may not see what is kept of it.
+    # A caller who may not see the task may not see what is kept of it.
     assert client.http.patch(f"/api/tasks/{task_id}/", json={"private": True}).status_code == 200
     assert httpx.get(f"{client.address}/sse", params=query, trust_env=False).status_code == 404
     assert lines_of(sse_as_operator(client, query))[-1] == "unfinished"
@@ -120,6 +122,27 @@ def test_log_of_a_command_outlives_its_sandbox(client: HubClient) -> None:
 def sse_as_operator(client: HubClient, query: dict[str, str]) -> list[Frame]:
     with open_stream(f"{client.address}/sse", params=query, headers=client.hub.headers) as frames:
         return list(frames)
+
+
+def test_reader_who_comes_late_sees_when_lines_were_written(client: HubClient) -> None:
+    task_id = client.create_task()
+    client.execute(
+        task_id, "echo first; sleep 4; echo second; touch done; until [ -e ~/go1 ]; do sleep 0.05; done; echo third"
+    )
+    with client.events(task_id=task_id, lastEventId="tasks:0") as events:
+        until(events, lambda frame: "file_changed" in frame.data)
+    # Only the worker has read the log until now.
+    live = times_of(client, task_id)
+    assert 3 <= (live["second"] - live["first"]).total_seconds() <= 5
+    let_go(client.hub, client.status(task_id)["sandbox_id"], 1)
+    client.wait_for_end(task_id)
+    kept = times_of(client, task_id)
+    assert list(kept) == ["first", "second", "third"]
+    assert all(abs((kept[line] - live[line]).total_seconds()) <= 1 for line in live)
+
+
+def times_of(client: HubClient, task_id: str) -> dict[str, datetime]:
+    return {line["line"]: datetime.fromisoformat(line["timestamp"]) for line in client.log(task_id)}
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "application/json", "*/*"])

@@ -74,6 +74,31 @@ def test_the_log_is_searched_paused_and_downloaded(
     assert complaints == []
 
 
+def test_search_and_download_reach_lines_that_have_left_the_page(
+    page: Page, hub: RunningHub, client: HubClient, complaints: list[str]
+) -> None:
+    task_id, _ = client.run("seq -f 'line %.0f' 20000")
+    shown = TaskPage(page, hub, task_id).open()
+    shown.wait_for_line("line 20000")
+    assert page.locator("#log .number").last.get_attribute("title")  # when it was written
+    page.get_by_label("Search the log").fill("LINE 777")
+    page.wait_for_selector("#earlier-found:visible")
+    found = page.locator("#earlier-lines li")
+    assert found.all_inner_texts() == [f"line {n}" for n in range(1, 17_000) if str(n).startswith("777")]
+    assert found.first.evaluate("item => item.value") == 777
+    page.get_by_label("Search the log").fill("line 1")
+    more = page.get_by_role("button", name="More earlier lines")
+    more.wait_for()
+    more.click()
+    page.wait_for_selector("#earlier-lines li:nth-child(200)")
+    page.get_by_label("Search the log").fill("")
+    page.wait_for_selector("#earlier-found", state="hidden")
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert Path(started.value.path()).read_text() == "".join(f"line {n}\n" for n in range(1, 20_001))
+    assert complaints == []
+
+
 def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client: HubClient) -> None:
     task_id = client.create_task("to edit", priority="low")
     shown = TaskPage(page, hub, task_id).open()

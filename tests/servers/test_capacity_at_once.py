@@ -25,12 +25,10 @@ COMPUTING = {"creating", "starting", "started", "stopping"}
 QUEUE = """
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from taskhub.auth.actor import SYSTEM, Actor
-from taskhub.services.admission import admission_rule_set
+from taskhub.auth.actor import Actor
 from taskhub.services.executions import execution_queue
 from taskhub.services.tasks import task_create
 
-admission_rule_set(actor=SYSTEM, paused=True)
 with transaction.atomic():
     for name in {accounts!r}:
         user = User.objects.create(username=name, password="!")
@@ -40,15 +38,12 @@ with transaction.atomic():
             task = task_create(actor=actor, title=f"{{name}} {{number}}")
             execution_queue(actor=actor, task_id=task.pk, script={script!r})
 """
-LIFT = """
-from taskhub.auth.actor import SYSTEM
-from taskhub.services.admission import admission_rule_set
-admission_rule_set(actor=SYSTEM, paused=False)
-"""
 
 
 class Hub(Installation):
     """Workers and beat on a database that the test reads; no web process is needed."""
+
+    workers: list[str]
 
     def __init__(self, folder: Path, database_url: str | None, sandboxes: SandboxServer) -> None:
         self._sandboxes = sandboxes
@@ -102,10 +97,8 @@ def hub(request: pytest.FixtureRequest, tmp_path: Path, sandboxes: SandboxServer
         url = postgres_url.rpartition("/")[0] + "/capacity"
     (tmp_path / "hub").mkdir()
     made = Hub(tmp_path / "hub", url, sandboxes)
+    made.workers = [f"worker {number}" for number in range(workers)]
     try:
-        for number in range(workers):
-            made.start_worker(f"worker {number}")
-        made.start_beat()
         yield made
     finally:
         made.end()
@@ -117,7 +110,9 @@ def test_200_executions_of_20_accounts_share_room_for_ten(hub: Hub, sandboxes: S
     hub.manage("shell", "--no-imports", "-c", QUEUE.format(accounts=ACCOUNTS, each=EACH, script=script))
     total = len(ACCOUNTS) * EACH
     assert hub.counts() == {"queued": total}
-    hub.manage("shell", "--no-imports", "-c", LIFT)
+    for name in hub.workers:
+        hub.start_worker(name)
+    hub.start_beat()
     most = 0
 
     def stands(**wanted: int) -> bool:

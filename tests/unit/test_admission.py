@@ -241,6 +241,19 @@ def test_a_refused_start_costs_its_account_no_turn() -> None:
     assert order == [*names[:4], *names[8:12]]
 
 
+def test_a_job_that_comes_early_waits_for_those_that_are_due_before() -> None:
+    for n in range(admission.UNDER_WAY):
+        queue(f"account-{n:02}", 1)
+    admitted = admission.executions_admit()
+    due = [admission.is_due(each) for each in admitted]
+    assert due == [n < admission.OUT_OF_ORDER for n in range(admission.UNDER_WAY)]
+    start(admitted[0])
+    assert admission.is_due(admitted[admission.OUT_OF_ORDER])
+    assert not admission.is_due(admitted[admission.OUT_OF_ORDER + 1])
+    (waits,) = queue("alice")
+    assert admission.is_due(waits.pk), "nothing is known of its turn"
+
+
 def test_what_runs_in_a_sandbox_of_its_own_is_not_taken_back() -> None:
     made = queue("alice", 2)
     Execution.objects.filter(pk=made[1].pk).update(requested_sandbox_id="mine")

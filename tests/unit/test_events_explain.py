@@ -218,6 +218,7 @@ READ_OR_SHARED = {
     "made_sandboxes",
     "starts_under_way",
     "more_may_start",
+    "is_due",
     "guard_ending",
     "executions_seen",
 }

@@ -32,6 +32,7 @@ def kept(lines: list[LogLine], *batches: int) -> None:
     for stop in [*batches, len(lines)]:
         spool.add(lines[start:stop])
         start = stop
+    spool.finish()
     assert spool.store(NAME).lines == len(lines)
     spool.close()
 
@@ -119,6 +120,18 @@ def test_log_whose_index_is_lost_is_read_without_times(damage: str) -> None:
     assert [line.line for line in lines][:2] == ["one", "two"]
     assert {line.stream for line in lines} == {"stdout"}
     assert [line.line for line in log_archive.tail(NAME, 1)] == [lines[-1].line]
+
+
+def test_lines_that_come_while_it_is_stored_are_left_out() -> None:
+    """The reader of a log is still at work where a script could not be ended through its runner."""
+    spool = LogSpool()
+    lines = as_lines([("one", "stdout", 0), ("two", "stdout", 1)])
+    spool.add(lines[:1])
+    spool.finish()
+    spool.add(lines)
+    spool.cut("of a test")
+    assert (spool.store(NAME).lines, list(log_archive.read(NAME))) == (1, lines[:1])
+    spool.close()
 
 
 def test_log_that_was_never_stored_is_empty() -> None:

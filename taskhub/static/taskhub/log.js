@@ -3,14 +3,14 @@
 import { parseAnsi } from "./ansi.js";
 import { element } from "./dom.js";
 import { entryOf, enums } from "./enums.js";
-import { count as counted } from "./format.js";
+import { count as counted, dateTime } from "./format.js";
 
 /**
  * @import { LogLine } from "schemas"
  * @import { Segment } from "./ansi.js"
  * @import { LogComplete, StreamError } from "./stream.js"
  *
- * @typedef {Pick<LogLine, "n" | "stream" | "line" | "partial">} Line
+ * @typedef {Pick<LogLine, "n" | "stream" | "line" | "timestamp" | "partial">} Line
  *
  * @typedef {object} LogElements
  * @property {HTMLElement} log - The lines; it scrolls.
@@ -83,17 +83,17 @@ export class LogView {
   }
 
   /** @param {Line} line */
-  add({ n, stream, line, partial }) {
+  add({ n, stream, line, timestamp, partial }) {
     if (n <= this.#lastLine) return; // received before the connection was lost
     if (partial) {
-      this.#partial.set(stream, { n, stream, line });
+      this.#partial.set(stream, { n, stream, line, timestamp });
       this.#soon();
       return;
     }
     this.#lastLine = n;
     for (const [name, unfinished] of this.#partial) if (unfinished.n <= n) this.#partial.delete(name);
     this.#received += 1;
-    this.#waiting.push({ n, stream, line });
+    this.#waiting.push({ n, stream, line, timestamp });
     if (this.#waiting.length > 2 * ROWS) this.#skip();
     this.#soon();
   }
@@ -215,12 +215,14 @@ export class LogView {
   }
 
   /** @param {Line} line */
-  #row({ n, stream, line }) {
+  #row({ n, stream, line, timestamp }) {
     const row = element("div");
     row.dataset["stream"] = stream;
     const text = element("span", "", "text");
     text.append(...parseAnsi(line).map(nodeOf));
-    row.append(element("span", String(n), "number"), element("span", stream === "stderr" ? "err" : "", "mark"), text);
+    const number = element("span", String(n), "number");
+    number.title = dateTime(timestamp);
+    row.append(number, element("span", stream === "stderr" ? "err" : "", "mark"), text);
     this.#chars += row.textContent.length;
     return row;
   }

@@ -1,12 +1,13 @@
 // The executions of a task, and the log of the selected one: the newest, until another is selected.
 
-import { api, call, readAll, Refused } from "./api.js";
+import { api, call, file, readAll, Refused } from "./api.js";
 import { $, button, element, saveFile, timeElement } from "./dom.js";
 import { entryOf, enums, isActive } from "./enums.js";
 import { isUnsettled, stateText } from "./execution-state.js";
 import { tryAction } from "./forms.js";
 import { count, duration } from "./format.js";
 import { indicator, withButton } from "./indicator.js";
+import { EarlierSearch } from "./log-earlier.js";
 import { LogSearch } from "./log-search.js";
 import { LogView } from "./log.js";
 import { Stream } from "./stream.js";
@@ -16,7 +17,6 @@ import { Files } from "./task-files.js";
  * @import { Execution, LogTail } from "schemas"
  */
 
-const TAIL = 10_000; // lines that the service returns of a log at most
 const STEP = 20;
 const LOOK_MS = 5000; // position in the queue and ending change without an event
 
@@ -25,6 +25,7 @@ export class Executions {
   #onChange;
   #files;
   #log;
+  #earlier;
   #stream;
   /** The newest first. @type {Execution[]} */
   #rows = [];
@@ -42,6 +43,12 @@ export class Executions {
     this.#files = new Files(taskId);
     this.#log = logView();
     logSearch(this.#log);
+    this.#earlier = new EarlierSearch({
+      log: $("log"),
+      earlier: $("earlier"),
+      field: $("sought", HTMLInputElement),
+      find: (q, from, limit) => this.#find(q, from, limit),
+    });
     this.#stream = this.#logStream();
     withButton($("log-state"), this.#stream);
     $("download").addEventListener("click", () => void tryAction($("log-problem"), () => this.#download()));
@@ -95,7 +102,10 @@ export class Executions {
       kind: "execution-log",
       target: () => (this.#shown ? { task_id: this.#taskId, execution_id: this.#shown } : null),
       onState: indicator($("log-state")),
-      onReset: () => this.#log.reset(),
+      onReset: () => {
+        this.#log.reset();
+        this.#earlier.reset();
+      },
       onEvent: ({ name, data }) => {
         if (name === "log") this.#log.add(data);
         else if (name === "log-error") this.#log.fail(data);
@@ -148,12 +158,20 @@ export class Executions {
   }
 
   async #download() {
-    const query = new URLSearchParams({ execution_id: this.#shown, tail: String(TAIL) });
-    /** @type {LogTail} */
-    const { lines } = await call("GET", `${api("exec", "logs", this.#taskId)}?${query.toString()}`);
-    const first = lines[0]?.n ?? 1;
-    const cut = first > 1 ? `(lines 1 to ${first - 1} are left out)\n` : "";
-    saveFile(new Blob([cut, ...lines.map(({ line }) => `${line}\n`)]), `task-${this.#shown}.log`);
+    const address = `${api("exec", "logs", this.#taskId, "raw")}?execution_id=${this.#shown}`;
+    saveFile(await file(address), `task-${this.#shown}.log`);
+  }
+
+  /**
+   * @param {string} q
+   * @param {number} from
+   * @param {number} limit
+   * @returns {Promise<LogTail>}
+   * @throws {Refused}
+   */
+  #find(q, from, limit) {
+    const query = new URLSearchParams({ execution_id: this.#shown, q, from: String(from), limit: String(limit) });
+    return call("GET", `${api("exec", "logs", this.#taskId)}?${query.toString()}`);
   }
 }
 
