@@ -86,7 +86,7 @@ def hub(database: Template, *, polls: bool, at: tuple[str, str] | None = None) -
         command = [sys.executable, "-m", "sandboxes.local", "--data-dir", folder, "--faults", "--port", "0"]
         sandboxes = Process(command, {"LOCAL_SANDBOX_KEY": KEY, "PATH": "/usr/bin:/bin"})
         try:
-            wait_until(lambda: any("ready on" in line for line in sandboxes.output), "the sandbox server", 30)
+            wait_until(lambda: any("ready on" in line for line in sandboxes.output), "the sandbox server", 120)
             upstream = re.search(r"http://127\.0\.0\.1:\d+", "\n".join(sandboxes.output))
             assert upstream is not None
             env = {"DAYTONA_API_KEY": KEY, "DAYTONA_API_URL": f"{upstream[0]}/api"}

@@ -26,7 +26,7 @@ from config.launcher import redis_server
 from tests.processes import ROOT, Process, free_port, wait_until
 
 HOST: Final = "127.0.0.1"
-READY_WITHIN_S: Final = 60.0
+READY_WITHIN_S: Final = 180.0
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 STREAM_LIMIT: Final = 10_000
 TASKHUB_SETTINGS: Final = "config.settings.local"

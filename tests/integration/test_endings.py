@@ -101,18 +101,24 @@ def test_stop_ends_a_script_that(api: APIClient, execute: Any, impatient: None, 
         jobs.execution_stop_sandbox(queued["execution_id"])
     wait_until(lambda: not alive(f"sleep {word}"), "the end of all processes")
     lines = [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]]
-    assert "begun" in lines
+    # Daytona's daemon keeps its logs there: what a worker has followed until then is all there is, and none did here.
+    assert "begun" in lines or (DAEMON and what == "removes the sandbox service's own folder")
     assert not any("\x1b_" in line for line in lines)
 
 
 @pytest.mark.parametrize("script", ["rm -rf ~/.taskhub", "rm -rf ~/.daytona", "kill -STOP $PPID", "trap '' TERM"])
-def test_time_limit_ends_it_too(api: APIClient, execute: Any, impatient: None, script: str) -> None:
-    queued = execute(f"echo begun; {script}; while :; do sleep 0.1; done", timeout_s=1)
+def test_time_limit_ends_it_too(execute: Any, impatient: None, script: str) -> None:
+    word = f"7{uuid.uuid4().int % 10**8}"
+    queued = execute(f"echo begun; {script}; sleep {word}", timeout_s=1)
     jobs.execution_start(queued["execution_id"])
-    wait_for_line(api, queued["task_id"], "begun")
+    wait_until(lambda: bool(alive(f"sleep {word}")), "the script runs", 60)
     Execution.objects.update(started_at=timezone.now() - timedelta(seconds=5))
-    assert settle(queued["execution_id"]).status == "timed_out"
+    execution = settle(queued["execution_id"])
+    assert execution.status == "timed_out"
     assert Task.objects.get().ending == ""
+    if execution.leftover:
+        jobs.execution_stop_sandbox(queued["execution_id"])
+    wait_until(lambda: not alive(f"sleep {word}"), "the end of all processes")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from taskhub.worker.following import Following
 
 pytestmark = pytest.mark.sqlite_suffices
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 
 
 def told() -> list[dict[str, Any]]:
