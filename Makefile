@@ -54,10 +54,12 @@ test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium i
 	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-daemon
-test-daemon: install-dev ## the sandbox contract tests in front of Daytona's own daemon: DAEMON=path (needs root, socat)
+test-daemon: install-dev ## the sandbox contract tests, and executions, in front of Daytona's own daemon: DAEMON=path (needs root, socat)
 	@test -x "$(DAEMON)" || { echo "DAEMON must be the path of Daytona's daemon, built from its source" >&2; exit 2; }
 	TASKHUB_TEST_DAEMON=$(abspath $(DAEMON)) $(BIN)/python -m pytest -k daemon \
 	  tests/local_server/test_local_sessions.py tests/local_server/test_local_files.py
+	TASKHUB_TEST_DAEMON=$(abspath $(DAEMON)) $(BIN)/python -m pytest tests/integration/test_endings.py \
+	  tests/integration/test_executions.py tests/integration/test_file_changes.py tests/integration/test_artifacts.py
 
 .PHONY: test-fast
 test-fast: install-dev ## the pure tests: no server, no Redis, in less than a minute
@@ -100,7 +102,7 @@ mcp-conformance: install-dev ## the MCP server against the protocol's conformanc
 	$(BIN)/python .ci/mcp_checks.py
 
 .PHONY: clients
-clients: install-dev ## the clients of docs/clients.md, browsers, webhook libraries and Flower against a hub (needs npm, Chromium, Firefox)
+clients: install-dev ## every client of docs/clients.md, and make documents, against two hubs (needs npm, Chromium, Firefox, nginx, PostgreSQL)
 	$(BIN)/python -m tests.clients
 
 .PHONY: documents
@@ -118,8 +120,8 @@ bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
 .PHONY: soak
-soak: install-dev ## ten minutes of load while parts are killed: nothing lost, memory flat, nothing left behind
-	$(BIN)/python -m tests.soak
+soak: install-dev ## ten minutes (MINUTES) of load while parts are killed: nothing lost, memory flat; LIMIT_CPUS: a full service
+	$(BIN)/python -m tests.soak $(if $(call given,MINUTES),--minutes "$$MINUTES") $(if $(call given,LIMIT_CPUS),--limit-cpus "$$LIMIT_CPUS")
 
 .PHONY: requirements
 requirements: install-dev ## compile requirements/*.in to pinned and hashed *.txt

@@ -12,7 +12,6 @@ Exits with 1 if something is wrong; the output says what. `.ci/js_types.py` writ
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -22,27 +21,16 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.node import JS, find_node  # noqa: E402 - found by the line above
+from tests.node import JS, find_node, install_npm  # noqa: E402 - found by the line above
 
-LOCK: Final = JS / "package-lock.json"
-STAMP: Final = JS / "node_modules" / ".installed"
 SCRIPTS: Final = ("taskhub/static", "sandboxes/static", "tests/js")
 CONFIG: Final = JS.relative_to(ROOT)
-
-
-def install() -> None:
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=JS, check=True)
-    STAMP.write_text(wanted)
 
 
 def run(package: str, script: str, *arguments: str) -> bool:
     """Run the command of an npm package from the project's root. Whether it succeeded."""
     node = find_node()
-    assert node is not None, "the lock file has one"  # noqa: S101 - after install()
+    assert node is not None, "the lock file has one"  # noqa: S101 - after install_npm()
     command = [node, str(JS / "node_modules" / package / script), *arguments]
     done = subprocess.run(command, cwd=ROOT, check=False)
     return done.returncode == 0
@@ -55,7 +43,7 @@ def main() -> int:
     if shutil.which("npm") is None:
         print("npm is not installed: the JavaScript of the pages is not checked.")
         return 0
-    install()
+    install_npm(JS)
     files = [f"{folder}/**/*.js" for folder in SCRIPTS] + [f"{CONFIG}/*.js"]
     prettier = ["--config", f"{CONFIG}/prettier.json", "--log-level", "warn", "--write" if fix else "--check", *files]
     eslint = ["--config", f"{CONFIG}/eslint.config.js", *(["--fix"] if fix else []), *SCRIPTS]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,26 +26,19 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.processes import RunningHub, running_hub  # noqa: E402 - found by the line above
+from tests.node import find_node, install_npm  # noqa: E402 - found by the line above
+from tests.processes import RunningHub, running_hub  # noqa: E402 - likewise
 
 HERE = ROOT / ".ci" / "mcp"
 MODULES = HERE / "node_modules" / "@modelcontextprotocol"
 CONFORMANCE = MODULES / "conformance" / "dist" / "index.js"
 INSPECTOR = MODULES / "inspector" / "clients" / "launcher" / "build" / "index.js"
-ARCHITECTURE = {"x86_64": "x64", "aarch64": "arm64"}
 REVISIONS = ("2025-11-25", "2026-07-28")
 
 
 def node() -> str:
     """The Node.js of the lock file; what the machine has may be too old."""
-    name = f"node-linux-{ARCHITECTURE.get(platform.machine(), '')}"
-    found = HERE / "node_modules" / name / "bin" / "node"
-    return str(found) if found.exists() else "node"
-
-
-def install() -> None:
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=HERE, check=True)
+    return find_node(HERE) or "node"
 
 
 def conforms(hub: RunningHub, revision: str, scratch: Path) -> bool:
@@ -99,7 +91,7 @@ def inspect(hub: RunningHub, scratch: Path, task_id: str) -> bool:
 
 
 def main() -> int:
-    install()
+    install_npm(HERE)
     with tempfile.TemporaryDirectory(prefix="taskhub-mcp-") as name, running_hub(Path(name) / "hub") as hub:
         scratch = Path(name)
         made = httpx.post(f"{hub.address}/api/tasks/", json={"title": "to be read"}, headers=hub.headers)

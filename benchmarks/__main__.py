@@ -1,7 +1,8 @@
 """`python -m benchmarks [name ...]`: run scenarios (all, if none is named), and write their figures down.
 
 `--database postgresql://…` names a server on which databases may be made and dropped; the writes are then measured on
-it too. Everything else runs on SQLite. Ctrl-C and SIGTERM leave nothing behind.
+it too. Everything else runs on SQLite. `TASKHUB_BENCH_DAYTONA="http://… KEY"` names a running sandbox service:
+then the ends of executions are measured in front of it, too. Ctrl-C and SIGTERM leave nothing behind.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from typing import Final
 
-from benchmarks import compare, executions, results, sandboxes, start
+from benchmarks import compare, endings, executions, results, sandboxes, start
 from benchmarks.scenarios import ON_POSTGRES, ON_SQLITE, Scenario
 from benchmarks.servers import template
 from benchmarks.writers import WriterProcess
@@ -28,6 +29,8 @@ SCENARIOS: Final = {
         ON_POSTGRES,
         *sandboxes.SCENARIOS,
         executions.SCENARIO,
+        *endings.SCENARIOS,
+        endings.REAL_SCENARIO,
         start.SCENARIO,
         compare.SCENARIO,
     )
@@ -42,6 +45,9 @@ def main() -> int:
     for name in names:
         if name == ON_POSTGRES.name and not options.database:
             print(f"{name}: left out, no --database")
+            continue
+        if name == endings.REAL_SCENARIO.name and endings.REAL not in os.environ:
+            print(f"{name}: left out, no {endings.REAL}")
             continue
         url = options.database if name == ON_POSTGRES.name else None
         _run(SCENARIOS[name], url, options.runs)

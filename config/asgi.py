@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import django
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 django.setup(set_prefix=False)
@@ -20,12 +21,14 @@ from taskhub import jobs  # noqa: E402, F401 - registered by name, so that a tra
 from taskhub.events.hub import get_hub  # noqa: E402
 from taskhub.events.stream import registry  # noqa: E402
 from taskhub.executions.log_relay import get_relay  # noqa: E402
+from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: E402
 from taskhub.lib.event_loops import close_kept, keep_open, lasts  # noqa: E402
 from taskhub.mcp.server import close_server, get_server  # noqa: E402
 from taskhub.observability.tracing import start_tracing  # noqa: E402
 from taskhub.web.asgi_handler import HubHandler  # noqa: E402
 from taskhub.web.detached_response import Receive, Send  # noqa: E402
 
+raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT)
 start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()

@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 # second of work without use for a worker or beat.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
-app = Celery("taskhub")
+app = Celery("taskhub", task_cls="taskhub.lib.ticks:Job")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # A Task is a model of ours, so Celery's tasks are called jobs here.
 app.autodiscover_tasks(related_name="jobs")
@@ -62,12 +62,39 @@ def _trace_worker(**_: Any) -> None:
     start_tracing("worker")
 
 
+@signals.worker_init.connect
+def _raise_limits(**_: Any) -> None:
+    """A worker follows the logs of the executions that it has taken, by a connection each."""
+    from django.conf import settings  # noqa: PLC0415 - the settings are loaded only now
+
+    from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: PLC0415 - likewise
+
+    raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT)
+
+
 @signals.task_prerun.connect
 def _lend_loop(**_: Any) -> None:
     """Run the asynchronous parts of jobs on one long-lived loop, which keeps their connections."""
     from taskhub.lib.event_loops import lend_loop  # noqa: PLC0415 - the apps are loaded only now
 
     lend_loop()
+
+
+@signals.worker_shutting_down.connect
+def _begin_handing_over(**_: Any) -> None:
+    """Hand running executions over as soon as the signal has come: jobs that still run may take a while."""
+    from taskhub.worker import conductor  # noqa: PLC0415 - the apps are loaded only now
+
+    conductor.begin_close()
+
+
+# With the thread pool the first is sent in the process that runs the jobs, with prefork the second.
+@signals.worker_shutdown.connect
+@signals.worker_process_shutdown.connect
+def _hand_over(**_: Any) -> None:
+    from taskhub.worker import conductor  # noqa: PLC0415 - likewise
+
+    conductor.close()
 
 
 @signals.beat_init.connect

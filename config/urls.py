@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 from django.views.decorators.http import require_http_methods
 from django.views.generic import RedirectView
@@ -12,6 +12,7 @@ from django.views.generic import RedirectView
 from sandboxes.api.sse import sse
 from sandboxes.pages import sse_demo
 from taskhub.api.prometheus import metrics
+from taskhub.auth.sign_in_form import SignInView
 from taskhub.mcp.endpoint import mcp
 from taskhub.observability.health import healthz, readyz
 from taskhub.pages import board, event_monitor, sign_in_link, task_page
@@ -26,7 +27,7 @@ urlpatterns = [
     re_path(r"^mcp/?$", mcp, name="mcp"),
     path("sse-demo.html", sse_demo, name="sse-demo"),
     path("admin/", admin.site.urls),
-    path("login/", _form(LoginView.as_view(redirect_authenticated_user=True)), name="login"),
+    path("login/", _form(SignInView.as_view()), name="login"),
     path("sign-in/", sign_in_link, name="sign-in-link"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", board, name="home"),

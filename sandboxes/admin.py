@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from unfold.decorators import display
 
 from sandboxes.gateway.translation import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
 from sandboxes.selectors import dashboard as selectors
-from sandboxes.services.sandboxes import sandbox_delete, sandbox_start, sandbox_stop
+from sandboxes.services.attention import list_note_look
+from sandboxes.services.operator_actions import Action, sandboxes_request
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.base import NOTHING, ReadOnlyAdmin, actor_of, cut, json_block, list_link, row_link, short_id
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
-from taskhub.models import MetricName
+from taskhub.errors import Unavailable
+from taskhub.models import Execution, MetricName
 from taskhub.selectors.dashboard import Window, measured
 
 STATE_LABELS: Final = {
@@ -33,25 +39,71 @@ STATE_LABELS: Final = {
     "error": "danger",
     "build_failed": "danger",
 }
+_STARTABLE: Final = {"stopped", "archived", "error"}
+_STOPPABLE: Final = {"started", "starting", "error"}
 BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == "danger"}
 
 
 @admin.register(Sandbox)
 class SandboxAdmin(ActingAdmin):
-    """Recently watched sandboxes, in the last state that Daytona reported."""
+    """Sandboxes in the last state that Daytona reported. While the list is looked at, a job refreshes it every 5 s."""
 
-    list_display = ["id", "name", "shown_state", "executions", "watchers", "seen_at", "sessions_seen_at"]
+    what = "Sandboxes that were watched or used lately; one is made for each execution that names none."
+    list_display = ["short", "shown_state", "task", "age", "cost", "executions", "watchers", "seen", "shown_action"]
     list_filter = ["state", ("seen_at", admin.DateFieldListFilter)]
     search_fields = ["id", "name"]
     readonly_fields = ["executions", "watchers", "shown_document", "shown_sessions"]
     exclude = ["document", "sessions"]
     actions = ["start", "stop", "remove"]
-    # Daytona may hold each request for up to 30 s.
-    rows_at_once = 10
+    dangerous = ("stop", "remove")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        list_note_look()
+        return super().changelist_view(request, extra_context)
 
     @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # no types
     def shown_state(self, sandbox: Sandbox) -> str:
         return sandbox.state
+
+    @admin.display(description="Seen", ordering="seen_at")
+    def seen(self, sandbox: Sandbox) -> str:
+        return ago(sandbox.seen_at)
+
+    @admin.display(description="Last action", ordering="last_action_at")
+    def shown_action(self, sandbox: Sandbox) -> str:
+        if sandbox.last_action_at is None:
+            return NOTHING
+        return f"{sandbox.last_action} ({ago(sandbox.last_action_at)})"
+
+    def applies(self, action: str, row: Sandbox) -> bool:
+        return {"start": row.state in _STARTABLE, "stop": row.state in _STOPPABLE}.get(action, True)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Sandbox]:
+        latest = Execution.objects.filter(sandbox_id=OuterRef("pk")).order_by("-queued_at", "-id")
+        sandboxes: QuerySet[Sandbox] = super().get_queryset(request)
+        return sandboxes.annotate(
+            for_task=Subquery(latest.values("task_id")[:1]), for_title=Subquery(latest.values("task__title")[:1])
+        )
+
+    @admin.display(description="Sandbox", ordering="id")
+    def short(self, sandbox: Sandbox) -> SafeString | str:
+        return cut(sandbox.name, 24) if sandbox.name and sandbox.name != sandbox.pk else short_id(sandbox.pk)
+
+    @admin.display(description="Task, the latest")
+    def task(self, sandbox: Sandbox) -> SafeString | str:
+        task_id, title = sandbox.for_task, sandbox.for_title  # type: ignore[attr-defined]
+        return row_link("taskhub_task", task_id, cut(title or "", 32))
+
+    @admin.display(description="Age")
+    def age(self, sandbox: Sandbox) -> str:
+        made = parse_datetime(str(sandbox.document.get("createdAt", "")))
+        return timesince(made, depth=1) if made else NOTHING
+
+    @admin.display(description="CPU, memory")
+    def cost(self, sandbox: Sandbox) -> str:
+        """What Daytona reserves for it; a stopped one takes its disk alone."""
+        cpu, memory = sandbox.document.get("cpu"), sandbox.document.get("memory")
+        return f"{cpu} CPU, {memory} GiB" if cpu is not None and memory is not None else NOTHING
 
     @admin.display
     def executions(self, sandbox: Sandbox) -> SafeString:
@@ -71,21 +123,11 @@ class SandboxAdmin(ActingAdmin):
 
     @admin.action(description="Start")
     def start(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> None:
-        self.act_on_each(
-            request,
-            sandboxes,
-            lambda sandbox: sandbox_start(actor=actor_of(request), sandbox_id=sandbox.pk),
-            "being started",
-        )
+        self._send(request, sandboxes, "start", "started")
 
     @admin.action(description="Stop")
     def stop(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> None:
-        self.act_on_each(
-            request,
-            sandboxes,
-            lambda sandbox: sandbox_stop(actor=actor_of(request), sandbox_id=sandbox.pk),
-            "being stopped",
-        )
+        self._send(request, sandboxes, "stop", "stopped")
 
     @admin.action(description="Delete…")
     def remove(self, request: HttpRequest, sandboxes: QuerySet[Sandbox]) -> HttpResponse | None:
@@ -93,13 +135,29 @@ class SandboxAdmin(ActingAdmin):
         answers = self.ask(request, sandboxes, Sure, title=title, button="Delete permanently")
         if isinstance(answers, HttpResponse):
             return answers
-        self.act_on_each(
-            request,
-            sandboxes,
-            lambda sandbox: sandbox_delete(actor=actor_of(request), sandbox_id=sandbox.pk),
-            "being deleted",
-        )
+        self._send(request, sandboxes, "delete", "deleted")
         return None
+
+    def _send(self, request: HttpRequest, sandboxes: QuerySet[Sandbox], action: Action, done: str) -> None:
+        """Queue the job for all of them; Daytona may hold each request for up to 30 s."""
+        if self.are_too_many(request, sandboxes):
+            return
+        chosen = [sandbox.pk for sandbox in sandboxes]
+        try:
+            sandboxes_request(actor=actor_of(request), action=action, sandbox_ids=chosen)
+        except Unavailable as error:
+            self.tell(request, "Nothing was done.", [error.message])
+        else:
+            self.tell(request, f"{len(chosen)} will be {done}; Last action tells what became of it.", [])
+
+
+def ago(moment: datetime) -> str:
+    """Its age in one unit: `4 s ago`."""
+    age_s = max(0, int((timezone.now() - moment).total_seconds()))
+    for unit, unit_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if age_s >= 2 * unit_s:
+            return f"{age_s // unit_s} {unit} ago"
+    return f"{age_s} s ago"
 
 
 @admin.register(Subscription)
@@ -109,7 +167,9 @@ class SubscriptionAdmin(ActingAdmin):
     search_fields = ["sandbox_id", "user_name", "address"]
     readonly_fields = ["sandbox", "account"]
     exclude = ["user", "sandbox_id"]
+    what = "Open streams of sandboxes."
     actions = ["disconnect"]
+    dangerous = ("disconnect",)
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, subscription: Subscription) -> SafeString | str:

@@ -13,6 +13,6 @@ class SandboxesConfig(AppConfig):
 
     def ready(self) -> None:
         extend("mcp_tools", "sandboxes.mcp.SANDBOX_TOOLS")
-        extend("ticket_kinds", "sandboxes.api.sse_ticket.SSE")
+        extend("ticket_kinds", "sandboxes.api.sse_params.SSE")
         extend("asyncapi_parts", "sandboxes.api.asyncapi.add_sse")
         extend("gauges", "sandboxes.metrics.sandbox_gauges")

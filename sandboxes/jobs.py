@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
@@ -19,25 +20,30 @@ from django.utils import timezone
 from sandboxes.channels import sessions_channel, status_channel
 from sandboxes.errors import KeyRefused
 from sandboxes.gateway import Document, open_gateway
-from sandboxes.models import Sandbox, Watching
+from sandboxes.models import DESTROYED, Sandbox, Watching
 from sandboxes.selectors.subscriptions import watched_ids
+from sandboxes.services import operator_actions
+from sandboxes.services.attention import list_is_looked_at
 from sandboxes.services.daytona_webhooks import webhooks_forget
+from sandboxes.services.operator_actions import Action
 from sandboxes.services.sandbox_state import (
     poll_note,
     poll_note_skipped,
     sandboxes_forget,
     sandboxes_mark_destroyed,
     sandboxes_observe,
+    sandboxes_store,
     sessions_observe,
     trouble_report,
     viewers_send_to_ids,
 )
 from sandboxes.services.subscriptions import subscriptions_drop_orphans
-from sandboxes.watch.polling import Findings, look_at_sandboxes, look_at_sessions
+from sandboxes.watch.polling import Findings, look_at_list, look_at_sandboxes, look_at_sessions
 from taskhub.lib.database_limits import retention
 from taskhub.lib.locks import alone
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
+from taskhub.web.thread_pool import wait_here
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,25 @@ def poll_status() -> None:
 def poll_sessions() -> None:
     """`sessions-update` for every sandbox whose sessions are watched."""
     _tick("sessions", settings.SANDBOX_SESSIONS_S, Watching.SESSIONS, _poll_sessions)
+
+
+@shared_task
+def poll_list() -> None:
+    """Refresh all rows while an operator looks at their list in the admin."""
+    if not list_is_looked_at():
+        return
+    with alone("taskhub:poll:list", at_most_s=1.5 * settings.SANDBOX_LIST_S) as is_alone:
+        if is_alone:
+            known = Sandbox.objects.exclude(state=DESTROYED).order_by("seen_at").values_list("pk", flat=True)
+            _poll("list", settings.SANDBOX_LIST_S, list(known), _poll_list)
+        else:
+            poll_note_skipped(name="list")
+
+
+@shared_task
+def sandboxes_act(action: Action, account_id: int, sandbox_ids: list[str]) -> None:
+    """What an operator asked for in the admin."""
+    wait_here(partial(operator_actions.sandboxes_act, account_id=account_id, action=action, sandbox_ids=sandbox_ids))
 
 
 @shared_task
@@ -120,6 +145,19 @@ def _poll_status(wanted: list[str], period_s: float) -> Findings:
     sandboxes_mark_destroyed(sandbox_ids=findings.missing)
     viewers_send_to_ids(names=findings.names)
     trouble_report(channel_of=status_channel, troubles=findings.troubles, retry_s=period_s)
+    return findings
+
+
+def _poll_list(wanted: list[str], period_s: float) -> Findings:
+    known: dict[str, Document] = {sandbox_id: {} for sandbox_id in wanted}
+
+    async def look() -> Findings:
+        async with open_gateway(watching=True) as gateway:
+            return await look_at_list(gateway, known, within_s=_SHARE * period_s)
+
+    findings = _guarded(look, wanted)
+    sandboxes_store(documents=findings.documents)
+    sandboxes_mark_destroyed(sandbox_ids=findings.missing)
     return findings
 
 

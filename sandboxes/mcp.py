@@ -7,11 +7,10 @@ from typing import Any
 from rest_framework import serializers
 
 from sandboxes.api.serializers import PageQuerySerializer, SandboxPageSerializer, SandboxSerializer
-from sandboxes.api.sse_ticket import SSE
-from sandboxes.models import Watching
+from sandboxes.api.sse_params import SSE
 from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
-from taskhub.api.fields import OneOfField, StrictSerializer, TextField
-from taskhub.api.tickets import TicketSerializer
+from taskhub.api.fields import StrictSerializer
+from taskhub.api.tickets import TicketSerializer, params_serializer
 from taskhub.events.tickets import Ticket, ticket_expiry
 from taskhub.mcp.fields import SandboxIdField
 from taskhub.mcp.principal import Requester
@@ -27,26 +26,17 @@ class SandboxListSerializer(PageQuerySerializer, StrictSerializer):
     """REST's query; unknown fields are refused."""
 
 
-class ConnectionRequestSerializer(StrictSerializer):
-    """Spec 000's parameters of `/sse`."""
-
-    sandboxId = TextField(max_length=200)
-    eventType = OneOfField(choices=Watching.values, default=Watching.STATUS.value)
-    sessionId = TextField(max_length=200, required=False)
-    commandId = TextField(max_length=200, required=False)
-
-
 class ConnectionSerializer(TicketSerializer):
     curl = serializers.CharField()
 
 
-def _list(requester: Requester, arguments: Arguments) -> Any:
-    page = sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
+async def _list(requester: Requester, arguments: Arguments) -> Any:
+    page = await sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
     return {"items": page.items, "nextCursor": page.next_cursor}
 
 
-def _get(requester: Requester, arguments: Arguments) -> Any:
-    return sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
+async def _get(requester: Requester, arguments: Arguments) -> Any:
+    return await sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
 
 
 def _connection_url(requester: Requester, arguments: Arguments) -> Any:
@@ -81,7 +71,7 @@ SANDBOX_TOOLS = (
         description="An address that streams a sandbox's status, sessions, or a command's log (logs also takes "
         "sessionId and commandId) as Server-Sent Events. The address contains its credentials and is valid until "
         "expires_at.",
-        takes=ConnectionRequestSerializer,
+        takes=params_serializer(SSE),
         gives=ConnectionSerializer,
         run=_connection_url,
         role=Role.VIEWER,

@@ -14,7 +14,8 @@ DESTROYED: Final = "destroyed"
 class Sandbox(models.Model):
     """A sandbox's last known state. `document` is Daytona's object without fields that may be secret (`env`).
 
-    The row is created by the first viewer; polls and pushes update it while there are viewers.
+    The row is created by the first viewer, or when an operator looks at the list in the admin; polls and pushes update
+    it while either looks.
     """
 
     id = models.CharField(primary_key=True, max_length=200)
@@ -24,6 +25,14 @@ class Sandbox(models.Model):
     seen_at = models.DateTimeField(help_text="When Daytona last reported it.")
     sessions = models.JSONField(null=True, help_text="Daytona's list of sessions with their commands.")
     sessions_seen_at = models.DateTimeField(null=True)
+    last_action = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The last action that an operator asked for in the admin, and what became of it.",
+    )
+    last_action_at = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name_plural = "sandboxes"

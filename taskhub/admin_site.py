@@ -16,20 +16,18 @@ from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
 from taskhub.auth.backends import is_operator
+from taskhub.auth.sign_in_form import LimitedSignIn, with_limits
 
 # Unfold's menus use Alpine, which compiles the expressions in its attributes at run time. Only pages of the admin and
 # its login form allow that; like all pages they run no inline script or style, and load none from other origins.
 _lets_alpine_compile: Final = csp_update({"script-src": [UNSAFE_EVAL]})
 
 
-class OperatorLoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold has no types
+class OperatorLoginForm(LimitedSignIn, AuthenticationForm):  # type: ignore[misc]  # unfold has no types
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
         if not isinstance(user, User) or not is_operator(user):
-            raise ValidationError(
-                self.error_messages["invalid_login"],
-                code="invalid_login",
-                params={"username": self.username_field.verbose_name},
-            )
+            # The password was right: saying otherwise would send its owner looking for another one.
+            raise ValidationError("This account is no operator; sign in at /login/ instead.", code="no_operator")
 
 
 class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
@@ -57,4 +55,6 @@ class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no type
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         login = cast("Callable[..., HttpResponse]", _lets_alpine_compile(super().login))
-        return login(request, extra_context)
+        response = login(request, extra_context)
+        with_limits(request, response, (getattr(response, "context_data", None) or {}).get("form"))
+        return response

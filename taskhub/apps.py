@@ -23,7 +23,8 @@ class TaskHubConfig(AppConfig):
 
         extend("mcp_tools", "taskhub.mcp.task_tools.TASK_TOOLS", "taskhub.mcp.execution_tools.EXECUTION_TOOLS")
         extend("ticket_kinds", "taskhub.events.tickets.EVENTS", "taskhub.events.tickets.EXECUTION_LOG")
-        extend("gauges", "taskhub.api.prometheus.stream_gauges", "taskhub.api.prometheus.job_gauges")
+        gauges = ("stream_gauges", "job_gauges", "health_gauges", "webhook_gauges")
+        extend("gauges", *(f"taskhub.api.prometheus.{name}" for name in gauges))
         scrub_all_logs()
         logging.captureWarnings(capture=True)
         job_logging.connect()

@@ -10,30 +10,32 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.conf import settings
-from django.db.models import Q
 from django.utils import timezone
 
+from taskhub.auth.sign_in_limits import failures_trim
 from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, execution_place
 from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop
+from taskhub.lib.leases import watch
 from taskhub.lib.locks import alone
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName, WaitingReason
 from taskhub.observability.metrics_store import meter, trim_measures
-from taskhub.services import admission, executions, idempotency, tokens
+from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
+from taskhub.services import executions, idempotency, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
-from taskhub.services.file_changes import file_changes_tell
+from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.worker.conductor import hand_over
 from taskhub.worker.following import Following, Lost
 from taskhub.worker.starting import RETRY_S, admit, release, start
@@ -41,13 +43,12 @@ from taskhub.worker.starting import RETRY_S, admit, release, start
 log = logging.getLogger(__name__)
 
 END_LEASE_S: Final = 120.0
+RETRY: Final = timedelta(seconds=RETRY_S)
 LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RELEASE_S: Final = 60.0
 """The longest that one round of releases holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
-FILES_REST_S: Final = 10.0
-"""So long the files of a sandbox that does not answer are left alone."""
 
 
 @shared_task
@@ -71,27 +72,24 @@ def executions_reconcile() -> None:
     """Hand over what no worker has: starts that were lost, and executions whose worker has died."""
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
+            executions_expire_leases()
             _resend_starts()
             _hand_over_running()
 
 
 def _resend_starts() -> None:
     """Admitted ones whose job was lost, or whose worker died, or that are due for another try; and those that wait."""
-    now = timezone.now()
-    unsent = Q(lease_until__isnull=True, admitted_at__lt=now - timedelta(seconds=RETRY_S))
-    lost = Execution.objects.filter(unsent | Q(lease_until__lt=now), status=ExecutionStatus.STARTING)
-    for execution_id in lost.values_list("pk", flat=True):
-        send_job(EXECUTION_START, execution_id)
+    free = Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True)
+    for execution_id, admitted_at in free.order_by("admitted_at").values_list("pk", "admitted_at"):
+        if admitted_at is None or watch.moment_is_past(("start", execution_id), admitted_at + RETRY, RETRY):
+            send_job(EXECUTION_START, execution_id)
     admit()
-    if admission.waiting_for_capacity():
+    if waiting_by_reason()[WaitingReason.CAPACITY]:
         send_job(EXECUTIONS_RELEASE)
 
 
 def _hand_over_running() -> None:
-    now = timezone.now()
-    left = Execution.objects.filter(status=ExecutionStatus.RUNNING).filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    )
+    left = Execution.objects.filter(status=ExecutionStatus.RUNNING, lease_until__isnull=True)
     for execution_id in left.values_list("pk", flat=True):
         send_job(EXECUTION_END, execution_id)
 
@@ -118,48 +116,6 @@ def execution_gone(execution_id: str) -> None:
     loop = lent_loop()
     if loop is not None:
         hand_over(loop, lambda conductor: conductor.gone(UUID(execution_id)))
-
-
-@shared_task
-def executions_watch_files() -> None:
-    """One look at the files of everything that runs. It is apart from the reconciliation, so that it delays no end."""
-    if lent_loop() is not None:
-        return  # an older beat sends this: a worker's conductor hears of changes in the log
-    with alone("taskhub:files", at_most_s=LOOK_S) as is_ours:
-        if is_ours:
-            _rested()
-            running = Execution.objects.filter(status=ExecutionStatus.RUNNING).exclude(pk__in=list(_resting))
-            _tell_changes(list(running.select_related("task").defer("script", "env")))
-
-
-_resting: Final[dict[UUID, float]] = {}
-"""Executions whose files this process leaves alone until then: their sandboxes did not answer."""
-
-
-def _rested() -> None:
-    now = time.monotonic()
-    for execution_id, until in list(_resting.items()):
-        if until <= now:
-            _resting.pop(execution_id, None)
-
-
-def _tell_changes(watched: list[Execution]) -> bool:
-    """Whether no other worker published changes meanwhile."""
-    return not watched or async_to_sync(_tell_each)(watched)
-
-
-async def _tell_each(watched: list[Execution]) -> bool:
-    """Each is told as soon as its sandbox has answered."""
-    places = {execution_place(execution): execution for execution in watched}
-    looks = get_executor().changed_files({place: execution.files_seen for place, execution in places.items()})
-    all_told = True
-    async with aclosing(looks):
-        async for place, changes in looks:
-            if changes is None:
-                _resting[place.execution_id] = time.monotonic() + FILES_REST_S
-            else:
-                all_told &= await sync_to_async(file_changes_tell)(execution=places[place], changes=changes)
-    return all_told
 
 
 @shared_task
@@ -215,11 +171,11 @@ def _release_due() -> None:
     ended = Execution.objects.filter(released_at__isnull=True, finished_at__isnull=False)
     ended = ended.exclude(status__in=ACTIVE_STATUSES).defer("script", "env").order_by("finished_at")
     due = list(ended.filter(finished_at__lt=until)[:100])
-    if not due and (needed := admission.waiting_for_capacity()):
+    if not due and (needed := waiting_by_reason()[WaitingReason.CAPACITY]):
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
     for execution in due:
         try:
-            if execution.attempts:
+            if execution.admitted_at is not None or execution.attempts:
                 async_to_sync(release)(execution)
         except ExecutorError as error:
             log.warning("the sandbox of execution %s is not released yet: %s", execution.pk, error.code)
@@ -231,8 +187,9 @@ def _release_due() -> None:
 @shared_task
 @retention()
 def tokens_expire() -> None:
-    """Retention: expired API tokens are deleted."""
+    """Retention: expired API tokens are deleted, and counters of failed sign-ins that have ended."""
     tokens.tokens_expire()
+    failures_trim()
 
 
 @shared_task

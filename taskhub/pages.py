@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, get_args
@@ -17,10 +17,20 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_safe
 
+from taskhub.auth.sign_in_limits import device_remember
 from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
 from taskhub.errors import NotFound
 from taskhub.events.types import EVENT_TYPES, ExecutionEvent
-from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, ExecutionStatus, Task, TaskPriority, TaskStatus
+from taskhub.models import (
+    ACTIVE_STATUSES,
+    TRANSITIONS,
+    ExecutionStatus,
+    Leftover,
+    Task,
+    TaskPriority,
+    TaskStatus,
+    WaitingReason,
+)
 from taskhub.roles import Role, role_of
 from taskhub.selectors.tasks import task_get_for
 
@@ -74,8 +84,28 @@ def page_enums() -> dict[str, Any]:
             for status in ExecutionStatus
         ],
         "executionSteps": {step: _status_of(step) for step in _EXECUTION_STEPS},
+        "waitingReasons": _entries(_WAITING),
+        "endings": _entries(_ENDING),
+        "leftovers": [row | {"passes": row["value"] == Leftover.SANDBOX_STOPPING} for row in _entries(_LEFTOVER)],
         "roles": [{"value": role.group, "mayWork": role >= _WORKS} for role in Role],
     }
+
+
+_WAITING: Final = {
+    WaitingReason.CAPACITY: "waiting for capacity",
+    WaitingReason.LIMIT: "waiting for a place within the limit",
+    WaitingReason.PAUSED: "waiting, starts are paused",
+}
+_ENDING: Final = {ExecutionStatus.STOPPED: "being stopped", ExecutionStatus.TIMED_OUT: "timing out"}
+_LEFTOVER: Final = {
+    Leftover.SANDBOX_STOPPING: "its sandbox is being stopped",
+    Leftover.POSSIBLE: "processes of it may still run in its sandbox",
+}
+
+
+def _entries(words: Mapping[Any, str]) -> list[dict[str, str]]:
+    """What the pages say of each value beside the execution's status."""
+    return [{"value": value.value, "label": label} for value, label in words.items()]
 
 
 _STATUS_OF_STEP: Final = {"waiting": ExecutionStatus.QUEUED, "started": ExecutionStatus.RUNNING}
@@ -154,4 +184,6 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
         shown = {"minutes": VALID_FOR.seconds // 60, "another": another_link()}
         return render(request, "registration/sign_in_link.html", shown, status=HTTPStatus.BAD_REQUEST)
     login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-    return redirect("home")
+    response = redirect("home")
+    device_remember(request, response, user)
+    return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -9,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import TOOLS, Outcome, call_tool
 from taskhub.models import ApiToken
+from taskhub.web.thread_pool import wait_here
 
 BASE = "http://testserver/"
 
@@ -18,7 +20,11 @@ def requester_for(user: User | None, token: ApiToken | None = None) -> Requester
 
 
 def call(user: User | None, name: str, **arguments: Any) -> Outcome:
-    return call_tool(requester_for(user), TOOLS[name], arguments)
+    return call_as(requester_for(user), name, **arguments)
+
+
+def call_as(requester: Requester, name: str, **arguments: Any) -> Outcome:
+    return wait_here(partial(call_tool, requester, TOOLS[name], arguments))
 
 
 def result(user: User | None, name: str, **arguments: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from taskhub.auth.rate_limits import failures
 from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
+from taskhub.lib.leases import watch
 from taskhub.models import ApiToken
+from taskhub.observability.heartbeat import ages
 from tests import documented
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_redis
@@ -107,8 +110,24 @@ def client_of(user: User) -> APIClient:
 
 
 @pytest.fixture(autouse=True)
-def no_address_has_failed() -> None:
+def nothing_is_remembered() -> None:
+    """What a process remembers of callers and rows."""
     failures.forget()
+    watch.forget()
+    ages.forget()
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let so many seconds pass on the clock by which leases are judged."""
+    passed_s = 0.0
+
+    def pass_(seconds: float) -> None:
+        nonlocal passed_s
+        passed_s += seconds
+
+    monkeypatch.setattr(watch, "clock", lambda: time.monotonic() + passed_s)
+    return pass_
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
-"""Node.js for the checks of the pages' JavaScript: the one of `.ci/js/package-lock.json`, else the machine's."""
+"""npm packages of the checks, and a Node.js that runs them: the one of the lock file, else the machine's."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+from fcntl import LOCK_EX, flock
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +15,25 @@ LEAST: Final = (20, 19)
 """The first version that takes a `.js` file for a module by its syntax, as ours are."""
 
 
-def find_node() -> str | None:
+def install_npm(folder: Path) -> None:
+    """Install what `package-lock.json` names, where that changed since; one process at a time in a folder.
+
+    Raises CalledProcessError; FileNotFoundError without npm.
+    """
+    wanted = sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".installed"
+    with (folder / "package.json").open() as guard:
+        flock(guard, LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run(command, cwd=folder, check=True, timeout=900)
+        stamp.write_text(wanted)
+
+
+def find_node(folder: Path = JS) -> str | None:
     """The path of a Node.js that is new enough, None where there is none."""
-    locked = sorted(JS.glob("node_modules/node-linux-*/bin/node"))
+    locked = sorted(folder.glob("node_modules/node-linux-*/bin/node"))
     if locked:
         return str(locked[0])
     found = shutil.which("node")

@@ -183,7 +183,7 @@ class RunningHub:
         self.process = Process([sys.executable, "-m", "config.launcher"], self.env)
 
     def wait_ready(self) -> None:
-        self.process.wait_for_line("TaskHub is ready", 110)
+        self.process.wait_for_line("TaskHub is ready", 300)
 
     @property
     def token(self) -> str:

@@ -35,6 +35,7 @@ export interface AuditEntry {
   action: string;
   execution_id: string | null;
   changes: unknown;
+  private: boolean;
 }
 
 export interface ChangedFile {

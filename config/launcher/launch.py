@@ -194,7 +194,7 @@ class Launcher:
                     *(python, "-m", "uvicorn", "config.asgi:application"),
                     *("--fd", str(web.fileno()), "--lifespan", "on"),
                     *("--no-access-log", "--log-level", "warning", "--no-proxy-headers", "--no-server-header"),
-                    *("--timeout-graceful-shutdown", "3"),
+                    *("--timeout-graceful-shutdown", "3", "--http", "taskhub.web.bounded_http:BoundedHttp"),
                 ],
                 self.env,
                 fds=[web.fileno()],
@@ -215,7 +215,7 @@ class Launcher:
             Child(
                 "beat",
                 # The schedule stays in memory and no pid file is written: nothing to find stale after a crash.
-                [*celery, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile="],
+                [*celery, "beat", "--loglevel", "WARNING", "--pidfile="],
                 self.env,
             )
         )

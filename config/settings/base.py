@@ -25,6 +25,7 @@ ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: it replaces the server of `runserver`
+    "unfold.contrib.filters",
     "unfold.apps.BasicAppConfig",  # before the admin: its templates replace the admin's
     "taskhub.apps.HubAdminConfig",
     "django.contrib.auth",
@@ -153,6 +154,9 @@ TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE
 TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
 
+# Below so many free bytes in the data folder `/readyz` says that the disk is full.
+TASKHUB_DATA_FREE_LEAST_BYTES = env.integer("TASKHUB_DATA_FREE_LEAST_BYTES", 64 * 1024 * 1024)
+
 # --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
 TASKHUB_LOG_SPOOL_BYTES = env.integer("TASKHUB_LOG_SPOOL_BYTES", 1024 * 1024 * 1024, least=1024)
@@ -178,6 +182,10 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 # Wrong tokens, tickets and passwords per address and web process; 0 is no limit.
 TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = env.integer("TASKHUB_FAILED_CREDENTIALS_PER_MINUTE", 60)
+# Passwords tried in vain within 5 minutes, over all web processes: of an account from one address, or from a browser
+# that has signed in to it before; and of an account from all other addresses together. 0 is no limit.
+TASKHUB_FAILED_PASSWORDS = env.integer("TASKHUB_FAILED_PASSWORDS", 10)
+TASKHUB_FAILED_PASSWORDS_PER_ACCOUNT = env.integer("TASKHUB_FAILED_PASSWORDS_PER_ACCOUNT", 50)
 # Requests to the REST API per web process; 0 is no limit.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 6000)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 12_000)
@@ -293,6 +301,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "ack_emulation": False,
 }
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "taskhub.lib.beat:MonotonicScheduler"
 _RECONCILE_S = 1.0
 # A page of the account's list for every 200 sandboxes, however many executions run.
 _SANDBOXES_S = 5.0
@@ -300,8 +309,10 @@ _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
+# Only while an operator looks at the admin's list.
+SANDBOX_LIST_S = 5.0
 CELERY_BEAT_SCHEDULE = {
-    # `expires` drops a tick that found no free worker in time: skipped, not queued.
+    # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,
@@ -336,6 +347,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "sandboxes.jobs.poll_sessions",
         "schedule": SANDBOX_SESSIONS_S,
         "options": {"expires": SANDBOX_SESSIONS_S},
+    },
+    "refresh the list of sandboxes": {
+        "task": "sandboxes.jobs.poll_list",
+        "schedule": SANDBOX_LIST_S,
+        "options": {"expires": SANDBOX_LIST_S},
     },
     "trim observations": {
         "task": "sandboxes.jobs.observations_trim",

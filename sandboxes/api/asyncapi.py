@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from sandboxes.api.sse_params import EVENT_TYPE, SSE
 from sandboxes.models import Watching
-from taskhub.events.asyncapi import LOG_LINE, RESUME
+from taskhub.events.asyncapi import LOG_LINE
 from taskhub.events.asyncapi_parts import NUMBER, TEXT, TIME, Document, message, query_binding, record, stream
+from taskhub.events.stream_parameters import Parameter
 
 _SANDBOX: Final = {"sandboxId": TEXT}
 _COMMAND: Final = {"sandboxId": TEXT, "sessionId": TEXT, "commandId": TEXT}
@@ -78,12 +81,17 @@ def _add(document: Document, name: str, kind: Watching, about: Document, message
     stream(
         document,
         name,
-        address="/sse",
+        address=SSE.address,
         title=f"/sse with eventType={kind.value}",
         description=f"Named SSE events of a sandbox (spec 000), for eventType={kind.value}.",
         messages={**control, **messages},
-        binding=query_binding(
-            {**about, "eventType": {"type": "string", "enum": [kind.value]}, **RESUME},
-            (*about, *(("eventType",) if kind != Watching.STATUS else ())),
-        ),
+        binding=query_binding(_parameters(kind), tuple(about)),
     )
+
+
+def _parameters(kind: Watching) -> tuple[Parameter, ...]:
+    """Those of `/sse` that go with this `eventType`."""
+    usual = kind == Watching.STATUS
+    chosen = replace(EVENT_TYPE, choices=(kind.value,), default=kind.value if usual else "", required=not usual)
+    fitting = (None, (EVENT_TYPE.name, kind.value))
+    return tuple(chosen if each is EVENT_TYPE else each for each in SSE.parameters if each.needed_with in fitting)

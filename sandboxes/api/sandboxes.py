@@ -29,6 +29,7 @@ from sandboxes.models import Watching
 from sandboxes.selectors import sandboxes as selectors
 from sandboxes.services import sandboxes as services
 from taskhub.api.actors import actor_of
+from taskhub.api.awaited import awaited
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
 from taskhub.api.query import KnownQuery
 
@@ -36,8 +37,8 @@ TAKES_S = LIFECYCLE_S + REQUEST_S
 """The longest a request may be under way at Daytona."""
 
 
-def _find_sandbox(view: APIView, request: Request, *, label: str) -> Response | None:  # noqa: ARG001 - its interface
-    made = services.sandbox_find_made(actor=actor_of(request), label=label)
+async def _find_sandbox(view: APIView, request: Request, *, label: str, **_: Any) -> Response | None:  # noqa: ARG001 - its interface
+    made = await services.sandbox_find_made(actor=actor_of(request), label=label)
     return Response(made, status=status.HTTP_201_CREATED) if made is not None else None
 
 
@@ -47,15 +48,22 @@ def _session_id(body: dict[str, Any], label: str) -> str | None:
     return asked or (f"taskhub-{label}" if label else None)
 
 
-def _find_session(view: APIView, request: Request, *, sandbox_id: str, label: str) -> Response | None:  # noqa: ARG001 - its interface
-    session_id = _session_id(request.data if isinstance(request.data, dict) else {}, label)
-    found = services.session_find_made(actor=actor_of(request), sandbox_id=sandbox_id, session_id=str(session_id))
+async def _find_session(
+    view: APIView,  # noqa: ARG001 - its interface
+    request: Request,
+    *,
+    sandbox_id: str,
+    body: dict[str, Any],
+    label: str,
+) -> Response | None:
+    session_id = str(_session_id(body, label))
+    found = await services.session_find_made(actor=actor_of(request), sandbox_id=sandbox_id, session_id=session_id)
     if found is None:
         return None
     return Response({"sandboxId": sandbox_id, "sessionId": found}, status=status.HTTP_201_CREATED)
 
 
-def _find_no_command(view: APIView, request: Request, **_: Any) -> Response | None:  # noqa: ARG001 - its interface
+async def _find_no_command(view: APIView, request: Request, **_: Any) -> Response | None:  # noqa: ARG001 - its interface
     """Daytona has no labels for commands, and two may be equal: the outcome stays unknown."""
     return None
 
@@ -64,85 +72,91 @@ class SandboxesView(KnownQuery, APIView):
     queries = {"get": PageQuerySerializer}
 
     @extend_schema(operation_id="sandboxes_list", parameters=[PageQuerySerializer], responses=SandboxPageSerializer)
-    def get(self, request: Request) -> Response:
+    @awaited()
+    async def get(self, request: Request) -> Response:
         """A page of all sandboxes, the most recently active first; it may be a little behind."""
         query = self.read_query(request)
-        page = selectors.sandbox_page_for(user=request.user, cursor=query.get("cursor"), limit=query["limit"])
+        page = await selectors.sandbox_page_for(user=request.user, cursor=query.get("cursor"), limit=query["limit"])
         return Response({"items": page.items, "nextCursor": page.next_cursor})
 
     @extend_schema(request=SandboxCreateSerializer, responses={201: SandboxSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @awaited(body=SandboxCreateSerializer)
     @idempotent_elsewhere(takes_s=TAKES_S, find=_find_sandbox)
-    def post(self, request: Request, label: str) -> Response:
+    async def post(self, request: Request, body: dict[str, Any], label: str) -> Response:
         """Make a sandbox.
 
         It may still be starting; watch it over `/sse`.
         """
-        body = SandboxCreateSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        made = services.sandbox_create(actor=actor_of(request), fields=dict(body.validated_data), label=label)
+        made = await services.sandbox_create(actor=actor_of(request), fields=body, label=label)
         return Response(made, status=status.HTTP_201_CREATED)
 
 
 class SandboxView(KnownQuery, APIView):
     @extend_schema(responses=SandboxSerializer)
-    def get(self, request: Request, sandbox_id: str) -> Response:
+    @awaited()
+    async def get(self, request: Request, sandbox_id: str) -> Response:
         """The sandbox's current state."""
-        return Response(selectors.sandbox_get_for(user=request.user, sandbox_id=sandbox_id))
+        return Response(await selectors.sandbox_get_for(user=request.user, sandbox_id=sandbox_id))
 
     @extend_schema(responses={202: SandboxSerializer})
-    def delete(self, request: Request, sandbox_id: str) -> Response:
+    @awaited()
+    async def delete(self, request: Request, sandbox_id: str) -> Response:
         """Delete the sandbox."""
-        deleted = services.sandbox_delete(actor=actor_of(request), sandbox_id=sandbox_id)
+        deleted = await services.sandbox_delete(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(deleted, status=status.HTTP_202_ACCEPTED)
 
 
 class SandboxStartView(KnownQuery, APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
-    def post(self, request: Request, sandbox_id: str) -> Response:
+    @awaited()
+    async def post(self, request: Request, sandbox_id: str) -> Response:
         """Start the sandbox."""
-        started = services.sandbox_start(actor=actor_of(request), sandbox_id=sandbox_id)
+        started = await services.sandbox_start(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(started, status=status.HTTP_202_ACCEPTED)
 
 
 class SandboxStopView(KnownQuery, APIView):
     @extend_schema(request=None, responses={202: SandboxSerializer})
-    def post(self, request: Request, sandbox_id: str) -> Response:
+    @awaited()
+    async def post(self, request: Request, sandbox_id: str) -> Response:
         """Stop the sandbox; its processes end."""
-        stopped = services.sandbox_stop(actor=actor_of(request), sandbox_id=sandbox_id)
+        stopped = await services.sandbox_stop(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(stopped, status=status.HTTP_202_ACCEPTED)
 
 
 class SessionsView(KnownQuery, APIView):
     @extend_schema(responses=SessionSerializer(many=True))
-    def get(self, request: Request, sandbox_id: str) -> Response:
+    @awaited()
+    async def get(self, request: Request, sandbox_id: str) -> Response:
         """All sessions with their commands."""
-        return Response(selectors.session_list_for(user=request.user, sandbox_id=sandbox_id))
+        return Response(await selectors.session_list_for(user=request.user, sandbox_id=sandbox_id))
 
     @extend_schema(
         request=SessionCreateSerializer, responses={201: SessionCreatedSerializer}, parameters=[IDEMPOTENCY_KEY]
     )
+    @awaited(body=SessionCreateSerializer)
     @idempotent_elsewhere(takes_s=TAKES_S, find=_find_session)
-    def post(self, request: Request, sandbox_id: str, label: str) -> Response:
+    async def post(self, request: Request, sandbox_id: str, body: dict[str, Any], label: str) -> Response:
         """Make a session: a shell in which commands run one after another."""
-        body = SessionCreateSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        session_id = services.session_create(
-            actor=actor_of(request), sandbox_id=sandbox_id, session_id=_session_id(body.validated_data, label)
+        session_id = await services.session_create(
+            actor=actor_of(request), sandbox_id=sandbox_id, session_id=_session_id(body, label)
         )
         return Response({"sandboxId": sandbox_id, "sessionId": session_id}, status=status.HTTP_201_CREATED)
 
 
 class SessionView(KnownQuery, APIView):
     @extend_schema(responses=SessionSerializer)
-    def get(self, request: Request, sandbox_id: str, session_id: str) -> Response:
+    @awaited()
+    async def get(self, request: Request, sandbox_id: str, session_id: str) -> Response:
         """A session with its commands."""
-        session = selectors.session_get_for(user=request.user, sandbox_id=sandbox_id, session_id=session_id)
+        session = await selectors.session_get_for(user=request.user, sandbox_id=sandbox_id, session_id=session_id)
         return Response(session)
 
     @extend_schema(responses={204: None})
-    def delete(self, request: Request, sandbox_id: str, session_id: str) -> Response:
+    @awaited()
+    async def delete(self, request: Request, sandbox_id: str, session_id: str) -> Response:
         """Delete the session with its processes and logs."""
-        services.session_delete(actor=actor_of(request), sandbox_id=sandbox_id, session_id=session_id)
+        await services.session_delete(actor=actor_of(request), sandbox_id=sandbox_id, session_id=session_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -150,16 +164,17 @@ class CommandsView(KnownQuery, APIView):
     @extend_schema(
         request=CommandRunSerializer, responses={202: CommandStartedSerializer}, parameters=[IDEMPOTENCY_KEY]
     )
+    @awaited(body=CommandRunSerializer)
     @idempotent_elsewhere(takes_s=TAKES_S, find=_find_no_command)
-    def post(self, request: Request, sandbox_id: str, session_id: str, label: str) -> Response:  # noqa: ARG002 - see `_find_no_command`
+    async def post(
+        self, request: Request, sandbox_id: str, session_id: str, *, body: dict[str, Any], **_: Any
+    ) -> Response:
         """Start a command; `logs` is where its output can be followed."""
-        body = CommandRunSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        command_id = services.command_run(
+        command_id = await services.command_run(
             actor=actor_of(request),
             sandbox_id=sandbox_id,
             session_id=session_id,
-            command=body.validated_data["command"],
+            command=body["command"],
         )
         named = {"sandboxId": sandbox_id, "sessionId": session_id, "commandId": command_id}
         logs = f"/sse?{urlencode({'eventType': Watching.LOGS.value, **named})}"
@@ -168,9 +183,10 @@ class CommandsView(KnownQuery, APIView):
 
 class CommandView(KnownQuery, APIView):
     @extend_schema(responses=CommandSerializer)
-    def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
+    @awaited()
+    async def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
         """State of a command."""
-        command = selectors.command_get_for(
+        command = await selectors.command_get_for(
             user=request.user, sandbox_id=sandbox_id, session_id=session_id, command_id=command_id
         )
         return Response(command)
@@ -178,9 +194,10 @@ class CommandView(KnownQuery, APIView):
 
 class CommandLogsView(KnownQuery, APIView):
     @extend_schema(responses=LogSnapshotSerializer)
-    def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
+    @awaited()
+    async def get(self, request: Request, sandbox_id: str, session_id: str, command_id: str) -> Response:
         """The output so far, in one piece."""
-        snapshot = selectors.log_snapshot_for(
+        snapshot = await selectors.log_snapshot_for(
             user=request.user, sandbox_id=sandbox_id, session_id=session_id, command_id=command_id
         )
         return Response(snapshot)

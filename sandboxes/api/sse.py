@@ -17,8 +17,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from sandboxes.api.sse_params import Wanted, read_wanted
-from sandboxes.api.sse_ticket import SSE
+from sandboxes.api.sse_params import SSE, Wanted, read_wanted
 from sandboxes.channels import sessions_channel, status_channel
 from sandboxes.errors import SandboxMissing, SandboxUnavailable
 from sandboxes.models import Sandbox, Subscription, Watching
@@ -89,8 +88,8 @@ async def _guard_private(caller: Caller, slot: Slot, wanted: Wanted, archived: E
         names |= {archived.sandbox_id, archived.session_name}
     feed = await hub.feed(TASKS)
     tasks = set(await hub.reader.run(tasks_executed_in, names))
-    eyes = Filters(viewer=viewer)
-    slot.may_go_on = lambda: all(eyes.may_see(task_id, feed.owners) for task_id in tasks)
+    eyes, since = Filters(viewer=viewer), feed.head
+    slot.may_go_on = lambda: all(eyes.may_follow(task_id, feed.privacy, since=since) for task_id in tasks)
     hidden = await hub.reader.run(partial(hidden_sandboxes, user=caller, names=names))
     if hidden or not slot.may_go_on():
         raise SandboxMissing

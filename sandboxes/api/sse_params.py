@@ -1,20 +1,35 @@
-"""Query parameters of `/sse`, from spec 000."""
+"""Parameters of `/sse`, from spec 000: their one definition, and what a request for a stream says."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from django.http import QueryDict
-
 from sandboxes.models import Watching
-from taskhub.api.routes import NAME
-from taskhub.api.stream_view import unknown_parameters
-from taskhub.errors import Invalid
+from taskhub.events.stream_parameters import Format, Parameter
+from taskhub.events.tickets import StreamKind
 from taskhub.executions.log_relay import LogKey
 
-_ID: Final = re.compile(rf"{NAME}\Z")
-_PARAMETERS: Final = ("sandboxId", "eventType", "sessionId", "commandId")
+_LOGS: Final = ("eventType", Watching.LOGS.value)
+
+EVENT_TYPE: Final = Parameter(
+    "eventType",
+    "What to stream; `sandbox-status` unless given.",
+    Format.CHOICE,
+    choices=tuple(Watching.values),
+    default=Watching.STATUS.value,
+)
+SSE: Final = StreamKind(
+    "sse",
+    "/sse",
+    (
+        Parameter("sandboxId", "The id or the name of the sandbox.", Format.NAME, required=True),
+        EVENT_TYPE,
+        Parameter("sessionId", "The session; required for `logs`.", Format.NAME, needed_with=_LOGS),
+        Parameter("commandId", "The command; required for `logs`.", Format.NAME, needed_with=_LOGS),
+    ),
+)
+"""From it come the parser below, the tickets, the tool `getSSEConnectionUrl`, OpenAPI and AsyncAPI."""
 
 
 class Wanted(NamedTuple):
@@ -37,20 +52,7 @@ class Wanted(NamedTuple):
         return LogKey(self.sandbox_id, self.session_id, self.command_id)
 
 
-def read_wanted(query: QueryDict) -> Wanted:
-    """Raises Invalid, which names each missing, unknown or malformed parameter."""
-    given = {name: query.get(name, "") for name in _PARAMETERS}
-    kind = given.pop("eventType") or Watching.STATUS
-    wrong = unknown_parameters(query, _PARAMETERS)
-    if kind not in Watching.values:
-        wrong["eventType"] = [f"Must be one of: {', '.join(Watching.values)}."]
-    needed = _PARAMETERS if kind == Watching.LOGS else _PARAMETERS[:1]
-    for name, value in given.items():
-        if not value and name in needed:
-            when = "" if name == "sandboxId" else " with eventType=logs"
-            wrong[name] = [f"This parameter is required{when}."]
-        elif value and not _ID.match(value):
-            wrong[name] = ["Must be an id: at most 200 letters, digits, and _ . -"]
-    if wrong:
-        raise Invalid("Some parameters are wrong; details names them.", details=wrong)
-    return Wanted(Watching(kind), given["sandboxId"], given["sessionId"], given["commandId"])
+def read_wanted(query: Mapping[str, str]) -> Wanted:
+    """Raises Invalid, whose details name each missing, unknown or malformed parameter."""
+    given = SSE.read(query)
+    return Wanted(Watching(given["eventType"]), given["sandboxId"], given["sessionId"], given["commandId"])

@@ -174,7 +174,11 @@ class SandboxExecutor:
             command_id = place.command_id
             while True:
                 follower = Follower(
-                    toolbox, place.session_name, command_id, on_trouble, tokens=tokens, mask=place.mask, on_sign=on_sign
+                    *(toolbox, place.session_name, command_id, on_trouble),
+                    tokens=tokens,
+                    mask=place.mask,
+                    on_sign=on_sign,
+                    is_known=True,  # it was started: no request is spent on asking
                 )
                 async with aclosing(follower.lines()) as batches:
                     async for batch in batches:

@@ -1,5 +1,6 @@
 """The ladder that ends a script without its help.
 
+    0. where its runner is dead: did it say how the script ended?  3 s
     1. TERM by the runner, to the script's process group        4 s
     2. KILL by the runner                                       2 s
     3. KILL round the runner, by the marks in the environment   2.5 s, and 1 s for the runner's last word
@@ -56,7 +57,7 @@ class Ladder:
     async def climb(self, *, runner_is_dead: bool) -> Stopped:
         """Raises SandboxMissing where the sandbox is gone; SandboxUnavailable where it answered nothing at all."""
         try:
-            if not runner_is_dead and (stopped := await self._by_signals()):
+            if stopped := await (self._said_before() if runner_is_dead else self._by_signals()):
                 return stopped
         except _RunnerGone:
             log.info("the runner of execution %s has died", self._place.execution_id)
@@ -68,6 +69,11 @@ class Ladder:
             raise SandboxUnavailable
         end = snapshot.end if snapshot else None
         return Stopped("session" if is_deleted else "sandbox", end, snapshot.lines if snapshot else None)
+
+    async def _said_before(self) -> Stopped | None:
+        """Its last word may not have come through: the log's connection was away, or lags behind."""
+        snapshot = await self._snapshot()
+        return Stopped("itself", snapshot.end, snapshot.lines) if snapshot and snapshot.end else None
 
     async def _by_signals(self) -> Stopped | None:
         if end := self._ended() if self._ended else None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.request import getproxies
 
 import aiohttp
 import daytona
@@ -17,7 +20,7 @@ from django.conf import settings
 from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import KeyRefused, SandboxError, SandboxesOff, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
-from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document, fetch, translated
+from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, BoundedResponse, Document, fetch, translated
 from taskhub.lib.event_loops import keep_open, lasts
 from taskhub.lib.per_loop import PerLoop
 
@@ -228,13 +231,24 @@ async def _opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
 
 
 def _session(client: daytona.AsyncDaytona) -> aiohttp.ClientSession:
-    """As the SDK makes it, but for cookies: one that a sandbox sets must not go to all others behind the same host."""
+    """As the SDK makes it, but for cookies (one that a sandbox sets must not go to all others behind the same host),
+    and for the length of answers."""
     connector = aiohttp.TCPConnector(
         limit=_connections(),
         keepalive_timeout=_KEEPALIVE_S,
         ssl=client._api_client.rest_client.ssl_context,  # noqa: SLF001 - as above
     )
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=_environment_counts(),
+        response_class=BoundedResponse,
+    )
+
+
+def _environment_counts() -> bool:
+    """Whether there is a proxy, or a netrc file, to honour: aiohttp would look for both on every request."""
+    return bool(getproxies()) or Path(os.environ.get("NETRC") or "~/.netrc").expanduser().exists()
 
 
 def _connections() -> int:

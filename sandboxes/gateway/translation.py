@@ -29,6 +29,9 @@ from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
 
+ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""Of Daytona's API and of a toolbox; a page of 200 sandboxes has less than 1 MiB."""
+DEPTH_LIMIT: Final = 100
 REQUEST_S: Final = 10.0
 LIFECYCLE_S: Final = 60.0
 """Creating, starting and stopping: Daytona itself holds such a request for up to 30 s."""
@@ -46,6 +49,10 @@ _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_EN
 # A full account is told by words alone, with 403 or 400 (reference: daytona, sandbox.service.ts).
 _FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", re.IGNORECASE)
 _TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", re.IGNORECASE)
+
+
+class AnswerTooLong(aiohttp.ClientPayloadError):
+    """An answer above `ANSWER_LIMIT_BYTES`; its connection is closed."""
 
 
 @contextmanager
@@ -72,7 +79,7 @@ def _transported(what: str) -> Iterator[None]:
             status = HTTPStatus.CONFLICT
         _count(status)
         raise refusal(what, status, headers, error.message if hasattr(error, "message") else str(error)) from error
-    except (TimeoutError, OSError, aiohttp.ClientError) as error:
+    except (TimeoutError, OSError, aiohttp.ClientError, RecursionError) as error:
         _count(None)
         log.info("Daytona does not answer: %s", type(error).__name__)
         raise SandboxUnavailable from error
@@ -91,6 +98,31 @@ def upgraded(what: str) -> Iterator[None]:
             raise refusal(what, cause.status, cause.headers or {}) from cause
         raise
     _count(HTTPStatus.OK)
+
+
+class BoundedResponse(aiohttp.ClientResponse):
+    """An answer whose `read` ends at `ANSWER_LIMIT_BYTES`, for the SDK's own reading as well. Streaming from `content`
+    has no limit."""
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            try:
+                self._body = await self._read_bounded()
+            except BaseException:
+                self.close()
+                raise
+        return self._body
+
+    async def _read_bounded(self) -> bytes:
+        if (self.content_length or 0) > ANSWER_LIMIT_BYTES:
+            raise AnswerTooLong(f"an answer of {self.content_length} bytes")
+        body = bytearray()
+        async for chunk in self.content.iter_any():
+            body += chunk
+            if len(body) > ANSWER_LIMIT_BYTES:
+                raise AnswerTooLong(f"an answer of more than {ANSWER_LIMIT_BYTES} bytes")
+        await self._wait_released()
+        return bytes(body)
 
 
 async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse]) -> Any:
@@ -146,10 +178,29 @@ def _refuse_errors(what: str, response: aiohttp.ClientResponse, body: bytes = b"
 def _checked(what: str, response: aiohttp.ClientResponse, body: bytes) -> Any:
     _refuse_errors(what, response, body)
     try:
-        return json.loads(body) if body else {}
-    except ValueError as error:
-        log.warning("Daytona answered %d with something that is no JSON", response.status)
+        return _read_json(body) if body else {}
+    except (ValueError, RecursionError) as error:
+        log.warning("Daytona answered %d with something that is no JSON, or is nested too deeply", response.status)
         raise SandboxUnavailable from error
+
+
+def _read_json(body: bytes) -> Any:
+    """Raises ValueError, RecursionError."""
+    found = json.loads(body)
+    if body.count(b"[") + body.count(b"{") > DEPTH_LIMIT:
+        _guard_depth(found)
+    return found
+
+
+def _guard_depth(found: Any) -> None:
+    """Raises RecursionError: what Python just reads, it cannot write again from deeper in its own stack."""
+    level, depth = [found], 0
+    while level:
+        depth += 1
+        if depth > DEPTH_LIMIT:
+            raise RecursionError
+        inside = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [value for values in inside for value in values if isinstance(value, dict | list)]
 
 
 def refusal(what: str, status: int | None, headers: Mapping[str, str], text: str = "") -> SandboxError:

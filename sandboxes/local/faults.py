@@ -29,9 +29,9 @@ class Cut:
 class Fault:
     """`match` is a regular expression over "METHOD /path"; the fault is used up after `times` requests (None: never).
 
-    Exactly one effect: `status` (with `headers` and `body`) in place of the real answer; `hang_s`, seconds to wait
-    before the real answer; `ws_close_code` with `after_bytes` (1000 is an end that comes too early);
-    `snapshot_drop_lines`, lines that the end of a snapshot lacks.
+    Exactly one effect: `status` (with `headers` and `body`, or `text` as often as `repeat` says) in place of the real
+    answer; `hang_s`, seconds to wait before the real answer; `ws_close_code` with `after_bytes` (1000 is an end that
+    comes too early); `snapshot_drop_lines`, lines that the end of a snapshot lacks.
     """
 
     match: str
@@ -39,6 +39,8 @@ class Fault:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
+    text: str | None = None
+    repeat: int = 1
     hang_s: float | None = None
     ws_close_code: int | None = None
     after_bytes: int = 0
@@ -107,6 +109,8 @@ class Faults:
         for fault in self._applying(request):
             if fault.status is not None:
                 fault.use()
+                if fault.text is not None:
+                    return await _long_answer(request, fault, fault.text)
                 return web.json_response(fault.body or {}, status=fault.status, headers=fault.headers)
             if fault.hang_s is not None:
                 fault.use()
@@ -131,3 +135,15 @@ class Faults:
 
     def _applying(self, request: web.Request) -> Iterator[Fault]:
         return (fault for fault in list(self._faults) if fault.applies(request))
+
+
+async def _long_answer(request: web.Request, fault: Fault, text: str) -> web.StreamResponse:
+    """Piece by piece, so that it may be longer than memory."""
+    answer = web.StreamResponse(
+        status=fault.status or 200, headers={"Content-Type": "application/json", **fault.headers}
+    )
+    await answer.prepare(request)
+    for _ in range(fault.repeat):
+        await answer.write(text.encode())
+    await answer.write_eof()
+    return answer

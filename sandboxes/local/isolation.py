@@ -109,6 +109,14 @@ def find_bash() -> str:
     return bash
 
 
+def find_program(name: str) -> str:
+    """The path of one of the system's programs, whatever PATH a sandbox has. Raises FileNotFoundError."""
+    found = shutil.which(name, path=_PATH) or shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(f"{name} was not found. The local sandbox server needs it: install it.")
+    return found
+
+
 def find_bwrap(data_dir: Path, hidden: Sequence[Path]) -> str | None:
     """The path of bubblewrap if it is installed and works here, tried once with the options that shells get."""
     bwrap = shutil.which("bwrap")

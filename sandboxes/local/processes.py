@@ -119,38 +119,58 @@ class ProcessApi:
         return web.Response(status=204)
 
     async def execute(self, request: web.Request) -> web.StreamResponse:
-        """200 {"exitCode", "result"}; 408 if it takes longer than `timeout` seconds (default 360)."""
+        """200 {"exitCode", "result"} when the command has ended and its output is closed.
+
+        408 if that takes longer than `timeout` seconds (default 360).
+        """
         body = await _object(request)
         sandbox = sandbox_of(request)
         command, timeout = body.get("command"), body.get("timeout")
-        if not isinstance(command, str) or not command:
-            raise ToolboxError(400, "command is required")
+        if not isinstance(command, str) or not command.strip():
+            raise ToolboxError(400, "bad request: command cannot be empty or whitespace-only")
         if timeout is not None and (not isinstance(timeout, int) or timeout < 0):
             raise ToolboxError(400, "timeout must be a number of seconds")
         home = Home(sandbox.folders.home)
         cwd = home.follow(body.get("cwd") or "~")
         if not home.is_folder(cwd):
             raise ToolboxError(400, f"{cwd} is not a directory")
+        env = _environment(body.get("envs"))
         # In memory: a file would have a name that a script might replace, and a full disk would take no output.
-        output = os.memfd_create("output", os.MFD_CLOEXEC)
+        text = _in_memory("command", command.encode("utf-8", errors="replace"))
+        output = _in_memory("output")
         try:
-            shell = await sandbox.start_once(command, env=_environment(body.get("envs")), cwd=cwd, output=output)
+            shell = await sandbox.start_once(text, env=env, cwd=cwd, output=output)
             exit_code = await _exit_code(sandbox, shell, timeout or _EXECUTE_TIMEOUT_S)
             result = read_descriptor(output, end=os.fstat(output).st_size)
             return await send_document(request, {"exitCode": exit_code}, {"result": result})
         finally:
+            os.close(text)
             os.close(output)
 
 
+def _in_memory(name: str, content: bytes = b"") -> int:
+    """A descriptor of a file without a path, at its beginning."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 async def _exit_code(sandbox: Sandbox, shell: Shell, timeout: int) -> int:
-    """Wait for the end of the shell, not of what it left in the background. Raises ToolboxError 408."""
+    """Wait until the command has ended and its output is closed. Raises ToolboxError 408.
+
+    What it left in the background with an output of its own goes on.
+    """
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def watch() -> None:
         async for report in shell.reports():
             match report:
-                case ["shell", code] if code.isdecimal() and not ended.done() and sandbox.row.state == "started":
-                    ended.set_result(int(code))
+                # "shell": it was killed before it could tell.
+                case ["once" | "shell", code] if code.isdecimal() and not ended.done():
+                    if sandbox.row.state == "started":
+                        ended.set_result(int(code))
         await shell.wait()
         sandbox.ended_once(shell)
         if not ended.done():

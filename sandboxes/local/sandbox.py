@@ -83,9 +83,12 @@ class Sandbox:
         del self.sessions[session_id]
         await session.end("deleted", grace_s)
 
-    async def start_once(self, command: str, *, env: dict[str, str], cwd: Path, output: int) -> Shell:
-        """A command outside any session. Raises OSError, and ToolboxError 400 if the sandbox is being stopped."""
-        shell = await self._shells.once(self.folders, self.row.env | env, command, cwd=cwd, output=output)
+    async def start_once(self, text: int, *, env: dict[str, str], cwd: Path, output: int) -> Shell:
+        """A command outside any session; `text` and `output` are descriptors.
+
+        Raises OSError, and ToolboxError 400 if the sandbox is being stopped.
+        """
+        shell = await self._shells.once(self.folders, self.row.env | env, text, cwd=cwd, output=output)
         if self.row.state != "started":
             await shell.end(0.0)
             raise ProxyError(400, NOT_STARTED)

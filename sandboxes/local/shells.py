@@ -13,13 +13,23 @@ from typing import Any
 
 from sandboxes.local import supervisor
 from sandboxes.local.disk import read_text, remove_tree, write_atomically
-from sandboxes.local.isolation import Folders, bwrap_prefix, find_bash, shell_environment
+from sandboxes.local.isolation import Folders, bwrap_prefix, find_bash, find_program, shell_environment
 
 # After the end of its server a supervisor kills its tree by itself; it is helped along only if it takes longer.
 _LEFTOVER_DEADLINE_S = 2.0
 _POLL_S = 0.02
 _LONGEST_REPORT_BYTES = 4096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Runs the commands on its standard input. As in Daytona's daemon that is over when no process holds the output any
+# more, which `cat` notices. In bubblewrap the end of this shell would end all others, so it stays while there are any
+# beside itself and process 1, which is bubblewrap's.
+_ONCE = f"""
+SHLVL=0 "$BASH" 2>&1 {supervisor.STATUS_FD}>&- | "$1" {supervisor.STATUS_FD}>&-
+builtin printf 'once %s\\n' "${{PIPESTATUS[0]}}" >&{supervisor.STATUS_FD}
+exec <&- >&- 2>&-
+sleep=$2
+while [ -n "$sleep" ] && set -- /proc/[0-9]* && [ $# -gt 2 ]; do "$sleep" 1; done
+"""
 
 
 class ShellFactory:
@@ -29,6 +39,7 @@ class ShellFactory:
         self._hidden = hidden
         self._bwrap = bwrap
         self._bash = find_bash()
+        self._cat, self._sleep = find_program("cat"), find_program("sleep")
 
     @property
     def isolated(self) -> bool:
@@ -37,14 +48,18 @@ class ShellFactory:
 
     async def session(self, folders: Folders, env: dict[str, str]) -> "Shell":
         """A shell that reads one line after another. Raises OSError if no process can be made."""
-        return await self._start(folders, env, [], cwd=folders.home, output=None)
+        return await self._start(folders, env, [], cwd=folders.home, files=None)
 
-    async def once(self, folders: Folders, env: dict[str, str], command: str, *, cwd: Path, output: int) -> "Shell":
-        """A shell that runs `command` and ends; stdout and stderr go to the descriptor `output`. Raises OSError."""
-        return await self._start(folders, env, ["-c", command], cwd=cwd, output=output)
+    async def once(self, folders: Folders, env: dict[str, str], text: int, *, cwd: Path, output: int) -> "Shell":
+        """A shell that runs the commands in the descriptor `text`; stdout and stderr go to the descriptor `output`.
+
+        It reports "once <exit code>" when it has ended and no process holds its output. Raises OSError.
+        """
+        words = [_ONCE, "once", self._cat, self._sleep if self.isolated else ""]
+        return await self._start(folders, env, ["-c", *words], cwd=cwd, files=(text, output))
 
     async def _start(
-        self, folders: Folders, env: dict[str, str], arguments: list[str], *, cwd: Path, output: int | None
+        self, folders: Folders, env: dict[str, str], arguments: list[str], *, cwd: Path, files: tuple[int, int] | None
     ) -> "Shell":
         prefix = []
         if self._bwrap is not None:
@@ -56,7 +71,7 @@ class ShellFactory:
             stderr=DEVNULL,
             env={},
             cwd="/",
-            pass_fds=[] if output is None else [output],
+            pass_fds=files or (),
             start_new_session=True,
         )
         shell = Shell(process, folders)
@@ -66,8 +81,7 @@ class ShellFactory:
                 "env": shell_environment(folders, env),
                 # bubblewrap changes to the folder itself, inside: from here the path may lead anywhere by now.
                 "cwd": "/" if self.isolated else str(cwd),
-                "output": output,
-                "session": output is None,
+                "files": files,
             }
         )
         return shell

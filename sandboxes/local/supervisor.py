@@ -6,8 +6,8 @@ It makes itself a "child subreaper": whatever the shell starts stays below it, a
 whose parent is gone. So killing everything below this process is killing the session, and nothing else.
 
 Standard input, from the server, one JSON object a line:
-    1. {"argv", "env", "cwd", "output", "session"}: what to start. `output` is an inherited descriptor for stdout and
-       stderr, or null.
+    1. {"argv", "env", "cwd", "files"}: what to start. `files` are two inherited descriptors, for stdin and for stdout
+       and stderr; null for a session, whose shell reads the lines of 2.
     2. {"run": line}: a line for the shell to read.
     3. {"end": seconds}: SIGTERM to the tree, then SIGKILL after so many seconds, then exit.
     End of file: the server is gone. SIGKILL to the tree, at once.
@@ -141,7 +141,7 @@ class Supervisor:
 
     def _start(self, spec: dict[str, Any]) -> None:
         ours, shells = -1, -1
-        if spec["session"]:
+        if spec["files"] is None:
             shells, ours = os.pipe()
             self._shell_stdin = ours
         parent = os.getpid()
@@ -154,6 +154,8 @@ class Supervisor:
             os._exit(127)
         if shells >= 0:
             os.close(shells)
+        for descriptor in spec["files"] or ():
+            os.close(descriptor)
         _report(f"started {self._shell}")
 
     def _reap(self) -> bool:
@@ -212,18 +214,13 @@ def _become_shell(spec: dict[str, Any], *, stdin: int, parent: int) -> None:
         os._exit(127)
     _set_limits()
     os.chdir(spec["cwd"])
-    if spec["session"]:
-        os.dup2(1, STATUS_FD)
-        os.dup2(stdin, 0)
-    else:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    output = spec["output"]
-    if output is None:
-        output = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(1, STATUS_FD)
+    source, output = spec["files"] or (stdin, os.open(os.devnull, os.O_WRONLY))
+    os.dup2(source, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if spec["output"] is not None:
-        os.close(output)
+    for descriptor in spec["files"] or ():
+        os.close(descriptor)
     os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606  this is what the process is for
 
 

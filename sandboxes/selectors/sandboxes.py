@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
-from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, User
 
-from sandboxes.errors import SandboxMissing
-from sandboxes.gateway import Document, Gateway, Page, Stream, Toolbox, open_gateway
+from sandboxes.errors import SandboxesOff, SandboxMissing, SandboxRefused
+from sandboxes.gateway import Document, Page, Stream, Toolbox, open_gateway
 from sandboxes.log_follower import LineCounter
 from sandboxes.log_marks import LogMarks
 from sandboxes.services.sandbox_state import shown
 from taskhub.auth.sandbox_access import hidden_sandboxes
-from taskhub.errors import TooLarge
-from taskhub.executions.log_origin import log_origin
+from taskhub.errors import NotFound, TooLarge
+from taskhub.executions.log_origin import LogOrigin, log_origin
+from taskhub.web.thread_pool import on_web_thread, with_database
 
 SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
 STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")
@@ -24,32 +25,41 @@ _T = TypeVar("_T")
 Reader = User | AnonymousUser
 
 
-def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
-    """A page of the account's sandboxes. Raises SandboxError."""
-    page = _look(lambda gateway: gateway.page(cursor, limit=limit))
+async def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
+    """A page of the account's sandboxes. Raises NotFound for a bad cursor, SandboxError."""
+    try:
+        async with open_gateway(watching=True) as gateway:
+            page = await gateway.page(cursor, limit=limit)
+    except SandboxesOff:
+        raise
+    except SandboxRefused:
+        if not cursor:
+            raise
+        raise NotFound("Invalid cursor: take it from nextCursor of a page.") from None
     names = {name for document in page.items for name in names_of(document)}
-    hidden = hidden_sandboxes(user=user, names=names)
+    hidden = await with_database(partial(hidden_sandboxes, user=user, names=names))
     return Page([shown(document) for document in page.items if not names_of(document) & hidden], page.next_cursor)
 
 
-def sandbox_get_for(*, user: Reader, sandbox_id: str) -> Document:
+async def sandbox_get_for(*, user: Reader, sandbox_id: str) -> Document:
     """Raises SandboxError."""
-    document = _look(lambda gateway: gateway.document(sandbox_id))
-    _guard_private(user, document)
+    async with open_gateway(watching=True) as gateway:
+        document = await gateway.document(sandbox_id)
+    await _guard_private(user, document)
     return shown(document)
 
 
-def session_list_for(*, user: Reader, sandbox_id: str) -> list[Document]:
+async def session_list_for(*, user: Reader, sandbox_id: str) -> list[Document]:
     """Raises SandboxError."""
-    return _look_inside(user, sandbox_id, lambda toolbox: toolbox.session_documents())
+    return await _look_inside(user, sandbox_id, lambda toolbox: toolbox.session_documents())
 
 
-def session_get_for(*, user: Reader, sandbox_id: str, session_id: str) -> Document:
+async def session_get_for(*, user: Reader, sandbox_id: str, session_id: str) -> Document:
     """Raises SandboxError."""
-    return _look_inside(user, sandbox_id, lambda toolbox: toolbox.session_document(session_id))
+    return await _look_inside(user, sandbox_id, lambda toolbox: toolbox.session_document(session_id))
 
 
-def command_get_for(
+async def command_get_for(
     *,
     user: Reader,
     sandbox_id: str,
@@ -57,11 +67,11 @@ def command_get_for(
     command_id: str,
 ) -> Document:
     """`{"id", "command", "exitCode"}`; `exitCode` is null while it runs. Raises SandboxError."""
-    command = _look_inside(user, sandbox_id, lambda toolbox: toolbox.command(session_id, command_id))
+    command = await _look_inside(user, sandbox_id, lambda toolbox: toolbox.command(session_id, command_id))
     return {"id": command.id, "command": command.text, "exitCode": command.exit_code}
 
 
-def log_snapshot_for(
+async def log_snapshot_for(
     *,
     user: Reader,
     sandbox_id: str,
@@ -69,10 +79,10 @@ def log_snapshot_for(
     command_id: str,
 ) -> Document:
     """`{"stdout", "stderr"}` as written so far, as lines where it is an execution's. Raises SandboxError, TooLarge."""
-    origin = log_origin(session_id)
+    origin = await with_database(log_origin, session_id)
     if origin.is_released:
         raise SandboxMissing(what="command")
-    snapshot = _look_inside(
+    snapshot = await _look_inside(
         user, sandbox_id, lambda toolbox: toolbox.snapshot(session_id, command_id, limit_bytes=SNAPSHOT_BYTES)
     )
     if snapshot is None:
@@ -80,31 +90,26 @@ def log_snapshot_for(
     texts: Document = {stream: snapshot.get(stream) or "" for stream in STREAMS}
     if origin.tokens is None and origin.mask is None:
         return texts
+    return await on_web_thread(_lines, origin, texts)
+
+
+def _lines(origin: LogOrigin, texts: Document) -> Document:
+    """The same without what must not be shown; it takes seconds for a long log."""
     counter = LineCounter(LogMarks(origin.tokens) if origin.tokens else None, origin.mask)
     lines = [line for stream in STREAMS for line in counter.feed([(stream, texts[stream])])] + counter.finish()
     return {stream: "".join(f"{line.line}\n" for line in lines if line.stream == stream) for stream in STREAMS}
 
 
-def _look(request: Callable[[Gateway], Awaitable[_T]]) -> _T:
-    async def look() -> _T:
-        async with open_gateway(watching=True) as gateway:
-            return await request(gateway)
-
-    return async_to_sync(look)()
-
-
-def _look_inside(user: Reader, sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
-    async def look(gateway: Gateway) -> _T:
+async def _look_inside(user: Reader, sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
+    async with open_gateway(watching=True) as gateway:
         document: dict[str, Any] = await gateway.document(sandbox_id)
-        await sync_to_async(_guard_private)(user, document)
+        await _guard_private(user, document)
         return await request(gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", ""))))
 
-    return _look(look)
 
-
-def _guard_private(user: Reader, document: Document) -> None:
+async def _guard_private(user: Reader, document: Document) -> None:
     """Hide sandboxes in which a private task of another account runs. Raises SandboxMissing."""
-    if hidden_sandboxes(user=user, names=names_of(document)):
+    if await with_database(partial(hidden_sandboxes, user=user, names=names_of(document))):
         raise SandboxMissing
 
 

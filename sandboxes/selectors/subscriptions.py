@@ -18,8 +18,9 @@ from taskhub.roles import Role, role_of
 def subscriptions_living() -> QuerySet[Subscription]:
     """Subscriptions whose process still reports, with `last_seen_at`: its last report."""
     reported = StreamProcess.objects.filter(name=OuterRef("process")).values("reported_at")[:1]
+    now = timezone.now()
     return Subscription.objects.annotate(last_seen_at=Subquery(reported)).filter(
-        last_seen_at__gte=timezone.now() - LEASE
+        last_seen_at__range=(now - LEASE, now + LEASE)
     )
 
 

@@ -59,6 +59,15 @@ def sandboxes_observe(*, documents: Iterable[Document], source: Source) -> None:
             _say_goodbye(row.pk, "sandbox_destroyed")
 
 
+def sandboxes_store(*, documents: Iterable[Document]) -> None:
+    """Likewise for sandboxes that were read for the admin, whether they have viewers or not: only changes are told."""
+    for row, changed in _write(documents):
+        if changed:
+            announce(status_channel(row.pk), "sandbox-status", status_data(row, changed=True, source="poll"))
+            if row.state == DESTROYED:
+                _say_goodbye(row.pk, "sandbox_destroyed")
+
+
 @transaction.atomic
 def _write(documents: Iterable[Document]) -> list[tuple[Sandbox, bool]]:
     """The current rows, and whether they changed; in two statements for any number of them.

@@ -1,147 +1,127 @@
 """Operations on Daytona's sandboxes, sessions and commands; each is audited when it is done.
 
-Daytona may hold a request that creates or starts for up to 30 s. So that such requests cannot occupy all threads of a
-web process, only a few run at once; further ones are refused with a retry.
+They are awaited on the event loop, since Daytona may hold a request that creates or starts for up to 30 s. A caller
+must not cancel them: what Daytona has done would lack its audit entry (`taskhub/api/awaited.py` cancels none).
 """
 
 from __future__ import annotations
 
 import shlex
-import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
-from asgiref.sync import async_to_sync
-
 from sandboxes.errors import SandboxMissing
-from sandboxes.gateway import Document, Gateway, Toolbox, open_gateway
+from sandboxes.gateway import Document, Toolbox, open_gateway
 from sandboxes.services.sandbox_state import shown
 from taskhub.auth.actor import Actor
-from taskhub.errors import Unavailable
 from taskhub.models import AuditEntry
 from taskhub.services.audit import audit_write
+from taskhub.web.thread_pool import with_database_writing
 
-AT_ONCE: Final = 4
 REQUEST_LABEL: Final = "taskhub.request"
 """Of a sandbox that was asked for with an Idempotency-Key: the label of its reservation."""
 
 _T = TypeVar("_T")
-_places = threading.BoundedSemaphore(AT_ONCE)
+_Changes = dict[str, list[Any]]
 
 
-def sandbox_create(*, actor: Actor, fields: Document, label: str = "") -> Document:
-    """Make a sandbox from Daytona's own creation fields. Raises SandboxError, Unavailable.
+async def sandbox_create(*, actor: Actor, fields: Document, label: str = "") -> Document:
+    """Make a sandbox from Daytona's own creation fields. Raises SandboxError.
 
     With `label` it carries one by which `sandbox_find_made` finds it.
     """
     if label:
         fields = {**fields, "labels": {**fields.get("labels", {}), REQUEST_LABEL: label}}
-    with _place():
-        made = _ask(lambda gateway: gateway.create(fields))
-    audit_write(actor=actor, action="sandbox:create", sandbox_id=str(made["id"]))
+    async with open_gateway() as gateway:
+        made = await gateway.create(fields)
+    await _audit(actor, "sandbox:create", str(made["id"]))
     return shown(made)
 
 
-def sandbox_find_made(*, actor: Actor, label: str) -> Document | None:
+async def sandbox_find_made(*, actor: Actor, label: str) -> Document | None:
     """What an earlier `sandbox_create` with this label made, now in the audit too. Raises SandboxError."""
-    made = _ask(lambda gateway: gateway.labelled({REQUEST_LABEL: label}))
+    async with open_gateway() as gateway:
+        made = await gateway.labelled({REQUEST_LABEL: label})
     if made is None:
         return None
-    sandbox_id = str(made["id"])
-    if not AuditEntry.objects.filter(action="sandbox:create", sandbox_id=sandbox_id).exists():
-        audit_write(actor=actor, action="sandbox:create", sandbox_id=sandbox_id)
+    await with_database_writing(_audit_once, actor, "sandbox:create", str(made["id"]), {})
     return shown(made)
 
 
-def sandbox_start(*, actor: Actor, sandbox_id: str) -> Document:
-    """Raises SandboxError, Unavailable."""
-    with _place():
-        started = _ask(lambda gateway: gateway.start(sandbox_id))
-    audit_write(actor=actor, action="sandbox:start", sandbox_id=sandbox_id)
+async def sandbox_start(*, actor: Actor, sandbox_id: str) -> Document:
+    """Raises SandboxError."""
+    async with open_gateway() as gateway:
+        started = await gateway.start(sandbox_id)
+    await _audit(actor, "sandbox:start", sandbox_id)
     return shown(started)
 
 
-def sandbox_stop(*, actor: Actor, sandbox_id: str) -> Document:
-    """Raises SandboxError, Unavailable."""
-    with _place():
-        stopped = _ask(lambda gateway: gateway.stop(sandbox_id))
-    audit_write(actor=actor, action="sandbox:stop", sandbox_id=sandbox_id)
+async def sandbox_stop(*, actor: Actor, sandbox_id: str) -> Document:
+    """Raises SandboxError."""
+    async with open_gateway() as gateway:
+        stopped = await gateway.stop(sandbox_id)
+    await _audit(actor, "sandbox:stop", sandbox_id)
     return shown(stopped)
 
 
-def sandbox_delete(*, actor: Actor, sandbox_id: str) -> Document:
-    """Raises SandboxMissing if it is already deleted, other SandboxErrors, Unavailable."""
-    with _place():
-        deleted = _ask(lambda gateway: gateway.delete(sandbox_id))
-    audit_write(actor=actor, action="sandbox:delete", sandbox_id=sandbox_id)
+async def sandbox_delete(*, actor: Actor, sandbox_id: str) -> Document:
+    """Raises SandboxMissing if it is already deleted, other SandboxErrors."""
+    async with open_gateway() as gateway:
+        deleted = await gateway.delete(sandbox_id)
+    await _audit(actor, "sandbox:delete", sandbox_id)
     return shown(deleted)
 
 
-def session_create(*, actor: Actor, sandbox_id: str, session_id: str | None = None) -> str:
+async def session_create(*, actor: Actor, sandbox_id: str, session_id: str | None = None) -> str:
     """Create a session; returns its id. Raises SandboxError."""
     name = session_id or f"taskhub-{uuid.uuid4()}"
-    _ask_inside(sandbox_id, lambda toolbox: toolbox.session_create(name))
-    audit_write(actor=actor, action="session:create", sandbox_id=sandbox_id, changes={"session": [None, name]})
+    await _ask_inside(sandbox_id, lambda toolbox: toolbox.session_create(name))
+    await _audit(actor, "session:create", sandbox_id, {"session": [None, name]})
     return name
 
 
-def session_find_made(*, actor: Actor, sandbox_id: str, session_id: str) -> str | None:
+async def session_find_made(*, actor: Actor, sandbox_id: str, session_id: str) -> str | None:
     """The session's id if it is there, now in the audit too; for a request whose outcome is not known."""
     try:
-        _ask_inside(sandbox_id, lambda toolbox: toolbox.session_document(session_id))
+        await _ask_inside(sandbox_id, lambda toolbox: toolbox.session_document(session_id))
     except SandboxMissing:
         return None
     changes = {"session": [None, session_id]}
-    if not AuditEntry.objects.filter(action="session:create", sandbox_id=sandbox_id, changes=changes).exists():
-        audit_write(actor=actor, action="session:create", sandbox_id=sandbox_id, changes=changes)
+    await with_database_writing(_audit_once, actor, "session:create", sandbox_id, changes)
     return session_id
 
 
-def session_delete(*, actor: Actor, sandbox_id: str, session_id: str) -> None:
+async def session_delete(*, actor: Actor, sandbox_id: str, session_id: str) -> None:
     """Delete a session with its processes and logs. Raises SandboxError."""
-    _ask_inside(sandbox_id, lambda toolbox: toolbox.session_delete(session_id))
-    audit_write(actor=actor, action="session:delete", sandbox_id=sandbox_id, changes={"session": [session_id, None]})
+    await _ask_inside(sandbox_id, lambda toolbox: toolbox.session_delete(session_id))
+    await _audit(actor, "session:delete", sandbox_id, {"session": [session_id, None]})
 
 
-def command_run(*, actor: Actor, sandbox_id: str, session_id: str, command: str) -> str:
+async def command_run(*, actor: Actor, sandbox_id: str, session_id: str, command: str) -> str:
     """Start a command in its own shell and return its id at once. Raises SandboxError.
 
     In its own shell, because a command that ended the session's shell would never get an exit code.
     """
     text = f"bash -c {shlex.quote(command)}"
-    command_id = _ask_inside(sandbox_id, lambda toolbox: toolbox.command_run(session_id, text))
-    audit_write(
-        actor=actor,
-        action="command:run",
-        sandbox_id=sandbox_id,
-        changes={"session": [None, session_id], "command": [None, command_id]},
-    )
+    command_id = await _ask_inside(sandbox_id, lambda toolbox: toolbox.command_run(session_id, text))
+    await _audit(actor, "command:run", sandbox_id, {"session": [None, session_id], "command": [None, command_id]})
     return command_id
 
 
-@contextmanager
-def _place() -> Iterator[None]:
-    if not _places.acquire(blocking=False):
-        raise Unavailable("Too many sandboxes are being changed now; try again in a moment.", code="sandboxes_busy")
-    try:
-        yield
-    finally:
-        _places.release()
+async def _audit(actor: Actor, action: str, sandbox_id: str, changes: _Changes | None = None) -> None:
+    write = partial(audit_write, actor=actor, action=action, sandbox_id=sandbox_id, changes=changes)
+    await with_database_writing(write)
 
 
-def _ask(request: Callable[[Gateway], Awaitable[_T]]) -> _T:
-    async def ask() -> _T:
-        async with open_gateway() as gateway:
-            return await request(gateway)
-
-    return async_to_sync(ask)()
+def _audit_once(actor: Actor, action: str, sandbox_id: str, changes: _Changes) -> None:
+    """For what an earlier request has made: it may have come as far as the audit."""
+    if not AuditEntry.objects.filter(action=action, sandbox_id=sandbox_id, changes=changes).exists():
+        audit_write(actor=actor, action=action, sandbox_id=sandbox_id, changes=changes)
 
 
-def _ask_inside(sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
-    async def ask(gateway: Gateway) -> _T:
+async def _ask_inside(sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
+    async with open_gateway() as gateway:
         document: dict[str, Any] = await gateway.document(sandbox_id)
         return await request(gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", ""))))
-
-    return _ask(ask)

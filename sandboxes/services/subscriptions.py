@@ -56,6 +56,6 @@ def subscription_request_disconnect(*, actor: Actor, subscription: Subscription)
 
 def subscriptions_drop_orphans() -> int:
     """Delete subscriptions whose process has not reported for the lease time; returns their number."""
-    living = StreamProcess.objects.filter(reported_at__gte=timezone.now() - LEASE).values("name")
+    living = StreamProcess.objects.all().not_dead(LEASE)
     deleted, _ = Subscription.objects.exclude(process__in=living).delete()
     return deleted

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 FEW: Final = 3
 PAGES: Final = 10
 PARALLEL: Final = 32
+SINGLES: Final = 50
 
 _T = TypeVar("_T")
 
@@ -56,6 +58,34 @@ async def look_at_sandboxes(gateway: Gateway, known: Mapping[str, Document], *, 
         seen = {str(document["id"]) for document in findings.documents}
         done = {*seen, *findings.missing, *findings.names, *findings.troubles}
         findings.troubles |= dict.fromkeys(known.keys() - done, trouble)
+    return findings
+
+
+async def look_at_list(gateway: Gateway, known: Mapping[str, Document], *, within_s: float) -> Findings:
+    """All sandboxes, from `PAGES` pages of Daytona's list; of the `known` ones that are not on them, `SINGLES`."""
+    findings = Findings()
+    missed = dict(known)
+    try:
+        async with asyncio.timeout(within_s / 2):
+            cursor: str | None = None
+            for _ in range(PAGES):
+                findings.requests += 1
+                page = await gateway.page(cursor)
+                findings.documents += page.items
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+    except (SandboxError, TimeoutError) as error:
+        trouble = error if isinstance(error, SandboxError) else SandboxUnavailable()
+        findings.troubles = dict.fromkeys(known, trouble)
+        return findings
+    for document in findings.documents:
+        missed.pop(str(document["id"]), None)
+    first = dict(islice(missed.items(), SINGLES))
+    single = await look_at_sandboxes(gateway, first, within_s=within_s / 2)
+    findings.documents += single.documents
+    findings.missing, findings.troubles = single.missing, single.troubles
+    findings.requests += single.requests
     return findings
 
 

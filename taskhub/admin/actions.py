@@ -12,7 +12,7 @@ from typing import Any, Final
 from django import forms
 from django.contrib import messages
 from django.contrib.admin import helpers
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -35,6 +35,20 @@ class ActingMixin(HubModelAdmin):
 
     rows_at_once = 100
     change_form_outer_before_template = "admin/row_actions.html"
+    dangerous: tuple[str, ...] = ()
+    """Actions whose button warns: they end something."""
+
+    def applies(self, action: str, row: Any) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether a row's own page offers the action."""
+        return True
+
+    def _row_actions(self, request: HttpRequest, object_id: str) -> list[tuple[str, str, bool]]:
+        row = self.get_object(request, unquote(object_id))
+        return [
+            (name, label, name in self.dangerous)
+            for name, (_, _, label) in self.get_actions(request).items()
+            if name != "delete_selected" and row is not None and self.applies(name, row)
+        ]
 
     def changeform_view(
         self,
@@ -43,9 +57,8 @@ class ActingMixin(HubModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        shown = [] if object_id is None else self.get_actions(request).items()
         context = {
-            "row_actions": [(name, label) for name, (_, _, label) in shown if name != "delete_selected"],
+            "row_actions": [] if object_id is None else self._row_actions(request, object_id),
             "list_address": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
         }
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **context})

@@ -8,17 +8,52 @@ from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils import timezone
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from taskhub.admin.base import HubModelAdmin, actor_of
 from taskhub.errors import HubError
-from taskhub.models import AdmissionRule
-from taskhub.services.admission import admission_rule_set
+from taskhub.models import HUB, AdmissionRule
+from taskhub.selectors.admission import account_exists
+from taskhub.services.admission import AT_ONCE_LIMIT, admission_rule_set
+
+
+class RuleForm(forms.ModelForm[AdmissionRule]):
+    """Refuses what REST refuses: accounts that are not there, limits below 1."""
+
+    at_once = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=AT_ONCE_LIMIT,
+        label="At once",
+        help_text="Executions at once; empty: what the setting says.",
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "account" in self.fields:
+            self.fields["account"].required = False
+
+    def clean_account(self) -> str:
+        account = str(self.cleaned_data["account"] or "")
+        if account and not account_exists(account):
+            raise forms.ValidationError("Account not found.", code="account_not_found")
+        return account or HUB
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        until = cleaned.get("paused_until")
+        if cleaned.get("paused") and until is not None and until <= timezone.now():
+            self.add_error("paused_until", "The pause would be over already.")
+        return cleaned
 
 
 @admin.register(AdmissionRule)
 class AdmissionRuleAdmin(HubModelAdmin):
     """A rule is made or changed here, by the service, and audited. Without an account it is for the whole hub."""
 
+    form = RuleForm
     list_display = ["shown_account", "at_once", "paused", "paused_until", "changed_by", "changed_at"]
     readonly_fields = ["changed_by", "changed_at"]
     search_fields = ["account"]
@@ -26,12 +61,6 @@ class AdmissionRuleAdmin(HubModelAdmin):
     @admin.display(description="Account", ordering="account")
     def shown_account(self, rule: AdmissionRule) -> str:
         return str(rule)
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        form: type[forms.ModelForm[AdmissionRule]] = super().get_form(request, obj, change=change, **kwargs)
-        if "account" in form.base_fields:
-            form.base_fields["account"].required = False
-        return form
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - likewise
         return [*self.readonly_fields, "account"] if obj is not None else self.readonly_fields

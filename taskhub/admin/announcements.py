@@ -8,10 +8,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import HubModelAdmin, actor_of
+from taskhub.admin.base import HubModelAdmin, actor_of, cut
 from taskhub.errors import HubError
 from taskhub.models import Announcement, AnnouncementLevel
 from taskhub.services.announcements import announcement_create, announcement_withdraw
@@ -21,11 +22,21 @@ from taskhub.services.announcements import announcement_create, announcement_wit
 class AnnouncementAdmin(ActingAdmin):
     """Announcements are created here and withdrawn by an action; their text never changes."""
 
-    list_display = ["created_at", "shown_level", "text", "made_by_name", "holds", "ends_at", "withdrawn_at"]
-    list_filter = ["level", ("withdrawn_at", admin.EmptyFieldListFilter)]
+    list_display = ["short_text", "shown_level", "created_at", "made_by_name", "holds", "ends_at", "withdrawn_at"]
+    list_filter = [
+        *("level", ("withdrawn_at", admin.EmptyFieldListFilter)),
+        ("created_at", admin.DateFieldListFilter),
+    ]
     search_fields = ["text", "made_by_name"]
-    date_hierarchy = "created_at"
+    what = "Announcements are shown on the pages and sent to every stream."
     actions = ["withdraw"]
+
+    def applies(self, action: str, row: Announcement) -> bool:  # noqa: ARG002 - withdraw is the only one
+        return row.is_current
+
+    @admin.display(description="Text", ordering="text")
+    def short_text(self, announcement: Announcement) -> SafeString | str:
+        return cut(announcement.text)
 
     @display(  # type: ignore[untyped-decorator]  # unfold has no types
         description="Level",

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
-from django.utils.safestring import SafeString
+from typing import Any, get_args
 
-from taskhub.admin.base import ReadOnlyAdmin, json_block, row_link
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import FieldTextFilter
+
+from taskhub.admin.base import NOTHING, ReadOnlyAdmin, cut, json_block, row_link, short_id
+from taskhub.admin.titles import TitledRows, titled_link
 from taskhub.models import AuditEntry
+from taskhub.roles import Door
+
+
+class DoorFilter(admin.SimpleListFilter):
+    """The interfaces are known: the table is not asked which ones it has."""
+
+    title = "interface"
+    parameter_name = "door__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's interface
+        return [(door, door) for door in get_args(Door)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:  # noqa: ARG002 - likewise
+        return queryset.filter(door=self.value()) if self.value() else queryset
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ["at", "actor_name", "door", "token_name", "action", "task", "execution", "sandbox", "subject"]
-    list_filter = ["door", "action", ("at", admin.DateFieldListFilter)]
+class AuditEntryAdmin(TitledRows, ReadOnlyAdmin):
+    what = "Every change of a task, execution, sandbox, account or token writes an entry here."
+    list_display = ["at", "actor_name", "action", "task", "about", "door", "short_token"]
+    list_filter = [DoorFilter, ("action", FieldTextFilter), ("at", admin.DateFieldListFilter)]
+    list_filter_submit = True
     search_fields = ["actor_name", "token_name", "token_id", "task_id", "execution_id", "sandbox_id", "subject"]
-    date_hierarchy = "at"
     readonly_fields = ["task", "execution", "sandbox", "shown_changes"]
     exclude = ["task_id", "execution_id", "sandbox_id", "changes"]
 
@@ -22,7 +43,19 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(ordering="task_id")
     def task(self, entry: AuditEntry) -> SafeString | str:
-        return row_link("taskhub_task", entry.task_id)
+        return titled_link(entry, entry.task_id)
+
+    @admin.display(description="Execution, sandbox or other")
+    def about(self, entry: AuditEntry) -> SafeString | str:
+        if entry.execution_id:
+            return row_link("taskhub_execution", entry.execution_id, f"execution {short_id(entry.execution_id)}")
+        if entry.sandbox_id:
+            return row_link("sandboxes_sandbox", entry.sandbox_id, f"sandbox {short_id(entry.sandbox_id)}")
+        return cut(entry.subject, 30) or NOTHING
+
+    @admin.display(description="Token", ordering="token_name")
+    def short_token(self, entry: AuditEntry) -> SafeString | str:
+        return cut(entry.token_name, 20) or NOTHING
 
     @admin.display(ordering="execution_id")
     def execution(self, entry: AuditEntry) -> SafeString | str:

@@ -12,6 +12,8 @@ from typing import Final
 WIDTH: Final = 600
 HEIGHT: Final = 120
 GAP: Final = 1.5
+TICKS: Final = 5
+"""Marks of a time axis."""
 COLOURS: Final = 8
 """Classes `hub-c0` and so on; the style sheet defines them for light and dark."""
 
@@ -82,6 +84,22 @@ class Picture:
     @property
     def top(self) -> str:
         return self._say(self.highest)
+
+    @property
+    def scale(self) -> list[str]:
+        """Marks of the upright axis, from the top to zero."""
+        return [self._say(self.highest), self._say(self.highest / 2), "0"]
+
+    @property
+    def lines(self) -> list[str]:
+        """Heights of the lines behind the bars, one for each mark."""
+        return ["0.5", f"{HEIGHT / 2:.1f}", f"{HEIGHT - 0.5:.1f}"]
+
+    @property
+    def times(self) -> list[str]:
+        """Marks of the time axis: the first and last label, and some between them at equal distances."""
+        last = len(self.labels) - 1
+        return [self.labels[round(last * place / (TICKS - 1))] for place in range(TICKS)] if self.labels else []
 
     @property
     def description(self) -> str:

@@ -21,7 +21,7 @@ from taskhub.events import outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName
-from taskhub.observability.health import redis_answers
+from taskhub.observability import parts
 from taskhub.observability.heartbeat import LATE_S, heartbeat_ages
 from taskhub.selectors import dashboard as selectors
 from taskhub.selectors.dashboard import OTHER, Window
@@ -32,12 +32,13 @@ ENDED: Final = [status for status in ExecutionStatus if status not in ACTIVE_STA
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`is_bad`: highlighted, needs an operator's attention."""
+    """`is_bad`: highlighted, needs an operator's attention; `is_good`: it is well. Other figures are numbers."""
 
     name: str
     value: str
     address: str = ""
     is_bad: bool = False
+    is_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +74,15 @@ def hub_figures() -> list[Figure]:
     processes = selectors.processes_living()
     clients = sum((Counter(process.report["clients"]) for process in processes), Counter[str]())
     lag_s = max((process.report["lag_s"] for process in processes), default=0.0)
-    hears = redis_answers() and all(process.report["redis"] for process in processes)
+    hears = parts.redis_answers() and all(process.report["redis"] for process in processes)
     active = selectors.executions_active()
     listed = reverse("admin:taskhub_execution_changelist")
     return [
         Figure("Open streams", f"{clients.total():,}", reverse("admin:taskhub_streamconnection_changelist")),
         Figure("Of these, event streams", f"{clients[TASKS]:,}", reverse("admin:taskhub_streamconnection_changelist")),
         Figure("Web processes", str(len(processes)), reverse("admin:taskhub_streamprocess_changelist")),
-        Figure("Lag of the slowest stream", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S),
-        Figure("Redis", "answers" if hears else "is away", is_bad=not hears),
+        Figure("Lag of the slowest stream", f"{lag_s:.1f} s", is_bad=lag_s > SLOW_S, is_good=lag_s <= SLOW_S),
+        Figure("Redis", "answers" if hears else "is away", is_bad=not hears, is_good=hears),
         Figure("Events per second, now", f"{outbox.read_rate(TASKS):.2f}"),
         *(
             Figure(f"Executions {status.label.lower()}", str(active.get(status, 0)), f"{listed}?status__exact={status}")
@@ -99,7 +100,7 @@ def _heartbeat(name: str, age_s: float | None) -> Figure:
     if age_s is None:
         return Figure(name, "never seen", is_bad=True)
     is_late = age_s > LATE_S
-    return Figure(name, f"silent for {age_s:,.0f} s" if is_late else "alive", is_bad=is_late)
+    return Figure(name, f"silent for {age_s:,.0f} s" if is_late else "alive", is_bad=is_late, is_good=not is_late)
 
 
 def streams_picture(window: Window) -> Picture:
@@ -133,9 +134,13 @@ def durations_picture(window: Window) -> Picture:
 def durations_table(window: Window) -> Table:
     took = selectors.executions_took(window)
     rows = [
-        [ExecutionStatus(row.status).label, str(row.count), _seconds(row.mean), _seconds(row.longest)] for row in took
+        [
+            *(ExecutionStatus(row.status).label, str(row.count)),
+            *(_seconds(span) for span in (row.mean, row.median, row.p95, row.longest)),
+        ]
+        for row in took
     ]
-    return Table("Mean and longest execution", ["Outcome", "Executions", "Mean", "Longest"], rows)
+    return Table("How long executions took", ["Outcome", "Executions", "Mean", "p50", "p95", "Longest"], rows)
 
 
 def _seconds(span: timedelta | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any, Final, cast
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -16,7 +17,8 @@ from django_eventstream.models import Event
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import actor_of, json_block, row_link
+from taskhub.admin.base import actor_of, json_block
+from taskhub.admin.titles import TitledRows, titled_link
 from taskhub.errors import HubError
 from taskhub.events.channels import TASKS
 from taskhub.events.process_status import ALIVE_FOR
@@ -26,6 +28,8 @@ from taskhub.selectors.events import events_named
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
 
 OFFERED: Final = 100
+SOUGHT: Final = 50_000
+"""Newest events among which the filter by name looks."""
 
 
 class StreamField(forms.ModelChoiceField[StreamConnection]):
@@ -43,14 +47,18 @@ class StreamField(forms.ModelChoiceField[StreamConnection]):
 class NamedFilter(admin.SimpleListFilter):
     """By the event's name in the envelope; the column `type` is `message` for all of ours."""
 
-    title = "event"
+    title = f"event, among the newest {SOUGHT:,}"
     parameter_name = "event"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's interface
         return [(name, name) for name in EVENT_TYPES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:  # noqa: ARG002 - likewise
-        return queryset if self.value() is None else events_named(queryset, str(self.value()))
+        """Among the newest events: names are inside of them, and a rare one would have the whole table read."""
+        if self.value() is None:
+            return queryset
+        newest = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
+        return events_named(queryset.filter(id__gt=newest - SOUGHT), str(self.value()))
 
 
 class StreamForm(forms.Form):
@@ -72,8 +80,17 @@ def read_envelope(event: Event) -> dict[str, Any]:
     return envelope if is_ours else {}
 
 
+def _task_id(event: Event) -> str:
+    try:
+        return str(UUID(str(read_envelope(event).get("data", {}).get("task_id", ""))))
+    except ValueError:
+        return ""
+
+
 @admin.register(Event)
-class EventAdmin(ActingAdmin):
+class EventAdmin(TitledRows, ActingAdmin):
+    what = "Events are kept for the time of TASKHUB_EVENTS_KEEP_DAYS."
+    task_of = staticmethod(_task_id)
     list_display = ["eid", "name", "task", "assignee", "channel", "created"]
     list_filter = [NamedFilter, ("created", admin.DateFieldListFilter)]
     search_fields = ["data"]
@@ -109,7 +126,7 @@ class EventAdmin(ActingAdmin):
 
     @admin.display
     def task(self, event: Event) -> SafeString | str:
-        return row_link("taskhub_task", read_envelope(event).get("data", {}).get("task_id"))
+        return titled_link(event, _task_id(event))
 
     @admin.display
     def assignee(self, event: Event) -> str:

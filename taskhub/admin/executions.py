@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, row_link
+from taskhub.admin.base import NOTHING, actor_of, cut, row_link, short_id
 from taskhub.errors import Conflict
-from taskhub.models import Execution, ExecutionStatus
+from taskhub.models import Execution, ExecutionStatus, WaitingReason
+from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.executions import execution_request_stop
 
 LABELS: Final = {
@@ -33,29 +34,101 @@ LABELS: Final = {
 
 @admin.register(Execution)
 class ExecutionAdmin(ActingAdmin):
+    what = "An execution runs a task's script in a sandbox."
     list_display = [
-        *("session_name", "for_task", "shown_status", "exit_code", "error_code", "sandbox"),
-        *("queued_at", "took", "finished_at"),
+        "short",
+        "shown_status",
+        "state",
+        "for_task",
+        "exit_code",
+        "error_code",
+        "sandbox",
+        "queued_at",
+        "took",
     ]
     list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", admin.DateFieldListFilter)]
     search_fields = ["id", "sandbox_id", "task__id", "task__title"]
     list_select_related = ["task"]
-    readonly_fields = ["for_task", "sandbox", "files"]
-    # The environment may hold secrets.
-    exclude = ["env", "secret_env", "task", "sandbox_id", "log_token"]
+    # The environments may hold secrets, and so may the token of the log's marks.
+    fieldsets = [
+        ("What ran", {"fields": ["whole_task", "script", "account", "timeout_s", "merge_output", "all_files"]}),
+        (
+            "How it went",
+            {
+                "fields": [
+                    *("shown_status", "state", "exit_code", "error_code", "error_message", "log", "files"),
+                    *("artifacts_left_out", "took", "queued_at", "started_at", "finished_at"),
+                ]
+            },
+        ),
+        (
+            "Inside",
+            {
+                "fields": [
+                    *("id", "whole_sandbox", "requested_sandbox_id", "session_name", "command_id", "log_file"),
+                    *("log_lines", "log_truncated", "waiting_reason", "waiting_since", "admitted_at", "attempts"),
+                    *("stop_requested_at", "leftover", "released_at", "fence", "lease_until", "was_private"),
+                ]
+            },
+        ),
+    ]
+    readonly_fields = ["whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
     actions = ["stop"]
+    dangerous = ("stop",)
+
+    def applies(self, action: str, row: Execution) -> bool:
+        return row.is_active if action == "stop" else True
+
+    @admin.display(description="Execution", ordering="id")
+    def short(self, execution: Execution) -> str:
+        return short_id(execution.pk)
+
+    @admin.display(description="Task")
+    def whole_task(self, execution: Execution) -> SafeString | str:
+        return row_link("taskhub_task", execution.task_id, execution.task)
+
+    @admin.display(description="Sandbox")
+    def whole_sandbox(self, execution: Execution) -> SafeString | str:
+        return row_link("sandboxes_sandbox", execution.sandbox_id)
+
+    @admin.display
+    def log(self, execution: Execution) -> SafeString | str:
+        """Links to the task's page, which shows it live, and to its last lines."""
+        if execution.task_id is None:
+            return NOTHING
+        page = reverse("task-page", args=[execution.task_id])
+        tail = f"{reverse('exec-logs', args=[execution.task_id])}?execution_id={execution.pk}&tail=1000"
+        return format_html('<a href="{}">on the task\'s page</a>, <a href="{}">the last 1000 lines</a>', page, tail)
 
     @admin.display(description="Task", ordering="task__title")
     def for_task(self, execution: Execution) -> SafeString | str:
-        return row_link("taskhub_task", execution.task_id, execution.task)
+        return row_link("taskhub_task", execution.task_id, cut(execution.task, 40))
 
     @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
     def shown_status(self, execution: Execution) -> tuple[str, str]:
         return execution.status, execution.get_status_display()
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With the positions in the queue of all rows of the page, looked up together."""
+        page = super().get_changelist_instance(request)
+        places = positions(row.pk for row in page.result_list if row.status == ExecutionStatus.QUEUED)
+        for row in page.result_list:
+            row.places = places
+        return page
+
+    @admin.display
+    def state(self, execution: Execution) -> str:
+        """Why it waits and its position in the queue, or as what it is being ended."""
+        if execution.shown_ending:
+            return f"being ended: {ExecutionStatus(execution.shown_ending).label.lower()}"
+        waiting = waiting_of(execution, getattr(execution, "places", None))
+        if waiting is None:
+            return execution.get_leftover_display() if execution.leftover else NOTHING
+        return f"{WaitingReason(waiting.reason).label}, position {waiting.position}"
+
     @admin.display(ordering="sandbox_id")
     def sandbox(self, execution: Execution) -> SafeString | str:
-        return row_link("sandboxes_sandbox", execution.sandbox_id)
+        return row_link("sandboxes_sandbox", execution.sandbox_id, short_id(execution.sandbox_id))
 
     @admin.display
     def files(self, execution: Execution) -> SafeString | str:

@@ -9,12 +9,11 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block
+from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block, short_id
 from taskhub.events.process_status import ALIVE_FOR
 from taskhub.models import StreamConnection, StreamProcess
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
@@ -36,7 +35,8 @@ class RangeForm(forms.Form):
 class ListenerAdmin(ActingAdmin):
     """The open event streams of all running processes, a few seconds old."""
 
-    list_display = ["id", "account", "address", "shown_filters", "process", "opened_at"]
+    what = "A row for each open event stream."
+    list_display = ["short", "account", "address", "shown_filters", "process", "opened_at"]
     list_filter = [("account", admin.EmptyFieldListFilter)]
     search_fields = ["id", "account", "address", "process"]
     readonly_fields = ["shown_filters"]
@@ -46,6 +46,10 @@ class ListenerAdmin(ActingAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StreamConnection]:  # noqa: ARG002 - Django's interface
         return StreamConnection.objects.of_living(ALIVE_FOR)
+
+    @admin.display(description="Stream", ordering="id")
+    def short(self, listener: StreamConnection) -> str:
+        return short_id(listener.pk)
 
     @admin.display(description="Shows")
     def shown_filters(self, listener: StreamConnection) -> str:
@@ -75,7 +79,7 @@ class StreamProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(boolean=True)
     def living(self, process: StreamProcess) -> bool:
-        return process.reported_at > timezone.now() - ALIVE_FOR
+        return process.is_living(ALIVE_FOR)
 
     @admin.display
     def streams(self, process: StreamProcess) -> int:

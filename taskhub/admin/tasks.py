@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -17,8 +20,9 @@ from unfold.widgets import (
 )
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, json_block, list_link
-from taskhub.models import Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.admin.base import NOTHING, actor_of, cut, json_block, list_link
+from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.selectors.tasks import tasks_last_executed, tasks_tagged
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.services.tasks import task_update
 
@@ -53,15 +57,69 @@ class StatusForm(forms.Form):
     status = forms.ChoiceField(choices=TaskStatus.choices, widget=UnfoldAdminSelectWidget)
 
 
+class AssigneeFilter(TextFilter):  # type: ignore[misc]  # unfold has no types
+    title = "assignee"
+    parameter_name = "assignee"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:  # noqa: ARG002 - Django's interface
+        return queryset.filter(assignee=self.value()) if self.value() else queryset
+
+
+class TagFilter(TextFilter):  # type: ignore[misc]  # likewise
+    title = "tag"
+    parameter_name = "tag"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:  # noqa: ARG002 - likewise
+        return tasks_tagged(queryset, [self.value()]) if self.value() else queryset
+
+
+class LastExecutionFilter(admin.SimpleListFilter):
+    title = "last execution"
+    parameter_name = "last_execution"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - likewise
+        return [(status.value, status.label) for status in ExecutionStatus]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:  # noqa: ARG002 - likewise
+        chosen = self.value()
+        return tasks_last_executed(queryset, [chosen]) if chosen in ExecutionStatus.values else queryset
+
+
 @admin.register(Task)
 class TaskAdmin(ActingAdmin):
-    list_display = ["title", "shown_status", "priority", "assignee", "who_sees", "runs", "last_run", "updated_at"]
-    list_filter = ["status", "priority", "private"]
+    what = "Tasks are made on the board, over REST and by agents over MCP."
+    list_display = [
+        "short_title",
+        "shown_status",
+        "priority",
+        "short_assignee",
+        "who_sees",
+        "runs",
+        "last_run",
+        "updated_at",
+    ]
+    list_filter = [
+        *("status", "priority", "private", AssigneeFilter, TagFilter, LastExecutionFilter),
+        ("created_at", admin.DateFieldListFilter),
+    ]
+    list_filter_submit = True
     search_fields = ["id", "title", "description", "assignee"]
-    date_hierarchy = "created_at"
     readonly_fields = ["shown_tags", "shown_artifacts", "runs", "last_run"]
     exclude = ["tags", "artifacts"]
     actions = ["run", "stop", "change_status"]
+    dangerous = ("stop",)
+
+    def applies(self, action: str, row: Task) -> bool:
+        is_active = row.executions.filter(status__in=ACTIVE_STATUSES).exists()
+        return {"run": not is_active, "stop": is_active}.get(action, True)
+
+    @admin.display(description="Title", ordering="title")
+    def short_title(self, task: Task) -> SafeString | str:
+        return cut(task.title)
+
+    @admin.display(description="Assignee", ordering="assignee")
+    def short_assignee(self, task: Task) -> SafeString | str:
+        return cut(task.assignee, 20) or NOTHING
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         runs = Execution.objects.filter(task=OuterRef("pk"))

@@ -38,6 +38,8 @@ class TokenForm(forms.ModelForm[ApiToken]):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """Tokens are created here and shown once; deleting one revokes it."""
 
+    what = "Programs and agents show a token with each request."
+
     form = TokenForm
     list_display = ["name", "user", "created", "expiry"]
     list_filter = [("user", admin.RelatedOnlyFieldListFilter), ("expiry", admin.EmptyFieldListFilter)]

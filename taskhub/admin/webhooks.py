@@ -19,9 +19,10 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import HubModelAdmin, actor_of, json_block, list_link, row_link
+from taskhub.admin.base import NOTHING, HubModelAdmin, actor_of, cut, json_block, list_link, row_link, short_id
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
+from taskhub.admin.titles import TitledRows, titled_link
 from taskhub.errors import HubError, Invalid
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import DeliveryStatus, MetricName, WebhookDelivery, WebhookEndpoint
@@ -79,6 +80,8 @@ class WebhookEndpointAdmin(ActingAdmin):
     """Endpoints are created here; their secret is shown once. Lists hide the path of URLs: it may be a credential."""
 
     form = EndpointForm
+    what = "An endpoint receives events by HTTP."
+    dangerous = ("deactivate", "rotate_secret", "remove")
     list_display = ["name", "origin", "is_active", "shown_health", "shown_types", "deliveries", "notice"]
     list_filter = ["is_active", HealthFilter, "private"]
     search_fields = ["id", "description", "url", "created_by_name"]
@@ -87,6 +90,9 @@ class WebhookEndpointAdmin(ActingAdmin):
         *("created_by_name", "created_at", "updated_at"),
     ]
     actions = ["activate", "deactivate", "send_test", "rotate_secret", "remove"]
+
+    def applies(self, action: str, row: WebhookEndpoint) -> bool:
+        return {"activate": not row.is_active, "deactivate": row.is_active}.get(action, True)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
         asked = EndpointForm.Meta.fields
@@ -205,10 +211,11 @@ class WebhookEndpointAdmin(ActingAdmin):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ActingAdmin):
+class WebhookDeliveryAdmin(TitledRows, ActingAdmin):
+    what = "A delivery is one event on its way to one endpoint."
     list_display = [
-        *("created_at", "event_type", "sequence", "for_endpoint", "task", "shown_status", "attempts"),
-        *("response_status", "error", "next_attempt_at"),
+        *("short", "shown_status", "event_type", "for_endpoint", "task", "attempts"),
+        *("response_status", "short_error", "created_at"),
     ]
     list_filter = [
         *("status", ("endpoint", admin.RelatedOnlyFieldListFilter), ("error", admin.EmptyFieldListFilter)),
@@ -220,13 +227,24 @@ class WebhookDeliveryAdmin(ActingAdmin):
     exclude = ["endpoint", "task_id", "tries"]
     actions = ["send_again"]
 
+    def applies(self, action: str, row: WebhookDelivery) -> bool:  # noqa: ARG002 - send_again is the only one
+        return row.status != DeliveryStatus.PENDING
+
+    @admin.display(description="Delivery", ordering="id")
+    def short(self, delivery: WebhookDelivery) -> str:
+        return short_id(delivery.pk)
+
+    @admin.display(description="Error", ordering="error")
+    def short_error(self, delivery: WebhookDelivery) -> SafeString | str:
+        return cut(delivery.error, 30) or NOTHING
+
     @admin.display(description="Endpoint", ordering="endpoint")
     def for_endpoint(self, delivery: WebhookDelivery) -> SafeString | str:
-        return row_link("taskhub_webhookendpoint", delivery.endpoint_id, delivery.endpoint)
+        return row_link("taskhub_webhookendpoint", delivery.endpoint_id, cut(delivery.endpoint, 24))
 
     @admin.display(ordering="task_id")
     def task(self, delivery: WebhookDelivery) -> SafeString | str:
-        return row_link("taskhub_task", delivery.task_id)
+        return titled_link(delivery, delivery.task_id)
 
     @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
     def shown_status(self, delivery: WebhookDelivery) -> tuple[str, str]:
@@ -245,11 +263,17 @@ class WebhookDeliveryAdmin(ActingAdmin):
 
 
 def webhook_figures() -> list[Figure]:
-    failing = selectors.webhooks_failing_for_long()
+    failing = selectors.webhooks_failing_now()
     endpoints = reverse("admin:taskhub_webhookendpoint_changelist")
     deliveries = reverse("admin:taskhub_webhookdelivery_changelist")
     return [
-        Figure("Webhooks failing for a day", str(failing), f"{endpoints}?health=long", is_bad=bool(failing)),
+        Figure(
+            "Webhooks failing now",
+            str(failing),
+            f"{endpoints}?health=failing",
+            is_bad=bool(failing),
+            is_good=not failing,
+        ),
         Figure(
             "Webhook deliveries waiting",
             f"{selectors.webhook_deliveries_waiting():,}",

@@ -18,7 +18,7 @@ from taskhub.errors import NotFound
 from taskhub.models import HUB, AdmissionRule
 from taskhub.roles import Role
 from taskhub.selectors.admission import account_exists, admission_overview, admission_rule_list
-from taskhub.services.admission import admission_rule_set
+from taskhub.services.admission import AT_ONCE_LIMIT, admission_rule_set
 
 
 class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[AdmissionRule]):
@@ -26,7 +26,8 @@ class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[Admi
 
     example: ClassVar[dict[str, Any]] = {"at_once": 20, "paused": True, "paused_until": "2030-01-01T18:00:00Z"}
 
-    at_once = serializers.IntegerField(min_value=1, max_value=1_000_000, allow_null=True, default=None)
+    account = serializers.SerializerMethodField()
+    at_once = serializers.IntegerField(min_value=1, max_value=AT_ONCE_LIMIT, allow_null=True, default=None)
     paused = StrictBooleanField(default=False)
     paused_until = serializers.DateTimeField(allow_null=True, default=None)
 
@@ -34,6 +35,10 @@ class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[Admi
         model = AdmissionRule
         fields = ["account", "at_once", "paused", "paused_until", "changed_at", "changed_by"]
         read_only_fields = ["account", "changed_at", "changed_by"]
+
+    def get_account(self, rule: AdmissionRule) -> str:
+        """Empty: the whole hub."""
+        return "" if rule.is_for_hub else rule.account
 
 
 class AdmissionSerializer(serializers.Serializer[Any]):

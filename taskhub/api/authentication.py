@@ -45,10 +45,12 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
     """
 
     def authenticate(self, request: HttpRequest) -> tuple[User, ApiToken] | None:
-        """Raises AuthenticationFailed, and Throttled for an address that failed too often in this minute."""
+        """A right token always passes, whatever else its address sends.
+
+        Raises AuthenticationFailed, and Throttled for an address that failed too often in this minute.
+        """
         if "HTTP_AUTHORIZATION" not in request.META:
             return None
-        refuse_guessing(request)
         try:
             found: tuple[User, ApiToken] | None = super().authenticate(request)
         except AuthenticationFailed as error:
@@ -114,6 +116,8 @@ def refuse_guessing(request: HttpRequest) -> None:
 
 
 def count_failure(request: HttpRequest) -> None:
+    """Count a wrong credential. Raises Throttled where its address is beyond the limit already."""
+    refuse_guessing(request)
     failures.count(network_of(request))
 
 

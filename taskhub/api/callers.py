@@ -13,14 +13,22 @@ from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db.models import F, FilteredRelation, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.crypto import constant_time_compare
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 
-from taskhub.api.authentication import count_failure, credentials_of, has_expired, refuse_guessing
+from taskhub.api.authentication import count_failure, credentials_of, has_expired
 from taskhub.api.errors import auth_code, error_response
 from taskhub.auth.rate_limits import network_of
-from taskhub.errors import HOW_TO_AUTHENTICATE, Forbidden, HubError, NotAuthenticated, TooManyFailures
+from taskhub.errors import (
+    HOW_TO_AUTHENTICATE,
+    Forbidden,
+    HubError,
+    NotAuthenticated,
+    TooManyFailures,
+    error_body,
+)
 from taskhub.events.revocation import StreamCredential
 from taskhub.events.tickets import BadTicket, StreamKind, Ticket, read_ticket_for
 from taskhub.models import ApiToken
@@ -28,6 +36,7 @@ from taskhub.observability.log_context import bind_caller
 from taskhub.roles import Caller, Role, know_role, role_of
 from taskhub.web.origin_check import STREAM_REFUSAL, ForeignOrigin, PageOrigin, page_origin
 
+_READING: Final = ("GET", "HEAD")
 _FALLEN: Final = "What the ticket was made with no longer holds; make a new one."
 
 
@@ -59,10 +68,13 @@ def _guard_open_reading(origin: PageOrigin) -> None:
 
 
 def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """The same question before a plain Django view that only reads."""
+    """The same question before a plain Django view that only reads; any other method is a 405."""
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
+        if request.method not in _READING:
+            body = error_body("method_not_allowed", f"Must be one of: {', '.join(_READING)}.")
+            return JsonResponse(body, status=405, headers={"Allow": ", ".join(_READING)})
         try:
             caller, _ = _resolve(request, None, {})
             _guard_reading(caller)
@@ -70,7 +82,8 @@ def readers_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
         except HubError as error:
             return error_response(error)
 
-    return answered
+    # It changes nothing; a wrong method is a 405 and not a question of CSRF.
+    return csrf_exempt(answered)
 
 
 def _guard_reading(caller: Caller) -> None:
@@ -111,7 +124,6 @@ def _by_ticket(
 ) -> tuple[Caller, StreamCredential]:
     if kind is None:
         raise BadTicket("No ticket opens this; send a token.")
-    refuse_guessing(request)
     try:
         ticket = read_ticket_for(request.GET["ticket"], kind, kind.asked(request.GET, **inside))
         user = _owner_of(ticket)

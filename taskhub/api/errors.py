@@ -35,6 +35,10 @@ _CODES: Final = {
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
     status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
 }
+_MESSAGES: Final = {
+    status.HTTP_406_NOT_ACCEPTABLE: "The answer is JSON; send Accept: application/json, or no Accept.",
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "Send JSON, with Content-Type: application/json.",
+}
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:  # noqa: ARG001 - DRF's interface
@@ -74,9 +78,14 @@ def database_unavailable(error: BaseException) -> Unavailable | None:
 
 
 def _hub_headers(error: HubError) -> dict[str, str]:
-    """Jittered, so that those who were refused together do not come back together."""
+    """How to authenticate, or when to come again.
+
+    That is jittered, so that those who were refused together do not come back together.
+    """
     if isinstance(error, ExecutionEnding):
         return {"Retry-After": str(error.retry_after_s)}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
     if error.status not in _COME_AGAIN:
         return {}
     least_s = int(getattr(error, "retry_after_s", None) or 0) + 1
@@ -102,9 +111,7 @@ def _body(error: exceptions.APIException) -> dict[str, Any]:
         return error_body(code, "Some fields are wrong; details names them.", _sayable(error.detail))
     if isinstance(error, exceptions.ParseError):
         return _malformed(error)
-    if isinstance(error, exceptions.UnsupportedMediaType):
-        return error_body(code, "Send JSON, with Content-Type: application/json.")
-    return error_body(code, str(error.detail))
+    return error_body(code, _MESSAGES.get(error.status_code, str(error.detail)))
 
 
 def auth_code(error: exceptions.AuthenticationFailed) -> str:
@@ -154,9 +161,12 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
     wrong = malformed_ids(request.path_info)
     if wrong:
-        body = error_body("not_found", f"Not an id: {', '.join(wrong)} must be a UUID.", wrong)
-        return JsonResponse(body, status=404)
+        return JsonResponse(error_body("not_found", f"Not an id: {_said(wrong)}", wrong), status=404)
     return _plain("not_found", "There is nothing at this address; /api/ lists the endpoints.", 404)
+
+
+def _said(wrong: dict[str, list[str]]) -> str:
+    return " ".join(f"{name} {message[0].lower()}{message[1:]}" for name, (message, *_) in wrong.items())
 
 
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's interface

@@ -6,7 +6,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -19,7 +18,7 @@ from taskhub.events import asyncapi, outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.hub import get_hub
 from taskhub.events.process_status import Report, add_up
-from taskhub.observability.health import redis_answers
+from taskhub.observability.parts import redis_answers
 
 
 class EventStatusSerializer(serializers.Serializer[Any]):
@@ -44,7 +43,6 @@ class EventStatusSerializer(serializers.Serializer[Any]):
     )
 
 
-@require_safe
 @readers_only
 def asyncapi_document(request: HttpRequest) -> JsonResponse:
     """`/api/asyncapi.json`: the event stream for programs that read AsyncAPI 3."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
+from taskhub.api.awaited import awaited
 from taskhub.api.filters import ExecutionFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.pagination import NewestQueuedFirst
@@ -36,7 +37,7 @@ from taskhub.api.serializers import (
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge
 from taskhub.events.filters import Filters
-from taskhub.executions.log_reading import log_tail, log_window
+from taskhub.executions.log_reading import Window, log_tail, log_window
 from taskhub.models import Execution
 from taskhub.roles import Caller
 from taskhub.selectors.executions import (
@@ -46,6 +47,7 @@ from taskhub.selectors.executions import (
     task_executions_for,
 )
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
+from taskhub.web.thread_pool import on_web_thread, with_database
 
 _LINES: Final = 100
 """Of a log, unless the request has a number."""
@@ -184,22 +186,25 @@ class ExecutionLogsView(KnownQuery, APIView):
     queries = {"get": LogQuerySerializer}
 
     @extend_schema(parameters=[LogQuerySerializer], responses=LogTailSerializer)
-    def get(self, request: Request, task_id: UUID) -> Response:
+    @awaited()
+    async def get(self, request: Request, task_id: UUID) -> Response:
         """Lines of an execution's log, while it runs and afterwards: the last ones, a window, or those with a text."""
         query = self.read_query(request)
         first, limit, q = query.pop("from", None), query.pop("limit", None), query.pop("q", "")
         count = query.pop("tail", None)
-        execution = execution_get_for(user=request.user, task_id=task_id, **query)
+        execution = await with_database(partial(execution_get_for, user=request.user, task_id=task_id, **query))
         if first is None and limit is None and not q:
-            window = async_to_sync(log_tail)(execution, count or _LINES)
+            window = await log_tail(execution, count or _LINES)
         else:
-            window = async_to_sync(log_window)(execution, first=first or 1, limit=limit or _LINES, q=q)
-        return Response(
-            {
-                "execution_id": execution.pk,
-                "status": execution.status,
-                "log_file": execution.log_file,
-                "lines": LogLineSerializer(window.lines, many=True).data,
-                "next": window.next,
-            }
-        )
+            window = await log_window(execution, first=first or 1, limit=limit or _LINES, q=q)
+        return Response(await on_web_thread(_window_data, execution, window))
+
+
+def _window_data(execution: Execution, window: Window) -> dict[str, Any]:
+    return {
+        "execution_id": execution.pk,
+        "status": execution.status,
+        "log_file": execution.log_file,
+        "lines": LogLineSerializer(window.lines, many=True).data,
+        "next": window.next,
+    }

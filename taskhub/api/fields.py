@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import Any, ClassVar, Final, NoReturn
 
@@ -11,12 +10,17 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
-# What draws nothing: blanks, control and format characters, fillers, variation selectors (Unicode 15, plane 0).
+from taskhub.lib.query_values import must_be_one_of
+
+# What draws nothing: blanks, control and format characters, fillers, variation selectors (Unicode 15): in plane 0.
 _INVISIBLE: Final = (
     r"\s\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
     r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
 )
-_VISIBLE: Final = re.compile(f"[^{_INVISIBLE}]")
+# In the other planes: shorthand and musical controls, tags, variation selectors. The document's pattern leaves them
+# out: ECMAScript and Python write such characters in different ways.
+_INVISIBLE_BEYOND: Final = r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+_VISIBLE: Final = re.compile(f"[^{_INVISIBLE}{_INVISIBLE_BEYOND}]")
 
 
 class TextField(serializers.CharField):
@@ -56,10 +60,6 @@ class OneOfField(serializers.ChoiceField):
         if key == "invalid_choice":
             raise serializers.ValidationError(must_be_one_of(self.choices), code=key)
         super().fail(key, **words)
-
-
-def must_be_one_of(choices: Iterable[Any]) -> str:
-    return f"Must be one of: {', '.join(map(str, choices))}."
 
 
 class IdField(serializers.UUIDField):

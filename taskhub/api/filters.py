@@ -15,10 +15,9 @@ from django.http import QueryDict
 from django_filters.utils import translate_validation
 from drf_spectacular.utils import extend_schema_field
 
-from taskhub.api.fields import must_be_one_of
-from taskhub.api.query import NOT_A_TIME, read_moment
 from taskhub.auth.account_names import ME, NOBODY
 from taskhub.errors import NotAuthenticated
+from taskhub.lib.query_values import NOT_A_TIME, must_be_one_of, read_moment
 from taskhub.models import Execution, ExecutionStatus, Task, TaskPriority, TaskStatus
 from taskhub.roles import Caller
 from taskhub.selectors.tasks import tasks_containing, tasks_last_executed, tasks_tagged

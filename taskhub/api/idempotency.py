@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial, wraps
 from typing import Any, Final, TypeVar
 
 from django.db import transaction
@@ -29,6 +30,7 @@ from taskhub.services.idempotency import (
     idempotency_release,
     idempotency_reserve,
 )
+from taskhub.web.thread_pool import with_database_writing
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -45,7 +47,8 @@ IDEMPOTENCY_KEY: Final = OpenApiParameter(
 )
 
 Handler = TypeVar("Handler", bound=Callable[..., Response])
-Find = Callable[..., Response | None]
+AsyncHandler = TypeVar("AsyncHandler", bound=Callable[..., Coroutine[Any, Any, Response]])
+Find = Callable[..., Coroutine[Any, Any, Response | None]]
 
 
 def idempotent(
@@ -73,31 +76,31 @@ def idempotent(
     return decorated
 
 
-def idempotent_elsewhere(*, takes_s: float, find: Find) -> Callable[[Handler], Handler]:
-    """For a handler that makes something at Daytona; it takes `label=`, "" for a request without a key.
+def idempotent_elsewhere(*, takes_s: float, find: Find) -> Callable[[AsyncHandler], AsyncHandler]:
+    """For an async handler (`awaited`) that makes something at Daytona; it takes `label=`, "" without a key.
 
     The key is reserved first, for `takes_s` seconds. Where a first request ended without our knowing how, `find(view,
     request, label=, **kwargs)` looks for what it made; None is a 409 `outcome_unknown`.
     """
 
-    def decorated(handler: Handler) -> Handler:
+    def decorated(handler: AsyncHandler) -> AsyncHandler:
         @wraps(handler)
-        def answered(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        async def answered(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
             asked = read_asked(request)
             if asked is None:
-                return handler(view, request, *args, label="", **kwargs)
-            reserved = idempotency_reserve(asked, for_s=takes_s)
+                return await handler(view, request, *args, label="", **kwargs)
+            reserved = await with_database_writing(partial(idempotency_reserve, asked, for_s=takes_s))
             if isinstance(reserved, Answer):
                 return _replay(reserved)
-            with _released_on_failure(asked, reserved):
-                response = _make(view, request, reserved, args, kwargs)
-                idempotency_keep(asked, _answer(response), secret=False)
+            async with _released_on_failure(asked, reserved):
+                response = await _make(view, request, reserved, args, kwargs)
+                await with_database_writing(partial(idempotency_keep, asked, _answer(response), secret=False))
             return response
 
-        def _make(view: Any, request: Request, reserved: Reservation, args: Any, kwargs: Any) -> Response:
+        async def _make(view: Any, request: Request, reserved: Reservation, args: Any, kwargs: Any) -> Response:
             if not reserved.is_repeat:
-                return handler(view, request, *args, label=reserved.label, **kwargs)
-            found = find(view, request, *args, label=reserved.label, **kwargs)
+                return await handler(view, request, *args, label=reserved.label, **kwargs)
+            found = await find(view, request, *args, label=reserved.label, **kwargs)
             if found is None:
                 raise OutcomeUnknown(
                     "The first request with this Idempotency-Key ended without a known outcome; look at what there is, "
@@ -110,13 +113,15 @@ def idempotent_elsewhere(*, takes_s: float, find: Find) -> Callable[[Handler], H
     return decorated
 
 
-@contextmanager
-def _released_on_failure(asked: Asked, reserved: Reservation) -> Iterator[None]:
+@asynccontextmanager
+async def _released_on_failure(asked: Asked, reserved: Reservation) -> AsyncIterator[None]:
     """A refusal frees the key; after a failure whose outcome is unknown a repeat looks for what was made."""
     try:
         yield
     except BaseException as error:
-        idempotency_release(asked, outcome_known=not reserved.is_repeat and _made_nothing(error))
+        known = not reserved.is_repeat and _made_nothing(error)
+        # Also where this request is cancelled, and once more while it is released.
+        await asyncio.shield(with_database_writing(partial(idempotency_release, asked, outcome_known=known)))
         raise
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -16,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from taskhub.api.awaited import awaited
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import ExecutionQuerySerializer
 from taskhub.errors import RangeRefused
@@ -62,21 +62,30 @@ class RawLogView(KnownQuery, APIView):
         answer ended; 416 says that there is nothing new.
         """
         execution = execution_get_for(user=request.user, task_id=task_id, **self.read_query(request))
-        size = async_to_sync(running_size)(execution) if execution.is_active else archived_size(execution)
-        headers = _headers(execution, size)
-        try:
-            part = read_range(request.headers, size, etag=headers.get("ETag", ""))
-        except RangeRefused as error:
-            return Response(error.body(), status=error.status, headers={"Content-Range": f"bytes */{size}"})
-        if part is not None:
-            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
-        start, end = part or Part(0, size)
-        headers["Content-Length"] = str(end - start)
-        status = 206 if part is not None else 200
-        if request.method == "HEAD":
-            return HttpResponse(status=status, headers=headers, content_type=_TEXT)
-        source = running_text if execution.is_active else archived_text
-        return StreamingHttpResponse(source(execution, start, end), status=status, headers=headers, content_type=_TEXT)
+        if execution.is_active:
+            return self._running(request, execution)
+        return _part_of(request, execution, archived_size(execution))
+
+    @awaited()
+    async def _running(self, request: Request, execution: Execution) -> HttpResponseBase:
+        return _part_of(request, execution, await running_size(execution))
+
+
+def _part_of(request: Request, execution: Execution, size: int) -> HttpResponseBase:
+    headers = _headers(execution, size)
+    try:
+        part = read_range(request.headers, size, etag=headers.get("ETag", ""))
+    except RangeRefused as error:
+        return Response(error.body(), status=error.status, headers={"Content-Range": f"bytes */{size}"})
+    if part is not None:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
+    start, end = part or Part(0, size)
+    headers["Content-Length"] = str(end - start)
+    status = 206 if part is not None else 200
+    if request.method == "HEAD":
+        return HttpResponse(status=status, headers=headers, content_type=_TEXT)
+    source = running_text if execution.is_active else archived_text
+    return StreamingHttpResponse(source(execution, start, end), status=status, headers=headers, content_type=_TEXT)
 
 
 def _headers(execution: Execution, size: int) -> dict[str, str]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -22,10 +21,13 @@ from taskhub.events.process_status import clients_by_kind
 from taskhub.events.types import EVENT_TYPES
 from taskhub.lib.extensions import ExtensionPoint
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, MetricName, MetricTotal
+from taskhub.observability.health import remembered
 from taskhub.observability.heartbeat import heartbeat_ages
 from taskhub.observability.metrics_store import BOUNDS, read_totals
+from taskhub.observability.parts import OK, data_free_bytes
 from taskhub.selectors import dashboard as selectors
 from taskhub.selectors.admission import longest_wait_s, waiting_by_reason
+from taskhub.selectors.webhooks import webhooks_failing_now
 
 
 class Count(NamedTuple):
@@ -102,7 +104,6 @@ GAUGES: Final = ExtensionPoint[Callable[[], Iterator[Metric]]]("gauges", lambda 
 _Totals = dict[MetricName, list[MetricTotal]]
 
 
-@require_safe
 @readers_only
 def metrics(request: HttpRequest) -> HttpResponse:
     """In the text format, or in OpenMetrics if the client accepts it."""
@@ -200,3 +201,22 @@ def job_gauges() -> Iterator[Metric]:
     for name, age_s in heartbeat_ages().items():
         ages.add_metric([name], age_s)
     yield ages
+
+
+def health_gauges() -> Iterator[Metric]:
+    """What `/readyz` says, for alerts that name the part."""
+    health = GaugeMetricFamily("taskhub_part_ok", "1 if /readyz finds the part well.", labels=["part"])
+    for part, said in remembered.read()["parts"].items():
+        health.add_metric([part], int(said == OK))
+    yield health
+    yield GaugeMetricFamily("taskhub_data_free_bytes", "Free bytes of the data folder's disk.", value=data_free_bytes())
+
+
+def webhook_gauges() -> Iterator[Metric]:
+    count, longest_s = webhooks_failing_now()
+    yield GaugeMetricFamily("taskhub_webhooks_failing", "Active endpoints whose last attempt failed.", value=count)
+    yield GaugeMetricFamily(
+        "taskhub_webhook_longest_failing_seconds",
+        "For how long the endpoint that has failed longest has failed.",
+        value=longest_s,
+    )

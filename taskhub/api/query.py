@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
 from django.http import QueryDict
@@ -11,16 +10,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from taskhub.errors import Invalid
+from taskhub.lib.query_values import unknown_parameters
 
-NOT_A_TIME: Final = "Must be an ISO 8601 time, like 2025-06-22T10:00:00Z."
 _READING: Final = frozenset({"GET", "HEAD"})
-
-
-def unknown_parameters(given: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
-    """A message for each given name that is not known, as the `details` of an error have them."""
-    names = list(dict.fromkeys(known))
-    told = f"Must be one of: {', '.join(names)}." if names else "This endpoint takes none."
-    return {name: [f"Unknown parameter. {told}"] for name in given if name not in names}
 
 
 def guard_query(query: QueryDict | Mapping[str, Any], known: Iterable[str]) -> None:
@@ -28,23 +20,6 @@ def guard_query(query: QueryDict | Mapping[str, Any], known: Iterable[str]) -> N
     if wrong := unknown_parameters(query, known):
         names = ", ".join(sorted(wrong))
         raise Invalid(f"Unknown query parameter: {names}. details names the known ones.", details=wrong)
-
-
-def read_moment(text: str) -> datetime:
-    """An ISO 8601 time, UTC unless it says otherwise; the `+` of `+00:00` may come as the blank it decodes to.
-
-    Raises ValueError.
-    """
-    try:
-        moment = datetime.fromisoformat(text.strip().replace(" ", "+") if _lost_its_plus(text) else text)
-        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
-
-
-def _lost_its_plus(text: str) -> bool:
-    """`…T10:00:00 00:00`: with a `T` between date and time, a blank can only be a decoded `+`."""
-    return "T" in text.upper() and " " in text
 
 
 class QuerySerializer(serializers.Serializer[Any]):

@@ -28,10 +28,15 @@ _OURS: Final = frozenset(
 )
 ACCOUNT: Final = r"[\w.@+-]{1,150}"
 """Django's own rule for names of accounts."""
+_MUST_BE: Final = {
+    UUID_PATTERN: "Must be a UUID.",
+    NAME: "Must be an id: at most 200 letters, digits, and _ . -",
+    ACCOUNT: "Must be the name of an account: at most 150 letters, digits, and @ . + - _",
+}
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _ADDRESSES: Final[list[str]] = []
 _ANY_ID: Final[list[re.Pattern[str]]] = []
-"""Each address with an id of ours, with anything in its place: what a malformed id was meant for."""
+"""Each address with places, with anything in them: what a malformed id was meant for."""
 
 
 class _Route(RegexPattern):
@@ -49,7 +54,7 @@ def route(address: str, view: Callable[..., HttpResponseBase | Awaitable[HttpRes
     """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs, others as `NAME`s."""
     pattern = _PLACE.sub(lambda place: f"(?P<{place[1]}>{_pattern(place[1])})", address)
     _ADDRESSES.append(address.replace("\\", ""))
-    if _OURS & set(_PLACE.findall(address)):
+    if _PLACE.search(address):
         loose = _PLACE.sub(lambda place: rf"(?P<{place[1]}>[^/]+)", address)
         _ANY_ID.append(re.compile(rf"/api/{loose}/?\Z"))
     return URLPattern(_Route(rf"^{pattern}/?$", name=name, is_endpoint=True), view, None, name)
@@ -61,13 +66,16 @@ def addresses() -> list[str]:
 
 
 def malformed_ids(path: str) -> dict[str, list[str]]:
-    """For an address that led nowhere: the places whose ids are no UUIDs, where that is why."""
+    """For an address that led nowhere: the places whose values are no ids, where that is why."""
     for pattern in _ANY_ID:
         found = pattern.match(path)
         if found is None:
             continue
-        values = {name: value for name, value in found.groupdict().items() if name in _OURS}
-        return {name: ["Must be a UUID."] for name, value in values.items() if not re.fullmatch(UUID_PATTERN, value)}
+        return {
+            name: [_MUST_BE[_pattern(name)]]
+            for name, value in found.groupdict().items()
+            if not re.fullmatch(_pattern(name), value)
+        }
     return {}
 
 

@@ -43,6 +43,17 @@ _ENV_SCHEMA: Final = {
 }
 
 
+HIDDEN_ENTRY: Final[dict[str, Any]] = {
+    "actor": "",
+    "door": "",
+    "token_name": "",
+    "action": "task:private",
+    "execution_id": None,
+    "changes": {},
+}
+"""What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
+
+
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     """A task. `description` is Markdown; an empty `assignee` is unassigned; `version` is compared with `If-Match`."""
 
@@ -121,13 +132,22 @@ class ClaimedSerializer(serializers.Serializer[Any]):
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
-    """A step in a task's history; `changes` maps a field to `[before, after]`."""
+    """A step in a task's history; `changes` maps a field to `[before, after]`.
+
+    `private`: it was made while the task was private. Callers who could not read it then see its time alone: `actor`,
+    `door` and `token_name` are empty, as is `changes`, `execution_id` is null, and `action` is `task:private`.
+    """
 
     actor = serializers.CharField(source="actor_name")
+    private = serializers.BooleanField()
 
     class Meta:
         model = AuditEntry
-        fields = ["id", "at", "actor", "door", "token_name", "action", "execution_id", "changes"]
+        fields = ["id", "at", "actor", "door", "token_name", "action", "execution_id", "changes", "private"]
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        return shown | HIDDEN_ENTRY if instance.hidden else shown
 
 
 class SecretSerializer(StrictSerializer):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from taskhub.api import query as query_parameters
 from taskhub.api.callers import caller_key, read_caller
 from taskhub.api.errors import database_unavailable, error_response, upstream
-from taskhub.errors import HubError, NotAuthenticated, Unavailable, error_body
+from taskhub.errors import HubError, Unavailable, error_body
 from taskhub.events.hub import Hub, get_hub
 from taskhub.events.stream import EventStream, Slot, registry
+from taskhub.events.stream_parameters import LAST_EVENT_ID
 from taskhub.events.tickets import StreamKind
 from taskhub.executions.executor import ExecutorError
 from taskhub.observability.log_context import for_all
@@ -23,8 +23,6 @@ from taskhub.roles import Caller
 from taskhub.web.cors import METHODS
 
 P = ParamSpec("P")
-FOR_ALL_STREAMS: Final = ("lastEventId", "ticket", "_")
-"""Parameters of every stream; `_` is what some clients add against caches."""
 
 
 def running_hub() -> Hub:
@@ -79,20 +77,12 @@ def _refusal(error: HubError | ExecutorError | DatabaseError) -> JsonResponse:
         error = upstream(error)
     elif isinstance(error, DatabaseError):
         error = database_unavailable(error) or Unavailable("The database does not answer; try again.")
-    response = error_response(error)
-    if error.status == NotAuthenticated.status:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-def unknown_parameters(query: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
-    """What is wrong with the names of a query: an error for each that this stream does not take."""
-    return query_parameters.unknown_parameters(query, (*known, *FOR_ALL_STREAMS))
+    return error_response(error)
 
 
 def last_event_id(request: HttpRequest) -> str:
     """The header that a reconnecting client sends, or `?lastEventId=` of one that cannot set headers."""
-    return request.headers.get("Last-Event-ID") or request.GET.get("lastEventId", "")
+    return request.headers.get("Last-Event-ID") or request.GET.get(LAST_EVENT_ID.name, "")
 
 
 def had_everything() -> HttpResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -13,7 +13,8 @@ from rest_framework.views import APIView
 
 from taskhub.api.fields import OneOfField, StrictSerializer, TextField
 from taskhub.api.query import KnownQuery
-from taskhub.errors import NotFound
+from taskhub.errors import Invalid, NotFound
+from taskhub.events.stream_parameters import TEXT_LIMIT, Format, Parameter
 from taskhub.events.tickets import (
     RENEWABLE_FOR,
     TICKET_KINDS,
@@ -26,14 +27,16 @@ from taskhub.events.tickets import (
 from taskhub.models import ApiToken
 from taskhub.roles import Role
 
+_RENEW_LIMIT: Final = 8000
+
 
 class TicketRequestSerializer(StrictSerializer):
     """Which stream: its `kind` and `params` as its address takes them. Or `renew`: a ticket of one's own, up to a day
     old, for the stream that it was for."""
 
     kind = OneOfField(choices=sorted(TICKET_KINDS), required=False)
-    params = serializers.DictField(child=TextField(max_length=1000), required=False)
-    renew = TextField(max_length=8000, required=False)
+    params = serializers.DictField(child=TextField(max_length=TEXT_LIMIT), required=False)
+    renew = TextField(max_length=_RENEW_LIMIT, required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if ("renew" in attrs) == ("kind" in attrs) or ("params" in attrs and "renew" in attrs):
@@ -44,22 +47,27 @@ class TicketRequestSerializer(StrictSerializer):
 def request_schema() -> dict[str, Any]:
     """What OpenAPI says of the body: a shape per kind, and one for a renewal."""
     shapes = [shape for kind in TICKET_KINDS.values() for shape in _kind_schemas(kind)]
-    return {"oneOf": [*shapes, _object({"renew": _text(8000)}, ["renew"])]}
+    return {
+        "oneOf": [*shapes, _object({"renew": {"type": "string", "minLength": 1, "maxLength": _RENEW_LIMIT}}, ["renew"])]
+    }
 
 
 def _kind_schemas(kind: StreamKind) -> Iterator[dict[str, Any]]:
-    """One shape for what may stand alone, and one for each word that needs other parameters beside it."""
-    free = {name: [word for word in words if word not in kind.needed_with] for name, words in kind.choices.items()}
-    yield _kind_schema(kind, free, list(kind.required))
-    for name, words in kind.choices.items():
-        for word in kind.needed_with.keys() & set(words):
-            yield _kind_schema(kind, {**free, name: [word]}, [*kind.required, name, *kind.needed_with[word]])
+    """One shape for what may stand alone, and one for each choice that needs other parameters beside it."""
+    needs = {parameter.needed_with for parameter in kind.in_ticket if parameter.needed_with is not None}
+    properties = {parameter.name: parameter.schema() for parameter in kind.in_ticket}
+    required = [parameter.name for parameter in kind.in_ticket if parameter.required]
+    free = dict(properties)
+    for name, word in needs:
+        free[name] = {**free[name], "enum": [each for each in free[name]["enum"] if each != word]}
+    yield _kind_schema(kind, free, required)
+    for name, word in sorted(needs):
+        beside = [parameter.name for parameter in kind.in_ticket if parameter.needed_with == (name, word)]
+        chosen = {**properties, name: {"type": "string", "enum": [word]}}
+        yield _kind_schema(kind, chosen, [*required, name, *beside])
 
 
-def _kind_schema(kind: StreamKind, choices: dict[str, list[str]], required: list[str]) -> dict[str, Any]:
-    params: dict[str, Any] = {name: _text(1000) for name in kind.names}
-    params |= {name: {"type": "string", "format": "uuid"} for name in kind.ids}
-    params |= {name: {"type": "string", "enum": words} for name, words in choices.items()}
+def _kind_schema(kind: StreamKind, params: dict[str, Any], required: list[str]) -> dict[str, Any]:
     needed = ["kind", "params"] if required else ["kind"]
     return _object({"kind": {"type": "string", "enum": [kind.name]}, "params": _object(params, required)}, needed)
 
@@ -69,9 +77,17 @@ def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {**shape, "required": required} if required else shape
 
 
-def _text(limit: int) -> dict[str, Any]:
-    # White space alone is no text.
-    return {"type": "string", "minLength": 1, "maxLength": limit, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+def params_serializer(kind: StreamKind) -> type[StrictSerializer]:
+    """A body of the parameters of one kind, for tools. `StreamKind.canonical` checks what the fields do not."""
+    fields: dict[str, Any] = {parameter.name: _field(parameter) for parameter in kind.in_ticket}
+    return type("StreamParametersSerializer", (StrictSerializer,), fields)
+
+
+def _field(parameter: Parameter) -> serializers.Field[Any, Any, Any, Any]:
+    options: dict[str, Any] = {"default": parameter.default} if parameter.default else {"required": parameter.required}
+    if parameter.format is Format.CHOICE:
+        return OneOfField(choices=parameter.choices, **options)
+    return TextField(max_length=parameter.max_length, **options)
 
 
 class TicketSerializer(serializers.Serializer[Any]):
@@ -111,7 +127,7 @@ def _ticket(request: Request, kind: str = "", params: dict[str, str] | None = No
     shown = {"token_id": request.auth.public_id} if isinstance(request.auth, ApiToken) else _session_of(request)
     user_id = int(request.user.pk or 0)
     if renew is None:
-        return Ticket(kind, TICKET_KINDS[kind].canonical(params or {}), user_id, **shown)
+        return Ticket(kind, _canonical(kind, params or {}), user_id, **shown)
     try:
         old = read_ticket(renew, valid_for=RENEWABLE_FOR)
     except BadTicket:
@@ -120,6 +136,14 @@ def _ticket(request: Request, kind: str = "", params: dict[str, str] | None = No
         # Not a 401: the caller's own credentials are right.
         raise NotFound("Only a ticket of your own, up to a day old, can be renewed.", code="ticket_not_found")
     return Ticket(old.kind, old.params, user_id, **shown)
+
+
+def _canonical(kind: str, params: dict[str, str]) -> dict[str, str]:
+    """Raises Invalid, whose details name the parameters below `params`, where the body has them."""
+    try:
+        return TICKET_KINDS[kind].canonical(params)
+    except Invalid as error:
+        raise Invalid(error.message, details={"params": error.details}) from None
 
 
 def _session_of(request: Request) -> dict[str, Any]:

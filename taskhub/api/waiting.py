@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,11 +18,11 @@ from django.db import DatabaseError
 from django.http import HttpResponse
 from rest_framework import serializers
 from rest_framework.exceptions import APIException
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskhub.api.authentication import has_expired
+from taskhub.api.awaited import AwaitedResponse
 from taskhub.api.callers import caller_key
 from taskhub.api.errors import answer
 from taskhub.api.query import QuerySerializer
@@ -35,7 +35,7 @@ from taskhub.events.stream import Slot, registry
 from taskhub.lib.cancellation import cancel_all
 from taskhub.models import ApiToken
 from taskhub.roles import Caller
-from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.web.detached_response import Receive, Send
 from taskhub.web.thread_pool import with_database
 
 LONGEST_S: Final = 50
@@ -177,37 +177,17 @@ def _caller_now(request: Request) -> Caller:
     return found
 
 
-class WaitingResponse(DetachedResponse):
-    """Sent by the loop when the wait is over; a client that goes ends it."""
+class WaitingResponse(AwaitedResponse):
+    """Its place among the streams is free again when it has been sent, or its client has gone."""
+
+    measures_itself = False  # how long a client wanted to wait says nothing about us
 
     def __init__(self, wait: _Wait, release: Callable[[], None]) -> None:
-        super().__init__(content_type="application/json")
-        self._wait = wait
+        super().__init__(wait.request._request, wait.result)  # noqa: SLF001 - as above
         self._release = release
 
     async def run(self, receive: Receive, send: Send) -> None:
-        result = asyncio.ensure_future(self._wait.result())
-        gone = asyncio.ensure_future(_until_gone(receive))
         try:
-            await asyncio.wait({result, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if result.done():
-                await self._send(result.result(), send)
+            await super().run(receive, send)
         finally:
             self._release()
-            await cancel_all(result, gone)
-
-    async def _send(self, response: Response, send: Send) -> None:
-        self.status_code = response.status_code
-        for name, value in response.headers.items():
-            if name != "Content-Type":
-                self.headers[name] = value
-        body = JSONRenderer().render(response.data)
-        self.headers["Content-Length"] = str(len(body))
-        with suppress(OSError):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers()})
-            await send({"type": "http.response.body", "body": body})
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

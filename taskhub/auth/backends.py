@@ -6,11 +6,10 @@ from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
-from django.core.exceptions import PermissionDenied
 from django.db.models import F
 from django.http import HttpRequest
 
-from taskhub.auth.rate_limits import failures, network_of
+from taskhub.auth.sign_in_limits import attempt_begin, attempt_succeeded
 from taskhub.observability.log_context import bind_caller
 from taskhub.roles import Role, know_role, role_of
 
@@ -27,10 +26,14 @@ class AccountBackend(ModelBackend):
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
-        if request is not None and failures.wait_s(network_of(request)) > 0:
-            raise PermissionDenied
+        """Raises TooManyAttempts at a limit; then the password is not looked at."""
+        attempt = attempt_begin(request, username) if request is not None and username is not None else None
         user = super().authenticate(request, username, password, **kwargs)
-        return user if isinstance(user, User) else None
+        if not isinstance(user, User):
+            return None
+        if attempt is not None:
+            attempt_succeeded(attempt)
+        return user
 
     def get_user(self, user_id: int) -> User | None:
         """The account of a session."""

@@ -52,7 +52,8 @@ class Limit:
 
 
 failures: Final = Limit(lambda: settings.TASKHUB_FAILED_CREDENTIALS_PER_MINUTE)
-"""Per address: beyond it, all credentials from the address are refused until the minute is over."""
+"""Per address: beyond it, wrong credentials from the address are refused as 429 until the minute is over, and passwords
+from browsers that have not signed in to the account before; a right token, ticket or link always passes."""
 account_requests: Final = Limit(lambda: settings.TASKHUB_REQUESTS_PER_MINUTE)
 address_requests: Final = Limit(lambda: settings.TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS)
 

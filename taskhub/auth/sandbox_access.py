@@ -12,6 +12,7 @@ from typing import Final
 
 from django.db.models import Q, QuerySet
 
+from taskhub.auth.private_text import unreadable_executions
 from taskhub.errors import Forbidden, NotFound
 from taskhub.models import Execution, Task
 from taskhub.roles import Caller, viewer_of, visible_tasks
@@ -35,12 +36,13 @@ def tasks_executed_in(names: Iterable[str]) -> list[str]:
 def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
     """Ids and names of the given sandboxes in which a task was executed that this caller may not see.
 
+    Where it was executed while it was private, what it left there stays with those who could read it then.
     A private task stays private after its deletion: its sandboxes are then visible to operators only.
     """
     if viewer_of(user) is None:
         return set()
     theirs = Task.objects.filter(private=True).exclude(visible_tasks(user))
-    found = executed_in(names).filter(Q(task__in=theirs) | Q(task=None, was_private=True))
+    found = executed_in(names).filter(Q(task__in=theirs) | Q(task=None, was_private=True) | unreadable_executions(user))
     return {name for place in found.values_list("sandbox_id", "session_name") for name in place if name}
 
 

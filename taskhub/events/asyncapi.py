@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from taskhub import __version__
 from taskhub.events.asyncapi_parts import NUMBER, TEXT, TIME, UUID, Document, message, query_binding, record, stream
+from taskhub.events.stream_parameters import TICKET
+from taskhub.events.tickets import EVENTS, EXECUTION_LOG
 from taskhub.events.types import CONTROL_TYPES, EVENT_TYPES, EventData
 from taskhub.lib.extensions import ExtensionPoint
 
@@ -58,14 +60,10 @@ _SECURITY: Final[dict[str, Document]] = {
     "ticket": {
         "type": "httpApiKey",
         "in": "query",
-        "name": "ticket",
-        "description": "A signed ticket for one stream, from POST /api/tickets/; for clients that cannot send headers.",
+        "name": TICKET.name,
+        "description": TICKET.description,
     },
     "session": {"type": "httpApiKey", "in": "cookie", "name": "sessionid", "description": "A browser that logged in."},
-}
-RESUME: Final = {
-    "lastEventId": {**TEXT, "description": "Where to resume; browsers send the header Last-Event-ID by themselves."},
-    "ticket": TEXT,
 }
 
 
@@ -73,19 +71,11 @@ def _add_events(document: Document) -> None:
     stream(
         document,
         "events",
-        address="/api/events/stream",
+        address=EVENTS.address,
         title="Events of the hub",
         description="Every event is an SSE `message` whose data is the envelope. The first one is `connected`.",
         messages={name: _message(name, data) for name, data in {**CONTROL_TYPES, **EVENT_TYPES}.items()},
-        binding=query_binding(
-            {
-                "types": {**TEXT, "description": "Event types, separated by commas; all unless given."},
-                "task_id": {**UUID, "description": "Only events of this task."},
-                "assignee": {**TEXT, "description": "Only events of tasks of this account."},
-                "since": {**TIME, "description": "Begin with the events after this time."},
-                **RESUME,
-            }
-        ),
+        binding=query_binding(EVENTS.in_query),
     )
 
 
@@ -93,7 +83,7 @@ def _add_execution_log(document: Document) -> None:
     stream(
         document,
         "executionLog",
-        address="/api/exec/logs/{task_id}/stream",
+        address=EXECUTION_LOG.address,
         title="Log of an execution",
         description="Named SSE events: `connected`, a `log` for each line, `log-complete` as the last one. A line that "
         "is longer than 64 KiB comes in parts.",
@@ -127,8 +117,12 @@ def _add_execution_log(document: Document) -> None:
                 record({"reason": TEXT, "reconnect_in_ms": NUMBER, "timestamp": TIME}),
             ),
         },
-        binding=query_binding({"execution_id": {**UUID, "description": "The newest one unless given."}, **RESUME}),
-        parameters={"task_id": {"description": "The id of the task."}},
+        binding=query_binding(EXECUTION_LOG.in_query),
+        parameters={
+            parameter.name: {"description": parameter.description}
+            for parameter in EXECUTION_LOG.parameters
+            if parameter not in EXECUTION_LOG.in_query
+        },
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from taskhub.events.stream_parameters import LAST_EVENT_ID, TICKET, Parameter
+
 Document = dict[str, Any]
 
 TEXT: Final = {"type": "string"}
@@ -22,9 +24,14 @@ def message(name: str, summary: str, payload: Document) -> Document:
     return {"name": name, "title": name, "contentType": "application/json", "summary": summary, "payload": payload}
 
 
-def query_binding(parameters: Document, required: tuple[str, ...] = ()) -> Document:
-    """How a stream is opened: GET, with these parameters in the query."""
-    schema = {"type": "object", "properties": parameters, **({"required": list(required)} if required else {})}
+def query_binding(parameters: tuple[Parameter, ...], required: tuple[str, ...] = ()) -> Document:
+    """How a stream is opened: GET, with these parameters in the query, and those that every stream takes."""
+    properties = {
+        parameter.name: {**parameter.schema(), "description": parameter.description}
+        for parameter in (*parameters, LAST_EVENT_ID, TICKET)
+    }
+    needed = [parameter.name for parameter in parameters if parameter.required or parameter.name in required]
+    schema = {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
     return {"http": {"method": "GET", "query": schema, "bindingVersion": "0.3.0"}}
 
 

@@ -17,7 +17,7 @@ from django.db import transaction
 from taskhub.events.feed import Feed, TableReader
 from taskhub.events.process_status import PROCESS_NAME
 from taskhub.events.stream import Registry
-from taskhub.models import Replay, StreamConnection
+from taskhub.models import Replay, StreamConnection, StreamProcess
 
 AT_ONCE: Final = 1000
 """Rows written at a time: when 10,000 streams reconnect together, the database has other work, too."""
@@ -76,6 +76,6 @@ def _forget() -> None:
 
 def stream_connections_drop_orphans() -> int:
     """Delete connections whose process has not reported for a minute; returns their number."""
-    living = StreamConnection.objects.of_living(GONE_AFTER)
-    deleted, _ = StreamConnection.objects.exclude(pk__in=living.values("pk")).delete()
+    living = StreamProcess.objects.all().not_dead(GONE_AFTER)
+    deleted, _ = StreamConnection.objects.exclude(process__in=living).delete()
     return deleted

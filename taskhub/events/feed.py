@@ -21,7 +21,7 @@ from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters, join_wanted
 from taskhub.events.frames import Frame, encode_event, read_frame, repeated
 from taskhub.events.types import Announced, StreamReset
-from taskhub.events.visibility import note_owners, read_owners
+from taskhub.events.visibility import Privacy, read_privacy
 from taskhub.lib.wakeup import Wakeup
 
 _T = TypeVar("_T")
@@ -79,7 +79,7 @@ class Feed:
         self.counters: Counter[str] = Counter()
         self.deliveries = 0
         self._reader = reader
-        self.owners: dict[str, str] = {}
+        self.privacy = Privacy()
         self._announcements: Announcements = {}
         self._ring: list[Frame] = []
         self._ring_bytes = 0
@@ -98,7 +98,7 @@ class Feed:
     async def _read_standing_facts(self) -> None:
         """State that streams need beyond the events of the ring: read once, then updated by events."""
         if self.channel == TASKS:
-            self.owners = await self._reader.run(read_owners)
+            self.privacy = await self._reader.run(read_privacy)
             self._announcements = await self._reader.run(read_announcements)
 
     def announcements(self) -> list[Announced]:
@@ -131,7 +131,7 @@ class Feed:
     def _append(self, frames: list[Frame]) -> None:
         if not frames:
             return
-        note_owners(self.owners, frames)
+        self.privacy.note(frames)
         note_announcements(self._announcements, frames)
         self._ring.extend(frames)
         self._ring_bytes += sum(len(frame.body) for frame in frames)
@@ -207,13 +207,13 @@ class Feed:
             self.readers.discard(reader)
 
     def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[bytes]:
-        if unfiltered and len(frames) == 1 and filters.may_see(frames[0].task_id, self.owners):
+        if unfiltered and len(frames) == 1 and filters.sees(frames[0], self.privacy):
             self.deliveries += 1
             return (frames[0].body,)  # the usual case of a live stream
         return self._joined(frames, filters)
 
     def _joined(self, frames: list[Frame], filters: Filters) -> Iterator[bytes]:
-        for events, piece in join_wanted(frames, filters, self.owners):
+        for events, piece in join_wanted(frames, filters, self.privacy):
             self.deliveries += events
             yield piece
 

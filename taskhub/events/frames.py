@@ -38,6 +38,8 @@ class Frame(NamedTuple):
     private: bool | None = None
     """Whether its task is private from here on; None where the event does not say."""
     loss: Loss | None = None
+    gain: Frame | None = None
+    """Where it makes its task public: the same for those who could not see the task before, without its past."""
     announced: Announced | None = None
 
 
@@ -119,10 +121,12 @@ def read_frame(channel: str, seq: int, event_type: str, data: str, *, whole: boo
             log_large(channel, event_type, len(body))
     if not is_envelope:
         return Frame(seq, body, event_type, "", ())
-    return _read_envelope(channel, seq, event_type, content, body)
+    return _read_envelope(channel, seq, event_type, content, body, whole=whole)
 
 
-def _read_envelope(channel: str, seq: int, event_type: str, content: dict[str, Any], body: bytes) -> Frame:
+def _read_envelope(
+    channel: str, seq: int, event_type: str, content: dict[str, Any], body: bytes, *, whole: bool
+) -> Frame:
     about = content["data"]
     previous = about.get("previous")
     assignees = [about.get("assignee"), previous.get("assignee") if isinstance(previous, dict) else None]
@@ -135,6 +139,7 @@ def _read_envelope(channel: str, seq: int, event_type: str, content: dict[str, A
         tuple(name for name in assignees if isinstance(name, str)),
         private if isinstance(private, bool) else None,
         _loss(channel, seq, content) if private is True and isinstance(previous, dict) else None,
+        _gain(channel, seq, content, whole=whole) if private is False and isinstance(previous, dict) else None,
         _announced(about) if content.get("event") == Announced.name else None,
     )
 
@@ -154,10 +159,12 @@ def log_large(channel: str, event_type: str, size: int) -> None:
 
 def repeated(frame: Frame) -> Frame:
     """The same event for a stream that had it already: without an id, so that its client's place does not go back."""
-    loss = frame.loss
+    loss, gain = frame.loss, frame.gain
     if loss is not None:
         loss = loss._replace(frame=repeated(loss.frame))
-    return frame._replace(body=_ID_LINE.sub(b"", frame.body, count=1), loss=loss)
+    if gain is not None:
+        gain = repeated(gain)
+    return frame._replace(body=_ID_LINE.sub(b"", frame.body, count=1), loss=loss, gain=gain)
 
 
 def read_text(frame: Frame) -> str:
@@ -186,3 +193,20 @@ def _loss(channel: str, seq: int, content: dict[str, Any]) -> Loss | None:
     told = {**content, "event": TaskDeleted.name, "data": data}
     body = encode_json(told, event_id=f"{channel}:{seq}")
     return Loss(was_private, was_assignee, Frame(seq, body, TaskDeleted.name, str(data["task_id"]), (was_assignee,)))
+
+
+MADE_PUBLIC: Final = {"changed": ["private"], "previous": {"private": True}}
+"""What is said of the change that makes a task public to those who could not see the task before."""
+
+
+def _gain(channel: str, seq: int, content: dict[str, Any], *, whole: bool) -> Frame | None:
+    """Where an update has made a task public: its new state, and nothing of what it was before."""
+    about = content["data"]
+    if about["previous"].get("private") is not True:
+        return None
+    told = {**content, "data": {**about, **MADE_PUBLIC}}
+    event_id = f"{channel}:{seq}"
+    body = encode_json(told, event_id=event_id) if whole else _encode_envelope(told, event_id=event_id)
+    assignee = about.get("assignee")
+    assignees = (assignee,) if isinstance(assignee, str) else ()
+    return Frame(seq, body, str(content.get("event", "")), str(about.get("task_id", "")), assignees, False)

@@ -57,8 +57,7 @@ def clients_by_kind(report: Report) -> Counter[str]:
 def add_up(own: Report) -> dict[str, Any]:
     """All processes together; `own` is this process's current report."""
     others = list(StreamProcess.objects.exclude(name=PROCESS_NAME))
-    since = timezone.now() - ALIVE_FOR
-    living: list[Report] = [own, *(process.report for process in others if process.reported_at >= since)]
+    living: list[Report] = [own, *(process.report for process in others if process.is_living(ALIVE_FOR))]
     clients: Counter[str] = Counter()
     counters: Counter[str] = Counter()
     for report in living:

@@ -78,10 +78,11 @@ def envelope(name: str, data: dict[str, Any], *, event_id: str | None = None) ->
     }
 
 
-def publish(data: EventData, *, channel: str = TASKS) -> None:
+def publish(data: EventData, *, channel: str = TASKS) -> int:
     """Append the event to the outbox, in the transaction that changes what it reports; notify after the commit.
 
-    Raises RuntimeError outside a transaction: an event without its change, or the other way round, is a bug.
+    Returns the event's number. Raises RuntimeError outside a transaction: an event without its change, or the other way
+    round, is a bug.
     Call it last in a transaction: from here to the commit other publishers of the channel wait.
     """
     if not connection.in_atomic_block:
@@ -90,6 +91,7 @@ def publish(data: EventData, *, channel: str = TASKS) -> None:
     appended = get_storage().append_event(channel, "message", text)
     message = json.dumps({"channel": channel, "event_type": "message", "data": text, "pub_id": str(appended.id)})
     transaction.on_commit(lambda: _committed(data.name, message.encode()))
+    return int(appended.id)
 
 
 def _committed(name: str, message: bytes) -> None:

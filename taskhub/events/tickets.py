@@ -5,14 +5,14 @@ with. It is signed: its holder can read it, except for the sealed session, and c
 minutes it opens that stream, as often as the browser reconnects, and nothing else; after that its owner makes or renews
 one with their credentials. The stream then depends on the account and the token or session (`revocation.py`).
 
-A kind belongs to a stream view: `TICKET_KINDS` has the address and the names of the parameters. Where in the stream
-the client stands (`lastEventId`, `since`) is not among them.
+A kind belongs to a stream view: `TICKET_KINDS` has the address and the parameters, from which the view reads its query,
+too. Where in the stream the client stands (`lastEventId`, `since`) is in no ticket.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -22,14 +22,16 @@ from django.core import signing
 from django.utils import timezone
 
 from taskhub.errors import Invalid, NotAuthenticated
+from taskhub.events.stream_parameters import FOR_ALL_STREAMS, Format, Parameter
+from taskhub.events.types import EVENT_TYPES
 from taskhub.lib.encryption import Seal, SealBroken
 from taskhub.lib.extensions import ExtensionPoint
+from taskhub.lib.query_values import unknown_parameters
 
 VALID_FOR: Final = timedelta(minutes=10)
 RENEWABLE_FOR: Final = timedelta(days=1)
 _SALT: Final = "taskhub.events.tickets"
 _SESSION: Final = Seal(_SALT, "session")
-_VALUE_LIMIT: Final = 1000
 
 
 class BadTicket(NotAuthenticated):
@@ -40,22 +42,34 @@ class BadTicket(NotAuthenticated):
 
 @dataclass(frozen=True, slots=True)
 class StreamKind:
-    """A stream that tickets open. `address` may hold parameters as `{name}`; the others go into the query.
-
-    Of the parameters, `ids` are UUIDs and `lists` words separated by commas, whose order means nothing; `defaults` are
-    what those mean that are not given, `choices` what they may be. `needed_with` maps a parameter's value to those that
-    must be given with it.
-    """
+    """A stream that tickets open. `address` may hold parameters as `{name}`; the others are in the query."""
 
     name: str
     address: str
-    names: tuple[str, ...]
-    required: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
-    lists: tuple[str, ...] = ()
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    needed_with: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def in_ticket(self) -> tuple[Parameter, ...]:
+        """The parameters that say which stream it is."""
+        return tuple(parameter for parameter in self.parameters if not parameter.is_position)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of those that say which stream it is."""
+        return tuple(parameter.name for parameter in self.in_ticket)
+
+    @property
+    def in_query(self) -> tuple[Parameter, ...]:
+        return tuple(parameter for parameter in self.parameters if f"{{{parameter.name}}}" not in self.address)
+
+    def read(self, query: Mapping[str, str]) -> dict[str, str]:
+        """The parameters of a stream's query, canonical; "" for what is not given and has no default.
+
+        Raises Invalid, whose details name each parameter that is unknown, missing or malformed.
+        """
+        known = [parameter.name for parameter in self.in_query]
+        wrong = unknown_parameters(query, (*known, *FOR_ALL_STREAMS))
+        return _spelt(self.in_query, {name: query.get(name, "") for name in known}, wrong)
 
     def asked(self, query: Mapping[str, str], **inside: Any) -> dict[str, str]:
         """The canonical parameters of a request: `inside` from its path, the rest from its query. Raises Invalid."""
@@ -64,38 +78,10 @@ class StreamKind:
     def canonical(self, params: Mapping[str, str]) -> dict[str, str]:
         """The parameters in one spelling and without the empty ones: two ways to write one stream are one stream.
 
-        Raises Invalid, naming each that is wrong.
+        Raises Invalid, whose details name each that is wrong.
         """
-        known = ", ".join(self.names)
-        wrong = {name: [f"Unknown parameter. Known: {known}."] for name in params if name not in self.names}
-        needed = [*self.required, *(name for value in params.values() for name in self.needed_with.get(value, ()))]
-        wrong |= {name: ["This parameter is required."] for name in needed if not params.get(name)}
-        wrong |= {
-            name: [f"Must have at most {_VALUE_LIMIT} characters."]
-            for name, value in params.items()
-            if len(value) > _VALUE_LIMIT
-        }
-        given = {name: params.get(name) or self.defaults.get(name, "") for name in self.names}
-        wrong |= {
-            name: [f"Must be one of: {', '.join(words)}."]
-            for name, words in self.choices.items()
-            if given[name] not in words
-        }
-        spelt = {name: self._spell(name, value) for name, value in given.items() if value}
-        wrong |= {name: ["Must be a UUID."] for name, value in spelt.items() if value is None}
-        if wrong:
-            raise Invalid("Some parameters are wrong; details names them.", details={"params": wrong})
+        spelt = _spelt(self.in_ticket, params, unknown_parameters(params, self.names))
         return {name: value for name, value in spelt.items() if value}
-
-    def _spell(self, name: str, value: str) -> str | None:
-        if name in self.lists:
-            return ",".join(sorted({word for word in value.split(",") if word}))
-        if name not in self.ids:
-            return value
-        try:
-            return str(UUID(value))
-        except ValueError:
-            return None
 
     def url(self, params: Mapping[str, str], ticket: str) -> str:
         """The path and query that open the stream."""
@@ -104,15 +90,45 @@ class StreamKind:
         return f"{self.address.format_map(inside)}?{urlencode({**query, 'ticket': ticket})}"
 
 
+def _spelt(parameters: tuple[Parameter, ...], params: Mapping[str, str], wrong: dict[str, list[str]]) -> dict[str, str]:
+    """Raises Invalid for what is `wrong` already, missing or malformed."""
+    given = {parameter.name: params.get(parameter.name) or parameter.default for parameter in parameters}
+    spelt = {}
+    for parameter in parameters:
+        value = given[parameter.name]
+        try:
+            spelt[parameter.name] = parameter.spell(value) if value else ""
+        except ValueError as error:
+            wrong[parameter.name] = [str(error)]
+        if not value and (missing := parameter.missing(given)):
+            wrong[parameter.name] = [missing]
+    if wrong:
+        raise Invalid("Some parameters are wrong; details names them.", details=wrong)
+    return spelt
+
+
 EVENTS: Final = StreamKind(
-    "events", "/api/events/stream", ("types", "task_id", "assignee"), ids=("task_id",), lists=("types",)
+    "events",
+    "/api/events/stream",
+    (
+        Parameter(
+            "types",
+            f"Event types, separated by commas; all unless given. They are: {', '.join(EVENT_TYPES)}.",
+            Format.CHOICES,
+            choices=tuple(EVENT_TYPES),
+        ),
+        Parameter("task_id", "Only events of this task.", Format.UUID),
+        Parameter("assignee", "Only events of tasks that are, or were, assigned to this account."),
+        Parameter("since", "Begin with the events after this time (ISO 8601).", Format.TIME, is_position=True),
+    ),
 )
 EXECUTION_LOG: Final = StreamKind(
     "execution-log",
     "/api/exec/logs/{task_id}/stream",
-    ("task_id", "execution_id"),
-    required=("task_id",),
-    ids=("task_id", "execution_id"),
+    (
+        Parameter("task_id", "The id of the task.", Format.UUID, required=True),
+        Parameter("execution_id", "The execution; the newest one unless given.", Format.UUID),
+    ),
 )
 TICKET_KINDS: Final = ExtensionPoint[StreamKind]("ticket_kinds", lambda kind: kind.name)
 """All kinds, by name."""

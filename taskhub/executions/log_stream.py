@@ -61,12 +61,12 @@ async def shared_log(execution: Execution, *, text_bytes: int | None = None) -> 
 async def _until_pause(shared: SharedLog, text_bytes: int | None) -> None:
     """A log does not say how far it reaches now: what comes until it pauses for 0.5 s is taken for all.
 
-    The connection has 2 s to bring the first line, and a log that never pauses has 3 s. Raises ExecutorError.
+    The connection has 2 s to bring the first line, and a log that never pauses has 3 s. That is waited for once, for
+    all readers of a log that has lines: it is followed for as long as they come back within `LINGER_S`.
+    Raises ExecutorError.
     """
     until = time.monotonic() + (_READ_S if text_bytes is None else _AGAIN_S)
-    while shared.end is None and (left := until - time.monotonic()) > 0:
-        if text_bytes is not None and shared.text_size >= text_bytes:
-            return
+    while shared.end is None and not _suffices(shared, text_bytes) and (left := until - time.monotonic()) > 0:
         lines = shared.lines
         try:
             async with asyncio.timeout(min(left, _PAUSE_S if lines else _CONNECT_S)):
@@ -77,6 +77,13 @@ async def _until_pause(shared: SharedLog, text_bytes: int | None) -> None:
         raise shared.end.error
     if shared.trouble is not None and not shared.lines:
         raise shared.trouble.error
+    if shared.lines and text_bytes is None and not shared.has_caught_up:
+        shared.has_caught_up = True
+        shared.moved.send()
+
+
+def _suffices(shared: SharedLog, text_bytes: int | None) -> bool:
+    return shared.has_caught_up if text_bytes is None else shared.text_size >= text_bytes
 
 
 async def log_source(execution: Execution, *, after: int = 0) -> AsyncGenerator[bytes, None]:

@@ -69,6 +69,8 @@ class SharedLog:
         self.troubles = 0
         self._trouble: Trouble | None = None
         self.partial: tuple[LogLine, ...] = ()
+        self.has_caught_up = False
+        """Whether a reader has waited until the log paused: from then on what is here is what there is."""
         self.moved = Wakeup()
 
     def append(self, lines: Sequence[LogLine]) -> None:

@@ -46,13 +46,14 @@ def passing_trouble(error: BaseException) -> str | None:
 
     Takes errors of Django and, as their cause, those of psycopg and sqlite3.
     """
-    if not isinstance(error, Error | DatabaseError) or isinstance(error, IntegrityError):
-        return None
-    kind = _kind(error)
+    kind = kind_of_trouble(error)
     return _MESSAGES[kind] if kind else None
 
 
-def _kind(error: BaseException) -> str | None:
+def kind_of_trouble(error: BaseException) -> str | None:
+    """`full`, `read-only`, `locked` or `away`; None for a mistake of ours."""
+    if not isinstance(error, Error | DatabaseError) or isinstance(error, IntegrityError):
+        return None
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", None)

@@ -51,7 +51,7 @@ def _reset(on: Any) -> None:
     if on.vendor == "postgresql":
         with on.cursor() as cursor:
             for name in (_LOCK, _STATEMENT):
-                cursor.execute(f"RESET {name}")
+                cursor.execute("SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = %s", [name])
 
 
 def connect() -> None:

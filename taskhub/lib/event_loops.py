@@ -61,6 +61,11 @@ def lent_loop() -> asyncio.AbstractEventLoop | None:
     return loop if loop in _loops.values() else None
 
 
+def own_loop() -> asyncio.AbstractEventLoop | None:
+    """The process's loop, on whatever thread; None if no thread was lent it yet."""
+    return _loops.get(os.getpid())
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     with _starting:
         loop = _loops.get(os.getpid())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from rest_framework import serializers
 
 from taskhub.api.executions import guard_size
@@ -15,7 +14,7 @@ from taskhub.api.serializers import (
     ExecutionSerializer,
     LogLineSerializer,
 )
-from taskhub.executions.executor import ExecutorError
+from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import TaskIdField
@@ -26,6 +25,7 @@ from taskhub.models import Execution
 from taskhub.roles import Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
+from taskhub.web.thread_pool import on_web_thread, with_database
 
 
 class ExecuteTaskSerializer(ExecuteSerializer):
@@ -66,21 +66,30 @@ def _execute(requester: Requester, arguments: Arguments) -> Any:
     return ExecutionQueuedSerializer(execution).data
 
 
-def _get(requester: Requester, arguments: Arguments) -> Any:
+async def _get(requester: Requester, arguments: Arguments) -> Any:
     count = arguments.pop("tail")
+    execution, state = await with_database(_find, requester, arguments)
+    return {**state, **await _log(execution, count)}
+
+
+def _find(requester: Requester, arguments: Arguments) -> tuple[Execution, dict[str, Any]]:
     execution = execution_get_for(user=requester.user, **arguments)
-    return {**ExecutionSerializer(execution).data, **_log(execution, count)}
+    return execution, dict(ExecutionSerializer(execution).data)
 
 
-def _log(execution: Execution, count: int) -> dict[str, Any]:
+async def _log(execution: Execution, count: int) -> dict[str, Any]:
     """The log's last lines, or the error of the sandbox service; the status is returned in both cases."""
     if not count:
         return {"lines": [], "log_error": None}
     try:
-        lines = async_to_sync(log_tail)(execution, count).lines
+        lines = (await log_tail(execution, count)).lines
     except ExecutorError as error:
         return {"lines": [], "log_error": failure_body(error)["error"]}
-    return {"lines": LineSerializer(lines, many=True).data, "log_error": None}
+    return {"lines": await on_web_thread(_shown, lines), "log_error": None}
+
+
+def _shown(lines: list[LogLine]) -> Any:
+    return LineSerializer(lines, many=True).data
 
 
 def _stop(requester: Requester, arguments: Arguments) -> Any:

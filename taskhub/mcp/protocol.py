@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import mcp_types as types
 from django.conf import settings
@@ -22,10 +22,9 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
 from taskhub.mcp.subscriptions import open_listening
 from taskhub.mcp.tools import TOOLS, Tool, call_tool
-from taskhub.web.thread_pool import thread_slot, with_database
+from taskhub.web.thread_pool import with_database
 
 Context = ServerRequestContext[Any, Any]
-P = ParamSpec("P")
 T = TypeVar("T")
 
 REQUESTER: Final = "taskhub.requester"
@@ -103,8 +102,7 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
     tool = TOOLS.get(params.name)
     if tool is None:
         raise _wrong(f"Unknown tool {params.name[:100]}; must be one of: {', '.join(TOOLS)}.")
-    async with thread_slot(writes=not tool.reads):
-        outcome = await with_database(call_tool, _requester(ctx), tool, params.arguments or {})
+    outcome = await call_tool(_requester(ctx), tool, params.arguments or {})
     return types.CallToolResult(
         content=[types.TextContent(text=outcome.text)], structured_content=outcome.body, is_error=outcome.failed
     )
@@ -115,7 +113,7 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
 
 async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
     cursor = params.cursor if params else None
-    page, following = await _asked(resources.list_resources, _requester(ctx), cursor)
+    page, following = await _answered(with_database(resources.list_resources, _requester(ctx), cursor))
     found = [types.Resource(uri=uri, name=title, mime_type="application/json") for uri, title in page]
     return types.ListResourcesResult(resources=found, next_cursor=following)
 
@@ -131,7 +129,7 @@ async def _list_templates(ctx: Context, params: Any) -> types.ListResourceTempla
 
 async def _read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
     try:
-        text, media_type = await _asked(resources.read_resource, _requester(ctx), params.uri)
+        text, media_type = await _answered(resources.read_resource(_requester(ctx), params.uri))
     except MCPError as error:
         raise MCPError(error.code, error.message, {"uri": params.uri, **error.data}) from None
     contents = types.TextResourceContents(uri=params.uri, text=text, mime_type=media_type)
@@ -175,10 +173,10 @@ async def _get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> typ
 # --- Errors -----------------------------------------------------------------------------------------------
 
 
-async def _asked(function: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
-    """Run the function on a web thread; errors are converted to the protocol's."""
+async def _answered(asking: Awaitable[T]) -> T:
+    """Its result; errors are converted to the protocol's."""
     try:
-        return await with_database(function, *arguments)
+        return await asking
     except Exception as error:  # noqa: BLE001 - the boundary of a request, as a view is
         raise _refusal(error) from None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.routes import UUID_PATTERN
@@ -17,6 +17,7 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import task_page
 from taskhub.selectors.executions import execution_find_for
 from taskhub.selectors.tasks import task_get_for
+from taskhub.web.thread_pool import with_database
 
 TEMPLATES: Final = (
     ("taskhub://tasks/{id}", "task", "A task, as returned by get_task.", "application/json"),
@@ -36,14 +37,14 @@ def log_uri(execution_id: str) -> str:
     return f"taskhub://executions/{execution_id}/log"
 
 
-def read_resource(requester: Requester, uri: str) -> tuple[str, str]:
+async def read_resource(requester: Requester, uri: str) -> tuple[str, str]:
     """Text and media type of a resource. Raises NotFound, ExecutorError."""
     found = _ADDRESS.fullmatch(uri)
     if found is None:
         raise NotFound("Resource not found; resources/templates/list has the known templates.")
     if found[1]:
-        return _task(requester, UUID(found[1])), "application/json"
-    return _log(requester, UUID(found[2])), "text/plain"
+        return await with_database(_task, requester, UUID(found[1])), "application/json"
+    return await _log(requester, UUID(found[2])), "text/plain"
 
 
 def _task(requester: Requester, task_id: UUID) -> str:
@@ -52,9 +53,9 @@ def _task(requester: Requester, task_id: UUID) -> str:
     return text.decode()
 
 
-def _log(requester: Requester, execution_id: UUID) -> str:
-    execution = execution_find_for(user=requester.user, execution_id=execution_id)
-    lines = async_to_sync(log_tail)(execution, _LINES).lines
+async def _log(requester: Requester, execution_id: UUID) -> str:
+    find = partial(execution_find_for, user=requester.user, execution_id=execution_id)
+    lines = (await log_tail(await with_database(find), _LINES)).lines
     return "".join(f"{line.line}\n" for line in lines)
 
 

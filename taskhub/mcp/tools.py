@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from rest_framework import serializers
@@ -19,6 +20,7 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema, output_schema
 from taskhub.observability.log_context import bind_subjects
 from taskhub.roles import Role
+from taskhub.web.thread_pool import with_database, with_database_writing
 
 Arguments = dict[str, Any]
 
@@ -27,7 +29,8 @@ Arguments = dict[str, Any]
 class Tool:
     """A service or selector as a tool.
 
-    `takes` validates the arguments, `gives` serializes the result of `run(requester, arguments)`. `role` is that of the
+    `takes` validates the arguments, `gives` describes the result of `run(requester, arguments)`. A `run` that waits for
+    something else than our database is a coroutine function: it is awaited on the event loop. `role` is that of the
     REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is `for_accounts`.
     `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes nothing more.
     """
@@ -51,16 +54,31 @@ class Tool:
     def output_schema(self) -> Schema:
         return output_schema(self.gives)
 
-    def call(self, requester: Requester, arguments: Arguments) -> Any:
+    async def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""
+        if not iscoroutinefunction(self.run):
+            on_thread = with_database if self.reads else with_database_writing
+            return await on_thread(self._run_on_thread, requester, arguments)
+        given = await with_database(self._prepare, requester, arguments)
+        return await with_database(_plain, await self.run(requester, given))
+
+    def _run_on_thread(self, requester: Requester, arguments: Arguments) -> Any:
+        return _plain(self.run(requester, self._prepare(requester, arguments)))
+
+    def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
+        """The validated arguments, if the caller may call this."""
         requester.guard(self.role, account=self.for_accounts or not self.reads)
         guard_values(arguments)
         body = self.takes(data=arguments)
         body.is_valid(raise_exception=True)
         given = dict(body.validated_data)
         bind_subjects(given)
-        # Times, ids and all other values have REST's format.
-        return json.loads(JSONRenderer().render(self.run(requester, given)))
+        return given
+
+
+def _plain(result: Any) -> Any:
+    """Times, ids and all other values have REST's format."""
+    return json.loads(JSONRenderer().render(result))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +98,9 @@ TOOLS: Final = ExtensionPoint[Tool]("mcp_tools", lambda tool: tool.name)
 """All tools, by name."""
 
 
-def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> Outcome:
+async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> Outcome:
     """Never raises: every error becomes an outcome."""
     try:
-        return Outcome(tool.call(requester, arguments))
+        return Outcome(await tool.call(requester, arguments))
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
         return Outcome(failure_body(error), failed=True)

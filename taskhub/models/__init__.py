@@ -7,6 +7,8 @@ from taskhub.models.audit import AuditEntry
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
+from taskhub.models.password_failures import PasswordFailures
+from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
@@ -16,6 +18,7 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 __all__ = [
     "ACTIVE_STATUSES",
     "HUB",
+    "NO_ENTRY",
     "PRIORITY_RANK",
     "SESSION_PREFIX",
     "TRANSITIONS",
@@ -38,6 +41,8 @@ __all__ = [
     "MetricName",
     "MetricSample",
     "MetricTotal",
+    "PasswordFailures",
+    "PrivateReader",
     "Replay",
     "StreamConnection",
     "StreamProcess",

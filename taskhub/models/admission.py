@@ -6,8 +6,9 @@ from datetime import datetime
 
 from django.db import models
 
-HUB = ""
-"""The account of the rule that is for the whole hub."""
+HUB = ":hub"
+"""The account of the rule that is for the whole hub; no account has a colon in its name. Not empty, since the admin's
+addresses have it; forms and answers show an empty one."""
 
 
 class WaitingReason(models.TextChoices):
@@ -19,7 +20,7 @@ class WaitingReason(models.TextChoices):
 
 
 class AdmissionRule(models.Model):
-    """What operators have set for the hub (an empty account) or for one account, beside the settings."""
+    """What operators have set for the hub (`HUB`) or for one account, beside the settings."""
 
     account = models.CharField(primary_key=True, max_length=150, help_text="Empty: the whole hub.")
     at_once = models.PositiveIntegerField(
@@ -34,7 +35,11 @@ class AdmissionRule(models.Model):
         ordering = ["account"]
 
     def __str__(self) -> str:
-        return self.account or "the hub"
+        return "the hub" if self.is_for_hub else self.account
+
+    @property
+    def is_for_hub(self) -> bool:
+        return self.account == HUB
 
     def is_paused(self, now: datetime) -> bool:
         return self.paused and (self.paused_until is None or self.paused_until > now)
@@ -68,6 +73,11 @@ class AdmissionTurn(models.Model):
 
     account = models.CharField(primary_key=True, max_length=150)
     turn = models.BigIntegerField()
+    recent = models.JSONField(
+        default=list,
+        db_default=models.Value([], output_field=models.JSONField()),
+        help_text="Its last turns, the latest last: one that led to no start is given back.",
+    )
 
     def __str__(self) -> str:
         return f"{self.account}: {self.turn}"

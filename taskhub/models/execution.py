@@ -53,7 +53,8 @@ class Execution(models.Model):
 
     A queued execution may also be stopped, and a starting one may fail. At most one execution of a task is
     active (a constraint). No worker is blocked while the script runs: a worker that moves the row on first takes its
-    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing.
+    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing. A lease that has run out
+    is taken from the row by the reconciliation (`services/execution_leases.py`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -61,6 +62,12 @@ class Execution(models.Model):
     task = models.ForeignKey(Task, null=True, on_delete=models.SET_NULL, related_name="executions")
     was_private = models.BooleanField(
         default=False, db_default=False, help_text="Whether its task was private when it was deleted."
+    )
+    private_entry = models.BigIntegerField(
+        null=True,
+        editable=False,
+        help_text="Id of the audit entry since which it was private: its readers are those of this entry. "
+        "None: its task was public while it ran.",
     )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
@@ -110,6 +117,7 @@ class Execution(models.Model):
 
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    lease_s = models.FloatField(null=True, blank=True, help_text="The length of the lease in seconds.")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Attempts to start it.")
     ending = models.CharField(
         max_length=9, blank=True, default="", help_text="Status it will have, set while it is being ended."
@@ -176,13 +184,9 @@ class Execution(models.Model):
     def ending_left_s(self, now: datetime) -> int:
         """Seconds, at least 1, after which it has ended where it is being ended."""
         began = self.stop_requested_at or self.deadline or now
-        return max(1, math.ceil(ENDING_S - (now - began).total_seconds()))
+        return min(ENDING_S, max(1, math.ceil(ENDING_S - (now - began).total_seconds())))
 
     @property
     def deadline(self) -> datetime | None:
         """When the script must have ended; None before it has started."""
         return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
-
-    def is_overdue(self, now: datetime, *, by: timedelta = timedelta()) -> bool:
-        """Whether it has exceeded its deadline by more than `by`."""
-        return self.deadline is not None and now > self.deadline + by

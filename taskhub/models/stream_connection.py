@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import models
-from django.utils import timezone
 
 from taskhub.models.process import StreamProcess
 
@@ -13,7 +12,7 @@ from taskhub.models.process import StreamProcess
 class StreamConnectionQuerySet(models.QuerySet["StreamConnection", "StreamConnection"]):
     def of_living(self, within: timedelta) -> StreamConnectionQuerySet:
         """Connections whose process has reported within this time."""
-        living = StreamProcess.objects.filter(reported_at__gte=timezone.now() - within)
+        living = StreamProcess.objects.living(within)
         return self.filter(process__in=living.values("name"))
 
 

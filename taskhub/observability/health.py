@@ -6,17 +6,15 @@ import threading
 import time
 from typing import Final, TypedDict
 
-import redis
-from celery import current_app
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
-from kombu.exceptions import OperationalError
 
+from taskhub.observability import parts
 from taskhub.observability.heartbeat import LATE_S, heartbeat_ages
+from taskhub.observability.parts import OK
 
-OK: Final = "ok"
 GOOD_FOR_S: Final = 1.0
 
 
@@ -69,40 +67,25 @@ remembered: Final = _Remembered()
 
 def read_health() -> Health:
     """Without Redis events take up to 2 s; without broker, beat or workers nothing starts and nothing is polled."""
+    database = parts.database()
+    if database == parts.AWAY:
+        return {"status": "failing", "parts": {"database": database}}
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM taskhub_task LIMIT 1")
         ages = heartbeat_ages()
     except DatabaseError:
-        return {"status": "failing", "parts": {"database": "does not answer"}}
-    parts = {
-        "database": OK,
-        "redis": OK if redis_answers() else "does not answer",
-        "broker": OK if broker_answers() else "does not answer",
+        return {"status": "failing", "parts": {"database": parts.AWAY}}
+    found = {
+        "database": database,
+        "redis": parts.notifications(),
+        "broker": parts.broker(),
         "beat": _say_age(ages.get("beat")),
         "worker": _say_age(ages.get("worker")),
+        "data": parts.data_folder(settings.DATA_DIR, settings.TASKHUB_DATA_FREE_LEAST_BYTES),
     }
-    return {"status": OK if set(parts.values()) == {OK} else "degraded", "parts": parts}
+    return {"status": OK if set(found.values()) == {OK} else "degraded", "parts": found}
 
 
 def _say_age(age_s: float | None) -> str:
     if age_s is None:
         return "never seen"
     return OK if age_s <= LATE_S else f"silent for {age_s:,.0f} s"
-
-
-def redis_answers() -> bool:
-    try:
-        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
-def broker_answers() -> bool:
-    try:
-        with current_app.connection_for_write() as broker:
-            broker.ensure_connection(max_retries=0, timeout=1)
-    except (OperationalError, OSError, redis.RedisError):
-        return False
-    return True

@@ -8,6 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from taskhub.errors import NotFound
 from taskhub.models import Artifact
+from taskhub.selectors.executions import execution_list_for
 from taskhub.selectors.tasks import task_get_for
 
 
@@ -15,6 +16,6 @@ def artifact_get_for(*, user: User | AnonymousUser, task_id: UUID, artifact_id: 
     """One of the task's artifacts. Raises NotFound for the task and for the artifact."""
     task = task_get_for(user=user, task_id=task_id)
     try:
-        return Artifact.objects.get(pk=artifact_id, execution__task=task)
+        return Artifact.objects.get(pk=artifact_id, execution__in=execution_list_for(user=user).filter(task=task))
     except Artifact.DoesNotExist:
         raise NotFound("The task has no such artifact.", code="artifact_not_found") from None

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any, Final
 
 from django.db.models import (
@@ -153,6 +154,8 @@ class Took:
     status: str
     count: int
     mean: timedelta | None
+    median: timedelta | None
+    p95: timedelta | None
     longest: timedelta | None
 
 
@@ -168,9 +171,29 @@ def executions_took(window: Window) -> list[Took]:
         Execution.objects.filter(finished_at__gte=window.since)
         .order_by()
         .values("status")
-        .annotate(count=Count("pk"), mean=Avg(RAN), longest=Max(RAN))
+        .annotate(count=Count("pk"), started=Count("started_at"), mean=Avg(RAN), longest=Max(RAN))
     )
-    return [Took(row["status"], row["count"], row["mean"], row["longest"]) for row in rows]
+    return [
+        Took(
+            row["status"],
+            row["count"],
+            row["mean"],
+            _percentile(window, row["status"], row["started"], 50),
+            _percentile(window, row["status"], row["started"], 95),
+            row["longest"],
+        )
+        for row in rows
+    ]
+
+
+def _percentile(window: Window, status: str, count: int, percent: int) -> timedelta | None:
+    """The run time that `percent` of these `count` executions do not exceed (nearest rank)."""
+    if not count:
+        return None
+    ran = Execution.objects.filter(finished_at__gte=window.since, status=status, started_at__isnull=False)
+    rank = max(1, ceil(count * percent / 100))
+    times: list[timedelta] = list(ran.order_by(RAN).values_list(RAN, flat=True)[rank - 1 : rank])
+    return times[0] if times else None
 
 
 def executions_by_span(window: Window) -> dict[str, list[float]]:
@@ -198,4 +221,4 @@ def executions_active() -> dict[str, int]:
 
 def processes_living() -> list[StreamProcess]:
     """The web processes that report."""
-    return list(StreamProcess.objects.filter(reported_at__gte=timezone.now() - ALIVE_FOR).order_by("name"))
+    return list(StreamProcess.objects.living(ALIVE_FOR).order_by("name"))

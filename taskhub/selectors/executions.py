@@ -7,9 +7,9 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 
+from taskhub.auth.private_text import unreadable_executions, visible_executions
 from taskhub.errors import NotFound
 from taskhub.models import Execution
-from taskhub.roles import visible_tasks
 from taskhub.selectors.tasks import task_get_for
 
 
@@ -19,7 +19,8 @@ def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id
     Raises NotFound for the task, for the execution, or if the task was never executed.
     """
     task = task_get_for(user=user, task_id=task_id)
-    executions = task.executions.defer("script", "env").order_by("-queued_at", "-id")
+    executions = task.executions.exclude(unreadable_executions(user)).defer("script", "env")
+    executions = executions.order_by("-queued_at", "-id")
     if execution_id is not None:
         executions = executions.filter(pk=execution_id)
     execution = executions.first()
@@ -29,8 +30,11 @@ def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id
 
 
 def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
-    """The executions of all tasks that this user may see, without scripts and environments."""
-    found = Execution.objects.filter(visible_tasks(user, prefix="task__"), task__isnull=False)
+    """The executions of all tasks that this user may see, without scripts and environments.
+
+    One that ran while its task was private is for those who could read it then, also once the task is public.
+    """
+    found = Execution.objects.filter(visible_executions(user), task__isnull=False)
     return found.defer("script", "env")
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 
+from taskhub.auth.private_text import with_privacy
 from taskhub.errors import NotFound
 from taskhub.lib.text_folding import fold
 from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, HasTag, Task
@@ -55,7 +56,10 @@ def task_get_for(*, user: User | AnonymousUser, task_id: UUID) -> Task:
 
 
 def task_history_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[AuditEntry]:
-    """Audit entries of the task, newest first; also after its deletion. Raises NotFound if there are none.
+    """Audit entries of the task, newest first, with `private` and `hidden`. Raises NotFound if there are none.
+
+    Also after the task's deletion. Of an entry that is `hidden`, the user may know that it is there, and when it was
+    made: it is from a time at which the task was private, and not to this user.
 
     The history of a deleted private task is visible to its last assignee and to operators, as the task was.
     """
@@ -64,7 +68,7 @@ def task_history_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[A
         end = entries.filter(action="task:delete").first()
         if end is None or not _end_is_for(user, end):
             raise _no_such_task()
-    return entries
+    return with_privacy(entries, user)
 
 
 def _end_is_for(user: User | AnonymousUser, end: AuditEntry) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Count, Min, QuerySet
 from django.utils import timezone
 
 from taskhub.errors import Forbidden, NotFound
@@ -43,6 +43,18 @@ def webhooks_failing_for_long() -> int:
     return WebhookEndpoint.objects.filter(is_active=True, failing_since__lt=timezone.now() - FAILING_FOR).count()
 
 
+def webhooks_failing_now() -> tuple[int, float]:
+    """Number of active endpoints whose last attempt failed, and the seconds since the first of them began to fail."""
+    failing = WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).order_by()
+    found = failing.aggregate(count=Count("pk"), since=Min("failing_since"))
+    return found["count"], max(0.0, (timezone.now() - found["since"]).total_seconds()) if found["since"] else 0.0
+
+
 def webhook_deliveries_waiting() -> int:
     """Number of pending deliveries to active endpoints."""
     return WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__is_active=True).count()
+
+
+def webhooks_failing_now() -> int:
+    """Active endpoints whose last attempt failed."""
+    return WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).count()

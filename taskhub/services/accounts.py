@@ -11,6 +11,7 @@ from django.db import transaction
 
 from taskhub.auth.account_names import guard_name
 from taskhub.auth.actor import Actor
+from taskhub.auth.sign_in_limits import failures_forget
 from taskhub.errors import Invalid
 from taskhub.roles import Role
 from taskhub.services.audit import audit_write
@@ -39,3 +40,28 @@ def account_new_password(*, actor: Actor, user: User) -> str:
     user.save(update_fields=["password"])
     audit_write(actor=actor, action="account:password", subject=f"account:{user.get_username()}")
     return password
+
+
+@transaction.atomic
+def account_unlock(*, actor: Actor, user: User) -> int:
+    """Forget the failed sign-ins of this account; returns how many counters there were."""
+    count = failures_forget(user.get_username())
+    audit_write(
+        actor=actor,
+        action="account:unlock",
+        subject=f"account:{user.get_username()}",
+        changes={"counters": [count, 0]},
+    )
+    return count
+
+
+@transaction.atomic
+def account_set_role(*, user: User, role: Role) -> None:
+    """Give the account this role and no other; the caller audits the change, of which this is a part.
+
+    A superuser is an operator: with a lower role the account is none any more.
+    """
+    user.groups.set([Group.objects.get_or_create(name=role.group)[0]])
+    if user.is_superuser and role < Role.OPERATOR:
+        user.is_superuser = False
+        user.save(update_fields=["is_superuser"])

@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -34,6 +34,7 @@ from taskhub.executions.script import normalised, script_block
 from taskhub.models import (
     ACTIVE_STATUSES,
     SESSION_PREFIX,
+    AuditEntry,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -55,6 +56,7 @@ from taskhub.services.dispatch import (
     EXECUTIONS_RELEASE,
     send_job_on_commit,
 )
+from taskhub.services.privacy import last_entry
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,9 @@ def execution_queue(
         all_files=all_files,
     )
     audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
+    if task.private:
+        execution.private_entry = last_entry(AuditEntry.objects.filter(task_id=task_id, action="execution:queue"))
+        execution.save(update_fields=["private_entry"])
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
     send_job_on_commit(EXECUTION_START, execution.pk)
     return execution
@@ -149,41 +154,44 @@ def _script_of(task: Task) -> str:
     return script
 
 
-def execution_take_lease(*, execution_id: UUID, status: ExecutionStatus, lease_s: float) -> Execution | None:
-    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it."""
-    now = timezone.now()
-    taken = (
-        Execution.objects.filter(pk=execution_id, status=status)
-        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-        .update(fence=F("fence") + 1, lease_until=now + timedelta(seconds=lease_s))
-    )
+def execution_take_lease(
+    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, **changes: Any
+) -> Execution | None:
+    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
+
+    `changes` are made with it.
+    """
+    free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
+    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **changes)
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
+
+
+def _lease(length_s: float | None) -> dict[str, Any]:
+    """The fields of a lease from now on; of none, where it would end at once."""
+    if not length_s:
+        return {"lease_until": None, "lease_s": None}
+    return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
 def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
     """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done."""
-    execution = execution_take_lease(execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s)
-    if execution is None:
-        return None
-    if execution.attempts >= START_ATTEMPTS:
+    execution = execution_take_lease(
+        execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s, attempts=F("attempts") + 1
+    )
+    if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.
         outcome = Outcome(ExecutionStatus.FAILED, error_code="start_failed", error_message="It could not be started.")
         execution_finish(execution=execution, outcome=outcome)
-        return None
-    if not _move(execution, attempts=execution.attempts + 1):
         return None
     return execution
 
 
 def execution_return_to_queue(*, execution: Execution) -> bool:
-    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster."""
-    return _move(
-        execution,
-        status=ExecutionStatus.QUEUED,
-        attempts=max(0, execution.attempts - 1),
-        admitted_at=None,
-        lease_until=None,
-    )
+    """starting → queued: it waits for capacity, and this try does not count. False if another worker was faster.
+
+    `admitted_at` stays: the try may have made a sandbox before it was refused.
+    """
+    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
@@ -225,22 +233,24 @@ class Seen(NamedTuple):
     stop_requested_at: datetime | None
 
 
-def executions_seen(*, ids: Sequence[UUID], renew_s: float | None) -> dict[UUID, Seen]:
-    """The active ones of these rows; with `renew_s` their leases are renewed, for so many seconds from now."""
-    active = Execution.objects.filter(pk__in=ids, status__in=ACTIVE_STATUSES)
+def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dict[UUID, Seen]:
+    """The active ones of these rows; with `renew_s` the leases of those whose fence is still as given are renewed."""
+    active = Execution.objects.filter(pk__in=fences, status__in=ACTIVE_STATUSES)
+    found = {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
     if renew_s is not None:
-        active.update(lease_until=timezone.now() + timedelta(seconds=renew_s))
-    return {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
+        mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
+        Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**_lease(renew_s))
+    return found
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
     """The caller needs longer than it thought; False if the lease was lost."""
-    return _move(execution, lease_until=timezone.now() + timedelta(seconds=lease_s))
+    return _move(execution, **_lease(lease_s))
 
 
 def execution_postpone(*, execution: Execution, retry_s: float) -> None:
     """It cannot be moved on now: let any worker try again in `retry_s` seconds."""
-    _move(execution, lease_until=timezone.now() + timedelta(seconds=retry_s))
+    _move(execution, **_lease(retry_s))
 
 
 @transaction.atomic
@@ -253,7 +263,7 @@ def execution_mark_started(*, execution: Execution, place: Place, lease_s: float
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
-        lease_until=timezone.now() + timedelta(seconds=lease_s) if lease_s is not None else None,
+        **_lease(lease_s),
     )
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
@@ -322,8 +332,8 @@ def execution_finish(
             changes={"status": [None, outcome.status.value], "exit_code": [None, outcome.exit_code]},
         )
         _publish(execution, outcome.status.value)
-        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exists():
-            # Its place, and its sandbox if that is what others wait for.
+        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="").exists():
+            # Its place, and its sandbox if that is what others wait for. One without a reason has just been queued.
             send_job_on_commit(EXECUTIONS_RELEASE)
     return moved
 

@@ -25,6 +25,7 @@ from django.utils.crypto import salted_hmac
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, Unavailable
 from taskhub.lib.encryption import SealBroken
+from taskhub.lib.leases import watch
 from taskhub.models import IdempotencyKey
 from taskhub.models.idempotency import ANSWER_SEAL
 
@@ -150,7 +151,7 @@ def idempotency_reserve(asked: Asked, *, for_s: float) -> Answer | Reservation:
     _guard_body(row, asked)
     if row.status is not None:
         return _read(row)
-    if row.reserved_until is not None and row.reserved_until > now:
+    if row.reserved_until is not None and not watch.lease_is_past(("key", row.pk), row.reserved_until, for_s):
         raise InProgress("The first request with this Idempotency-Key is under way; repeat this one later.")
     row.reserved_until = until
     row.save(update_fields=["reserved_until"])

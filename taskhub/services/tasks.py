@@ -16,8 +16,9 @@ from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
 from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, Execution, HasTag, Task, TaskStatus
-from taskhub.roles import sees_task, visible_tasks
+from taskhub.roles import sees_task, viewer_of, visible_tasks
 from taskhub.services.audit import audit_write
+from taskhub.services.privacy import privacy_follow
 
 EDITABLE: Final = ("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private")
 _PREVIOUS: Final = frozenset({"status", "priority", "assignee", "private"})
@@ -44,12 +45,23 @@ def _state(task: Task) -> dict[str, Any]:
 
 @transaction.atomic
 def task_create(*, actor: Actor, title: str, **fields: Any) -> Task:
-    """`fields`: any of EDITABLE, already validated. A task may start in any status."""
+    """`fields`: any of EDITABLE, already validated. A task may start in any status.
+
+    A private task for which an agent names no assignee is the agent's: it could not see the task otherwise.
+    """
+    if fields.get("private") and "assignee" not in fields and _is_agent(actor):
+        fields["assignee"] = actor.name
     task = Task.objects.create(title=title, **fields)
     after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
-    publish(TaskCreated(**_state(task), description=task.description, created_at=task.created_at))
+    event = publish(TaskCreated(**_state(task), description=task.description, created_at=task.created_at))
+    privacy_follow(task=task, action="task:create", event=event, was_private=False, was_assignee="")
     return task
+
+
+def _is_agent(actor: Actor) -> bool:
+    """Bearers of a token act as agents, whatever their account may do; so does whom private tasks are hidden from."""
+    return actor.user is not None and (actor.token is not None or viewer_of(actor.user) is not None)
 
 
 @transaction.atomic
@@ -157,7 +169,7 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
     update(task, (*changes, *folded, "version", "updated_at"))
     audit_write(actor=actor, action="task:update", task_id=task.pk, changes=changes)
     told = {"description", *(_WHO_SEES if task.private or "private" in changes else ())}
-    publish(
+    event = publish(
         TaskUpdated(
             **_state(task),
             changed=sorted(changes),
@@ -166,6 +178,9 @@ def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
             description=task.description if told & changes.keys() else None,
         )
     )
+    if _WHO_SEES & changes.keys():
+        was_private, was_assignee = (changes.get(name, [getattr(task, name)])[0] for name in ("private", "assignee"))
+        privacy_follow(task=task, action="task:update", event=event, was_private=was_private, was_assignee=was_assignee)
 
 
 def _guard_version(task: Task, expected: int | None) -> None:

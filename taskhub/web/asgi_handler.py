@@ -6,8 +6,8 @@ keeps the thread while a response streams. Here
 1. middleware and view of a request run together on one of a few permanent threads, with their database connections
    (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop). Writing requests leave some threads free:
    a lock in the database that all of them wait for keeps no reader waiting;
-2. a `DetachedResponse` (a stream, an exchange with the MCP server) is sent after that by the loop alone, without a
-   thread and a connection;
+2. a `DetachedResponse` (a stream, an exchange with the MCP server, the answer of a handler that waits for something:
+   `taskhub/api/awaited.py`) is sent after that by the loop alone, without a thread and a connection;
 3. `/healthz` is answered on the loop, so it tells whether the loop is alive, however busy the threads are.
 """
 
@@ -94,9 +94,15 @@ class HubHandler(ASGIHandler):
         response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's handler does
         if not response.streaming or isinstance(response, DetachedResponse):
             response.close()
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        meter.add(MetricName.REQUEST_MS, 1000 * (time.perf_counter() - began), f"{method} {response.status_code}")
+        if not getattr(response, "measures_itself", False):
+            measure(scope["method"], response.status_code, time.perf_counter() - began)
         return response
+
+
+def measure(method: str, status: int, took_s: float) -> None:
+    """Count a request in the metrics."""
+    known = method if method in _METHODS else "other"
+    meter.add(MetricName.REQUEST_MS, 1000 * took_s, f"{known} {status}")
 
 
 def _may_write(scope: Mapping[str, Any]) -> bool:

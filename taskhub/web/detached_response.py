@@ -16,6 +16,8 @@ class DetachedResponse(HttpResponse):
 
     # Middleware must not count or read its bytes.
     streaming = True
+    measures_itself = False
+    """Whether `run` counts the request in the metrics: only then are its status and its duration known."""
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Send the whole response; `receive` yields no body, only the client's disconnect."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
@@ -114,7 +114,12 @@ def _is_loopback(origin: str, host: str) -> bool:
         _ = sent.port, own.port  # ValueError where it is no number of a port
     except ValueError:
         return False
-    return sent.scheme in {"http", "https"} and {sent.hostname, own.hostname} <= _LOOPBACK
+    return sent.scheme in {"http", "https"} and {_name(sent), _name(own)} <= _LOOPBACK
+
+
+def _name(parts: SplitResult) -> str:
+    """Without the dot that ends an absolute name: `localhost.` is `localhost`."""
+    return (parts.hostname or "").removesuffix(".")
 
 
 def _comes_from_elsewhere(request: HttpRequest) -> bool:

@@ -108,7 +108,7 @@ def delivery_send_again(*, actor: Actor, delivery_id: UUID, endpoint_id: UUID | 
         raise NotFound("Delivery not found.", code="webhook_delivery_not_found")
     _must_be_active(delivery.endpoint)
     now = timezone.now()
-    if delivery.lease_until is not None and delivery.lease_until >= now:
+    if delivery.lease_until is not None:
         raise Conflict("The delivery is being sent now; try again later.", code="webhook_being_sent")
     before = delivery.status
     delivery.status, delivery.failures, delivery.next_attempt_at = DeliveryStatus.PENDING, 0, now

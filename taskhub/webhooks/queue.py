@@ -11,16 +11,19 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from taskhub.events import outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
-from taskhub.events.frames import read_frame, read_text
+from taskhub.events.frames import MADE_PUBLIC, read_frame, read_text
 from taskhub.events.types import TaskDeleted
-from taskhub.events.visibility import read_owners
+from taskhub.events.visibility import Privacy, read_privacy
+from taskhub.lib.leases import watch
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
+from taskhub.webhooks.deliveries import JITTER, RETRIES_S
+from taskhub.webhooks.http_client import RETRY_AFTER_MOST_S
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ AT_ONCE: Final = 40
 AT_ONCE_FAILING: Final = 20
 """Concurrent deliveries to all endpoints, and of these to endpoints whose last attempt failed."""
 AT_ONCE_PER_ENDPOINT: Final = 5
+AHEAD_SEEN: Final = 500
+"""Deliveries that are not due yet and whose time is held against the monotonic clock: the next ones."""
+RESTS_MOST: Final = timedelta(seconds=RETRY_AFTER_MOST_S)
 
 
 def deliveries_write() -> bool:
@@ -72,9 +78,9 @@ def _deliveries_of(endpoint: WebhookEndpoint, rows: list[outbox.Row]) -> list[We
     frames = [read_frame(TASKS, *row, whole=True) for row in rows]
     filters = Filters(types=frozenset(endpoint.event_types), viewer=None if endpoint.private else "")
     task_ids = {task_id for frame in frames if (task_id := _read_id(frame.task_id))}
-    owners = {} if endpoint.private else read_owners(task_ids)
+    privacy = Privacy() if endpoint.private else read_privacy(task_ids)
     now = timezone.now()
-    shown = [(frame, read_text(frame)) for each in frames if (frame := filters.show(each, owners)) is not None]
+    shown = [(frame, read_text(frame)) for each in frames if (frame := filters.show(each, privacy)) is not None]
     return [
         WebhookDelivery(
             endpoint=endpoint,
@@ -111,16 +117,25 @@ def deliveries_claim() -> list[WebhookDelivery]:
     Fairness: an endpoint has `AT_ONCE_PER_ENDPOINT` slots, a failing one a single slot, and all failing ones together
     `AT_ONCE_FAILING`.
     """
+    _expire_leases()
     now = timezone.now()
+    _bring_forward(now)
     return _claim(now) if _due(now).exists() else []
+
+
+def _expire_leases() -> None:
+    """Take away the leases of workers that have died, so that their deliveries are sent again."""
+    held = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__isnull=False)
+    for pk, attempts, until in held.values_list("pk", "attempts", "lease_until"):
+        if watch.lease_is_past(("delivery", pk), (attempts, until), LEASE_S):
+            WebhookDelivery.objects.filter(pk=pk, attempts=attempts, lease_until=until).update(lease_until=None)
 
 
 @transaction.atomic
 def _claim(now: datetime) -> list[WebhookDelivery]:
-    busy = _busy(now)
-    is_rested = Q(resting_until=None) | Q(resting_until__lte=now)
+    busy = _busy()
     waits = Exists(_due(now).filter(endpoint=OuterRef("pk")))
-    endpoints = list(WebhookEndpoint.objects.filter(is_rested, waits, is_active=True))
+    endpoints = [each for each in WebhookEndpoint.objects.filter(waits, is_active=True) if _is_rested(each)]
     random.shuffle(endpoints)
     endpoints.sort(key=_is_failing)
     claimed: list[WebhookDelivery] = []
@@ -136,20 +151,37 @@ def _claim(now: datetime) -> list[WebhookDelivery]:
     return _withhold(claimed)
 
 
+def _is_rested(endpoint: WebhookEndpoint) -> bool:
+    until = endpoint.resting_until
+    return until is None or watch.moment_is_past(("endpoint", endpoint.pk), until, RESTS_MOST)
+
+
+def _bring_forward(now: datetime) -> None:
+    """Make due what a wall clock that was set back would hold up for as long."""
+    ahead = WebhookDelivery.objects.filter(
+        status=DeliveryStatus.PENDING, lease_until__isnull=True, next_attempt_at__gt=now
+    ).order_by("next_attempt_at")
+    for pk, failures, moment in ahead.values_list("pk", "failures", "next_attempt_at")[:AHEAD_SEEN]:
+        longest_s = (1 + JITTER) * RETRIES_S[min(failures, len(RETRIES_S)) - 1] if failures else 0.0
+        if watch.moment_is_past(("retry", pk), moment, timedelta(seconds=longest_s)):
+            WebhookDelivery.objects.filter(pk=pk, next_attempt_at=moment).update(next_attempt_at=now)
+
+
 def _is_failing(endpoint: WebhookEndpoint) -> bool:
     return endpoint.failing_since is not None
 
 
-def _busy(now: datetime) -> list[tuple[UUID, bool, int]]:
+def _busy() -> list[tuple[UUID, bool, int]]:
     """For each endpoint with deliveries in progress: its id, whether it is failing, their number."""
-    leased = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__gte=now).order_by()
+    leased = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, lease_until__isnull=False).order_by()
     rows = leased.values_list("endpoint", "endpoint__failing_since").annotate(count=Count("pk"))
     return [(pk, failing_since is not None, count) for pk, failing_since, count in rows]
 
 
 def _due(now: datetime) -> QuerySet[WebhookDelivery]:
-    is_free = Q(lease_until=None) | Q(lease_until__lt=now)
-    return WebhookDelivery.objects.filter(is_free, status=DeliveryStatus.PENDING, next_attempt_at__lte=now)
+    return WebhookDelivery.objects.filter(
+        status=DeliveryStatus.PENDING, lease_until__isnull=True, next_attempt_at__lte=now
+    )
 
 
 def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[WebhookDelivery]:
@@ -164,19 +196,31 @@ def _lease(endpoint: WebhookEndpoint, now: datetime, *, places: int) -> list[Web
 
 
 def _withhold(claimed: Iterable[WebhookDelivery]) -> list[WebhookDelivery]:
-    """Withhold deliveries of tasks that have become private since they were created, as streams do in a replay."""
+    """Withhold deliveries of tasks that have become private since they were created, as streams do in a replay.
+
+    Also those of private events to an endpoint that received private tasks when they were created, and no longer does.
+    """
     told = list(claimed)
     task_ids = {each.task_id for each in told if each.task_id is not None and not each.endpoint.private}
-    owners = read_owners(task_ids) if task_ids else {}
-    hidden = {each.pk for each in told if _is_hidden(each, owners)}
+    privacy = read_privacy(task_ids) if task_ids else Privacy()
+    hidden = {each.pk for each in told if _is_hidden(each, privacy)}
     WebhookDelivery.objects.filter(pk__in=hidden).update(
-        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: the task has become private."
+        status=DeliveryStatus.FAILED, lease_until=None, error="Not sent: the task is private, or was then."
     )
     return [each for each in told if each.pk not in hidden]
 
 
-def _is_hidden(delivery: WebhookDelivery, owners: dict[str, str]) -> bool:
+def _is_hidden(delivery: WebhookDelivery, privacy: Privacy) -> bool:
     """The deletion of a task may be delivered: it reveals nothing new."""
-    if delivery.endpoint.private or delivery.event_type == TaskDeleted.name:
+    seq = delivery.sequence
+    if delivery.endpoint.private or delivery.event_type == TaskDeleted.name or seq is None:
         return False
-    return str(delivery.task_id) in owners
+    task_id = str(delivery.task_id)
+    if task_id in privacy.owners:
+        return True
+    then = [span for span in privacy.spans.get(task_id, ()) if span.holds(seq)]
+    if not then or not any(span.until == seq for span in then):
+        return bool(then)
+    # The event that made it public, in the form for those who could not see the task before?
+    said = (_read_envelope(delivery.body) or {}).get("data", {})
+    return any(said.get(name) != value for name, value in MADE_PUBLIC.items())

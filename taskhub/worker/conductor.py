@@ -1,7 +1,8 @@
 """The executions that this process starts and follows, many at a time, on its event loop.
 
 Jobs hand executions over and return at once. A lease on each row says whose it is; this renews them all in one
-statement. If the process dies, the leases run out and the reconciliation hands the executions to another.
+statement. If the process dies, the leases run out and the reconciliation hands the executions to another. If it is told
+to end, it gives the leases back and sends the jobs that another worker goes on with (`begin_close`, `close`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseTrouble
 
 from taskhub.executions.executor import ExecutorError
 from taskhub.lib.cancellation import cancel_all
-from taskhub.lib.event_loops import keep_open
+from taskhub.lib.event_loops import own_loop
 from taskhub.lib.per_loop import PerLoop
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
+from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.worker.database import in_database, own_threads
 from taskhub.worker.following import Following, Lost
 from taskhub.worker.starting import start
@@ -33,6 +35,9 @@ RENEW_S: Final = 5.0
 TICK_S: Final = 1.0
 """How often the rows are read: a stop may have been asked for through another process."""
 STARTS_AT_ONCE: Final = 16
+REST_S: Final = 2.0
+"""How long a process that ends waits for starts and ends that are under way."""
+CLOSE_S: Final = 10.0
 
 
 class Conductor:
@@ -40,11 +45,14 @@ class Conductor:
 
     def __init__(self) -> None:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._held: dict[UUID, Execution] = {}
+        """Those whose lease is this process's."""
         self._followed: dict[UUID, Following] = {}
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._ticker: asyncio.Task[None] | None = None
         self._renew_at = 0.0
         self._looks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
 
     def start(self, execution_id: UUID) -> None:
         """Start a queued execution, and follow it."""
@@ -64,16 +72,16 @@ class Conductor:
             following.moved.send()
 
     def _begin(self, execution_id: UUID, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        if execution_id in self._tasks:
-            return
-        if self._ticker is None:
-            keep_open().push_async_callback(self.close)
+        if execution_id in self._tasks or self._closing is not None:
+            return  # the reconciliation sends what a process that ends has not begun
+        if self._ticker is None or self._ticker.done():
             self._ticker = asyncio.create_task(self._tick_for_ever())
         task = self._tasks[execution_id] = asyncio.create_task(work(), name=f"execution-{execution_id}")
         task.add_done_callback(lambda done: self._ended(execution_id, done))
 
     def _ended(self, execution_id: UUID, task: asyncio.Task[None]) -> None:
         self._tasks.pop(execution_id, None)
+        self._held.pop(execution_id, None)
         self._followed.pop(execution_id, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The boundary of a task, as a job's is: its lease runs out, and it is taken up again.
@@ -81,9 +89,14 @@ class Conductor:
 
     async def _start(self, execution_id: UUID) -> None:
         async with self._starts:
-            execution = await start(execution_id, keep_s=LEASE_S)
+            if self._closing is not None:
+                return
+            execution = await start(execution_id, lease_s=LEASE_S, on_claim=self._hold)
         if execution is not None:
             await self._follow(execution)
+
+    def _hold(self, execution: Execution) -> None:
+        self._held[execution.pk] = execution
 
     async def _take(self, execution_id: UUID) -> None:
         execution = await in_database(
@@ -93,6 +106,7 @@ class Conductor:
             await self._follow(execution)
 
     async def _follow(self, execution: Execution) -> None:
+        self._hold(execution)
         following = self._followed[execution.pk] = Following(execution)
         try:
             await following.run()
@@ -106,50 +120,77 @@ class Conductor:
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            if not self._followed:
+            if not self._held:
                 continue
             try:
                 await self._tick()
-            except DatabaseError as error:
+            except DatabaseTrouble as error:
                 log.warning("executions cannot be looked at: %s", type(error).__name__)
 
     async def _tick(self) -> None:
         renew = time.monotonic() >= self._renew_at
-        followed = dict(self._followed)
-        rows = await in_database(executions.executions_seen, ids=list(followed), renew_s=LEASE_S if renew else None)
+        held = {execution_id: execution.fence for execution_id, execution in self._held.items()}
+        rows = await in_database(executions.executions_seen, fences=held, renew_s=LEASE_S if renew else None)
         if renew:
             self._renew_at = time.monotonic() + RENEW_S
-        for execution_id, following in followed.items():
-            self._take_notice(following, rows.get(execution_id))
+        for execution_id in held:
+            self._take_notice(execution_id, rows.get(execution_id))
 
-    def _take_notice(self, following: Following, row: executions.Seen | None) -> None:
+    def _take_notice(self, execution_id: UUID, row: executions.Seen | None) -> None:
+        following = self._followed.get(execution_id)
+        if following is None or row is None:
+            return  # it is being started, or has just ended and is on its way out
         execution = following.execution
-        if row is None or row.fence != execution.fence:
-            task = self._tasks.get(execution.pk)
-            # One that has just ended is on its way out.
-            if task is not None and row is not None:
-                task.cancel()
-            return
-        if row.stop_requested_at is not None and execution.stop_requested_at is None:
+        if row.fence != execution.fence:
+            self._tasks[execution_id].cancel()
+        elif row.stop_requested_at is not None and execution.stop_requested_at is None:
             execution.stop_requested_at = row.stop_requested_at
             following.moved.send()
 
     def _look_soon(self, execution_id: UUID) -> None:
+        held = {execution_id: self._followed[execution_id].execution.fence}
+
         async def look() -> None:
-            rows = await in_database(executions.executions_seen, ids=[execution_id], renew_s=None)
-            if following := self._followed.get(execution_id):
-                self._take_notice(following, rows.get(execution_id))
+            rows = await in_database(executions.executions_seen, fences=held, renew_s=None)
+            self._take_notice(execution_id, rows.get(execution_id))
 
         task = asyncio.create_task(look())
         self._looks.add(task)
         task.add_done_callback(self._looks.discard)
 
-    async def close(self) -> None:
-        """The process ends: others may go on at once."""
-        mine = [following.execution for following in self._followed.values()]
+    # The end of the process.
+
+    def begin_close(self) -> asyncio.Task[None]:
+        """Begin nothing more, and hand over what there is; the task ends when that is done."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        return self._closing
+
+    async def _close(self) -> None:
+        await self._come_to_rest()
+        held, begun = list(self._held.values()), set(self._tasks)
         await cancel_all(*([self._ticker] if self._ticker else []), *self._looks, *self._tasks.values())
-        for execution in mine:
-            await in_database(executions.execution_postpone, execution=execution, retry_s=0.0)
+        for execution in held:
+            await in_database(_hand_back, execution)
+        for execution_id in begun - {execution.pk for execution in held}:
+            await in_database(send_job, EXECUTION_START, execution_id)
+        if held:
+            log.info("%d executions are handed over", len(held))
+
+    async def _come_to_rest(self) -> None:
+        """Until nothing is being started or settled: what is half done another worker would have to do again."""
+        until = time.monotonic() + REST_S
+        while time.monotonic() < until:
+            starting = self._held.keys() - self._followed.keys()
+            if not starting and not any(following.is_settling for following in self._followed.values()):
+                return
+            await asyncio.sleep(0.02)
+
+
+def _hand_back(execution: Execution) -> None:
+    """Give the lease back, and have another worker go on at once."""
+    executions.execution_postpone(execution=execution, retry_s=0.0)
+    send_job(EXECUTION_START if execution.status == ExecutionStatus.STARTING else EXECUTION_END, execution.pk)
 
 
 _conductors: Final = PerLoop(Conductor)
@@ -163,3 +204,32 @@ def hand_over(loop: asyncio.AbstractEventLoop, act: Callable[[Conductor], None])
         act(_conductors.get())
 
     asyncio.run_coroutine_threadsafe(call(), loop)
+
+
+def begin_close() -> None:
+    """This process is told to end: hand its executions over. Does not wait; may be called in a signal's handler."""
+    _close(wait_s=None)
+
+
+def close() -> None:
+    """Hand this process's executions over, and return when that is done, at most CLOSE_S later."""
+    _close(wait_s=CLOSE_S)
+
+
+def _close(*, wait_s: float | None) -> None:
+    loop = own_loop()
+    if loop is None or loop.is_closed():
+        return  # no job has run here
+
+    async def call() -> None:
+        own_threads.set(True)
+        await _conductors.get().begin_close()
+
+    closing = asyncio.run_coroutine_threadsafe(call(), loop)
+    if wait_s is None:
+        return
+    try:
+        closing.result(wait_s)
+    except (TimeoutError, DatabaseTrouble) as error:
+        # The leases run out, and others take over then.
+        log.warning("executions are not handed over: %s", type(error).__name__)

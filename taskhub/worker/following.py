@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections.abc import Coroutine
 from contextlib import aclosing
-from datetime import timedelta
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import (
     ExecutorError,
+    FileChanges,
     FilesChanged,
     RunnerState,
     ScriptEnd,
@@ -49,11 +51,13 @@ from taskhub.worker.outcomes import (
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LOOK_S: Final = 5.0
 """How often the runner's lock is looked at: at most one request in this time."""
 CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
-UNREACHABLE_AFTER: Final = timedelta(minutes=10)
+UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 LAST_WORD_S: Final = 2.0
 """A runner that has ended has said so by then."""
@@ -75,6 +79,8 @@ class Following:
         self.end: ScriptEnd | None = None
         self.is_gone = False
         """Set when its sandbox is known to be gone."""
+        self.is_settling = False
+        """Log and files are being stored."""
         self._executor = get_executor()
         self._spool = LogSpool()
         self._changes = execution.files_seen
@@ -83,6 +89,7 @@ class Following:
         self._seen = False
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
+        self._deadline = _deadline_of(execution)
 
     async def run(self) -> None:
         """Until it has ended, and the row says so. Raises Lost."""
@@ -138,11 +145,29 @@ class Following:
                 return await self._stop()
             if reader.done() and not self._log_is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
-            if time.monotonic() >= self._look_at and (outcome := await self._look()) is not None:
+            if (outcome := await self._look_or_wait()) is not None:
                 return outcome
-            if self._changes > self.execution.files_seen and time.monotonic() >= self._changes_at:
-                await self._tell_changes()
+
+    async def _look_or_wait(self) -> Outcome | None:
+        if time.monotonic() >= self._look_at:
+            return await self._look()
+        if self._changes > self.execution.files_seen and time.monotonic() >= self._changes_at:
+            await self._tell_changes()
+        else:
+            # Nothing is awaited between the checks before and this: no signal is missed.
             await self._wait()
+        return None
+
+    async def _unless_it_ends(self, asking: Coroutine[Any, Any, T]) -> T | None:
+        """What is asked of the sandbox; None where the execution ends meanwhile, which waits for no answer."""
+        task = asyncio.create_task(asking)
+        task.add_done_callback(lambda _: self.moved.send())
+        try:
+            while not task.done() and self.end is None and not self.is_gone and not self._is_to_end():
+                await self._wait_until(LOOK_S)
+            return task.result() if task.done() else None
+        finally:
+            await cancel_all(task)
 
     async def _give_up(self, error: ExecutorError) -> Outcome | None:
         """None: it is tried again, after a while. What it has printed so far is kept either way."""
@@ -158,10 +183,10 @@ class Following:
 
     def _is_final(self, error: ExecutorError) -> bool:
         """A permanent error, or silence long past the deadline."""
-        return error.permanent or self.execution.is_overdue(timezone.now(), by=UNREACHABLE_AFTER)
+        return error.permanent or time.monotonic() > self._deadline + UNREACHABLE_S
 
     def _is_to_end(self) -> bool:
-        return self.execution.stop_requested_at is not None or self.execution.is_overdue(timezone.now())
+        return self.execution.stop_requested_at is not None or time.monotonic() > self._deadline
 
     async def _wait(self) -> None:
         """Until something was heard, or something is due."""
@@ -169,10 +194,13 @@ class Following:
         due = [self._look_at - now]
         if self._changes > self.execution.files_seen:
             due.append(self._changes_at - now)
-        if self.execution.deadline is not None:
-            due.append((self.execution.deadline - timezone.now()).total_seconds())
+        await self._wait_until(min(due))
+
+    async def _wait_until(self, due_s: float) -> None:
+        """Until something was heard, in so many seconds, or at the time limit."""
+        due_s = min(due_s, self._deadline - time.monotonic())
         try:
-            async with asyncio.timeout(max(0.0, min(due)) + 0.001):
+            async with asyncio.timeout(max(0.0, due_s) + 0.001):
                 await self.moved.wait()
         except TimeoutError:
             return
@@ -238,13 +266,15 @@ class Following:
     async def _look(self) -> Outcome | None:
         self._look_at = time.monotonic() + LOOK_S
         try:
-            state = await self._executor.runner_state(self.place)
+            state = await self._unless_it_ends(self._executor.runner_state(self.place))
         except ExecutorError as error:
             log.info("execution %s cannot be looked at: %s", self.execution.pk, error.code)
             if error.permanent:
                 (seen,) = await self._executor.observe([self.place])
                 self.is_gone = seen.state == "gone"
             return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
+        if state is None:
+            return None
         if not self.place.log_token:
             self._changes = self.execution.files_seen + 1  # no mark reports changes: they are polled
             return None
@@ -305,12 +335,17 @@ class Following:
 
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
+        changes = await self._unless_it_ends(self._changed_files())
+        if changes is not None:
+            await in_database(file_changes_tell, execution=self.execution, changes=changes)
+        self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
+
+    async def _changed_files(self) -> FileChanges | None:
         looks = self._executor.changed_files({self.place: self.execution.files_seen})
         async with aclosing(looks):
             async for _, changes in looks:
-                if changes is not None:
-                    await in_database(file_changes_tell, execution=self.execution, changes=changes)
-        self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
+                return changes
+        return None
 
     async def _keep_files(self) -> Kept | None:
         end = self.end
@@ -325,6 +360,13 @@ class Following:
 
     async def finish(self, outcome: Outcome) -> None:
         """Store log and files, and say how it ended. Raises Lost."""
+        self.is_settling = True
+        try:
+            await self._finish(outcome)
+        finally:
+            self.is_settling = False
+
+    async def _finish(self, outcome: Outcome) -> None:
         kept = None
         if outcome.status != ExecutionStatus.LOST:
             try:
@@ -342,6 +384,14 @@ class Following:
         ):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
+
+
+def _deadline_of(execution: Execution) -> float:
+    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
+    left_s = math.inf
+    if execution.deadline is not None:
+        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
+    return time.monotonic() + left_s
 
 
 def _lost(error: ExecutorError) -> Outcome:

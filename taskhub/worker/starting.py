@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -18,15 +19,22 @@ from taskhub.worker.database import in_database
 log = logging.getLogger(__name__)
 
 START_LEASE_S: Final = 60.0
+"""For a start whose lease is not renewed meanwhile."""
 RETRY_S: Final = 5.0
 
 
-async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution | None:
-    """The execution, running, leased to the caller for `keep_s` seconds; None if there is nothing to go on with."""
-    await in_database(admit, besides=execution_id)
-    execution = await in_database(executions.execution_claim_start, execution_id=execution_id, lease_s=START_LEASE_S)
+async def start(
+    execution_id: UUID, *, lease_s: float | None = None, on_claim: Callable[[Execution], None] | None = None
+) -> Execution | None:
+    """The execution, running; None if there is nothing to go on with.
+
+    A caller that gives `lease_s` renews the lease, from `on_claim` on, and keeps the execution when it runs.
+    """
+    execution = await in_database(_claim, execution_id, lease_s or START_LEASE_S)
     if execution is None:
         return None
+    if on_claim is not None:
+        on_claim(execution)
     if execution.stop_requested_at is not None:
         await _abandon(execution, Outcome(ExecutionStatus.STOPPED))
         return None
@@ -35,18 +43,42 @@ async def start(execution_id: UUID, *, keep_s: float | None = None) -> Execution
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
-    if not await in_database(executions.execution_mark_started, execution=execution, place=place, lease_s=keep_s):
+    if not await in_database(_mark_started, execution, place, lease_s):
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
-    await in_database(admission.admission_note_started)
     return execution
 
 
-def admit(besides: UUID | None = None) -> None:
-    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's."""
-    for execution_id in admission.executions_admit():
+def _claim(execution_id: UUID, lease_s: float) -> Execution | None:
+    """None also where others are due before it: the admission, or the reconciliation, sends another job for it."""
+    if not admission.is_due(execution_id):
+        return None
+    execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
+    if execution is not None or not _is_queued(execution_id) or not admit(besides=execution_id):
+        return execution
+    return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
+
+
+def _is_queued(execution_id: UUID) -> bool:
+    return Execution.objects.filter(pk=execution_id, status=ExecutionStatus.QUEUED).exists()
+
+
+def _mark_started(execution: Execution, place: Place, lease_s: float | None) -> bool:
+    if not executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s):
+        return False
+    admission.admission_note_started()
+    if admission.more_may_start():
+        admit()
+    return True
+
+
+def admit(besides: UUID | None = None) -> bool:
+    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's: whether it is one."""
+    admitted = admission.executions_admit()
+    for execution_id in admitted:
         if execution_id != besides:
             send_job(EXECUTION_START, execution_id)
+    return besides in admitted
 
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:

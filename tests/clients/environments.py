@@ -1,5 +1,6 @@
 """Environments of the clients: one per Python lock file, and one node_modules, kept in a cache folder.
 
+`python -m tests.clients.environments` makes them ahead, with the npm packages of `make mcp-conformance`.
 `sseclient` and `sseclient-py` install the same module, so each client has an environment of its own.
 """
 
@@ -7,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -16,17 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from tests.node import find_node, install_npm
+
 HERE: Final = Path(__file__).resolve().parent
 NPM: Final = HERE / "npm"
 LOCKS: Final = HERE / "python"
 CACHE: Final = Path(os.environ.get("TASKHUB_CLIENTS_CACHE") or HERE.parents[1] / "var" / "clients")
-_NODE: Final = {"x86_64": "x64", "aarch64": "arm64"}
 
 
 def make_all() -> None:
     """Installs what is missing: hashed from lock files, three at a time. Raises CalledProcessError."""
     with ThreadPoolExecutor(3) as pool:
-        for made in [pool.submit(_install_npm), *(pool.submit(python, lock.stem) for lock in LOCKS.glob("*.txt"))]:
+        for made in [pool.submit(install_npm, NPM), *(pool.submit(python, lock.stem) for lock in LOCKS.glob("*.txt"))]:
             made.result()
 
 
@@ -46,16 +47,11 @@ def python(name: str) -> str:
     return str(interpreter)
 
 
-def _install_npm() -> None:
-    lock = NPM / "package-lock.json"
-    installed = NPM / "node_modules" / ".package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=NPM, check=True, timeout=900)
-
-
 def node() -> str:
     """The Node.js of the lock file; the machine's own may be too old."""
-    found = NPM / "node_modules" / f"node-linux-{_NODE.get(platform.machine(), '')}" / "bin" / "node"
-    return str(found) if found.exists() else "node"
+    return find_node(NPM) or "node"
+
+
+if __name__ == "__main__":
+    make_all()
+    install_npm(HERE.parents[1] / ".ci" / "mcp")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import httpx
-
 from taskhub.events.wire_json import FRAME_LIMIT
 from tests.clients.environments import HERE, NPM, node, python
 from tests.clients.pages import page_in_a_file, serving
-from tests.processes import Process, RunningHub, wait_until
+from tests.clients.targets import PATIENCE_S, Target
+from tests.processes import Process, wait_until
 from tests.streaming import open_stream
 
-PATIENCE_S: Final = 180.0
 NODE: Final = ("eventsource-2", "eventsource-4", "eventsource-client", "eventsource-parser")
 PYTHON: Final = (
     *("httpx-sse", "sseclient", "sseclient-py", "aiohttp-sse-client2", "launchdarkly-eventsource"),
@@ -93,9 +90,11 @@ def wait_for(seen: list[Seen], holds: Callable[[Seen], bool], what: str) -> None
 
 
 class Matrix:
-    def __init__(self, hub: RunningHub, scratch: Path, stack: ExitStack) -> None:
-        self.hub = hub
-        self.http = stack.enter_context(httpx.Client(base_url=hub.address, headers=hub.headers, timeout=60))
+    """The clients on the streams of one hub; `scratch` is a folder of its own, `stack` ends what is started."""
+
+    def __init__(self, target: Target, scratch: Path, stack: ExitStack) -> None:
+        self.target = target
+        self.http = stack.enter_context(target.client())
         self._scratch = scratch
         self._stack = stack
         self._loopback = stack.enter_context(serving("127.0.0.1"))
@@ -106,6 +105,8 @@ class Matrix:
         """A URL that opens the stream, another one each time: Firefox lets loads of one address wait for each other."""
         self._count += 1
         url: str = self.http.post("/api/tickets/", json={"kind": kind, "params": params}).json()["url"]
+        # Also behind a proxy, on a port that is not the usual one.
+        assert url.startswith(f"{self.target.address}/"), url
         return f"{url}&_={self._count}"
 
     def start(self, events: list[str], kind: str, **params: str) -> list[Seen]:
@@ -127,20 +128,15 @@ class Matrix:
         return Seen(name, self._process(command))
 
     def _process(self, command: list[str]) -> Process:
-        env = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1", "HOME": str(self._scratch)}
+        own = {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1", "HOME": str(self._scratch)}
+        env = {**os.environ, **own, **self.target.trust}
         process = Process(command, env)
         self._stack.callback(process.end)
         return process
 
     def _browse(self, browser: str, events: list[str], kind: str, params: dict[str, str]) -> list[Seen]:
-        """Pages of another port of this machine (by open reading), of another origin, and of a file (by tickets)."""
-        path = "/api/events/stream?" if kind == "events" else f"/sse?{urlencode(params)}&"
-        self._count += 1
-        pages = {
-            "native, another port": self._page(
-                self._loopback, "native", f"{self.hub.address}{path}_={self._count}", events
-            )
-        }
+        """Pages of another port of this machine (by open reading where it is), of another origin, and of a file."""
+        pages = {"native, another port": self._page(self._loopback, "native", self._by_reading(kind, **params), events)}
         for name in PAGES:
             pages[f"{name}, another origin"] = self._page(self._elsewhere, name, self.ticket(kind, **params), events)
         file = page_in_a_file(self._scratch, f"{browser}-{kind}", self.ticket(kind, **params), events)
@@ -160,6 +156,13 @@ class Matrix:
         process = self._process(command)
         return [Seen(f"{name}, {browser}", process, number) for number, name in enumerate(pages)]
 
+    def _by_reading(self, kind: str, **params: str) -> str:
+        if not self.target.open_reading:
+            return self.ticket(kind, **params)
+        self._count += 1
+        path = "/api/events/stream?" if kind == "events" else f"/sse?{urlencode(params)}&"
+        return f"{self.target.address}{path}_={self._count}"
+
     @staticmethod
     def _page(origin: str, client: str, url: str, events: list[str]) -> str:
         return f"{origin}/page.html?{urlencode({'client': client, 'url': url, 'events': ','.join(events)})}"
@@ -172,13 +175,30 @@ class Matrix:
 
 @contextmanager
 def reported(what: str) -> Iterator[None]:
+    """Prints the line when the block has succeeded."""
     yield
     print(f"ok: {what}", flush=True)
 
 
+def check_target(target: Target, scratch: Path) -> int:
+    """All clients on a log that ends and on the events; returns how many. Raises AssertionError."""
+    scratch.mkdir()
+    with ExitStack() as stack:
+        matrix = Matrix(target, scratch, stack)
+        wanted = finished_command(matrix)
+        logs = matrix.start(LOG_EVENTS, "sse", **wanted)
+        check_logs(matrix, logs, wanted)
+        for process in {id(each.process): each.process for each in logs}.values():
+            process.end()
+        events = matrix.start(["message"], "events")
+        check_events(matrix, events)
+    return len(events)
+
+
 def check_events(matrix: Matrix, seen: list[Seen]) -> None:
-    """`/api/events/stream`: every task once and in order, over the death of the web process."""
-    with reported("connect, and the first event is `connected`"):
+    """`/api/events/stream`: every task once and in order, over the death of the web processes."""
+    where = matrix.target.name
+    with reported(f"{where}: connect, and the first event is `connected`"):
         wait_for(seen, lambda each: bool(each.events), "the first event")
         first = {each.name: each.events[0] for each in seen}
         wrong = [name for name, event in first.items() if event["data"]["event"] != "connected"]
@@ -188,13 +208,11 @@ def check_events(matrix: Matrix, seen: list[Seen]) -> None:
     expected += at_limit
     large = matrix.create(description="字" * 43_700)
     expected.append(large)
-    with reported("emoji, CJK and line separators; an event at the limit of 96 KiB; one above it"):
+    with reported(f"{where}: emoji, CJK and line separators; an event at the limit of 96 KiB; one above it"):
         wait_for(seen, lambda each: large in tasks(each), "the last event before the restart")
-    pid = matrix.hub.child_pid("uvicorn")
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: answers(matrix.hub), "the web process is back", PATIENCE_S)
+    matrix.target.kill_web()
     expected += [matrix.create(title=f"after {n}") for n in range(3)]
-    with reported("resume once and in order after the web process is killed"):
+    with reported(f"{where}: resume once and in order after the web processes are killed"):
         wait_for(seen, lambda each: expected[-1] in tasks(each), "the last event after the restart")
     for each in seen:
         created = {e["data"]["data"]["task_id"]: e["data"]["data"] for e in each.events if is_task(e)}
@@ -207,7 +225,7 @@ def check_events(matrix: Matrix, seen: list[Seen]) -> None:
 
 def at_the_limit(matrix: Matrix) -> tuple[str, list[str]]:
     """A task whose event has 96 KiB, to a few bytes; its description, and the ids of the tasks that it took."""
-    with open_stream(matrix.ticket("events"), timeout_s=120) as frames:
+    with open_stream(matrix.ticket("events"), timeout_s=120, verify=matrix.target.verify) as frames:
         next(frames)
         empty = matrix.create()
         frame = next(frames)
@@ -228,36 +246,27 @@ def tasks(each: Seen) -> list[str]:
     return [event["data"]["data"]["task_id"] for event in each.events if is_task(event)]
 
 
-def answers(hub: RunningHub) -> bool:
-    try:
-        return httpx.get(f"{hub.address}/healthz", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def finished_command(matrix: Matrix) -> dict[str, str]:
-    """The parameters of `/sse` for the log of a script that has ended."""
-    task = matrix.create(title="logs")
-    assert matrix.http.post(f"/api/exec/{task}", json={"script_content": SCRIPT}).status_code == 202
-    with open_stream(
-        f"{matrix.hub.address}/api/events/stream?task_id={task}&lastEventId=tasks:0", timeout_s=120
-    ) as frames:
-        for frame in frames:
-            said = frame.json()
-            if said["event"] == "execution_event" and said["data"]["execution_event"] == "completed":
-                data = said["data"]
-                return {
-                    "sandboxId": data["sandbox_id"],
-                    "eventType": "logs",
-                    "sessionId": data["session_name"],
-                    "commandId": data["command_id"],
-                }
-    raise Failed("the script did not end")
+    """The parameters of `/sse` for the log of a command that has ended."""
+    sandbox = made(matrix, "/api/sandboxes/")["id"]
+    session = made(matrix, f"/api/sandboxes/{sandbox}/sessions")["sessionId"]
+    place = f"/api/sandboxes/{sandbox}/sessions/{session}/commands"
+    command = made(matrix, place, command=SCRIPT)["commandId"]
+    wait_until(
+        lambda: matrix.http.get(f"{place}/{command}").json()["exitCode"] is not None, "the command ends", PATIENCE_S
+    )
+    return {"sandboxId": sandbox, "eventType": "logs", "sessionId": session, "commandId": command}
 
 
-def check_logs(seen: list[Seen], wanted: dict[str, str]) -> None:
+def made(matrix: Matrix, address: str, **body: str) -> dict[str, Any]:
+    answer = matrix.http.post(address, json=body)
+    assert answer.is_success, answer.text
+    return dict(answer.json())
+
+
+def check_logs(matrix: Matrix, seen: list[Seen], wanted: dict[str, str]) -> None:
     """`/sse`: named events, each with its ids; after the end a client comes back once, gets 204, and stays away."""
-    with reported("named events, and 204 at the end"):
+    with reported(f"{matrix.target.name}: named events, and 204 at the end"):
         wait_for(seen, lambda each: each.closed, "the end")
     lines = ["plain", "日本語 🙂", "one\rtwo", "a\u2028b\x85c"]
     about = {name: wanted[name] for name in ("sandboxId", "sessionId", "commandId")}

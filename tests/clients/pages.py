@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -40,8 +41,23 @@ _IN_A_FILE: Final = """<!doctype html>
 class _Files(SimpleHTTPRequestHandler):
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript", ".mjs": "text/javascript"}
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, pages: Mapping[str, str], **options: Any) -> None:
+        self._pages = pages
         super().__init__(*args, directory=str(NPM), **options)
+
+    def do_GET(self) -> None:
+        text = self._pages.get(self.path.partition("?")[0])
+        if text is None:
+            super().do_GET()
+            return
+        body = text.encode()
+        self.send_response(200)
+        self.send_header(
+            "Content-Type", "text/javascript" if self.path.endswith(".mjs") else "text/html; charset=utf-8"
+        )
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def translate_path(self, path: str) -> str:
         for prefix, folder in _MODULES.items():
@@ -56,9 +72,9 @@ class _Files(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serving(address: str) -> Iterator[str]:
-    """Serves the pages; yields their origin."""
-    server = ThreadingHTTPServer((address, 0), _Files)
+def serving(address: str, pages: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serves the files, and `pages` by their paths, which may grow meanwhile; yields the origin."""
+    server = ThreadingHTTPServer((address, 0), partial(_Files, pages={} if pages is None else pages))
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:

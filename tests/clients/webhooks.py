@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Final
 
 import httpx
 
+from tests.clients import snippets
 from tests.clients.environments import HERE, NPM, node, python
 from tests.processes import RunningHub
 from tests.receiver import Received, receiving
@@ -15,8 +17,11 @@ from tests.receiver import Received, receiving
 LIBRARIES: Final = ("standardwebhooks", "svix")
 
 
-def check(hub: RunningHub) -> None:
-    """Raises AssertionError if a library refuses what the hub sent, or takes what was changed on the way."""
+def check(hub: RunningHub, scratch: Path) -> None:
+    """Raises AssertionError if a library refuses what the hub sent, or takes what was changed on the way.
+
+    The snippets of docs/clients.md get the same request.
+    """
     with receiving() as receiver, httpx.Client(base_url=hub.address, headers=hub.headers, timeout=60) as http:
         made = http.post("/api/webhooks/", json={"url": receiver.url, "event_types": ["task_created"]})
         assert made.status_code == 201, made.text
@@ -31,6 +36,7 @@ def check(hub: RunningHub) -> None:
         ):
             assert verified(command, made.json()["secret"], sent) == "verified", (command, sent)
             assert verified(command, made.json()["secret"], changed) == "refused", (command, changed)
+    snippets.check_webhooks(sent, made.json()["secret"], scratch)
 
 
 def verified(command: list[str], secret: str, request: Received) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from tests.deploy.proxy import Nginx, account
-from tests.deploy.shipped import DATA, DEPLOY, moved, places, read_env_file, unit_command, unit_lines
+from tests.deploy.shipped import DATA, DEPLOY, NAME, moved, places, read_env_file, unit_command, unit_lines
 from tests.processes import ROOT, Process
 from tests.servers.hubs import Installation
 
@@ -21,9 +21,16 @@ WEB = "taskhub-web@.service"
 
 
 class Deployment(Installation):
-    """Production settings on PostgreSQL and Redis; two web processes on their sockets, behind nginx."""
+    """Production settings on PostgreSQL and Redis; two web processes on their sockets, behind nginx.
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    `name` is the hub's; `daytona` the address and the key of a sandbox service, none unless given.
+    """
+
+    def __init__(
+        self, folder: Path, database_url: str, *, name: str = NAME, daytona: tuple[str, str] = ("", "no key")
+    ) -> None:
+        self.name = name
+        self._daytona_url, daytona_key = daytona
         self.data, self.sockets = folder / "data", folder / "run"
         proxy = folder / "nginx"
         for made in (self.data, self.sockets, proxy):
@@ -34,17 +41,18 @@ class Deployment(Installation):
         secrets = folder / "secrets"
         secrets.mkdir()
         (secrets / "secret_key").write_text("only-for-tests-" + "0123456789" * 5 + "\n")
-        (secrets / "daytona_api_key").write_text("no key\n")
+        (secrets / "daytona_api_key").write_text(f"{daytona_key}\n")
         self._secrets = secrets
-        self.nginx = Nginx(proxy, self.sockets)
+        self.nginx = Nginx(proxy, self.sockets, name=name)
         super().__init__(self.data, database_url)
         self.manage("collectstatic", "--no-input", "--verbosity", "0")
 
     def profile(self, data_dir: Path) -> dict[str, str]:
         shipped = read_env_file(DEPLOY / "taskhub.env.example")
-        elsewhere = {DATA: str(data_dir), "/etc/taskhub/secrets": str(self._secrets)}
+        elsewhere = {NAME: self.name, DATA: str(data_dir), "/etc/taskhub/secrets": str(self._secrets)}
         own = {"DATABASE_URL", "REDIS_URL"}
-        return {name: moved(value, elsewhere) for name, value in shipped.items() if name not in own}
+        more = {"DAYTONA_API_URL": self._daytona_url} if self._daytona_url else {}
+        return {name: moved(value, elsewhere) for name, value in shipped.items() if name not in own} | more
 
     def socket(self, instance: str) -> Path:
         return self.sockets / f"web-{instance}.sock"

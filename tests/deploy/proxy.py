@@ -28,10 +28,14 @@ def account() -> str:
 
 
 class Nginx:
-    """nginx in front of the sockets in `sockets`; `folder` takes its files. `more` is said for all its servers."""
+    """nginx in front of the sockets in `sockets`; `folder` takes its files. `more` is said for all its servers.
 
-    def __init__(self, folder: Path, sockets: Path, more: str = "") -> None:
+    `name` is the hub's, as docs/deploy.md has it set.
+    """
+
+    def __init__(self, folder: Path, sockets: Path, more: str = "", *, name: str = NAME) -> None:
         self.folder = folder
+        self.name = name
         self._more = more
         self.http_port, self.https_port = free_port(), free_port()
         self.figures_ports = {instance: free_port() for instance in ("1", "2")}
@@ -41,10 +45,15 @@ class Nginx:
     def _write(self, sockets: Path) -> None:
         for name in ("conf.d", "log", "tls", "temp"):
             (self.folder / name).mkdir()
-        make_certificate(self.folder / "tls")
+        make_certificate(self.folder / "tls", self.name)
         site = moved(
             (DEPLOY / "nginx/taskhub.conf").read_text(),
-            {SOCKETS: str(sockets), "/etc/ssl/taskhub": f"{self.folder}/tls", "/var/log/nginx": f"{self.folder}/log"},
+            {
+                NAME: self.name,
+                SOCKETS: str(sockets),
+                "/etc/ssl/taskhub": f"{self.folder}/tls",
+                "/var/log/nginx": f"{self.folder}/log",
+            },
         )
         site = re.sub(r"(listen (?:\[::\]:)?)80\b", rf"\g<1>{self.http_port}", site)
         site = re.sub(r"(listen (?:\[::\]:)?)443\b", rf"\g<1>{self.https_port}", site)
@@ -101,8 +110,12 @@ class Nginx:
             self._process.end()
 
     @property
+    def certificate(self) -> Path:
+        return self.folder / "tls/fullchain.pem"
+
+    @property
     def trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=f"{self.folder}/tls/fullchain.pem")
+        return ssl.create_default_context(cafile=self.certificate)
 
     def client(self, *, source: str = "127.0.0.1", **options: object) -> httpx.Client:
         """A client from an address of this machine that asks for the hub by its name."""
@@ -140,11 +153,11 @@ class _ByName(httpx.BaseTransport):
         self._transport.close()
 
 
-def make_certificate(folder: Path) -> None:
+def make_certificate(folder: Path, name: str = NAME) -> None:
     """A self-signed one for the hub's name, where the shipped file looks for it."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     files = ["-keyout", f"{folder}/privkey.pem", "-out", f"{folder}/fullchain.pem"]
-    names = ["-days", "2", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
+    names = ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
     subprocess.run([*command, *files, *names], check=True, capture_output=True, timeout=60)
 
 

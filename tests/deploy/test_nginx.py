@@ -17,7 +17,7 @@ import pytest
 import yaml
 from django.conf import settings
 
-from sandboxes.api.sse_ticket import SSE
+from sandboxes.api.sse_params import SSE
 from taskhub.events.stream import KEEPALIVE_S
 from taskhub.events.tickets import TICKET_KINDS
 from tests.deploy.deployment import Deployment, made_folder

@@ -200,7 +200,7 @@ def test_a_huge_hub_is_shown_by_the_page(client: Client, monkeypatch: pytest.Mon
         with CaptureQueriesContext(connection) as queries:
             page = client.get(f"{list_of(Event)}?{query}")
         assert page.status_code == 200
-        assert len(queries) <= few[Event]
+        assert len(queries) <= few[Event] + 1  # the filter by name asks for the newest one
         said = page.context["cl"].result_list
         assert {json.loads(event.data)["event"] for event in said} <= {"execution_event"} or "event=" not in query
 

@@ -84,7 +84,7 @@ def test_a_start_that_is_repeated_runs_the_script_once(execute: Any) -> None:
     launch = launch_of(claimed)
     first = jobs.async_to_sync(get_executor().launch)(launch)
     # The worker died before it could say so; another takes over when the lease has run out.
-    Execution.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    Execution.objects.update(lease_until=None)
     jobs.execution_start(execution_id)
     execution = reconcile_until(execution_id, ended)
     assert execution.command_id == first.command_id
@@ -179,7 +179,7 @@ def test_a_start_is_tried_again_while_the_sandbox_service_is_away(execute: Any, 
     execution = Execution.objects.get()
     assert (execution.status, execution.attempts) == ("starting", 1)
     settings.DAYTONA_API_URL = at
-    Execution.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    Execution.objects.update(lease_until=None)
     jobs.execution_start(queued["execution_id"])
     assert reconcile_until(queued["execution_id"], ended).status == "completed"
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django_eventstream.models import Event
 from rest_framework.test import APIClient
 
@@ -17,15 +18,11 @@ from taskhub.executions import get_executor
 from taskhub.executions.executor import FileChanges, execution_place
 from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, file_changes_tell
+from taskhub.worker.following import Following
 
 pytestmark = pytest.mark.sqlite_suffices
 
 WITHIN_S = 30.0
-
-
-@pytest.fixture(autouse=True)
-def no_sandbox_rests() -> None:
-    jobs._resting.clear()
 
 
 def told() -> list[dict[str, Any]]:
@@ -37,12 +34,19 @@ def named() -> list[tuple[str, str, int | None]]:
     return [(file["change"], file["path"], file["size"]) for data in told() for file in data["files"]]
 
 
+def look_at_files() -> None:
+    """What a worker does with each execution that it follows, when a mark in its log says that files have changed."""
+    for execution in Execution.objects.filter(status="running").select_related("task"):
+        following = Following(execution)
+        async_to_sync(following._tell_changes)()
+        following._spool.close()
+
+
 def watch_until(wanted: Any) -> None:
-    """What beat and the worker do, until it is as wanted."""
     until = time.monotonic() + WITHIN_S
     while not wanted():
         assert time.monotonic() < until, told()
-        jobs.executions_watch_files()
+        look_at_files()
         time.sleep(0.1)
 
 
@@ -117,7 +121,8 @@ def test_a_script_begins_in_an_empty_folder_of_its_own(execute: Any, api: APICli
     settle(queued["execution_id"])
     lines = [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]]
     assert lines[0].endswith(f"/taskhub/{queued['session_name']}")
-    assert lines[1:] == ["0", ".taskhub", ".tmp", "taskhub"]
+    # Daytona's daemon keeps things of its own there.
+    assert set(lines[1:]) - {".daytona", ".daemon.log", ".cache", ".tmp"} == {"0", ".taskhub", "taskhub"}
     assert told() == []
 
 
@@ -193,46 +198,45 @@ def test_a_worker_that_died_between_look_and_word_loses_nothing(execute: Any) ->
 
 
 @in_sandbox
-def test_a_sandbox_service_that_is_away_is_left_alone_for_a_while(execute: Any, settings, monkeypatch) -> None:
+def test_files_of_a_sandbox_service_that_was_away_are_told_when_it_is_back(execute: Any, settings: Any) -> None:
     at = settings.DAYTONA_API_URL
     queued = execute("echo 1 > made; sleep 600")
     jobs.execution_start(queued["execution_id"])
     settings.DAYTONA_API_URL = "http://127.0.0.1:9/api"
     file_changes.toolboxes.forget(Execution.objects.get().sandbox_id)
-    jobs.executions_watch_files()
-    assert list(jobs._resting) == [Execution.objects.get().pk]
-    settings.DAYTONA_API_URL = at
-    # It rests.
-    jobs.executions_watch_files()
+    look_at_files()
     assert told() == []
-    monkeypatch.setattr(jobs.time, "monotonic", lambda: 10**12)
-    jobs._rested()
-    monkeypatch.undo()
     settings.DAYTONA_API_URL = at
     watch_until(lambda: named() == [("created", "made", 2)])
 
 
 @in_sandbox
-def test_a_sandbox_that_does_not_answer_delays_no_other(execute: Any, monkeypatch) -> None:
-    """It hangs for ever; the other's changes are told before its time is over."""
-    for n in range(2):
-        queued = execute(f"echo 1 > made{n}; sleep 600")
-        jobs.execution_start(queued["execution_id"])
-    ill = str(Execution.objects.first().sandbox_id)
-    find = file_changes.toolboxes.find
+def test_end_is_not_held_up_by_a_look_that_has_no_answer(execute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by one at the files nor by one at the runner: the mark in the log is the end."""
+    queued = execute("echo 1 > made; sleep 3; echo end")
+    jobs.execution_start(queued["execution_id"])
+    execution = Execution.objects.select_related("task").get()
+    executor = get_executor()
+    asked: list[str] = []
 
-    async def hangs(gateway: Any, sandbox_id: str) -> Any:
-        if sandbox_id == ill:
-            await asyncio.Event().wait()
-        return await find(gateway, sandbox_id)
+    async def no_answer(name: str) -> Any:
+        asked.append(name)
+        await asyncio.Event().wait()
 
-    monkeypatch.setattr(file_changes, "LOOK_S", 1.5)
-    monkeypatch.setattr(file_changes.toolboxes, "find", hangs)
-    watch_until(lambda: len(named()) == 1)
-    assert len(jobs._resting) == 1
-    begun = time.monotonic()
-    jobs.executions_watch_files()
-    assert time.monotonic() - begun < 1.5
+    async def no_changes(_: Any) -> Any:
+        yield await no_answer("files")
+
+    monkeypatch.setattr(type(executor), "runner_state", lambda *_: no_answer("runner"))
+    monkeypatch.setattr(type(executor), "changed_files", lambda _, seen: no_changes(seen))
+    monkeypatch.setattr("taskhub.worker.following.LOOK_S", 0.1)
+
+    async def follow() -> None:
+        async with asyncio.timeout(WITHIN_S):
+            await Following(execution).run()
+
+    async_to_sync(follow)()
+    assert Execution.objects.get().status == "completed"
+    assert asked
 
 
 # --- What is told ------------------------------------------------------------------------------------

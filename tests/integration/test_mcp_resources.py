@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,17 +15,24 @@ from rest_framework.test import APIClient
 from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
 from taskhub.errors import NotFound
+from taskhub.mcp import resources
+from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, prompt_text
 from taskhub.mcp.protocol import build_server
-from taskhub.mcp.resources import list_resources, read_resource
+from taskhub.mcp.resources import list_resources
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import Execution
 from taskhub.services import executions, tasks
+from taskhub.web.thread_pool import wait_here
 from tests.agents import requester_for
 from tests.conftest import make_account
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_suffices]
+
+
+def read_resource(requester: Requester, uri: str) -> tuple[str, str]:
+    return wait_here(partial(resources.read_resource, requester, uri))
 
 
 def test_a_task_reads_as_rest_shows_it(alice: User, api: APIClient) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from taskhub.api.streams import _asked
 from taskhub.events import connections as stream_connections
-from taskhub.events.connections import Attendance, stream_connections_drop_orphans
+from taskhub.events.connections import GONE_AFTER, Attendance, stream_connections_drop_orphans
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode, read_frame, repeated
 from taskhub.events.hub import Hub
@@ -115,11 +115,14 @@ async def test_a_replay_for_a_stream_that_closed_meanwhile_goes_with_it(hub: Hub
     assert not await sync_to_async(Replay.objects.exists)()
 
 
-def test_rows_of_living_processes_stay() -> None:
+def test_rows_of_living_processes_stay(pass_time: Callable[[float], None]) -> None:
     now = timezone.now()
     for name, silent in (("living", 0), ("dead", 120)):
         StreamProcess.objects.create(name=name, reported_at=now - timedelta(seconds=silent), report={})
         StreamConnection.objects.create(id=Listening("", "", {}).id, process=name, opened_at=now)
+    assert stream_connections_drop_orphans() == 0
+    pass_time(GONE_AFTER.total_seconds())
+    StreamProcess.objects.filter(name="living").update(reported_at=timezone.now())
     assert stream_connections_drop_orphans() == 1
     assert StreamConnection.objects.get().process == "living"
 

@@ -24,7 +24,13 @@ export const enums = {
     { value: "completed", isActive: false, isSuccess: true, isOwnEnd: true },
     { value: "failed", isActive: false, isSuccess: false, isOwnEnd: true },
   ],
-  executionSteps: { started: "running", completed: "completed", failed: "failed" },
+  executionSteps: { waiting: "queued", started: "running", completed: "completed", failed: "failed" },
+  waitingReasons: [{ value: "capacity", label: "waiting for capacity" }],
+  endings: [{ value: "stopped", label: "being stopped" }],
+  leftovers: [
+    { value: "sandbox_stopping", label: "its sandbox is being stopped", passes: true },
+    { value: "possible", label: "processes of it may still run", passes: false },
+  ],
   roles: [
     { value: "viewer", mayWork: false },
     { value: "agent", mayWork: true },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { count, dateTime, duration, fileSize, split } from "../../taskhub/static/taskhub/format.js";
+import { count, dateTime, duration, fileSize, ordinal, split } from "../../taskhub/static/taskhub/format.js";
 
 test("a duration has hours only where it needs them", () => {
   assert.equal(duration("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.900Z"), "0:00");
@@ -41,4 +41,10 @@ test("parts of a list lose their blanks, empty ones are left out", () => {
 
 test("a moment names its day and year", () => {
   assert.match(dateTime("2026-06-15T12:00:00Z"), /2026/);
+});
+
+test("a position has the ending that is read aloud", () => {
+  assert.deepEqual([1, 2, 3, 4, 11, 12, 13, 21, 102, 1003].map(ordinal), [
+    ...["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "1,003rd"],
+  ]);
 });

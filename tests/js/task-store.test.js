@@ -33,6 +33,12 @@ const updated = (fields = {}) => {
   return event("task_updated", { task_id: id, changed: [], previous: {}, ...rest });
 };
 
+/** @param {string} [id] @returns {Row} */
+const running = (id = "a") => ({
+  ...{ task_id: id, status: "running", queued_at: "1", started_at: "2" },
+  ...{ waiting: null, ending: null },
+});
+
 /** The rows of the server: tasks by status, and executions. @type {{ tasks: Row[], executions: Row[] }} */
 let rows;
 /** @type {TaskStore} */
@@ -59,8 +65,8 @@ function rowsOf(url) {
 test("the snapshot has all statuses that the page brought, and the active executions", async () => {
   rows.tasks = [task(), task({ id: "b", status: "done" })];
   rows.executions = [
-    { task_id: "a", status: "running", queued_at: "1", started_at: "2" },
-    { task_id: "b", status: "queued", queued_at: "1", started_at: null },
+    running(),
+    { ...running("b"), status: "queued", started_at: null, waiting: { reason: "capacity", position: 3 } },
     { task_id: null, status: "running", queued_at: "1", started_at: "2" },
     { task_id: "c", status: "completed", queued_at: "1", started_at: "2" },
   ];
@@ -68,8 +74,8 @@ test("the snapshot has all statuses that the page brought, and the active execut
   assert.ok(store.isLoaded);
   assert.deepEqual([...store.tasks.keys()], ["a", "b"]);
   assert.deepEqual(Object.fromEntries(store.runs), {
-    a: { step: "running", since: "2" },
-    b: { step: "queued", since: "1" },
+    a: { step: "running", since: "2", waiting: null, ending: null },
+    b: { step: "queued", since: "1", waiting: { reason: "capacity", position: 3 }, ending: null },
   });
   assert.equal(requests.length, 4);
   assert.deepEqual(errors, [""]);
@@ -101,11 +107,12 @@ test("events that come while the snapshot is read are applied after it", async (
     [...store.tasks.values()].map(({ title }) => title),
     ["New", "Second"],
   );
-  assert.deepEqual(store.runs.get("a"), { step: "running", since: "2026-01-01T00:00:09Z" });
+  const since = "2026-01-01T00:00:09Z";
+  assert.deepEqual(store.runs.get("a"), { step: "running", since, waiting: null, ending: null });
 });
 
 test("a deleted task is gone with its run, also where it was in the snapshot", async () => {
-  rows.executions = [{ task_id: "a", status: "running", queued_at: "1", started_at: "2" }];
+  rows.executions = [running()];
   const loading = store.load();
   store.take(event("task_deleted", { task_id: "a" }));
   await loading;
@@ -184,4 +191,41 @@ test("an answer over REST does not replace a newer version", async () => {
   await store.load();
   store.put(task({ version: 6, title: "Old" }));
   assert.equal(store.tasks.get("a")?.title, "Title");
+});
+
+test("an event tells why an execution waits; positions and endings are looked at", async () => {
+  await store.load();
+  store.take(event("execution_event", { task_id: "a", execution_event: "waiting", reason: "capacity", position: 4 }));
+  assert.deepEqual(store.runs.get("a")?.waiting, { reason: "capacity", position: 4 });
+  rows.executions = [{ ...running(), status: "queued", waiting: { reason: "capacity", position: 2 } }];
+  await store.lookAtRuns();
+  assert.deepEqual(store.runs.get("a")?.waiting, { reason: "capacity", position: 2 });
+  rows.executions = [{ ...running(), ending: "stopped" }];
+  await store.lookAtRuns();
+  assert.equal(store.runs.get("a")?.ending, "stopped");
+  rows.executions = [];
+  await store.lookAtRuns();
+  assert.equal(store.runs.size, 0);
+  const asked = requests.length;
+  await store.lookAtRuns();
+  assert.equal(requests.length, asked, "where nothing runs, nothing is asked");
+});
+
+test("what an event says while runs are looked at is newer than what is read", async () => {
+  rows.executions = [running("a"), running("b")];
+  await store.load();
+  const looking = store.lookAtRuns();
+  store.take(event("execution_event", { task_id: "a", execution_event: "completed" }));
+  store.take(event("execution_event", { task_id: "c", execution_event: "started" }));
+  await looking;
+  assert.deepEqual([...store.runs.keys()].sort(), ["b", "c"]);
+});
+
+test("a look that fails changes nothing, and is no error on the page", async () => {
+  rows.executions = [running()];
+  await store.load();
+  server.answer = () => ({ status: 503, body: { error: { message: "Not now." } } });
+  await store.lookAtRuns();
+  assert.ok(store.runs.has("a"));
+  assert.deepEqual(errors, [""]);
 });

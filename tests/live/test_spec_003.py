@@ -18,6 +18,7 @@ import pytest
 from live_client import HubClient, envelopes
 
 from tests.processes import ROOT, Process, RunningHub, free_port, wait_until
+from tests.spec_examples import SPEC_003_BROWSER
 from tests.streaming import Frame, open_stream, until
 
 if TYPE_CHECKING:
@@ -40,18 +41,6 @@ async def listen_to_events():
                         print(f"Event: {data}")
 
 asyncio.run(listen_to_events())
-"""
-BROWSER_EXAMPLE = """\
-const eventSource = new EventSource('http://localhost:8000/api/events/stream');
-
-eventSource.onmessage = function(event) {
-    const data = JSON.parse(event.data);
-    console.log('Event received:', data);
-};
-
-eventSource.onerror = function(error) {
-    console.error('SSE Error:', error);
-};
 """
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\Z")
 
@@ -98,7 +87,7 @@ def test_browser_example_as_written(client: HubClient, page: Page) -> None:
     page.goto(f"{client.address}/test_sse.html")
     with page.expect_console_message(lambda message: message.text.startswith("Event received:")) as caught:
         # As in the console: the policy of the page lets no script pass that stands in it.
-        page.evaluate(BROWSER_EXAMPLE.replace("8000", str(client.hub.port)))
+        page.evaluate(SPEC_003_BROWSER.replace("8000", str(client.hub.port)))
     assert caught.value.args[1].json_value()["event"] == "connected"
     with page.expect_console_message(lambda message: message.text.startswith("Event received:")) as caught:
         task_id = client.create_task("seen by a browser")

@@ -12,14 +12,20 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import WSMsgType, web
-from local_server_harness import KEY, Server
 from multidict import CIMultiDictProxy
 from yarl import URL
+
+from tests.local_server.local_server_harness import KEY, Server
+from tests.processes import reaper
 
 # As whom daemons and scripts run.
 USER = 20000
@@ -48,7 +54,11 @@ class Daemon:
         self.socket = folder / f"{sandbox_id}.sock"
         self.socket.unlink(missing_ok=True)
         listen = f"socat UNIX-LISTEN:{self.socket},fork TCP:127.0.0.1:{TOOLBOX_PORT}"
-        become = f"unshare --pid --fork --kill-child --mount-proc setpriv --reuid {USER} --regid {USER} --clear-groups"
+        # The death signal that `unshare --kill-child` sets is lost with the change of the user: it is set again.
+        become = (
+            "unshare --pid --fork --kill-child --mount-proc "
+            f"setpriv --reuid {USER} --regid {USER} --clear-groups --pdeathsig KILL"
+        )
         inside = f"ip link set lo up && {{ {listen} & }} && cd {shlex.quote(str(home))} && exec {become} {program}"
         with (folder / f"{sandbox_id}.out").open("ab") as output:
             self.process = subprocess.Popen(
@@ -67,9 +77,12 @@ class Daemon:
                 stderr=output,
                 start_new_session=True,
             )
+        reaper.tell("process", self.process.pid)
         (folder / f"{sandbox_id}.log").touch()
         os.chown(folder / f"{sandbox_id}.log", USER, USER)
-        self.client = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket), limit=0))
+        self.client = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(self.socket), limit=0, force_close=True)
+        )
 
     async def answers(self) -> bool:
         with contextlib.suppress(aiohttp.ClientError):
@@ -79,7 +92,9 @@ class Daemon:
 
     async def started(self) -> None:
         async with asyncio.timeout(START_DEADLINE_S):
-            while not await self.answers():  # noqa: ASYNC110  another process's start raises no event here
+            while not await self.answers():
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the daemon ended with {self.process.returncode}")
                 await asyncio.sleep(0.05)
 
     async def end(self) -> None:
@@ -87,6 +102,7 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await asyncio.to_thread(self.process.wait)
+        reaper.tell("gone", self.process.pid)
 
 
 class Front:
@@ -97,12 +113,15 @@ class Front:
         self.program = program
         self.folder = folder
         self.daemons: dict[str, asyncio.Task[Daemon]] = {}
+        self.ending: set[asyncio.Task[None]] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         _, first, *rest = request.path.split("/", 3)
         if first != "toolbox":
+            sandbox_id = await self.ended_by(request)
             response = await passed_on(request, self.client, f"{self.control}{request.rel_url}")
-            await self.end_stopped(request, response.status)
+            if sandbox_id and response.status == 200:
+                await self.end_daemon(sandbox_id)
             return response
         sandbox_id = rest[0]
         refusal = await self.refusal(request, sandbox_id)
@@ -125,23 +144,50 @@ class Front:
             return web.Response(body=await response.read(), status=response.status, headers=kept(response.headers))
 
     async def start(self, sandbox_id: str) -> Daemon:
-        url = f"{self.control}/api/sandbox/{sandbox_id}"
-        async with self.client.get(url, headers={"Authorization": f"Bearer {KEY}"}) as response:
-            env = (await response.json())["env"]
+        env = (await self.sandbox(sandbox_id))["env"]
         daemon = Daemon(self.program, self.folder, sandbox_id, env)
-        await daemon.started()
+        try:
+            await daemon.started()
+        except BaseException:
+            await daemon.end()
+            raise
         return daemon
 
-    async def end_stopped(self, request: web.Request, status: int) -> None:
-        """With its sandbox a daemon ends, and every process with it."""
+    async def sandbox(self, id_or_name: str) -> dict[str, Any]:
+        url = f"{self.control}/api/sandbox/{id_or_name}"
+        async with self.client.get(url, headers={"Authorization": f"Bearer {KEY}"}) as response:
+            document: dict[str, Any] = await response.json()
+            return document
+
+    async def ended_by(self, request: web.Request) -> str:
+        """The id of the sandbox that the request ends, empty if it ends none."""
         parts = request.path.split("/")
-        ends = request.method == "DELETE" or parts[-1] == "stop"
-        if ends and status == 200 and len(parts) > 3 and parts[3] in self.daemons:
-            await (await self.daemons.pop(parts[3])).end()
+        if parts[1:3] != ["api", "sandbox"] or not (
+            (request.method == "DELETE" and len(parts) == 4) or (request.method == "POST" and parts[-1] == "stop")
+        ):
+            return ""
+        return str((await self.sandbox(parts[3])).get("id", ""))
+
+    async def end_daemon(self, sandbox_id: str) -> None:
+        """With its sandbox a daemon ends, and every process with it; also where the request is given up meanwhile."""
+        starting = self.daemons.pop(sandbox_id, None)
+        if starting is None:
+            return
+        ending = asyncio.create_task(self.end(starting))
+        self.ending.add(ending)
+        ending.add_done_callback(self.ending.discard)
+        await asyncio.shield(ending)
+
+    async def end(self, starting: asyncio.Task[Daemon]) -> None:
+        # One that did not start has ended already, and its request has said why.
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await starting.result().end()
 
     async def close(self) -> None:
-        for starting in self.daemons.values():
-            await (await starting).end()
+        for sandbox_id in list(self.daemons):
+            await self.end_daemon(sandbox_id)
+        await asyncio.gather(*self.ending)
         await self.client.close()
 
 
@@ -195,6 +241,24 @@ async def relayed(
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         return websocket
+
+
+@contextlib.contextmanager
+def running_daemons(program: Path, *options: str) -> "Iterator[DaemonServer]":
+    """Skips where no daemon can run."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="taskhub-daemon-") as name:
+        reaper.tell("folder", name)
+        folder = Path(name)
+        # Daemons and scripts run as a user of their own, who has to get through.
+        folder.chmod(0o711)
+        server = DaemonServer(folder / "data", program.resolve(), "--no-bwrap", *options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 class DaemonServer(Server):

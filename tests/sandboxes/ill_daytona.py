@@ -143,7 +143,7 @@ class Console:
         assert self.popen.stdin is not None
         assert self.popen.stdout is not None
         self.popen.stdin.close()
-        self.popen.wait(10)
+        self.popen.wait(60)  # a busy machine takes its time
         self.popen.stdout.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -108,12 +108,17 @@ def test_nothing_watched_is_nothing_asked(daytona: Daytona, listener: Listener, 
     assert (asked, listener.heard()) == ({}, [])
 
 
-def test_what_only_a_dead_process_watches_is_not_asked_for(daytona: Daytona, process: StreamProcess) -> None:
+def test_what_only_a_dead_process_watches_is_not_asked_for(
+    daytona: Daytona, process: StreamProcess, pass_time: Callable[[float], None]
+) -> None:
     watch(daytona.sandbox())
     StreamProcess.objects.update(reported_at=timezone.now() - LEASE - timedelta(seconds=1))
     with daytona.counted() as asked:
         poll_status()
     assert asked == {}
+    subscriptions_expire()
+    assert Subscription.objects.exists()
+    pass_time(LEASE.total_seconds())
     subscriptions_expire()
     assert not Subscription.objects.exists()
 

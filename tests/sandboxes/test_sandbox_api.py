@@ -12,7 +12,6 @@ from rest_framework.test import APIClient
 
 from sandboxes.circuit_breaker import breaker
 from sandboxes.selectors import sandboxes as selectors
-from sandboxes.services import sandboxes as services
 from taskhub.models import ApiToken, AuditEntry
 from tests.processes import wait_until
 from tests.sandboxes.ill_daytona import KEY, Daytona
@@ -212,7 +211,7 @@ def test_what_daytona_refuses_is_409(either: Daytona, api: APIClient) -> None:
     wait_until(lambda: sent(api, "GET", f"{ROOT}/{sandbox_id}")[1]["state"] == "stopped", "it is stopped")
     assert code_of(sent(api, "POST", f"{ROOT}/{sandbox_id}/stop")) == (409, "sandbox_refused")
     assert code_of(sent(api, "GET", f"{ROOT}/{sandbox_id}/sessions")) == (409, "sandbox_refused")
-    assert code_of(sent(api, "GET", f"{ROOT}/?cursor=nonsense")) == (409, "sandbox_refused")
+    assert code_of(sent(api, "GET", f"{ROOT}/?cursor=nonsense")) == (404, "not_found")
     assert [action for action, _, _ in audited()] == ["session:create"]
 
 
@@ -288,18 +287,6 @@ def test_only_operators_may_change_anything(either: Daytona, anonymous: APIClien
         assert sent(anonymous, method, path, {})[0] in {401, 403}, path
         assert sent(agent, method, path, {})[0] == 403, path
     assert either.call("GET", f"/api/sandbox/{sandbox_id}")["state"] == "started"
-
-
-def test_only_a_few_are_changed_at_once(either: Daytona, api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    sandbox_id = either.sandbox()
-    taken = [services._places.acquire(blocking=False) for _ in range(services.AT_ONCE)]
-    try:
-        assert all(taken)
-        assert code_of(sent(api, "POST", f"{ROOT}/{sandbox_id}/stop")) == (503, "sandboxes_busy")
-    finally:
-        for _ in taken:
-            services._places.release()
-    assert sent(api, "POST", f"{ROOT}/{sandbox_id}/stop")[0] == 202
 
 
 def test_a_log_that_is_too_long_for_one_answer_is_413(

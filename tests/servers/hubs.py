@@ -112,9 +112,9 @@ for name in {names!r}:
         self._start("redis", command, {})
         wait_for_redis(self.env["REDIS_URL"])
 
-    def start_web(self, name: str, *options: str) -> None:
+    def start_web(self, name: str, *options: str, application: str = "config.asgi:application") -> None:
         port = self.ports.setdefault(name, free_port())
-        serve = ("-m", "uvicorn", "config.asgi:application", "--port", str(port), "--no-access-log")
+        serve = ("-m", "uvicorn", application, "--port", str(port), "--no-access-log")
         process = self.start(name, *serve, "--timeout-graceful-shutdown", "8", *options)
 
         def answers() -> bool:

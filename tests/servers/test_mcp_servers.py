@@ -222,6 +222,6 @@ def test_guessing_and_haste_are_limited_as_over_rest(tmp_path: Path) -> None:
         assert rpc(address, Authorization=f"Bearer {token}").headers["Retry-After"]
         assert httpx.get(f"{address}/api/tasks/", headers={"Authorization": f"Bearer {token}"}).status_code == 429
         assert [rpc(address, Authorization="Bearer wrong").status_code for _ in range(4)] == [401, 401, 401, 429]
-        assert rpc(address, Authorization=f"Bearer {installation.accounts['viewer']}").status_code == 429
+        assert rpc(address, Authorization=f"Bearer {installation.accounts['viewer']}").status_code == 200
     finally:
         installation.end()

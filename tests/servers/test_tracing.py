@@ -78,6 +78,24 @@ def test_a_trace_goes_on_from_the_request_into_the_job_and_to_daytona(
     assert "dtn_0123456789" not in collector.text
 
 
+def test_a_request_that_is_awaited_keeps_its_trace_and_its_log_context(hub: Installation, collector: Collector) -> None:
+    """Its span has ended when the event loop asks Daytona."""
+    hub.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.endpoint
+    hub.env["TASKHUB_LOG_FORMAT"] = "json"
+    hub.start_web("one")
+    headers = {**hub.headers, "X-Request-ID": "my-look"}
+    assert httpx.get(f"{hub.address('one')}/api/sandboxes/", headers=headers).status_code == 503
+    request = collector.wait_for(lambda _, span: span.name == "GET /api/sandboxes/", "the request")
+    asked = collector.wait_for(
+        lambda _, span: span.name == "GET" and span.trace_id == request.trace_id, "the request to Daytona"
+    )
+    assert asked.parent_span_id == request.span_id
+    line = hub.processes["one"].wait_for_line("Daytona does not answer")
+    assert '"request_id": "my-look"' in line
+    assert f'"trace_id": "{request.trace_id.hex()}"' in line
+    assert '"user": "operator"' in line
+
+
 def test_an_open_stream_holds_no_span_open(hub: Installation, collector: Collector) -> None:
     hub.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{collector.endpoint}/v1/traces"
     hub.start_web("one")

@@ -1,4 +1,4 @@
-"""`python -m tests.soak [--minutes 10]`: a whole installation under load, of which a part is killed every few seconds.
+"""`python -m tests.soak [--minutes 10] [--limit-cpus N]`: a whole installation under load, with parts killed at random.
 
 500 streams watch while 20 executions run at a time. For 70 % of the time web processes, workers, beat, Redis and
 PostgreSQL are killed at random and started again; then all is left alone, so that memory can be seen to stay. It ends
@@ -19,12 +19,14 @@ from pathlib import Path
 
 import psycopg
 
+from taskhub.lib.cancellation import cancel_all
 from tests.live.live_client import mentioning
 from tests.postgres import Postgres, find_binaries, running_postgres
 from tests.servers.watchers import Watcher, watching
 from tests.soak.chaos import Chaos
 from tests.soak.load import Load
 from tests.soak.memory import Memory
+from tests.soak.room import Room
 from tests.soak.whole import Whole
 
 STREAMS = 500
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order in which parts are killed")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is killed")
+    parser.add_argument("--limit-cpus", type=int, help="how many sandboxes of one CPU the sandbox server has room for")
     options = parser.parse_args()
     binaries = find_binaries()
     if binaries is None:
@@ -47,7 +50,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES_NEEDED, hard), hard))
     print(f"{STREAMS} streams, {AT_A_TIME} executions at a time, {options.minutes:g} minutes, seed {options.seed}")
     with running_postgres(binaries) as postgres, tempfile.TemporaryDirectory(prefix="taskhub-soak-") as folder:
-        whole = Whole(Path(folder), new_database(postgres))
+        whole = Whole(Path(folder), new_database(postgres), options.limit_cpus)
         try:
             whole.start_all()
             chaos = Chaos(whole, postgres, options.only, random.Random(options.seed))
@@ -70,17 +73,19 @@ def new_database(postgres: Postgres) -> str:
 
 async def soak(whole: Whole, chaos: Chaos, seconds: float) -> list[str]:
     """What went wrong."""
-    load, memory = Load(whole, AT_A_TIME), Memory(whole)
+    load, memory, room = Load(whole, AT_A_TIME), Memory(whole), Room(whole)
     async with watching(whole.addresses, STREAMS) as watchers:
         working = asyncio.create_task(load.run())
+        looking = asyncio.create_task(room.watch())
         await chaos.run(seconds * CHAOS_SHARE)
         print(f"Left alone from here on; killed so far: {chaos.summary()}", flush=True)
         await memory.watch(seconds * (1 - CHAOS_SHARE))
         load.stop()
         await working
-        complaints = [*load.complaints(), *memory.complaints(), *whole.fallen(), *whole.zombies()]
+        await cancel_all(looking)
+        complaints = [*load.complaints(), *room.complaints(), *memory.complaints(), *whole.fallen(), *whole.zombies()]
         complaints += await seen_by_all(watchers, whole.last_event())
-    print(f"{load.summary()}\n{memory.summary()}", flush=True)
+    print(f"{load.summary()}\n{room.summary()}\n{memory.summary()}", flush=True)
     return complaints
 
 

@@ -14,23 +14,27 @@ KEY = "only-for-this-soak-0123456789"
 class Whole(Installation):
     parts = ("web one", "web two", "worker one", "worker two", "beat")
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, limit_cpus: int | None = None) -> None:
         self.folder = folder
+        self.limit_cpus = limit_cpus
         self._sandbox_port = free_port()
+        self.sandboxes = f"http://127.0.0.1:{self._sandbox_port}"
         super().__init__(folder, database_url)
 
     def profile(self, data_dir: Path) -> dict[str, str]:
         return {
-            "DAYTONA_API_URL": f"http://127.0.0.1:{self._sandbox_port}/api",
+            "DAYTONA_API_URL": f"{self.sandboxes}/api",
             "DAYTONA_API_KEY": KEY,
             "LOCAL_SANDBOX_KEY": KEY,
-            # Many come and go here: what a viewer may still look at is given back soon.
-            "TASKHUB_SANDBOX_KEEP_S": "5",
+            # Many come and go here: what a viewer may still look at is given back soon, or has to give way.
+            "TASKHUB_SANDBOX_KEEP_S": "5" if self.limit_cpus is None else "600",
             "TASKHUB_STREAM_LIMIT_PER_CALLER": "1000",
         }
 
     def start_all(self) -> None:
-        options = ("--data-dir", str(self.folder / "sandboxes"), "--port", str(self._sandbox_port))
+        options = ["--data-dir", str(self.folder / "sandboxes"), "--port", str(self._sandbox_port)]
+        if self.limit_cpus is not None:
+            options += ["--limit-cpus", str(self.limit_cpus)]
         self.start("sandboxes", "-m", "sandboxes.local", *options).wait_for_line("ready")
         for part in self.parts:
             self.start_part(part)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django_eventstream.models import Event
 
 from sandboxes.circuit_breaker import breaker
+from sandboxes.jobs import sandboxes_act
 from sandboxes.models import Sandbox, Subscription
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Invalid, NotFound
@@ -157,7 +158,13 @@ def test_an_action_on_a_rows_page_returns_to_it(client: Client) -> None:
     task = make_task()
     page = f"{list_of(Task)}{task.pk}/change/"
     shown = client.get(page).content.decode()
-    assert 'name="action" value="stop"' in shown
+    assert 'name="action" value="run"' in shown
+    # Only what can apply: it is not being executed.
+    assert 'name="action" value="stop"' not in shown
+    execution_queue(actor=SYSTEM, task_id=make_task().pk, script="true")
+    shown = client.get(f"{list_of(Task)}{Execution.objects.get().task_id}/change/").content.decode()
+    assert 'class="hub-button hub-danger" name="action" value="stop"' in shown
+    assert 'name="action" value="run"' not in shown
     body = {"action": "change_status", "_selected_action": str(task.pk), "_row": str(task.pk)}
     asked = client.post(list_of(Task), body).content.decode()
     assert f'name="_row" value="{task.pk}"' in asked
@@ -213,10 +220,15 @@ def no_daytona(settings) -> Iterator[None]:
     breaker.succeeded()
 
 
-def test_an_unreachable_sandbox_service_is_reported(client: Client, no_daytona: None) -> None:
-    said = act(client, "stop", seen({"id": "box", "state": "started"}))
-    assert "0 of 1 being stopped." in said
-    assert "box: The sandbox service does not answer; try again." in said
+def test_the_outcome_of_an_action_on_a_sandbox_is_in_its_row(operator: User, no_daytona: None) -> None:
+    box = seen({"id": "box", "state": "started"})
+    sandboxes_act("stop", operator.pk, [box.pk])
+    box.refresh_from_db()
+    assert box.last_action == "stop: The sandbox service does not answer; try again."
+    sandboxes_act("start", make_account("former", "agent").pk, [box.pk])
+    box.refresh_from_db()
+    assert box.last_action == "start: The account that asked for it is not an operator any more."
+    assert not AuditEntry.objects.exists()
 
 
 def test_subscriptions_are_disconnected(client: Client) -> None:
@@ -291,7 +303,7 @@ def test_every_list_with_actions_is_covered() -> None:
     acting = {model.__name__ for model, _ in ACTING}
     assert acting == {
         *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "StreamConnection"),
-        *("WebhookEndpoint", "WebhookDelivery"),
+        *("WebhookEndpoint", "WebhookDelivery", "User"),
     }
 
 
@@ -308,6 +320,7 @@ def test_actions_are_for_operators(listener: StreamConnection, role: str, model:
         Subscription: Subscription.objects.create(kind="logs", process="p", opened_at=timezone.now()),
         Event: Event.objects.get(eid=1),
         StreamConnection: listener,
+        User: make_account("mallory", "viewer"),
         WebhookEndpoint: endpoint,
         WebhookDelivery: endpoint_send_test(actor=SYSTEM, endpoint_id=endpoint.pk),
     }

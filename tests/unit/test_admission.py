@@ -50,12 +50,12 @@ def start(execution_id: Any) -> Execution:
     return claimed
 
 
-def refuse(execution_id: Any) -> Execution:
-    """What a start job does when the service is full."""
-    claimed = executions.execution_claim_start(execution_id=execution_id, lease_s=60)
-    assert claimed is not None
-    admission.admission_note_full(execution=claimed)
-    return claimed
+def refuse(*execution_ids: Any) -> None:
+    """What start jobs that are under way together do when the service is full."""
+    under_way = [executions.execution_claim_start(execution_id=each, lease_s=60) for each in execution_ids]
+    for claimed in under_way:
+        assert claimed is not None
+        admission.admission_note_full(execution=claimed)
 
 
 def end(execution: Execution) -> None:
@@ -73,6 +73,28 @@ def test_without_limits_everything_is_admitted_at_once() -> None:
     assert set(admission.executions_admit()) == {execution.pk for execution in made}
     assert not waiting_events()
     assert admission.executions_admit() == []
+
+
+def test_without_limits_many_start_in_turn_a_few_at_a_time() -> None:
+    """If the service turns out to be full, no account has had more than its turns."""
+    names = ("alice", "bob", "carol", "dave")
+    for name in names:
+        queue(name, 8)
+    first = admission.executions_admit()
+    assert Counter(Execution.objects.filter(pk__in=first).values_list("account", flat=True)) == dict.fromkeys(names, 4)
+    assert admission.executions_admit() == []
+    assert not waiting_events(), "it is no reason to wait"
+    for execution_id in first[:7]:
+        start(execution_id)
+    assert not admission.more_may_start()
+    start(first[7])
+    assert admission.more_may_start()
+    second = admission.executions_admit()
+    assert Counter(Execution.objects.filter(pk__in=second).values_list("account", flat=True)) == dict.fromkeys(names, 2)
+    # Starts that hang, or whose worker has died, hold up nothing.
+    Execution.objects.filter(status="starting").update(admitted_at=timezone.now() - timedelta(seconds=11))
+    assert len(admission.executions_admit()) == 8
+    assert not admission.more_may_start()
 
 
 def test_the_limit_of_the_hub_holds_and_each_waits_for_it(settings) -> None:
@@ -125,9 +147,8 @@ def test_a_full_service_is_waited_for_and_its_ceiling_is_kept() -> None:
     made = queue("alice", 5)
     admitted = admission.executions_admit()
     running = [start(execution_id) for execution_id in admitted[:2]]
-    for execution_id in admitted[2:]:
-        refused = refuse(execution_id)
-        assert Execution.objects.get(pk=refused.pk).attempts == 0
+    refuse(*admitted[2:])
+    assert not Execution.objects.filter(pk__in=admitted[2:]).exclude(attempts=0).exists()
     state = AdmissionState.objects.get()
     assert (state.ceiling, state.refusals) == (2, 1)
     assert {data["reason"] for data in waiting_events()} == {"capacity"}
@@ -143,8 +164,7 @@ def test_beyond_the_ceiling_one_is_tried_at_a_time_and_less_and_less_often() -> 
     queue("alice", 4)
     admitted = admission.executions_admit()
     start(admitted[0])
-    for execution_id in admitted[1:]:
-        refuse(execution_id)
+    refuse(*admitted[1:])
     pauses = []
     for _ in range(3):
         AdmissionState.objects.update(retry_at=timezone.now() - timedelta(seconds=1))
@@ -162,8 +182,7 @@ def test_a_try_that_succeeds_raises_the_ceiling_and_the_next_follows() -> None:
     queue("alice", 3)
     admitted = admission.executions_admit()
     start(admitted[0])
-    for execution_id in admitted[1:]:
-        refuse(execution_id)
+    refuse(*admitted[1:])
     AdmissionState.objects.update(retry_at=None)
     (tried,) = admission.executions_admit()
     start(tried)
@@ -181,7 +200,77 @@ def test_a_throttled_service_is_left_alone_without_a_ceiling() -> None:
     assert state.ceiling is None
     assert admission.executions_admit() == []
     AdmissionState.objects.update(throttled_until=timezone.now())
-    assert admission.executions_admit() == [admitted[0]]
+    assert admission.executions_admit() == admitted
+
+
+def test_the_first_refusal_takes_back_what_has_not_begun() -> None:
+    """The others are not refused one by one, nor do they start out of turn."""
+    first = queue("alice", 4)
+    (bobs,) = queue("bob")
+    admitted = admission.executions_admit()
+    running = start(admitted[0])
+    refuse(admitted[1])
+    assert Counter(Execution.objects.values_list("status", flat=True)) == {"running": 1, "queued": 4}
+    assert executions.execution_claim_start(execution_id=admitted[2], lease_s=60) is None
+    assert admission.executions_admit() == []
+    assert Counter(Execution.objects.values_list("waiting_reason", flat=True)) == {"": 1, "capacity": 4}
+    end(running)
+    executions.execution_mark_released(execution=running)
+    assert admission.executions_admit() == [bobs.pk], "it is another account's turn"
+    assert first[0].pk == running.pk
+
+
+def test_a_refused_start_costs_its_account_no_turn() -> None:
+    """Those that were refused in the first rush come before the second starts of the others."""
+    names = [f"account-{n:02}" for n in range(12)]
+    for name in names:
+        queue(name, 2)
+    admitted = admission.executions_admit()
+    of = dict(Execution.objects.values_list("pk", "account"))
+    assert [of[each] for each in admitted] == [*names, *names[:4]]
+    lucky = [start(each) for each in admitted[4:8]]
+    refuse(*admitted[:4], *admitted[8:12])
+    order = []
+    while len(order) < 8:
+        done = lucky.pop(0)
+        end(done)
+        executions.execution_mark_released(execution=done)
+        for each in admission.executions_admit():
+            order.append(of[each])
+            lucky.append(start(each))
+    assert order == [*names[:4], *names[8:12]]
+
+
+def test_a_job_that_comes_early_waits_for_those_that_are_due_before() -> None:
+    for n in range(admission.UNDER_WAY):
+        queue(f"account-{n:02}", 1)
+    admitted = admission.executions_admit()
+    due = [admission.is_due(each) for each in admitted]
+    assert due == [n < admission.OUT_OF_ORDER for n in range(admission.UNDER_WAY)]
+    start(admitted[0])
+    assert admission.is_due(admitted[admission.OUT_OF_ORDER])
+    assert not admission.is_due(admitted[admission.OUT_OF_ORDER + 1])
+    (waits,) = queue("alice")
+    assert admission.is_due(waits.pk), "nothing is known of its turn"
+
+
+def test_what_runs_in_a_sandbox_of_its_own_is_not_taken_back() -> None:
+    made = queue("alice", 2)
+    Execution.objects.filter(pk=made[1].pk).update(requested_sandbox_id="mine")
+    admission.executions_admit()
+    refuse(made[0].pk)
+    assert status_of(made[1]) == "starting"
+
+
+def test_no_number_ends_all_starts() -> None:
+    (only,) = queue("alice")
+    admission.executions_admit()
+    claimed = executions.execution_claim_start(execution_id=only.pk, lease_s=60)
+    assert claimed is not None
+    admission.admission_note_throttled(execution=claimed, retry_after_s=1e300)
+    until = AdmissionState.objects.get().throttled_until
+    assert until is not None
+    assert until < timezone.now() + timedelta(hours=2)
 
 
 def test_a_service_that_stays_full_without_a_sandbox_of_ours_fails_it(settings) -> None:

@@ -64,6 +64,7 @@ WRITERS = {
     "taskhub/webhooks/deliveries.py": "services, beside the queue that they belong to",
     "taskhub/webhooks/queue.py": "services, beside the queue that they belong to",
     "taskhub/models/token.py": "a token that is deleted, by whatever way, leaves its digest behind (a signal)",
+    "taskhub/auth/sign_in_limits.py": "an attempt to sign in is counted before the password is looked at",
     "taskhub/auth/sign_in_link.py": "a link is used up by Django's own note of the last sign-in",
     "taskhub/events/outbox.py": "the storage of `publish`, inside the transaction of the service that publishes",
     "taskhub/events/connections.py": "a web process notes its own open streams, so that operators see them",
@@ -72,8 +73,9 @@ WRITERS = {
     "taskhub/lib/compiled_sql.py": "sends the statements that services and the outbox make",
 }
 """Modules that may write rows, and why. No other one may."""
-NOT_ROWS = {"default_storage", "Resource", "self", "self._client"}
-"""What has such methods too: files, OpenTelemetry, the gateway."""
+NOT_ROWS = {"default_storage", "Resource", "self", "self._client", "_client(settings.REDIS_URL)"}
+"""What has such methods too: files, OpenTelemetry, the gateway, Redis."""
+READS = ("SELECT", "PRAGMA busy_timeout")
 
 
 def writes(path: Path) -> Iterator[tuple[int, str]]:
@@ -83,7 +85,7 @@ def writes(path: Path) -> Iterator[tuple[int, str]]:
             continue
         # A dictionary's `update` takes another one, a queryset's takes names alone.
         is_of_a_dictionary = node.func.attr == "update" and bool(node.args)
-        asks = [isinstance(word, ast.Constant) and str(word.value).startswith("SELECT") for word in node.args[:1]]
+        asks = [ast.unparse(word).lstrip("f").strip("\"'").startswith(READS) for word in node.args[:1]]
         if not (is_of_a_dictionary or any(asks) or ast.unparse(node.func.value) in NOT_ROWS):
             yield node.lineno, ast.unparse(node)[:80]
 

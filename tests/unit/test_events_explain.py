@@ -216,7 +216,9 @@ READ_OR_SHARED = {
     "needs_capacity",
     "held_sandboxes",
     "made_sandboxes",
-    "waiting_for_capacity",
+    "starts_under_way",
+    "more_may_start",
+    "is_due",
     "guard_ending",
     "executions_seen",
 }

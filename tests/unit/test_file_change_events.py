@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from sandboxes.execute.file_changes import is_inside, read_changes
-from taskhub import jobs
 from taskhub.executions.executor import FileChange, FileChanges
 from taskhub.models import Execution
 from taskhub.services.file_changes import PATHS_MOST, file_changes_tell
-
-
-@pytest.fixture(autouse=True)
-def no_sandbox_rests() -> None:
-    jobs._resting.clear()
 
 
 def told() -> list[dict[str, Any]]:

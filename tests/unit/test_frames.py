@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from taskhub.events.filters import PIECE_BYTES, Filters, join_wanted
 from taskhub.events.frames import Frame, encode, encode_json, read_frame
+from taskhub.events.visibility import Privacy
 from tests.streaming import parse
 
 ANY = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
@@ -64,7 +65,7 @@ def test_what_others_publish_with_send_event_passes_too() -> None:
 
 def test_pieces_hold_all_wanted_frames_in_order_and_stay_small() -> None:
     frames = [Frame(n, f"{n};".encode().ljust(1000), "a" if n % 2 else "b", "", ()) for n in range(100)]
-    pieces = list(join_wanted(frames, Filters(types=frozenset({"a"})), {}))
+    pieces = list(join_wanted(frames, Filters(types=frozenset({"a"})), Privacy()))
     assert sum(events for events, _ in pieces) == 50
     assert b"".join(piece for _, piece in pieces) == b"".join(frame.body for frame in frames if frame.name == "a")
     assert len(pieces) > 1

@@ -20,9 +20,9 @@ from taskhub.events.tickets import read_ticket_for
 from taskhub.executions.executor import ExecutorError
 from taskhub.mcp import errors, execution_tools, task_tools
 from taskhub.mcp.protocol import build_server
-from taskhub.mcp.tools import TOOLS, call_tool
+from taskhub.mcp.tools import TOOLS
 from taskhub.models import ApiToken, AuditEntry, Execution
-from tests.agents import call, error, requester_for, result
+from tests.agents import call, call_as, error, requester_for, result
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
@@ -67,11 +67,11 @@ def test_spec_000_names_the_arguments_of_the_connection() -> None:
 
 
 def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
-    from sandboxes.api.sse_ticket import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
+    from sandboxes.api.sse_params import SSE  # noqa: PLC0415 - beside the one test that reads such a ticket
 
     token, _ = ApiToken.objects.create(user=alice)
     arguments = {"sandboxId": "box", "eventType": "logs", "sessionId": "s", "commandId": "c"}
-    made = call_tool(requester_for(alice, token), TOOLS["getSSEConnectionUrl"], arguments).body
+    made = call_as(requester_for(alice, token), "getSSEConnectionUrl", **arguments).body
     address = urlsplit(made["url"])
     query = {name: values[0] for name, values in parse_qs(address.query).items()}
     assert (address.scheme, address.netloc, address.path) == ("http", "testserver", "/sse")
@@ -83,7 +83,7 @@ def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
 
 def test_the_audit_names_the_door_and_the_token(alice: User) -> None:
     token, _ = ApiToken.objects.create(user=alice, name="the agent's")
-    outcome = call_tool(requester_for(alice, token), TOOLS["create_task"], {"title": "t"})
+    outcome = call_as(requester_for(alice, token), "create_task", title="t")
     entry = AuditEntry.objects.get(task_id=outcome.body["id"])
     assert (entry.door, entry.actor_name, entry.token_id) == ("mcp", "alice", token.public_id)
 

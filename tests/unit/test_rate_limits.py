@@ -75,6 +75,8 @@ def test_pages_allow_no_inline_scripts(operator: User, address: str) -> None:
         ("http://localhost:8000", True),
         ("http://127.0.0.1:8000", True),
         ("http://[::1]:8000", True),
+        ("http://localhost.:8000", True),
+        ("http://localhost.:3000", False),
         ("http://localhost:3000", False),
         ("http://localhost", False),
         ("https://evil.example", False),
@@ -93,6 +95,7 @@ def test_pages_allow_no_inline_scripts(operator: User, address: str) -> None:
 def test_an_origin_is_ours_or_foreign(settings, origin: str, own: bool) -> None:
     settings.TASKHUB_ALLOWED_ORIGINS = ["http://dev.example:3000"]
     assert _is_own_page(origin, "localhost:8000") is own
+    assert _is_own_page(origin, "localhost.:8000") is own
 
 
 def test_a_token_in_the_query_is_ignored(alice: User, anonymous: APIClient, settings) -> None:

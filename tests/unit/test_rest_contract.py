@@ -239,7 +239,9 @@ class _NoEditor:
         return None
 
 
-@pytest.mark.parametrize("title", ["\u200b", " \u2060\ufeff ", "\u3164", "\u00ad\u200d", "\u2800", "\ufe0f"])
+@pytest.mark.parametrize(
+    "title", ["\u200b", " \u2060\ufeff ", "\u3164", "\u00ad\u200d", "\u2800", "\ufe0f", "\U000e0020\U000e0100"]
+)
 def test_a_title_needs_a_visible_character(api: APIClient, title: str) -> None:
     assert details(api.post("/api/tasks/", {"title": title}, format="json")) == {
         "title": ["Must have a visible character."]
@@ -270,7 +272,24 @@ def test_an_address_with_a_bad_id_says_so(api: APIClient, address: str) -> None:
     answer = api.get(address)
     assert answer.status_code == 404
     assert list(error(answer)["details"].values()) == [["Must be a UUID."]]
+    assert error(answer)["message"].startswith("Not an id: ")
     assert "details" not in error(api.get("/api/nothing/"))
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/api/sandboxes/a b/", "sandbox_id"),
+        ("/api/sandboxes/b/sessions/a,b/", "session_id"),
+        ("/api/sandboxes/b/sessions/s/commands/ü/logs", "command_id"),
+        ("/api/admission/accounts/a b", "account"),
+    ],
+)
+def test_so_does_an_address_with_a_bad_id_of_others(api: APIClient, address: str, name: str) -> None:
+    answer = api.get(address)
+    assert answer.status_code == 404
+    assert error(answer)["details"].keys() == {name}
+    assert error(answer)["message"].startswith(f"Not an id: {name} must be ")
 
 
 def test_a_401_says_how_and_wrong_is_told_from_expired_and_revoked(anonymous: APIClient, alice, settings) -> None:
@@ -289,6 +308,7 @@ def test_a_401_says_how_and_wrong_is_told_from_expired_and_revoked(anonymous: AP
         assert told(None, address)[0] == "not_authenticated"
         assert told("Bearer wrong", address)[1].startswith("The token is wrong.")
         assert told(f"Bearer {expired}", address)[0] == "token_expired"
+        assert anonymous.get(address)["WWW-Authenticate"] == "Bearer"
     ApiToken.objects.filter(expiry__isnull=False).delete()
     assert told(f"Bearer {expired}")[0] == "token_expired"
     made.delete()
@@ -305,6 +325,20 @@ def test_every_429_says_when_to_come_again(anonymous: APIClient, settings, addre
     assert answer.status_code == 429
     assert 1 <= int(answer["Retry-After"]) <= 70
     failures.forget()
+
+
+@pytest.mark.parametrize("address", ["/api/asyncapi.json", "/metrics"])
+def test_views_that_only_read_refuse_other_methods(address: str) -> None:
+    client = APIClient(enforce_csrf_checks=True)
+    answer = client.post(address, {}, format="json")
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")
+    assert error(answer) == {"code": "method_not_allowed", "message": "Must be one of: GET, HEAD."}
+
+
+def test_an_answer_that_is_not_json_is_refused_with_what_to_send(api: APIClient) -> None:
+    answer = api.get("/api/tasks/", headers={"Accept": "application/xml"})
+    assert (answer.status_code, error(answer)["code"]) == (406, "not_acceptable")
+    assert "Accept: application/json" in error(answer)["message"]
 
 
 def test_the_root_lists_what_there_is(api: APIClient) -> None:

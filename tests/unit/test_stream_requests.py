@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connections
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from taskhub.api import streams
 from taskhub.errors import Invalid
 from taskhub.events.outbox import OutboxStorage, read_after
+from taskhub.events.tickets import EVENTS
+from taskhub.lib.query_values import read_moment
 
 ANY = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
@@ -60,13 +63,39 @@ def test_any_parameters_are_filters_or_a_refusal_that_names_them(
     types: str, task_id: str, assignee: str, since: str
 ) -> None:
     sent = {"types": types, "task_id": task_id, "assignee": assignee, "since": since}
-    request = RequestFactory().get("/api/events/stream", sent)
-    for read in (streams.read_filters, streams._since):
-        try:
-            read(request)
-        except Invalid as error:
-            assert error.details is not None
-            assert set(error.details) <= set(sent)
+    try:
+        asked = EVENTS.read(RequestFactory().get("/api/events/stream", sent).GET)
+    except Invalid as error:
+        assert error.details is not None
+        assert set(error.details) <= set(sent)
+    else:
+        assert streams.read_filters(asked).assignee == assignee
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-26T10:00:00+00:00",
+        "2026-11-26T10:00:00 00:00",  # an unencoded `+` of a query
+        "2026-11-26 10:00:00 00:00",
+        "2026-11-26T10:00:00 0000",
+        "2026-11-26T10:00:00 00",
+        "2026-11-26T11:00:00 01:00",
+        "2026-11-26T05:00:00-05:00",
+        "2026-11-26T10:00:00Z",
+        "2026-11-26t10:00:00z",
+        "2026-11-26 10:00",
+        " 20261126T100000Z",
+    ],
+)
+def test_a_time_may_be_written_in_every_way_of_iso_8601(text: str) -> None:
+    assert read_moment(text) == datetime(2026, 11, 26, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", " ", "now", "1764151200", "10:00", "2026-13-01", "0001-01-01T00:00:00+14:00"])
+def test_anything_else_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_moment(text)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -177,6 +177,12 @@ export async function refusal(response) {
   const sentences = [message];
   if (status === 400)
     for (const [name, reasons] of Object.entries(details)) sentences.push(`${name}: ${[reasons].flat().join(" ")}`);
-  if (retryAfterS) sentences.push(`Try again in ${retryAfterS} s.`);
-  return new Refused(sentences.join(" "), { status, retryAfterS, code, details });
+  if (retryAfterS) sentences.push(retryText(message, retryAfterS));
+  return new Refused(sentences.join(" ").trim(), { status, retryAfterS, code, details });
 }
+
+/**
+ * @param {string} message - It may say it already.
+ * @param {number} s
+ */
+const retryText = (message, s) => (/try again in/i.test(message) ? "" : `Try again in ${s} s.`);

@@ -22,6 +22,7 @@ const STEP = 50; // cards of a column, and as many again with each "Show more"
 const BY_NAME = "="; // before an assignee in the filter's values; alone it is "unassigned"
 const FRESH_MS = 3000;
 const STREAM_WAIT_MS = 5000;
+const LOOK_MS = 10_000; // positions in the queue change without an event
 
 const board = $("board");
 const store = new TaskStore({ onChange: redraw, onError: (text) => showError($("problem"), text) });
@@ -300,6 +301,9 @@ onPress(newForm, $("new-problem"), async () => {
 
 hubStream({ onSnapshot: () => void store.load(), onEvent: (event) => store.take(event) }).connect();
 setInterval(() => tick(board), 1000);
+setInterval(() => {
+  if (!document.hidden) void store.lookAtRuns();
+}, LOOK_MS);
 // Where no stream is available for the moment, a board without live changes is better than none.
 setTimeout(() => {
   if (!store.isLoaded) void store.load();

@@ -2,6 +2,7 @@
 
 import { $, element, find } from "./dom.js";
 import { priorityRank } from "./enums.js";
+import { stateText } from "./execution-state.js";
 import { duration } from "./format.js";
 
 /**
@@ -20,7 +21,7 @@ const template = $("card", HTMLTemplateElement).content.firstElementChild;
  */
 export function card(task, run, { before, mayMove }) {
   const item = before ?? /** @type {HTMLElement} */ (template?.cloneNode(true));
-  const key = `${task.version} ${run?.step ?? ""} ${run?.since ?? ""}`;
+  const key = `${task.version} ${run?.step ?? ""} ${run?.since ?? ""} ${run ? stateText(run) : ""}`;
   if (item.dataset["key"] === key) return item;
   item.dataset["key"] = key;
   item.dataset["id"] = task.id;
@@ -55,9 +56,11 @@ function fillFacts(item, task) {
  */
 function fillRun(item, run) {
   find(item, ".run").hidden = !run;
-  find(item, ".step").textContent = run?.step ?? "";
-  find(item, ".elapsed").textContent = run ? duration(run.since) : "";
   find(item, ".elapsed").dataset["since"] = run?.since ?? "";
+  if (!run) return;
+  find(item, ".run").dataset["run"] = run.ending ? "ending" : run.waiting ? "waiting" : "";
+  find(item, ".step").textContent = stateText(run) || run.step;
+  find(item, ".elapsed").textContent = duration(run.since);
 }
 
 /**

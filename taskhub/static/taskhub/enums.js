@@ -19,12 +19,17 @@
  * @property {boolean} isSuccess
  * @property {boolean} isOwnEnd - The script ended by itself: the exit code says all.
  *
+ * @typedef {{ value: string, label: string }} Words - What is said of a value beside the execution's status.
+ *
  * @typedef {object} Enums
  * @property {Status[]} statuses - In the board's order; the first is the one that new tasks have.
  * @property {Priority[]} priorities - The highest first.
  * @property {ExecutionStatus[]} executionStatuses
  * @property {Record<ExecutionEvent["execution_event"], ExecutionStatusEnum>} executionSteps - What an `execution_event`
  *   says of the execution's status.
+ * @property {Words[]} waitingReasons - Why an execution waits in the queue.
+ * @property {Words[]} endings - As what an execution is being ended.
+ * @property {(Words & { passes: boolean })[]} leftovers - What may outlive an execution; `passes`: not for long.
  * @property {{ value: RoleEnum | "nobody", mayWork: boolean }[]} roles - `mayWork`: may change and execute tasks.
  */
 

@@ -48,6 +48,16 @@ export function fileSize(bytes) {
  */
 export const count = (n, noun = "line") => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
+const ordinals = new Intl.PluralRules("en", { type: "ordinal" });
+const SUFFIXES = { zero: "th", one: "st", two: "nd", few: "rd", many: "th", other: "th" };
+
+/**
+ * A position: `1st`, `12th`, `1,003rd`.
+ *
+ * @param {number} n
+ */
+export const ordinal = (n) => n.toLocaleString("en") + SUFFIXES[ordinals.select(n)];
+
 /**
  * The parts of a text between separators, without blanks around them; empty parts are left out.
  *

@@ -17,6 +17,11 @@ let before = {};
 let taskId = "";
 let version = 0; // that is changed
 
+const MAKE_PUBLIC =
+  "Make the task public? Everyone will see it as it is now: its title, description and all other fields. " +
+  "What was made while it was private (changes, executions, logs, files) stays with operators and those who could " +
+  "read it then; others see only that something happened, and when.";
+
 /** @type {Record<string, string>} */
 const SEPARATORS = { tags: ", ", artifacts: "\n" };
 
@@ -82,6 +87,7 @@ export function editor({ button, problem, current, onSaved }) {
   });
   onPress(form, $("edit-problem"), async () => {
     const mine = changed();
+    if (mine.private === false && !confirm(MAKE_PUBLIC)) return;
     if (Object.keys(mine).length) onSaved(await save(mine));
     dialog.close();
   });

@@ -1,8 +1,9 @@
 // The executions of a task, and the log of the selected one: the newest, until another is selected.
 
-import { api, call, file, readAll } from "./api.js";
+import { api, call, file, readAll, Refused } from "./api.js";
 import { $, button, element, saveFile, timeElement } from "./dom.js";
 import { entryOf, enums, isActive } from "./enums.js";
+import { isUnsettled, stateText } from "./execution-state.js";
 import { tryAction } from "./forms.js";
 import { count, duration } from "./format.js";
 import { indicator, withButton } from "./indicator.js";
@@ -17,6 +18,7 @@ import { Files } from "./task-files.js";
  */
 
 const STEP = 20;
+const LOOK_MS = 5000; // position in the queue and ending change without an event
 
 export class Executions {
   #taskId;
@@ -29,6 +31,7 @@ export class Executions {
   #rows = [];
   #shown = ""; // the execution whose log is on the page
   #limit = STEP;
+  #turn = 0; // of the last read
 
   /**
    * @param {string} taskId
@@ -54,6 +57,7 @@ export class Executions {
       this.#draw();
     });
     setInterval(() => this.#tick(), 1000);
+    setInterval(() => void this.#look(), LOOK_MS);
   }
 
   get #active() {
@@ -62,15 +66,35 @@ export class Executions {
 
   /** @throws {Refused} */
   async refresh() {
+    const turn = ++this.#turn;
     const newest = this.#rows[0]?.execution_id ?? "";
     /** @type {{ rows: Execution[] }} */
     const { rows } = await readAll(api("tasks", this.#taskId, "executions"));
+    if (turn !== this.#turn) return;
     this.#rows = rows;
     const latest = rows[0]?.execution_id ?? "";
     // An older one that was selected stays selected.
     if (latest !== newest && this.#shown === newest) this.#show(latest);
     this.#draw();
     this.#onChange(this.#active);
+  }
+
+  /** Read the execution that is not settled yet. What is read here may be older than what an event brought. */
+  async #look() {
+    const unsettled = this.#rows.find(isUnsettled);
+    if (!unsettled || document.hidden) return;
+    const turn = this.#turn;
+    const query = new URLSearchParams({ execution_id: unsettled.execution_id });
+    try {
+      /** @type {Execution} */
+      const now = await call("GET", `${api("exec", "status", this.#taskId)}?${query.toString()}`);
+      if (turn !== this.#turn) return;
+      this.#rows = this.#rows.map((row) => (row.execution_id === now.execution_id ? now : row));
+      this.#draw();
+      this.#onChange(this.#active);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error; // the next look, or event, will tell
+    }
   }
 
   #logStream() {
@@ -181,8 +205,10 @@ function headOf(execution) {
   const word = element("strong", status.replace("_", " "));
   if (!runs) word.dataset["good"] = String(isSuccess);
   const time = lasted(execution);
+  const state = stateText(execution);
   const head = element("p");
   head.append(word, code === null ? "" : `, exit code ${code}`, time && ", ", element("span", time, "elapsed"));
+  head.append(state && ", ", element("span", state, "state"));
   return head;
 }
 

@@ -10,11 +10,14 @@ import { tryAction } from "./forms.js";
  */
 
 const LONG = 120; // characters of a value that are shown
+/** The action of an entry from a time at which the reader could not see the task: its time is all that is told. */
+const HIDDEN = "task:private";
 /** The text for an action; others are shown as they are. @type {Record<string, string>} */
 const ACTIONS = {
   "task:create": "created the task",
   "task:update": "changed the task",
   "task:delete": "deleted the task",
+  "task:private": "Something happened while the task was private",
   "execution:queue": "requested an execution",
   "execution:start": "started the execution",
   "execution:stop": "requested a stop of the execution",
@@ -69,14 +72,20 @@ export class History {
 }
 
 /** @param {AuditEntry} entry */
-function row({ at, actor, door, token_name: token, action, changes }) {
+function row({ at, actor, door, token_name: token, action, changes, private: isPrivate }) {
   const item = element("li");
   const head = element("p");
+  if (action === HIDDEN) {
+    head.append(`${ACTIONS[action]}, `, timeElement(at));
+    item.append(head);
+    return item;
+  }
   const how = [door === "job" ? "" : door, token && `token ${token}`].filter(Boolean).join(", ");
   head.append(
     element("strong", actor || "The service"),
     ` ${ACTIONS[action] ?? action}${how ? ` (${how})` : ""}, `,
     timeElement(at),
+    isPrivate ? " · private" : "",
   );
   item.append(head);
   const fields = Object.entries(/** @type {Record<string, [unknown, unknown]>} */ (changes));

@@ -5,11 +5,12 @@ import { enums, isActive } from "./enums.js";
 
 /**
  * @import { Execution, ExecutionStatusEnum, Task, TaskCreated, TaskStatusEnum, TaskUpdated } from "schemas"
+ * @import { State } from "./execution-state.js"
  * @import { HubEvent } from "./hub.js"
  *
  * @typedef {Omit<Task, "created_at">} ListedTask
  * @typedef {ListedTask & { text: string }} StoredTask - `text` is what the search looks into, in lower case.
- * @typedef {{ step: ExecutionStatusEnum, since: string }} Run - An execution that is queued or under way.
+ * @typedef {{ step: ExecutionStatusEnum, since: string } & State} Run - An execution that is queued or under way.
  */
 
 const MOST = 1000; // newest tasks that are read of a status
@@ -31,6 +32,8 @@ export class TaskStore {
   #timer;
   /** Events that came while the snapshot was read. @type {HubEvent[] | null} */
   #waiting = null;
+  /** Tasks whose runs events have changed since `lookAtRuns` began to read. @type {Set<string> | null} */
+  #moved = null;
 
   /**
    * @param {object} options
@@ -72,16 +75,35 @@ export class TaskStore {
   #replace(active, tasks) {
     this.tasks = new Map();
     for (const task of tasks) this.put(task);
-    this.runs = new Map(
-      active.flatMap((run) =>
-        run.task_id ? [[run.task_id, { step: run.status, since: run.started_at ?? run.queued_at }]] : [],
-      ),
-    );
+    this.runs = runsOf(active);
     this.isLoaded = true;
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
     for (const event of waiting) this.#apply(event);
     this.#onChange();
+  }
+
+  /**
+   * Read the runs anew, if there are any: no event tells the positions in the queue, and what is being ended. What an
+   * event says meanwhile is newer. A look that fails is left to the next one.
+   */
+  async lookAtRuns() {
+    if (!this.isLoaded || this.#waiting || this.#moved || !this.runs.size) return;
+    const turn = this.#turn;
+    /** @type {Set<string>} */
+    const moved = new Set();
+    this.#moved = moved;
+    try {
+      const runs = runsOf(await activeExecutions());
+      if (turn !== this.#turn) return;
+      for (const id of moved) copyRun(this.runs, runs, id);
+      this.runs = runs;
+      this.#onChange();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    } finally {
+      this.#moved = null;
+    }
   }
 
   /**
@@ -112,12 +134,23 @@ export class TaskStore {
     if (name === "task_created" || name === "task_updated") this.#putEvent(data);
     else if (name === "task_deleted") {
       this.tasks.delete(data.task_id);
-      this.runs.delete(data.task_id);
+      this.#putRun(data.task_id, null);
     } else if (name === "execution_event") {
-      const step = enums().executionSteps[data.execution_event];
-      if (isActive(step)) this.runs.set(data.task_id, { step, since: about.timestamp });
-      else this.runs.delete(data.task_id);
+      const { task_id: id, execution_event: event, reason = null, position = null } = data;
+      const step = enums().executionSteps[event];
+      const waiting = reason ? { reason, position } : null;
+      this.#putRun(id, isActive(step) ? { step, since: about.timestamp, waiting, ending: null } : null);
     }
+  }
+
+  /**
+   * @param {string} id
+   * @param {Run | null} run - null: it has ended.
+   */
+  #putRun(id, run) {
+    this.#moved?.add(id);
+    if (run) this.runs.set(id, run);
+    else this.runs.delete(id);
   }
 
   /** @param {TaskCreated | TaskUpdated} data - Without what did not change, or is too large for an event (`omitted`). */
@@ -127,6 +160,28 @@ export class TaskStore {
     const artifacts = data.artifacts ?? known?.artifacts ?? [];
     this.put({ ...data, id, artifacts, description, ending: known?.ending ?? null }); // events do not say it
   }
+}
+
+/**
+ * @param {Map<string, Run>} from
+ * @param {Map<string, Run>} to
+ * @param {string} id
+ */
+function copyRun(from, to, id) {
+  const run = from.get(id);
+  if (run) to.set(id, run);
+  else to.delete(id);
+}
+
+/**
+ * @param {Execution[]} active
+ * @returns {Map<string, Run>}
+ */
+function runsOf(active) {
+  const runs = new Map();
+  for (const { task_id: id, status, started_at: startedAt, queued_at: queuedAt, waiting, ending } of active)
+    if (id) runs.set(id, { step: status, since: startedAt ?? queuedAt, waiting, ending });
+  return runs;
 }
 
 /**

@@ -28,7 +28,7 @@ let mustReadAgain = false;
 const history = new History(taskId);
 const executions = new Executions(taskId, (active) => {
   $("run").hidden = Boolean(active);
-  $("stop").hidden = !active;
+  $("stop").hidden = !active || active.ending !== null;
 });
 
 // --- Showing ---------------------------------------------------------------------------------------------

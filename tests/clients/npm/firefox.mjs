@@ -8,6 +8,7 @@ const browser = await puppeteer.launch({
   protocol: "webDriverBiDi",
   executablePath,
   userDataDir,
+  acceptInsecureCerts: true, // the certificate of the tests vouches for itself
   // It opens six connections to a server at a time, and all pages together have more.
   extraPrefsFirefox: { "network.http.max-persistent-connections-per-server": 100 },
 });
