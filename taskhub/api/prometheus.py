@@ -27,7 +27,7 @@ from taskhub.observability.metrics_store import BOUNDS, read_totals
 from taskhub.observability.parts import OK, data_free_bytes
 from taskhub.selectors import dashboard as selectors
 from taskhub.selectors.admission import longest_wait_s, waiting_by_reason
-from taskhub.selectors.webhooks import webhooks_failing_for
+from taskhub.selectors.webhooks import webhooks_failing_now
 
 
 class Count(NamedTuple):
@@ -213,7 +213,7 @@ def health_gauges() -> Iterator[Metric]:
 
 
 def webhook_gauges() -> Iterator[Metric]:
-    count, longest_s = webhooks_failing_for()
+    count, longest_s = webhooks_failing_now()
     yield GaugeMetricFamily("taskhub_webhooks_failing", "Active endpoints whose last attempt failed.", value=count)
     yield GaugeMetricFamily(
         "taskhub_webhook_longest_failing_seconds",

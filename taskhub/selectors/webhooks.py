@@ -43,7 +43,7 @@ def webhooks_failing_for_long() -> int:
     return WebhookEndpoint.objects.filter(is_active=True, failing_since__lt=timezone.now() - FAILING_FOR).count()
 
 
-def webhooks_failing_for() -> tuple[int, float]:
+def webhooks_failing_now() -> tuple[int, float]:
     """Number of active endpoints whose last attempt failed, and the seconds since the first of them began to fail."""
     failing = WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).order_by()
     found = failing.aggregate(count=Count("pk"), since=Min("failing_since"))
@@ -53,8 +53,3 @@ def webhooks_failing_for() -> tuple[int, float]:
 def webhook_deliveries_waiting() -> int:
     """Number of pending deliveries to active endpoints."""
     return WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__is_active=True).count()
-
-
-def webhooks_failing_now() -> int:
-    """Active endpoints whose last attempt failed."""
-    return WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).count()

@@ -26,7 +26,7 @@ from taskhub.models import Heartbeat, WebhookEndpoint
 from taskhub.observability import health, parts
 from taskhub.observability.heartbeat import ages
 from taskhub.observability.metrics_store import note_heartbeat
-from taskhub.selectors.webhooks import webhooks_failing_for
+from taskhub.selectors.webhooks import webhooks_failing_now
 from tests.processes import ROOT, Process, free_port, wait_for_redis
 
 pytestmark = pytest.mark.django_db
@@ -192,7 +192,7 @@ def test_a_webhook_that_fails_now_is_a_figure() -> None:
         WebhookEndpoint.objects.create(
             url="https://a.example/", sealed_secret="x", cursor=0, failing_since=failing_since, is_active=is_active
         )
-    count, longest_s = webhooks_failing_for()
+    count, longest_s = webhooks_failing_now()
     assert count == 2
     assert 600 <= longest_s < 660
 
