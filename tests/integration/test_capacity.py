@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from sandboxes.circuit_breaker import breaker
 from sandboxes.gateway import open_gateway
 from taskhub import jobs
 from taskhub.models import ACTIVE_STATUSES, AdmissionState, Execution
@@ -39,7 +40,9 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]
 def service(limited: SandboxServer, settings: Any) -> Iterator[SandboxServer]:
     settings.DAYTONA_API_URL = limited.env["DAYTONA_API_URL"]
     settings.DAYTONA_API_KEY = KEY
+    breaker.succeeded()
     yield limited
+    breaker.succeeded()  # it leaves a service that throttles alone
     limited.forget_faults()
     async_to_sync(delete_all)()
 
@@ -96,7 +99,7 @@ def test_idle_sandboxes_give_way(execute: Any, api: APIClient) -> None:
     assert [str(execution.pk) for execution in released] == [kept[0]["execution_id"]]
     log = api.get(f"/api/exec/logs/{kept[0]['task_id']}").json()
     assert [line["line"] for line in log["lines"]] == ["kept 0"]
-    files = api.get(f"/api/exec/artifacts/{kept[0]['task_id']}").json()["results"]
+    files = api.get(f"/api/exec/artifacts/{kept[0]['task_id']}").json()["items"]
     assert [file["path"] for file in files] == ["out.txt"]
 
 
@@ -146,6 +149,7 @@ def test_throttling_pauses_for_as_long_as_is_asked_and_teaches_no_ceiling(execut
     jobs.executions_admit()
     assert start(queued).status == "queued"
     AdmissionState.objects.update(throttled_until=timezone.now())
+    breaker.succeeded()
     jobs.executions_admit()
     assert start(queued).status == "running"
     assert ended(queued).status == "completed"
@@ -240,6 +244,7 @@ def test_a_start_that_was_throttled_halfway_and_then_stopped_leaves_no_sandbox(
     api.post(f"/api/exec/stop/{queued['task_id']}")
     assert shown(api, queued)["status"] == "stopped"
     settings.TASKHUB_SANDBOX_KEEP_S = 0
+    breaker.succeeded()
     jobs.executions_release()
     wait_until(lambda: "started" not in service.states(), "the sandbox is deleted")
 

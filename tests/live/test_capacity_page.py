@@ -94,7 +94,7 @@ def test_waiting_executions_say_why_and_where_they_stand(
     assert limited.http.post(f"/api/exec/stop/{running[0]}").status_code == 202
     limited.wait_for_step(urgent, "started")
     assert limited.log_lines(running[0]) == ["kept"]
-    files = limited.http.get(f"/api/exec/artifacts/{running[0]}").json()["results"]
+    files = limited.http.get(f"/api/exec/artifacts/{running[0]}").json()["items"]
     assert [file["path"] for file in files] == ["out.txt"]
     says(page, "2nd in the queue")
     runs["urgent"].filter(has_text="running").wait_for()
