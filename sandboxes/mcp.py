@@ -68,9 +68,8 @@ SANDBOX_TOOLS = (
     ),
     Tool(
         name="getSSEConnectionUrl",
-        description="An address that streams a sandbox's status, sessions, or a command's log (logs also takes "
-        "sessionId and commandId) as Server-Sent Events. The address contains its credentials and is valid until "
-        "expires_at.",
+        description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs also takes "
+        "sessionId and commandId). It contains its credentials and is valid until expires_at.",
         takes=params_serializer(SSE),
         gives=ConnectionSerializer,
         run=_connection_url,

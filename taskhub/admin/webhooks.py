@@ -263,7 +263,7 @@ class WebhookDeliveryAdmin(TitledRows, ActingAdmin):
 
 
 def webhook_figures() -> list[Figure]:
-    failing = selectors.webhooks_failing_now()
+    failing, _ = selectors.webhooks_failing_now()
     endpoints = reverse("admin:taskhub_webhookendpoint_changelist")
     deliveries = reverse("admin:taskhub_webhookdelivery_changelist")
     return [

@@ -53,8 +53,3 @@ def webhooks_failing_now() -> tuple[int, float]:
 def webhook_deliveries_waiting() -> int:
     """Number of pending deliveries to active endpoints."""
     return WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING, endpoint__is_active=True).count()
-
-
-def webhooks_failing_now() -> int:
-    """Active endpoints whose last attempt failed."""
-    return WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).count()

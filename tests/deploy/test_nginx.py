@@ -133,7 +133,7 @@ def test_wrong_tokens_shut_out_their_own_address_alone(deployed: Deployment) -> 
         codes = [client.get("/api/tasks/", headers=wrong).status_code for _ in range(125)]
         assert codes[0] == 401
         assert codes[-1] == 429
-        assert client.get("/api/tasks/", headers=deployed.headers).status_code == 429
+        assert client.get("/api/tasks/", headers=deployed.headers).status_code == 200, "a right token always passes"
     with deployed.nginx.client(source=OUTSIDE, headers=deployed.headers) as client:
         assert client.get("/api/tasks/").status_code == 200
 

@@ -32,6 +32,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(bounded_http, "HEADER_S", 0.5)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # clients may come before the server is there
         config = uvicorn.Config(answer, http=bounded_http.BoundedHttp, lifespan="off", log_level="critical")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

@@ -25,7 +25,7 @@ print(raise_descriptor_limit(int(sys.argv[1])))
     ],
 )
 def test_the_soft_limit_is_raised(soft: int, hard: int, streams: int, holds: int, is_enough: bool) -> None:
-    limited = f'ulimit -Hn {hard} && ulimit -Sn {soft} && exec "$@"'
+    limited = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
     command = ["bash", "-c", limited, "bash", sys.executable, "-c", RAISE, str(streams)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) == holds

@@ -66,6 +66,8 @@ def _use_executions(ask: Any) -> None:
     assert ask("get", f"/api/executions/{queued['execution_id']}/")["script"] == "echo hello"
     ask("post", f"/api/exec/stop/{task}/")
     execution = Execution.objects.get()
+    default_storage.save(execution.log_file, ContentFile(b"a"))
+    ask("get", f"/api/exec/logs/{task}/raw/")
     stored = default_storage.save("artifacts/a.txt", ContentFile(b"a"))
     artifact = Artifact.objects.create(execution=execution, path="a.txt", size=1, stored_as=stored)
     ask("get", f"/api/exec/artifacts/{task}/")

@@ -168,7 +168,7 @@ def test_worker_and_beat_poll_what_is_watched_keep_nothing_awake_and_clear_up_af
         assert {frame.json()["source"] for frame in seen if frame.event == "sandbox-status"} >= {"poll", "push"}
         until(lines, lambda frame: frame.event == "log-error")
         until(sessions, lambda frame: frame.event == "sessions-update" and frame.json()["sessions"] == [])
-        wait_until(lambda: watched.ask("Subscription.objects.count()") == 2, "the dead one's lease has ended", 45)
+        wait_until(lambda: watched.ask("Subscription.objects.count()") == 2, "the dead one's lease has ended", 75)
         assert {row["eventType"] for row in listed(watched, "one")} == {"sandbox-status", "sessions"}
     assert watched.ask("Poll.objects.get(pk='status').ticks") >= 3
     # The dashboard counts them.

@@ -39,8 +39,8 @@ def names_used(path: Path) -> Iterator[str]:
         # Appending to the outbox and announcing it.
         ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
         ({"send_event"}, {"taskhub/events/publish.py"}),
-        # A streaming response.
-        ({"StreamingHttpResponse", "OpenStream"}, {"taskhub/events/stream.py"}),
+        # A streaming response: of events, and of a log's text.
+        ({"StreamingHttpResponse", "OpenStream"}, {"taskhub/events/stream.py", "taskhub/api/log_raw.py"}),
         # Reading what only the environment module may read; the others choose the settings, or fill the environment.
         (
             {"environ"},
