@@ -226,7 +226,8 @@ class Follower:
     0. Ask for the command, so that one that is not there is known at once.
     1. Connect; number the lines as they come; deliver those above the last one delivered.
     2. Cut off: tell `on_trouble`, wait with backoff, and go on at 1.
-    3. Silent: ask whether the command has ended; then Daytona has forgotten to close the connection. One that has
+    3. Silent: ask whether the command has ended (unless the caller watches it, `is_watched`); then Daytona has
+       forgotten to close the connection. One that has
        brought nothing at all is given up, ever more patiently: it may never have been a connection.
     4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
        Daytona closes some connections too early; what is missing is delivered from there.
@@ -246,6 +247,7 @@ class Follower:
         mask: Mask | None = None,
         on_sign: Signed | None = None,
         is_known: bool = False,
+        is_watched: bool = False,
     ) -> None:
         self._toolbox = toolbox
         self._session = session
@@ -258,6 +260,7 @@ class Follower:
         self._mask = mask
         self._on_sign = on_sign
         self._is_known = is_known
+        self._is_watched = is_watched
         self._told_changes = 0
         self._told_partials: tuple[tuple[int, str], ...] = ()
         self.exit_code: int | None = None
@@ -297,7 +300,8 @@ class Follower:
             async for batch in pieces:
                 if not batch:
                     silences += 1
-                    if await self._has_ended() or (not counter.chars and silences >= self._patience):
+                    has_ended = not self._is_watched and await self._has_ended()
+                    if has_ended or (not counter.chars and silences >= self._patience):
                         self._patience = min(2 * self._patience, _PATIENCE_MOST)
                         return
                     continue

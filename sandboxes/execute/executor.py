@@ -166,7 +166,12 @@ class SandboxExecutor:
                     raise
 
     async def follow_log(
-        self, place: Place, *, on_trouble: Troubled | None = None, on_sign: Signed | None = None
+        self,
+        place: Place,
+        *,
+        on_trouble: Troubled | None = None,
+        on_sign: Signed | None = None,
+        is_watched: bool = False,
     ) -> AsyncGenerator[list[LogLine], None]:
         async with open_gateway(watching=True) as gateway:
             toolbox = await toolboxes.find(gateway, place.sandbox_id)
@@ -179,6 +184,7 @@ class SandboxExecutor:
                     mask=place.mask,
                     on_sign=on_sign,
                     is_known=True,  # it was started: no request is spent on asking
+                    is_watched=is_watched,
                 )
                 async with aclosing(follower.lines()) as batches:
                     async for batch in batches:

@@ -303,12 +303,18 @@ class Executor(Protocol):
         ...
 
     def follow_log(
-        self, place: Place, *, on_trouble: Troubled | None = None, on_sign: Signed | None = None
+        self,
+        place: Place,
+        *,
+        on_trouble: Troubled | None = None,
+        on_sign: Signed | None = None,
+        is_watched: bool = False,
     ) -> AsyncGenerator[list[LogLine], None]:
         """The log from its first line, in batches as they come, until the script has ended. Raises ExecutorError.
 
         A source that is cut off is opened again, without a missing or repeated line; `on_trouble` is told why, and in
         how many seconds. `on_sign` hears what else the source says, a ScriptEnd last of all, if there is one.
+        `is_watched`: the caller looks at the runner itself, so a silent source is not asked whether it has ended.
         """
         ...
 

@@ -216,7 +216,7 @@ class Following:
     async def _read_log(self) -> None:
         times = await read_times(self.execution.pk)  # of a worker that has followed it before
         writer = TimesWriter(self.execution.pk, times)
-        log_lines = self._executor.follow_log(self.place, on_sign=self._hear)
+        log_lines = self._executor.follow_log(self.place, on_sign=self._hear, is_watched=bool(self.place.log_token))
         try:
             async with aclosing(log_lines) as batches:
                 async for batch in batches:
