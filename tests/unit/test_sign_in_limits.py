@@ -148,7 +148,10 @@ def test_a_browser_that_signed_in_before_has_a_limit_of_its_own(alice: User) -> 
     assert sign_in(Client(), "alice", "alice").status_code == 302
 
 
-@pytest.mark.parametrize("forged", ["", "x", "e30:1:2", signing.dumps({}, salt="other")])
+FORGED = {"empty": "", "short": "x", "unsigned": "e30:1:2", "of another salt": signing.dumps({}, salt="other")}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 def test_a_forged_cookie_is_no_device(alice: User, forged: str) -> None:
     browser = Client()
     browser.cookies[DEVICE_COOKIE] = forged
