@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.request import getproxies
 
 import aiohttp
 import daytona
 import daytona_api_client_async
+from aiohttp.helpers import netrc_from_env
 from django.conf import settings
 
 from sandboxes.circuit_breaker import breaker
@@ -248,7 +247,7 @@ def _session(client: daytona.AsyncDaytona) -> aiohttp.ClientSession:
 
 def _environment_counts() -> bool:
     """Whether there is a proxy, or a netrc file, to honour: aiohttp would look for both on every request."""
-    return bool(getproxies()) or Path(os.environ.get("NETRC") or "~/.netrc").expanduser().exists()
+    return bool(getproxies()) or netrc_from_env() is not None
 
 
 def _connections() -> int:

@@ -20,7 +20,7 @@ class StreamProcessQuerySet(models.QuerySet["StreamProcess", "StreamProcess"]):
     def not_dead(self, after: timedelta) -> list[str]:
         """The names of all but those that have surely not reported for so long, for jobs that delete what they held.
 
-        By this process's monotonic clock: a wall clock that is set makes nobody dead.
+        By this process's monotonic clock: a wall clock that is set makes no process dead.
         """
         rows = self.values_list("name", "reported_at")
         return [

@@ -38,11 +38,6 @@ def webhook_deliveries_for(*, user: User | AnonymousUser, endpoint_id: UUID) -> 
     return webhook_get_for(user=user, endpoint_id=endpoint_id).deliveries.all()
 
 
-def webhooks_failing_for_long() -> int:
-    """Number of active endpoints that have failed for a day."""
-    return WebhookEndpoint.objects.filter(is_active=True, failing_since__lt=timezone.now() - FAILING_FOR).count()
-
-
 def webhooks_failing_now() -> tuple[int, float]:
     """Number of active endpoints whose last attempt failed, and the seconds since the first of them began to fail."""
     failing = WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).order_by()

@@ -261,7 +261,7 @@ def test_endpoint_and_deliveries_link_to_each_other(client: Client) -> None:
     assert len(client.get(f"{list_of(WebhookDelivery)}?q={task.pk}").context["cl"].result_list) == 2
 
 
-def test_endpoints_failing_for_a_day_are_listed(client: Client) -> None:
+def test_failing_endpoints_are_listed_and_counted(client: Client) -> None:
     ages = {"well": None, "failing": timedelta(hours=1), "long": timedelta(hours=25)}
     for name, age in ages.items():
         endpoint, _ = endpoint_create(actor=SYSTEM, url=URL, description=name)
@@ -271,11 +271,11 @@ def test_endpoints_failing_for_a_day_are_listed(client: Client) -> None:
         listed = client.get(list_of(WebhookEndpoint), {"health": health}).context["cl"].result_list
         assert {endpoint.description for endpoint in listed} == names
     figures = {figure.name: figure for figure in client.get("/admin/").context["figures"]}
-    figure = figures["Webhooks failing for a day"]
-    assert (figure.value, figure.is_bad) == ("1", True)
+    figure = figures["Webhooks failing now"]
+    assert (figure.value, figure.is_bad) == ("2", True)
     WebhookEndpoint.objects.update(is_active=False)
     figures = {figure.name: figure for figure in client.get("/admin/").context["figures"]}
-    assert not figures["Webhooks failing for a day"].is_bad
+    assert not figures["Webhooks failing now"].is_bad
 
 
 def test_the_dashboard_counts_waiting_deliveries(client: Client) -> None:
