@@ -10,9 +10,9 @@ import asyncio
 import logging
 import math
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from django.conf import settings
 
@@ -47,6 +47,16 @@ FEW: Final = 3
 _GONE: Final = frozenset({"stopped", "archived", "destroyed", "destroying", "error"})
 
 
+async def _together(*requests: Coroutine[Any, Any, object]) -> None:
+    """All at once. The first error is raised as it is, for callers that tell errors apart, and ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for request in requests:
+                group.create_task(request)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+
+
 class SandboxExecutor:
     """Executions in Daytona sandboxes, or in those of the local sandbox server."""
 
@@ -56,9 +66,7 @@ class SandboxExecutor:
             toolboxes.remember(str(sandbox.id), sandbox.toolbox_url)
             run = _run(launch)
             if is_new:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(sandbox.session_create(launch.session_name))
-                    group.create_task(sandbox.upload(run.files()))
+                await _together(sandbox.session_create(launch.session_name), sandbox.upload(run.files()))
                 command_id = None
             else:
                 # An earlier try may have started it; then nothing of this one must lie about.

@@ -43,6 +43,7 @@ def service(limited: SandboxServer, settings: Any) -> Iterator[SandboxServer]:
     breaker.succeeded()
     yield limited
     breaker.succeeded()  # it leaves a service that throttles alone
+    settings.DAYTONA_API_URL = limited.env["DAYTONA_API_URL"]
     limited.forget_faults()
     async_to_sync(delete_all)()
 

@@ -66,7 +66,7 @@ def test_a_lease_that_is_renewed_stays(step: timedelta, pass_time: PassTime) -> 
     for _ in range(5):
         assert executions_expire_leases() == []
         pass_time(10)
-        executions.executions_seen(ids=[execution.pk], renew_s=15)
+        executions.executions_seen(fences={execution.pk: execution.fence}, renew_s=15)
 
 
 def test_a_lease_without_a_length_is_an_older_releases(pass_time: PassTime) -> None:
@@ -84,7 +84,7 @@ def test_a_renewal_in_the_last_moment_wins(pass_time: PassTime, monkeypatch: pyt
     pass_time(15)
 
     def judged(*_: object) -> bool:
-        executions.executions_seen(ids=[execution.pk], renew_s=15)
+        executions.executions_seen(fences={execution.pk: execution.fence}, renew_s=15)
         return True
 
     monkeypatch.setattr("taskhub.services.execution_leases.watch.lease_is_past", judged)
@@ -167,7 +167,7 @@ def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> Non
     Execution.objects.filter(pk=unbegun.pk).update(lease_until=None, lease_s=None)
     executions_expire_leases()
     pass_time(15)
-    executions.executions_seen(ids=[refused.pk], renew_s=15)
+    executions.executions_seen(fences={refused.pk: refused.fence}, renew_s=15)
     assert executions_expire_leases() == [begun.pk]
     refused.refresh_from_db()
     admission.admission_note_full(execution=refused)
