@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -34,19 +35,38 @@ def client(operator: User) -> Client:
     return made
 
 
-def offered(page: str) -> dict[str, str]:
+class Form(HTMLParser):
     """The fields of the page's form with their values, as a browser reads them from its HTML."""
-    (form,) = re.findall(r'<form[^>]*id="\w+_form".*?</form>', page, re.DOTALL)
-    fields: dict[str, str] = {}
-    for tag in re.findall(r"<(?:input|select|textarea)\b[^>]*>", form):
-        given = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
-        is_off = given.get("type") in {"checkbox", "radio"} and "checked" not in tag
-        if "name" in given and not is_off and given.get("type") != "submit":
-            fields[given["name"]] = given.get("value", "")
-    for name, options in re.findall(r'<select[^>]*name="([\w-]+)"[^>]*>(.*?)</select>', form, re.DOTALL):
-        chosen = re.findall(r'<option value="([^"]*)" selected', options) or re.findall(r'value="([^"]*)"', options)
-        fields[name] = chosen[0] if chosen else ""
-    return fields
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._is_inside = False
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name, value = given.get("name") or "", given.get("value") or ""
+        if tag == "form":
+            self._is_inside = str(given.get("id")).endswith("_form")
+        if not self._is_inside:
+            return
+        is_box = given.get("type") in {"checkbox", "radio"}
+        is_off = is_box and "checked" not in given
+        if tag in {"input", "textarea"} and name and not is_off and given.get("type") != "submit":
+            self.fields[name] = value or ("on" if is_box else "")
+        elif tag == "select":
+            self._select = name
+        elif tag == "option" and ("selected" in given or self._select not in self.fields):
+            self.fields[self._select] = value
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_inside = self._is_inside and tag != "form"
+
+
+def offered(page: str) -> dict[str, str]:
+    return Form(page).fields
 
 
 def add(client: Client, model: type[Model], given: dict[str, Any]) -> Any:
