@@ -28,7 +28,7 @@ from taskhub.observability.tracing import start_tracing  # noqa: E402
 from taskhub.web.asgi_handler import HubHandler  # noqa: E402
 from taskhub.web.detached_response import Receive, Send  # noqa: E402
 
-raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT)
+raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT, log_level=settings.TASKHUB_DESCRIPTORS_LOG_LEVEL)
 start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()

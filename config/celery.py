@@ -69,7 +69,7 @@ def _raise_limits(**_: Any) -> None:
 
     from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: PLC0415 - likewise
 
-    raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT)
+    raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT, log_level=settings.TASKHUB_DESCRIPTORS_LOG_LEVEL)
 
 
 @signals.task_prerun.connect

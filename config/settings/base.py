@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -128,6 +129,8 @@ EVENTSTREAM_STORAGE_CLASS = "taskhub.events.outbox.OutboxStorage"
 EVENTSTREAM_CHANNELMANAGER_CLASS = "taskhub.events.channels.ChannelManager"
 TASKHUB_EVENTS_KEEP = timedelta(days=env.integer("TASKHUB_EVENTS_KEEP_DAYS", 7, least=1))
 TASKHUB_STREAM_LIMIT = env.integer("TASKHUB_STREAM_LIMIT", 10_000, least=1)
+# How serious it is that the system allows fewer open files than so many streams need.
+TASKHUB_DESCRIPTORS_LOG_LEVEL = logging.WARNING
 TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 1000, least=1)
 TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, least=10)
 

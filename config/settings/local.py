@@ -6,6 +6,8 @@ and the address does not identify the client, so reading is not open there.
 
 from __future__ import annotations
 
+import logging
+
 from config import env
 
 from .base import *
@@ -17,6 +19,8 @@ DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_
 TASKHUB_IN_CONTAINER = env.flag("TASKHUB_IN_CONTAINER")
 TASKHUB_OPEN_READING = not TASKHUB_IN_CONTAINER
 TASKHUB_SIGN_IN_LINKS = True
+# One user has few streams, and the limits of their session are what they are.
+TASKHUB_DESCRIPTORS_LOG_LEVEL = logging.INFO
 TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1, most=65_535)}"
 TASKHUB_SANDBOXES_OFF = env.text("TASKHUB_SANDBOXES_OFF", "")
 # Browsers on this machine also show pages of other sites, whose requests are refused.

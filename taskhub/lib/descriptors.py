@@ -14,8 +14,8 @@ PER_STREAM: Final = 2
 """The client's connection, and that to Daytona of a log which only this stream follows."""
 
 
-def raise_descriptor_limit(streams: int) -> int:
-    """Raise the soft limit to what so many streams need; logs a warning where the hard limit is lower.
+def raise_descriptor_limit(streams: int, *, log_level: int = logging.WARNING) -> int:
+    """Raise the soft limit to what so many streams need; logs a record of this level where the hard limit is lower.
 
     Returns the limit that now holds.
     """
@@ -25,7 +25,8 @@ def raise_descriptor_limit(streams: int) -> int:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft != resource.RLIM_INFINITY and soft < needed:
-        log.warning(
+        log.log(
+            log_level,
             "at most %d files can be open, and TASKHUB_STREAM_LIMIT=%d needs %d: raise the hard limit (LimitNOFILE=, "
             "ulimit -Hn) or lower the setting",
             *(soft, streams, needed),
