@@ -62,6 +62,8 @@ log = logging.getLogger(__name__)
 
 SCRIPT_LIMIT_BYTES: Final = 1024 * 1024
 START_ATTEMPTS: Final = 5
+NO_SECRETS: Final = ""
+"""What is kept of secret values once they are not needed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +353,7 @@ def execution_mark_sandbox_stopped(*, execution: Execution) -> None:
 
 
 def execution_mark_released(*, execution: Execution) -> None:
-    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now(), secret_env="")
+    Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now(), secret_env=NO_SECRETS)
 
 
 def _move(execution: Execution, **changes: Any) -> bool:

@@ -97,7 +97,7 @@ def test_a_renewal_in_the_last_moment_wins(pass_time: PassTime, monkeypatch: pyt
 def test_a_reserved_key_is_under_way_for_as_long_as_its_request_may_take(
     step: timedelta, pass_time: PassTime, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = Asked(alice.pk, "scope", "POST sandboxes", "body")
+    asked = Asked(alice.pk, "5c" * 32, "POST sandboxes", "body")
     first = idempotency_reserve(asked, for_s=60)
     assert isinstance(first, Reservation)
     real = timezone.now
