@@ -119,8 +119,9 @@ class Pipes:
             os.close(descriptor)
             raise NotRegularFileError(f"{name} is not the pipe that was made")
         # A small pipe is slower, no worse: an unprivileged user may have used up what the kernel grants.
-        with suppress(OSError):
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        if flags == os.O_RDONLY:
+            with suppress(OSError):
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return descriptor
 
     def _read(self, descriptor: int) -> bool:

@@ -219,7 +219,10 @@ def _encode_line(line: LogLine, name: str, about: dict[str, str]) -> bytes:
 
     The last of them alone has the id, so a client that is cut off between them gets the whole line again.
     """
-    *begun, last = split_text(line.line)
+    # A part that was split before is as long as a line may be, without its mark.
+    mark = SPLIT_MARK if line.line.endswith(SPLIT_MARK) else ""
+    *begun, last = split_text(line.line.removesuffix(mark))
+    last += mark
     data = {**about, "stream": line.stream, "line": last, "n": line.n, "timestamp": iso(line.timestamp)}
     parts = [encode_json({**data, "line": part + SPLIT_MARK}, event="log") for part in begun]
     return b"".join([*parts, encode_json(data, event_id=f"{name}:{line.n}", event="log")])

@@ -59,8 +59,8 @@ CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
 UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
-LAST_WORD_S: Final = 2.0
-"""A runner that has ended has said so by then."""
+LAST_WORD_S: Final = 4.0
+"""A runner that has ended has said so once its log has been silent for so long."""
 LOG_END_S: Final = 10.0
 """How long the rest of a log is waited for where its script has ended without an end mark."""
 
@@ -86,6 +86,7 @@ class Following:
         self._changes = execution.files_seen
         self._reader: asyncio.Task[None] | None = None
         self._log_is_lost = False
+        self._batches = 0
         self._seen = False
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
@@ -220,6 +221,7 @@ class Following:
         try:
             async with aclosing(log_lines) as batches:
                 async for batch in batches:
+                    self._batches += 1
                     stamped = times.stamp(batch)
                     self._spool.add(stamped)
                     writer.note(stamped)
@@ -281,10 +283,26 @@ class Following:
         if not self._says_dead(state):
             return None
         # It may have ended well just now, and its last word be on the way.
-        await asyncio.wait([self._start_reading()], timeout=LAST_WORD_S)
-        if self.end is not None:
-            return outcome_of_end(self.execution, self.end)
+        if await self._last_word_comes():
+            return outcome_of_end(self.execution, self.end) if self.end is not None else None
         return await self._end_remains()
+
+    async def _last_word_comes(self) -> bool:
+        """False if the log is over without it, or silent for `LAST_WORD_S`.
+
+        Of a command that has ended, the log has an end, which may be long in coming after much output. A log that is
+        still written to, by what a dead runner left behind, may have none.
+        """
+        reader = self._start_reading()
+        (seen,) = await self._executor.observe([self.place])
+        while not self._is_to_end():
+            heard = self._batches
+            await asyncio.wait([reader], timeout=LAST_WORD_S)
+            if self.end is not None:
+                return True
+            if seen.state != "ended" or reader.done() or self._batches == heard:
+                return False
+        return True
 
     def _says_dead(self, state: RunnerState) -> bool:
         was_seen, self._seen = self._seen, state.seen

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from live_client import HubClient
 
+from taskhub.admin.base import short_id
 from tests.processes import RunningHub
 from tests.streaming import open_stream, until
 
@@ -134,7 +135,7 @@ def test_a_sandbox_is_deleted_after_a_question(admin: Page, client: HubClient, c
     with open_stream(f"{client.address}/sse?sandboxId={made['id']}") as frames:
         until(frames, lambda frame: frame.event == "sandbox-status")
         admin.goto(f"{client.address}/admin/sandboxes/sandbox/?q={made['id']}")
-        choose(admin, made["id"], "Delete…")
+        choose(admin, short_id(made["id"]), "Delete…")
         admin.wait_for_selector("text=Delete these sandboxes, with their processes and files?")
         assert client.http.get(f"/api/sandboxes/{made['id']}/").status_code == 200
         admin.click("button[name=_answered]")

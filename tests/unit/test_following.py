@@ -42,7 +42,7 @@ class SilentExecutor:
         return RunnerState("free", seen=False)
 
     async def observe(self, _: Any) -> list[Observation]:
-        return [Observation("ended", 0)]
+        return [Observation("running")]  # its output is still open
 
     async def stop(self, *_: Any, **__: Any) -> Stopped:
         return Stopped("mark")
