@@ -54,8 +54,11 @@ def _claim(execution_id: UUID, lease_s: float) -> Execution | None:
     if not admission.is_due(execution_id):
         return None
     execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
-    if execution is not None or not _is_queued(execution_id) or not admit(besides=execution_id):
+    if execution is not None:
         return execution
+    if _is_queued(execution_id):
+        admit(besides=execution_id)
+    # Once more, whoever admitted it: the job that was sent for it then may have come while this one was at work.
     return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
 
 
@@ -72,13 +75,11 @@ def _mark_started(execution: Execution, place: Place, lease_s: float | None) -> 
     return True
 
 
-def admit(besides: UUID | None = None) -> bool:
-    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's: whether it is one."""
-    admitted = admission.executions_admit()
-    for execution_id in admitted:
+def admit(besides: UUID | None = None) -> None:
+    """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's."""
+    for execution_id in admission.executions_admit():
         if execution_id != besides:
             send_job(EXECUTION_START, execution_id)
-    return besides in admitted
 
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
