@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
-
-from django.utils import timezone
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.artifact_collector import Kept
@@ -43,8 +40,10 @@ from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
 from taskhub.worker.database import in_database
 from taskhub.worker.outcomes import (
+    deadline_of,
     outcome_of_dead_runner,
     outcome_of_end,
+    outcome_of_error,
     outcome_of_lost_sandbox,
     outcome_of_stop,
 )
@@ -90,7 +89,7 @@ class Following:
         self._seen = False
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
-        self._deadline = _deadline_of(execution)
+        self._deadline = deadline_of(execution)
 
     async def run(self) -> None:
         """Until it has ended, and the row says so. Raises Lost."""
@@ -116,7 +115,7 @@ class Following:
         except ExecutorError as error:
             log.warning("execution %s cannot be settled yet: %s", self.execution.pk, error.code)
             if self._is_final(error):
-                await self.finish(_lost(error))
+                await self.finish(outcome_of_error(error))
                 return
         finally:
             await cancel_all(*([self._reader] if self._reader is not None else []))
@@ -174,7 +173,7 @@ class Following:
         """None: it is tried again, after a while. What it has printed so far is kept either way."""
         log.warning("execution %s cannot be settled yet: %s", self.execution.pk, error.code)
         if self._is_final(error):
-            outcome = _lost(error)
+            outcome = outcome_of_error(error)
             await self.finish(outcome)
             return outcome
         if self._reader is not None and self._reader.done():
@@ -288,11 +287,8 @@ class Following:
         return await self._end_remains()
 
     async def _last_word_comes(self) -> bool:
-        """False if the log is over without it, or silent for `LAST_WORD_S`.
-
-        Of a command that has ended, the log has an end, which may be long in coming after much output. A log that is
-        still written to, by what a dead runner left behind, may have none.
-        """
+        """False if the log is over without it, or silent for `LAST_WORD_S`."""
+        # Only the log of a command that has ended has an end, though it may be long in coming after much output.
         reader = self._start_reading()
         (seen,) = await self._executor.observe([self.place])
         while not self._is_to_end():
@@ -402,15 +398,3 @@ class Following:
         ):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
-
-
-def _deadline_of(execution: Execution) -> float:
-    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
-    left_s = math.inf
-    if execution.deadline is not None:
-        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
-    return time.monotonic() + left_s
-
-
-def _lost(error: ExecutorError) -> Outcome:
-    return Outcome(ExecutionStatus.LOST, error_code=error.code, error_message=error.message)

@@ -58,7 +58,7 @@ def _claim(execution_id: UUID, lease_s: float) -> Execution | None:
         return execution
     if _is_queued(execution_id):
         admit(besides=execution_id)
-    # Once more, whoever admitted it: the job that was sent for it then may have come while this one was at work.
+    # Once more: another worker may have admitted it, whose job for it came while this one was at work.
     return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
 
 
