@@ -14,21 +14,18 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.db import DatabaseError
 from django.http import HttpResponse
 from rest_framework import serializers
-from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskhub.api.authentication import has_expired
 from taskhub.api.awaited import AwaitedResponse
 from taskhub.api.callers import caller_key
-from taskhub.api.errors import answer
 from taskhub.api.query import QuerySerializer
 from taskhub.api.stream_view import running_hub
 from taskhub.auth.backends import account_get
-from taskhub.errors import HOW_TO_AUTHENTICATE, HubError, NotAuthenticated, Unavailable
+from taskhub.errors import HOW_TO_AUTHENTICATE, NotAuthenticated
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
 from taskhub.events.stream import Slot, registry
@@ -145,12 +142,7 @@ class _Wait:
 
     def _look(self, only_changed: bool) -> Any:
         """With the caller as the account is now: a wait outlives no credentials."""
-        try:
-            seen = self.look(_caller_now(self.request))
-        except (HubError, APIException) as error:
-            return answer(error, {})
-        except DatabaseError:
-            return answer(Unavailable("The database does not answer; try again."), {})
+        seen = self.look(_caller_now(self.request))
         changed = self.changed(seen.mark)
         if only_changed and not changed:
             return None
