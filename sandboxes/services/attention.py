@@ -9,7 +9,8 @@ import logging
 from typing import Final
 
 import redis
-from django.conf import settings
+
+from taskhub.lib.redis_client import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +23,11 @@ _PATIENCE_S: Final = 0.5
 def list_note_look() -> None:
     """The list was just shown. Without Redis the rows are not refreshed, and show their age."""
     try:
-        with _client() as client:
-            client.set(_KEY, 1, ex=LOOKS_FOR_S)
+        redis_client(timeout_s=_PATIENCE_S).set(_KEY, 1, ex=LOOKS_FOR_S)
     except redis.RedisError as error:
         log.warning("the list of sandboxes will not be refreshed: %s", type(error).__name__)
 
 
 def list_is_looked_at() -> bool:
     """Raises redis.RedisError."""
-    with _client() as client:
-        return bool(client.exists(_KEY))
-
-
-def _client() -> redis.Redis:
-    url: str = settings.REDIS_URL
-    return redis.Redis.from_url(url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S)
+    return bool(redis_client(timeout_s=_PATIENCE_S).exists(_KEY))

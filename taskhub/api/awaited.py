@@ -23,6 +23,7 @@ from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework import serializers
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -32,8 +33,6 @@ from taskhub.lib.cancellation import cancel_all
 from taskhub.web.asgi_handler import measure
 from taskhub.web.detached_response import DetachedResponse, Receive, Send
 from taskhub.web.thread_pool import on_web_thread, wait_here
-
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 AsyncHandler = TypeVar("AsyncHandler", bound=Callable[..., Coroutine[Any, Any, HttpResponseBase]])
 Work = Callable[[], Coroutine[Any, Any, HttpResponseBase]]
@@ -94,7 +93,7 @@ class AwaitedResponse(DetachedResponse):
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if self._method not in _READING:
+            if self._method not in SAFE_METHODS:
                 await asyncio.wait({work})
             if work.done():
                 await self._send(work.result(), send, gone)
@@ -103,7 +102,7 @@ class AwaitedResponse(DetachedResponse):
 
     def _cancellable(self, work: asyncio.Task[_Rendered]) -> list[asyncio.Task[Any]]:
         """What ends with this response. A server that cancels it leaves an effect under way alone."""
-        if work.done() or self._method in _READING:
+        if work.done() or self._method in SAFE_METHODS:
             return [work]
         _under_way.add(work)
         work.add_done_callback(_under_way.discard)

@@ -14,14 +14,13 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Final
 from uuid import UUID
 
 import redis
-from django.conf import settings
 
 from taskhub.executions.executor import LogLine
+from taskhub.lib.redis_client import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ async def read_times(execution_id: UUID) -> LogTimes:
 
 def _read(execution_id: UUID) -> LogTimes:
     try:
-        found = _client(settings.REDIS_URL).lrange(_key(execution_id), 0, -1)
+        found = redis_client(timeout_s=_TIMEOUT_S).lrange(_key(execution_id), 0, -1)
     except redis.RedisError as error:
         log.info("the times of a log cannot be read: %s", type(error).__name__)
         return LogTimes()
@@ -105,7 +104,7 @@ class TimesWriter:
 
 def _write(execution_id: UUID, entry: str) -> None:
     try:
-        with _client(settings.REDIS_URL).pipeline(transaction=False) as pipeline:
+        with redis_client(timeout_s=_TIMEOUT_S).pipeline(transaction=False) as pipeline:
             pipeline.rpush(_key(execution_id), entry)
             pipeline.expire(_key(execution_id), KEEP_S)
             pipeline.execute()
@@ -115,8 +114,3 @@ def _write(execution_id: UUID, entry: str) -> None:
 
 def _key(execution_id: UUID) -> str:
     return f"taskhub:log-times:{execution_id}"
-
-
-@cache
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)

@@ -10,7 +10,7 @@ import re
 import sqlite3
 from typing import Final
 
-from django.db.utils import DatabaseError, Error, IntegrityError, InterfaceError, OperationalError
+from django.db.utils import Error, IntegrityError, InterfaceError, OperationalError
 
 _MESSAGES: Final = {
     "full": "The database's disk is full; an operator must free some space. Try again later.",
@@ -52,7 +52,7 @@ def passing_trouble(error: BaseException) -> str | None:
 
 def kind_of_trouble(error: BaseException) -> str | None:
     """`full`, `read-only`, `locked` or `away`; None for a mistake of ours."""
-    if not isinstance(error, Error | DatabaseError) or isinstance(error, IntegrityError):
+    if not isinstance(error, Error) or isinstance(error, IntegrityError):
         return None
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):

@@ -13,8 +13,6 @@ from typing import Any, Final
 from django.db import connection, connections
 from django.db.models.signals import post_migrate, pre_migrate
 
-_LOCK: Final = "lock_timeout"
-_STATEMENT: Final = "statement_timeout"
 MIGRATION_LOCK_S: Final = 10
 """While a migration waits for a table, all later requests for that table wait behind it."""
 
@@ -25,7 +23,7 @@ def time_limits(*, lock_s: int, statement_s: int) -> Iterator[None]:
 
     Raises DatabaseError.
     """
-    _set(connection, {_LOCK: lock_s, _STATEMENT: statement_s})
+    _set(connection, lock_s=lock_s, statement_s=statement_s)
     try:
         yield
     finally:
@@ -40,18 +38,22 @@ def retention() -> Iterator[None]:
         yield
 
 
-def _set(on: Any, limits_s: dict[str, int]) -> None:
+def _set(on: Any, *, lock_s: int, statement_s: int) -> None:
     if on.vendor == "postgresql":
         with on.cursor() as cursor:
-            for name, seconds in limits_s.items():
-                cursor.execute("SELECT set_config(%s, %s, false)", [name, f"{seconds}s"])
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
+                [f"{lock_s}s", f"{statement_s}s"],
+            )
 
 
 def _reset(on: Any) -> None:
     if on.vendor == "postgresql":
         with on.cursor() as cursor:
-            for name in (_LOCK, _STATEMENT):
-                cursor.execute("SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = %s", [name])
+            cursor.execute(
+                "SELECT set_config(name, reset_val, false) FROM pg_settings "
+                "WHERE name IN ('lock_timeout', 'statement_timeout')"
+            )
 
 
 def connect() -> None:
@@ -61,7 +63,7 @@ def connect() -> None:
 
 
 def _before(using: str, **_: Any) -> None:
-    _set(connections[using], {_LOCK: MIGRATION_LOCK_S, _STATEMENT: 0})
+    _set(connections[using], lock_s=MIGRATION_LOCK_S, statement_s=0)
 
 
 def _after(using: str, **_: Any) -> None:

@@ -9,36 +9,32 @@ from __future__ import annotations
 
 import logging
 import uuid
-from functools import cache
 from typing import Any, Final
 
 import redis
 from celery import Task
 from celery.exceptions import Ignore
-from django.conf import settings
+
+from taskhub.lib.redis_client import redis_client
 
 log = logging.getLogger(__name__)
 
 HEADER: Final = "taskhub_tick"
 _PREFIX: Final = "taskhub:tick:"
-
-
-@cache
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+_TIMEOUT_S: Final = 1
 
 
 def issue(expires_s: float) -> str:
     """A tick that is good for so many seconds: the header's value. Raises RedisError."""
     tick = uuid.uuid4().hex
-    _client(settings.REDIS_URL).set(f"{_PREFIX}{tick}", 1, px=max(1, int(1000 * expires_s)))
+    redis_client(timeout_s=_TIMEOUT_S).set(f"{_PREFIX}{tick}", 1, px=max(1, int(1000 * expires_s)))
     return tick
 
 
 def take(tick: str) -> bool:
     """False if it has expired, or was taken before. While Redis does not answer, no tick counts as expired."""
     try:
-        return bool(_client(settings.REDIS_URL).delete(f"{_PREFIX}{tick}"))
+        return bool(redis_client(timeout_s=_TIMEOUT_S).delete(f"{_PREFIX}{tick}"))
     except redis.RedisError as error:
         log.info("it is not known whether a job has expired (%s)", type(error).__name__)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError
+from django.db import Error as DatabaseTrouble
 from rest_framework.exceptions import APIException
 
 from taskhub.api.errors import answer
@@ -40,7 +40,7 @@ _NEXT: Final = {
 
 def failure_body(error: Exception) -> dict[str, Any]:
     """`{"error": {"code", "message", "details"?, "next"?}}`; an internal error reveals nothing."""
-    known = HubError | ExecutorError | APIException | DatabaseError | InterfaceError
+    known = HubError | ExecutorError | APIException | DatabaseTrouble
     response = answer(error, {}) if isinstance(error, known) else None
     if response is None:
         log.error("a tool failed", exc_info=error)

@@ -72,7 +72,7 @@ def _short_waits() -> Iterator[None]:
 def notifications() -> str:
     """Redis: a key that expires."""
     try:
-        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5) as client:
+        with _new_connection() as client:
             client.set(_KEY, 1, ex=_KEPT_S)
     except redis.RedisError as error:
         return _redis_trouble(error)
@@ -82,7 +82,7 @@ def notifications() -> str:
 def redis_answers() -> bool:
     """Whether events can be heard; nothing is written."""
     try:
-        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5) as client:
+        with _new_connection() as client:
             return bool(client.ping())
     except redis.RedisError:
         return False
@@ -101,6 +101,11 @@ def broker() -> str:
     except (OperationalError, OSError):
         return AWAY
     return OK
+
+
+def _new_connection() -> redis.Redis:
+    """A check must not rest on a connection that was opened before."""
+    return redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5, socket_timeout=0.5)
 
 
 def _redis_trouble(error: redis.RedisError) -> str:

@@ -25,6 +25,7 @@ from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 from django.views import View
+from rest_framework.permissions import SAFE_METHODS
 
 from taskhub.errors import TooLarge
 from taskhub.models import MetricName
@@ -36,7 +37,6 @@ from taskhub.web.thread_pool import on_web_thread, thread_slot
 
 _ON_LOOP: Final = "/healthz"
 """Answered without a thread: the view and its middleware use no database."""
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
 DRAIN: Final = 8
 """Multiple of the body limit that is read and discarded, so that the client reads our response."""
@@ -107,7 +107,7 @@ def measure(method: str, status: int, took_s: float) -> None:
 
 def _may_write(scope: Mapping[str, Any]) -> bool:
     """A message over MCP is a POST, but its view only authenticates; the tool that it calls takes a slot of its own."""
-    return scope["method"] not in _READING and scope["path"].rstrip("/") != "/mcp"
+    return scope["method"] not in SAFE_METHODS and scope["path"].rstrip("/") != "/mcp"
 
 
 class _LimitedBody:

@@ -164,7 +164,7 @@ def test_log_is_kept_while_redis_is_away(execute: Any, api: APIClient, monkeypat
     queued = execute("echo one")
     jobs.execution_start(queued["execution_id"])
     away = redis.Redis.from_url("redis://127.0.0.1:9")
-    monkeypatch.setattr(log_times, "_client", lambda _: away)
+    monkeypatch.setattr(log_times, "redis_client", lambda **_: away)
     finish(queued["execution_id"])
     assert [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]] == ["one"]
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Self
 
 import httpx
 
@@ -13,6 +14,7 @@ from config.launcher import redis_server
 from tests.processes import ROOT, Process, free_port, wait_for_redis, wait_until
 
 PASSWORD = "a password of the tests"
+PATIENCE_S = 120.0
 
 
 class Installation:
@@ -129,9 +131,19 @@ for name in {names!r}:
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def client(self, name: str, **options: Any) -> httpx.Client:
+        """For the operator's requests to this process, which may wait long."""
+        return httpx.Client(base_url=self.address(name), headers=self.headers, timeout=PATIENCE_S, **options)
+
     def status(self, name: str) -> dict[str, object]:
         answer: dict[str, object] = httpx.get(f"{self.address(name)}/api/events/status").json()
         return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def end(self) -> None:
         for process in reversed(self.processes.values()):

@@ -20,7 +20,6 @@ from tests.processes import wait_until
 from tests.servers.hubs import Installation
 
 LOCK_S = "2"
-PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +32,15 @@ def database(postgres_url: str) -> str:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Installation]:
-    made = Installation(tmp_path_factory.mktemp("trouble"), database)
-    made.env["TASKHUB_DATABASE_LOCK_TIMEOUT_S"] = LOCK_S
-    try:
+    with Installation(tmp_path_factory.mktemp("trouble"), database) as made:
+        made.env["TASKHUB_DATABASE_LOCK_TIMEOUT_S"] = LOCK_S
         made.start_web("one")
         yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture
 def client(installation: Installation) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=installation.address("one"), headers=installation.headers, timeout=PATIENCE_S) as made:
+    with installation.client("one") as made:
         yield made
 
 
@@ -121,18 +117,16 @@ def test_no_room_for_a_connection(database: str, postgres_url: str, client: http
     wait_until(lambda: client.get("/api/tasks/").status_code == 200, "the hub reads again")
 
 
-def test_a_row_that_cannot_be_is_logged_without_its_content(installation: Installation, database: str) -> None:
+def test_a_row_that_cannot_be_is_logged_without_its_content(
+    installation: Installation, database: str, client: httpx.Client
+) -> None:
     """A mistake of ours, played by a constraint that nothing of the hub knows."""
     secret = "echo a-script-that-stays-private"
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("ALTER TABLE taskhub_task ADD CONSTRAINT never CHECK (title <> 'never')")
         try:
-            answer = httpx.post(
-                f"{installation.address('one')}/api/tasks/",
-                json={"title": "never", "description": f"{secret}\n\nThe above exception was the direct cause"},
-                headers=installation.headers,
-                timeout=PATIENCE_S,
-            )
+            description = f"{secret}\n\nThe above exception was the direct cause"
+            answer = client.post("/api/tasks/", json={"title": "never", "description": description})
         finally:
             other.execute("ALTER TABLE taskhub_task DROP CONSTRAINT never")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
@@ -145,13 +139,10 @@ def test_a_row_that_cannot_be_is_logged_without_its_content(installation: Instal
 
 
 def test_a_sqlite_file_that_another_process_holds(tmp_path: Path) -> None:
-    made = Installation(tmp_path)
     with ExitStack() as stack:
-        stack.callback(made.end)
+        made = stack.enter_context(Installation(tmp_path))
         made.start_web("one")
-        client = stack.enter_context(
-            httpx.Client(base_url=made.address("one"), headers=made.headers, timeout=PATIENCE_S)
-        )
+        client = stack.enter_context(made.client("one"))
         task = make_task(client)
         other = stack.enter_context(closing(sqlite3.connect(tmp_path / "taskhub.sqlite3", isolation_level=None)))
         other.execute("BEGIN IMMEDIATE")

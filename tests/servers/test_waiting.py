@@ -11,25 +11,20 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers.hubs import Installation
-
-PATIENCE_S = 120.0
+from tests.servers.hubs import PATIENCE_S, Installation
 
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    made = Installation(tmp_path_factory.mktemp("waiting"))
-    made.env["TASKHUB_WEB_THREADS"] = "1"
-    try:
+    with Installation(tmp_path_factory.mktemp("waiting")) as made:
+        made.env["TASKHUB_WEB_THREADS"] = "1"
         made.start_web("one")
         yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture
 def client(installation: Installation) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=installation.address("one"), headers=installation.headers, timeout=PATIENCE_S) as made:
+    with installation.client("one") as made:
         yield made
 
 

@@ -21,12 +21,11 @@ import pytest
 from tests.mcp_client import ACCEPT
 from tests.processes import wait_until
 from tests.sandboxes.ill_daytona import FOLLOW, KEY, Daytona
-from tests.servers.hubs import Installation
+from tests.servers.hubs import PATIENCE_S, Installation
 
 THREADS = 2
 AGENTS = 16
 VIEWERS = 24
-PATIENCE_S = 120.0
 _CONNECTED = "01"
 
 
@@ -39,24 +38,19 @@ def daytona(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daytona]:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, daytona: Daytona) -> Iterator[Installation]:
-    made = Installation(tmp_path_factory.mktemp("hub"))
-    made.env |= {
-        "DAYTONA_API_KEY": KEY,
-        "DAYTONA_API_URL": daytona.api_url,
-        "TASKHUB_WEB_THREADS": str(THREADS),
-    }
-    try:
+    with Installation(tmp_path_factory.mktemp("hub")) as made:
+        made.env |= {
+            "DAYTONA_API_KEY": KEY,
+            "DAYTONA_API_URL": daytona.api_url,
+            "TASKHUB_WEB_THREADS": str(THREADS),
+        }
         made.start_web("one", application="tests.servers.patient_hub:application")
         yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture
 def client(hub: Installation) -> Iterator[httpx.Client]:
-    limits = httpx.Limits(max_connections=None)
-    address = hub.address("one")
-    with httpx.Client(base_url=address, headers=hub.headers, timeout=PATIENCE_S, limits=limits) as made:
+    with hub.client("one", limits=httpx.Limits(max_connections=None)) as made:
         yield made
 
 

@@ -73,7 +73,7 @@ WRITERS = {
     "taskhub/lib/compiled_sql.py": "sends the statements that services and the outbox make",
 }
 """Modules that may write rows, and why. No other one may."""
-NOT_ROWS = {"default_storage", "Resource", "self", "self._client", "_client(settings.REDIS_URL)", "pipeline"}
+NOT_ROWS = {"default_storage", "Resource", "self", "self._client", "redis_client(timeout_s=_TIMEOUT_S)", "pipeline"}
 """What has such methods too: files, OpenTelemetry, the gateway, Redis."""
 READS = ("SELECT", "PRAGMA busy_timeout")
 
