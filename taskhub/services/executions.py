@@ -216,10 +216,17 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
 @transaction.atomic
 def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
     """It is about to be ended by us: however its script then ends, this is what it will have been."""
+    _lock_task(execution)
     if not _move(execution, ending=ending.value):
         return False
     _show_ending(execution, ending.value)
     return True
+
+
+def _lock_task(execution: Execution) -> None:
+    """Before the execution's row, as a request to stop does: the other way round they could wait for each other."""
+    if execution.task_id is not None:
+        Task.objects.select_for_update().filter(pk=execution.task_id).order_by().values_list("pk").first()
 
 
 def _show_ending(execution: Execution, ending: str) -> None:
@@ -243,6 +250,13 @@ def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dic
         mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
         Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**_lease(renew_s))
     return found
+
+
+def executions_shift_start(*, fences: Mapping[UUID, int], by: timedelta) -> None:
+    """The wall clock was set by so much while these ran: what they have left is the same, by the clock as it is now."""
+    for execution_id, fence in fences.items():
+        running = Execution.objects.filter(pk=execution_id, fence=fence, status=ExecutionStatus.RUNNING)
+        running.update(started_at=F("started_at") + by)
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
@@ -302,6 +316,9 @@ def execution_finish(
     *, execution: Execution, outcome: Outcome, archived: Archived | None = None, kept: Kept | None = None
 ) -> bool:
     """The end, whatever it is; False if another worker was faster."""
+    is_being_ended = bool(execution.ending) or execution.stop_requested_at is not None
+    if is_being_ended:
+        _lock_task(execution)
     moved = _move(
         execution,
         status=outcome.status,
@@ -319,7 +336,7 @@ def execution_finish(
         env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if moved:
-        if execution.ending or execution.stop_requested_at is not None:
+        if is_being_ended:
             _show_ending(execution, "")
         transaction.on_commit(lambda: _measure_end(execution, outcome))
         if outcome.leftover == Leftover.SANDBOX_STOPPING:
