@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from taskhub.lib.online_index import AddIndexOnline
+from taskhub.migrations._online_index import AddIndexOnline
 
 
 class Migration(migrations.Migration):

@@ -225,14 +225,12 @@ def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> b
 
 def _lock_task(execution: Execution) -> None:
     """Before the execution's row, as a request to stop does: the other way round they could wait for each other."""
-    if execution.task_id is not None:
-        Task.objects.select_for_update().filter(pk=execution.task_id).order_by().values_list("pk").first()
+    Task.objects.select_for_update().filter(pk=execution.task_id).order_by().values_list("pk").first()
 
 
 def _show_ending(execution: Execution, ending: str) -> None:
     """On its task, too. No change of the task: its version stays."""
-    if execution.task_id is not None:
-        Task.objects.filter(pk=execution.task_id).update(ending=ending)
+    Task.objects.filter(pk=execution.task_id).update(ending=ending)
 
 
 class Seen(NamedTuple):
@@ -250,13 +248,6 @@ def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dic
         mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
         Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**_lease(renew_s))
     return found
-
-
-def executions_shift_start(*, fences: Mapping[UUID, int], by: timedelta) -> None:
-    """The wall clock was set by so much while these ran: what they have left is the same, by the clock as it is now."""
-    for execution_id, fence in fences.items():
-        running = Execution.objects.filter(pk=execution_id, fence=fence, status=ExecutionStatus.RUNNING)
-        running.update(started_at=F("started_at") + by)
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:

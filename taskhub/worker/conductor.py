@@ -24,6 +24,7 @@ from taskhub.lib.per_loop import PerLoop
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
+from taskhub.services.execution_leases import executions_shift_start
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.following import Following, Lost
 from taskhub.worker.starting import start
@@ -149,7 +150,7 @@ class Conductor:
             return
         log.warning("the wall clock was set by %.0f s", set_by)
         by = timedelta(seconds=set_by)
-        await with_database(executions.executions_shift_start, fences=held, by=by)
+        await with_database(executions_shift_start, fences=held, by=by)
         self._clock_offset += set_by
         for following in self._followed.values():
             if following.execution.started_at is not None:
