@@ -14,7 +14,6 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
-from unfold.decorators import display
 
 from sandboxes.gateway.translation import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
@@ -24,7 +23,18 @@ from sandboxes.services.operator_actions import Action, sandboxes_request
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import COLUMN, NOTHING, ReadOnlyAdmin, actor_of, cut, json_block, list_link, row_link, short_id
+from taskhub.admin.base import (
+    COLUMN,
+    NOTHING,
+    ReadOnlyAdmin,
+    actor_of,
+    cut,
+    json_block,
+    label,
+    list_link,
+    row_link,
+    short_id,
+)
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
 from taskhub.admin.list_pages import DateFilter
@@ -64,9 +74,9 @@ class SandboxAdmin(ActingAdmin):
         list_note_look()
         return super().changelist_view(request, extra_context)
 
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # no types
-    def shown_state(self, sandbox: Sandbox) -> str:
-        return sandbox.state
+    @admin.display(description="State", ordering="state")
+    def shown_state(self, sandbox: Sandbox) -> SafeString:
+        return label(sandbox.state, STATE_LABELS.get(sandbox.state))
 
     @admin.display(description="Seen", ordering="seen_at")
     def seen(self, sandbox: Sandbox) -> str:

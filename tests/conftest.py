@@ -26,6 +26,7 @@ from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
 from taskhub.lib.leases import watch
+from taskhub.lib.recent import Recent
 from taskhub.models import ApiToken
 from taskhub.observability.heartbeat import ages
 from tests import documented
@@ -128,6 +129,7 @@ def nothing_is_remembered() -> None:
     failures.forget()
     watch.forget()
     ages.forget()
+    Recent.forget_all()
 
 
 @pytest.fixture

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.db.models import CharField, DateTimeField, Model
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, checkbox
 
 from taskhub.admin.list_pages import CountedPaginator, HubChangeList
 from taskhub.auth.actor import Actor
@@ -104,6 +107,17 @@ def json_block(value: object) -> SafeString:
     return format_html('<pre class="hub-text">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
 
 
+# As unfold renders it for each row by templates.
+_CHECKBOX: Final = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
+
+
+@cache
+def label(text: str, kind: str | None = None) -> SafeString:
+    """A text in a coloured box: `kind` is info, success, warning or danger."""
+    context = {"label": text, "label_type": kind, "multiple": False}
+    return mark_safe(render_to_string("unfold/helpers/display_label.html", context))  # noqa: S308 - the template escapes
+
+
 def _column(field: Any) -> Callable[[Model], Any] | None:
     """How a column shows the field; None if as Django does."""
     if isinstance(field, DateTimeField):
@@ -112,7 +126,7 @@ def _column(field: Any) -> Callable[[Model], Any] | None:
 
 
 class HubModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    list_per_page = 50
+    list_per_page = 25
     list_max_show_all = 500
     list_fullwidth = True
     # One count per list is enough; the count without filters would be a second query.
@@ -132,6 +146,10 @@ class HubModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Parameters of filters that an index serves in the order of the list."""
     list_without: tuple[str, ...] = ()
     """Fields that may be long and that the list does not show."""
+
+    @admin.display(description=ModelAdmin.action_checkbox.short_description)
+    def action_checkbox(self, obj: Model) -> SafeString:
+        return format_html(_CHECKBOX, obj.pk)
 
     def is_search_served(self, text: str) -> bool:
         """Whether an index serves the search for this text: that for an id."""

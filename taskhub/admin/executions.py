@@ -12,10 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, read_id, row_link, short_id
+from taskhub.admin.base import NOTHING, actor_of, cut, label, read_id, row_link, short_id
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.errors import Conflict
@@ -56,7 +55,7 @@ class ExecutionAdmin(ActingAdmin):
             "How it went",
             {
                 "fields": [
-                    *("status", "state", "exit_code", "error_code", "error_message", "log", "files"),
+                    *("shown_status", "state", "exit_code", "error_code", "error_message", "log", "files"),
                     *("artifacts_left_out", "took", "queued_at", "started_at", "finished_at"),
                 ]
             },
@@ -72,7 +71,7 @@ class ExecutionAdmin(ActingAdmin):
             },
         ),
     ]
-    readonly_fields = ["whole_task", "state", "log", "files", "took", "whole_sandbox"]
+    readonly_fields = ["whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
     actions = ["stop"]
     dangerous = ("stop",)
 
@@ -118,9 +117,9 @@ class ExecutionAdmin(ActingAdmin):
     def for_task(self, execution: Execution) -> SafeString | str:
         return row_link("taskhub_task", execution.task_id, cut(execution.task, 36))
 
-    @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
-    def shown_status(self, execution: Execution) -> tuple[str, str]:
-        return execution.status, execution.get_status_display()
+    @admin.display(description="Status", ordering="status")
+    def shown_status(self, execution: Execution) -> SafeString:
+        return label(execution.get_status_display(), LABELS.get(execution.status))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """With the positions in the queue of all rows of the page, looked up together."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
@@ -10,7 +10,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import TextFilter
-from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -19,7 +18,7 @@ from unfold.widgets import (
 )
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, json_block, list_link, read_id
+from taskhub.admin.base import NOTHING, actor_of, cut, json_block, label, list_link, read_id
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, Task, TaskStatus
@@ -28,7 +27,12 @@ from taskhub.selectors.tasks import tasks_last_executed, tasks_searched, tasks_t
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.services.tasks import task_update
 
-MOST_S = 86_400
+MOST_S: Final = 86_400
+LABELS: Final = {
+    TaskStatus.INPROGRESS.value: "info",
+    TaskStatus.REVIEW.value: "warning",
+    TaskStatus.DONE.value: "success",
+}
 
 
 class RunForm(forms.Form):
@@ -150,17 +154,9 @@ class TaskAdmin(ActingAdmin):
             task.runs_known = known[task.pk]
         return page
 
-    @display(  # type: ignore[untyped-decorator]  # unfold has no types
-        description="Status",
-        ordering="status",
-        label={
-            TaskStatus.INPROGRESS.value: "info",
-            TaskStatus.REVIEW.value: "warning",
-            TaskStatus.DONE.value: "success",
-        },
-    )
-    def shown_status(self, task: Task) -> tuple[str, str]:
-        return task.status, task.get_status_display()
+    @admin.display(description="Status", ordering="status")
+    def shown_status(self, task: Task) -> SafeString:
+        return label(task.get_status_display(), LABELS.get(task.status))
 
     @admin.display(description="Private", ordering="private")
     def who_sees(self, task: Task) -> str:

@@ -14,7 +14,6 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from taskhub.admin import dashboard
@@ -26,6 +25,7 @@ from taskhub.admin.base import (
     actor_of,
     cut,
     json_block,
+    label,
     list_link,
     read_id,
     row_link,
@@ -124,11 +124,12 @@ class WebhookEndpointAdmin(ActingAdmin):
     def origin(self, endpoint: WebhookEndpoint) -> SafeString | str:
         return cut(read_origin(endpoint.url), COLUMN)
 
-    @display(description="Health", label={"well": "success", "failing": "warning", "failing for a day": "danger"})  # type: ignore[untyped-decorator]  # no types
-    def shown_health(self, endpoint: WebhookEndpoint) -> str:
+    @admin.display(description="Health")
+    def shown_health(self, endpoint: WebhookEndpoint) -> SafeString:
         if endpoint.failing_since is None:
-            return "well"
-        return "failing for a day" if endpoint.failing_since < timezone.now() - selectors.FAILING_FOR else "failing"
+            return label("well", "success")
+        is_long = endpoint.failing_since < timezone.now() - selectors.FAILING_FOR
+        return label("failing for a day", "danger") if is_long else label("failing", "warning")
 
     @admin.display(description="Receives")
     def shown_types(self, endpoint: WebhookEndpoint) -> SafeString | str:
@@ -279,9 +280,9 @@ class WebhookDeliveryAdmin(TitledRows, ActingAdmin):
     def task(self, delivery: WebhookDelivery) -> SafeString | str:
         return titled_link(delivery, delivery.task_id)
 
-    @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
-    def shown_status(self, delivery: WebhookDelivery) -> tuple[str, str]:
-        return delivery.status, delivery.get_status_display()
+    @admin.display(description="Status", ordering="status")
+    def shown_status(self, delivery: WebhookDelivery) -> SafeString:
+        return label(delivery.get_status_display(), LABELS.get(delivery.status))
 
     @admin.display(description="Attempts, the latest")
     def shown_tries(self, delivery: WebhookDelivery) -> SafeString:

@@ -120,7 +120,7 @@ def test_times_are_plain_and_the_head_names_their_zone(admin: Page, installation
 def test_a_page_is_headed_by_the_name_that_the_menu_has(admin: Page, installation: Installation, path: str) -> None:
     """Not by Django's names of apps and models."""
     opened(admin, installation, f"{path}/")
-    head = admin.locator("#main header, #header, header").first.inner_text()
+    head = " ".join(admin.locator(".truncate.tracking-tight").all_inner_texts())
     assert LISTS[path] in head, head
     for internal in ("taskhub", "Taskhub", "eventstream", "Authentication", "stream process", "to change", "to view"):
         assert internal not in head
