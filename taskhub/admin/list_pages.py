@@ -72,6 +72,7 @@ class HubChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     """
 
     root_queryset: QuerySet[Any]
+    preserved_filters: str
     headers: list[Any] | None = None
     is_sought = False
     """Whether rows are sought among the newest ones alone."""

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -225,12 +225,12 @@ def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> b
 
 def _lock_task(execution: Execution) -> None:
     """Before the execution's row, as a request to stop does: the other way round they could wait for each other."""
-    Task.objects.select_for_update().filter(pk=execution.task_id).order_by().values_list("pk").first()
+    Task.objects.select_for_update().filter(pk=cast("UUID", execution.task_id)).order_by().values_list("pk").first()
 
 
 def _show_ending(execution: Execution, ending: str) -> None:
     """On its task, too. No change of the task: its version stays."""
-    Task.objects.filter(pk=execution.task_id).update(ending=ending)
+    Task.objects.filter(pk=cast("UUID", execution.task_id)).update(ending=ending)
 
 
 class Seen(NamedTuple):
