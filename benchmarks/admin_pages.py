@@ -94,8 +94,9 @@ def _scenario(name: str, database: str, *, on_postgres: bool) -> Scenario:
     return Scenario(
         name,
         f"{TASKS:,} tasks, {EVENTS:,} events, {EXECUTIONS:,} executions, {ENTRIES:,} audit entries and {DELIVERIES:,} "
-        f"webhook deliveries on {database}; each page {REQUESTS} times, one after another, after one not "
-        f"counted (`/api/events/status` {STATUS_REQUESTS} times, without a sign-in). Filters that find least cost most.",
+        f"webhook deliveries on {database}; each page {REQUESTS} times, one after another, after one that is "
+        f"not counted; `/api/events/status` {STATUS_REQUESTS} times, without a sign-in. Filters that find nothing cost "
+        "most.",
         run,
         _rows(on_postgres=on_postgres),
     )

@@ -34,7 +34,7 @@ class DoorFilter(admin.SimpleListFilter):
 @admin.register(AuditEntry)
 class AuditEntryAdmin(TitledRows, ReadOnlyAdmin):
     what = "Every change of a task, execution, sandbox, account or token writes an entry here."
-    list_display = ["at", "actor_name", "action", "task", "about", "door", "short_token"]
+    list_display = ["at", "actor_name", "action", "task", "about", "interface", "short_token"]
     list_filter = [DoorFilter, ("action", FieldTextFilter), ("at", DateFilter)]
     list_filter_submit = True
     time_field = "at"
@@ -70,6 +70,10 @@ class AuditEntryAdmin(TitledRows, ReadOnlyAdmin):
         if entry.sandbox_id:
             return row_link("sandboxes_sandbox", entry.sandbox_id, f"sandbox {short_id(entry.sandbox_id)}")
         return cut(entry.subject, 30) or NOTHING
+
+    @admin.display(description="Interface", ordering="door")
+    def interface(self, entry: AuditEntry) -> str:
+        return entry.door
 
     @admin.display(description="Token", ordering="token_name")
     def short_token(self, entry: AuditEntry) -> SafeString | str:
