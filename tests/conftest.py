@@ -29,6 +29,7 @@ from taskhub.lib.leases import watch
 from taskhub.lib.recent import Recent
 from taskhub.models import ApiToken
 from taskhub.observability.heartbeat import ages
+from taskhub.selectors.dashboard import past_events
 from tests import documented
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_redis
@@ -130,6 +131,7 @@ def nothing_is_remembered() -> None:
     watch.forget()
     ages.forget()
     Recent.forget_all()
+    past_events.forget()
 
 
 @pytest.fixture

@@ -100,11 +100,49 @@ class Part(Func):
         return self.as_sql(compiler, connection, template=template, arg_joiner=") AS INTEGER) / ", **context)
 
 
+class _PastParts:
+    """Counts of parts of windows that are over: this process has read them, and they do not change any more."""
+
+    OPEN: Final = 2
+    """The last parts of a window are counted each time: a transaction may still commit into them."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[int, int], dict[str, float]] = {}
+
+    def first_unknown(self, window: Window) -> int:
+        """Of the window's parts, from 0."""
+        known = (window.part_s, window.first)
+        return next(
+            (n for n in range(window.parts) if (known[0], known[1] + n) not in self._counts), window.parts - self.OPEN
+        )
+
+    def keep(self, window: Window, counted: dict[str, list[float]], since: int) -> None:
+        for n in range(since, window.parts - self.OPEN):
+            found = {name: values[n] for name, values in counted.items() if values[n]}
+            self._counts[window.part_s, window.first + n] = found
+        for part in [part for part in self._counts if part[0] == window.part_s and part[1] < window.first]:
+            self._counts.pop(part, None)
+
+    def fill(self, window: Window, counted: dict[str, list[float]], until: int) -> dict[str, list[float]]:
+        """With the counts of the parts before `until`."""
+        for n in range(until):
+            for name, count in self._counts.get((window.part_s, window.first + n), {}).items():
+                counted.setdefault(name, window.nothing)[n] = count
+        return counted
+
+    def forget(self) -> None:
+        self._counts.clear()
+
+
+past_events: Final = _PastParts()
+
+
 def events_by_type(window: Window) -> dict[str, list[float]]:
     """Number of events by type and part; events without our envelope are `other`."""
+    since = past_events.first_unknown(window)
     named = [When(said__startswith=f'{name}"', then=Value(name)) for name in EVENT_TYPES]
     counted = (
-        Event.objects.filter(created__range=window.span)
+        Event.objects.filter(created__range=(window.moment(since), window.moment(window.parts)))
         .annotate(part=Part("created", window.part_s))
         .annotate(said=Substr("data", NAME_AT, max(map(len, EVENT_TYPES)) + 1))
         .annotate(name=Case(*named, default=Value(OTHER)))
@@ -112,7 +150,9 @@ def events_by_type(window: Window) -> dict[str, list[float]]:
         .values_list("part", "name")
         .annotate(count=Count("pk"))
     )
-    return window.spread(counted)
+    series = window.spread(counted)
+    past_events.keep(window, series, since)
+    return past_events.fill(window, series, since)
 
 
 def executions_by_outcome(window: Window) -> dict[str, list[float]]:
