@@ -19,7 +19,6 @@ from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from taskhub.executions import artifact_collector, get_executor
-from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import (
     ExecutorError,
     FileChanges,
@@ -362,7 +361,7 @@ class Following:
                 return changes
         return None
 
-    async def _keep_files(self) -> Kept | None:
+    async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
         if end is None or not (end.files or end.changes > self.execution.files_seen):
             return None
