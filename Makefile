@@ -43,7 +43,7 @@ link: installed ## another sign-in link of the hub that runs: works once, within
 given = $(and $(filter command line,$(origin $1)),$($1))
 
 .PHONY: token
-token: installed ## an API token: NAME=account; ROLE=viewer, agent or operator makes a missing account
+token: installed ## an API token of role agent, or of ROLE (viewer, agent, operator): NAME=account; with ROLE a missing one is made
 	@$(if $(call given,NAME),,echo 'Usage: make token NAME=robot ROLE=agent (without ROLE for an account that exists)' >&2; exit 1)
 	@$(BIN)/python manage.py create_token "$$NAME" --name 'make token' $(if $(call given,ROLE),--role "$$ROLE")
 

@@ -55,6 +55,7 @@ SANDBOX_TOOLS = (
         gives=SandboxPageSerializer,
         run=_list,
         role=Role.VIEWER,
+        shows=("items", "nextCursor"),
         reads=True,
     ),
     Tool(
@@ -74,6 +75,7 @@ SANDBOX_TOOLS = (
         gives=ConnectionSerializer,
         run=_connection_url,
         role=Role.VIEWER,
+        shows=("url", "expires_at", "curl"),
         reads=True,
         for_accounts=True,
     ),

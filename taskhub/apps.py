@@ -21,7 +21,12 @@ class TaskHubConfig(AppConfig):
         from taskhub.observability import heartbeat, job_logging  # noqa: PLC0415 - likewise
         from taskhub.observability.redaction import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
 
-        extend("mcp_tools", "taskhub.mcp.task_tools.TASK_TOOLS", "taskhub.mcp.execution_tools.EXECUTION_TOOLS")
+        extend(
+            "mcp_tools",
+            "taskhub.mcp.task_tools.TASK_TOOLS",
+            "taskhub.mcp.execution_tools.EXECUTION_TOOLS",
+            "taskhub.mcp.note_tools.NOTE_TOOLS",
+        )
         extend("ticket_kinds", "taskhub.events.tickets.EVENTS", "taskhub.events.tickets.EXECUTION_LOG")
         gauges = ("stream_gauges", "job_gauges", "health_gauges", "webhook_gauges")
         extend("gauges", *(f"taskhub.api.prometheus.{name}" for name in gauges))

@@ -9,7 +9,9 @@
     ├── Conflict          409    the state of the row forbids it
     │   ├── TransitionRefused    the status may not follow the current one; details list the allowed ones
     │   ├── ExecutionActive      the task is already being executed
-    │   └── ExecutionEnding      its execution is being ended; retry after Retry-After seconds
+    │   ├── ExecutionEnding      its execution is being ended; retry after Retry-After seconds
+    │   ├── LeaseLost            the caller's claim on the task has ended, or its lease is not the present one
+    │   └── Held                 another agent holds the task
     ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)
     ├── Invalid           400    a value is wrong; details name the field
     ├── TooLarge          413    the request exceeds a size limit
@@ -106,6 +108,14 @@ class ExecutionEnding(Conflict):
             details={"execution_id": execution_id, "retry_after_s": retry_after_s},
         )
         self.retry_after_s = retry_after_s
+
+
+class LeaseLost(Conflict):
+    default_code = "lease_lost"
+
+
+class Held(Conflict):
+    default_code = "held"
 
 
 class PreconditionFailed(HubError):

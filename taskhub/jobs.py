@@ -34,7 +34,7 @@ from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import executions, idempotency, tokens
+from taskhub.services import claims, executions, idempotency, notes, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.web.thread_pool import wait_here
@@ -61,6 +61,15 @@ def execution_start(execution_id: str) -> None:
         hand_over(loop, lambda conductor: conductor.start(UUID(execution_id)))
     else:
         wait_here(partial(start, UUID(execution_id)))
+
+
+@shared_task
+def claims_expire() -> None:
+    """Take back the tasks whose agents have been silent for longer than their lease; answer questions at deadlines."""
+    with alone("taskhub:claims", at_most_s=LOOK_S) as is_ours:
+        if is_ours:
+            notes.questions_expire()
+            claims.claims_expire()
 
 
 @shared_task

@@ -1,8 +1,8 @@
 """Roles and permissions: the role of a caller, and which tasks it may see. `docs/access.md` has the whole table.
 
 A role is a Django group of the same name. An account in several groups has the highest role; a superuser is an
-operator. A role includes the permissions of the lower ones. Callers without a role have no permissions, except in the
-local profile, where reading is open.
+operator. A role includes the permissions of the lower ones. A token may have a lower role than its account. Callers
+without a role have no permissions, except in the local profile, where reading is open.
 """
 
 from __future__ import annotations
@@ -54,10 +54,18 @@ def _open_to_all() -> Role:
     return Role.VIEWER if settings.TASKHUB_OPEN_READING else Role.NOBODY
 
 
-def know_role(user: User, groups: Iterable[str | None]) -> User:
-    """The user, with the role cached from the query that loaded it: `role_of` then needs no query."""
+def limit_role(role: Role, token_role: str) -> Role:
+    """The account's role as a token has it, whose own role is a limit; "" limits nothing."""
+    return min(role, ROLES.get(token_role, role))
+
+
+def know_role(user: User, groups: Iterable[str | None], token_role: str = "") -> User:
+    """The user, with the role cached from the query that loaded it: `role_of` then needs no query.
+
+    `token_role` is that of the request's token.
+    """
     role = role_from(groups, is_active=user.is_active, is_superuser=user.is_superuser)
-    vars(user)[_KNOWN] = role
+    vars(user)[_KNOWN] = limit_role(role, token_role)
     return user
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
+from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
@@ -129,9 +131,10 @@ def make_account(name: str, *groups: str) -> User:
     return user
 
 
-def client_of(user: User) -> APIClient:
+def client_of(user: User, name: str = "") -> APIClient:
+    """With a token of this name."""
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {ApiToken.objects.create(user=user)[1]}")
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {ApiToken.objects.create(user=user, name=name)[1]}")
     return client
 
 
@@ -157,6 +160,20 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         passed_s += seconds
 
     monkeypatch.setattr(watch, "clock", lambda: time.monotonic() + passed_s)
+    return pass_
+
+
+@pytest.fixture
+def advance(pass_time: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let so many seconds pass on all clocks."""
+    real, passed_s = timezone.now, 0.0
+
+    def pass_(seconds: float) -> None:
+        nonlocal passed_s
+        passed_s += seconds
+        pass_time(seconds)
+
+    monkeypatch.setattr(timezone, "now", lambda: real() + timedelta(seconds=passed_s))
     return pass_
 
 

@@ -10,12 +10,16 @@ from django_eventstream.models import Event
 
 from taskhub.events.announcements import announced
 from taskhub.events.types import to_json
-from taskhub.models import Announcement, Execution, ExecutionStatus, Task
+from taskhub.models import Announcement, Execution, ExecutionStatus, Note, Task
 
 T = TypeVar("T")
 World = dict[str, dict[str, dict[str, Any]]]
 
-_TASK_FIELDS = ("status", "priority", "assignee", "artifacts", "title", "tags", "private", "version", "description")
+_TASK_FIELDS = (
+    *("status", "priority", "assignee", "artifacts", "title", "tags", "private", "version", "description"),
+    *("holder", "held_back", "ready", "closed_as", "waiting_for"),
+)
+_NOTE_FIELDS = ("kind", "text", "author", "agent", "question")
 _NOT_BEGUN = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING)
 _EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "exit_code")
 
@@ -43,6 +47,13 @@ def known_world() -> World:
             }
             for execution in begun
         },
+        "notes": {
+            str(note.pk): {
+                **{name: getattr(note, name) for name in ("kind", "text", "author", "agent")},
+                "question": note.question_id,
+            }
+            for note in Note.objects.all()
+        },
         "announcements": {str(told.pk): to_json(announced(told)) for told in Announcement.objects.current()},
     }
 
@@ -53,6 +64,8 @@ def apply(world: World, event: dict[str, Any]) -> None:
     if event["event"] in {"task_created", "task_updated"}:
         known = world["tasks"].setdefault(data["task_id"], {})
         known.update({name: data[name] for name in _TASK_FIELDS if name in data})
+    elif event["event"] in {"note_added", "task_ready"}:
+        _apply_beside(world, event["event"], data)
     elif event["event"] == "task_deleted":
         del world["tasks"][data["task_id"]]
     elif event["event"] == "execution_event":
@@ -67,6 +80,16 @@ def apply(world: World, event: dict[str, Any]) -> None:
             world["announcements"][data["announcement_id"]] = data
     else:
         raise AssertionError(f"an event that no client can apply: {event['event']}")
+
+
+def _apply_beside(world: World, name: str, data: dict[str, Any]) -> None:
+    """Events about a task that leave its version as it is."""
+    task = world["tasks"][data["task_id"]]
+    if name == "task_ready":
+        task["ready"] = True
+        return
+    task["waiting_for"] = data["waiting_for"]
+    world["notes"][str(data["note_id"])] = {each: data.get(each) for each in _NOTE_FIELDS}
 
 
 def assert_events_explain(service: Callable[[], T]) -> T:

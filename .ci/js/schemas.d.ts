@@ -38,11 +38,26 @@ export interface AuditEntry {
   private: boolean;
 }
 
+export type BlankEnum = "";
+
+export interface Blocker {
+  id: string;
+  title: string;
+  status: string;
+  closed_as: string;
+  waived_by: string;
+  open: boolean;
+  artifacts: string[];
+  result: string | null;
+}
+
 export interface ChangedFile {
   change: "created" | "modified" | "deleted";
   path: string;
   size: number | null;
 }
+
+export type ClosedAsEnum = "cancelled" | "duplicate";
 
 export interface Command {
   id: string;
@@ -130,6 +145,8 @@ export interface FileChanged {
   left_out: number;
 }
 
+export type KindEnum = "note" | "result" | "review" | "question" | "answer";
+
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
 export interface LogLine {
@@ -153,6 +170,46 @@ export interface Me {
   role: RoleEnum;
 }
 
+export interface Note {
+  id: number;
+  kind: KindEnum;
+  text: string;
+  author: string;
+  agent: string;
+  at: string;
+  question: number | null;
+  options: string[];
+  deadline: string | null;
+  assumes: string;
+  assumed: boolean;
+}
+
+export interface NoteAdded {
+  task_id: string;
+  note_id: number;
+  kind: "note" | "result" | "review" | "question" | "answer";
+  text: string;
+  author: string;
+  agent: string;
+  at: string;
+  waiting_for: "" | "person" | "answer" | "review";
+  assignee: string;
+  question?: number | null;
+  options?: string[] | null;
+  deadline?: string | null;
+  assumes?: string | null;
+  assumed?: boolean | null;
+}
+
+export interface NoteCreateRequest {
+  kind?: KindEnum;
+  text: string;
+  question?: number;
+  options?: string[];
+  deadline_s?: number;
+  assumes?: string;
+}
+
 export type NullEnum = null;
 
 export interface PatchedTaskRequest {
@@ -164,6 +221,8 @@ export interface PatchedTaskRequest {
   tags?: string[];
   artifacts?: string[];
   private?: boolean;
+  closed_as?: ClosedAsEnum | BlankEnum;
+  blocked_by?: string[];
 }
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
@@ -196,6 +255,8 @@ export interface StatusChangeRequest {
   priority?: TaskPriorityEnum;
   assignee?: string;
   artifacts?: string[];
+  closed_as?: ClosedAsEnum | BlankEnum;
+  note?: string;
 }
 
 export type StreamEnum = "stdout" | "stderr";
@@ -216,10 +277,17 @@ export interface Task {
   tags: string[];
   artifacts: string[];
   private: boolean;
+  closed_as: ClosedAsEnum | BlankEnum;
   ending: EndingEnum | NullEnum;
   version: number;
   created_at: string;
   updated_at: string;
+  created_by: string;
+  holder: string;
+  held_back: boolean;
+  ready: boolean;
+  open_blockers: number;
+  waiting_for: WaitingForEnum | BlankEnum;
   timed_out?: boolean;
 }
 
@@ -234,6 +302,11 @@ export interface TaskCreated {
   tags: string[];
   version: number;
   updated_at: string;
+  holder?: string;
+  held_back?: boolean;
+  ready?: boolean | null;
+  closed_as?: string;
+  waiting_for?: "" | "person" | "answer" | "review";
   omitted?: string[] | null;
   description?: string | null;
   created_at: string;
@@ -245,9 +318,44 @@ export interface TaskDeleted {
   private: boolean;
 }
 
+export interface TaskDetail {
+  id: string;
+  title: string;
+  description: string;
+  status: TaskStatusEnum;
+  priority: TaskPriorityEnum;
+  assignee: string;
+  tags: string[];
+  artifacts: string[];
+  private: boolean;
+  closed_as: ClosedAsEnum | BlankEnum;
+  blocked_by: Blocker[];
+  ending: EndingEnum | NullEnum;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  created_by: string;
+  holder: string;
+  held_back: boolean;
+  ready: boolean;
+  open_blockers: number;
+  waiting_for: WaitingForEnum | BlankEnum;
+  blocked_by_hidden: number;
+  notes: Note[];
+  timed_out?: boolean;
+}
+
 export type TaskPriority = "low" | "medium" | "high";
 
 export type TaskPriorityEnum = "low" | "medium" | "high";
+
+export interface TaskReady {
+  task_id: string;
+  assignee: string;
+  priority: TaskPriority;
+  title: string;
+  tags: string[];
+}
 
 export interface TaskRequest {
   title: string;
@@ -258,6 +366,8 @@ export interface TaskRequest {
   tags?: string[];
   artifacts?: string[];
   private?: boolean;
+  closed_as?: ClosedAsEnum | BlankEnum;
+  blocked_by?: string[];
 }
 
 export type TaskStatus = "todo" | "inprogress" | "review" | "done";
@@ -275,10 +385,16 @@ export interface TaskUpdated {
   tags: string[];
   version: number;
   updated_at: string;
+  holder?: string;
+  held_back?: boolean;
+  ready?: boolean | null;
+  closed_as?: string;
+  waiting_for?: "" | "person" | "answer" | "review";
   omitted?: string[] | null;
   changed: string[];
   previous: Record<string, string | boolean>;
   description?: string | null;
+  reason?: "lease_expired" | "blocked" | null;
 }
 
 export interface Ticket {
@@ -294,6 +410,8 @@ export interface Waiting {
   position: number;
 }
 
+export type WaitingForEnum = "person" | "answer" | "review";
+
 /** The data of each event of `/api/events/stream`, by the event's name. */
 export interface EventData {
   "connected": Connected;
@@ -301,6 +419,8 @@ export interface EventData {
   "disconnected": Disconnected;
   "task_created": TaskCreated;
   "task_updated": TaskUpdated;
+  "task_ready": TaskReady;
+  "note_added": NoteAdded;
   "task_deleted": TaskDeleted;
   "execution_event": ExecutionEvent;
   "file_changed": FileChanged;

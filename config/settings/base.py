@@ -161,6 +161,13 @@ TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
 # Below so many free bytes in the data folder `/readyz` says that the disk is full.
 TASKHUB_DATA_FREE_LEAST_BYTES = env.integer("TASKHUB_DATA_FREE_LEAST_BYTES", 64 * 1024 * 1024)
 
+# --- Claims ------------------------------------------------------------------------------------------
+# The length of an agent's lease on a task, and how many lost or failed attempts hold a task back.
+TASKHUB_LEASE_S = env.integer("TASKHUB_LEASE_S", 900, least=10, most=86_400)
+# How long an open question keeps its holder's lease from running out.
+TASKHUB_QUESTION_KEEPS_S = env.integer("TASKHUB_QUESTION_KEEPS_S", 86_400)
+TASKHUB_ATTEMPTS = env.integer("TASKHUB_ATTEMPTS", 3, least=1)
+
 # --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
 TASKHUB_LOG_SPOOL_BYTES = env.integer("TASKHUB_LOG_SPOOL_BYTES", 1024 * 1024 * 1024, least=1024)
@@ -223,7 +230,7 @@ CORS_ALLOW_HEADERS = [
 ]
 CORS_EXPOSE_HEADERS = [
     *("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate"),
-    "X-Request-ID",
+    *("TaskHub-Lease", "X-Request-ID"),
 ]
 
 REST_FRAMEWORK = {
@@ -309,6 +316,8 @@ CELERY_BEAT_SCHEDULER = "taskhub.lib.beat:MonotonicScheduler"
 _RECONCILE_S = 1.0
 # A page of the account's list for every 200 sandboxes, however many executions run.
 _SANDBOXES_S = 5.0
+# A task is back within 5 s after its lease ran out.
+_CLAIMS_S = 2.0
 _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
@@ -321,6 +330,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,
         "options": {"expires": 2 * _RECONCILE_S},
+    },
+    "expire claims": {
+        "task": "taskhub.jobs.claims_expire",
+        "schedule": _CLAIMS_S,
+        "options": {"expires": _CLAIMS_S},
     },
     "check the sandboxes of executions": {
         "task": "taskhub.jobs.executions_check_sandboxes",

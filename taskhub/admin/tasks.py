@@ -24,6 +24,7 @@ from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, Task, TaskStatus
 from taskhub.selectors.executions import Runs, runs_of
 from taskhub.selectors.tasks import tasks_last_executed, tasks_searched, tasks_tagged
+from taskhub.services.claims import task_release
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.services.tasks import task_update
 
@@ -104,13 +105,14 @@ class TaskAdmin(ActingAdmin):
         "shown_status",
         "priority",
         "short_assignee",
+        "held_by",
         "who_sees",
         "runs",
         "last_run",
         "updated_at",
     ]
     list_filter = [
-        *("status", "priority", "private", AssigneeFilter, TagFilter, LastExecutionFilter),
+        *("status", "priority", "private", "held_back", AssigneeFilter, TagFilter, LastExecutionFilter),
         ("created_at", DateFilter),
     ]
     list_filter_submit = True
@@ -119,14 +121,18 @@ class TaskAdmin(ActingAdmin):
     list_without = TASK_WITHOUT
     search_fields = ["title"]
     search_help_text = "An id, or text in title, description or assignee."
-    readonly_fields = ["shown_tags", "shown_artifacts", "runs", "last_run"]
+    readonly_fields = [
+        *("shown_tags", "shown_artifacts", "runs", "last_run"),
+        *("created_by", "holder", "held_back", "attempts", "failures", "open_blockers"),
+    ]
     exclude = ["tags", "artifacts"]
-    actions = ["run", "stop", "change_status"]
+    actions = ["run", "stop", "change_status", "release"]
     dangerous = ("stop",)
 
     def applies(self, action: str, row: Task) -> bool:
         is_active = row.executions.filter(status__in=ACTIVE_STATUSES).exists()
-        return {"run": not is_active, "stop": is_active}.get(action, True)
+        is_held = bool(row.holder) or row.held_back
+        return {"run": not is_active, "stop": is_active, "release": is_held}.get(action, True)
 
     @admin.display(description="Title", ordering="title")
     def short_title(self, task: Task) -> SafeString | str:
@@ -135,6 +141,10 @@ class TaskAdmin(ActingAdmin):
     @admin.display(description="Assignee", ordering="assignee")
     def short_assignee(self, task: Task) -> SafeString | str:
         return cut(task.assignee, 20) or NOTHING
+
+    @admin.display(description="Held by", ordering="holder")
+    def held_by(self, task: Task) -> SafeString | str:
+        return "held back" if task.held_back else cut(task.holder, 20) or NOTHING
 
     def get_search_results(
         self,
@@ -203,6 +213,13 @@ class TaskAdmin(ActingAdmin):
             execution_request_stop(actor=actor_of(request), task_id=task.pk)
 
         self.act_on_each(request, tasks, stop, "being stopped")
+
+    @admin.action(description="Release")
+    def release(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
+        def release(task: Task) -> None:
+            task_release(actor=actor_of(request), task_id=task.pk)
+
+        self.act_on_each(request, tasks, release, "released")
 
     @admin.action(description="Change status…")
     def change_status(self, request: HttpRequest, tasks: QuerySet[Task]) -> HttpResponse | None:

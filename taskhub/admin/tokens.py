@@ -13,10 +13,11 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from knox.settings import knox_settings
-from unfold.widgets import UnfoldAdminIntegerFieldWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from taskhub.admin.base import COLUMN, HubModelAdmin, ReadOnlyAdmin, actor_of, cut, row_link
 from taskhub.models import ApiToken
+from taskhub.roles import ROLES
 from taskhub.services.tokens import token_create, token_revoke
 
 
@@ -29,10 +30,16 @@ class TokenForm(forms.ModelForm[ApiToken]):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="Days until it expires; empty: never.",
     )
+    role = forms.ChoiceField(
+        choices=[("", "what its account may"), *((name, name) for name in ROLES)],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text="The most that it may do.",
+    )
 
     class Meta:
         model = ApiToken
-        fields = ["user", "name"]
+        fields = ["user", "name", "role"]
 
 
 @admin.register(ApiToken)
@@ -42,18 +49,20 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     what = "Programs and agents show a token with each request."
 
     form = TokenForm
-    list_display = ["name", "account", "created", "expiry"]
+    list_display = ["name", "account", "role", "created", "expiry"]
     list_filter = [("user", admin.RelatedOnlyFieldListFilter), ("expiry", admin.EmptyFieldListFilter)]
     search_fields = ["name", "user__username", "public_id"]
     list_select_related = ["user"]
-    fields = ["user", "name"]
+    fields = ["user", "name", "role"]
 
     @admin.display(ordering="user__username")
     def account(self, token: ApiToken) -> SafeString | str:
         return row_link("auth_user", token.user_id, cut(token.user, COLUMN))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
-        return ["user", "name", "days"] if obj is None else ["user", "name", "public_id", "created", "expiry"]
+        if obj is None:
+            return ["user", "name", "role", "days"]
+        return ["user", "name", "role", "public_id", "created", "expiry"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(HubModelAdmin.has_add_permission(self, request))
@@ -64,7 +73,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:  # noqa: ARG002 - likewise
         days = form.cleaned_data["days"]
         expiry = timezone.now() + timedelta(days=days) if days else None
-        made, text = token_create(actor=actor_of(request), user=obj.user, name=obj.name, expiry=expiry)
+        role = ROLES.get(form.cleaned_data["role"])
+        made, text = token_create(actor=actor_of(request), user=obj.user, name=obj.name, expiry=expiry, role=role)
         # The token goes with the object into the response to this request, and nowhere else.
         obj.__dict__ |= {**made.__dict__, "text": text}
 

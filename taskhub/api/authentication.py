@@ -25,7 +25,7 @@ from taskhub.roles import know_role
 
 _KEY_LENGTH: Final = int(CONSTANTS.TOKEN_KEY_LENGTH)
 # In the order of the models' own fields, as `from_db` takes them.
-_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name")
+_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name", "role")
 _ACCOUNT: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
 _SHOWN: Final = Lookup(
     ApiToken.objects.filter(token_key=GIVEN, user__is_active=True).values_list(
@@ -74,7 +74,7 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
         if has_expired(shown):
             raise _Expired
         shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
-        return know_role(shown.user, [row[-1] for row in rows]), shown
+        return know_role(shown.user, [row[-1] for row in rows], shown.role), shown
 
 
 class _Wrong(AuthenticationFailed):

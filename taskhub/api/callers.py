@@ -153,10 +153,11 @@ def _owner_of(ticket: Ticket) -> User:
         User.objects.filter(pk=ticket.user_id, is_active=True)
         .annotate(shown=FilteredRelation("auth_token_set", condition=Q(auth_token_set__public_id=ticket.token_id)))
         .annotate(group=F("groups__name"), shown_id=F("shown__public_id"), shown_expiry=F("shown__expiry"))
+        .annotate(shown_role=F("shown__role"))
     )
     if not rows or rows[0].shown_id != ticket.token_id or has_expired(ApiToken(expiry=rows[0].shown_expiry)):
         raise BadTicket(_FALLEN)
-    return know_role(rows[0], [row.group for row in rows])
+    return know_role(rows[0], [row.group for row in rows], rows[0].shown_role or "")
 
 
 def _credential(user: User, **shown: object) -> StreamCredential:

@@ -17,8 +17,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.api.actors import actor_of
+from taskhub.api.actors import LEASE, AgentQuerySerializer, NamedQuerySerializer, actor_of
 from taskhub.api.awaited import awaited
+from taskhub.api.claims import lease_headers
 from taskhub.api.filters import ExecutionFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.pagination import NewestQueuedFirst
@@ -46,6 +47,7 @@ from taskhub.selectors.executions import (
     execution_with_script_for,
     task_executions_for,
 )
+from taskhub.services.claims import claim_touch
 from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database
 
@@ -127,8 +129,13 @@ class TaskExecutionsView(ExecutionsView):
 
 class ExecuteView(KnownQuery, APIView):
     roles = AGENTS_WRITE
+    queries = {"post": AgentQuerySerializer}
 
-    @extend_schema(request=ExecuteSerializer, responses={202: ExecutionQueuedSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @extend_schema(
+        request=ExecuteSerializer,
+        responses={202: ExecutionQueuedSerializer},
+        parameters=[IDEMPOTENCY_KEY, LEASE, AgentQuerySerializer],
+    )
     @idempotent()
     def post(self, request: Request, task_id: UUID) -> Response:
         """Run a script for the task. The answer is a handle; the end comes as an event and in `/api/exec/status/`."""
@@ -136,10 +143,14 @@ class ExecuteView(KnownQuery, APIView):
         body = ExecuteSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(body.validated_data)
-        execution = execution_queue(
-            actor=actor_of(request), task_id=task_id, script=fields.pop("script_content", None), **fields
+        actor = actor_of(request)
+        script = fields.pop("script_content", None)
+        execution = execution_queue(actor=actor, task_id=task_id, script=script, **fields)
+        return Response(
+            ExecutionQueuedSerializer(execution).data,
+            status=status.HTTP_202_ACCEPTED,
+            headers=lease_headers(actor, task_id),
         )
-        return Response(ExecutionQueuedSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 
 
 def guard_size(body: Any) -> None:
@@ -149,7 +160,7 @@ def guard_size(body: Any) -> None:
         raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
 
 
-class ExecutionWaitQuerySerializer(ExecutionQuerySerializer, WaitQuerySerializer):
+class ExecutionWaitQuerySerializer(ExecutionQuerySerializer, WaitQuerySerializer, NamedQuerySerializer):
     pass
 
 
@@ -164,6 +175,9 @@ class ExecutionStatusView(KnownQuery, APIView):
         """
         query = self.read_query(request)
         wait_s = query.pop("wait_s")
+        query.pop("as", None)
+        if request.auth is not None:
+            claim_touch(actor=actor_of(request), task_id=task_id)
         execution_id = execution_get_for(user=request.user, task_id=task_id, **query).pk
 
         def find(caller: Caller) -> Execution:
@@ -174,8 +188,9 @@ class ExecutionStatusView(KnownQuery, APIView):
 
 class ExecutionStopView(KnownQuery, APIView):
     roles = AGENTS_WRITE
+    queries = {"post": AgentQuerySerializer}
 
-    @extend_schema(request=None, responses={202: ExecutionSerializer})
+    @extend_schema(request=None, responses={202: ExecutionSerializer}, parameters=[LEASE, AgentQuerySerializer])
     def post(self, request: Request, task_id: UUID) -> Response:
         """Ask for the end of the running execution; the event `stopped` says when it came."""
         execution = execution_request_stop(actor=actor_of(request), task_id=task_id)

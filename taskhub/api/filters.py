@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django_filters.utils import translate_validation
 from drf_spectacular.utils import extend_schema_field
@@ -18,10 +20,11 @@ from drf_spectacular.utils import extend_schema_field
 from taskhub.auth.account_names import ME, NOBODY
 from taskhub.errors import NotAuthenticated
 from taskhub.lib.query_values import NOT_A_TIME, must_be_one_of, read_moment
-from taskhub.models import Execution, ExecutionStatus, Task, TaskPriority, TaskStatus
+from taskhub.models import READY, WAITING_FOR, Execution, ExecutionStatus, Task, TaskPriority, TaskStatus
 from taskhub.roles import Caller
 from taskhub.selectors.tasks import tasks_containing, tasks_last_executed, tasks_tagged
 
+ANYTHING: Final = "any"
 _IDS_MOST: Final = 200
 _TAGS_MOST: Final = 100
 _TAG_SCHEMA: Final = {
@@ -153,6 +156,16 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         method="by_privacy",
         help_text="Only private tasks, or only public ones.",
     )
+    ready = choice_filter(
+        [("", "any"), ("true", "true"), ("false", "false")],
+        method="by_readiness",
+        help_text="Only tasks that an agent may claim, or only others.",
+    )
+    waiting_for = choices_filter(
+        [(name, name) for name in (*WAITING_FOR, ANYTHING)],
+        method="by_need",
+        help_text="What it needs of people; `any` of these. Repeat it for several.",
+    )
     q = _TextFilter(method="by_text", max_length=200)
     ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
     updated_since = _MomentFilter(method="by_update")
@@ -184,6 +197,13 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
 
     def by_privacy(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks.filter(private=value == "true")
+
+    def by_readiness(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(READY) if value == "true" else tasks.exclude(READY)
+
+    def by_need(self, tasks: QuerySet[Task], name: str, value: list[str]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        names = WAITING_FOR if ANYTHING in value else value
+        return tasks.filter(reduce(or_, (WAITING_FOR[each] for each in names), Q())) if value else tasks
 
     def by_text(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks_containing(tasks, value)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Final, TypeVar
 
@@ -52,9 +53,15 @@ Find = Callable[..., Coroutine[Any, Any, Response | None]]
 
 
 def idempotent(
-    *, secret: bool = False, stores: Callable[[Response], bool] = lambda _: True
+    *,
+    secret: bool = False,
+    stores: Callable[[Response], bool] = lambda _: True,
+    repeats: Callable[[Any], Any] = lambda data: data,
 ) -> Callable[[Handler], Handler]:
-    """For a handler that makes something in our database. `secret`: its answer holds one; `stores`: keep the answer?"""
+    """For a handler that makes something in our database. `secret`: its answer holds one; `stores`: keep the answer?
+
+    `repeats` makes what a repeat is answered from the stored answer.
+    """
 
     def decorated(handler: Handler) -> Handler:
         @wraps(handler)
@@ -65,7 +72,7 @@ def idempotent(
             with transaction.atomic():
                 stored = idempotency_open(asked)
                 if stored is not None:
-                    return _replay(stored)
+                    return _replay(replace(stored, data=repeats(stored.data)))
                 response = handler(view, request, *args, **kwargs)
                 if stores(response):
                     idempotency_keep(asked, _answer(response), secret=secret)

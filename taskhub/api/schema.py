@@ -49,7 +49,7 @@ _TAG_OF: Final = {"exec": "executions"}
 """Where an address's first word is not the tag's name."""
 _OPEN: Final = frozenset({"Sandbox"})
 """Answers that are another service's own documents: which fields they have is not ours to say."""
-_WAITED_FOR: Final = frozenset({"Task", "Execution", "ExecutionWithScript", "PaginatedExecutionList"})
+_WAITED_FOR: Final = frozenset({"Task", "TaskDetail", "Execution", "ExecutionWithScript", "PaginatedExecutionList"})
 _TIMED_OUT: Final = {"type": "boolean", "description": "With `wait_s` alone: whether nothing changed until the limit."}
 _OPTIONAL: Final = {"LogLine": {"partial"}}
 """Fields that an answer leaves out where they say nothing."""

@@ -10,11 +10,31 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from taskhub.api.fields import IdField, OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.fields import (
+    IdField,
+    OneOfField,
+    ShortListField,
+    StrictBooleanField,
+    StrictSerializer,
+    TextField,
+    TextListField,
+)
 from taskhub.api.query import QuerySerializer
 from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
-from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task, TaskPriority, TaskStatus, WaitingReason
+from taskhub.models import (
+    WAITING_FOR,
+    AuditEntry,
+    ClosedAs,
+    Execution,
+    ExecutionStatus,
+    Task,
+    TaskPriority,
+    TaskStatus,
+    WaitingReason,
+)
+from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
+from taskhub.services.order import BLOCKERS_MOST
 
 _LOG_LINES: Final = 10_000
 _DESCRIPTION_LIMIT: Final = 64 * 1024
@@ -54,6 +74,10 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 """What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
 
 
+_WRITTEN: Final = frozenset({"blocked_by"})
+"""Fields of a task that only requests have."""
+
+
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     """A task. `description` is Markdown; an empty `assignee` is unassigned; `version` is compared with `If-Match`."""
 
@@ -71,6 +95,18 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     artifacts = TextListField(max_length=1000, required=False)
     private = StrictBooleanField(required=False, help_text="Only its assignee and operators see it.")
     serializer_choice_field = OneOfField
+    closed_as = OneOfField(choices=["", *ClosedAs.values], required=False, help_text="Of a done one: no result.")
+    blocked_by = ShortListField(
+        child=IdField(),
+        max_length=BLOCKERS_MOST,
+        required=False,
+        write_only=True,
+        help_text="To be done first.",
+    )
+    waiting_for = serializers.ChoiceField(
+        choices=["", *WAITING_FOR], read_only=True, help_text="What it needs of people."
+    )
+    ready = serializers.BooleanField(read_only=True, help_text="Whether an agent may claim it.")
     ending = serializers.ChoiceField(
         choices=["stopped", "timed_out"],
         allow_null=True,
@@ -90,16 +126,28 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             "tags",
             "artifacts",
             "private",
+            "closed_as",
+            "blocked_by",
             "ending",
             "version",
             "created_at",
             "updated_at",
+            "created_by",
+            "holder",
+            "held_back",
+            "ready",
+            "open_blockers",
+            "waiting_for",
         ]
-        read_only_fields = ["id", "ending", "version", "created_at", "updated_at"]
+        read_only_fields = [
+            *("id", "ending", "version", "created_at", "updated_at"),
+            *("created_by", "holder", "held_back", "ready", "open_blockers", "waiting_for"),
+        ]
 
     def to_representation(self, instance: Task) -> dict[str, Any]:
         # Each field goes out as it is; DRF would make eleven field objects, for every answer anew, to find that out.
-        return {name: getattr(instance, name) for name in self.Meta.fields} | {"ending": instance.ending or None}
+        shown = {name: getattr(instance, name) for name in self.Meta.fields if name not in _WRITTEN}
+        return shown | {"ending": instance.ending or None}
 
 
 class StatusChangeSerializer(StrictSerializer):
@@ -111,24 +159,13 @@ class StatusChangeSerializer(StrictSerializer):
     priority = OneOfField(choices=TaskPriority.choices, required=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     artifacts = TextListField(max_length=1000, required=False)
-
-
-class ClaimSerializer(StrictSerializer):
-    """Which task to take: the next free one that fits, or `task_id`."""
-
-    example = {"priority": ["high"], "tags": ["ci"]}
-
-    task_id = IdField(required=False)
-    priority = serializers.ListField(
-        child=OneOfField(choices=TaskPriority.choices), required=False, help_text="One of these."
+    closed_as = OneOfField(choices=["", *ClosedAs.values], required=False, help_text="Of a done one: no result.")
+    note = TextField(
+        required=False,
+        max_length=TEXT_LIMIT_BYTES,
+        trim_whitespace=False,
+        allow_blank=True,
     )
-    tags = TextListField(max_length=50, required=False, help_text="All of these.")
-
-
-class ClaimedSerializer(serializers.Serializer[Any]):
-    """The caller's task; null where none is free."""
-
-    task = TaskSerializer(allow_null=True)
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):

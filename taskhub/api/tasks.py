@@ -17,7 +17,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from taskhub.api.actors import actor_of
+from taskhub.api.actors import LEASE, AgentQuerySerializer, NamedQuerySerializer, actor_of
+from taskhub.api.claims import lease_headers
 from taskhub.api.filters import TaskFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.ordering import KnownOrdering
@@ -26,18 +27,20 @@ from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import (
     AuditEntrySerializer,
-    ClaimedSerializer,
-    ClaimSerializer,
     StatusChangeSerializer,
     TaskSerializer,
 )
+from taskhub.api.task_detail import TaskDetailSerializer, task_detail
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
+from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
 from taskhub.models import AuditEntry, Task
 from taskhub.roles import Caller
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
-from taskhub.services.tasks import task_claim, task_create, task_delete, task_update, tasks_create
+from taskhub.services.claims import claim_touch
+from taskhub.services.notes import task_set_status
+from taskhub.services.tasks import task_create, task_delete, task_update, tasks_create
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"\Z')
 IF_MATCH = OpenApiParameter(
@@ -59,14 +62,16 @@ def expected_version_of(request: Request) -> int | None:
     return int(found[1])
 
 
-def task_response(task: Task, http_status: int = status.HTTP_200_OK) -> Response:
-    return Response(TaskSerializer(task).data, status=http_status, headers={"ETag": f'"{task.version}"'})
+def task_response(task: Task, http_status: int = status.HTTP_200_OK, *, actor: Actor | None = None) -> Response:
+    """With `actor` the lease under which it holds the task goes with the answer, if its requests claim."""
+    headers = {"ETag": f'"{task.version}"', **(lease_headers(actor, task.pk) if actor else {})}
+    return Response(TaskSerializer(task).data, status=http_status, headers=headers)
 
 
 _TASK_MOVES: Final = frozenset({"task_updated", "task_deleted", "stream-reset"})
 
 
-class TaskWaitQuerySerializer(WaitQuerySerializer):
+class TaskWaitQuerySerializer(WaitQuerySerializer, NamedQuerySerializer):
     version = serializers.IntegerField(
         required=False, min_value=1, help_text="With `wait_s`: the version you have; the present one unless given."
     )
@@ -94,7 +99,11 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         "priority": "priority_rank",
         "priority_rank": "priority_rank",
     }
-    queries = {"retrieve": TaskWaitQuerySerializer}
+    queries = {
+        "retrieve": TaskWaitQuerySerializer,
+        "partial_update": AgentQuerySerializer,
+        "destroy": AgentQuerySerializer,
+    }
     lookup_url_kwarg = "task_id"
 
     def get_queryset(self) -> QuerySet[Task]:
@@ -122,15 +131,17 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         tasks = tasks_create(actor=actor_of(request), tasks=[body.validated_data for body in bodies])
         return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(parameters=[TaskWaitQuerySerializer])
+    @extend_schema(parameters=[TaskWaitQuerySerializer], responses=TaskDetailSerializer)
     def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
-        """Read a task. Its `ETag` is what `If-Match` of a change compares."""
+        """Read a task, with what it waits for. Its `ETag` is what `If-Match` of a change compares."""
         query = self.read_query(request)
         given = query.get("version")
+        if request.auth is not None:
+            claim_touch(actor=actor_of(request), task_id=task_id)
 
         def look(caller: Caller) -> Seen:
             task = task_get_for(user=caller, task_id=task_id)
-            return Seen(TaskSerializer(task).data, task.version, {"ETag": f'"{task.version}"'})
+            return Seen(task_detail(caller, task), task.version, {"ETag": f'"{task.version}"'})
 
         return wait_for_change(
             request,
@@ -140,20 +151,21 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
             wait_s=query["wait_s"],
         )
 
-    @extend_schema(parameters=[IF_MATCH])
+    @extend_schema(parameters=[IF_MATCH, LEASE, AgentQuerySerializer])
     def partial_update(self, request: Request, task_id: UUID) -> Response:
         """Change the given fields of a task. With `If-Match` the change is refused if the task changed meanwhile."""
         body = self.get_serializer(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
+        actor = actor_of(request)
         task = task_update(
-            actor=actor_of(request),
+            actor=actor,
             task_id=task_id,
             expected_version=expected_version_of(request),
             **body.validated_data,
         )
-        return task_response(task)
+        return task_response(task, actor=actor)
 
-    @extend_schema(parameters=[IF_MATCH])
+    @extend_schema(parameters=[IF_MATCH, LEASE, AgentQuerySerializer])
     def destroy(self, request: Request, task_id: UUID) -> Response:
         """Delete a task. Its history stays."""
         task_delete(actor=actor_of(request), task_id=task_id, expected_version=expected_version_of(request))
@@ -176,31 +188,22 @@ class TaskStatusView(KnownQuery, APIView):
     """Spec 003: change a task's status, and with it its priority, assignee and artifacts."""
 
     roles = AGENTS_WRITE
+    queries = {"put": AgentQuerySerializer}
 
-    @extend_schema(request=StatusChangeSerializer, responses=TaskSerializer, parameters=[IF_MATCH])
+    @extend_schema(
+        request=StatusChangeSerializer, responses=TaskSerializer, parameters=[IF_MATCH, LEASE, AgentQuerySerializer]
+    )
     def put(self, request: Request, task_id: UUID) -> Response:
         """Change a task's status, and with it its priority, assignee and artifacts (spec 003)."""
         body = StatusChangeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(body.validated_data)
-        task = task_update(
-            actor=actor_of(request),
+        actor = actor_of(request)
+        task = task_set_status(
+            actor=actor,
             task_id=task_id,
             expected_version=expected_version_of(request),
             status=fields.pop("new_status"),
             **fields,
         )
-        return task_response(task)
-
-
-class TaskClaimView(KnownQuery, APIView):
-    roles = AGENTS_WRITE
-
-    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer, parameters=[IDEMPOTENCY_KEY])
-    @idempotent(stores=lambda response: response.data["task"] is not None)
-    def post(self, request: Request) -> Response:
-        """Take the next free task: it becomes the caller's and `inprogress`, and no other caller gets it."""
-        body = ClaimSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        task = task_claim(actor=actor_of(request), **body.validated_data)
-        return Response(ClaimedSerializer({"task": task}).data)
+        return task_response(task, actor=actor)

@@ -16,11 +16,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import actor_of
-from taskhub.api.fields import StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery
 from taskhub.models import ApiToken
-from taskhub.roles import Role
+from taskhub.roles import ROLES, Role
 from taskhub.selectors.tokens import token_list_for
 from taskhub.services.tokens import token_create, token_revoke
 
@@ -35,6 +35,13 @@ class TokenSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     created_at = serializers.DateTimeField(source="created")
     expires_at = serializers.DateTimeField(source="expiry", allow_null=True)
+    role = serializers.ChoiceField(
+        choices=list(ROLES), allow_null=True, help_text="The most that it may do; null: what its account may."
+    )
+
+    def to_representation(self, instance: ApiToken) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        return shown | {"role": instance.role or None}
 
 
 class TokenCreatedSerializer(TokenSerializer):
@@ -44,12 +51,14 @@ class TokenCreatedSerializer(TokenSerializer):
 
 
 class TokenCreateSerializer(StrictSerializer):
-    """`expires_in_days` is 90 unless given; a token that is made with a token does not outlive that one."""
+    """`expires_in_days` is 90 unless given; a token that is made with a token does not outlive that one, and may do no
+    more than it. `role`: the most that it may do; without it, what the account may."""
 
-    example = {"name": "build agent", "expires_in_days": 30}
+    example = {"name": "build agent", "expires_in_days": 30, "role": "agent"}
 
     name = TextField(max_length=100, visible=True)
     expires_in_days = serializers.IntegerField(min_value=1, max_value=_LONGEST_DAYS, required=False)
+    role = OneOfField(choices=list(ROLES), required=False)
 
 
 class TokensView(KnownQuery, APIView):
@@ -76,6 +85,7 @@ class TokensView(KnownQuery, APIView):
             user=_account(request),
             name=body.validated_data["name"],
             expiry=timezone.now() + lives,
+            role=ROLES.get(body.validated_data.get("role", "")),
         )
         shown = {**TokenSerializer(token).data, "token": text}
         return Response(shown, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, AdmissionView
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
+from taskhub.api.claims import ClaimView, TaskClaimView, TaskReleaseView
 from taskhub.api.events import EventStatusView, asyncapi_document
 from taskhub.api.executions import (
     ExecuteView,
@@ -19,10 +20,12 @@ from taskhub.api.executions import (
 )
 from taskhub.api.log_raw import RawLogView
 from taskhub.api.me import MeView
+from taskhub.api.notes import TaskNotesView
 from taskhub.api.root import DocumentView, RootView
 from taskhub.api.routes import route
 from taskhub.api.streams import events_stream, execution_log_stream
-from taskhub.api.tasks import TaskClaimView, TaskHistoryView, TaskStatusView, TaskViewSet
+from taskhub.api.task_detail import TaskWaiveView
+from taskhub.api.tasks import TaskHistoryView, TaskStatusView, TaskViewSet
 from taskhub.api.tickets import TicketsView
 from taskhub.api.tokens import TokensView, TokenView
 from taskhub.api.webhooks import (
@@ -43,8 +46,12 @@ _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update"
 urlpatterns = [
     route("", RootView.as_view(), "api-root"),
     route("tasks", _many, "tasks"),
-    route("tasks/claim", TaskClaimView.as_view(), "task-claim"),
+    route("tasks/claim", ClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),
+    route("tasks/{task_id}/claim", TaskClaimView.as_view(), "task-claim-one"),
+    route("tasks/{task_id}/notes", TaskNotesView.as_view(), "task-notes"),
+    route("tasks/{task_id}/waive", TaskWaiveView.as_view(), "task-waive"),
+    route("tasks/{task_id}/release", TaskReleaseView.as_view(), "task-release"),
     route("tasks/{task_id}/history", TaskHistoryView.as_view(), "task-history"),
     route("tasks/{task_id}/executions", TaskExecutionsView.as_view(), "task-executions"),
     route("tasks/status/{task_id}", TaskStatusView.as_view(), "task-status"),

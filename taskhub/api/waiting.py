@@ -159,11 +159,13 @@ def _caller_now(request: Request) -> Caller:
     if not isinstance(user, User) or not user.pk:
         return user
     token = request.auth
+    token_role = ""
     if isinstance(token, ApiToken):
         kept = ApiToken.objects.filter(digest=token.digest).first()
         if kept is None or has_expired(kept):
             raise NotAuthenticated(HOW_TO_AUTHENTICATE)
-    found = account_get(user.pk)
+        token_role = kept.role
+    found = account_get(user.pk, token_role=token_role)
     if found is None:
         raise NotAuthenticated(HOW_TO_AUTHENTICATE)
     return found

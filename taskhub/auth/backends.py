@@ -14,10 +14,13 @@ from taskhub.observability.log_context import bind_caller
 from taskhub.roles import Role, know_role, role_of
 
 
-def account_get(user_id: int) -> User | None:
-    """The account with its role, in one query; None if it does not exist or may not sign in."""
+def account_get(user_id: int, *, token_role: str = "") -> User | None:
+    """The account with its role, in one query; None if it does not exist or may not sign in.
+
+    `token_role` is the role of the token that stands for it, if one does.
+    """
     rows = list(User.objects.filter(pk=user_id, is_active=True).annotate(group=F("groups__name")))
-    return know_role(rows[0], [row.group for row in rows]) if rows else None
+    return know_role(rows[0], [row.group for row in rows], token_role) if rows else None
 
 
 class AccountBackend(ModelBackend):

@@ -20,8 +20,8 @@ def readers_at(entry: str, *, task: str = "task_id") -> QuerySet[PrivateReader]:
     )
 
 
-def unreadable_executions(caller: Caller | None) -> Q:
-    """Condition on executions that were private and that the caller could not read then."""
+def unreadable(caller: Caller | None) -> Q:
+    """Condition on executions, and on notes, that were private and that the caller could not read then."""
     viewer = viewer_of(caller)
     if viewer is None:
         return Q(pk__in=[])
@@ -31,7 +31,7 @@ def unreadable_executions(caller: Caller | None) -> Q:
 
 def visible_executions(caller: Caller | None) -> Q:
     """Condition on executions, of tasks that exist, which the caller may see."""
-    return visible_tasks(caller, prefix="task__") & ~unreadable_executions(caller)
+    return visible_tasks(caller, prefix="task__") & ~unreadable(caller)
 
 
 def with_privacy(entries: QuerySet[AuditEntry], caller: Caller | None) -> QuerySet[AuditEntry]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from django.db.models import Q, QuerySet
 
-from taskhub.auth.private_text import unreadable_executions
+from taskhub.auth.private_text import unreadable
 from taskhub.errors import Forbidden, NotFound
 from taskhub.models import Execution, Task
 from taskhub.roles import Caller, viewer_of, visible_tasks
@@ -42,7 +42,7 @@ def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
     if viewer_of(user) is None:
         return set()
     theirs = Task.objects.filter(private=True).exclude(visible_tasks(user))
-    found = executed_in(names).filter(Q(task__in=theirs) | Q(task=None, was_private=True) | unreadable_executions(user))
+    found = executed_in(names).filter(Q(task__in=theirs) | Q(task=None, was_private=True) | unreadable(user))
     return {name for place in found.values_list("sandbox_id", "session_name") for name in place if name}
 
 

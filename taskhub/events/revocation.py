@@ -18,7 +18,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import FilteredRelation, Q
 from django.utils import timezone
 
-from taskhub.roles import Role, role_from
+from taskhub.roles import Role, limit_role, role_from
 
 NO_TOKEN: Final = UUID(int=0)
 
@@ -38,11 +38,16 @@ class StreamCredential:
     password: str = ""
 
 
+class _Token(NamedTuple):
+    expiry: datetime | None
+    role: str
+
+
 class _Account(NamedTuple):
     username: str
     password: str
     role: Role
-    tokens: dict[UUID, datetime | None]
+    tokens: dict[UUID, _Token]
 
 
 def read_revoked(credentials: Collection[StreamCredential]) -> set[StreamCredential]:
@@ -57,14 +62,18 @@ def read_revoked(credentials: Collection[StreamCredential]) -> set[StreamCredent
 
 def _holds(credential: StreamCredential, accounts: dict[int, _Account], sessions: set[str], now: datetime) -> bool:
     account = accounts.get(credential.user_id)
-    if account is None or (account.username, account.role) != (credential.username, credential.role):
+    if account is None:
+        return False
+    # A deleted token counts as expired.
+    token = account.tokens.get(credential.token_id or NO_TOKEN, _Token(now, ""))
+    role = limit_role(account.role, token.role)
+    if (account.username, role) != (credential.username, credential.role):
         return False
     if credential.session_key:
         return credential.session_key in sessions and account.password == credential.password
     if credential.token_id is None:
         return True
-    expiry = account.tokens.get(credential.token_id, now)  # a deleted token counts as expired
-    return expiry is None or expiry > now
+    return token.expiry is None or token.expiry > now
 
 
 def _accounts(credentials: Collection[StreamCredential]) -> dict[int, _Account]:
@@ -76,16 +85,16 @@ def _accounts(credentials: Collection[StreamCredential]) -> dict[int, _Account]:
         .annotate(shown=FilteredRelation("auth_token_set", condition=Q(auth_token_set__public_id__in=tokens)))
         .values_list(
             *("pk", "username", "password", "is_active", "is_superuser"),
-            *("groups__name", "shown__public_id", "shown__expiry"),
+            *("groups__name", "shown__public_id", "shown__expiry", "shown__role"),
         )
     )
     found: dict[int, _Account] = {}
-    for pk, username, password, is_active, is_superuser, group, token_id, expiry in rows:
+    for pk, username, password, is_active, is_superuser, group, token_id, expiry, token_role in rows:
         role = role_from([group], is_active=is_active, is_superuser=is_superuser)
         known = found.get(pk)
         known_tokens = known.tokens if known else {}
         if token_id is not None and is_active:
-            known_tokens[token_id] = expiry
+            known_tokens[token_id] = _Token(expiry, token_role)
         if is_active:
             found[pk] = _Account(username, password, max(role, known.role if known else role), known_tokens)
     return found

@@ -25,6 +25,11 @@ class EventData(BaseModel):
 class _TaskState(EventData):
     """A task as lists and boards show it: everything but the description.
 
+    `holder` is the agent that holds it, as account/name; empty: none. `held_back`: agents failed at it too often, and
+    none may claim it until a person releases it. `ready`: an agent may claim it, as it is `todo`, not held back, and
+    what it waits for is done. `closed_as` says why nothing came of a task that is done. `waiting_for`: what it
+    needs of people.
+
     `omitted` names the fields that are left out because the event would have more than 96 KiB on the wire:
     `description`, then `artifacts`. GET /api/tasks/{task_id} has them.
     """
@@ -39,6 +44,11 @@ class _TaskState(EventData):
     tags: list[str]
     version: int
     updated_at: datetime
+    holder: str = ""
+    held_back: bool = False
+    ready: bool | None = None
+    closed_as: str = ""
+    waiting_for: Literal["", "person", "answer", "review"] = ""
     omitted: list[str] | None = None
 
 
@@ -52,13 +62,51 @@ class TaskUpdated(_TaskState):
     """`changed` names the fields that are new; `previous` holds what status, priority, assignee and
     private among them were.
 
-    The description travels when it changed, and when others see the task than before.
+    The description travels when it changed, and when others see the task than before. `reason`, where the hub itself
+    made the change: `lease_expired`, an agent that held the task was silent for too long; `blocked`, a task that it
+    waits for is open again.
     """
 
     name: ClassVar[str] = "task_updated"
     changed: list[str]
     previous: dict[str, str | bool]
     description: str | None = None
+    reason: Literal["lease_expired", "blocked"] | None = None
+
+
+class TaskReady(EventData):
+    """A task that waited may be claimed from now on; not told at its creation."""
+
+    name: ClassVar[str] = "task_ready"
+    task_id: UUID
+    assignee: str
+    priority: TaskPriority
+    title: str
+    tags: list[str]
+
+
+class NoteAdded(EventData):
+    """Words on a task. `agent` is empty for a person, `author` for the hub itself; `waiting_for` is the task's new one.
+
+    A question may have `options`, and a `deadline` after which it is answered by what it `assumes`; an answer has the
+    id of its `question`, and `assumed` where it was written at the deadline.
+    """
+
+    name: ClassVar[str] = "note_added"
+    task_id: UUID
+    note_id: int
+    kind: Literal["note", "result", "review", "question", "answer"]
+    text: str
+    author: str
+    agent: str
+    at: datetime
+    waiting_for: Literal["", "person", "answer", "review"]
+    assignee: str
+    question: int | None = None
+    options: list[str] | None = None
+    deadline: datetime | None = None
+    assumes: str | None = None
+    assumed: bool | None = None
 
 
 class TaskDeleted(EventData):
@@ -183,7 +231,16 @@ CONTROL_TYPES: Final[dict[str, type[EventData]]] = {
 
 EVENT_TYPES: Final[dict[str, type[EventData]]] = {
     declared.name: declared
-    for declared in (TaskCreated, TaskUpdated, TaskDeleted, ExecutionEvent, FileChanged, Announced)
+    for declared in (
+        TaskCreated,
+        TaskUpdated,
+        TaskReady,
+        NoteAdded,
+        TaskDeleted,
+        ExecutionEvent,
+        FileChanged,
+        Announced,
+    )
 }
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from taskhub.api.claims import LeaseSerializer
 from taskhub.api.executions import guard_size
-from taskhub.api.fields import IdField, StrictSerializer
+from taskhub.api.fields import IdField
 from taskhub.api.serializers import (
     ExecuteSerializer,
     ExecutionQueuedSerializer,
@@ -17,9 +18,9 @@ from taskhub.api.serializers import (
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
-from taskhub.mcp.fields import TaskIdField
+from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
-from taskhub.mcp.task_tools import TaskPlaceSerializer
+from taskhub.mcp.task_tools import HeldTaskSerializer, lease_shown, touch
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.models import Execution
 from taskhub.roles import Role
@@ -28,7 +29,7 @@ from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database
 
 
-class ExecuteTaskSerializer(ExecuteSerializer):
+class ExecuteTaskSerializer(HolderSerializer, ExecuteSerializer):
     task_id = TaskIdField()
 
     def to_internal_value(self, data: Any) -> Any:
@@ -36,7 +37,16 @@ class ExecuteTaskSerializer(ExecuteSerializer):
         return super().to_internal_value(data)
 
 
-class ExecutionPlaceSerializer(StrictSerializer):
+class BegunExecutionSerializer(ExecutionQueuedSerializer):
+    """The handle, and the caller's lease on the task."""
+
+    lease = LeaseSerializer(allow_null=True)
+
+    class Meta(ExecutionQueuedSerializer.Meta):
+        fields = [*ExecutionQueuedSerializer.Meta.fields, "lease"]
+
+
+class ExecutionPlaceSerializer(NamedSerializer):
     task_id = TaskIdField()
     execution_id = IdField(required=False, help_text="Default: newest.")
     tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last log lines.")
@@ -62,8 +72,9 @@ class ExecutionWithLogSerializer(ExecutionSerializer):
 
 def _execute(requester: Requester, arguments: Arguments) -> Any:
     script = arguments.pop("script_content", None)
-    execution = execution_queue(actor=requester.actor, script=script, **arguments)
-    return ExecutionQueuedSerializer(execution).data
+    actor = requester.acting(arguments)
+    execution = execution_queue(actor=actor, script=script, **arguments)
+    return {**ExecutionQueuedSerializer(execution).data, "lease": lease_shown(actor, arguments["task_id"])}
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:
@@ -73,6 +84,7 @@ async def _get(requester: Requester, arguments: Arguments) -> Any:
 
 
 def _find(requester: Requester, arguments: Arguments) -> tuple[Execution, dict[str, Any]]:
+    touch(requester, arguments)
     execution = execution_get_for(user=requester.user, **arguments)
     return execution, dict(ExecutionSerializer(execution).data)
 
@@ -93,7 +105,7 @@ def _shown(lines: list[LogLine]) -> Any:
 
 
 def _stop(requester: Requester, arguments: Arguments) -> Any:
-    execution = execution_request_stop(actor=requester.actor, **arguments)
+    execution = execution_request_stop(actor=requester.acting(arguments), **arguments)
     return ExecutionSerializer(execution).data
 
 
@@ -103,27 +115,29 @@ EXECUTION_TOOLS = (
         description="Run a task's script in a sandbox; the task becomes inprogress. Poll get_execution. "
         "Default: the description's first ```bash block.",
         takes=ExecuteTaskSerializer,
-        gives=ExecutionQueuedSerializer,
+        gives=BegunExecutionSerializer,
         run=_execute,
+        shows=("execution_id", "status", "lease"),
         role=Role.AGENT,
         destroys=True,
     ),
     Tool(
         name="get_execution",
-        description="How an execution stands, with its log's end. Poll until status is "
-        "completed, failed, stopped, timed_out or lost.",
+        description="An execution and its log's end. Poll until it is completed, failed, stopped, timed_out or lost.",
         takes=ExecutionPlaceSerializer,
         gives=ExecutionWithLogSerializer,
         run=_get,
+        shows=("status", "exit_code", "lines", "log_error"),
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="stop_execution",
         description="Stop a task's execution; poll get_execution.",
-        takes=TaskPlaceSerializer,
+        takes=HeldTaskSerializer,
         gives=ExecutionSerializer,
         run=_stop,
+        shows=("execution_id", "status"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,

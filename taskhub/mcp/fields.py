@@ -1,4 +1,7 @@
-"""Fields for ids, which are part of the address in REST; a malformed id is a NotFound in both."""
+"""Fields for ids, which are part of the address in REST, and arguments that say which agent asks.
+
+A malformed id is a NotFound in both.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import re
 from typing import Any
 from uuid import UUID
 
-from taskhub.api.fields import TextField
+from taskhub.api.actors import LEASE_LENGTH
+from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.routes import NAME, UUID_PATTERN
 from taskhub.errors import NotFound
+from taskhub.models.claim import AGENT_LENGTH
 
 
 class TaskIdField(TextField):
@@ -29,3 +34,23 @@ class SandboxIdField(TextField):
         if not re.fullmatch(NAME, text):
             raise NotFound("Not a sandbox id or name.")
         return text
+
+
+class NamedSerializer(StrictSerializer):
+    """`as`: the agent's name, where several use one account."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = super().get_fields()
+        # A word of Python's.
+        fields["as"] = TextField(required=False, max_length=AGENT_LENGTH, visible=True)
+        return fields
+
+
+class HolderSerializer(NamedSerializer):
+    """Of tools that write to a task: the lease of the claim, and `force` for an operator's token."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = super().get_fields()
+        fields["lease"] = TextField(required=False, max_length=LEASE_LENGTH)
+        fields["force"] = StrictBooleanField(required=False)
+        return fields

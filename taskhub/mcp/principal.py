@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urljoin
 
 from django.contrib.auth.models import User
@@ -31,6 +32,15 @@ class Requester:
     def actor(self) -> Actor:
         """Raises NotAuthenticated."""
         return Actor(door="mcp", user=self.account, token=self.token)
+
+    def acting(self, arguments: dict[str, Any]) -> Actor:
+        """The actor of a call that names its agent; takes `as`, `lease` and `force` out of the arguments.
+
+        Raises NotAuthenticated.
+        """
+        name, lease = arguments.pop("as", ""), arguments.pop("lease", "")
+        force = arguments.pop("force", False)
+        return replace(self.actor, agent_name=name, lease=lease, force=force, claims=True)
 
     @property
     def account(self) -> User:

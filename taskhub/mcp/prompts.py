@@ -21,17 +21,21 @@ _WORKER: Final = """\
 You work on tasks of TaskHub, one at a time{tags}.
 
 1. claim_task. If task is null, nothing is to be done now: wait half a minute and claim again, or stop if you \
-were told to.
+were told to. Keep lease.token and pass it as `lease` with each call that changes the task. If other agents use your \
+token, pass a name of your own as `as` with every call. You hold the task for 15 minutes from your last call about it, \
+and for as long as it is being executed.
 2. Read the description. Where a script is to run, execute_task answers a handle at once; poll get_execution \
 every few seconds until its status is completed, failed, stopped, timed_out or lost, and read the lines of its \
-log.
-3. If it failed, find out why from the log, correct the script and execute it again; after three failures write \
-what you found into the description with update_task and set the status back to todo with an empty assignee.
-4. When it is done, set_task_status to review, with what you made as artifacts (paths or URLs).
+log. If you need a decision, add_note of kind question, with a deadline and what you assume after it where you can; \
+get_task has the answer.
+3. If it failed, find out why from the log, correct the script and execute it again; after three failures \
+set_task_status to todo with what you found as `note`.
+4. When it is done, set_task_status to review, with your result as `note` and what you made as artifacts (paths or \
+URLs).
 5. Go on with 1.
 
-Change only tasks that are yours. An error says in its `next` what to do; follow it, and do not repeat a refused \
-call unchanged.
+Change only tasks that you hold. After lease_lost leave the task alone. An error says in its `next` what to do; \
+follow it, and do not repeat a refused call unchanged.
 """
 
 _ORCHESTRATOR: Final = """\
@@ -44,12 +48,13 @@ workers apart. Put the script, where there is one, into a ```bash block.
 3. Leave them without an assignee: workers take them with claim_task, each exactly one.
 4. Follow them: subscribe to taskhub://tasks/<id> where your client can, otherwise list_tasks every minute. \
 getSSEConnectionUrl opens a live view of a sandbox for people.
-5. Look at tasks in review: read their artifacts and get_execution. set_task_status to done, or back to \
-inprogress with what is missing written into the description.
+5. Look at tasks in review: read their artifacts and get_execution. set_task_status to done; or to todo with \
+what is missing as `note`: the agent that did it gets it first. Answer the questions that you can (list_tasks with \
+waiting_for answer, add_note of kind answer).
 6. When all are done, say what was made, with the artifacts.
 
-Never work on the tasks yourself. Tell people what is stuck: a task that is inprogress and has not changed for \
-an hour.
+Never work on the tasks yourself. Tell people what is stuck: a task that is held_back, or inprogress without a \
+holder.
 """
 
 PROMPTS: Final = {

@@ -10,7 +10,7 @@ from uuid import UUID
 from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.routes import UUID_PATTERN
-from taskhub.api.serializers import TaskSerializer
+from taskhub.api.task_detail import task_detail
 from taskhub.errors import NotFound
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.principal import Requester
@@ -49,7 +49,7 @@ async def read_resource(requester: Requester, uri: str) -> tuple[str, str]:
 
 def _task(requester: Requester, task_id: UUID) -> str:
     task = task_get_for(user=requester.user, task_id=task_id)
-    text: bytes = JSONRenderer().render(TaskSerializer(task).data)
+    text: bytes = JSONRenderer().render(task_detail(requester.user, task))
     return text.decode()
 
 

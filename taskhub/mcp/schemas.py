@@ -1,11 +1,13 @@
 """JSON Schemas of REST's serializers, shared by tools and REST.
 
 Agents pay for every word of a schema with their context. Therefore length limits of texts are left out (errors name
-them), and so are the enum values of results.
+them), that unknown arguments are refused, the enum values of results, and the fields of results that explain
+themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from rest_framework import serializers
@@ -26,12 +28,16 @@ def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
     fields = {name: field for name, field in _fields(serializer()).items() if not field.read_only}
     schema: Schema = {"type": "object", "properties": {name: _given(field) for name, field in fields.items()}}
     required = [name for name, field in fields.items() if field.required]
-    return {**schema, **({"required": required} if required else {}), "additionalProperties": False}
+    return {**schema, **({"required": required} if required else {})}
 
 
-def output_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
-    """Schema of the result."""
-    return _answered(serializer())
+def output_schema(serializer: type[serializers.BaseSerializer[Any]], names: Collection[str] = ()) -> Schema:
+    """Schema of the result; with `names` of these fields alone, without what is in them."""
+    schema = _answered(serializer())
+    if not names:
+        return schema
+    kinds = {name: {"type": field["type"]} for name, field in schema["properties"].items() if name in names}
+    return {"type": "object", "properties": kinds}
 
 
 def _fields(serializer: serializers.BaseSerializer[Any]) -> dict[str, Any]:
@@ -63,7 +69,8 @@ def _typed(field: Any, typed: Any) -> Schema:
     if isinstance(field, serializers.DictField):
         return {"type": "object", "additionalProperties": typed(field.child)}
     if isinstance(field, serializers.Serializer):
-        return {"type": "object", "properties": {name: typed(each) for name, each in _fields(field).items()}}
+        fields = {name: each for name, each in _fields(field).items() if not (each.write_only and typed is _answered)}
+        return {"type": "object", "properties": {name: typed(each) for name, each in fields.items()}}
     if isinstance(field, EnvValueField):
         return {}  # a string or an object; REST's document says which
     if isinstance(field, serializers.JSONField | serializers.SerializerMethodField):

@@ -36,7 +36,9 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.resources import log_uri, task_uri
 from taskhub.roles import viewer_of
 
-_TYPES: Final = frozenset({"task_created", "task_updated", "task_deleted", "execution_event"})
+_TYPES: Final = frozenset(
+    {"task_created", "task_updated", "task_ready", "note_added", "task_deleted", "execution_event"}
+)
 _LISTS: Final = frozenset({"task_created", "task_deleted"})
 """Events after which the result of resources/list changes."""
 

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from taskhub.api.claims import ClaimedSerializer, ClaimSerializer, LeaseSerializer, claimed_data
 from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
-from taskhub.api.filters import filter_tasks
+from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.pagination import NewestFirst
-from taskhub.api.serializers import ClaimedSerializer, ClaimSerializer, StatusChangeSerializer, TaskSerializer
-from taskhub.mcp.fields import TaskIdField
+from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
+from taskhub.api.task_detail import TaskDetailSerializer, task_detail
+from taskhub.auth.actor import Actor
+from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
-from taskhub.models import Task, TaskPriority, TaskStatus
+from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
 from taskhub.roles import Role
+from taskhub.selectors.claims import claim_held_by
 from taskhub.selectors.tasks import task_get_for, task_list_for
-from taskhub.services.tasks import task_claim, task_create, task_update
+from taskhub.services.claims import claim_touch, task_claim
+from taskhub.services.notes import task_set_status
+from taskhub.services.tasks import task_create, task_update
 
 _MANY = 200
 
 
-class TaskPlaceSerializer(StrictSerializer):
+class TaskPlaceSerializer(NamedSerializer):
     task_id = TaskIdField()
 
 
-class TaskChangeSerializer(TaskSerializer):
+class HeldTaskSerializer(HolderSerializer):
+    task_id = TaskIdField()
+
+
+class TaskChangeSerializer(HolderSerializer, TaskSerializer):
     """REST's PATCH, with the task's id and `If-Match` as arguments."""
 
     task_id = TaskIdField()
@@ -41,9 +53,22 @@ class TaskChangeSerializer(TaskSerializer):
         fields = ["task_id", *TaskSerializer.Meta.fields, "expected_version"]
 
 
-class TaskStatusSerializer(StatusChangeSerializer):
+class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
     task_id = TaskIdField()
     expected_version = serializers.IntegerField(required=False, min_value=1)
+
+
+class ClaimTaskSerializer(NamedSerializer, ClaimSerializer):
+    pass
+
+
+class BegunTaskSerializer(TaskSerializer):
+    """A task, and the caller's lease on it."""
+
+    lease = LeaseSerializer(allow_null=True)
+
+    class Meta(TaskSerializer.Meta):
+        fields = [*TaskSerializer.Meta.fields, "lease"]
 
 
 class TaskListSerializer(StrictSerializer):
@@ -53,8 +78,10 @@ class TaskListSerializer(StrictSerializer):
     priority = serializers.ListField(child=OneOfField(choices=TaskPriority.choices), required=False)
     assignee = TextField(required=False, max_length=150)
     private = StrictBooleanField(required=False)
-    q = TextField(required=False, max_length=200, help_text="Text in title or description.")
-    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of the previous page.")
+    ready = StrictBooleanField(required=False, help_text="May be claimed.")
+    waiting_for = serializers.ListField(child=OneOfField(choices=[*WAITING_FOR, ANYTHING]), required=False)
+    q = TextField(required=False, max_length=200)
+    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of before.")
     limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=20)
 
 
@@ -104,7 +131,22 @@ def _page_request(requester: Requester, query: Arguments) -> Request:
 
 
 def _get(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_get_for(user=requester.user, task_id=arguments["task_id"]))
+    touch(requester, arguments)
+    return task_detail(requester.user, task_get_for(user=requester.user, task_id=arguments["task_id"]))
+
+
+def touch(requester: Requester, arguments: Arguments) -> None:
+    """A reading call renews the caller's lease on the task; takes `as` out of the arguments."""
+    name = arguments.pop("as", "")
+    if requester.token is not None:
+        actor = replace(requester.actor, agent_name=name)
+        claim_touch(actor=actor, task_id=arguments["task_id"])
+
+
+def lease_shown(actor: Actor, task_id: UUID) -> Any:
+    """The lease under which the caller holds the task, or null."""
+    claim = claim_held_by(actor, task_id) if actor.is_agent else None
+    return None if claim is None else LeaseSerializer(claim).data
 
 
 def _create(requester: Requester, arguments: Arguments) -> Any:
@@ -112,15 +154,17 @@ def _create(requester: Requester, arguments: Arguments) -> Any:
 
 
 def _update(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_update(actor=requester.actor, **arguments))
+    return _shown(task_update(actor=requester.acting(arguments), **arguments))
 
 
 def _set_status(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_update(actor=requester.actor, status=arguments.pop("new_status"), **arguments))
+    actor = requester.acting(arguments)
+    task = task_set_status(actor=actor, status=arguments.pop("new_status"), **arguments)
+    return {**_shown(task), "lease": lease_shown(actor, task.pk)}
 
 
 def _claim(requester: Requester, arguments: Arguments) -> Any:
-    return ClaimedSerializer({"task": task_claim(actor=requester.actor, **arguments)}).data
+    return claimed_data(task_claim(actor=requester.acting(arguments), **arguments))
 
 
 TASK_TOOLS = (
@@ -130,15 +174,17 @@ TASK_TOOLS = (
         takes=TaskListSerializer,
         gives=TaskPageSerializer,
         run=_list,
+        shows=("tasks", "next_cursor"),
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="get_task",
-        description="A task with its description (Markdown) and version.",
+        description="A task with its description, version, notes, and what it waits for.",
         takes=TaskPlaceSerializer,
-        gives=TaskSerializer,
+        gives=TaskDetailSerializer,
         run=_get,
+        shows=("id", "description", "version", "blocked_by", "notes"),
         role=Role.VIEWER,
         reads=True,
     ),
@@ -148,6 +194,7 @@ TASK_TOOLS = (
         takes=TaskSerializer,
         gives=TaskSerializer,
         run=_create,
+        shows=("id", "version"),
         role=Role.AGENT,
     ),
     Tool(
@@ -156,26 +203,29 @@ TASK_TOOLS = (
         takes=TaskChangeSerializer,
         gives=TaskSerializer,
         run=_update,
+        shows=("id", "version"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,
     ),
     Tool(
         name="claim_task",
-        description="Claim the next todo task that is unassigned or yours: highest priority, then oldest. It becomes  "
-        "yours and inprogress; no other agent gets it. task is null when none is free: wait before you call again.",
-        takes=ClaimSerializer,
+        description="Take the next free task; no other agent gets it while you hold its lease, which calls about it "
+        "renew. Pass lease.token as `lease`; where agents share a token, your name as `as`. task null: none is free.",
+        takes=ClaimTaskSerializer,
         gives=ClaimedSerializer,
         run=_claim,
+        shows=("task", "lease"),
         role=Role.AGENT,
     ),
     Tool(
         name="set_task_status",
-        description="Set a task's status: todo → inprogress → review → done (details.allowed of a refusal lists the "
-        "allowed ones). Pass your results as artifacts: paths or URLs; they replace the list.",
+        description="Set a task's status: todo → inprogress → review → done. Give your result as note and artifacts "
+        "(paths, URLs).",
         takes=TaskStatusSerializer,
-        gives=TaskSerializer,
+        gives=BegunTaskSerializer,
         run=_set_status,
+        shows=("id", "status", "version", "lease"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,

@@ -31,8 +31,9 @@ class Tool:
 
     `takes` validates the arguments, `gives` describes the result of `run(requester, arguments)`. A `run` that waits for
     something else than our database is a coroutine function: it is awaited on the event loop. `role` is that of the
-    REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is `for_accounts`.
-    `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes nothing more.
+    REST endpoint. `shows`: the fields of the result that the list of tools names, by default all. `reads`: changes
+    nothing, and needs no account in the local profile, unless it is `for_accounts`. `destroys` and `repeatable` are
+    hints for the agent's host: it may lose data; a second call changes nothing more.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Tool:
     gives: type[serializers.BaseSerializer[Any]]
     run: Callable[[Requester, Arguments], Any]
     role: Role
+    shows: tuple[str, ...] = ()
     reads: bool = False
     for_accounts: bool = False
     destroys: bool = False
@@ -52,7 +54,7 @@ class Tool:
 
     @cached_property
     def output_schema(self) -> Schema:
-        return output_schema(self.gives)
+        return output_schema(self.gives, self.shows)
 
     async def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""

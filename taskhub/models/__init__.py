@@ -4,14 +4,27 @@ from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, Admissi
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
+from taskhub.models.claim import Agent, Claim, ClaimEnd
+from taskhub.models.dependency import Dependency
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
+from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
 from taskhub.models.stream_connection import Replay, StreamConnection
-from taskhub.models.task import PRIORITY_RANK, TRANSITIONS, HasTag, Task, TaskPriority, TaskStatus
+from taskhub.models.task import (
+    PRIORITY_RANK,
+    READY,
+    TRANSITIONS,
+    WAITING_FOR,
+    ClosedAs,
+    HasTag,
+    Task,
+    TaskPriority,
+    TaskStatus,
+)
 from taskhub.models.token import ApiToken, EndedToken
 from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 
@@ -20,17 +33,24 @@ __all__ = [
     "HUB",
     "NO_ENTRY",
     "PRIORITY_RANK",
+    "READY",
     "SESSION_PREFIX",
     "TRANSITIONS",
+    "WAITING_FOR",
     "AdmissionRule",
     "AdmissionState",
     "AdmissionTurn",
+    "Agent",
     "Announcement",
     "AnnouncementLevel",
     "ApiToken",
     "Artifact",
     "AuditEntry",
+    "Claim",
+    "ClaimEnd",
+    "ClosedAs",
     "DeliveryStatus",
+    "Dependency",
     "EndedToken",
     "Execution",
     "ExecutionStatus",
@@ -41,6 +61,8 @@ __all__ = [
     "MetricName",
     "MetricSample",
     "MetricTotal",
+    "Note",
+    "NoteKind",
     "PasswordFailures",
     "PrivateReader",
     "Replay",

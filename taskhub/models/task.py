@@ -18,6 +18,13 @@ class TaskStatus(models.TextChoices):
     DONE = "done", "Done"
 
 
+class ClosedAs(models.TextChoices):
+    """What it blocked stays blocked until a person waives it."""
+
+    CANCELLED = "cancelled", "Cancelled"
+    DUPLICATE = "duplicate", "Duplicate"
+
+
 class TaskPriority(models.TextChoices):
     LOW = "low", "Low"
     MEDIUM = "medium", "Medium"
@@ -33,7 +40,14 @@ TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
     TaskStatus.DONE: frozenset({TaskStatus.TODO, TaskStatus.INPROGRESS}),
 }
 
-
+READY: Final = models.Q(status=TaskStatus.TODO, held_back=False, open_blockers=0)
+"""Condition on tasks that an agent may begin; of a loaded one, `Task.ready`."""
+WAITING_FOR: Final = {
+    "person": models.Q(held_back=True),
+    "answer": models.Q(held_back=False, open_question__isnull=False),
+    "review": models.Q(held_back=False, open_question__isnull=True, status=TaskStatus.REVIEW),
+}
+"""Conditions on tasks that wait for people; of a loaded one, `Task.waiting_for`."""
 PRIORITY_RANK: Final = models.Case(
     *(models.When(priority=name, then=models.Value(rank)) for rank, name in enumerate(TaskPriority.values)),
     output_field=models.IntegerField(),
@@ -101,6 +115,53 @@ class Task(models.Model):
         editable=False,
         help_text="As what its execution is being ended right now: stopped, timed_out. No part of `version`.",
     )
+    created_by = models.CharField(
+        max_length=150, blank=True, default="", db_default="", editable=False, help_text="Account that made it."
+    )
+    holder = models.CharField(
+        max_length=251,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Agent that holds it, as account/name. Empty: none does.",
+    )
+    attempts = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Claims since review, done, or a person's release."
+    )
+    failures = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Those of them that were lost or failed."
+    )
+    open_blockers = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Tasks that it waits for (`models/dependency.py`)."
+    )
+    closed_as = models.CharField(
+        max_length=9,
+        choices=ClosedAs.choices,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why nothing came of a task that is done.",
+    )
+    held_back = models.BooleanField(
+        default=False, db_default=False, editable=False, help_text="No agent may claim it until a person releases it."
+    )
+    handed_over_by = models.ForeignKey(
+        "taskhub.Agent",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Agent that handed it over for review; offered to it first where it is sent back.",
+    )
+    open_question = models.OneToOneField(
+        "taskhub.Note",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="asked_by",
+        help_text="The question that waits for an answer.",
+    )
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -111,6 +172,7 @@ class Task(models.Model):
             models.Index(fields=["-created_at", "-id"], name="task_newest"),
             models.Index(fields=["status", "-created_at"], name="task_status_newest"),
             models.Index(fields=["assignee", "-created_at"], name="task_assignee_newest"),
+            models.Index(fields=["status", "held_back", "open_blockers", "created_at"], name="task_claimable"),
         ]
         constraints = [
             models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),
@@ -119,3 +181,16 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def waiting_for(self) -> str:
+        """What the task waits for, of people: `person`, `answer`, `review`, or nothing ("")."""
+        if self.held_back:
+            return "person"
+        if self.open_question_id is not None:
+            return "answer"
+        return "review" if self.status == TaskStatus.REVIEW else ""
+
+    @property
+    def ready(self) -> bool:
+        return self.status == TaskStatus.TODO and not self.held_back and self.open_blockers == 0

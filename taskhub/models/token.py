@@ -15,6 +15,13 @@ class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     # Identifies a token in public: the key is its digest, which stays in the table.
     public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100, blank=True, default="")
+    role = models.CharField(
+        max_length=8,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The most that it may do; empty: what its account may.",
+    )
 
     class Meta:
         verbose_name = "API token"

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
-from taskhub.auth.private_text import unreadable_executions, visible_executions
+from taskhub.auth.private_text import unreadable, visible_executions
 from taskhub.errors import NotFound
 from taskhub.models import Execution, Task
 from taskhub.selectors.tasks import task_get_for
@@ -21,7 +21,7 @@ def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id
     Raises NotFound for the task, for the execution, or if the task was never executed.
     """
     task = task_get_for(user=user, task_id=task_id)
-    executions = task.executions.exclude(unreadable_executions(user)).defer("script", "env")
+    executions = task.executions.exclude(unreadable(user)).defer("script", "env")
     executions = executions.order_by("-queued_at", "-id")
     if execution_id is not None:
         executions = executions.filter(pk=execution_id)

@@ -56,6 +56,8 @@ from taskhub.services.dispatch import (
     EXECUTIONS_RELEASE,
     send_job_on_commit,
 )
+from taskhub.services.leases import lease_after_run, lease_guard
+from taskhub.services.order import order_lock_if_done
 from taskhub.services.privacy import last_entry
 
 log = logging.getLogger(__name__)
@@ -94,11 +96,14 @@ def execution_queue(
 ) -> Execution:
     """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
 
-    `sandbox_id` is the id of a sandbox that is there already. Raises NotFound, for the task and the sandbox; Forbidden
-    for a sandbox of another task; ExecutionActive; ExecutionEnding; TransitionRefused; Invalid without anything to run;
-    TooLarge over 1 MiB.
+    `sandbox_id` is the id of a sandbox that is there already. An agent whose requests claim takes the task's lease
+    where none holds it. Raises NotFound, for the task and the sandbox; Forbidden for a sandbox of another task;
+    LeaseLost; Held; ExecutionActive; ExecutionEnding; TransitionRefused; Invalid without anything to run; TooLarge over
+    1 MiB.
     """
+    order_lock_if_done(task_id)
     task = tasks.task_lock(actor, task_id)
+    claim = lease_guard(actor, task)
     script = normalised(script) if script is not None else _script_of(task)
     if len(script.encode()) > SCRIPT_LIMIT_BYTES:
         raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
@@ -133,7 +138,8 @@ def execution_queue(
     if task.private:
         execution.private_entry = last_entry(AuditEntry.objects.filter(task_id=task_id, action="execution:queue"))
         execution.save(update_fields=["private_entry"])
-    tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value})
+    taken = tasks.task_take(actor, task) if claim is None else {}
+    tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value, **taken})
     send_job_on_commit(EXECUTION_START, execution.pk)
     return execution
 
@@ -283,9 +289,10 @@ def execution_request_stop(*, actor: Actor, task_id: UUID, execution_id: UUID | 
     """Ask for the end of the task's active execution; a second request changes nothing.
 
     With `execution_id` only that one is meant: another that began meanwhile goes on. Raises NotFound for the task;
-    Conflict where it is not being executed. A queued execution ends at once.
+    LeaseLost; Held; Conflict where it is not being executed. A queued execution ends at once.
     """
     task = tasks.task_lock(actor, task_id)
+    lease_guard(actor, task)
     execution = task.executions.select_for_update().filter(status__in=ACTIVE_STATUSES).first()
     if execution is None or execution_id not in {None, execution.pk}:
         raise Conflict("The task is not being executed.", code="execution_not_active")
@@ -332,6 +339,7 @@ def execution_finish(
         transaction.on_commit(lambda: _measure_end(execution, outcome))
         if outcome.leftover == Leftover.SANDBOX_STOPPING:
             send_job_on_commit(EXECUTION_STOP_SANDBOX, execution.pk)
+        lease_after_run(execution)
         if kept is not None:
             artifacts_create(execution=execution, copies=kept.copies)
         audit_write(

@@ -55,10 +55,10 @@ class Asked:
 
     @classmethod
     def of(cls, *, actor: Actor, operation: str, key: str, body: Any) -> Asked:
-        """`operation` is the method and the route with its ids. The scope also has the account and the token's name."""
+        """`operation` is the method and the route with its ids. The scope also has the account and the agent's name."""
         if actor.user is None or actor.user.pk is None:
             raise ValueError("only an account's requests have keys")
-        agent = actor.token.name if actor.token else ""
+        agent = actor.agent_name or (actor.token.name if actor.token else "")
         scope = _digest([actor.user.pk, agent, operation, key])
         return cls(actor.user.pk, scope, operation[:200], _keyed_digest(body))
 

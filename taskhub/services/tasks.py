@@ -1,60 +1,59 @@
-"""Tasks: create, update, claim, delete. Rows are locked before they are read, so concurrent writers lose no update."""
+"""Tasks: create, update, delete. Rows are locked before they are read, so concurrent writers lose no update."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, UUIDField, Value
+from django.db.models import UUIDField
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict, ExecutionEnding, NotFound, PreconditionFailed, TransitionRefused
+from taskhub.errors import Conflict, ExecutionEnding, Invalid, NotFound, PreconditionFailed, TransitionRefused
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
-from taskhub.models import ACTIVE_STATUSES, PRIORITY_RANK, TRANSITIONS, Execution, HasTag, Task, TaskStatus
-from taskhub.roles import sees_task, viewer_of, visible_tasks
+from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, Execution, Task, TaskStatus
+from taskhub.roles import sees_task, viewer_of
 from taskhub.services.audit import audit_write
+from taskhub.services.leases import lease_follow, lease_guard, lease_take
+from taskhub.services.order import Follow, order_lock, order_lock_if_done, order_set
 from taskhub.services.privacy import privacy_follow
+from taskhub.services.task_events import task_state, task_tell_ready
 
-EDITABLE: Final = ("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private")
+EDITABLE: Final = (
+    *("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private"),
+    "closed_as",
+)
 _PREVIOUS: Final = frozenset({"status", "priority", "assignee", "private"})
 _SEARCHED: Final = frozenset({"title", "description"})
 _WHO_SEES: Final = frozenset({"assignee", "private"})
+_COUNTS: Final = ("attempts", "failures", "handed_over_by", "open_blockers", "open_question")
+"""Fields of claims, order and questions that change with a task."""
 _LOCKED: Final = OneRow(Task.objects.defer("folded_text").select_for_update().filter(pk=GIVEN), UUIDField())
 
 
-def _state(task: Task) -> dict[str, Any]:
-    """The fields that task_created and task_updated share."""
-    return {
-        "task_id": task.pk,
-        "status": task.status,
-        "priority": task.priority,
-        "assignee": task.assignee,
-        "private": task.private,
-        "artifacts": task.artifacts,
-        "title": task.title,
-        "tags": task.tags,
-        "version": task.version,
-        "updated_at": task.updated_at,
-    }
-
-
 @transaction.atomic
-def task_create(*, actor: Actor, title: str, **fields: Any) -> Task:
-    """`fields`: any of EDITABLE, already validated. A task may start in any status.
+def task_create(*, actor: Actor, title: str, blocked_by: Collection[UUID] = (), **fields: Any) -> Task:
+    """`fields`: any of EDITABLE, already validated. A task may start in any status. `blocked_by`: what it waits for.
 
     A private task for which an agent names no assignee is the agent's: it could not see the task otherwise.
     """
     if fields.get("private") and "assignee" not in fields and _is_agent(actor):
         fields["assignee"] = actor.name
-    task = Task.objects.create(title=title, **fields)
+    if blocked_by:
+        order_lock()
+    if fields.get("closed_as") and fields.get("status") != TaskStatus.DONE:
+        raise _not_done()
+    task = Task.objects.create(title=title, created_by=actor.name, **fields)
     after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
+    if blocked_by and (moved := order_set(actor=actor, task=task, blockers=blocked_by)):
+        task.save(update_fields=["open_blockers"])
+        after["blocked_by"] = [None, moved[1]]
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
-    event = publish(TaskCreated(**_state(task), description=task.description, created_at=task.created_at))
+    event = publish(TaskCreated(**task_state(task), description=task.description, created_at=task.created_at))
     privacy_follow(task=task, action="task:create", event=event, was_private=False, was_assignee="")
     return task
 
@@ -67,66 +66,58 @@ def _is_agent(actor: Actor) -> bool:
 @transaction.atomic
 def tasks_create(*, actor: Actor, tasks: Sequence[dict[str, Any]]) -> list[Task]:
     """Create all of these tasks, or none. Each item has the fields that `task_create` takes."""
+    if any(fields.get("blocked_by") for fields in tasks):
+        order_lock()
     return [task_create(actor=actor, **fields) for fields in tasks]
 
 
 @transaction.atomic
-def task_update(*, actor: Actor, task_id: UUID, expected_version: int | None = None, **fields: Any) -> Task:
+def task_update(
+    *,
+    actor: Actor,
+    task_id: UUID,
+    expected_version: int | None = None,
+    blocked_by: Collection[UUID] | None = None,
+    **fields: Any,
+) -> Task:
     """Change the given fields and no other. A call that changes nothing writes no event and no audit entry.
 
-    Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused.
+    `blocked_by` replaces what the task waits for, as far as the actor may see it.
+    An agent whose requests claim, and that begins a task which no other agent holds, takes its lease.
+
+    Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused; Invalid;
+    Cycle; LeaseLost; Held.
     """
+    if blocked_by is not None or "closed_as" in fields or fields.get("status") == TaskStatus.DONE:
+        order_lock()
+    elif "status" in fields:
+        order_lock_if_done(task_id)
     task = task_lock(actor, task_id)
+    claim = lease_guard(actor, task)
     _guard_version(task, expected_version)
-    task_apply(actor=actor, task=task, fields=fields)
+    if claim is None and fields.get("status") == TaskStatus.INPROGRESS:
+        fields |= task_take(actor, task)
+    task_apply(actor=actor, task=task, fields=fields, blocked_by=blocked_by)
     return task
 
 
-@transaction.atomic
-def task_claim(
-    *, actor: Actor, task_id: UUID | None = None, priority: Sequence[str] = (), tags: Sequence[str] = ()
-) -> Task | None:
-    """Assign the actor's next task and set it `inprogress`: highest priority first, then oldest; None if none is free.
+def task_take(actor: Actor, task: Task) -> dict[str, Any]:
+    """The fields that change where beginning work on the locked task claims it, and no other agent holds it.
 
-    A task is free if it is `todo` and unassigned or assigned to the actor. `priority`: one of these; `tags`: all of
-    these. With `task_id` only that task, also repeatedly. Concurrent claims never get the same task: PostgreSQL skips
-    rows that others have locked, SQLite runs one write transaction at a time.
-
-    Raises NotFound, and Conflict (`task_not_claimable`), both for `task_id` alone.
+    Raises Conflict for a task that no agent may claim.
     """
-    task = task_lock(actor, task_id) if task_id is not None else _next_free(actor, priority, tags)
-    if task is None:
-        return None
-    if task.status == TaskStatus.INPROGRESS and task.assignee == actor.name:
-        return task
-    if task.status != TaskStatus.TODO or task.assignee not in {"", actor.name}:
-        raise Conflict(
-            f"The task is {task.status}{f' and assigned to {task.assignee}' if task.assignee else ''}; claim another.",
-            code="task_not_claimable",
-            details={"status": task.status, "assignee": task.assignee},
-        )
-    task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value, "assignee": actor.name})
-    return task
-
-
-def _next_free(actor: Actor, priority: Sequence[str], tags: Sequence[str]) -> Task | None:
-    free = Task.objects.filter(visible_tasks(actor.user), status=TaskStatus.TODO, assignee__in=["", actor.name])
-    if priority:
-        free = free.filter(priority__in=priority)
-    for tag in tags:
-        free = free.filter(HasTag(F("tags"), Value(tag)))
-    return (
-        free.defer("folded_text")
-        .order_by(PRIORITY_RANK.desc(), "created_at", "id")
-        .select_for_update(skip_locked=True)
-        .first()
-    )
+    if not actor.is_agent or not actor.claims or task.holder:
+        return {}
+    _, fields = lease_take(actor, task)
+    return {**fields, **({} if task.assignee else {"assignee": actor.name})}
 
 
 @transaction.atomic
 def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = None) -> None:
-    """Raises NotFound; PreconditionFailed; Conflict while the task is being executed."""
+    """Raises NotFound; PreconditionFailed; LeaseLost; Held; Conflict while the task is being executed."""
+    order_lock()
     task = task_lock(actor, task_id)
+    lease_guard(actor, task)
     _guard_version(task, expected_version)
     active = task.executions.filter(status__in=ACTIVE_STATUSES).defer("script", "env").first()
     if active is not None:
@@ -136,9 +127,12 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     before = {name: [getattr(task, name), None] for name in EDITABLE if getattr(task, name)}
     if private:
         task.executions.update(was_private=True)
+    follow = Follow(task)
     task.delete()
+    follow.settle(None)
     audit_write(actor=actor, action="task:delete", task_id=task_id, changes=before)
     publish(TaskDeleted(task_id=task_id, assignee=assignee, private=private))
+    follow.tell()
 
 
 def guard_ending(active: Execution) -> None:
@@ -155,27 +149,78 @@ def task_lock(actor: Actor, task_id: UUID) -> Task:
     return task
 
 
-def task_apply(*, actor: Actor, task: Task, fields: dict[str, Any]) -> None:
-    """Apply the change to a locked row; shared by all services that change a task."""
+def task_apply(
+    *,
+    actor: Actor,
+    task: Task,
+    fields: dict[str, Any],
+    reason: str | None = None,
+    blocked_by: Collection[UUID] | None = None,
+) -> None:
+    """Apply the change to a locked row; shared by all services that change a task.
+
+    `reason`: why the service itself makes it. `blocked_by` replaces the blockers.
+    """
+    was_ready = task.ready
+    fields = _with_consequences(actor, task, fields)
     changes = {name: [getattr(task, name), value] for name, value in fields.items() if getattr(task, name) != value}
-    if not changes:
-        return
-    if "status" in changes:
-        _guard_transition(*changes["status"])
+    follow = Follow(task) if _opens_or_closes(changes) else None
     for name, (_, value) in changes.items():
         setattr(task, name, value)
+    names = tuple(changes)
+    if blocked_by is not None and (moved := order_set(actor=actor, task=task, blockers=blocked_by)):
+        changes["blocked_by"] = moved
+    if not changes:
+        return
+    if follow is not None:
+        follow.settle(task)
     task.version += 1
     folded = ("folded_text",) if _SEARCHED & changes.keys() else ()
-    update(task, (*changes, *folded, "version", "updated_at"))
-    audit_write(actor=actor, action="task:update", task_id=task.pk, changes=changes)
+    update(task, (*names, *folded, *_COUNTS, "version", "updated_at"))
+    _tell(actor, task, changes, reason)
+    if task.ready and not was_ready:
+        task_tell_ready(task)
+    if follow is not None:
+        follow.tell()
+
+
+def _with_consequences(actor: Actor, task: Task, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, and those that change with them. Raises TransitionRefused, Invalid."""
+    status = fields.get("status", task.status)
+    if status != task.status:
+        _guard_transition(task.status, status)
+    if status == TaskStatus.DONE:
+        task.open_question = None  # its answer changes nothing any more
+    else:
+        if fields.get("closed_as"):
+            raise _not_done()
+        if task.closed_as:
+            fields = {**fields, "closed_as": ""}
+    return {**fields, **lease_follow(actor, task, fields)}
+
+
+def _not_done() -> Invalid:
+    return Invalid("Only a task that is done has closed_as.", details={"closed_as": ["Set the status to done."]})
+
+
+def _opens_or_closes(changes: dict[str, list[Any]]) -> bool:
+    """Whether what waits for the task may be concerned."""
+    return "closed_as" in changes or TaskStatus.DONE in changes.get("status", ())
+
+
+def _tell(actor: Actor, task: Task, changes: dict[str, list[Any]], reason: str | None) -> None:
+    """Audit, event, and who may read it."""
+    told_why = {"reason": [None, reason]} if reason else {}
+    audit_write(actor=actor, action="task:update", task_id=task.pk, changes=changes | told_why)
     told = {"description", *(_WHO_SEES if task.private or "private" in changes else ())}
     event = publish(
         TaskUpdated(
-            **_state(task),
+            **task_state(task),
             changed=sorted(changes),
             previous={name: changes[name][0] for name in sorted(_PREVIOUS & changes.keys())},
             # Also for those who see the task from now on.
             description=task.description if told & changes.keys() else None,
+            reason=reason,
         )
     )
     if _WHO_SEES & changes.keys():

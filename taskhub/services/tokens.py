@@ -14,6 +14,7 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid, NotFound
 from taskhub.lib.timestamps import iso
 from taskhub.models import ApiToken, EndedToken
+from taskhub.roles import ROLES, Role
 from taskhub.services.audit import audit_write
 
 ENDED_TOKENS_KEEP: Final = timedelta(days=90)
@@ -22,19 +23,26 @@ TOKENS_PER_ACCOUNT: Final = 100
 
 
 @transaction.atomic
-def token_create(*, actor: Actor, user: User, name: str, expiry: datetime | None) -> tuple[ApiToken, str]:
+def token_create(
+    *, actor: Actor, user: User, name: str, expiry: datetime | None, role: Role | None = None
+) -> tuple[ApiToken, str]:
     """A token of this account and its text, which cannot be read again. Without `expiry` it is valid until revoked.
 
-    A token that is created with a token expires no later than that one. Raises Invalid beyond 100 tokens, or for an
-    expiry in the past.
+    `role` is the most that it may do, and never more than the account may; None: what the account may. A token that is
+    created with a token expires no later than that one and has at most its role. Raises Invalid beyond 100 tokens, or
+    for an expiry in the past.
     """
+    role = _least(role, ROLES.get(actor.token.role) if actor.token else None)
     expiry = _earliest(expiry, actor.token.expiry if actor.token else None)
     if expiry is not None and expiry <= timezone.now():
         raise Invalid("expires_at must be in the future.", details={"expires_at": ["Must be in the future."]})
     if user.auth_token_set.count() >= TOKENS_PER_ACCOUNT:
         raise Invalid("The account has the maximum number of tokens; revoke one first.", code="too_many_tokens")
-    token, text = ApiToken.objects.create(user=user, name=name, expiry=expiry and expiry - timezone.now())
+    token, text = ApiToken.objects.create(
+        user=user, name=name, expiry=expiry and expiry - timezone.now(), role=role.group if role else ""
+    )
     changes = {"account": [None, user.get_username()], "name": [None, name]}
+    changes |= {"role": [None, role.group]} if role else {}
     changes["expires_at"] = [None, iso(token.expiry) if token.expiry else None]
     audit_write(actor=actor, action="token:create", subject=f"token:{token.public_id}", changes=changes)
     return token, text
@@ -62,6 +70,10 @@ def tokens_expire() -> None:
     """
     ApiToken.objects.filter(expiry__lt=timezone.now()).delete()
     EndedToken.objects.filter(ended_at__lt=timezone.now() - ENDED_TOKENS_KEEP).delete()
+
+
+def _least(*roles: Role | None) -> Role | None:
+    return min((role for role in roles if role is not None), default=None)
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

@@ -25,10 +25,12 @@ from taskhub.auth.actor import SYSTEM
 from taskhub.events.process_status import PROCESS_NAME, write_report
 from taskhub.models import (
     AdmissionRule,
+    Agent,
     Announcement,
     ApiToken,
     Artifact,
     AuditEntry,
+    Claim,
     Execution,
     ExecutionStatus,
     StreamConnection,
@@ -123,6 +125,20 @@ def make_deliveries(count: int) -> None:
     )
 
 
+def make_agents(count: int) -> list[Agent]:
+    agents = [Agent(account="alice", name=fresh(), last_seen_at=timezone.now()) for _ in range(count)]
+    return Agent.objects.bulk_create(agents)
+
+
+def make_claims(count: int) -> None:
+    make_tasks(count)
+    now = timezone.now()
+    Claim.objects.bulk_create(
+        Claim(task=task, agent=agent, token=fresh(), lease_s=900, expires_at=now, attempt=1, ended_at=now)
+        for task, agent in zip(Task.objects.all()[:count], make_agents(count), strict=True)
+    )
+
+
 ROWS: dict[type[Model], Callable[[int], object]] = {
     Task: make_tasks,
     Execution: make_executions,
@@ -153,6 +169,8 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
     AdmissionRule: lambda count: AdmissionRule.objects.bulk_create(
         AdmissionRule(account=fresh()) for _ in range(count)
     ),
+    Agent: make_agents,
+    Claim: make_claims,
     WebhookEndpoint: make_endpoints,
     WebhookDelivery: make_deliveries,
     Poll: lambda count: Poll.objects.bulk_create(

@@ -129,6 +129,8 @@ class Walker:
             "POST /api/exec/{task_id}": {"script_content": "true"},
             "PUT /api/admission": {"paused": False},
             "PUT /api/admission/accounts/{account}": {"paused": False},
+            "POST /api/tasks/{task_id}/notes": {"text": "n"},
+            "POST /api/tasks/{task_id}/waive": {"blocker": NOBODYS},
             "POST /api/announcements": {"level": "info", "text": "t"},
             "POST /api/webhooks": {"url": "https://hooks.example/"},
             "POST /api/tokens": {"name": "n"},
@@ -146,6 +148,7 @@ class Walker:
         """The error code of a call about rows that are there, whether the tool or the door says it; "" for none."""
         arguments: dict[str, Any] = {
             "create_task": {"title": "t"},
+            "add_note": {"task_id": self._task(), "text": "n"},
             "set_task_status": {"task_id": self._task(), "new_status": "done"},
             "getSSEConnectionUrl": {"sandboxId": "box"},
             "get_sandbox": {"sandbox_id": "none-of-this-name"},

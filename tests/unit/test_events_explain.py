@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +14,8 @@ from django.utils import timezone
 from taskhub.auth.actor import Actor
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ExecutionStatus, Leftover, TaskStatus, WaitingReason
-from taskhub.services import admission, announcements, executions, file_changes, tasks
+from taskhub.models import ApiToken, Claim, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
+from taskhub.services import admission, announcements, claims, dependencies, executions, file_changes, notes, tasks
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
 
@@ -23,6 +24,10 @@ pytestmark = pytest.mark.django_db
 
 def _task(actor: Actor, **fields: Any) -> Any:
     return tasks.task_create(actor=actor, title="t", description="```bash\ntrue\n```", **fields)
+
+
+def _agent(actor: Actor) -> Actor:
+    return replace(actor, token=ApiToken(user=actor.user, name="agent"), claims=True)
 
 
 def _started(actor: Actor) -> Any:
@@ -53,7 +58,76 @@ def task_update(actor: Actor) -> Callable[[], Any]:
 
 def task_claim(actor: Actor) -> Callable[[], Any]:
     _task(actor)
-    return lambda: tasks.task_claim(actor=actor)
+    return lambda: claims.task_claim(actor=_agent(actor))
+
+
+def task_release(actor: Actor) -> Callable[[], Any]:
+    agent = _agent(actor)
+    task = _task(actor)
+    claims.task_claim(actor=agent, task_id=task.pk)
+    return lambda: claims.task_release(actor=agent, task_id=task.pk)
+
+
+def claims_expire(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    claims.task_claim(actor=_agent(actor), task_id=task.pk)
+    Task.objects.update(failures=2)  # it is held back as well
+    Claim.objects.update(lease_s=0)
+    return claims.claims_expire
+
+
+def claim_touch(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    claims.task_claim(actor=_agent(actor), task_id=task.pk)
+    Claim.objects.update(expires_at=timezone.now())
+    return lambda: claims.claim_touch(actor=_agent(actor), task_id=task.pk)
+
+
+def note_add(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    return lambda: notes.note_add(actor=actor, task_id=task.pk, kind="question", text="?")
+
+
+def note_add_of_an_answer(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    notes.note_add(actor=actor, task_id=task.pk, kind="question", text="?")
+    return lambda: notes.note_add(actor=actor, task_id=task.pk, kind="answer", text="!")
+
+
+def task_set_status(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor)
+    return lambda: notes.task_set_status(actor=actor, task_id=task.pk, status="done", note="made")
+
+
+def questions_expire(actor: Actor) -> Callable[[], Any]:
+    asked = notes.Question(deadline_s=1, assumes="yes")
+    notes.note_add(actor=actor, task_id=_task(actor).pk, kind="question", text="?", question=asked)
+    Note.objects.update(deadline=timezone.now())
+    return notes.questions_expire
+
+
+def dependency_waive(actor: Actor) -> Callable[[], Any]:
+    blocker = _task(actor, status="done", closed_as="cancelled")
+    task = _task(actor, blocked_by=[blocker.pk])
+    return lambda: dependencies.dependency_waive(actor=actor, task_id=task.pk, blocker_id=blocker.pk)
+
+
+def task_update_of_a_blocker(actor: Actor) -> Callable[[], Any]:
+    blocker = _task(actor)
+    _task(actor, blocked_by=[blocker.pk])
+    return lambda: tasks.task_update(actor=actor, task_id=blocker.pk, status=TaskStatus.DONE)
+
+
+def task_update_that_opens_a_blocker(actor: Actor) -> Callable[[], Any]:
+    blocker = _task(actor, status="done")
+    _task(actor, blocked_by=[blocker.pk])
+    return lambda: tasks.task_update(actor=actor, task_id=blocker.pk, status=TaskStatus.TODO)
+
+
+def task_delete_of_a_blocker(actor: Actor) -> Callable[[], Any]:
+    blocker = _task(actor)
+    _task(actor, blocked_by=[blocker.pk])
+    return lambda: tasks.task_delete(actor=actor, task_id=blocker.pk)
 
 
 def task_delete(actor: Actor) -> Callable[[], Any]:
@@ -190,6 +264,13 @@ CASES = [
     tasks_create,
     task_update,
     task_claim,
+    task_release,
+    claims_expire,
+    claim_touch,
+    note_add,
+    task_set_status,
+    questions_expire,
+    dependency_waive,
     task_delete,
     execution_queue,
     execution_return_to_queue,
@@ -210,9 +291,12 @@ CASES = [
     execution_mark_sandbox_stopped,
     execution_take_lease,
 ]
+ALSO = [note_add_of_an_answer, task_update_of_a_blocker, task_update_that_opens_a_blocker, task_delete_of_a_blocker]
+"""Other cases of services that are among the first."""
 READ_OR_SHARED = {
     "task_lock",
     "task_apply",
+    "task_take",
     "needs_capacity",
     "held_sandboxes",
     "made_sandboxes",
@@ -224,7 +308,7 @@ READ_OR_SHARED = {
 }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES + ALSO, ids=lambda case: case.__name__)
 def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor], Callable[[], Any]]) -> None:
     assert_events_explain(case(actor))
 
@@ -232,7 +316,7 @@ def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor
 def test_no_service_is_left_out() -> None:
     services = {
         name
-        for module in (tasks, executions, admission, announcements, file_changes)
+        for module in (tasks, claims, dependencies, notes, executions, admission, announcements, file_changes)
         for name, found in inspect.getmembers(module, inspect.isfunction)
         if found.__module__ == module.__name__ and not name.startswith("_")
     }

@@ -62,7 +62,7 @@ def test_a_refused_request_stores_nothing(api: APIClient) -> None:
 
 
 def test_a_claim_that_found_nothing_is_tried_again(api: APIClient) -> None:
-    assert api.post("/api/tasks/claim", {}, format="json", headers=KEY).json() == {"task": None}
+    assert api.post("/api/tasks/claim", {}, format="json", headers=KEY).json() == {"task": None, "lease": None}
     api.post("/api/tasks/", {"title": "a"}, format="json")
     api.post("/api/tasks/", {"title": "b"}, format="json")
     first = api.post("/api/tasks/claim", {}, format="json", headers=KEY).json()

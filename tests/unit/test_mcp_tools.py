@@ -36,22 +36,22 @@ def listed() -> types.ListToolsResult:
     return found
 
 
-def test_the_list_of_tools_costs_an_agent_at_most_3000_tokens() -> None:
+def test_the_list_of_tools_costs_an_agent_at_most_2400_tokens() -> None:
     answer = listed().model_dump_json(by_alias=True, exclude_none=True)
-    assert math.ceil(len(answer) / 4) <= 3000
+    assert math.ceil(len(answer) / 4) <= 2400
 
 
 def test_there_are_few_tools_and_each_says_what_it_takes_gives_and_does() -> None:
     tools = listed().tools
-    assert len(tools) <= 12
+    assert len(tools) <= 14
     for tool in tools:
-        assert re.match(r"(list|get|create|update|claim|set|execute|stop)(_|SSE)", tool.name)
+        assert re.match(r"(list|get|create|update|claim|set|add|execute|stop)(_|SSE)", tool.name)
         assert 20 < len(tool.description or "") < 250
         for schema in (tool.input_schema, tool.output_schema):
             Draft202012Validator.check_schema(schema)
             assert schema["type"] == "object"
             assert schema["properties"]
-        assert tool.input_schema["additionalProperties"] is False
+        assert "additionalProperties" not in tool.input_schema  # some clients cannot convert it
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is (tool.name in READING)
         if tool.name not in READING:

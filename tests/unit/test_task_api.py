@@ -38,7 +38,7 @@ def test_a_created_task_is_returned_with_all_fields(api: APIClient) -> None:
     assert {name: created.json()[name] for name in sent} == sent
     assert created["ETag"] == '"1"'
     again = api.get(f"/api/tasks/{created.json()['id']}/")
-    assert again.json() == created.json()
+    assert created.json().items() <= again.json().items()  # which also has what it waits for
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

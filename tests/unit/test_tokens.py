@@ -33,7 +33,7 @@ def test_a_token_is_created_shown_once_listed_and_revoked(api: APIClient, anonym
     assert made.status_code == 201
     assert made["Cache-Control"] == "no-store"
     body = made.json()
-    assert set(body) == {"id", "name", "created_at", "expires_at", "token"}
+    assert set(body) == {"id", "name", "created_at", "expires_at", "role", "token"}
     assert (
         anonymous.post("/api/tasks/", {"title": "t"}, format="json", headers=bearer(body["token"])).status_code == 201
     )

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import HubError
-from taskhub.roles import ROLES
+from taskhub.roles import ROLES, Role
 from taskhub.services.accounts import account_create
 from taskhub.services.tokens import token_create
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--role",
             choices=list(ROLES),
-            help="create the account if it does not exist, with this role and no password",
+            help="the most that the token may do (agent); an account that does not exist is created with this role",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
@@ -41,7 +41,8 @@ class Command(BaseCommand):
         expiry = None if options["never_expires"] else timezone.now() + timedelta(days=options["days"])
         try:
             user = user or account_create(actor=ACTOR, username=options["username"], role=ROLES[options["role"]])
-            _, text = token_create(actor=ACTOR, user=user, name=options["name"][:100], expiry=expiry)
+            role = ROLES[options["role"] or Role.AGENT.group]
+            _, text = token_create(actor=ACTOR, user=user, name=options["name"][:100], expiry=expiry, role=role)
         except HubError as error:
             raise CommandError(error.message) from None
         self.stdout.write(text)

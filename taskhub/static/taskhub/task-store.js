@@ -8,7 +8,9 @@ import { enums, isActive } from "./enums.js";
  * @import { State } from "./execution-state.js"
  * @import { HubEvent } from "./hub.js"
  *
- * @typedef {Omit<Task, "created_at">} ListedTask
+ * @typedef {"created_at" | "created_by" | "open_blockers" | "holder" | "held_back" | "ready" | "closed_as" | "waiting_for"} Beside -
+ *   Fields that the board does not show.
+ * @typedef {Omit<Task, Beside>} ListedTask
  * @typedef {ListedTask & { text: string }} StoredTask - `text` is what the search looks into, in lower case.
  * @typedef {{ step: ExecutionStatusEnum, since: string } & State} Run - An execution that is queued or under way.
  */

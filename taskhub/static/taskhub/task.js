@@ -6,12 +6,14 @@ import { entryOf, enums, priorityRank } from "./enums.js";
 import { closable, onPress, showError } from "./forms.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
+import { showBlockers } from "./task-blockers.js";
 import { editor } from "./task-edit.js";
 import { Executions } from "./task-executions.js";
 import { History } from "./task-history.js";
+import { Notes } from "./task-notes.js";
 
 /**
- * @import { ExecuteRequest, Task } from "schemas"
+ * @import { ExecuteRequest, Task, TaskDetail } from "schemas"
  */
 
 const RETRY_MS = 3000;
@@ -26,6 +28,7 @@ let reading = null;
 let mustReadAgain = false;
 
 const history = new History(taskId);
+const notes = new Notes(taskId, refresh);
 const executions = new Executions(taskId, (active) => {
   $("run").hidden = Boolean(active);
   $("stop").hidden = !active || active.ending !== null;
@@ -45,6 +48,10 @@ function show(now) {
   $("priority").textContent = $("priority").dataset["priority"] = task.priority;
   $("priority").dataset["rank"] = priorityRank(task.priority);
   $("assignee").textContent = task.assignee || "unassigned";
+  $("holder").textContent = task.held_back
+    ? "no agent: attempts at it failed, release it to let them try again"
+    : task.holder || "no agent";
+  $("release").hidden = !task.holder && !task.held_back;
   $("seen-by").textContent = task.private ? "its assignee and operators" : "everyone";
   $("tags").textContent = task.tags.join(", ") || "none";
   const artifacts = task.artifacts.length ? task.artifacts : ["none"];
@@ -70,7 +77,7 @@ async function readAgain() {
   while (mustReadAgain && !isGone) {
     mustReadAgain = false;
     try {
-      await Promise.all([current(), history.refresh(), executions.refresh()]);
+      await Promise.all([current(), history.refresh(), executions.refresh(), notes.refresh()]);
       if (problem.dataset["of"] === "reading") showError(problem, "");
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -89,6 +96,7 @@ async function readAgain() {
 
 const mayWork = worksAs(await me);
 $("actions").hidden = !mayWork;
+$("note-form").hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
 
 /**
@@ -97,9 +105,11 @@ if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
  * @throws {Refused}
  */
 async function current() {
-  /** @type {Task} */
+  /** @type {TaskDetail} */
   const now = await call("GET", api("tasks", taskId));
   show(now);
+  showBlockers(now);
+  notes.show(now);
   return now;
 }
 
@@ -133,6 +143,12 @@ onPress($("run-form"), $("run-problem"), async () => {
 onPress($("stop"), problem, async () => {
   await call("POST", api("exec", "stop", taskId));
   $("note").textContent = "Stop requested.";
+  refresh();
+});
+
+onPress($("release"), problem, async () => {
+  await call("POST", api("tasks", taskId, "release"));
+  $("note").textContent = "Released.";
   refresh();
 });
 

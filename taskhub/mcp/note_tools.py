@@ -1,0 +1,36 @@
+"""MCP tool for notes: add one, ask, answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskhub.api.notes import NoteCreateSerializer, NoteSerializer, note_fields
+from taskhub.mcp.fields import HolderSerializer, TaskIdField
+from taskhub.mcp.principal import Requester
+from taskhub.mcp.tools import Arguments, Tool
+from taskhub.roles import Role
+from taskhub.services.notes import note_add
+
+
+class AddNoteSerializer(HolderSerializer, NoteCreateSerializer):
+    task_id = TaskIdField()
+
+
+def _add(requester: Requester, arguments: Arguments) -> Any:
+    actor = requester.acting(arguments)
+    task_id = arguments.pop("task_id")
+    return NoteSerializer(note_add(actor=actor, task_id=task_id, **note_fields(arguments))).data
+
+
+NOTE_TOOLS = (
+    Tool(
+        name="add_note",
+        description="Add a note, result or review to a task; ask people (get_task has the answer), or answer the open "
+        "question.",
+        takes=AddNoteSerializer,
+        gives=NoteSerializer,
+        run=_add,
+        role=Role.AGENT,
+        shows=("id", "kind"),
+    ),
+)
