@@ -30,7 +30,7 @@ function row(taskId, blocker) {
   link.href = `/tasks/${blocker.id}/`;
   const state = blocker.waived_by ? `waived by ${blocker.waived_by}` : blocker.closed_as || blocker.status;
   item.append(link, ` (${state})`);
-  if (blocker.open && blocker.status === "done") item.append(" ", waiver(taskId, blocker));
+  if (blocker.open && blocker.closed_as) item.append(" ", waiver(taskId, blocker));
   return item;
 }
 
