@@ -58,6 +58,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order in which parts are killed")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is killed")
     parser.add_argument("--no-kills", action="store_true", help="only the other faults, and the upgrade")
+    parser.add_argument("--no-faults", action="store_true", help="only the kills, and the upgrade")
     parser.add_argument("--no-upgrade", action="store_true", help="begin with this release")
     parser.add_argument("--streams", type=int, default=STREAMS)
     parser.add_argument("--at-a-time", type=int, default=AT_A_TIME, help="executions")
@@ -81,6 +82,8 @@ def main() -> int:
             whole = Whole(folder, new_database(postgres), options.limit_cpus, release=release, env=env)
             rng = random.Random(options.seed)
             faults = Faults(whole, clock, small_disk=small_disk, rng=rng)
+            if options.no_faults:
+                faults.leave_out_all()
             if faults.left_out:
                 print(f"left out, as this machine cannot: {', '.join(faults.left_out)}")
             try:
