@@ -23,6 +23,7 @@ from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Invalid, NotFound
 from taskhub.events.process_status import PROCESS_NAME, write_report
 from taskhub.models import (
+    AdmissionRule,
     Announcement,
     AuditEntry,
     Execution,
@@ -296,6 +297,17 @@ def test_events_that_cannot_be_replayed_are_refused(listener: StreamConnection, 
     assert not Replay.objects.exists()
 
 
+def test_an_account_is_paused_for_a_while_and_resumed(client: Client) -> None:
+    rule = AdmissionRule.objects.create(account=make_account("mallory", "agent").username, at_once=3)
+    answered(client, "pause", rule, minutes="10")
+    rule.refresh_from_db()
+    assert (rule.paused, rule.at_once, rule.paused_until is not None) == (True, 3, True)
+    act(client, "resume", rule)
+    rule.refresh_from_db()
+    assert (rule.paused, rule.at_once) == (False, 3)
+    assert len(audited("admission:set")) == 2
+
+
 # --- Who may -----------------------------------------------------------------------------------------
 
 
@@ -303,7 +315,7 @@ def test_every_list_with_actions_is_covered() -> None:
     acting = {model.__name__ for model, _ in ACTING}
     assert acting == {
         *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "StreamConnection"),
-        *("WebhookEndpoint", "WebhookDelivery", "User"),
+        *("WebhookEndpoint", "WebhookDelivery", "User", "AdmissionRule"),
     }
 
 
@@ -313,6 +325,7 @@ def test_actions_are_for_operators(listener: StreamConnection, role: str, model:
     task = make_task()
     endpoint, _ = endpoint_create(actor=SYSTEM, url="https://hooks.example/")
     rows: dict[type[Model], Model] = {
+        AdmissionRule: AdmissionRule.objects.create(account="mallory"),
         Task: task,
         Execution: execution_queue(actor=SYSTEM, task_id=task.pk, script="true"),
         Announcement: announcement_create(actor=SYSTEM, text="t", level="info"),
