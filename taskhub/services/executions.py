@@ -157,12 +157,19 @@ def _script_of(task: Task) -> str:
 
 
 def execution_take_lease(
-    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, **changes: Any
+    *,
+    execution_id: UUID,
+    status: ExecutionStatus,
+    lease_s: float,
+    becomes: ExecutionStatus | None = None,
+    **changes: Any,
 ) -> Execution | None:
     """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
 
-    `changes` are made with it.
+    With it its status `becomes` another, and `changes` are made.
     """
+    if becomes is not None:
+        changes["status"] = becomes
     free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
     taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **changes)
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
@@ -175,10 +182,19 @@ def _lease(length_s: float | None) -> dict[str, Any]:
     return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
-def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
-    """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done."""
+def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool = False) -> Execution | None:
+    """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done.
+
+    `is_queued`: it needs no admission, and leaves the queue by this.
+    """
+    admission: dict[str, Any] = {"admitted_at": timezone.now()} if is_queued else {}
     execution = execution_take_lease(
-        execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s, attempts=F("attempts") + 1
+        execution_id=execution_id,
+        status=ExecutionStatus.QUEUED if is_queued else ExecutionStatus.STARTING,
+        becomes=ExecutionStatus.STARTING,
+        lease_s=lease_s,
+        attempts=F("attempts") + 1,
+        **admission,
     )
     if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.

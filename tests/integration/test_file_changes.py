@@ -108,7 +108,7 @@ def in_work_dir(queued: dict[str, str], line: str) -> None:
 
         async with open_gateway() as gateway:
             sandbox = await gateway.sandbox_get(queued["session_name"])
-            code, _ = await sandbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
+            code, _ = await sandbox.toolbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
             return code
 
     assert jobs.async_to_sync(run)() == 0

@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from taskhub.models import AdmissionState, DeliveryStatus, Execution, ExecutionStatus, WebhookDelivery, WebhookEndpoint
-from taskhub.services import admission, executions
+from taskhub.services import admission, capacity, executions
 from taskhub.services.execution_leases import UNKNOWN_S, executions_expire_leases
 from taskhub.services.idempotency import Asked, InProgress, Reservation, idempotency_reserve
 from taskhub.webhooks.queue import deliveries_claim
-from taskhub.worker.following import _deadline_of
+from taskhub.worker.following import deadline_of
 
 PassTime = Callable[[float], None]
 HOUR = timedelta(hours=1)
@@ -153,10 +153,10 @@ def test_starts_go_on_in_time_though_the_clock_was_set_back(pass_time: PassTime)
 def test_a_scripts_time_limit_is_never_longer_than_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     execution = running(timedelta())
     monkeypatch.setattr("taskhub.worker.following.time.monotonic", lambda: 1000.0)
-    before = _deadline_of(execution)
+    before = deadline_of(execution)
     assert 1059 < before <= 1060
     execution.started_at = timezone.now() + HOUR  # it began before the clock was set back
-    assert _deadline_of(execution) == 1060
+    assert deadline_of(execution) == 1060
 
 
 def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> None:
@@ -170,6 +170,6 @@ def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> Non
     executions.executions_seen(fences={refused.pk: refused.fence}, renew_s=15)
     assert executions_expire_leases() == [begun.pk]
     refused.refresh_from_db()
-    admission.admission_note_full(execution=refused)
+    capacity.admission_note_full(execution=refused)
     stand = dict(Execution.objects.values_list("pk", "status"))
     assert stand == {begun.pk: "starting", unbegun.pk: "queued", refused.pk: "queued"}
