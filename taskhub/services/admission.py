@@ -6,8 +6,8 @@ Every look locks the one row of `AdmissionState`, so two workers never admit the
 2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity allow;
 3. publishes for each that is left behind why it waits, if that is new.
 
-A start job needs no look where nothing stands in the way of its execution (`execution_standing`): no other is queued,
-and no limit, pause or ceiling is known.
+A start job needs no look where nothing stands in the way of its execution (`execution_standing`): none that could come
+first is queued, and no limit, pause or ceiling is known. It takes no turn: no other execution waits for one.
 
 While no ceiling is known, few starts are under way at a time, in this order: if the service turns out to be full, those
 that have started are those whose turn it was. How the ceiling is learnt: `services/capacity.py`.
@@ -70,6 +70,8 @@ UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
+JOB_TAKES: Final = timedelta(seconds=0.3)
+"""The job of an execution that was queued just now is on its way: no look is needed for it."""
 AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 
@@ -80,6 +82,7 @@ def _count(rows: QuerySet[Any]) -> Subquery:
     )
 
 
+_QUEUED: Final = Execution.objects.filter(status=ExecutionStatus.QUEUED)
 _BOUNDED: Final = AdmissionState.objects.filter(Q(ceiling__isnull=False) | Q(throttled_until__isnull=False))
 _STANDING: Final = Lookup(
     Execution.objects.filter(pk=GIVEN)
@@ -89,7 +92,14 @@ _STANDING: Final = Lookup(
         "lease_until",
         "waiting_reason",
         "admitted_at",
-        Exists(Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(pk=OuterRef("pk"))),
+        Exists(_QUEUED.exclude(pk=OuterRef("pk"))),
+        Exists(
+            _QUEUED.exclude(pk=OuterRef("pk")).exclude(
+                account=OuterRef("account"),
+                task__priority=OuterRef("task__priority"),
+                queued_at__gt=OuterRef("queued_at"),
+            )
+        ),
         Exists(AdmissionRule.objects.all()),
         Exists(_BOUNDED),
         _count(Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")),
@@ -107,6 +117,8 @@ class Standing(NamedTuple):
     waiting_reason: str
     admitted_at: datetime | None
     others_are_queued: bool
+    others_may_come_first: bool
+    """Executions of other accounts, or older ones, or with another priority, are queued: a look says who is next."""
     has_rules: bool
     is_bounded: bool
     """The service was found to be full, or asked for fewer requests."""
@@ -128,9 +140,9 @@ class Standing(NamedTuple):
 
     @property
     def is_free(self) -> bool:
-        """Queued, and a look at the queue would admit it and no other."""
-        nothing_known = not (self.waiting_reason or self.others_are_queued or self.has_rules or self.is_bounded)
-        return self.is_queued and nothing_known and self.starting < UNDER_WAY and _has_no_limits()
+        """Queued, and a look at the queue would admit it first of all."""
+        in_its_way = self.waiting_reason or self.others_may_come_first or self.has_rules or self.is_bounded
+        return self.is_queued and not in_its_way and self.starting < UNDER_WAY and _has_no_limits()
 
     @property
     def is_queued(self) -> bool:
@@ -241,14 +253,15 @@ def starts_under_way(now: datetime) -> int:
 
 
 def more_may_start() -> bool:
-    """Whether executions are queued and few starts are under way: asked when one has started."""
-    queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="")
-    return queued.exists() and starts_under_way(timezone.now()) <= UNDER_WAY // 2
+    """Whether executions were left in the queue and few starts are under way: asked when one has started."""
+    now = timezone.now()
+    left = _QUEUED.filter(waiting_reason="", queued_at__lt=now - JOB_TAKES)
+    return left.exists() and starts_under_way(now) <= UNDER_WAY // 2
 
 
 def executions_admit() -> list[UUID]:
     """Admit those that may start now; returns their ids. Their jobs are to be sent by the caller, after the commit."""
-    if not Execution.objects.filter(status=ExecutionStatus.QUEUED).exists() or _all_turns_are_taken():
+    if not _QUEUED.exists() or _all_turns_are_taken():
         return []
     with transaction.atomic():
         return _admit()
@@ -258,7 +271,7 @@ def _all_turns_are_taken() -> bool:
     """A look would admit none and tell nothing: so each start of many costs no look at all that are queued."""
     if not _has_no_limits() or starts_under_way(timezone.now()) < UNDER_WAY:
         return False
-    in_sandboxes_of_their_own = Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(requested_sandbox_id="")
+    in_sandboxes_of_their_own = _QUEUED.exclude(requested_sandbox_id="")
     return not (in_sandboxes_of_their_own.exists() or AdmissionRule.objects.exists() or _BOUNDED.exists())
 
 

@@ -157,21 +157,14 @@ def _script_of(task: Task) -> str:
 
 
 def execution_take_lease(
-    *,
-    execution_id: UUID,
-    status: ExecutionStatus,
-    lease_s: float,
-    becomes: ExecutionStatus | None = None,
-    **changes: Any,
+    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, changes: Mapping[str, Any] | None = None
 ) -> Execution | None:
     """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
 
-    With it its status `becomes` another, and `changes` are made.
+    `changes` are made with it.
     """
-    if becomes is not None:
-        changes["status"] = becomes
     free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
-    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **changes)
+    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **(changes or {}))
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
 
 
@@ -187,15 +180,12 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool
 
     `is_queued`: it needs no admission, and leaves the queue by this.
     """
-    admission: dict[str, Any] = {"admitted_at": timezone.now()} if is_queued else {}
-    execution = execution_take_lease(
-        execution_id=execution_id,
-        status=ExecutionStatus.QUEUED if is_queued else ExecutionStatus.STARTING,
-        becomes=ExecutionStatus.STARTING,
-        lease_s=lease_s,
-        attempts=F("attempts") + 1,
-        **admission,
-    )
+    changes: dict[str, Any] = {}
+    status = ExecutionStatus.STARTING
+    if is_queued:
+        status, changes = ExecutionStatus.QUEUED, {"status": ExecutionStatus.STARTING, "admitted_at": timezone.now()}
+    changes["attempts"] = F("attempts") + 1
+    execution = execution_take_lease(execution_id=execution_id, status=status, lease_s=lease_s, changes=changes)
     if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.
         outcome = Outcome(ExecutionStatus.FAILED, error_code="start_failed", error_message="It could not be started.")

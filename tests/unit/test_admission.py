@@ -81,7 +81,7 @@ def test_without_limits_everything_is_admitted_at_once() -> None:
     assert admission.executions_admit() == []
 
 
-def test_without_limits_many_start_in_turn_a_few_at_a_time() -> None:
+def test_without_limits_many_start_in_turn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the service turns out to be full, no account has had more than its turns."""
     names = ("alice", "bob", "carol", "dave")
     for name in names:
@@ -94,6 +94,9 @@ def test_without_limits_many_start_in_turn_a_few_at_a_time() -> None:
         start(execution_id)
     assert not admission.more_may_start()
     start(first[7])
+    monkeypatch.setattr(admission, "JOB_TAKES", timedelta(hours=1))
+    assert not admission.more_may_start(), "their own jobs are on the way"
+    monkeypatch.setattr(admission, "JOB_TAKES", -timedelta(hours=1))
     assert admission.more_may_start()
     second = admission.executions_admit()
     assert Counter(Execution.objects.filter(pk__in=second).values_list("account", flat=True)) == dict.fromkeys(names, 2)

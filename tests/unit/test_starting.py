@@ -22,6 +22,9 @@ from tests.unit.test_admission import queue, status_of, waiting_events
 
 pytestmark = pytest.mark.django_db
 
+LONG_AGO = -timedelta(hours=1)
+"""All jobs have come."""
+
 
 class Launched:
     """An executor that starts everything at once."""
@@ -40,6 +43,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
         found.append(execution_id)
 
     monkeypatch.setattr(starting, "get_executor", Launched)
+    monkeypatch.setattr(admission, "JOB_TAKES", timedelta(hours=1))  # all jobs are on the way
     monkeypatch.setattr(starting, "send_job", send_job)
     return found
 
@@ -65,7 +69,31 @@ def test_execution_that_is_queued_alone_starts_without_a_look_at_the_queue() -> 
     assert kept.admitted_at is not None
 
 
-def test_start_of_one_of_many_reads_the_queue_only_when_a_turn_is_free(sent: list[UUID]) -> None:
+def test_jobs_that_come_in_order_need_no_look(sent: list[UUID]) -> None:
+    """Many of one account, accepted at once."""
+    made = queue("alice", 5)
+    with CaptureQueriesContext(connection) as queries:
+        assert all(start(each) for each in made)
+    assert not reads_the_queue(queries)
+    assert sent == []
+
+
+@pytest.mark.parametrize("first", ["another account's", "an older one", "a more urgent one"])
+def test_what_comes_first_is_found_by_a_look(sent: list[UUID], first: str) -> None:
+    if first == "an older one":
+        earlier, later = queue("alice", 2)
+    else:
+        (later,) = queue("alice")
+        (earlier,) = queue("bob") if first == "another account's" else queue("alice", priority="high")
+    with CaptureQueriesContext(connection) as queries:
+        assert start(later) is not None
+    assert reads_the_queue(queries)
+    assert sent == [earlier.pk]
+
+
+def test_start_of_one_of_many_reads_the_queue_only_when_a_turn_is_free(
+    sent: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else each start would cost a look at all that wait."""
     made = queue("alice", admission.UNDER_WAY + 20)
     first = admission.executions_admit()
@@ -73,6 +101,7 @@ def test_start_of_one_of_many_reads_the_queue_only_when_a_turn_is_free(sent: lis
         assert start(made[-1]) is None
     assert not reads_the_queue(queries)
     assert status_of(made[-1]) == "queued"
+    monkeypatch.setattr(admission, "JOB_TAKES", LONG_AGO)
     by_id = {execution.pk: execution for execution in made}
     for execution_id in first[: admission.UNDER_WAY // 2]:
         assert sent == []
@@ -123,8 +152,11 @@ def test_throttled_service_that_is_asked_again_is_no_bound_any_more() -> None:
     assert not reads_the_queue(queries)
 
 
-def test_process_starts_itself_what_it_was_asked_for_before_its_turn(sent: list[UUID]) -> None:
+def test_process_starts_itself_what_it_was_asked_for_before_its_turn(
+    sent: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = queue("alice", 3)
+    monkeypatch.setattr(admission, "JOB_TAKES", LONG_AGO)
     asked = {made[1].pk}
     assert start(made[0], takes=asked.__contains__) is not None
     assert sent == [made[2].pk]
