@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # What tests start wants cores, too.
 TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 .DEFAULT_GOAL := help
+# What a command prints is its own, also below another make.
+MAKEFLAGS += --no-print-directory
 
 .PHONY: help
 help: ## this list

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from taskhub.auth.rate_limits import failures
 from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
+from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
 from taskhub.models import ApiToken
 from taskhub.observability.heartbeat import ages
@@ -44,6 +46,15 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     if os.environ.get("TASKHUB_DATA_DIR_MADE_BY") == str(os.getpid()):
         reaper.tell("folder", os.environ["TASKHUB_DATA_DIR"])
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Each failure in a line as it comes: a run that is cut short, or whose output is, says what failed."""
+    # Where the run is divided among processes, theirs is captured; the line is the first process's.
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = str(getattr(crash, "message", report.longrepr)).strip().splitlines() or [""]
+        print(f"\nFAILED {report.nodeid} ({report.when}): {said[0][:300]}", file=sys.__stdout__, flush=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -123,11 +134,13 @@ def client_of(user: User) -> APIClient:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_remembered() -> None:
-    """What a process remembers of callers and rows."""
+def nothing_is_remembered() -> Iterator[None]:
+    """What a process remembers of callers and rows, and a loop that would keep its connections for all later tests."""
     failures.forget()
     watch.forget()
     ages.forget()
+    yield
+    assert lent_loop() is None
 
 
 @pytest.fixture

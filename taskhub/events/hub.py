@@ -36,7 +36,7 @@ from taskhub.events.process_status import Report, withdraw_report, write_report
 from taskhub.events.publish import REDIS_CHANNEL
 from taskhub.events.revocation import read_revoked
 from taskhub.events.stream import registry
-from taskhub.lib.cancellation import cancel_all
+from taskhub.lib.cancellation import cancel_all, raise_if_cancelled
 from taskhub.lib.per_loop import PerLoop
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
@@ -109,6 +109,8 @@ class Hub:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(REDIS_CHANNEL)
+                    # redis-py swallows a cancellation at the end of a connect: a loop that closes would wait for ever.
+                    raise_if_cancelled()
                     self.redis_ok, delay = True, 0.1
                     await self._compare()  # events published while the subscription was down
                     async for message in pubsub.listen():

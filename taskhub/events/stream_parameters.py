@@ -80,6 +80,9 @@ class Parameter:
         if self.format is Format.TIME:
             return {"type": "string", "format": "date-time"}
         pattern = _NAME if self.format is Format.NAME else _TEXT
+        if self.format is Format.CHOICES:
+            word = f"(?:{'|'.join(self.choices)})"
+            pattern = f"^,*{word}(?:,+{word})*,*$"
         return {"type": "string", "minLength": 1, "maxLength": self.max_length, "pattern": pattern}
 
 

@@ -21,3 +21,10 @@ async def cancel_all(*tasks: asyncio.Task[Any]) -> None:
         _, pending = await asyncio.wait(pending, timeout=_PATIENCE_S)
     # Retrieve the results to avoid "exception was never retrieved".
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def raise_if_cancelled() -> None:
+    """Raise CancelledError where a cancellation of the running task was swallowed by a library that it awaited."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

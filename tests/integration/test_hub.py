@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -146,3 +147,18 @@ async def test_an_id_from_a_process_that_was_ahead_is_no_reset(hub: Hub) -> None
     assert feed.head == 0
     frames = feed.follow(2, Filters())
     assert await take(frames, 1) == ["tasks:3"]
+
+
+@pytest.mark.parametrize("steps", range(40))
+def test_a_loop_that_closes_while_the_hub_connects_ends_it(steps: int) -> None:
+    """With one cancellation, as `asyncio.run` sends it, however far the connection to Redis has come."""
+
+    async def begin() -> None:
+        Hub().start()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+    thread = threading.Thread(target=asyncio.run, args=[begin()], daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -9,7 +9,7 @@ import redis
 from celery import Celery, current_app
 from django.conf import settings
 
-from taskhub.lib import ticks
+from taskhub.lib import event_loops, ticks
 from taskhub.lib.beat import MonotonicEntry, MonotonicScheduler
 from tests.processes import free_port, wait_until
 
@@ -33,8 +33,10 @@ def test_while_redis_is_away_no_tick_counts_as_expired(settings: Any) -> None:
 
 
 @pytest.fixture
-def ran() -> tuple[Any, list[None]]:
+def ran(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[None]]:
     """A job of the hub's kind, and its runs."""
+    # A worker lends its loop to the thread of the job; here it is the thread of all tests.
+    monkeypatch.setattr(event_loops, "lend_loop", lambda: None)
     runs: list[None] = []
 
     @current_app.task(name="tests.job", shared=False)
