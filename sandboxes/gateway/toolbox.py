@@ -232,7 +232,7 @@ class Toolbox:
 class Sandbox(NamedTuple):
     """A sandbox to work in: what Daytona said of it last, and its inside.
 
-    The SDK's own class costs 2 ms of CPU time for each answer: it checks and copies some 50 fields.
+    The SDK's own class takes half a millisecond for each answer: it checks and copies some 50 fields.
     """
 
     id: str

@@ -39,7 +39,7 @@ def look_at_files() -> None:
     for execution in Execution.objects.filter(status="running").select_related("task"):
         following = Following(execution)
         async_to_sync(following._tell_changes)()
-        following._spool.close()
+        async_to_sync(following._log.close)()
 
 
 def watch_until(wanted: Any) -> None:
