@@ -1,8 +1,9 @@
 """`python -m benchmarks [name ...]`: run scenarios (all, if none is named), and write their figures down.
 
-`--database postgresql://…` names a server on which databases may be made and dropped; the writes are then measured on
-it too. Everything else runs on SQLite. `TASKHUB_BENCH_DAYTONA="http://… KEY"` names a running sandbox service:
-then the ends of executions are measured in front of it, too. Ctrl-C and SIGTERM leave nothing behind.
+`--database postgresql://…` names a server on which databases may be made and dropped: writes and the pages of the admin
+are then measured on it, too, and requests that wait. Everything else runs on SQLite. `TASKHUB_BENCH_DAYTONA="http://…
+KEY"` names a running sandbox service: then the ends of executions are measured in front of it, too. Ctrl-C and SIGTERM
+leave nothing behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import time
 from typing import Final
 
-from benchmarks import compare, endings, executions, results, sandboxes, start
+from benchmarks import admin_pages, compare, endings, executions, results, sandboxes, start, waiting
 from benchmarks.scenarios import ON_POSTGRES, ON_SQLITE, Scenario
 from benchmarks.servers import template
 from benchmarks.writers import WriterProcess
@@ -27,6 +28,9 @@ SCENARIOS: Final = {
     for scenario in (
         *ON_SQLITE,
         ON_POSTGRES,
+        admin_pages.ON_SQLITE,
+        admin_pages.ON_POSTGRES,
+        waiting.SCENARIO,
         *sandboxes.SCENARIOS,
         executions.SCENARIO,
         *endings.SCENARIOS,
@@ -35,6 +39,7 @@ SCENARIOS: Final = {
         compare.SCENARIO,
     )
 }
+NEED_POSTGRES: Final = {ON_POSTGRES.name, admin_pages.ON_POSTGRES.name, waiting.SCENARIO.name}
 
 
 def main() -> int:
@@ -43,13 +48,13 @@ def main() -> int:
     _raise_file_limit()
     names = options.names or list(SCENARIOS)
     for name in names:
-        if name == ON_POSTGRES.name and not options.database:
+        if name in NEED_POSTGRES and not options.database:
             print(f"{name}: left out, no --database")
             continue
         if name == endings.REAL_SCENARIO.name and endings.REAL not in os.environ:
             print(f"{name}: left out, no {endings.REAL}")
             continue
-        url = options.database if name == ON_POSTGRES.name else None
+        url = options.database if name in NEED_POSTGRES else None
         _run(SCENARIOS[name], url, options.runs)
     print(f"The figures are in {results.REPORT.relative_to(results.FOLDER.parent)}.")
     return 0

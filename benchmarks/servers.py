@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -146,10 +146,13 @@ def web_process(
     application: str = "config.asgi:application",
     settings: str = TASKHUB_SETTINGS,
     more_env: Mapping[str, str] | None = None,
+    prepared: Callable[[dict[str, str]], None] | None = None,
 ) -> Iterator[Server]:
-    """A web process under uvicorn with its own Redis, ready to serve."""
+    """A web process under uvicorn with its own Redis, ready to serve. `prepared` may fill its database before."""
     with database.copy() as env, _redis(env):
         env.update(more_env or {})
+        if prepared is not None:
+            prepared(env)
         token = (Path(env["TASKHUB_DATA_DIR"]) / "token").read_text().strip()
         lifespan = ("--lifespan", "on" if settings == TASKHUB_SETTINGS else "off")
         env["DJANGO_SETTINGS_MODULE"] = settings

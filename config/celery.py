@@ -63,6 +63,13 @@ def _trace_worker(**_: Any) -> None:
 
 
 @signals.worker_init.connect
+def _make_pool(**_: Any) -> None:
+    from taskhub.web.thread_pool import make_worker_pool  # noqa: PLC0415 - likewise
+
+    make_worker_pool()
+
+
+@signals.worker_init.connect
 def _raise_limits(**_: Any) -> None:
     """A worker follows the logs of the executions that it has taken, by a connection each."""
     from django.conf import settings  # noqa: PLC0415 - the settings are loaded only now

@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
-from unfold.decorators import display
 
 from sandboxes.gateway.translation import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
@@ -23,9 +23,21 @@ from sandboxes.services.operator_actions import Action, sandboxes_request
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import NOTHING, ReadOnlyAdmin, actor_of, cut, json_block, list_link, row_link, short_id
+from taskhub.admin.base import (
+    COLUMN,
+    NOTHING,
+    ReadOnlyAdmin,
+    actor_of,
+    cut,
+    json_block,
+    label,
+    list_link,
+    row_link,
+    short_id,
+)
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
+from taskhub.admin.list_pages import DateFilter
 from taskhub.errors import Unavailable
 from taskhub.models import Execution, MetricName
 from taskhub.selectors.dashboard import Window, measured
@@ -49,8 +61,9 @@ class SandboxAdmin(ActingAdmin):
     """Sandboxes in the last state that Daytona reported. While the list is looked at, a job refreshes it every 5 s."""
 
     what = "Sandboxes that were watched or used lately; one is made for each execution that names none."
-    list_display = ["short", "shown_state", "task", "age", "cost", "executions", "watchers", "seen", "shown_action"]
-    list_filter = ["state", ("seen_at", admin.DateFieldListFilter)]
+    list_display = ["short", "shown_state", "task", "age", "cost", "seen", "shown_action"]
+    list_filter = ["state", ("seen_at", DateFilter)]
+    list_filter_submit = True
     search_fields = ["id", "name"]
     readonly_fields = ["executions", "watchers", "shown_document", "shown_sessions"]
     exclude = ["document", "sessions"]
@@ -61,19 +74,19 @@ class SandboxAdmin(ActingAdmin):
         list_note_look()
         return super().changelist_view(request, extra_context)
 
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # no types
-    def shown_state(self, sandbox: Sandbox) -> str:
-        return sandbox.state
+    @admin.display(description="State", ordering="state")
+    def shown_state(self, sandbox: Sandbox) -> SafeString:
+        return label(sandbox.state, STATE_LABELS.get(sandbox.state))
 
     @admin.display(description="Seen", ordering="seen_at")
     def seen(self, sandbox: Sandbox) -> str:
         return ago(sandbox.seen_at)
 
     @admin.display(description="Last action", ordering="last_action_at")
-    def shown_action(self, sandbox: Sandbox) -> str:
+    def shown_action(self, sandbox: Sandbox) -> SafeString | str:
         if sandbox.last_action_at is None:
             return NOTHING
-        return f"{sandbox.last_action} ({ago(sandbox.last_action_at)})"
+        return format_html("{} ({})", cut(sandbox.last_action, 56), ago(sandbox.last_action_at))
 
     def applies(self, action: str, row: Sandbox) -> bool:
         return {"start": row.state in _STARTABLE, "stop": row.state in _STOPPABLE}.get(action, True)
@@ -85,7 +98,7 @@ class SandboxAdmin(ActingAdmin):
             for_task=Subquery(latest.values("task_id")[:1]), for_title=Subquery(latest.values("task__title")[:1])
         )
 
-    @admin.display(description="Sandbox", ordering="id")
+    @admin.display(description="Sandbox")
     def short(self, sandbox: Sandbox) -> SafeString | str:
         return cut(sandbox.name, 24) if sandbox.name and sandbox.name != sandbox.pk else short_id(sandbox.pk)
 
@@ -107,7 +120,7 @@ class SandboxAdmin(ActingAdmin):
 
     @admin.display
     def executions(self, sandbox: Sandbox) -> SafeString:
-        return list_link("taskhub_execution", "executions", q=sandbox.pk)
+        return list_link("taskhub_execution", "executions", sandbox_id__exact=sandbox.pk)
 
     @admin.display
     def watchers(self, sandbox: Sandbox) -> SafeString:
@@ -162,7 +175,7 @@ def ago(moment: datetime) -> str:
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ActingAdmin):
-    list_display = ["kind", "sandbox", "command_id", "account", "address", "process", "opened_at", "events"]
+    list_display = ["kind", "short_sandbox", "short_account", "address", "opened_at", "events"]
     list_filter = ["kind"]
     search_fields = ["sandbox_id", "user_name", "address"]
     readonly_fields = ["sandbox", "account"]
@@ -170,6 +183,14 @@ class SubscriptionAdmin(ActingAdmin):
     what = "Open streams of sandboxes."
     actions = ["disconnect"]
     dangerous = ("disconnect",)
+
+    @admin.display(description="Sandbox", ordering="sandbox_id")
+    def short_sandbox(self, subscription: Subscription) -> SafeString | str:
+        return row_link("sandboxes_sandbox", subscription.sandbox_id, short_id(subscription.sandbox_id))
+
+    @admin.display(description="Account", ordering="user_name")
+    def short_account(self, subscription: Subscription) -> SafeString | str:
+        return row_link("auth_user", subscription.user_id, cut(subscription.user_name, COLUMN))
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, subscription: Subscription) -> SafeString | str:
@@ -191,6 +212,7 @@ class SubscriptionAdmin(ActingAdmin):
 
 @admin.register(Poll)
 class PollAdmin(ReadOnlyAdmin):
+    what = "The last look at Daytona of each kind; they run while a sandbox has viewers."
     list_display = ["name", "started_at", "took_ms", "watched", "requests", "ticks", "skipped", "error_code"]
 
 

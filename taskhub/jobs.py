@@ -12,6 +12,7 @@ import logging
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from taskhub.services import artifacts as artifacts_services
 from taskhub.services import executions, idempotency, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.execution_leases import executions_expire_leases
+from taskhub.web.thread_pool import wait_here
 from taskhub.worker.conductor import hand_over
 from taskhub.worker.following import Following, Lost
 from taskhub.worker.starting import RETRY_S, admit, release, start
@@ -58,7 +60,7 @@ def execution_start(execution_id: str) -> None:
     if loop is not None:
         hand_over(loop, lambda conductor: conductor.start(UUID(execution_id)))
     else:
-        async_to_sync(start)(UUID(execution_id))
+        wait_here(partial(start, UUID(execution_id)))
 
 
 @shared_task
@@ -130,11 +132,7 @@ def execution_end(execution_id: str) -> None:
     )
     if execution is not None:
         with suppress(Lost):
-            async_to_sync(_settle)(execution)
-
-
-async def _settle(execution: Execution) -> None:
-    await Following(execution).settle()
+            wait_here(Following(execution).settle)
 
 
 @shared_task

@@ -28,8 +28,10 @@ from taskhub.events.asyncapi import envelope_schema
 from taskhub.events.types import EVENT_TYPES
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
+from taskhub.lib.recent import Recent
 from taskhub.models import ApiToken
 from taskhub.observability.heartbeat import ages
+from taskhub.selectors.dashboard import past_events
 from tests import documented
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_redis
@@ -139,6 +141,8 @@ def nothing_is_remembered() -> Iterator[None]:
     failures.forget()
     watch.forget()
     ages.forget()
+    Recent.forget_all()
+    past_events.forget()
     yield
     assert lent_loop() is None
 

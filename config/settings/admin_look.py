@@ -37,7 +37,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _rows("Tasks", "taskhub_task", "task_alt"),
                     _rows("Executions", "taskhub_execution", "terminal"),
-                    _rows("Limits and pauses", "taskhub_admissionrule", "traffic"),
+                    _rows("Waiting, limits, pauses", "taskhub_admissionrule", "traffic"),
                     _rows("Announcements", "taskhub_announcement", "campaign"),
                 ],
             },

@@ -99,6 +99,8 @@ admin.site.unregister([User, Group])
 class AccountAdmin(ActingMixin, Audited, UserAdmin[User]):  # type: ignore[misc]  # Django's stubs give the same method two types
     """Accounts of people and programs, each with one role; Django's single permissions are not used."""
 
+    row_name, rows_name = "account", "accounts"
+    what = "An account signs in with its password, and has API tokens."
     form = AccountForm
     add_form = AccountCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -145,6 +147,9 @@ class AccountAdmin(ActingMixin, Audited, UserAdmin[User]):  # type: ignore[misc]
 @admin.register(Group)
 class RoleAdmin(ReadOnlyAdmin):
     """The three roles; an account's own page gives it one."""
+
+    row_name, rows_name = "role", "roles"
+    what = "The roles are fixed."
 
     list_display = ["name", "may", "accounts"]
     fields = ["name", "may", "accounts"]

@@ -13,6 +13,7 @@ from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import HubModelAdmin, actor_of, cut
+from taskhub.admin.list_pages import DateFilter
 from taskhub.errors import HubError
 from taskhub.models import Announcement, AnnouncementLevel
 from taskhub.services.announcements import announcement_create, announcement_withdraw
@@ -25,8 +26,9 @@ class AnnouncementAdmin(ActingAdmin):
     list_display = ["short_text", "shown_level", "created_at", "made_by_name", "holds", "ends_at", "withdrawn_at"]
     list_filter = [
         *("level", ("withdrawn_at", admin.EmptyFieldListFilter)),
-        ("created_at", admin.DateFieldListFilter),
+        ("created_at", DateFilter),
     ]
+    list_filter_submit = True
     search_fields = ["text", "made_by_name"]
     what = "Announcements are shown on the pages and sent to every stream."
     actions = ["withdraw"]

@@ -10,10 +10,12 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import FieldTextFilter
 
-from taskhub.admin.base import NOTHING, ReadOnlyAdmin, cut, json_block, row_link, short_id
+from taskhub.admin.base import NOTHING, ReadOnlyAdmin, cut, json_block, read_id, row_link, short_id
+from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TitledRows, titled_link
 from taskhub.models import AuditEntry
 from taskhub.roles import Door
+from taskhub.selectors.audit import entries_of_id, entries_searched, is_task_audited
 
 
 class DoorFilter(admin.SimpleListFilter):
@@ -32,12 +34,28 @@ class DoorFilter(admin.SimpleListFilter):
 @admin.register(AuditEntry)
 class AuditEntryAdmin(TitledRows, ReadOnlyAdmin):
     what = "Every change of a task, execution, sandbox, account or token writes an entry here."
-    list_display = ["at", "actor_name", "action", "task", "about", "door", "short_token"]
-    list_filter = [DoorFilter, ("action", FieldTextFilter), ("at", admin.DateFieldListFilter)]
+    list_display = ["at", "actor_name", "action", "task", "about", "interface", "short_token"]
+    list_filter = [DoorFilter, ("action", FieldTextFilter), ("at", DateFilter)]
     list_filter_submit = True
-    search_fields = ["actor_name", "token_name", "token_id", "task_id", "execution_id", "sandbox_id", "subject"]
+    time_field = "at"
+    list_without = ("changes",)
+    search_fields = ["subject"]
+    search_help_text = "The id of a task, execution or token, or text in an actor, token, sandbox or other subject."
     readonly_fields = ["task", "execution", "sandbox", "shown_changes"]
     exclude = ["task_id", "execution_id", "sandbox_id", "changes"]
+
+    def is_search_served(self, text: str) -> bool:
+        some_id = read_id(text)
+        return some_id is not None and is_task_audited(some_id)
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's interface
+        queryset: QuerySet[AuditEntry],
+        search_term: str,
+    ) -> tuple[QuerySet[AuditEntry], bool]:
+        some_id = read_id(search_term)
+        return entries_of_id(queryset, some_id) if some_id else entries_searched(queryset, search_term), False
 
     # The rows may be deleted: an entry outlives its object, and the link then says so.
 
@@ -52,6 +70,10 @@ class AuditEntryAdmin(TitledRows, ReadOnlyAdmin):
         if entry.sandbox_id:
             return row_link("sandboxes_sandbox", entry.sandbox_id, f"sandbox {short_id(entry.sandbox_id)}")
         return cut(entry.subject, 30) or NOTHING
+
+    @admin.display(description="Interface", ordering="door")
+    def interface(self, entry: AuditEntry) -> str:
+        return entry.door
 
     @admin.display(description="Token", ordering="token_name")
     def short_token(self, entry: AuditEntry) -> SafeString | str:

@@ -1,37 +1,39 @@
-"""Base classes of the admin: theme, read-only lists, counted pages, links between rows."""
+"""Base classes of the admin: theme, read-only lists, links between rows, columns of times."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, cast
+from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
-from django.core.paginator import Paginator
-from django.db.models import DateTimeField, Model, QuerySet
+from django.db.models import CharField, DateTimeField, Model
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, checkbox
 
+from taskhub.admin.list_pages import CountedPaginator, HubChangeList
 from taskhub.auth.actor import Actor
 
 NOTHING: Final = "-"
 SHORT: Final = 9
 """Characters of an id in a column."""
-COUNT_LIMIT: Final = 10_000
-"""Rows of a list that are counted and can be paged through; older rows are found by filters."""
+COLUMN: Final = 28
+"""Characters of other texts in a column, so that all columns are in sight at 1280 px."""
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -70,6 +72,14 @@ def short_id(pk: object) -> str:
     return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
 
 
+def read_id(text: str) -> UUID | None:
+    """The id that a search names; None where it names text."""
+    try:
+        return UUID(text.strip())
+    except ValueError:
+        return None
+
+
 def moment(value: datetime | None) -> str:
     """A time as `2026-11-26 14:03:07`, in the zone that the head of the column names."""
     return NOTHING if value is None else date_format(timezone.localtime(value), "Y-m-d H:i:s")
@@ -84,45 +94,74 @@ def _moment_column(field: DateTimeField[Any, Any]) -> Callable[[Model], str]:
     return admin.display(shown, description=description, ordering=field.name)
 
 
+def _text_column(field: CharField[Any, Any]) -> Callable[[Model], SafeString | str]:
+    def shown(row: Model) -> SafeString | str:
+        return cut(getattr(row, field.name), COLUMN) or NOTHING
+
+    shown.__name__ = field.name
+    return admin.display(shown, description=capfirst(field.verbose_name), ordering=field.name)
+
+
 def json_block(value: object) -> SafeString:
     """A JSON value as text. unfold would colour it by style attributes, which the content security policy forbids."""
     return format_html('<pre class="hub-text">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
 
 
-class CountedPaginator(Paginator[Any]):
-    """Counts at most `COUNT_LIMIT` rows: the table of events may be huge."""
+# As unfold renders it for each row by templates.
+_CHECKBOX: Final = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 
-    template_name = "admin/counted_pages.html"
 
-    @cached_property
-    def count(self) -> int:
-        rows = cast("QuerySet[Any]", self.object_list)
-        # Without what the list computes for each row that it shows.
-        return rows.order_by().values("pk")[:COUNT_LIMIT].count()
+@cache
+def label(text: str, kind: str | None = None) -> SafeString:
+    """A text in a coloured box: `kind` is info, success, warning or danger."""
+    context = {"label": text, "label_type": kind, "multiple": False}
+    return mark_safe(render_to_string("unfold/helpers/display_label.html", context))  # noqa: S308 - the template escapes
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether there may be more than are counted."""
-        return self.count == COUNT_LIMIT
+
+def _column(field: Any) -> Callable[[Model], Any] | None:
+    """How a column shows the field; None if as Django does."""
+    if isinstance(field, DateTimeField):
+        return _moment_column(field)
+    return _text_column(field) if isinstance(field, CharField) and not field.choices else None
 
 
 class HubModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    list_per_page = 50
+    list_per_page = 25
     list_max_show_all = 500
     list_fullwidth = True
     # One count per list is enough; the count without filters would be a second query.
     show_full_result_count = False
-    paginator: type[Paginator[Any]] = CountedPaginator
+    # Facets count the rows of every choice of every filter.
+    show_facets = admin.ShowFacets.NEVER
+    paginator: type[CountedPaginator] = CountedPaginator
+    list_before_template = "admin/among_newest.html"
+    row_name = ""
+    rows_name = ""
+    """What people call a row, and several, where the model's names are another's."""
     what = ""
     """A sentence that an empty list shows: what stands here."""
+    time_field = ""
+    """Of a table that may be huge: the indexed time of its rows, by which the newest ones are told (`list_pages`)."""
+    served_by_index: frozenset[str] = frozenset()
+    """Parameters of filters that an index serves in the order of the list."""
+    list_without: tuple[str, ...] = ()
+    """Fields that may be long and that the list does not show."""
+
+    @admin.display(description=ModelAdmin.action_checkbox.short_description)
+    def action_checkbox(self, obj: Model) -> SafeString:
+        return format_html(_CHECKBOX, obj.pk)
+
+    def is_search_served(self, text: str) -> bool:
+        """Whether an index serves the search for this text: that for an id."""
+        return read_id(text) is not None
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[HubChangeList]:  # noqa: ARG002 - Django's interface
+        return HubChangeList
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Times in one format, with the zone in the head."""
+        """Times in one format, with the zone in the head; texts that are cut."""
         by_name = {field.name: field for field in self.opts.concrete_fields}
-        return [
-            _moment_column(field) if isinstance(field := by_name.get(str(column)), DateTimeField) else column
-            for column in super().get_list_display(request)
-        ]
+        return [_column(by_name.get(str(column))) or column for column in super().get_list_display(request)]
 
 
 class ReadOnlyAdmin(HubModelAdmin):

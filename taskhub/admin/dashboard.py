@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -27,6 +26,7 @@ from taskhub.selectors import dashboard as selectors
 from taskhub.selectors.dashboard import OTHER, Window
 
 SLOW_S: Final = 5.0
+MINUTE_S: Final = 60
 ENDED: Final = [status for status in ExecutionStatus if status not in ACTIVE_STATUSES]
 
 
@@ -143,8 +143,13 @@ def durations_table(window: Window) -> Table:
     return Table("How long executions took", ["Outcome", "Executions", "Mean", "p50", "p95", "Longest"], rows)
 
 
-def _seconds(span: timedelta | None) -> str:
-    return NOTHING if span is None else f"{span.total_seconds():,.1f} s"
+def _seconds(span: float | None) -> str:
+    if span is None:
+        return NOTHING
+    if span < 2 * MINUTE_S:
+        return f"{span:.1f} s"
+    minutes = round(span / MINUTE_S)
+    return f"{minutes} min" if minutes < 2 * MINUTE_S else f"{minutes / MINUTE_S:,.1f} h"
 
 
 FIGURES.extend([heartbeat_figures, hub_figures])

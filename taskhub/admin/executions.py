@@ -12,13 +12,15 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, row_link, short_id
+from taskhub.admin.base import NOTHING, actor_of, cut, label, read_id, row_link, short_id
+from taskhub.admin.list_pages import DateFilter
+from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.errors import Conflict
 from taskhub.models import Execution, ExecutionStatus, WaitingReason
 from taskhub.selectors.admission import positions, waiting_of
+from taskhub.selectors.executions import executions_of_id, executions_searched
 from taskhub.services.executions import execution_request_stop
 
 LABELS: Final = {
@@ -36,18 +38,15 @@ LABELS: Final = {
 class ExecutionAdmin(ActingAdmin):
     what = "An execution runs a task's script in a sandbox."
     list_display = [
-        "short",
-        "shown_status",
-        "state",
-        "for_task",
-        "exit_code",
-        "error_code",
-        "sandbox",
-        "queued_at",
-        "took",
+        *("short", "shown_status", "for_task", "state", "result", "sandbox", "queued_at", "took"),
     ]
-    list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", admin.DateFieldListFilter)]
-    search_fields = ["id", "sandbox_id", "task__id", "task__title"]
+    list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", DateFilter)]
+    list_filter_submit = True
+    time_field = "queued_at"
+    served_by_index = frozenset({"status__exact", "task__id__exact", "sandbox_id__exact"})
+    list_without = ("script", "env", "secret_env", *(f"task__{field}" for field in TASK_WITHOUT))
+    search_fields = ["sandbox_id"]
+    search_help_text = "The id of an execution or a task, or text in a task's title or a sandbox's id."
     list_select_related = ["task"]
     # The environments may hold secrets, and so may the token of the log's marks.
     fieldsets = [
@@ -76,10 +75,24 @@ class ExecutionAdmin(ActingAdmin):
     actions = ["stop"]
     dangerous = ("stop",)
 
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's interface
+        queryset: QuerySet[Execution],
+        search_term: str,
+    ) -> tuple[QuerySet[Execution], bool]:
+        some_id = read_id(search_term)
+        return executions_of_id(queryset, some_id) if some_id else executions_searched(queryset, search_term), False
+
     def applies(self, action: str, row: Execution) -> bool:
         return row.is_active if action == "stop" else True
 
-    @admin.display(description="Execution", ordering="id")
+    @admin.display
+    def result(self, execution: Execution) -> str:
+        """Why it failed, else its exit code."""
+        return execution.error_code or (NOTHING if execution.exit_code is None else f"exit code {execution.exit_code}")
+
+    @admin.display(description="Execution")
     def short(self, execution: Execution) -> str:
         return short_id(execution.pk)
 
@@ -100,13 +113,13 @@ class ExecutionAdmin(ActingAdmin):
         tail = f"{reverse('exec-logs', args=[execution.task_id])}?execution_id={execution.pk}&tail=1000"
         return format_html('<a href="{}">on the task\'s page</a>, <a href="{}">the last 1000 lines</a>', page, tail)
 
-    @admin.display(description="Task", ordering="task__title")
+    @admin.display(description="Task")
     def for_task(self, execution: Execution) -> SafeString | str:
-        return row_link("taskhub_task", execution.task_id, cut(execution.task, 40))
+        return row_link("taskhub_task", execution.task_id, cut(execution.task, 36))
 
-    @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
-    def shown_status(self, execution: Execution) -> tuple[str, str]:
-        return execution.status, execution.get_status_display()
+    @admin.display(description="Status", ordering="status")
+    def shown_status(self, execution: Execution) -> SafeString:
+        return label(execution.get_status_display(), LABELS.get(execution.status))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """With the positions in the queue of all rows of the page, looked up together."""

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import ReadOnlyAdmin, actor_of, json_block, short_id
+from taskhub.admin.base import COLUMN, ReadOnlyAdmin, actor_of, cut, json_block, short_id
 from taskhub.events.process_status import ALIVE_FOR
 from taskhub.models import StreamConnection, StreamProcess
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
@@ -35,8 +35,9 @@ class RangeForm(forms.Form):
 class ListenerAdmin(ActingAdmin):
     """The open event streams of all running processes, a few seconds old."""
 
+    row_name, rows_name = "open stream", "open streams"
     what = "A row for each open event stream."
-    list_display = ["short", "account", "address", "shown_filters", "process", "opened_at"]
+    list_display = ["short", "account", "address", "short_filters", "process", "opened_at"]
     list_filter = [("account", admin.EmptyFieldListFilter)]
     search_fields = ["id", "account", "address", "process"]
     readonly_fields = ["shown_filters"]
@@ -47,13 +48,17 @@ class ListenerAdmin(ActingAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[StreamConnection]:  # noqa: ARG002 - Django's interface
         return StreamConnection.objects.of_living(ALIVE_FOR)
 
-    @admin.display(description="Stream", ordering="id")
+    @admin.display(description="Stream")
     def short(self, listener: StreamConnection) -> str:
         return short_id(listener.pk)
 
     @admin.display(description="Shows")
     def shown_filters(self, listener: StreamConnection) -> str:
         return ", ".join(f"{name}: {value}" for name, value in listener.filters.items()) or "everything"
+
+    @admin.display(description="Shows")
+    def short_filters(self, listener: StreamConnection) -> SafeString | str:
+        return cut(self.shown_filters(listener), COLUMN)
 
     @admin.action(description="Send events again…")
     def send_again(self, request: HttpRequest, listeners: QuerySet[StreamConnection]) -> HttpResponse | None:
@@ -72,6 +77,8 @@ class ListenerAdmin(ActingAdmin):
 
 @admin.register(StreamProcess)
 class StreamProcessAdmin(ReadOnlyAdmin):
+    row_name, rows_name = "process", "processes"
+    what = "A row for each web process that holds streams, or held some lately."
     list_display = ["name", "living", "reported_at", "streams", "lag", "hears_redis"]
     fields = ["name", "reported_at", "said"]
     readonly_fields = ["said"]

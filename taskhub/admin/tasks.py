@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import TextFilter
-from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -20,13 +18,21 @@ from unfold.widgets import (
 )
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, json_block, list_link
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Task, TaskStatus
-from taskhub.selectors.tasks import tasks_last_executed, tasks_tagged
+from taskhub.admin.base import NOTHING, actor_of, cut, json_block, label, list_link, read_id
+from taskhub.admin.list_pages import DateFilter
+from taskhub.admin.titles import TASK_WITHOUT
+from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, Task, TaskStatus
+from taskhub.selectors.executions import Runs, runs_of
+from taskhub.selectors.tasks import tasks_last_executed, tasks_searched, tasks_tagged
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.services.tasks import task_update
 
-MOST_S = 86_400
+MOST_S: Final = 86_400
+LABELS: Final = {
+    TaskStatus.INPROGRESS.value: "info",
+    TaskStatus.REVIEW.value: "warning",
+    TaskStatus.DONE.value: "success",
+}
 
 
 class RunForm(forms.Form):
@@ -85,6 +91,11 @@ class LastExecutionFilter(admin.SimpleListFilter):
         return tasks_last_executed(queryset, [chosen]) if chosen in ExecutionStatus.values else queryset
 
 
+def _runs(task: Task) -> Runs:
+    known: Runs = getattr(task, "runs_known", None) or runs_of([task.pk])[task.pk]
+    return known
+
+
 @admin.register(Task)
 class TaskAdmin(ActingAdmin):
     what = "Tasks are made on the board, over REST and by agents over MCP."
@@ -100,10 +111,14 @@ class TaskAdmin(ActingAdmin):
     ]
     list_filter = [
         *("status", "priority", "private", AssigneeFilter, TagFilter, LastExecutionFilter),
-        ("created_at", admin.DateFieldListFilter),
+        ("created_at", DateFilter),
     ]
     list_filter_submit = True
-    search_fields = ["id", "title", "description", "assignee"]
+    time_field = "created_at"
+    served_by_index = frozenset({"status__exact", "assignee"})
+    list_without = TASK_WITHOUT
+    search_fields = ["title"]
+    search_help_text = "An id, or text in title, description or assignee."
     readonly_fields = ["shown_tags", "shown_artifacts", "runs", "last_run"]
     exclude = ["tags", "artifacts"]
     actions = ["run", "stop", "change_status"]
@@ -121,26 +136,27 @@ class TaskAdmin(ActingAdmin):
     def short_assignee(self, task: Task) -> SafeString | str:
         return cut(task.assignee, 20) or NOTHING
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        runs = Execution.objects.filter(task=OuterRef("pk"))
-        counted = runs.order_by().values("task").annotate(count=Count("pk")).values("count")
-        tasks: QuerySet[Task] = super().get_queryset(request)
-        return tasks.annotate(
-            runs_counted=Coalesce(Subquery(counted), 0),
-            last_status=Subquery(runs.order_by("-queued_at", "-id").values("status")[:1]),
-        )
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's interface
+        queryset: QuerySet[Task],
+        search_term: str,
+    ) -> tuple[QuerySet[Task], bool]:
+        task_id = read_id(search_term)
+        return queryset.filter(pk=task_id) if task_id else tasks_searched(queryset, search_term), False
 
-    @display(  # type: ignore[untyped-decorator]  # unfold has no types
-        description="Status",
-        ordering="status",
-        label={
-            TaskStatus.INPROGRESS.value: "info",
-            TaskStatus.REVIEW.value: "warning",
-            TaskStatus.DONE.value: "success",
-        },
-    )
-    def shown_status(self, task: Task) -> tuple[str, str]:
-        return task.status, task.get_status_display()
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With the executions of all tasks of the page, looked up together."""
+        page = super().get_changelist_instance(request)
+        page.result_list = list(page.result_list)
+        known = runs_of(task.pk for task in page.result_list)
+        for task in page.result_list:
+            task.runs_known = known[task.pk]
+        return page
+
+    @admin.display(description="Status", ordering="status")
+    def shown_status(self, task: Task) -> SafeString:
+        return label(task.get_status_display(), LABELS.get(task.status))
 
     @admin.display(description="Private", ordering="private")
     def who_sees(self, task: Task) -> str:
@@ -156,11 +172,11 @@ class TaskAdmin(ActingAdmin):
 
     @admin.display(description="Executions")
     def runs(self, task: Task) -> SafeString:
-        return list_link("taskhub_execution", task.runs_counted, task__id__exact=task.pk)  # type: ignore[attr-defined]
+        return list_link("taskhub_execution", _runs(task).count, task__id__exact=task.pk)
 
     @admin.display(description="Last execution")
     def last_run(self, task: Task) -> str:
-        status = task.last_status  # type: ignore[attr-defined]
+        status = _runs(task).last_status
         return ExecutionStatus(status).label if status else NOTHING
 
     @admin.action(description="Run…")

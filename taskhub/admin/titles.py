@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from taskhub.admin.base import HubModelAdmin, cut, row_link, short_id
 from taskhub.models import Task
+
+TASK_WITHOUT: Final = ("description", "folded_text", "tags", "artifacts")
+"""Fields of a task that no list shows, and that may be long."""
 
 
 class TitledRows(HubModelAdmin):
@@ -20,14 +23,11 @@ class TitledRows(HubModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         page = super().get_changelist_instance(request)
         ids = {str(task_id) for row in page.result_list if (task_id := type(self).task_of(row))}
-        titles = dict(Task.objects.filter(pk__in=ids).values_list("pk", "title"))
+        found = Task.objects.filter(pk__in=ids).order_by().values_list("pk", "title") if ids else ()
+        titles = {str(pk): title for pk, title in found}
         for row in page.result_list:
-            row.task_title = titles_of(titles, type(self).task_of(row))
+            row.task_title = titles.get(str(type(self).task_of(row)), "")
         return page
-
-
-def titles_of(titles: dict[Any, str], task_id: Any) -> str:
-    return next((title for pk, title in titles.items() if str(pk) == str(task_id)), "")
 
 
 def titled_link(row: Any, task_id: Any) -> SafeString | str:

@@ -11,10 +11,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from knox.settings import knox_settings
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from taskhub.admin.base import HubModelAdmin, ReadOnlyAdmin, actor_of
+from taskhub.admin.base import COLUMN, HubModelAdmin, ReadOnlyAdmin, actor_of, cut, row_link
 from taskhub.models import ApiToken
 from taskhub.services.tokens import token_create, token_revoke
 
@@ -41,11 +42,15 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     what = "Programs and agents show a token with each request."
 
     form = TokenForm
-    list_display = ["name", "user", "created", "expiry"]
+    list_display = ["name", "account", "created", "expiry"]
     list_filter = [("user", admin.RelatedOnlyFieldListFilter), ("expiry", admin.EmptyFieldListFilter)]
     search_fields = ["name", "user__username", "public_id"]
     list_select_related = ["user"]
     fields = ["user", "name"]
+
+    @admin.display(ordering="user__username")
+    def account(self, token: ApiToken) -> SafeString | str:
+        return row_link("auth_user", token.user_id, cut(token.user, COLUMN))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
         return ["user", "name", "days"] if obj is None else ["user", "name", "public_id", "created", "expiry"]

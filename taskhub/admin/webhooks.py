@@ -14,14 +14,26 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
-from taskhub.admin.base import NOTHING, HubModelAdmin, actor_of, cut, json_block, list_link, row_link, short_id
+from taskhub.admin.base import (
+    COLUMN,
+    NOTHING,
+    HubModelAdmin,
+    actor_of,
+    cut,
+    json_block,
+    label,
+    list_link,
+    read_id,
+    row_link,
+    short_id,
+)
 from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
+from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TitledRows, titled_link
 from taskhub.errors import HubError, Invalid
 from taskhub.events.types import EVENT_TYPES
@@ -105,23 +117,24 @@ class WebhookEndpointAdmin(ActingAdmin):
         return bool(HubModelAdmin.has_change_permission(self, request, obj))
 
     @admin.display(description="Endpoint", ordering="description")
-    def name(self, endpoint: WebhookEndpoint) -> str:
-        return str(endpoint)
+    def name(self, endpoint: WebhookEndpoint) -> SafeString | str:
+        return cut(str(endpoint), COLUMN)
 
     @admin.display(description="Address")
-    def origin(self, endpoint: WebhookEndpoint) -> str:
-        return read_origin(endpoint.url)
+    def origin(self, endpoint: WebhookEndpoint) -> SafeString | str:
+        return cut(read_origin(endpoint.url), COLUMN)
 
-    @display(description="Health", label={"well": "success", "failing": "warning", "failing for a day": "danger"})  # type: ignore[untyped-decorator]  # no types
-    def shown_health(self, endpoint: WebhookEndpoint) -> str:
+    @admin.display(description="Health")
+    def shown_health(self, endpoint: WebhookEndpoint) -> SafeString:
         if endpoint.failing_since is None:
-            return "well"
-        return "failing for a day" if endpoint.failing_since < timezone.now() - selectors.FAILING_FOR else "failing"
+            return label("well", "success")
+        is_long = endpoint.failing_since < timezone.now() - selectors.FAILING_FOR
+        return label("failing for a day", "danger") if is_long else label("failing", "warning")
 
     @admin.display(description="Receives")
-    def shown_types(self, endpoint: WebhookEndpoint) -> str:
+    def shown_types(self, endpoint: WebhookEndpoint) -> SafeString | str:
         types = ", ".join(endpoint.event_types) or "everything"
-        return f"{types}; of private tasks, too" if endpoint.private else types
+        return cut(f"private, too; {types}" if endpoint.private else types, COLUMN)
 
     @admin.display
     def deliveries(self, endpoint: WebhookEndpoint) -> SafeString:
@@ -214,25 +227,46 @@ class WebhookEndpointAdmin(ActingAdmin):
 class WebhookDeliveryAdmin(TitledRows, ActingAdmin):
     what = "A delivery is one event on its way to one endpoint."
     list_display = [
-        *("short", "shown_status", "event_type", "for_endpoint", "task", "attempts"),
-        *("response_status", "short_error", "created_at"),
+        *("short", "shown_status", "event_type", "for_endpoint", "task", "answer"),
+        *("short_error", "created_at"),
     ]
     list_filter = [
-        *("status", ("endpoint", admin.RelatedOnlyFieldListFilter), ("error", admin.EmptyFieldListFilter)),
-        ("created_at", admin.DateFieldListFilter),
+        *("status", "endpoint", ("error", admin.EmptyFieldListFilter)),
+        ("created_at", DateFilter),
     ]
-    search_fields = ["id", "event_id", "task_id", "event_type", "error"]
+    list_filter_submit = True
+    time_field = "created_at"
+    served_by_index = frozenset({"status__exact", "endpoint__id__exact"})
+    list_without = ("body", "tries")
+    search_fields = ["event_type"]
+    search_help_text = "The id of a delivery, an event or a task, or text in the event's type or the error."
     list_select_related = ["endpoint"]
     readonly_fields = ["id", "for_endpoint", "task", "shown_tries", "created_at"]
     exclude = ["endpoint", "task_id", "tries"]
     actions = ["send_again"]
 
+    def is_search_served(self, text: str) -> bool:
+        some_id = read_id(text)
+        return some_id is not None and WebhookDelivery.objects.filter(pk=some_id).exists()
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's interface
+        queryset: QuerySet[WebhookDelivery],
+        search_term: str,
+    ) -> tuple[QuerySet[WebhookDelivery], bool]:
+        return selectors.deliveries_searched(queryset, search_term, read_id(search_term)), False
+
     def applies(self, action: str, row: WebhookDelivery) -> bool:  # noqa: ARG002 - send_again is the only one
         return row.status != DeliveryStatus.PENDING
 
-    @admin.display(description="Delivery", ordering="id")
+    @admin.display(description="Delivery")
     def short(self, delivery: WebhookDelivery) -> str:
         return short_id(delivery.pk)
+
+    @admin.display(description="Attempts, answer", ordering="attempts")
+    def answer(self, delivery: WebhookDelivery) -> str:
+        return f"{delivery.attempts}, {delivery.response_status or NOTHING}"
 
     @admin.display(description="Error", ordering="error")
     def short_error(self, delivery: WebhookDelivery) -> SafeString | str:
@@ -246,9 +280,9 @@ class WebhookDeliveryAdmin(TitledRows, ActingAdmin):
     def task(self, delivery: WebhookDelivery) -> SafeString | str:
         return titled_link(delivery, delivery.task_id)
 
-    @display(description="Status", ordering="status", label=LABELS)  # type: ignore[untyped-decorator]  # no types
-    def shown_status(self, delivery: WebhookDelivery) -> tuple[str, str]:
-        return delivery.status, delivery.get_status_display()
+    @admin.display(description="Status", ordering="status")
+    def shown_status(self, delivery: WebhookDelivery) -> SafeString:
+        return label(delivery.get_status_display(), LABELS.get(delivery.status))
 
     @admin.display(description="Attempts, the latest")
     def shown_tries(self, delivery: WebhookDelivery) -> SafeString:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, JsonResponse
@@ -17,7 +18,8 @@ from taskhub.api.query import KnownQuery, guard_query
 from taskhub.events import asyncapi, outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.hub import get_hub
-from taskhub.events.process_status import Report, add_up
+from taskhub.events.process_status import Report, add_up, read_others
+from taskhub.lib.recent import Recent
 from taskhub.observability.parts import redis_answers
 
 
@@ -54,19 +56,25 @@ async def _own_report() -> Report:
     return get_hub().report()
 
 
+RECENT_S: Final = 1.0
+_others: Final = Recent(read_others, RECENT_S)
+_rate: Final = Recent(partial(outbox.read_rate, TASKS), RECENT_S)
+_redis: Final = Recent(redis_answers, RECENT_S)
+
+
 class EventStatusView(KnownQuery, APIView):
     @extend_schema(responses=EventStatusSerializer)
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
-        """How event broadcasting stands, over all web processes."""
+        """How event broadcasting stands, over all web processes. Open to all: most of it is read once a second."""
         # On the server's own loop, where the streams are.
-        together = add_up(async_to_sync(_own_report)())
-        redis = redis_answers() and together.pop("every_process_hears_redis")
+        together = add_up(async_to_sync(_own_report)(), _others.get())
+        redis = _redis.get() and together.pop("every_process_hears_redis")
         body = {
             "status": "ok" if redis else "degraded",
             "redis": redis,
             "database": True,  # this answer was made of its rows
             **together,
             "last_event_ids": {TASKS: f"{TASKS}:{outbox.read_heads([TASKS])[TASKS]}"},
-            "events_per_second": outbox.read_rate(TASKS),
+            "events_per_second": _rate.get(),
         }
         return Response(EventStatusSerializer(body).data)

@@ -54,9 +54,13 @@ def clients_by_kind(report: Report) -> Counter[str]:
     return clients
 
 
-def add_up(own: Report) -> dict[str, Any]:
+def read_others() -> list[StreamProcess]:
+    """The other processes, with those that have ended: their counters stay."""
+    return list(StreamProcess.objects.exclude(name=PROCESS_NAME))
+
+
+def add_up(own: Report, others: list[StreamProcess]) -> dict[str, Any]:
     """All processes together; `own` is this process's current report."""
-    others = list(StreamProcess.objects.exclude(name=PROCESS_NAME))
     living: list[Report] = [own, *(process.report for process in others if process.is_living(ALIVE_FOR))]
     clients: Counter[str] = Counter()
     counters: Counter[str] = Counter()

@@ -19,6 +19,7 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 
 from taskhub.executions.executor import Executor, ExecutorError, FileChanges, Place
+from taskhub.lib.storage_threads import on_storage_thread
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
                 break
             if size is not None:
                 # The storage may be slow, and others work on this loop.
-                name = await asyncio.to_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
+                name = await on_storage_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
                 copies.append(Copy(_shown(file.path, place, copies), size, name))
                 room -= size
     return Kept(copies, produced.count - len(copies), produced.changes)

@@ -16,6 +16,7 @@ from taskhub.executions.executor import LogLine
 from taskhub.executions.log_archive import TextBlock
 from taskhub.executions.log_stream import shared_log
 from taskhub.executions.shared_log import SharedLog
+from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.text_folding import fold
 from taskhub.models import Execution
 
@@ -36,7 +37,7 @@ class Window(NamedTuple):
 async def log_tail(execution: Execution, count: int) -> Window:
     """The last `count` lines of a running or finished execution. Raises ExecutorError."""
     if not execution.is_active:
-        return Window(await asyncio.to_thread(log_archive.tail, execution.log_file, count), None)
+        return Window(await on_storage_thread(log_archive.tail, execution.log_file, count), None)
     if not execution.command_id:
         return Window([], 1)
     async with shared_log(execution) as shared:
@@ -49,7 +50,7 @@ async def log_window(execution: Execution, *, first: int, limit: int, q: str = "
     `next` comes sooner where the answer would be too large, or the search too long. Raises ExecutorError.
     """
     if not execution.is_active:
-        return await asyncio.to_thread(_archived, execution.log_file, _Collector(first, limit, q))
+        return await on_storage_thread(_archived, execution.log_file, _Collector(first, limit, q))
     if not execution.command_id:
         return Window([], first)
     async with shared_log(execution) as shared:

@@ -34,6 +34,7 @@ from taskhub.executions.executor import (
 from taskhub.executions.log_relay import LogKey, Read, Viewer, get_relay
 from taskhub.executions.log_times import read_times
 from taskhub.executions.shared_log import SharedLog, Trouble
+from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.timestamps import iso
 from taskhub.models import Execution
 
@@ -125,7 +126,7 @@ async def archived_frames(
     `name` stands before the number in the SSE ids; `about` are the first fields of every line's data.
     """
     lines = log_archive.read(execution.log_file, after=after)
-    while page := await asyncio.to_thread(_page, lines):
+    while page := await on_storage_thread(_page, lines):
         yield b"".join([_encode_line(line, name, about or {}) for line in page]), page[-1].n
 
 

@@ -147,6 +147,9 @@ class Execution(models.Model):
         ordering = ["-queued_at", "-id"]
         indexes = [
             models.Index(fields=["task", "-queued_at"], name="execution_task_newest"),
+            models.Index(fields=["-queued_at", "-id"], name="execution_newest"),
+            models.Index(fields=["status", "-queued_at", "-id"], name="execution_status_newest"),
+            models.Index(fields=["finished_at"], name="execution_finished"),
             models.Index(fields=["sandbox_id"], name="execution_sandbox"),
             models.Index(fields=["status"], name="execution_active", condition=models.Q(status__in=ACTIVE_STATUSES)),
             models.Index(

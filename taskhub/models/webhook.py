@@ -91,6 +91,7 @@ class WebhookDelivery(models.Model):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="webhook_delivery_newest"),
             models.Index(fields=["endpoint", "-created_at", "-id"], name="webhook_delivery_of"),
+            models.Index(fields=["status", "-created_at", "-id"], name="webhook_delivery_status"),
             models.Index(
                 fields=["endpoint", "next_attempt_at"],
                 name="webhook_delivery_due",

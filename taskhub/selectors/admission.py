@@ -71,6 +71,14 @@ def waiting_of(execution: Execution, known: dict[UUID, int] | None = None) -> Wa
     return Waiting(execution.waiting_reason, execution.waiting_since or execution.queued_at, position)
 
 
+def queue_first(count: int) -> list[Execution]:
+    """The first of the queue with their tasks, in the order of admission."""
+    found = (
+        queue().select_related("task").defer("script", "env", "secret_env", "task__description", "task__folded_text")
+    )
+    return list(found[:count])
+
+
 def admission_rules() -> dict[str, AdmissionRule]:
     """By account; the hub's under HUB."""
     return {rule.account: rule for rule in AdmissionRule.objects.all()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from taskhub.auth.private_text import unreadable_executions, visible_executions
 from taskhub.errors import NotFound
-from taskhub.models import Execution
+from taskhub.models import Execution, Task
 from taskhub.selectors.tasks import task_get_for
 
 
@@ -52,6 +54,36 @@ def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID)
         return execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
     except Execution.DoesNotExist:
         raise NotFound("Execution not found.", code="execution_not_found") from None
+
+
+def executions_of_id(executions: QuerySet[Execution], some_id: UUID) -> QuerySet[Execution]:
+    """For operators: the execution of this id, or those of the task."""
+    return executions.filter(Q(pk=some_id) | Q(task=some_id))
+
+
+def executions_searched(executions: QuerySet[Execution], text: str) -> QuerySet[Execution]:
+    """For operators: those that have each word in the task's title or the sandbox's id."""
+    for word in text.split():
+        executions = executions.filter(Q(sandbox_id__icontains=word) | Q(task__title__icontains=word))
+    return executions
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How many executions a task has, and the status of the newest one; empty without any."""
+
+    count: int
+    last_status: str
+
+
+def runs_of(task_ids: Iterable[UUID]) -> dict[UUID, Runs]:
+    """For operators: the executions of these tasks, in one statement."""
+    runs = Execution.objects.filter(task=OuterRef("pk"))
+    counted = runs.order_by().values("task").annotate(count=Count("pk")).values("count")
+    newest = runs.order_by("-queued_at", "-id").values("status")[:1]
+    tasks = Task.objects.filter(pk__in=list(task_ids)).order_by()
+    rows = tasks.annotate(runs=Subquery(counted), last_status=Subquery(newest)).values_list("pk", "runs", "last_status")
+    return {pk: Runs(count or 0, last_status or "") for pk, count, last_status in rows}
 
 
 def task_executions_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Execution]:

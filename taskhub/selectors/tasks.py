@@ -31,6 +31,13 @@ def tasks_containing(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
     return tasks.filter(folded_text__contains=fold(text))
 
 
+def tasks_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
+    """Those that have each word in title, description or assignee, whatever its case and accents."""
+    for word in text.split():
+        tasks = tasks.filter(Q(folded_text__contains=fold(word)) | Q(assignee__icontains=word))
+    return tasks
+
+
 def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> QuerySet[Task]:
     """Those whose newest execution has one of these statuses."""
     newest = Execution.objects.filter(task=OuterRef("pk")).order_by("-queued_at", "-id").values("status")[:1]

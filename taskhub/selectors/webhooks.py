@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from django.utils import timezone
 
 from taskhub.errors import Forbidden, NotFound
@@ -43,6 +43,18 @@ def webhooks_failing_now() -> tuple[int, float]:
     failing = WebhookEndpoint.objects.filter(is_active=True, failing_since__isnull=False).order_by()
     found = failing.aggregate(count=Count("pk"), since=Min("failing_since"))
     return found["count"], max(0.0, (timezone.now() - found["since"]).total_seconds()) if found["since"] else 0.0
+
+
+def deliveries_searched(
+    deliveries: QuerySet[WebhookDelivery], text: str, some_id: UUID | None
+) -> QuerySet[WebhookDelivery]:
+    """For operators: by the id of a delivery, else of an event or a task; or by text in event type or error."""
+    if some_id is not None:
+        delivery = deliveries.filter(pk=some_id)
+        return delivery if delivery.exists() else deliveries.filter(Q(event_id=str(some_id)) | Q(task_id=some_id))
+    for word in text.split():
+        deliveries = deliveries.filter(Q(event_type__icontains=word) | Q(error__icontains=word))
+    return deliveries
 
 
 def webhook_deliveries_waiting() -> int:

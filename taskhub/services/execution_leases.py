@@ -1,10 +1,14 @@
-"""Leases of executions that have run out, because their worker has died or hangs."""
+"""Leases of executions that have run out, as their worker has died or hangs; and what a set clock makes of a start."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
+
+from django.db.models import F
 
 from taskhub.lib.leases import watch
 from taskhub.models import Execution, ExecutionStatus
@@ -13,6 +17,13 @@ log = logging.getLogger(__name__)
 
 UNKNOWN_S: Final = 60.0
 """The length of a lease whose row does not say it, as an older release writes them."""
+
+
+def executions_shift_start(*, fences: Mapping[UUID, int], by: timedelta) -> None:
+    """The wall clock was set by so much while these ran: what they have left is the same, by the clock as it is now."""
+    for execution_id, fence in fences.items():
+        running = Execution.objects.filter(pk=execution_id, fence=fence, status=ExecutionStatus.RUNNING)
+        running.update(started_at=F("started_at") + by)
 
 
 def executions_expire_leases() -> list[UUID]:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -222,16 +222,21 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
 @transaction.atomic
 def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
     """It is about to be ended by us: however its script then ends, this is what it will have been."""
+    _lock_task(execution)
     if not _move(execution, ending=ending.value):
         return False
     _show_ending(execution, ending.value)
     return True
 
 
+def _lock_task(execution: Execution) -> None:
+    """Before the execution's row, as a request to stop does: the other way round they could wait for each other."""
+    Task.objects.select_for_update().filter(pk=cast("UUID", execution.task_id)).order_by().values_list("pk").first()
+
+
 def _show_ending(execution: Execution, ending: str) -> None:
     """On its task, too. No change of the task: its version stays."""
-    if execution.task_id is not None:
-        Task.objects.filter(pk=execution.task_id).update(ending=ending)
+    Task.objects.filter(pk=cast("UUID", execution.task_id)).update(ending=ending)
 
 
 class Seen(NamedTuple):
@@ -308,6 +313,9 @@ def execution_finish(
     *, execution: Execution, outcome: Outcome, archived: Archived | None = None, kept: Kept | None = None
 ) -> bool:
     """The end, whatever it is; False if another worker was faster."""
+    is_being_ended = bool(execution.ending) or execution.stop_requested_at is not None
+    if is_being_ended:
+        _lock_task(execution)
     moved = _move(
         execution,
         status=outcome.status,
@@ -325,7 +333,7 @@ def execution_finish(
         env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if moved:
-        if execution.ending or execution.stop_requested_at is not None:
+        if is_being_ended:
             _show_ending(execution, "")
         transaction.on_commit(lambda: _measure_end(execution, outcome))
         if outcome.leftover == Leftover.SANDBOX_STOPPING:

@@ -1,4 +1,7 @@
-"""Thread pool of a web process; each thread keeps its database connections."""
+"""Thread pool of a process for what may block; each thread keeps its database connections.
+
+A web process has one for its requests, a worker one for the executions that it follows on its event loop.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from functools import cache
-from typing import Any, Final, TypeVar
+from functools import cache, partial
+from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
@@ -16,11 +19,25 @@ from django.db import close_old_connections
 
 from taskhub.lib.per_loop import PerLoop
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+WORKER_THREADS: Final = 4
+"""Of a worker: a call takes milliseconds, and its jobs have threads of their own."""
+_is_worker = False
+
+
+def make_worker_pool() -> None:
+    """This process is a worker; before anything runs on the pool."""
+    global _is_worker  # noqa: PLW0603 - one process, one pool
+    _is_worker = True
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
+    if _is_worker:
+        return ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="executions")
     return ThreadPoolExecutor(settings.TASKHUB_WEB_THREADS, thread_name_prefix="web")
 
 
@@ -61,22 +78,26 @@ def wait_here(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         _thread_waits.reset(token)
 
 
-async def with_database(function: Callable[..., T], *arguments: object) -> T:
-    """`on_web_thread` outside of a Django request: connections are checked before and after, as around one."""
+async def with_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function that uses the database, outside of a Django request: connections are checked around it.
+
+    On a thread of the pool; on the thread that waits, within `wait_here`.
+    """
+    call = partial(function, *args, **kwargs)
     if _thread_waits.get():
-        return await sync_to_async(function)(*arguments)
-    return await on_web_thread(_looked_after, function, arguments)
+        return await sync_to_async(call)()
+    return await on_web_thread(_looked_after, call)
 
 
-async def with_database_writing(function: Callable[..., T], *arguments: object) -> T:
+async def with_database_writing(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Likewise for a function that writes: it waits for a slot first."""
     async with thread_slot(writes=True):
-        return await with_database(function, *arguments)
+        return await with_database(function, *args, **kwargs)
 
 
-def _looked_after(function: Callable[..., T], arguments: tuple[object, ...]) -> T:
+def _looked_after(call: Callable[[], T]) -> T:
     close_old_connections()
     try:
-        return function(*arguments)
+        return call()
     finally:
         close_old_connections()

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -25,12 +26,15 @@ from taskhub.lib.per_loop import PerLoop
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
-from taskhub.worker.database import in_database, own_threads
+from taskhub.services.execution_leases import executions_shift_start
+from taskhub.web.thread_pool import with_database
 from taskhub.worker.following import Following, Lost
 from taskhub.worker.starting import start
 
 log = logging.getLogger(__name__)
 
+SET_S: Final = 2.0
+"""A wall clock that is so far from where it should be, by the monotonic clock, was set."""
 LEASE_S: Final = 15.0
 """How long a dead process keeps its executions from others."""
 RENEW_S: Final = 5.0
@@ -57,6 +61,7 @@ class Conductor:
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._ticker: asyncio.Task[None] | None = None
         self._renew_at = 0.0
+        self._clock_offset = _clock_offset()
         self._looks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -136,7 +141,7 @@ class Conductor:
         self._held[execution.pk] = execution
 
     async def _take(self, execution_id: UUID) -> None:
-        execution = await in_database(
+        execution = await with_database(
             executions.execution_take_lease, execution_id=execution_id, status=ExecutionStatus.RUNNING, lease_s=LEASE_S
         )
         if execution is not None:
@@ -158,6 +163,7 @@ class Conductor:
         while True:
             await asyncio.sleep(TICK_S)
             if not self._held:
+                self._clock_offset = _clock_offset()
                 continue
             try:
                 await self._tick()
@@ -167,11 +173,25 @@ class Conductor:
     async def _tick(self) -> None:
         renew = time.monotonic() >= self._renew_at
         held = {execution_id: execution.fence for execution_id, execution in self._held.items()}
-        rows = await in_database(executions.executions_seen, fences=held, renew_s=LEASE_S if renew else None)
+        await self._follow_clock(held)
+        rows = await with_database(executions.executions_seen, fences=held, renew_s=LEASE_S if renew else None)
         if renew:
             self._renew_at = time.monotonic() + RENEW_S
         for execution_id in held:
             self._take_notice(execution_id, rows.get(execution_id))
+
+    async def _follow_clock(self, held: dict[UUID, int]) -> None:
+        """The next worker takes what a script has left from the wall clock: it is told, by the row, if that was set."""
+        set_by = _clock_offset() - self._clock_offset
+        if abs(set_by) < SET_S:
+            return
+        log.warning("the wall clock was set by %.0f s", set_by)
+        by = timedelta(seconds=set_by)
+        await with_database(executions_shift_start, fences=held, by=by)
+        self._clock_offset += set_by
+        for following in self._followed.values():
+            if following.execution.started_at is not None:
+                following.execution.started_at += by
 
     def _take_notice(self, execution_id: UUID, row: executions.Seen | None) -> None:
         following = self._followed.get(execution_id)
@@ -188,7 +208,7 @@ class Conductor:
         held = {execution_id: self._followed[execution_id].execution.fence}
 
         async def look() -> None:
-            rows = await in_database(executions.executions_seen, fences=held, renew_s=None)
+            rows = await with_database(executions.executions_seen, fences=held, renew_s=None)
             self._take_notice(execution_id, rows.get(execution_id))
 
         task = asyncio.create_task(look())
@@ -208,9 +228,9 @@ class Conductor:
         held, begun = list(self._held.values()), set(self._tasks)
         await cancel_all(*([self._ticker] if self._ticker else []), *self._looks, *self._tasks.values())
         for execution in held:
-            await in_database(_hand_back, execution)
+            await with_database(_hand_back, execution)
         for execution_id in begun - {execution.pk for execution in held}:
-            await in_database(send_job, EXECUTION_START, execution_id)
+            await with_database(send_job, EXECUTION_START, execution_id)
         if held:
             log.info("%d executions are handed over", len(held))
 
@@ -222,6 +242,10 @@ class Conductor:
             if not starting and not any(following.is_settling for following in self._followed.values()):
                 return
             await asyncio.sleep(0.02)
+
+
+def _clock_offset() -> float:
+    return time.time() - time.monotonic()
 
 
 def _hand_back(execution: Execution) -> None:
@@ -237,7 +261,6 @@ def hand_over(loop: asyncio.AbstractEventLoop, act: Callable[[Conductor], None])
     """Call `act` on the loop's conductor; from any thread, without waiting."""
 
     async def call() -> None:
-        own_threads.set(True)
         act(_conductors.get())
 
     asyncio.run_coroutine_threadsafe(call(), loop)
@@ -259,7 +282,6 @@ def _close(*, wait_s: float | None) -> None:
         return  # no job has run here
 
     async def call() -> None:
-        own_threads.set(True)
         await _conductors.get().begin_close()
 
     closing = asyncio.run_coroutine_threadsafe(call(), loop)

@@ -11,6 +11,7 @@ from taskhub.executions.executor import Executor, LogLine, Place, Sign
 from taskhub.executions.log_archive import Archived, LogSpool
 from taskhub.executions.log_times import LogTimes, TimesWriter, read_times
 from taskhub.lib.cancellation import cancel_all
+from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution
 
@@ -88,7 +89,7 @@ class FollowedLog:
     async def store(self) -> Archived:
         """The archive of what was read; the reading may go on."""
         self._spool.finish()
-        return await asyncio.to_thread(self._spool.store, self._execution.log_file)
+        return await on_storage_thread(self._spool.store, self._execution.log_file)
 
     async def close(self) -> None:
         await cancel_all(*([self._reader] if self._reader is not None else []))

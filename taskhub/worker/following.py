@@ -22,7 +22,6 @@ from typing import Any, Final, TypeVar
 from django.utils import timezone
 
 from taskhub.executions import artifact_collector, get_executor
-from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import (
     ExecutorError,
     FileChanges,
@@ -39,7 +38,7 @@ from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
-from taskhub.worker.database import in_database
+from taskhub.web.thread_pool import with_database
 from taskhub.worker.followed_log import FollowedLog
 from taskhub.worker.outcomes import (
     outcome_of_dead_runner,
@@ -115,7 +114,7 @@ class Following:
                 return
         finally:
             await self._log.close()
-        await in_database(executions.execution_postpone, execution=self.execution, retry_s=RETRY_S)
+        await with_database(executions.execution_postpone, execution=self.execution, retry_s=RETRY_S)
 
     async def _settled_now(self) -> Outcome | None:
         (seen,) = await self._executor.observe([self.place])
@@ -290,7 +289,7 @@ class Following:
         execution = self.execution
         ending = ExecutionStatus.STOPPED if execution.stop_requested_at is not None else ExecutionStatus.TIMED_OUT
         # Before the first signal: should this worker die now, the next one knows why the script has ended.
-        if not execution.ending and not await in_database(
+        if not execution.ending and not await with_database(
             executions.execution_mark_ending, execution=execution, ending=ending
         ):
             raise Lost
@@ -317,7 +316,7 @@ class Following:
         self._changes_at = time.monotonic() + CHANGES_S
         changes = await self._unless_it_ends(self._changed_files())
         if changes is not None:
-            await in_database(file_changes_tell, execution=self.execution, changes=changes)
+            await with_database(file_changes_tell, execution=self.execution, changes=changes)
         self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
 
     async def _changed_files(self) -> FileChanges | None:
@@ -327,13 +326,13 @@ class Following:
                 return changes
         return None
 
-    async def _keep_files(self) -> Kept | None:
+    async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
         if end is None or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
         if kept.changes is not None and kept.changes.upto > self.execution.files_seen:
-            await in_database(file_changes_tell, execution=self.execution, changes=kept.changes)
+            await with_database(file_changes_tell, execution=self.execution, changes=kept.changes)
         return kept
 
     # The end.
@@ -358,7 +357,7 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        if not await in_database(
+        if not await with_database(
             executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
         ):
             raise Lost

@@ -14,7 +14,7 @@ from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import admission, capacity, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
-from taskhub.worker.database import in_database
+from taskhub.web.thread_pool import with_database
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def start(
 
     A caller that gives `lease_s` renews the lease, from `on_claim` on, and keeps the execution when it runs.
     """
-    execution = await in_database(_claim, execution_id, lease_s or START_LEASE_S, takes)
+    execution = await with_database(_claim, execution_id, lease_s or START_LEASE_S, takes)
     if execution is None:
         return None
     if on_claim is not None:
@@ -51,7 +51,7 @@ async def start(
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
-    if not await in_database(_mark_started, execution, place, lease_s, takes):
+    if not await with_database(_mark_started, execution, place, lease_s, takes):
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
     return execution
@@ -94,10 +94,10 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
-        await in_database(capacity.admission_note_full, execution=execution)
+        await with_database(capacity.admission_note_full, execution=execution)
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
-        await in_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
+        await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
     else:
         await _failed(execution, error)
 
@@ -125,9 +125,9 @@ def launch_of(execution: Execution) -> Launch:
 async def _failed(execution: Execution, error: ExecutorError) -> None:
     if not error.permanent and execution.attempts < executions.START_ATTEMPTS:
         log.warning("execution %s cannot start yet: %s", execution.pk, error.code)
-        await in_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S * execution.attempts)
+        await with_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S * execution.attempts)
         return
-    await in_database(execution.refresh_from_db, fields=["stop_requested_at"])
+    await with_database(execution.refresh_from_db, fields=["stop_requested_at"])
     status = ExecutionStatus.FAILED if execution.stop_requested_at is None else ExecutionStatus.STOPPED
     await _abandon(execution, Outcome(status, error_code=error.code, error_message=error.message))
 
@@ -140,7 +140,7 @@ async def _abandon(execution: Execution, outcome: Outcome) -> None:
         except ExecutorError as error:
             # Nothing answers: what it made is given back later, by `executions_release`.
             log.warning("execution %s ends without its sandbox being seen: %s", execution.pk, error.code)
-    await in_database(executions.execution_finish, execution=execution, outcome=outcome)
+    await with_database(executions.execution_finish, execution=execution, outcome=outcome)
 
 
 async def release(execution: Execution) -> None:

@@ -31,10 +31,10 @@ class PreviousRelease:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         _extract(folder)
-        self._python = _python_for(folder / "requirements" / "base.txt")
+        self.python = _python_for(folder / "requirements" / "base.txt")
 
     def manage(self, env: dict[str, str], *arguments: str) -> str:
-        return manage(env, *arguments, python=self._python, folder=self.folder)
+        return manage(env, *arguments, python=self.python, folder=self.folder)
 
 
 def manage(env: dict[str, str], *arguments: str, python: str = sys.executable, folder: Path = ROOT) -> str:

@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from taskhub import jobs
 from taskhub.executions.executor import execution_place
 from taskhub.models import Execution, ExecutionStatus, Task
 from taskhub.services import executions
+from taskhub.web.thread_pool import wait_here
 from tests.processes import wait_until
 
 DAEMON = os.environ.get("TASKHUB_TEST_DAEMON", "")
@@ -166,7 +168,7 @@ def test_dead_runner_is_noticed_without_a_stop(execute: Any, script: str) -> Non
     assert execution is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("taskhub.worker.following.LOOK_S", 1.0)
-        async_to_sync(jobs.Following(execution).run)()
+        wait_here(jobs.Following(execution).run)
     ended = Execution.objects.get()
     assert (ended.status, ended.error_code, ended.exit_code) == ("failed", "runner_died", None)
     assert ended.log_lines == 1
@@ -214,7 +216,7 @@ def test_lost_execution_keeps_what_it_printed(execute: Any, api: APIClient) -> N
             await gateway.sandbox_delete(execution.session_name)
         await running
 
-    async_to_sync(lose)()
+    wait_here(lose)
     ended = Execution.objects.get()
     assert (ended.status, ended.error_code, ended.log_lines) == ("lost", "sandbox_gone", 1)
     assert [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]] == ["a"]
@@ -331,7 +333,7 @@ def test_no_script_outlives_its_ending(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
     )
     assert execution is not None
-    took_s = async_to_sync(follow_and_end)(execution, ending, after_s)
+    took_s = wait_here(partial(follow_and_end, execution, ending, after_s))
     ended = Execution.objects.get(pk=queued["execution_id"])
     # A script that kills itself, or its runner, may have ended before it was to be ended.
     assert ended.status in {ending, "failed"}, ended.status

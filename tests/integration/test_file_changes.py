@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 from django_eventstream.models import Event
 from rest_framework.test import APIClient
 
@@ -18,6 +17,7 @@ from taskhub.executions import get_executor
 from taskhub.executions.executor import FileChanges, execution_place
 from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, file_changes_tell
+from taskhub.web.thread_pool import wait_here
 from taskhub.worker.following import Following
 
 pytestmark = pytest.mark.sqlite_suffices
@@ -38,8 +38,8 @@ def look_at_files() -> None:
     """What a worker does with each execution that it follows, when a mark in its log says that files have changed."""
     for execution in Execution.objects.filter(status="running").select_related("task"):
         following = Following(execution)
-        async_to_sync(following._tell_changes)()
-        async_to_sync(following._log.close)()
+        wait_here(following._tell_changes)
+        wait_here(following._log.close)
 
 
 def watch_until(wanted: Any) -> None:
@@ -234,7 +234,7 @@ def test_end_is_not_held_up_by_a_look_that_has_no_answer(execute: Any, monkeypat
         async with asyncio.timeout(WITHIN_S):
             await Following(execution).run()
 
-    async_to_sync(follow)()
+    wait_here(follow)
     assert Execution.objects.get().status == "completed"
     assert asked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,7 +14,9 @@ from taskhub.models import AdmissionState, DeliveryStatus, Execution, ExecutionS
 from taskhub.services import admission, capacity, executions
 from taskhub.services.execution_leases import UNKNOWN_S, executions_expire_leases
 from taskhub.services.idempotency import Asked, InProgress, Reservation, idempotency_reserve
+from taskhub.web.thread_pool import wait_here
 from taskhub.webhooks.queue import deliveries_claim
+from taskhub.worker.conductor import Conductor
 from taskhub.worker.following import deadline_of
 
 PassTime = Callable[[float], None]
@@ -157,6 +160,37 @@ def test_a_scripts_time_limit_is_never_longer_than_it_was(monkeypatch: pytest.Mo
     assert 1059 < before <= 1060
     execution.started_at = timezone.now() + HOUR  # it began before the clock was set back
     assert deadline_of(execution) == 1060
+
+
+@STEPS
+def test_the_next_worker_gives_a_script_what_it_has_left_though_the_clock_was_set(
+    step: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that followed it has seen the step, by the difference of its two clocks, and has put it in the row."""
+    execution = running(timedelta())
+    Execution.objects.filter(pk=execution.pk).update(started_at=timezone.now() - timedelta(seconds=20))
+    execution.refresh_from_db()
+    conductor = Conductor()
+    conductor._hold(execution)
+    wall, now = time.time, timezone.now
+    monkeypatch.setattr(time, "time", lambda: wall() + step.total_seconds())
+    monkeypatch.setattr(timezone, "now", lambda: now() + step)
+    for _ in range(2):  # the second tick finds nothing new
+        wait_here(conductor._tick)
+    execution.refresh_from_db()
+    left_s = deadline_of(execution) - time.monotonic()
+    assert 30 < left_s <= 40
+
+
+def test_a_clock_that_is_slewed_is_not_followed() -> None:
+    execution = running(timedelta())
+    began = execution.started_at
+    conductor = Conductor()
+    conductor._hold(execution)
+    conductor._clock_offset -= 1
+    wait_here(conductor._tick)
+    execution.refresh_from_db()
+    assert execution.started_at == began
 
 
 def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
 
 from taskhub import jobs
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
+from taskhub.web.thread_pool import wait_here
 from taskhub.worker.following import Following
 from tests.sandboxes.ill_daytona import KEY, Daytona
 
@@ -38,7 +38,7 @@ def test_runner_that_ended_while_its_log_was_away_did_not_die(
     monkeypatch.setattr("taskhub.worker.following.LOOK_S", 0.5)
     monkeypatch.setattr("taskhub.worker.following.LAST_WORD_S", 0.5)
     try:
-        async_to_sync(Following(execution).run)()
+        wait_here(Following(execution).run)
     finally:
         daytona.heal()
     ended = Execution.objects.get()

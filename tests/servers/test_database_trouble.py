@@ -91,6 +91,37 @@ def test_an_agent_over_mcp_is_told_the_same(database: str, client: httpx.Client)
     assert result["structuredContent"]["error"]["details"]["retry_after_s"] > 0
 
 
+FINISH = """
+from taskhub.models import Execution, ExecutionStatus
+from taskhub.services.executions import Outcome, execution_finish
+execution = Execution.objects.get(pk="{pk}")
+print("ended", execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED)))
+"""
+
+
+def test_an_end_and_a_request_to_stop_never_wait_for_each_other(
+    installation: Installation, database: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lock the task before its execution. The request is played here, with the end in between its two steps."""
+    monkeypatch.setitem(installation.env, "TASKHUB_DATABASE_LOCK_TIMEOUT_S", "60")
+    task = make_task(client)
+    queued = client.post(f"/api/exec/{task}", json={"script_content": "true"}).json()["execution_id"]
+    with psycopg.connect(database, autocommit=True) as looking, psycopg.connect(database) as request:
+        looking.execute(
+            "UPDATE taskhub_execution SET status = 'running', stop_requested_at = now() WHERE id = %s", [queued]
+        )
+        request.execute("SELECT 1 FROM taskhub_task WHERE id = %s FOR UPDATE", [task])
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(installation.manage, "shell", "--no-imports", "-c", FINISH.format(pk=queued))
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            wait_until(lambda: looking.execute(waiting).fetchone() != (0,), "the end waits for the task", within_s=100)
+            request.execute("SELECT 1 FROM taskhub_execution WHERE id = %s FOR UPDATE NOWAIT", [queued])
+            request.rollback()
+            assert ended.result().split() == ["ended", "True"]
+
+
 def test_connections_that_were_cut_cost_at_most_a_repeat(database: str, client: httpx.Client) -> None:
     make_task(client)
     with psycopg.connect(database, autocommit=True) as other:

@@ -1,4 +1,4 @@
-"""Kills a part at random, and starts it again some seconds later."""
+"""Kills a part at random, and starts it again some seconds later; between the kills, other faults."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import time
 from collections import Counter
 
 from tests.postgres import Postgres
+from tests.soak.faults import Faults
 from tests.soak.whole import Whole
 
 EVERY_S = (6.0, 14.0)
 AWAY_S = (0.0, 6.0)
+KILLS = (1, 2)
+"""Between two other faults."""
 POLITELY = 0.25
 """How often a part is asked to end instead of being killed."""
 
 
 class Chaos:
-    def __init__(self, whole: Whole, postgres: Postgres, parts: list[str], rng: random.Random) -> None:
+    def __init__(self, whole: Whole, postgres: Postgres, parts: list[str], faults: Faults, rng: random.Random) -> None:
         self._whole = whole
+        self._faults = faults
         self._postgres = postgres
         self._parts = parts
         self._rng = rng
@@ -28,8 +32,13 @@ class Chaos:
     async def run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            await asyncio.sleep(self._rng.uniform(*EVERY_S))
-            await self._strike(self._rng.choice(self._parts))
+            await self._faults.next()
+            for _ in range(self._rng.randint(*KILLS)):
+                await asyncio.sleep(self._rng.uniform(*EVERY_S))
+                if self._parts:
+                    await self._strike(self._rng.choice(self._parts))
+        while await self._faults.next():
+            pass
 
     async def _strike(self, part: str) -> None:
         number = signal.SIGTERM if self._rng.random() < POLITELY else signal.SIGKILL
@@ -45,4 +54,5 @@ class Chaos:
         self.killed[part] += 1
 
     def summary(self) -> str:
-        return ", ".join(f"{part} {times}" for part, times in sorted(self.killed.items()))
+        killed = ", ".join(f"{part} {times}" for part, times in sorted(self.killed.items()))
+        return f"{killed or 'nothing'}; other faults: {', '.join(self._faults.done) or 'none'}"

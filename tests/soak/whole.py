@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
-from tests.processes import descendants, free_port
+from tests.deploy.previous_release import PreviousRelease
+from tests.processes import ROOT, Process, descendants, free_port
 from tests.servers.hubs import Installation
 
 CELERY = ("-m", "celery", "--app", "config", "--quiet")
@@ -14,15 +18,29 @@ KEY = "only-for-this-soak-0123456789"
 class Whole(Installation):
     parts = ("web one", "web two", "worker one", "worker two", "beat")
 
-    def __init__(self, folder: Path, database_url: str, limit_cpus: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        limit_cpus: int | None = None,
+        *,
+        release: PreviousRelease | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        """`release`: what runs until `upgrade`, if it is not this one. `env`: more for the hub's processes."""
         self.folder = folder
+        self.data = folder / "hub"
+        self.data.mkdir(exist_ok=True)
+        self.database_url = database_url
         self.limit_cpus = limit_cpus
+        self._release = release
+        self._more_env = env or {}
         self._sandbox_port = free_port()
         self.sandboxes = f"http://127.0.0.1:{self._sandbox_port}"
-        super().__init__(folder, database_url)
+        super().__init__(self.data, database_url)
 
     def profile(self, data_dir: Path) -> dict[str, str]:
-        return {
+        return self._more_env | {
             "DAYTONA_API_URL": f"{self.sandboxes}/api",
             "DAYTONA_API_KEY": KEY,
             "LOCAL_SANDBOX_KEY": KEY,
@@ -31,11 +49,40 @@ class Whole(Installation):
             "TASKHUB_STREAM_LIMIT_PER_CALLER": "1000",
         }
 
+    def manage(self, *arguments: str, stdin: str = "") -> str:
+        if self._release is None:
+            return super().manage(*arguments, stdin=stdin)
+        return self._release.manage(self.env, *arguments)
+
+    def _start(self, name: str, command: list[str], env: dict[str, str]) -> Process:
+        if self._release is None or command[0] != sys.executable:
+            return super()._start(name, command, env)
+        if name in self.processes:
+            self.processes.pop(name).end()
+        of_release = [self._release.python, *command[1:]]
+        process = self.processes[name] = Process(of_release, env, cwd=self._release.folder)
+        return process
+
+    def upgrade(self) -> None:
+        """As docs/deploy.md has it: migrations while the previous release serves, then one process after the other."""
+        self._release = None
+        self.manage("migrate", "--no-input")
+        for part in self.parts:
+            process = self.processes[part]
+            process.popen.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.popen.wait(30)
+            self.start_part(part)
+
     def start_all(self) -> None:
         options = ["--data-dir", str(self.folder / "sandboxes"), "--port", str(self._sandbox_port)]
         if self.limit_cpus is not None:
             options += ["--limit-cpus", str(self.limit_cpus)]
-        self.start("sandboxes", "-m", "sandboxes.local", *options).wait_for_line("ready")
+        # Always of this release, and by the right time: it is no part of the hub.
+        env = {name: value for name, value in self.env.items() if name not in self._more_env}
+        sandboxes = Process([sys.executable, "-m", "sandboxes.local", *options], env, cwd=ROOT)
+        self.processes["sandboxes"] = sandboxes
+        sandboxes.wait_for_line("ready")
         for part in self.parts:
             self.start_part(part)
 

@@ -73,6 +73,19 @@ def test_events_are_counted_by_type_and_minute() -> None:
     assert counted["task_updated"].index(1) in {48, 49, 50}
 
 
+def test_parts_that_are_over_are_counted_once() -> None:
+    happen("task_created", 7200)
+    first = events_by_type(window_named("day"))
+    with CaptureQueriesContext(connection) as queries:
+        happen("task_updated", 0)
+        again = events_by_type(window_named("day"))
+    assert again["task_created"] == first["task_created"]
+    assert sum(again["task_updated"]) == 1
+    counted = queries[-1]["sql"]
+    assert counted.count(":00:00") + counted.count(":30:00") >= 2, counted
+    assert f"{window_named('day').moment(46):%Y-%m-%d %H:%M}" in counted
+
+
 def test_a_day_has_half_hours() -> None:
     happen("task_created", 2 * 3600)
     happen("task_created", 30 * 3600)
@@ -90,7 +103,7 @@ def test_executions_are_counted_by_outcome_with_how_long_they_ran() -> None:
     counted = executions_by_outcome(window)
     assert {name: sum(values) for name, values in counted.items()} == {"completed": 2, "failed": 1}
     took = {row.status: row for row in executions_took(window)}
-    assert (took["completed"].mean, took["completed"].longest) == (timedelta(seconds=20), timedelta(seconds=30))
+    assert (took["completed"].mean, took["completed"].longest) == (20.0, 30.0)
     assert (took["failed"].count, took["failed"].mean) == (1, None)
     assert executions_by_span(window) == {"completed": [0, 0, 1, 1, 0, 0, 0]}
 

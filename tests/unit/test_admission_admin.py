@@ -166,3 +166,35 @@ def test_rest_pauses_and_limits_without_a_restart(operators: APIClient, alice: U
 
 def test_the_name_of_the_hubs_rule_is_no_account(operators: APIClient) -> None:
     assert operators.put(f"/api/admission/accounts/{HUB}/", {"paused": True}, format="json").status_code == 404
+
+
+def test_the_page_shows_who_waits_in_the_order_of_starts(client: Client, alice: User, running: Execution) -> None:
+    admission.admission_rule_set(actor=Actor(door="rest", user=alice), at_once=1)
+    waits = [queued(alice), queued(alice)]
+    admission.executions_admit()
+    page = unescape(client.get(RULES).content.decode())
+    said = page[page.index('id="who-waits"') : page.index("</section>")]
+    assert "1 run" in said
+    assert "The limit of executions at once is reached: <b>2</b>" in said
+    places = [said.index(f"/admin/taskhub/execution/{execution.pk}/change/") for execution in waits]
+    assert places == sorted(places)
+    assert f"/admin/taskhub/task/{waits[0].task_id}/change/" in said
+    assert said.count("<td>alice</td>") == 2
+
+
+def test_the_page_says_that_nothing_waits(client: Client) -> None:
+    assert "Nothing waits." in client.get(RULES).content.decode()
+
+
+def test_a_rule_is_paused_for_a_while_and_resumed_by_actions(client: Client, alice: User) -> None:
+    admission.admission_rule_set(actor=Actor(door="rest", user=alice), account="alice", at_once=3)
+    chosen = {"action": "pause", "_selected_action": "alice"}
+    assert b"Start nothing new for a while?" in client.post(RULES, chosen).content
+    client.post(RULES, {**chosen, "_answered": "1", "minutes": "5"})
+    rule = AdmissionRule.objects.get(pk="alice")
+    assert (rule.paused, rule.at_once) == (True, 3)
+    assert rule.paused_until is not None
+    client.post(RULES, {"action": "resume", "_selected_action": "alice"})
+    rule.refresh_from_db()
+    assert (rule.paused, rule.paused_until, rule.at_once) == (False, None, 3)
+    assert AuditEntry.objects.filter(action="admission:set", door="admin").count() == 2

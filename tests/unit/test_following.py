@@ -61,12 +61,12 @@ def ended(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> lis
     monkeypatch.setattr(followed_log, "LOG_END_S", 0.1)
     told: list[dict[str, Any]] = []
 
-    async def in_database(function: Any, **arguments: Any) -> bool:
+    async def with_database(function: Any, **arguments: Any) -> bool:
         assert function is executions.execution_finish
         told.append(arguments)
         return True
 
-    monkeypatch.setattr(following, "in_database", in_database)
+    monkeypatch.setattr(following, "with_database", with_database)
     return told
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -17,6 +17,7 @@ from taskhub.executions.executor import Launch, Place
 from taskhub.models import AdmissionState, Execution
 from taskhub.services import admission
 from taskhub.services.dispatch import EXECUTION_START
+from taskhub.web.thread_pool import wait_here
 from taskhub.worker import starting
 from tests.unit.test_admission import queue, status_of, waiting_events
 
@@ -49,7 +50,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
 
 
 def start(execution: Execution, **options: Any) -> Execution | None:
-    return async_to_sync(starting.start)(execution.pk, **options)
+    return wait_here(partial(starting.start, execution.pk, **options))
 
 
 def reads_the_queue(queries: CaptureQueriesContext) -> bool:

@@ -1,0 +1,1 @@
+"""Formats of the pages that Django renders: see `FORMAT_MODULE_PATH`."""
