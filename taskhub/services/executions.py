@@ -146,14 +146,10 @@ def _env_apart(env: Mapping[str, str | Secret]) -> tuple[dict[str, str], str]:
 
 
 def _script_of(task: Task) -> str:
-    script = script_block(task.description)
-    if script is None:
-        raise Invalid(
-            "Send script_content, or give the task's description a ```bash block.",
-            code="script_missing",
-            details={"script_content": ["There is nothing to run."]},
-        )
-    return script
+    if (script := script_block(task.description)) is not None:
+        return script
+    words = "Send script_content, or give the task's description a ```bash block."
+    raise Invalid(words, code="script_missing", details={"script_content": ["There is nothing to run."]})
 
 
 def execution_take_lease(
@@ -180,11 +176,9 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool
 
     `is_queued`: it needs no admission, and leaves the queue by this.
     """
-    changes: dict[str, Any] = {}
-    status = ExecutionStatus.STARTING
-    if is_queued:
-        status, changes = ExecutionStatus.QUEUED, {"status": ExecutionStatus.STARTING, "admitted_at": timezone.now()}
-    changes["attempts"] = F("attempts") + 1
+    status = ExecutionStatus.QUEUED if is_queued else ExecutionStatus.STARTING
+    leaves = {"status": ExecutionStatus.STARTING, "admitted_at": timezone.now()} if is_queued else {}
+    changes = {"attempts": F("attempts") + 1, **leaves}
     execution = execution_take_lease(execution_id=execution_id, status=status, lease_s=lease_s, changes=changes)
     if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.
