@@ -151,6 +151,11 @@ class HubModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def action_checkbox(self, obj: Model) -> SafeString:
         return format_html(_CHECKBOX, obj.pk)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        # Django's title is "Select task to view".
+        title = capfirst(self.rows_name or str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def is_search_served(self, text: str) -> bool:
         """Whether an index serves the search for this text: that for an id."""
         return read_id(text) is not None

@@ -207,7 +207,7 @@ def test_a_huge_hub_is_shown_by_the_page(client: Client, monkeypatch: pytest.Mon
     for model, queries in few.items():
         assert queries_of(client, list_of(model)) <= queries
     page = client.get(list_of(Event))
-    assert len(page.context["cl"].result_list) == 50
+    assert len(page.context["cl"].result_list) == 25
     assert "the first 500 events" in page.content.decode()
     # The last page that is counted, and those that a filter or a search picks.
     for query in ("p=10", "event=execution_event", "q=nothing-of-the-kind", "event=announcement"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 import redis
 
 from tests.clocks import COMPILER, WallClock
-from tests.processes import Process, wait_until
+from tests.processes import ROOT, Process, wait_until
 from tests.servers.hubs import Installation
 
 CELERY = ("-m", "celery", "--app", "config", "--quiet")
@@ -120,3 +121,17 @@ def test_a_job_that_was_not_sent_is_no_sign_of_life(installation: Installation) 
         client.replicaof("no", "one")
         beat.wait_for_line("beat sends again")
         _until(lambda: "beat" in heartbeats(installation), "beat has a heartbeat")
+
+
+def test_tools_around_celery_see_the_worker_and_its_jobs(installation: Installation) -> None:
+    """With the options of the shipped unit: Flower and `celery events` ask it for its events first."""
+    options = ("--pool", "threads", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
+    installation.start("worker", *CELERY, "worker", *options).wait_for_line(" ready", 120)
+    for command, said in (("control enable_events", "task events"), ("inspect registered", "taskhub.jobs.")):
+        call = [sys.executable, *CELERY, *command.split(), "--timeout", "30"]
+        done = subprocess.run(
+            call, env=installation.env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert said in done.stdout, done.stdout
+        assert "unavailable" not in done.stdout

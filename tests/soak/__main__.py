@@ -58,7 +58,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the order in which parts are killed")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what is killed")
     parser.add_argument("--no-kills", action="store_true", help="only the other faults, and the upgrade")
+    parser.add_argument("--no-faults", action="store_true", help="only the kills, and the upgrade")
     parser.add_argument("--no-upgrade", action="store_true", help="begin with this release")
+    parser.add_argument("--streams", type=int, default=STREAMS)
+    parser.add_argument("--at-a-time", type=int, default=AT_A_TIME, help="executions")
     parser.add_argument("--limit-cpus", type=int, help="how many sandboxes of one CPU the sandbox server has room for")
     options = parser.parse_args()
     binaries = find_binaries()
@@ -68,7 +71,8 @@ def main() -> int:
     small_disk = _INSIDE in os.environ
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES_NEEDED, hard), hard))
-    print(f"{STREAMS} streams, {AT_A_TIME} executions at a time, {options.minutes:g} minutes, seed {options.seed}")
+    print(f"{options.streams} streams, {options.at_a_time} executions at a time, {options.minutes:g} minutes, ", end="")
+    print(f"seed {options.seed}", flush=True)
     with running_postgres(binaries) as postgres, tempfile.TemporaryDirectory(prefix="taskhub-soak-") as name:
         folder = Path(name)
         clock = WallClock(folder) if COMPILER else None
@@ -78,12 +82,14 @@ def main() -> int:
             whole = Whole(folder, new_database(postgres), options.limit_cpus, release=release, env=env)
             rng = random.Random(options.seed)
             faults = Faults(whole, clock, small_disk=small_disk, rng=rng)
+            if options.no_faults:
+                faults.leave_out_all()
             if faults.left_out:
                 print(f"left out, as this machine cannot: {', '.join(faults.left_out)}")
             try:
                 whole.start_all()
                 chaos = Chaos(whole, postgres, [] if options.no_kills else options.only, faults, rng)
-                complaints = asyncio.run(soak(whole, chaos, 60 * options.minutes, upgrades=release is not None))
+                complaints = asyncio.run(soak(whole, chaos, options, upgrades=release is not None))
             finally:
                 whole.end()
         if left := mentioning(name):
@@ -127,10 +133,11 @@ def data_folder(folder: Path, *, small: bool) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-async def soak(whole: Whole, chaos: Chaos, seconds: float, *, upgrades: bool) -> list[str]:
+async def soak(whole: Whole, chaos: Chaos, options: argparse.Namespace, *, upgrades: bool) -> list[str]:
     """What went wrong."""
-    load, memory, room = Load(whole, AT_A_TIME), Memory(whole), Room(whole)
-    async with watching(whole.addresses, STREAMS) as watchers:
+    seconds = 60 * options.minutes
+    load, memory, room = Load(whole, options.at_a_time), Memory(whole), Room(whole)
+    async with watching(whole.addresses, options.streams) as watchers:
         working = asyncio.create_task(load.run())
         until = time.monotonic() + seconds * CHAOS_SHARE
         if upgrades:

@@ -50,6 +50,9 @@ class Faults:
                 self.left_out.append(name)
         self.done: list[str] = []
 
+    def leave_out_all(self) -> None:
+        self._todo.clear()
+
     async def next(self) -> bool:
         """One that has not been there; False if all have."""
         if not self._todo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,9 @@ class Run:
     task_id: str
     status: str = "queued"
     error: str = ""
+    exit_code: int | None = None
+    began: str = ""
+    """When it was asked for: before, in or after which fault."""
     lines: int = -1
 
 
@@ -50,7 +54,7 @@ class Load:
     async def _one_after_another(self) -> None:
         while not self._stopping.is_set():
             task = await self._ask("POST", "/api/tasks/", {"title": "soaked"})
-            run = Run(task["id"])
+            run = Run(task["id"], began=time.strftime("%H:%M:%S"))
             pause = f"{random.uniform(0.1, 1.0):.2f}"
             # Asked twice, the second is told that the first one runs: accepted all the same.
             await self._ask("POST", f"/api/exec/{run.task_id}", {"script_content": SCRIPT.format(pause=pause)}, {409})
@@ -62,6 +66,7 @@ class Load:
             await asyncio.sleep(ASK_S)
             found = await self._ask("GET", f"/api/exec/status/{run.task_id}")
             run.status, run.error = found["status"], found.get("error_code") or ""
+            run.exit_code = found.get("exit_code")
         log = await self._ask("GET", f"/api/exec/logs/{run.task_id}?tail=1000")
         run.lines = len(log["lines"])
 
