@@ -78,7 +78,7 @@ def _line(sample: dict[str, float]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="MetricSample the delivery engine.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the delivery engine.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(SCENARIOS)}; all if none is named")
     parser.add_argument("--runs", type=int, default=5, help="runs per scenario (5)")
     parser.add_argument(

@@ -75,15 +75,21 @@ class Hub:
 
 
 @contextlib.contextmanager
-def hub(database: Template, *, polls: bool, at: tuple[str, str] | None = None) -> Iterator[Hub]:
-    """`polls`: with a worker and beat. `at`: address and key of a sandbox service that runs already."""
+def hub(
+    database: Template, *, polls: bool, at: tuple[str, str] | None = None, transition_ms: int = 50
+) -> Iterator[Hub]:
+    """`polls`: with a worker and beat. `at`: address and key of a sandbox service that runs already.
+
+    `transition_ms`: how long the local sandbox server lets a sandbox be `creating`; 50 is its default.
+    """
     if at is not None:
         env = {"DAYTONA_API_URL": f"{at[0]}/api", "DAYTONA_API_KEY": at[1]}
         with web_process(database, more_env=env) as server, _polls(server, wanted=polls) as worker:
             yield Hub(server, at[0], worker)
         return
     with tempfile.TemporaryDirectory(prefix="taskhub-bench-sandboxes-") as folder:
-        command = [sys.executable, "-m", "sandboxes.local", "--data-dir", folder, "--faults", "--port", "0"]
+        options = ["--data-dir", folder, "--faults", "--port", "0", "--transition-ms", str(transition_ms)]
+        command = [sys.executable, "-m", "sandboxes.local", *options]
         sandboxes = Process(command, {"LOCAL_SANDBOX_KEY": KEY, "PATH": "/usr/bin:/bin"})
         try:
             wait_until(lambda: any("ready on" in line for line in sandboxes.output), "the sandbox server", 120)

@@ -21,6 +21,9 @@ from taskhub.executions.executor import LogTokens, ScriptEnd
 
 MARK_CHARS: Final = 128
 """The longest mark that can stand behind other text on a line."""
+# What stands behind a mark's token, up to the end of its line.
+_END: Final = re.compile(r"E(\d{1,3}) (\d{1,9}) (\d{1,9}) ([a-z]+|-)\x1b\\\Z", re.ASCII)
+_CHANGE: Final = re.compile(r"F(\d{1,9})\x1b\\\Z", re.ASCII)
 _REASONS: Final = {"-": "", "killed": "killed", "interpreter": "interpreter"}
 
 
@@ -34,8 +37,6 @@ class LogMarks:
     def __init__(self, tokens: LogTokens) -> None:
         self._run = f"\x1b_{tokens.run}"
         self._ends = f"\x1b_{tokens.end}"
-        self._end = re.compile(rf"\x1b_{tokens.end}E(\d{{1,3}}) (\d{{1,9}}) (\d{{1,9}}) ([a-z]+|-)\x1b\\\Z", re.ASCII)
-        self._change = re.compile(rf"\x1b_{tokens.run}F(\d{{1,9}})\x1b\\\Z", re.ASCII)
         self._partial = f"{self._run}P\x1b\\"
         self._carried: dict[Stream, str] = {"stdout": "", "stderr": ""}
         self._over: set[Stream] = set()
@@ -67,12 +68,14 @@ class LogMarks:
             if line.startswith(self._partial):
                 self.partial[stream] = line.removeprefix(self._partial)
                 return True
-            if found := self._change.search(line):
+            start = line.rindex(self._run)
+            if found := _CHANGE.match(line, start + len(self._run)):
                 self.changes = max(self.changes, int(found[1]))
-                self._carried[stream] += line[: found.start()]
+                self._carried[stream] += line[:start]
                 return True
-        if self._ends in line and (found := self._end.search(line)):
-            if text := self._carried[stream] + line[: found.start()]:
+        start = line.rfind(self._ends)
+        if start >= 0 and (found := _END.match(line, start + len(self._ends))):
+            if text := self._carried[stream] + line[:start]:
                 kept.append(text)
             self._carried[stream] = self.partial[stream] = ""
             self._over.add(stream)

@@ -14,10 +14,13 @@ use Config;
 
 my ($launch, $work) = @ARGV;
 my $own = "$launch/..";
+$^F = 255;    # run.sh reads it too: it inherits it, and is told its number
 open(my $file, "<", "$launch/env.sh") or exit 127;
+$^F = 2;
+unlink "$launch/env.sh";
 my (undef, $end, $run) = split ' ', scalar <$file>;
-close $file;
-mkdir "$own/started" or do { unlink "$launch/env.sh"; exit 222 };
+seek $file, 0, 0;
+mkdir "$own/started" or exit 222;
 open(my $lock, ">>", "$own/lock");
 flock $lock, 2 | 4;
 { my $path = $work; $path =~ s{/[^/]*$}{}; mkdir $path; mkdir $work }
@@ -37,10 +40,10 @@ unless ($runner) {
     close $told;
     open STDOUT, ">&", $out_end;
     open STDERR, ">&", $err_end;
-    exec "/bin/bash", "$launch/run.sh", fileno $told_end;
+    exec "/bin/bash", "$launch/run.sh", fileno $told_end, fileno $file;
     exit 127;
 }
-close $_ for $out_end, $err_end, $told_end;
+close $_ for $out_end, $err_end, $told_end, $file;
 $0 = "taskhub";    # so that `pkill perl` means the script's own
 $SIG{$_} = "IGNORE" for qw(TERM INT HUP PIPE QUIT USR1 USR2 TSTP TTOU TTIN ALRM);
 $SIG{CHLD} = sub { };

@@ -20,7 +20,7 @@ from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRe
 from sandboxes.execute.file_changes import look_at_changes, produced, read_produced, toolboxes
 from sandboxes.execute.ladder import Ladder, runner_state
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
-from sandboxes.gateway import Command, Gateway, Sandbox, open_gateway
+from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
 from sandboxes.log_follower import Follower
 from taskhub.executions.executor import (
     FileChanges,
@@ -63,26 +63,26 @@ class SandboxExecutor:
     async def launch(self, launch: Launch) -> Place:
         async with open_gateway() as gateway:
             sandbox, is_new = await self._sandbox(gateway, launch)
-            toolboxes.remember(str(sandbox.id), sandbox.toolbox_url)
-            run = _run(launch)
+            toolboxes.remember(sandbox.id, sandbox.toolbox_url)
+            run, inside = _run(launch), sandbox.toolbox
             if is_new:
-                await _together(sandbox.session_create(launch.session_name), sandbox.upload(run.files()))
+                await _together(inside.session_create(launch.session_name), inside.upload(run.files()))
                 command_id = None
             else:
                 # An earlier try may have started it; then nothing of this one must lie about.
-                command_id = _started(await sandbox.session_open(launch.session_name))
+                command_id = _started(await inside.session_open(launch.session_name))
                 if command_id is None:
-                    await sandbox.upload(run.files())
+                    await inside.upload(run.files())
             if command_id is None:
-                command_id = await sandbox.command_run(launch.session_name, run.command())
-            return Place(launch.execution_id, str(sandbox.id), launch.session_name, command_id, launch.log_token)
+                command_id = await inside.command_run(launch.session_name, run.command())
+            return Place(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token)
 
     async def _sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool]:
         """The sandbox, started, and whether it was made just now."""
         is_new = False
         if launch.sandbox_id:
             sandbox = await gateway.sandbox_get(launch.sandbox_id)
-            if str(sandbox.id) != launch.sandbox_id:
+            if sandbox.id != launch.sandbox_id:
                 # A name may be another account's sandbox: access is decided by ids.
                 raise SandboxMissing
         else:
@@ -92,8 +92,7 @@ class SandboxExecutor:
                 labels={"taskhub.execution": str(launch.execution_id)},
                 ttl_minutes=math.ceil(lifetime_s / 60) + 30,
             )
-        await sandbox.start()
-        return sandbox, is_new
+        return await gateway.sandbox_start(sandbox), is_new
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)
@@ -110,7 +109,7 @@ class SandboxExecutor:
                 sandbox = await gateway.sandbox_get(place.sandbox_id)
                 if sandbox.state in _GONE:
                     return Observation("gone")
-                return _observation(await _command(sandbox, place))
+                return _observation(await _command(sandbox.toolbox, place))
         except SandboxMissing:
             return Observation("gone")
         except SandboxError as error:
@@ -218,8 +217,8 @@ class SandboxExecutor:
             sandbox = await gateway.sandbox_get(place.sandbox_id)
         except SandboxMissing:
             return
-        if sandbox.state == "started":
-            await sandbox.release_session(place.session_name)
+        if sandbox.is_started:
+            await sandbox.toolbox.release_session(place.session_name)
 
 
 def _run(launch: Launch) -> Run:
@@ -265,12 +264,12 @@ def _started(commands: list[Command]) -> str | None:
     return next((command.id for command in commands if command.exit_code != RUN_TWICE), None)
 
 
-async def _command(sandbox: Sandbox, place: Place) -> Command:
+async def _command(toolbox: Toolbox, place: Place) -> Command:
     """The command that runs the script. If two starts were sent, the one we know may be the twin that did nothing."""
-    command = await sandbox.command(place.session_name, place.command_id)
+    command = await toolbox.command(place.session_name, place.command_id)
     if command.exit_code != RUN_TWICE:
         return command
-    commands = await sandbox.session_open(place.session_name)
+    commands = await toolbox.session_open(place.session_name)
     return next((found for found in commands if found.exit_code != RUN_TWICE), command)
 
 

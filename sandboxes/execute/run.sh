@@ -1,13 +1,19 @@
 # Runs the script once, in a folder and a process group of its own. Above this line stand the settings of this run.
 #
-# Argument: the descriptor to which attend.pl listens; without perl there is none, and this prints the end mark itself.
-note=$1
+# Arguments: the descriptor to which attend.pl listens, and the one of the environment, whose file it has deleted. Without
+# perl there are none, and this prints the end mark itself.
+note=$1 given=$2
 dir=$PWD/.taskhub/$session
 work=$PWD/taskhub/$session
 launch=$PWD/$launch
 exec {out}>&1 {err}>&2 </dev/null >/dev/null 2>&1  # what bash itself says of ended jobs is not the script's
-mapfile -d '' -t exports <"$launch/env.sh"
-rm -f "$launch/env.sh"
+if [ -n "$given" ]; then
+  mapfile -d '' -t exports <&"$given"
+  exec {given}<&-
+else
+  mapfile -d '' -t exports <"$launch/env.sh"
+  rm -f "$launch/env.sh"
+fi
 read -r _ end_token run_token _ <<<"${exports%%$'\n'*}"
 if [ -z "$note" ]; then
   mkdir "$dir/started" || exit "$twice"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
+import logging
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,15 +21,20 @@ from django.conf import settings
 from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import KeyRefused, SandboxError, SandboxesOff, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
-from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, BoundedResponse, Document, fetch, translated
+from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, BoundedResponse, Document, fetch
 from taskhub.lib.event_loops import keep_open, lasts
 from taskhub.lib.per_loop import PerLoop
+
+log = logging.getLogger(__name__)
 
 PAGE_LIMIT: Final = 200
 _CALLS_AT_ONCE: Final = 100
 _KEEPALIVE_S: Final = 4.0
 """Shorter than servers have it (Node's default is 5 s): a POST must not meet a connection that is just being closed."""
 _SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.internal.toolbox_api_client_proxy")
+_FAILED: Final = frozenset({"error", "build_failed", "destroyed", "destroying"})
+_POLL_S: Final = 0.1
+_POLL_MOST_S: Final = 1.0
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
 
 
@@ -108,24 +115,55 @@ class Gateway:
 
     async def sandbox_get(self, id_or_name: str) -> Sandbox:
         """Raises SandboxMissing."""
-        with _past_breaker(), translated("sandbox"):
-            return Sandbox(await self._client.get(id_or_name, request_timeout=REQUEST_S))
+        return await self._sandbox(await self.document(id_or_name))
 
     async def sandbox_create(self, *, name: str, labels: dict[str, str], ttl_minutes: int) -> tuple[Sandbox, bool]:
         """A started sandbox of this name, and whether it is new; the one that has the name already, if there is one.
 
         It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
         """
-        params = daytona.CreateSandboxFromSnapshotParams(
-            name=name, labels=labels, auto_stop_interval=0, ttl_minutes=ttl_minutes
-        )
+        fields = {"name": name, "labels": labels, "autoStopInterval": 0, "ttlMinutes": ttl_minutes}
         try:
-            with _past_breaker(), translated("sandbox"):
-                return Sandbox(await self._client.create(params, timeout=LIFECYCLE_S)), True
+            document = await self.create(fields)
         except SandboxRefused as error:
             if error.code != "sandbox_conflict":
                 raise
-        return await self.sandbox_get(name), False
+            return await self.sandbox_get(name), False
+        return await self._started(document), True
+
+    async def sandbox_start(self, sandbox: Sandbox) -> Sandbox:
+        """Started when it returns, whatever it was before. Raises SandboxError."""
+        return sandbox if sandbox.is_started else await self._started(await self.start(sandbox.id))
+
+    async def _started(self, document: Document) -> Sandbox:
+        """Raises SandboxUnavailable where it fails to start, or takes too long."""
+        sandbox_id = document["id"]
+        pause_s = 0.0  # Daytona answers with the state before the start, though it holds the answer until after it
+        try:
+            async with asyncio.timeout(LIFECYCLE_S):
+                while document.get("state") != "started":
+                    if document.get("state") in _FAILED:
+                        log.warning("sandbox %s does not start: %s", sandbox_id, document.get("errorReason"))
+                        raise SandboxUnavailable
+                    await asyncio.sleep(pause_s)
+                    document = await self.document(sandbox_id)
+                    pause_s = min(pause_s + _POLL_S, _POLL_MOST_S)
+        except TimeoutError:
+            raise SandboxUnavailable from None
+        return await self._sandbox(document)
+
+    async def _sandbox(self, document: Document) -> Sandbox:
+        sandbox_id, url = str(document["id"]), document.get("toolboxProxyUrl")
+        if not url:
+            with _past_breaker():
+                request = self._api.get_toolbox_proxy_url_without_preload_content(
+                    sandbox_id, _request_timeout=REQUEST_S
+                )
+                found = await fetch("sandbox", request)
+                url = found.get("url") if isinstance(found, dict) else None
+                if not isinstance(url, str):
+                    raise SandboxUnavailable
+        return Sandbox(sandbox_id, str(document.get("state")), str(url), self.toolbox(sandbox_id, str(url)))
 
     async def sandbox_delete(self, id_or_name: str) -> None:
         """What is gone already is no error."""

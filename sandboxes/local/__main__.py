@@ -53,7 +53,8 @@ def main() -> int:
 async def _serve(options: Options, listener: socket.socket) -> None:
     hidden = [*options.hide, options.data_dir]
     bwrap = find_bwrap(options.data_dir, hidden) if options.allow_bwrap else None
-    registry = Registry(options, ShellFactory(hidden=hidden, bwrap=bwrap))
+    shells = ShellFactory(hidden=hidden, bwrap=bwrap)
+    registry = Registry(options, shells)
     await registry.load()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,6 +76,7 @@ async def _serve(options: Options, listener: socket.socket) -> None:
     await site.stop()
     await registry.close()
     await runner.cleanup()
+    shells.close()
 
 
 def _announcement(options: Options, listener: socket.socket, *, isolated: bool) -> str:

@@ -151,7 +151,7 @@ class Session:
             self._running = None
             self._retry = asyncio.create_task(self._advance_later())
             return
-        await self._shell.run(line)
+        self._shell.run(line)
 
     async def _advance_later(self) -> None:
         await asyncio.sleep(RETRY_S)

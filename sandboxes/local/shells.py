@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from sandboxes.local import supervisor
 from sandboxes.local.disk import read_text, remove_tree, write_atomically
+from sandboxes.local.fork_server import ForkServer, Supervised
 from sandboxes.local.isolation import Folders, bwrap_prefix, find_bash, find_program, shell_environment
 
 # After the end of its server a supervisor kills its tree by itself; it is helped along only if it takes longer.
@@ -40,6 +39,11 @@ class ShellFactory:
         self._bwrap = bwrap
         self._bash = find_bash()
         self._cat, self._sleep = find_program("cat"), find_program("sleep")
+        self._forks = ForkServer()
+
+    def close(self) -> None:
+        """The server ends."""
+        self._forks.close()
 
     @property
     def isolated(self) -> bool:
@@ -64,24 +68,13 @@ class ShellFactory:
         prefix = []
         if self._bwrap is not None:
             prefix = bwrap_prefix(self._bwrap, self._hidden, folders, cwd=cwd)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", supervisor.__file__),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            env={},
-            cwd="/",
-            pass_fds=files or (),
-            start_new_session=True,
-        )
-        shell = Shell(process, folders)
-        await shell.begin(
+        shell = Shell(await self._forks.fork(files or ()), folders)
+        shell.begin(
             {
                 "argv": [*prefix, self._bash, *arguments],
                 "env": shell_environment(folders, env),
                 # bubblewrap changes to the folder itself, inside: from here the path may lead anywhere by now.
                 "cwd": "/" if self.isolated else str(cwd),
-                "files": files,
             }
         )
         return shell
@@ -90,30 +83,27 @@ class ShellFactory:
 class Shell:
     """One supervised shell, seen from the server."""
 
-    def __init__(self, process: Process, folders: Folders) -> None:
+    def __init__(self, process: Supervised, folders: Folders) -> None:
         self._process = process
         self._record = folders.supervisors / str(process.pid)
         # Without a record, on a full disk, a restarted server still finds the tree by its HOME.
         with suppress(OSError):
             write_atomically(self._record, _identity(process.pid))
 
-    async def begin(self, spec: dict[str, Any]) -> None:
-        await self._send(spec)
+    def begin(self, spec: dict[str, Any]) -> None:
+        self._send(spec)
 
-    async def run(self, line: str) -> None:
+    def run(self, line: str) -> None:
         """Hand the shell one line to read. Nothing happens if it has ended: the reports say so."""
-        await self._send({"run": f"{line}\n"})
+        self._send({"run": f"{line}\n"})
 
     async def reports(self) -> AsyncIterator[list[str]]:
         """The supervisor's lines, split at blanks, until nothing of the tree is left.
 
         A script may write to the same descriptor: anything may come, and lines that are too long are dropped.
         """
-        stdout = self._process.stdout
-        if stdout is None:
-            raise RuntimeError("a supervisor is always started with a pipe")
         rest = b""
-        while data := await stdout.read(_LONGEST_REPORT_BYTES):
+        while data := await self._process.stdout.read(_LONGEST_REPORT_BYTES):
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 yield line[:_LONGEST_REPORT_BYTES].decode(errors="replace").split()
@@ -121,7 +111,7 @@ class Shell:
 
     async def end(self, grace_s: float) -> None:
         """End the whole tree; returns when it is gone."""
-        await self._send({"end": grace_s})
+        self._send({"end": grace_s})
         await self.wait()
 
     async def wait(self) -> None:
@@ -130,14 +120,9 @@ class Shell:
         with suppress(OSError):
             self._record.unlink(missing_ok=True)
 
-    async def _send(self, message: dict[str, Any]) -> None:
-        stdin = self._process.stdin
-        if stdin is None:
-            raise RuntimeError("a supervisor is always started with a pipe")
+    def _send(self, message: dict[str, Any]) -> None:
         # A supervisor with nothing left to look after has gone; `wait` then returns at once.
-        with suppress(ConnectionError):
-            stdin.write(json.dumps(message).encode() + b"\n")
-            await stdin.drain()
+        self._process.tell(json.dumps(message).encode() + b"\n")
 
 
 def _identity(pid: int) -> str:

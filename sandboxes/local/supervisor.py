@@ -1,13 +1,14 @@
 """The parent of one shell: it keeps the shell's whole process tree together, and ends it with the server.
 
-`shells.py` runs this file on its own (`python -I -S supervisor.py`), so it imports the standard library only.
+`fork_server.py` runs this file on its own (`python -I -S supervisor.py`), so it imports the standard library only; each
+supervisor is a fork of that process (`serve_forks`).
 
 It makes itself a "child subreaper": whatever the shell starts stays below it, also a process that called setsid and
 whose parent is gone. So killing everything below this process is killing the session, and nothing else.
 
 Standard input, from the server, one JSON object a line:
-    1. {"argv", "env", "cwd", "files"}: what to start. `files` are two inherited descriptors, for stdin and for stdout
-       and stderr; null for a session, whose shell reads the lines of 2.
+    1. {"argv", "env", "cwd"}: what to start. With two descriptors that came with the fork, these are its stdin, and its
+       stdout and stderr; without, it is a session, whose shell reads the lines of 2.
     2. {"run": line}: a line for the shell to read.
     3. {"end": seconds}: SIGTERM to the tree, then SIGKILL after so many seconds, then exit.
     End of file: the server is gone. SIGKILL to the tree, at once.
@@ -21,15 +22,20 @@ import os
 import resource
 import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 # High, so that it meets no descriptor that people use in their scripts (`exec 9>lock`), nor bash's own (10, 63, 255).
 STATUS_FD = 198
 
+FORKS = "forks"
+"""The argument of the process that forks supervisors."""
+
+_DESCRIPTORS_MOST = 8
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _GIB = 1 << 30
@@ -90,7 +96,8 @@ def _signal_all(root: int, number: int) -> None:
 class Supervisor:
     """One shell and everything below it."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Sequence[int]) -> None:
+        self._files = files
         self._received = b""
         self._shell = 0
         self._shell_stdin: int | None = None
@@ -141,20 +148,20 @@ class Supervisor:
 
     def _start(self, spec: dict[str, Any]) -> None:
         ours, shells = -1, -1
-        if spec["files"] is None:
+        if not self._files:
             shells, ours = os.pipe()
             self._shell_stdin = ours
         parent = os.getpid()
         self._shell = os.fork()
         if self._shell == 0:
             try:
-                _become_shell(spec, stdin=shells, parent=parent)
+                _become_shell(spec, stdin=shells, files=self._files, parent=parent)
             except OSError as error:
                 os.write(_STDERR, f"the shell could not be started: {error}\n".encode())
             os._exit(127)
         if shells >= 0:
             os.close(shells)
-        for descriptor in spec["files"] or ():
+        for descriptor in self._files:
             os.close(descriptor)
         _report(f"started {self._shell}")
 
@@ -202,7 +209,7 @@ def _report(line: str) -> None:
         os.write(1, f"{line}\n".encode())
 
 
-def _become_shell(spec: dict[str, Any], *, stdin: int, parent: int) -> None:
+def _become_shell(spec: dict[str, Any], *, stdin: int, files: Sequence[int], parent: int) -> None:
     """In the child: its own session, limits, descriptors, environment. Returns only by raising OSError."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
@@ -215,11 +222,11 @@ def _become_shell(spec: dict[str, Any], *, stdin: int, parent: int) -> None:
     _set_limits()
     os.chdir(spec["cwd"])
     os.dup2(1, STATUS_FD)
-    source, output = spec["files"] or (stdin, os.open(os.devnull, os.O_WRONLY))
+    source, output = files or (stdin, os.open(os.devnull, os.O_WRONLY))
     os.dup2(source, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    for descriptor in spec["files"] or ():
+    for descriptor in files:
         os.close(descriptor)
     os.execve(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606  this is what the process is for
 
@@ -236,9 +243,46 @@ def _set_limits() -> None:
         resource.setrlimit(limit, (allowed, allowed))
 
 
-if __name__ == "__main__":
+def serve_forks(server: socket.socket) -> None:
+    """Fork a supervisor for each message of the server, until there is no server any more.
+
+    With the message come the descriptors of the supervisor: its stdin, its stdout, and the files of its shell, if any.
+    The answer is its pid, or an error's negative number.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(server, 16, _DESCRIPTORS_MOST)
+        if not message:
+            return
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = -error.errno if error.errno else -1
+        if pid == 0:
+            _supervise(descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        server.send(str(pid).encode())
+
+
+def _supervise(descriptors: Sequence[int]) -> None:
+    """In the fork. Does not return."""
+    status = 1
+    try:
+        os.setsid()
+        stdin, stdout, *files = descriptors
+        os.dup2(stdin, 0)  # in the place of the socket to the server
+        os.dup2(stdout, 1)
+        os.close(stdin)
+        os.close(stdout)
+        Supervisor(files).run()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__" and sys.argv[1:] == [FORKS]:
     # Ctrl-C in the server's terminal goes to the server, which ends its supervisors in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Supervisor().run()
-    sys.stdout.flush()
+    serve_forks(socket.socket(fileno=0))

@@ -39,6 +39,7 @@ from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge
 from taskhub.events.filters import Filters
 from taskhub.executions.log_reading import Window, log_tail, log_window
+from taskhub.executions.script import SCRIPT_LIMIT_BYTES
 from taskhub.models import Execution
 from taskhub.roles import Caller
 from taskhub.selectors.executions import (
@@ -48,7 +49,7 @@ from taskhub.selectors.executions import (
     task_executions_for,
 )
 from taskhub.services.claims import claim_touch
-from taskhub.services.executions import SCRIPT_LIMIT_BYTES, execution_queue, execution_request_stop
+from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database
 
 _LINES: Final = 100

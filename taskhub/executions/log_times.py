@@ -1,8 +1,9 @@
 """When the lines of a running log were read: written to Redis by the worker that follows it, for all other readers.
 
 Daytona keeps no times, and each reader gets the log from its beginning. So the worker notes, at most once a second,
-how far it had read by then. A reader that comes later stamps its lines with these times, as does another worker that
-takes the execution over. Without Redis a reader stamps lines with its own time.
+how far it had read by then; of a log that is over within half a second, nothing. A reader that comes later stamps its
+lines with these times, as does another worker that takes the execution over. Without Redis a reader stamps lines with
+its own time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from taskhub.lib.redis_client import redis_client
 
 log = logging.getLogger(__name__)
 
+FIRST_S: Final = 0.5
 EVERY_S: Final = 1.0
 KEEP_S: Final = 48 * 3600
 """Longer than a script may run."""
@@ -82,8 +84,8 @@ class TimesWriter:
         self._last = lines[-1]
         self._lines = self._last.n
         if self._due is None:
-            # A line that comes alone is told at once; of many, one a second.
-            wait_s = max(0.0, self._began + EVERY_S - time.monotonic())
+            # A line that comes alone is told soon; of many, one a second.
+            wait_s = max(FIRST_S, self._began + EVERY_S - time.monotonic())
             self._due = asyncio.get_running_loop().call_later(wait_s, self._write_soon)
 
     def _write_soon(self) -> None:

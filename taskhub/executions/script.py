@@ -12,6 +12,9 @@ from typing import Final
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import unescapeAll
 
+from taskhub.errors import Invalid, TooLarge
+
+SCRIPT_LIMIT_BYTES: Final = 1024 * 1024
 _BYTE_ORDER_MARK: Final = "\ufeff"
 LANGUAGES: Final = frozenset({"bash", "sh", "shell"})
 """First words of an info string, in lower case, that name a script."""
@@ -45,3 +48,17 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark")
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser
+
+
+def script_to_run(given: str | None, description: str) -> str:
+    """The script as it runs: the given one, else the first block of the task's description.
+
+    Raises Invalid without anything to run; TooLarge over SCRIPT_LIMIT_BYTES.
+    """
+    script = normalised(given) if given is not None else script_block(description)
+    if script is None:
+        words = "Send script_content, or give the task's description a ```bash block."
+        raise Invalid(words, code="script_missing", details={"script_content": ["There is nothing to run."]})
+    if len(script.encode()) > SCRIPT_LIMIT_BYTES:
+        raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
+    return script

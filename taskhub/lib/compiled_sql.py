@@ -6,7 +6,7 @@ queries are querysets, and fields prepare and convert the values. No signals are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -16,21 +16,29 @@ from django.db.models import Field, Model, QuerySet, Value
 M = TypeVar("M", bound=Model)
 AnyField = Field[Any, Any]
 
-GIVEN: Final = Value("")
+
+class _Given(str):
+    """Told apart from any other empty text by what it is, not by what it says."""
+
+    __slots__ = ()
+
+
+GIVEN: Final = Value(_Given())
 """Placeholder in a queryset for the value that is passed at each call."""
 
 
 class Lookup:
-    """The rows of `queryset` as lists of values. Its one parameter is GIVEN, of the type of `field`."""
+    """The rows of `queryset` as lists of values. GIVEN stands in it for a value of the type of `field`."""
 
     def __init__(self, queryset: QuerySet[Any, Any], field: AnyField) -> None:
         self._queryset = queryset
         self._field = field
 
     def rows(self, value: Any) -> list[list[Any]]:
-        sql, columns, converters = self._compiled
+        sql, parameters, columns, converters = self._compiled
+        given = self._field.get_db_prep_value(value, connection)
         with connection.cursor() as cursor:
-            cursor.execute(sql, [self._field.get_db_prep_value(value, connection)])
+            cursor.execute(sql, [given if isinstance(each, _Given) else each for each in parameters])
             found = [list(row) for row in cursor.fetchall()]
         for row in found:
             for place, convert in converters:
@@ -45,16 +53,16 @@ class Lookup:
     @cached_property
     def _compiled(self) -> _Compiled:
         compiler = self._queryset.query.get_compiler(connection=connection)
-        sql, _ = compiler.as_sql()
+        sql, parameters = compiler.as_sql()
         columns = [column for column, *_ in compiler.select]
         by_place = compiler.get_converters(columns)
-        return _Compiled(
-            sql, columns, [(place, convert) for place, (converters, _) in by_place.items() for convert in converters]
-        )
+        converters = [(place, convert) for place, (found, _) in by_place.items() for convert in found]
+        return _Compiled(sql, parameters, columns, converters)
 
 
 class _Compiled(NamedTuple):
     sql: str
+    parameters: Sequence[Any]
     columns: list[Any]
     converters: list[tuple[int, Callable[..., Any]]]
 

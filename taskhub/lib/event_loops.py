@@ -70,12 +70,21 @@ def _loop() -> asyncio.AbstractEventLoop:
     with _starting:
         loop = _loops.get(os.getpid())
         if loop is None:
-            loop = _loops[os.getpid()] = asyncio.new_event_loop()
+            loop = _loops[os.getpid()] = _new_loop()
             _kept.make_for(loop)
             thread = threading.Thread(target=_run, args=[loop], name="loop", daemon=True)
             thread.start()
             atexit.register(_end, loop, thread)
         return loop
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """As the web process has it."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

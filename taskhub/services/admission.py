@@ -6,31 +6,43 @@ Every look locks the one row of `AdmissionState`, so two workers never admit the
 2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity allow;
 3. publishes for each that is left behind why it waits, if that is new.
 
-While no ceiling is known, few starts are under way at a time, in this order: if the service turns out to be full, those
-that have started are those whose turn it was.
+A start job needs no look where nothing stands in the way of its execution (`execution_standing`): none that could come
+first is queued, and no limit, pause or ceiling is known. It takes no turn: no other execution waits for one.
 
-The capacity is learnt. When the service refuses a sandbox because the account is full, the number of sandboxes of ours
-becomes the ceiling; up to it starts go on as sandboxes go, beyond it one is tried at a time, after a pause that doubles
-up to a minute. A try that succeeds raises the ceiling; one that nothing has confirmed for ten minutes is forgotten.
+While no ceiling is known, few starts are under way at a time, in this order: if the service turns out to be full, those
+that have started are those whose turn it was. How the ceiling is learnt: `services/capacity.py`.
 """
 
 from __future__ import annotations
 
-import logging
-import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import (
+    Case,
+    DateTimeField,
+    Exists,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    UUIDField,
+    Value,
+    When,
+)
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
+from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.lib.leases import watch
 from taskhub.lib.timestamps import iso
 from taskhub.models import (
@@ -44,18 +56,10 @@ from taskhub.models import (
 )
 from taskhub.selectors.admission import admission_rules, queue
 from taskhub.services.audit import audit_write
-from taskhub.services.dispatch import EXECUTIONS_ADMIT, EXECUTIONS_RELEASE, send_job_on_commit
-from taskhub.services.executions import (
-    Outcome,
-    execution_finish,
-    execution_return_to_queue,
-    execution_tell_waiting,
-)
+from taskhub.services.capacity import STARTED, THROTTLED_MOST, held_sandboxes, lock_state, needs_capacity, unbegun
+from taskhub.services.dispatch import EXECUTIONS_ADMIT, send_job_on_commit
+from taskhub.services.executions import Outcome, execution_finish, execution_tell_waiting
 
-log = logging.getLogger(__name__)
-
-RETRY_FIRST_S: Final = 5.0
-RETRY_MOST_S: Final = 60.0
 CEILING_HOLDS: Final = timedelta(minutes=10)
 UNDER_WAY: Final = 16
 """Starts at a time while no ceiling is known. More follow when half of them are done."""
@@ -66,11 +70,103 @@ UNDER_WAY_FOR: Final = timedelta(seconds=10)
 """A start that takes longer, or whose worker has died, does not hold up the next one."""
 TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
-THROTTLED_MOST: Final = timedelta(hours=1)
-"""The longest that a throttled service is left alone, whatever it asks for, and after a wall clock was set back."""
+JOB_TAKES: Final = timedelta(seconds=0.3)
+"""The job of an execution that was queued just now is on its way: no look is needed for it."""
 AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
-_ACTIVE: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
+
+
+def _count(rows: QuerySet[Any]) -> Subquery:
+    return Subquery(
+        rows.order_by().annotate(n=Func(F("pk"), function="COUNT", output_field=IntegerField())).values("n")
+    )
+
+
+_QUEUED: Final = Execution.objects.filter(status=ExecutionStatus.QUEUED)
+_BOUNDED: Final = AdmissionState.objects.filter(Q(ceiling__isnull=False) | Q(throttled_until__isnull=False))
+_STANDING: Final = Lookup(
+    Execution.objects.filter(pk=GIVEN)
+    .order_by()
+    .values_list(
+        "status",
+        "lease_until",
+        "waiting_reason",
+        "admitted_at",
+        Exists(_QUEUED.exclude(pk=OuterRef("pk"))),
+        Exists(
+            _QUEUED.exclude(pk=OuterRef("pk")).exclude(
+                account=OuterRef("account"),
+                task__priority=OuterRef("task__priority"),
+                queued_at__gt=OuterRef("queued_at"),
+            )
+        ),
+        Exists(AdmissionRule.objects.all()),
+        Exists(_BOUNDED),
+        _count(Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")),
+        _count(unbegun().filter(requested_sandbox_id="", admitted_at__lt=OuterRef("admitted_at"))),
+    ),
+    UUIDField(),
+)
+
+
+class Standing(NamedTuple):
+    """An execution among the others, from one statement."""
+
+    status: str
+    lease_until: datetime | None
+    waiting_reason: str
+    admitted_at: datetime | None
+    others_are_queued: bool
+    others_may_come_first: bool
+    """Executions of other accounts, or older ones, or with another priority, are queued: a look says who is next."""
+    has_rules: bool
+    is_bounded: bool
+    """The service was found to be full, or asked for fewer requests."""
+    starting: int
+    before: int
+    """Admitted earlier, and not taken up yet: their jobs are on the way."""
+
+    @property
+    def is_due(self) -> bool:
+        """Jobs come late and in any order where workers are busy; without this the order of admission is lost."""
+        return self.admitted_at is None or self.before < OUT_OF_ORDER
+
+    @property
+    def may_start(self) -> bool:
+        """It was admitted and is due; or it is queued, and nothing is in its way."""
+        if self.lease_until is not None:
+            return False
+        return self.is_due if self.status == ExecutionStatus.STARTING else self.is_free
+
+    @property
+    def is_free(self) -> bool:
+        """Queued, and a look at the queue would admit it first of all."""
+        in_its_way = self.waiting_reason or self.others_may_come_first or self.has_rules or self.is_bounded
+        return self.is_queued and not in_its_way and self.starting < UNDER_WAY and _has_no_limits()
+
+    @property
+    def is_queued(self) -> bool:
+        return self.status == ExecutionStatus.QUEUED
+
+
+def execution_standing(execution_id: UUID) -> Standing | None:
+    rows = _STANDING.rows(execution_id)
+    return Standing(*rows[0]) if rows else None
+
+
+def _has_no_limits() -> bool:
+    return not settings.TASKHUB_EXECUTIONS_AT_ONCE and not settings.TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT
+
+
+class _Queued(NamedTuple):
+    """A row of the queue: of many, only those that are told something are read whole."""
+
+    pk: UUID
+    account: str
+    requested_sandbox_id: str
+    waiting_reason: str
+    waiting_since: datetime | None
+    stop_requested_at: datetime | None
 
 
 class _Room:
@@ -79,13 +175,19 @@ class _Room:
     def __init__(self, state: AdmissionState, now: datetime) -> None:
         self._rules = admission_rules()
         self._now = now
-        active = Execution.objects.filter(status__in=_ACTIVE).order_by().values_list("account", flat=True)
-        self._active_of = Counter(active)
-        self.held = held_sandboxes()
+        self._active_of = Counter(self._active())
         self._hub_limit = self._limit(HUB, settings.TASKHUB_EXECUTIONS_AT_ONCE)
+        self.is_bounded = state.ceiling is not None or state.throttled_until is not None
+        self.held = held_sandboxes() if self.is_bounded else 0
         self.is_try = False
         self._sandboxes = self._sandboxes_left(state)
         self._turns = UNDER_WAY - starts_under_way(now)
+
+    def _active(self) -> Iterable[str]:
+        """The accounts of those that run, where they count."""
+        if _has_no_limits() and all(rule.at_once is None for rule in self._rules.values()):
+            return []
+        return Execution.objects.filter(status__in=STARTED).order_by().values_list("account", flat=True)
 
     def _limit(self, account: str, setting: int) -> int | None:
         rule = self._rules.get(account)
@@ -93,7 +195,7 @@ class _Room:
 
     def _sandboxes_left(self, state: AdmissionState) -> int | None:
         """How many more sandboxes may be made now; None where nothing is known to forbid it."""
-        if _is_ahead(state, "throttled_until", THROTTLED_MOST):
+        if state.throttled_until is not None:
             return 0
         if state.ceiling is None:
             return None
@@ -105,7 +207,7 @@ class _Room:
         rule = self._rules.get(account)
         return rule is not None and rule.is_paused(self._now)
 
-    def reason_for(self, execution: Execution) -> WaitingReason | None:
+    def reason_for(self, execution: _Queued) -> WaitingReason | None:
         """None: it may start."""
         if self._is_paused(HUB) or self._is_paused(execution.account):
             return WaitingReason.PAUSED
@@ -118,14 +220,14 @@ class _Room:
             return WaitingReason.CAPACITY
         return None
 
-    def is_turn_of(self, execution: Execution) -> bool:
+    def is_turn_of(self, execution: _Queued) -> bool:
         """False for one that may start as soon as those before it have."""
         if self._sandboxes is not None or not needs_capacity(execution):
             return True
         self._turns -= 1
         return self._turns >= 0
 
-    def take(self, execution: Execution) -> bool:
+    def take(self, execution: _Queued) -> bool:
         """Count an admission; True where it is the one that is tried beyond the ceiling."""
         self._active_of[execution.account] += 1
         if self._sandboxes is None or not needs_capacity(execution):
@@ -144,73 +246,47 @@ def _is_over(what: str, since: datetime | None, length: timedelta) -> bool:
     return since is not None and watch.moment_is_past(("admission", what), since + length, length)
 
 
-def needs_capacity(execution: Execution) -> bool:
-    """It makes a sandbox; or the one that it asked for is stopped, and was refused its start."""
-    return not execution.requested_sandbox_id or execution.waiting_reason == WaitingReason.CAPACITY
-
-
-def held_sandboxes() -> int:
-    """The sandboxes that executions have made, or are making, and that are not given back yet."""
-    made = Execution.objects.filter(requested_sandbox_id="", released_at__isnull=True)
-    return made.filter(Q(status__in=_ACTIVE) | Q(finished_at__isnull=False, attempts__gt=0)).count()
-
-
-def made_sandboxes() -> int:
-    """Of these, those that the service is known to have made."""
-    return Execution.objects.filter(requested_sandbox_id="", released_at__isnull=True).exclude(sandbox_id="").count()
-
-
 def starts_under_way(now: datetime) -> int:
     """The starts that make a sandbox and have begun just now."""
     made = Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")
     return made.filter(admitted_at__gt=now - UNDER_WAY_FOR).count()
 
 
-def is_due(execution_id: UUID) -> bool:
-    """Whether few of those that were admitted earlier have yet to begin: their jobs are on the way.
-
-    Jobs come late and in any order where workers are busy; without this, the order of admission would be lost there.
-    """
-    admitted_at = Execution.objects.filter(pk=execution_id).values_list("admitted_at", flat=True).first()
-    if admitted_at is None:
-        return True
-    before = _unbegun().filter(requested_sandbox_id="", admitted_at__lt=admitted_at)
-    return before.count() < OUT_OF_ORDER
-
-
-def _unbegun() -> QuerySet[Execution]:
-    """Admitted, and not taken up by any worker; one whose worker died may have a sandbox already."""
-    return Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True, attempts=0)
-
-
 def more_may_start() -> bool:
-    """Whether executions are queued and few starts are under way: asked when one has started."""
-    queued = Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="")
-    return queued.exists() and starts_under_way(timezone.now()) <= UNDER_WAY // 2
+    """Whether executions were left in the queue and few starts are under way: asked when one has started."""
+    now = timezone.now()
+    left = _QUEUED.filter(waiting_reason="", queued_at__lt=now - JOB_TAKES)
+    return left.exists() and starts_under_way(now) <= UNDER_WAY // 2
 
 
 def executions_admit() -> list[UUID]:
     """Admit those that may start now; returns their ids. Their jobs are to be sent by the caller, after the commit."""
-    if not Execution.objects.filter(status=ExecutionStatus.QUEUED).exists():
+    if not _QUEUED.exists() or _all_turns_are_taken():
         return []
     with transaction.atomic():
         return _admit()
 
 
+def _all_turns_are_taken() -> bool:
+    """A look would admit none and tell nothing: so each start of many costs no look at all that are queued."""
+    if not _has_no_limits() or starts_under_way(timezone.now()) < UNDER_WAY:
+        return False
+    in_sandboxes_of_their_own = _QUEUED.exclude(requested_sandbox_id="")
+    return not (in_sandboxes_of_their_own.exists() or AdmissionRule.objects.exists() or _BOUNDED.exists())
+
+
 def _admit() -> list[UUID]:
-    state = _lock_state()
+    state = lock_state()
     now = timezone.now()
-    if state.ceiling is not None and _is_over("ceiling", state.ceiling_at, CEILING_HOLDS):
-        state.ceiling = state.retry_at = None
-        state.refusals = 0
+    _forget(state)
     room = _Room(state, now)
     if room.held:
         state.held_at = now
-    admitted: list[Execution] = []
-    waiting: list[tuple[Execution, WaitingReason]] = []
-    for execution in queue().select_related("task").defer("script", "env"):
+    admitted: list[_Queued] = []
+    waiting: list[tuple[_Queued, WaitingReason]] = []
+    for execution in map(_Queued._make, queue().values_list(*_Queued._fields)):
         if execution.stop_requested_at is not None:
-            execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
+            execution_finish(execution=_whole(execution.pk), outcome=Outcome(ExecutionStatus.STOPPED))
         elif reason := room.reason_for(execution):
             waiting.append((execution, reason))
         elif room.is_turn_of(execution):
@@ -223,32 +299,39 @@ def _admit() -> list[UUID]:
     return [execution.pk for execution in admitted]
 
 
-def _tell(state: AdmissionState, waiting: list[tuple[Execution, WaitingReason]], held: int, now: datetime) -> None:
+def _forget(state: AdmissionState) -> None:
+    """What was learnt so long ago that it may not be true any more."""
+    if state.ceiling is not None and _is_over("ceiling", state.ceiling_at, CEILING_HOLDS):
+        state.ceiling = state.retry_at = None
+        state.refusals = 0
+    if not _is_ahead(state, "throttled_until", THROTTLED_MOST):
+        state.throttled_until = None
+
+
+def _whole(execution_id: UUID) -> Execution:
+    return Execution.objects.select_related("task").defer("script", "env").get(pk=execution_id)
+
+
+def _tell(state: AdmissionState, waiting: list[tuple[_Queued, WaitingReason]], held: int, now: datetime) -> None:
     for position, (execution, reason) in enumerate(waiting, start=1):
         if reason == WaitingReason.CAPACITY and _can_never(execution, state, held, now):
-            execution_finish(execution=execution, outcome=_never())
-        else:
-            execution_tell_waiting(execution=execution, reason=reason, position=position)
+            execution_finish(execution=_whole(execution.pk), outcome=_never())
+        elif execution.waiting_reason != reason:
+            execution_tell_waiting(execution=_whole(execution.pk), reason=reason, position=position)
 
 
-def _lock_state() -> AdmissionState:
-    state = AdmissionState.objects.select_for_update().filter(pk=1).first()
-    if state is None:
-        AdmissionState.objects.bulk_create([AdmissionState()], ignore_conflicts=True)
-        state = AdmissionState.objects.select_for_update().get(pk=1)
-    return state
-
-
-def _start(state: AdmissionState, admitted: list[Execution], now: datetime) -> None:
+def _start(state: AdmissionState, admitted: list[_Queued], now: datetime) -> None:
     """queued → starting; a start job takes the lease. The accounts go behind all others."""
-    for number, execution in enumerate(admitted):
-        # Each has a time of its own: that is the order in which they are due.
-        Execution.objects.filter(pk=execution.pk, status=ExecutionStatus.QUEUED).update(
-            status=ExecutionStatus.STARTING,
-            admitted_at=now + timedelta(microseconds=number),
-            lease_until=None,
-            fence=F("fence") + 1,
-        )
+    if not admitted:
+        return
+    # Each has a time of its own: that is the order in which they are due.
+    times = [When(pk=each.pk, then=Value(now + timedelta(microseconds=n))) for n, each in enumerate(admitted)]
+    Execution.objects.filter(pk__in=[each.pk for each in admitted], status=ExecutionStatus.QUEUED).update(
+        status=ExecutionStatus.STARTING,
+        admitted_at=Case(*times, output_field=DateTimeField()),
+        lease_until=None,
+        fence=F("fence") + 1,
+    )
     accounts = {execution.account for execution in admitted}
     recent: dict[str, list[int]] = defaultdict(list)
     recent.update(AdmissionTurn.objects.filter(pk__in=accounts).values_list("account", "recent"))
@@ -263,17 +346,7 @@ def _start(state: AdmissionState, admitted: list[Execution], now: datetime) -> N
     )
 
 
-def _give_back_turns(accounts: Iterable[str]) -> None:
-    """An account that got no start, as often as it is named, is as far ahead in the queue as before."""
-    for account, times in Counter(accounts).items():
-        row = AdmissionTurn.objects.filter(pk=account).first()
-        if row is not None:
-            row.recent = row.recent[:-times]
-            row.turn = row.recent[-1] if row.recent else 0
-            row.save()
-
-
-def _can_never(execution: Execution, state: AdmissionState, held: int, now: datetime) -> bool:
+def _can_never(execution: _Queued, state: AdmissionState, held: int, now: datetime) -> bool:
     """Full for so long, and nothing of ours that could give way."""
     since = max(filter(None, (execution.waiting_since, state.held_at)), default=now)
     return not held and _is_over(f"wait {execution.pk}", since, timedelta(seconds=settings.TASKHUB_EXECUTION_WAIT_S))
@@ -286,66 +359,6 @@ def _never() -> Outcome:
         error_code=NEVER_CODE,
         error_message=f"The sandbox service was full for {hours:g} h while this hub had no sandbox there.",
     )
-
-
-@transaction.atomic
-def admission_note_full(*, execution: Execution) -> None:
-    """The service refused it a sandbox: the account is full. It goes back to the queue; no attempt is counted."""
-    state = _lock_state()
-    now = timezone.now()
-    if not execution_return_to_queue(execution=execution):
-        return
-    _give_back_turns([execution.account])
-    if state.ceiling is None or state.trying == execution.pk:
-        # Of those that were under way together the first counts: the others learn nothing more.
-        pause_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2**state.refusals)
-        state.refusals = min(state.refusals + 1, 10)
-        state.retry_at = now + timedelta(seconds=pause_s * random.uniform(0.5, 1))  # noqa: S311 - jitter, not secrecy
-        state.trying = None
-    state.ceiling, state.ceiling_at = made_sandboxes(), now
-    state.save()
-    execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
-    _take_back()
-    send_job_on_commit(EXECUTIONS_RELEASE)
-    log.warning("the sandbox service is full; execution %s waits, %d sandboxes are ours", execution.pk, state.ceiling)
-
-
-def _take_back() -> None:
-    """starting → queued for those that no worker has begun to start: where no ceiling was known all were admitted, and
-    each would be refused, and start out of turn. The next look admits them anew, and tells why they wait.
-    """
-    needs_room = Q(requested_sandbox_id="") | Q(waiting_reason=WaitingReason.CAPACITY)
-    found = dict(_unbegun().filter(needs_room).select_for_update().values_list("pk", "account"))
-    Execution.objects.filter(pk__in=found).update(status=ExecutionStatus.QUEUED, fence=F("fence") + 1)
-    _give_back_turns(found.values())
-
-
-@transaction.atomic
-def admission_note_throttled(*, execution: Execution, retry_after_s: float) -> None:
-    """The service asks for fewer requests: nothing starts for so long. No ceiling is learnt, no attempt counted."""
-    state = _lock_state()
-    if not execution_return_to_queue(execution=execution):
-        return
-    _give_back_turns([execution.account])
-    until = timezone.now() + timedelta(seconds=min(retry_after_s, THROTTLED_MOST.total_seconds()))
-    state.throttled_until = max(filter(None, (state.throttled_until, until)))
-    state.save()
-    execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
-    _take_back()
-
-
-@transaction.atomic
-def admission_note_started() -> None:
-    """A start succeeded: if there are more sandboxes now than the ceiling says, it is raised, and the next is tried."""
-    if not AdmissionState.objects.filter(pk=1, ceiling__isnull=False).exists():
-        return
-    state = _lock_state()
-    made = made_sandboxes()
-    if state.ceiling is not None and made > state.ceiling:
-        state.ceiling, state.ceiling_at = made, timezone.now()
-        state.refusals, state.retry_at, state.trying = 0, None, None
-        state.save()
-        send_job_on_commit(EXECUTIONS_ADMIT)
 
 
 @transaction.atomic

@@ -23,14 +23,14 @@ from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.auth.sandbox_access import guard_sandbox
-from taskhub.errors import Conflict, ExecutionActive, Invalid, TooLarge
+from taskhub.errors import Conflict, ExecutionActive
 from taskhub.events.publish import publish
 from taskhub.events.types import ExecutionEvent
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import Place
 from taskhub.executions.log_archive import Archived
 from taskhub.executions.masking import Secret
-from taskhub.executions.script import normalised, script_block
+from taskhub.executions.script import script_to_run
 from taskhub.models import (
     ACTIVE_STATUSES,
     SESSION_PREFIX,
@@ -62,7 +62,6 @@ from taskhub.services.privacy import last_entry
 
 log = logging.getLogger(__name__)
 
-SCRIPT_LIMIT_BYTES: Final = 1024 * 1024
 START_ATTEMPTS: Final = 5
 NO_SECRETS: Final = ""
 """What is kept of secret values once they are not needed any more."""
@@ -104,9 +103,7 @@ def execution_queue(
     order_lock_if_done(task_id)
     task = tasks.task_lock(actor, task_id)
     claim = lease_guard(actor, task)
-    script = normalised(script) if script is not None else _script_of(task)
-    if len(script.encode()) > SCRIPT_LIMIT_BYTES:
-        raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
+    script = script_to_run(script, task.description)
     active = task.executions.filter(status__in=ACTIVE_STATUSES).defer("script", "env").first()
     if active is not None:
         tasks.guard_ending(active)
@@ -151,26 +148,15 @@ def _env_apart(env: Mapping[str, str | Secret]) -> tuple[dict[str, str], str]:
     return plain, ENV_SEAL.close(json.dumps(secret)) if secret else ""
 
 
-def _script_of(task: Task) -> str:
-    script = script_block(task.description)
-    if script is None:
-        raise Invalid(
-            "Send script_content, or give the task's description a ```bash block.",
-            code="script_missing",
-            details={"script_content": ["There is nothing to run."]},
-        )
-    return script
-
-
 def execution_take_lease(
-    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, **changes: Any
+    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, changes: Mapping[str, Any] | None = None
 ) -> Execution | None:
     """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
 
     `changes` are made with it.
     """
     free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
-    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **changes)
+    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **(changes or {}))
     return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
 
 
@@ -181,11 +167,15 @@ def _lease(length_s: float | None) -> dict[str, Any]:
     return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
-def execution_claim_start(*, execution_id: UUID, lease_s: float) -> Execution | None:
-    """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done."""
-    execution = execution_take_lease(
-        execution_id=execution_id, status=ExecutionStatus.STARTING, lease_s=lease_s, attempts=F("attempts") + 1
-    )
+def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool = False) -> Execution | None:
+    """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done.
+
+    `is_queued`: it needs no admission, and leaves the queue by this.
+    """
+    status = ExecutionStatus.QUEUED if is_queued else ExecutionStatus.STARTING
+    leaves = {"status": ExecutionStatus.STARTING, "admitted_at": timezone.now()} if is_queued else {}
+    changes = {"attempts": F("attempts") + 1, **leaves}
+    execution = execution_take_lease(execution_id=execution_id, status=status, lease_s=lease_s, changes=changes)
     if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.
         outcome = Outcome(ExecutionStatus.FAILED, error_code="start_failed", error_message="It could not be started.")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -39,6 +41,8 @@ RENEW_S: Final = 5.0
 TICK_S: Final = 1.0
 """How often the rows are read: a stop may have been asked for through another process."""
 STARTS_AT_ONCE: Final = 16
+ASKED_MOST: Final = 10_000
+"""Executions that wait for their turn; of those before, the admission sends a job."""
 REST_S: Final = 2.0
 """How long a process that ends waits for starts and ends that are under way."""
 CLOSE_S: Final = 10.0
@@ -52,6 +56,8 @@ class Conductor:
         self._held: dict[UUID, Execution] = {}
         """Those whose lease is this process's."""
         self._followed: dict[UUID, Following] = {}
+        self._asked: OrderedDict[UUID, None] = OrderedDict()
+        """Whose start was asked for here, and which have to wait for their turn, the latest last."""
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._ticker: asyncio.Task[None] | None = None
         self._renew_at = 0.0
@@ -96,11 +102,42 @@ class Conductor:
         async with self._starts:
             if self._closing is not None:
                 return
-            execution = await start(execution_id, lease_s=LEASE_S, on_claim=self._hold)
+            self._remember(execution_id)
+            takes = partial(self._takes, asyncio.get_running_loop())
+            execution = await start(execution_id, lease_s=LEASE_S, on_claim=self._hold, takes=takes)
         if execution is not None:
-            await self._follow(execution)
+            await self._follow(execution, is_first=True)
+
+    def _remember(self, execution_id: UUID) -> None:
+        """Before it is looked at: it may be admitted at any time after."""
+        self._asked[execution_id] = None
+        self._asked.move_to_end(execution_id)
+        if len(self._asked) > ASKED_MOST:
+            self._asked.popitem(last=False)
+
+    def _takes(self, loop: asyncio.AbstractEventLoop, execution_id: UUID) -> bool:
+        """Whether an execution that was admitted here is started here; from any thread.
+
+        Its job came before its turn. Should this process die now, the reconciliation sends another.
+        """
+        if execution_id not in self._asked or self._closing is not None:
+            return False
+        loop.call_soon_threadsafe(self._start_admitted, execution_id)
+        return True
+
+    def _start_admitted(self, execution_id: UUID) -> None:
+        if earlier := self._tasks.get(execution_id):
+            # Of the job that came before its turn: it is on its way out, or has just claimed it after all.
+            earlier.add_done_callback(lambda _: self._start_asked(execution_id))
+        else:
+            self.start(execution_id)
+
+    def _start_asked(self, execution_id: UUID) -> None:
+        if execution_id in self._asked:
+            self.start(execution_id)
 
     def _hold(self, execution: Execution) -> None:
+        self._asked.pop(execution.pk, None)
         self._held[execution.pk] = execution
 
     async def _take(self, execution_id: UUID) -> None:
@@ -108,11 +145,11 @@ class Conductor:
             executions.execution_take_lease, execution_id=execution_id, status=ExecutionStatus.RUNNING, lease_s=LEASE_S
         )
         if execution is not None:
-            await self._follow(execution)
+            await self._follow(execution, is_first=False)
 
-    async def _follow(self, execution: Execution) -> None:
+    async def _follow(self, execution: Execution, *, is_first: bool) -> None:
         self._hold(execution)
-        following = self._followed[execution.pk] = Following(execution)
+        following = self._followed[execution.pk] = Following(execution, is_first=is_first)
         try:
             await following.run()
         except Lost:

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
+
+from django.utils import timezone
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.executor import (
@@ -29,18 +32,15 @@ from taskhub.executions.executor import (
     Stopped,
     execution_place,
 )
-from taskhub.executions.log_archive import LogSpool
-from taskhub.executions.log_times import TimesWriter, read_times
 from taskhub.lib.cancellation import cancel_all
-from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
 from taskhub.web.thread_pool import with_database
+from taskhub.worker.followed_log import FollowedLog
 from taskhub.worker.outcomes import (
-    deadline_of,
     outcome_of_dead_runner,
     outcome_of_end,
     outcome_of_error,
@@ -60,8 +60,6 @@ UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 LAST_WORD_S: Final = 4.0
 """A runner that has ended has said so once its log has been silent for so long."""
-LOG_END_S: Final = 10.0
-"""How long the rest of a log is waited for where its script has ended without an end mark."""
 
 
 class Lost(Exception):
@@ -71,7 +69,8 @@ class Lost(Exception):
 class Following:
     """One running execution in the hands of the caller, who holds its lease."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, *, is_first: bool = False) -> None:
+        """`is_first`: no other worker has followed it before."""
         self.execution = execution
         self.place = execution_place(execution)
         self.moved = Wakeup()
@@ -81,11 +80,8 @@ class Following:
         self.is_settling = False
         """Log and files are being stored."""
         self._executor = get_executor()
-        self._spool = LogSpool()
+        self._log = FollowedLog(execution, self.place, self._executor, self._hear, self.moved, is_first=is_first)
         self._changes = execution.files_seen
-        self._reader: asyncio.Task[None] | None = None
-        self._log_is_lost = False
-        self._batches = 0
         self._seen = False
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
@@ -102,8 +98,7 @@ class Following:
                 except ExecutorError as error:
                     outcome = await self._give_up(error)
         finally:
-            await cancel_all(*([self._reader] if self._reader is not None else []))
-            self._spool.close()
+            await self._log.close()
 
     async def settle(self) -> None:
         """Settle it now, if it has ended or is to be ended; else let it go on. Raises Lost."""
@@ -118,8 +113,7 @@ class Following:
                 await self.finish(outcome_of_error(error))
                 return
         finally:
-            await cancel_all(*([self._reader] if self._reader is not None else []))
-            self._spool.close()
+            await self._log.close()
         await with_database(executions.execution_postpone, execution=self.execution, retry_s=RETRY_S)
 
     async def _settled_now(self) -> Outcome | None:
@@ -127,23 +121,23 @@ class Following:
         if seen.state == "gone":
             return outcome_of_lost_sandbox(self.execution)
         if seen.state == "ended":
-            await self._rest_of_log()
+            await self._log.rest()
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
-            return await self._without_mark() if self._reader is not None and self._reader.done() else None
+            return await self._without_mark() if self._log.is_over() else None
         return await self._stop() if self._is_to_end() else None
 
     async def _until_settled(self) -> Outcome:
         """Raises ExecutorError: what it says is true now, and may be over soon."""
         while True:
-            reader = self._start_reading()
+            reader = self._log.start()
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             if self.is_gone:
                 return outcome_of_lost_sandbox(self.execution)
             if self._is_to_end():
                 return await self._stop()
-            if reader.done() and not self._log_is_lost and (outcome := await self._without_mark()) is not None:
+            if reader.done() and not self._log.is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
                 return outcome
@@ -176,8 +170,7 @@ class Following:
             outcome = outcome_of_error(error)
             await self.finish(outcome)
             return outcome
-        if self._reader is not None and self._reader.done():
-            self._reader = None
+        self._log.read_again()
         await asyncio.sleep(RETRY_S)
         return None
 
@@ -205,33 +198,7 @@ class Following:
         except TimeoutError:
             return
 
-    # The log, and what it says.
-
-    def _start_reading(self) -> asyncio.Task[None]:
-        if self._reader is None:
-            self._reader = asyncio.create_task(self._read_log())
-            self._reader.add_done_callback(lambda _: self.moved.send())
-        return self._reader
-
-    async def _read_log(self) -> None:
-        times = await read_times(self.execution.pk)  # of a worker that has followed it before
-        writer = TimesWriter(self.execution.pk, times)
-        log_lines = self._executor.follow_log(self.place, on_sign=self._hear, is_watched=bool(self.place.log_token))
-        try:
-            async with aclosing(log_lines) as batches:
-                async for batch in batches:
-                    self._batches += 1
-                    stamped = times.stamp(batch)
-                    self._spool.add(stamped)
-                    writer.note(stamped)
-        finally:
-            writer.close()
-
-    async def _rest_of_log(self) -> None:
-        """The log to its end; the script has ended, so one that stays silent is over."""
-        done, _ = await asyncio.wait([self._start_reading()], timeout=LOG_END_S)
-        if not done:
-            self._spool.cut(f"it had not ended {LOG_END_S:.0f} s after the script")
+    # What the log says.
 
     def _hear(self, sign: Sign) -> None:
         if isinstance(sign, ScriptEnd):
@@ -244,15 +211,14 @@ class Following:
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
-        error = self._start_reading().exception()
+        error = self._log.start().exception()
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
             return outcome_of_lost_sandbox(self.execution)
         if isinstance(error, ExecutorError) and error.permanent and seen.state == "running":
             # Its script has deleted it, say. It runs on all the same, and is looked at.
             log.warning("the log of execution %s is lost: %s", self.execution.pk, error.code)
-            self._log_is_lost = True
-            self._spool.cut("the sandbox does not have it any more")
+            self._log.lose()
             return None
         if error is not None:
             raise error
@@ -289,14 +255,14 @@ class Following:
     async def _last_word_comes(self) -> bool:
         """False if the log is over without it, or silent for `LAST_WORD_S`."""
         # Only the log of a command that has ended has an end, though it may be long in coming after much output.
-        reader = self._start_reading()
+        reader = self._log.start()
         (seen,) = await self._executor.observe([self.place])
         while not self._is_to_end():
-            heard = self._batches
+            heard = self._log.batches
             await asyncio.wait([reader], timeout=LAST_WORD_S)
             if self.end is not None:
                 return True
-            if seen.state != "ended" or reader.done() or self._batches == heard:
+            if seen.state != "ended" or reader.done() or self._log.batches == heard:
                 return False
         return True
 
@@ -331,16 +297,15 @@ class Following:
         return outcome_of_stop(execution, stopped)
 
     async def _climb(self, *, runner_is_dead: bool) -> Stopped:
-        follows = self._reader is not None
-        ended = (lambda: self.end) if follows else None
+        ended = (lambda: self.end) if self._log.is_followed else None
         stopped = await self._executor.stop(self.place, ended=ended, runner_is_dead=runner_is_dead)
         if stopped.by == "sandbox" and self.execution.requested_sandbox_id:
             # In a sandbox that is not ours this may be no more than a network that is away.
             raise ExecutorError("sandbox_silent", "Nothing in its sandbox answers.", permanent=False)
         if stopped.log is not None:
-            self._spool.add(stopped.log)
+            self._log.add(stopped.log)
         elif stopped.by not in {"session", "sandbox"} and self.end is None:
-            await self._rest_of_log()
+            await self._log.rest()
         if self.end is None:
             self.end = stopped.end
         return stopped
@@ -390,11 +355,18 @@ class Following:
                 if not error.permanent:
                     raise
         archived = None
-        if self._spool.n or outcome.status != ExecutionStatus.LOST:
-            self._spool.finish()  # the log may still be read
-            archived = await on_storage_thread(self._spool.store, self.execution.log_file)
+        if self._log.lines or outcome.status != ExecutionStatus.LOST:
+            archived = await self._log.store()
         if not await with_database(
             executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
         ):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
+
+
+def deadline_of(execution: Execution) -> float:
+    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
+    left_s = math.inf
+    if execution.deadline is not None:
+        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
+    return time.monotonic() + left_s

@@ -1,12 +1,8 @@
-"""What the end of a script means: status, error code and sentence; and when its time is over."""
+"""What the end of a script means: status, error code and sentence."""
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Final
-
-from django.utils import timezone
 
 from taskhub.executions.executor import ExecutorError, ScriptEnd, Stopped
 from taskhub.models import Execution, ExecutionStatus, Leftover
@@ -86,14 +82,6 @@ def _no_interpreter(execution: Execution) -> str:
     first = execution.script.split("\n", 1)[0].removeprefix("#!").strip()
     shown = first if len(first) <= 200 else f"{first[:200]}…"  # noqa: PLR2004 - a sentence, not a page
     return f"The sandbox does not have the interpreter that the script's first line names: {shown}"
-
-
-def deadline_of(execution: Execution) -> float:
-    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
-    left_s = math.inf
-    if execution.deadline is not None:
-        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
-    return time.monotonic() + left_s
 
 
 def outcome_of_error(error: ExecutorError) -> Outcome:

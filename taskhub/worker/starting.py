@@ -11,7 +11,7 @@ from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.services import admission, executions
+from taskhub.services import admission, capacity, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.web.thread_pool import with_database
@@ -23,14 +23,22 @@ START_LEASE_S: Final = 60.0
 RETRY_S: Final = 5.0
 
 
+Takes = Callable[[UUID], bool]
+"""Called on any thread; True where the caller starts the admitted execution itself, so that no job is sent for it."""
+
+
 async def start(
-    execution_id: UUID, *, lease_s: float | None = None, on_claim: Callable[[Execution], None] | None = None
+    execution_id: UUID,
+    *,
+    lease_s: float | None = None,
+    on_claim: Callable[[Execution], None] | None = None,
+    takes: Takes | None = None,
 ) -> Execution | None:
     """The execution, running; None if there is nothing to go on with.
 
     A caller that gives `lease_s` renews the lease, from `on_claim` on, and keeps the execution when it runs.
     """
-    execution = await with_database(_claim, execution_id, lease_s or START_LEASE_S)
+    execution = await with_database(_claim, execution_id, lease_s or START_LEASE_S, takes)
     if execution is None:
         return None
     if on_claim is not None:
@@ -43,51 +51,53 @@ async def start(
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
-    if not await with_database(_mark_started, execution, place, lease_s):
+    if not await with_database(_mark_started, execution, place, lease_s, takes):
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
     return execution
 
 
-def _claim(execution_id: UUID, lease_s: float) -> Execution | None:
+def _claim(execution_id: UUID, lease_s: float, takes: Takes | None) -> Execution | None:
     """None also where others are due before it: the admission, or the reconciliation, sends another job for it."""
-    if not admission.is_due(execution_id):
+    standing = admission.execution_standing(execution_id)
+    if standing is None:
         return None
-    execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
-    if execution is not None:
-        return execution
-    if _is_queued(execution_id):
-        admit(besides=execution_id)
+    if standing.may_start:
+        is_queued = standing.is_queued
+        execution = executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s, is_queued=is_queued)
+        if execution is not None or not is_queued:
+            return execution
+    elif not standing.is_queued:
+        return None
+    admit(besides=execution_id, takes=takes)
     # Once more: another worker may have admitted it, whose job for it came while this one was at work.
     return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
 
 
-def _is_queued(execution_id: UUID) -> bool:
-    return Execution.objects.filter(pk=execution_id, status=ExecutionStatus.QUEUED).exists()
-
-
-def _mark_started(execution: Execution, place: Place, lease_s: float | None) -> bool:
+def _mark_started(execution: Execution, place: Place, lease_s: float | None, takes: Takes | None) -> bool:
     if not executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s):
         return False
-    admission.admission_note_started()
-    if admission.more_may_start():
-        admit()
+    standing = admission.execution_standing(execution.pk)
+    if standing is None or standing.is_bounded:
+        capacity.admission_note_started()
+    if (standing is None or standing.others_are_queued) and admission.more_may_start():
+        admit(takes=takes)
     return True
 
 
-def admit(besides: UUID | None = None) -> None:
+def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
     """Admit what may start now, and send the jobs; not that of `besides`, which is the caller's."""
     for execution_id in admission.executions_admit():
-        if execution_id != besides:
+        if execution_id != besides and not (takes is not None and takes(execution_id)):
             send_job(EXECUTION_START, execution_id)
 
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
-        await with_database(admission.admission_note_full, execution=execution)
+        await with_database(capacity.admission_note_full, execution=execution)
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
-        await with_database(admission.admission_note_throttled, execution=execution, retry_after_s=pause_s)
+        await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
     else:
         await _failed(execution, error)
 

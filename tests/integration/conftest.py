@@ -56,8 +56,7 @@ def namespaces(sandboxes: None) -> None:
     async def inside() -> str:
         async with open_gateway() as gateway:
             sandbox, _ = await gateway.sandbox_create(name=f"probe-{uuid.uuid4()}", labels={}, ttl_minutes=5)
-            await sandbox.start()
-            _, output = await gateway.toolbox(str(sandbox.id), sandbox.toolbox_url).shell("readlink /proc/self/ns/pid")
+            _, output = await sandbox.toolbox.shell("readlink /proc/self/ns/pid")
             await gateway.sandbox_delete(str(sandbox.id))
             return str(output).strip()
 

@@ -79,7 +79,13 @@ HOSTILE = {
     "moves the runner's folder": "mv ~/.taskhub ~/moved",
     "locks the home": "chmod 000 ~/.taskhub",
     "removes the sandbox service's own folder": "rm -rf ~/.daytona",
+    "replaces the runner's control": "cd ~/.taskhub/*/ && rm -f control && mkdir control",
+    "holds the runner's control": "sleep SLEEP 9<>$(echo ~/.taskhub/*/control) & (trap '' PIPE; yes >&9) &",
+    "locks everything of its own": "chmod 000 ~",
+    "makes fresh shells hang": "for f in .bashrc .bash_profile .profile .zshenv .zshrc; do echo sleep 900 >~/$f; done",
+    "puts itself in the place of programs": "mkdir ~/bin; ln -s /bin/true ~/bin/kill; export PATH=~/bin:$PATH",
     "stops the runner": "kill -STOP $PPID",
+    "stops its own group": "(sleep 0.3; kill -STOP 0) &",
     "stops everything": "setsid sh -c 'sleep 0.2; kill -STOP -1' & sleep 0.3",
     "ignores signals": "trap '' TERM INT HUP",
     "closes its descriptors": "exec 0<&- 1>&- 2>&-",
@@ -87,6 +93,9 @@ HOSTILE = {
     "deletes itself": 'rm -f "$0"; rm -rf ~/*',
     "forks": "for i in $(seq 30); do (trap '' TERM; sleep SLEEP) & done",
 }
+
+
+OUT_OF_THE_DAEMONS_REACH = {"removes the sandbox service's own folder", "locks everything of its own"}
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -104,11 +113,14 @@ def test_stop_ends_a_script_that(api: APIClient, execute: Any, impatient: None, 
     wait_until(lambda: not alive(f"sleep {word}"), "the end of all processes")
     lines = [line["line"] for line in api.get(f"/api/exec/logs/{queued['task_id']}").json()["lines"]]
     # Daytona's daemon keeps its logs there: what a worker has followed until then is all there is, and none did here.
-    assert "begun" in lines or (DAEMON and what == "removes the sandbox service's own folder")
+    assert "begun" in lines or (DAEMON and what in OUT_OF_THE_DAEMONS_REACH)
     assert not any("\x1b_" in line for line in lines)
 
 
-@pytest.mark.parametrize("script", ["rm -rf ~/.taskhub", "rm -rf ~/.daytona", "kill -STOP $PPID", "trap '' TERM"])
+@pytest.mark.parametrize(
+    "script",
+    ["rm -rf ~/.taskhub", "mv ~/.taskhub ~/moved", "rm -rf ~/.daytona", "kill -STOP $PPID", "trap '' TERM"],
+)
 def test_time_limit_ends_it_too(execute: Any, impatient: None, script: str) -> None:
     word = f"7{uuid.uuid4().int % 10**8}"
     queued = execute(f"echo begun; {script}; sleep {word}", timeout_s=1)
@@ -121,6 +133,19 @@ def test_time_limit_ends_it_too(execute: Any, impatient: None, script: str) -> N
     if execution.leftover:
         jobs.execution_stop_sandbox(queued["execution_id"])
     wait_until(lambda: not alive(f"sleep {word}"), "the end of all processes")
+
+
+@pytest.mark.parametrize("ending", ["stopped", "timed_out"])
+def test_script_that_does_nothing_about_it_ends_by_its_signal(execute: Any, api: APIClient, ending: str) -> None:
+    queued = execute("echo begun; sleep 300")
+    jobs.execution_start(queued["execution_id"])
+    wait_for_line(api, queued["task_id"], "begun")
+    if ending == "stopped":
+        api.post(f"/api/exec/stop/{queued['task_id']}")
+    else:
+        Execution.objects.update(started_at=timezone.now() - timedelta(days=1))
+    ended = settle(queued["execution_id"])
+    assert (ended.status, ended.exit_code, ended.error_code, ended.log_lines) == (ending, 143, "", 1)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +210,7 @@ def test_lost_execution_keeps_what_it_printed(execute: Any, api: APIClient) -> N
     async def lose() -> None:
         running = asyncio.create_task(following.run())
         async with asyncio.timeout(60):
-            while not following._spool.n and not running.done():  # noqa: ASYNC110 - the spool sends no signal
+            while not following._log.lines and not running.done():  # noqa: ASYNC110 - the spool sends no signal
                 await asyncio.sleep(0.05)
         async with open_gateway() as gateway:
             await gateway.sandbox_delete(execution.session_name)
@@ -326,7 +351,7 @@ async def follow_and_end(execution: Execution, ending: str, after_s: float) -> f
     running = asyncio.create_task(following.run())
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):
-            while not following._spool.n and not running.done():  # noqa: ASYNC110 - the spool sends no signal
+            while not following._log.lines and not running.done():  # noqa: ASYNC110 - the spool sends no signal
                 await asyncio.sleep(0.05)
     await asyncio.sleep(after_s)  # its deeds are under way, or done
     asked = time.monotonic()

@@ -39,7 +39,7 @@ def look_at_files() -> None:
     for execution in Execution.objects.filter(status="running").select_related("task"):
         following = Following(execution)
         wait_here(following._tell_changes)
-        following._spool.close()
+        wait_here(following._log.close)
 
 
 def watch_until(wanted: Any) -> None:
@@ -108,7 +108,7 @@ def in_work_dir(queued: dict[str, str], line: str) -> None:
 
         async with open_gateway() as gateway:
             sandbox = await gateway.sandbox_get(queued["session_name"])
-            code, _ = await sandbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
+            code, _ = await sandbox.toolbox.shell(f"bash -c 'cd ~/taskhub/{queued['session_name']} && {line}'")
             return code
 
     assert jobs.async_to_sync(run)() == 0

@@ -11,13 +11,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from taskhub.models import AdmissionState, DeliveryStatus, Execution, ExecutionStatus, WebhookDelivery, WebhookEndpoint
-from taskhub.services import admission, executions
+from taskhub.services import admission, capacity, executions
 from taskhub.services.execution_leases import UNKNOWN_S, executions_expire_leases
 from taskhub.services.idempotency import Asked, InProgress, Reservation, idempotency_reserve
 from taskhub.web.thread_pool import wait_here
 from taskhub.webhooks.queue import deliveries_claim
 from taskhub.worker.conductor import Conductor
-from taskhub.worker.outcomes import deadline_of
+from taskhub.worker.following import deadline_of
 
 PassTime = Callable[[float], None]
 HOUR = timedelta(hours=1)
@@ -204,6 +204,6 @@ def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> Non
     executions.executions_seen(fences={refused.pk: refused.fence}, renew_s=15)
     assert executions_expire_leases() == [begun.pk]
     refused.refresh_from_db()
-    admission.admission_note_full(execution=refused)
+    capacity.admission_note_full(execution=refused)
     stand = dict(Execution.objects.values_list("pk", "status"))
     assert stand == {begun.pk: "starting", unbegun.pk: "queued", refused.pk: "queued"}

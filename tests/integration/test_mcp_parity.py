@@ -16,10 +16,10 @@ from rest_framework.test import APIClient
 
 from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
+from taskhub.executions.script import SCRIPT_LIMIT_BYTES
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import AuditEntry, Execution, Task
 from taskhub.services import executions, tasks
-from taskhub.services.executions import SCRIPT_LIMIT_BYTES
 from tests.agents import call
 from tests.conftest import client_of, make_account
 from tests.processes import wait_until

@@ -20,6 +20,9 @@ from taskhub.models import Execution
         ("printf '10%\r20%\r'\n", "printf '10%\r20%\r'\n"),
         ("echo a\r\r\n", "echo a\r\n"),
         ("echo '\ufeff'\n", "echo '\ufeff'\n"),
+        ("\ufeff\ufeffecho one\n", "\ufeffecho one\n"),
+        ("cat <<E\r\na\r\n\r\nE\r\n", "cat <<E\na\n\nE\n"),
+        ("echo a\r", "echo a\r"),
         ("", ""),
     ],
 )
@@ -55,6 +58,12 @@ TRANSCRIPT = "```shell-session\n$ rm -rf old\n```\n"
         "```bash\necho right\n",
         "Inline ```bash echo no``` code.\n\n```bash\necho right\n```\n",
         "> ```bash\n> echo right\n> ```\n",
+        "```\tbash\necho right\n```\n",
+        "```bash {cwd=/tmp}\necho right\n```\n",
+        "```console\n$ echo no\n```\n```zsh\nno\n```\n```bash\necho right\n```\n",
+        "~~~~sh\necho right\n~~~~~\n",
+        "* a\n\n  1. b\n\n     ````BASH\n     echo right\n     ````\n",
+        "Words\n```sh\necho right\n```\nWords\n",
         "<details>\n<summary>How</summary>\n\n```bash\necho right\n```\n</details>\n",
     ],
 )
@@ -73,6 +82,11 @@ def test_the_first_block_of_a_shell_runs(description: str) -> None:
         "<!--\n```bash\necho hidden\n```\n-->\n",
         "`bash`\n\nbash\n",
         "```bashful\necho other\n```\n",
+        "```sh.\necho other\n```\n",
+        "```{.bash}\necho other\n```\n",
+        "~~~~markdown\n~~~bash\necho example\n~~~\n~~~~\n",
+        "- <!--\n  ```bash\n  echo hidden\n  ```\n  -->\n",
+        "    ```bash\n    echo indented code\n    ```\n",
     ],
 )
 def test_description_without_a_script(description: str) -> None:

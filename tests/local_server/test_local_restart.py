@@ -10,6 +10,8 @@ import aiohttp
 import pytest
 from local_server_harness import KEY, Raw, Server, daytona_client, eventually, needs_bwrap, processes_with, running
 
+from sandboxes.local.supervisor import FORKS
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from daytona import (
@@ -181,6 +183,37 @@ async def test_a_supervisor_that_was_killed_leaves_nothing_behind(tmp_path):
         server.kill()
         server.start()
         assert processes_with(mark) == []
+
+
+def fork_servers(server: Server) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has ended since
+        if FORKS.encode() in words and parent == server.pid:
+            found.append(int(path.name))
+    return found
+
+
+async def test_a_fork_server_that_was_killed_is_replaced_and_costs_no_session(tmp_path):
+    with running(tmp_path / "data", "--no-bwrap") as server:
+        async with daytona_client(server) as client:
+            sandbox = await client.create(CreateSandboxFromSnapshotParams(name="forked"))
+            await sandbox.process.create_session("s")
+            await execute(sandbox, "mine=kept")
+            (killed,) = fork_servers(server)
+            os.kill(killed, signal.SIGKILL)
+            await sandbox.process.create_session("t")
+            assert (await sandbox.process.exec("echo $((1 + 1))")).result == "2\n"
+            command = await execute(sandbox, "echo $mine")
+            assert (await sandbox.process.get_session_command_logs("s", command)).stdout == "kept\n"
+            (replaced,) = fork_servers(server)
+            assert replaced != killed
+        server.kill()
+        await eventually(lambda: not Path(f"/proc/{replaced}").exists())
 
 
 async def test_an_innocent_process_with_a_recorded_pid_is_left_alone(tmp_path):

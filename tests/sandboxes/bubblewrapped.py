@@ -58,7 +58,9 @@ class Session:
 
     def outcome(self) -> tuple[str, str, str]:
         """stdout, stderr, and what the session's shell found left of the runner and the script."""
-        left = f"grep -lzsE '^TASKHUB_(EXECUTION|RUNNER)={self.execution_id}$' /proc/[0-9]*/environ"
+        # A helper of the runner's that was killed may take a moment to be gone.
+        found = f"grep -lzsE '^TASKHUB_(EXECUTION|RUNNER)={self.execution_id}$' /proc/[0-9]*/environ"
+        left = f'for n in {{1..20}}; do found=$({found}) || break; sleep 0.1; done; printf %s "$found"'
         lines = f'. {self.home}/command\necho "code $?" >{self.home}/code\n{left} >{self.home}/left\n'
         try:
             out, err = self.popen.communicate(lines.encode(), WITHIN_S)

@@ -40,7 +40,7 @@ async def page() -> Any:
 
 
 @async_to_sync
-async def sdk_get(sandbox_id: str) -> Any:
+async def sandbox_get(sandbox_id: str) -> Any:
     async with gateway() as opened:
         return await opened.sandbox_get(sandbox_id)
 
@@ -49,14 +49,14 @@ async def sdk_get(sandbox_id: str) -> Any:
 async def sessions(sandbox_id: str) -> Any:
     async with gateway() as opened:
         sandbox = await opened.sandbox_get(sandbox_id)
-        return await sandbox.session_documents()
+        return await sandbox.toolbox.session_documents()
 
 
 @async_to_sync
 async def shell(sandbox_id: str) -> Any:
     async with gateway() as opened:
         sandbox = await opened.sandbox_get(sandbox_id)
-        return await sandbox.shell("true")
+        return await sandbox.toolbox.shell("true")
 
 
 def peak_mib() -> float:
@@ -71,12 +71,12 @@ def test_a_page_of_700_mib_is_an_error_and_costs_no_memory(daytona: Daytona) -> 
     assert peak_mib() - before < 4 * ANSWER_LIMIT_BYTES / MIB
 
 
-def test_what_the_sdk_reads_is_bounded_too(daytona: Daytona) -> None:
+def test_a_sandbox_is_bounded_too(daytona: Daytona) -> None:
     sandbox_id = daytona.sandbox()
     daytona.fault(SANDBOX, status=200, text=" " * MIB, repeat=100)
     before = peak_mib()
     with pytest.raises(SandboxUnavailable):
-        sdk_get(sandbox_id)
+        sandbox_get(sandbox_id)
     assert peak_mib() - before < 4 * ANSWER_LIMIT_BYTES / MIB
 
 
@@ -106,7 +106,7 @@ def test_an_answer_below_the_limit_is_taken(daytona: Daytona) -> None:
 
 
 @pytest.mark.parametrize("depth", [DEPTH_LIMIT, 100_000])
-@pytest.mark.parametrize("ask", [page, lambda: sdk_get("a")])
+@pytest.mark.parametrize("ask", [page, lambda: sandbox_get("a")])
 def test_json_that_is_too_deep_is_an_error_of_upstream(daytona: Daytona, ask: Any, depth: int) -> None:
     daytona.fault(SANDBOX, status=200, text='{"items": ' + "[" * depth + "]" * depth + "}")
     with pytest.raises(SandboxUnavailable):

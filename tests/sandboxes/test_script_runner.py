@@ -40,6 +40,8 @@ def run(tmp_path: Path, perl: bool) -> Any:
         ("#!/bin/bash -e\nfalse; echo never\n", "", "", "1 0 0 -"),
         ("#! /bin/sh\necho $0 | tail -c 7\n", "script\n", "", "0 0 0 -"),
         ("#!/usr/bin/env -S bash -e\nfalse; echo never\n", "", "", "1 0 0 -"),
+        ("#!/usr/bin/perl -w\nprint 'perl';", "perl", "", "0 0 0 -"),
+        ("#!/bin/cat\nas it is\n", "#!/bin/cat\nas it is\n", "", "0 0 0 -"),
         ("#!/no/such/program\nexit 0\n", "", "", "127 0 0 interpreter"),
         ("#!/usr/bin/env no-such-program\nexit 0\n", "", "", "127 0 0 interpreter"),
         ("#!/etc\nexit 0\n", "", "", "127 0 0 interpreter"),
@@ -56,6 +58,20 @@ def test_end_is_told_on_both_streams(run: Any, script: str, out: str, err: str, 
     session = run(script)
     assert session.outcome() == (out + end_mark(words), err + end_mark(words), "")
     assert session.code == f"code {words.split(maxsplit=1)[0]}"
+
+
+@pytest.mark.parametrize("script", ["kill -9 $$", "kill $$", "kill -9 0", "kill -SEGV $$"])
+def test_bash_says_nothing_of_a_script_that_kills_itself(tmp_path: Path, perl: bool, script: str) -> None:
+    """Many at once, so that it dies before its runner has done anything else."""
+    sessions = []
+    for number in range(12):
+        (tmp_path / str(number)).mkdir()
+        sessions.append(Session(tmp_path / str(number), script, perl=perl))
+    for session in sessions:
+        out, err, rest = session.outcome()
+        assert "run.sh" not in out + err + rest
+        assert (out, rest) == (err, "")
+        assert out.startswith("\x1b_")
 
 
 def test_variables_are_the_scripts_alone(run: Any) -> None:

@@ -33,9 +33,10 @@ async def use():
     async with open_gateway() as gateway:
         document = await gateway.create({})
         sandbox = await gateway.sandbox_get(document["id"])
-        await sandbox.session_create("s")
-        command = await sandbox.command_run("s", "echo heard")
-        async for shares in sandbox.follow("s", command):
+        await sandbox.toolbox.upload({"file": b"content"})
+        await sandbox.toolbox.session_create("s")
+        command = await sandbox.toolbox.command_run("s", "echo heard")
+        async for shares in sandbox.toolbox.follow("s", command):
             if "heard" in "".join(text for _, text in shares):
                 break
         toolbox = gateway.toolbox(document["id"], document["toolboxProxyUrl"])

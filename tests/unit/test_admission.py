@@ -22,7 +22,7 @@ from taskhub.errors import Conflict
 from taskhub.executions.executor import Place
 from taskhub.models import AdmissionState, AuditEntry, Execution, ExecutionStatus, TaskPriority
 from taskhub.selectors.admission import positions, waiting_of
-from taskhub.services import admission, executions, tasks
+from taskhub.services import admission, capacity, executions, tasks
 from taskhub.services.executions import Outcome
 from tests.conftest import make_account
 
@@ -46,7 +46,7 @@ def start(execution_id: Any) -> Execution:
     assert claimed is not None
     place = Place(claimed.pk, f"sandbox-{claimed.pk}", claimed.session_name, "command")
     assert executions.execution_mark_started(execution=claimed, place=place)
-    admission.admission_note_started()
+    capacity.admission_note_started()
     return claimed
 
 
@@ -55,12 +55,18 @@ def refuse(*execution_ids: Any) -> None:
     under_way = [executions.execution_claim_start(execution_id=each, lease_s=60) for each in execution_ids]
     for claimed in under_way:
         assert claimed is not None
-        admission.admission_note_full(execution=claimed)
+        capacity.admission_note_full(execution=claimed)
 
 
 def end(execution: Execution) -> None:
     execution.refresh_from_db()
     assert executions.execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.COMPLETED, exit_code=0))
+
+
+def is_due(execution_id: Any) -> bool:
+    standing = admission.execution_standing(execution_id)
+    assert standing is not None
+    return standing.may_start
 
 
 def waiting_events() -> list[dict[str, Any]]:
@@ -75,7 +81,7 @@ def test_without_limits_everything_is_admitted_at_once() -> None:
     assert admission.executions_admit() == []
 
 
-def test_without_limits_many_start_in_turn_a_few_at_a_time() -> None:
+def test_without_limits_many_start_in_turn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the service turns out to be full, no account has had more than its turns."""
     names = ("alice", "bob", "carol", "dave")
     for name in names:
@@ -88,6 +94,9 @@ def test_without_limits_many_start_in_turn_a_few_at_a_time() -> None:
         start(execution_id)
     assert not admission.more_may_start()
     start(first[7])
+    monkeypatch.setattr(admission, "JOB_TAKES", timedelta(hours=1))
+    assert not admission.more_may_start(), "their own jobs are on the way"
+    monkeypatch.setattr(admission, "JOB_TAKES", -timedelta(hours=1))
     assert admission.more_may_start()
     second = admission.executions_admit()
     assert Counter(Execution.objects.filter(pk__in=second).values_list("account", flat=True)) == dict.fromkeys(names, 2)
@@ -175,7 +184,7 @@ def test_beyond_the_ceiling_one_is_tried_at_a_time_and_less_and_less_often() -> 
         assert state.retry_at is not None
         pauses.append((state.retry_at - timezone.now()).total_seconds())
     assert pauses == sorted(pauses)
-    assert pauses[-1] <= admission.RETRY_MOST_S
+    assert pauses[-1] <= capacity.RETRY_MOST_S
 
 
 def test_a_try_that_succeeds_raises_the_ceiling_and_the_next_follows() -> None:
@@ -195,7 +204,7 @@ def test_a_throttled_service_is_left_alone_without_a_ceiling() -> None:
     admitted = admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=admitted[0], lease_s=60)
     assert claimed is not None
-    admission.admission_note_throttled(execution=claimed, retry_after_s=30)
+    capacity.admission_note_throttled(execution=claimed, retry_after_s=30)
     state = AdmissionState.objects.get()
     assert state.ceiling is None
     assert admission.executions_admit() == []
@@ -245,13 +254,11 @@ def test_a_job_that_comes_early_waits_for_those_that_are_due_before() -> None:
     for n in range(admission.UNDER_WAY):
         queue(f"account-{n:02}", 1)
     admitted = admission.executions_admit()
-    due = [admission.is_due(each) for each in admitted]
+    due = [is_due(each) for each in admitted]
     assert due == [n < admission.OUT_OF_ORDER for n in range(admission.UNDER_WAY)]
     start(admitted[0])
-    assert admission.is_due(admitted[admission.OUT_OF_ORDER])
-    assert not admission.is_due(admitted[admission.OUT_OF_ORDER + 1])
-    (waits,) = queue("alice")
-    assert admission.is_due(waits.pk), "nothing is known of its turn"
+    assert is_due(admitted[admission.OUT_OF_ORDER])
+    assert not is_due(admitted[admission.OUT_OF_ORDER + 1])
 
 
 def test_what_runs_in_a_sandbox_of_its_own_is_not_taken_back() -> None:
@@ -267,7 +274,7 @@ def test_no_number_ends_all_starts() -> None:
     admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=only.pk, lease_s=60)
     assert claimed is not None
-    admission.admission_note_throttled(execution=claimed, retry_after_s=1e300)
+    capacity.admission_note_throttled(execution=claimed, retry_after_s=1e300)
     until = AdmissionState.objects.get().throttled_until
     assert until is not None
     assert until < timezone.now() + timedelta(hours=2)
@@ -330,7 +337,7 @@ def test_one_that_is_to_stop_leaves_the_queue_when_it_is_refused() -> None:
     assert claimed is not None
     assert only.task_id is not None
     executions.execution_request_stop(actor=SYSTEM, task_id=only.task_id)
-    admission.admission_note_full(execution=claimed)
+    capacity.admission_note_full(execution=claimed)
     admission.executions_admit()
     assert status_of(only) == "stopped"
 

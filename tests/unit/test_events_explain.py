@@ -15,7 +15,17 @@ from taskhub.auth.actor import Actor
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
 from taskhub.models import ApiToken, Claim, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
-from taskhub.services import admission, announcements, claims, dependencies, executions, file_changes, notes, tasks
+from taskhub.services import (
+    admission,
+    announcements,
+    capacity,
+    claims,
+    dependencies,
+    executions,
+    file_changes,
+    notes,
+    tasks,
+)
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
 
@@ -173,17 +183,17 @@ def executions_admit(actor: Actor) -> Callable[[], Any]:
 
 def admission_note_full(actor: Actor) -> Callable[[], Any]:
     refused = _refused(actor)
-    return lambda: admission.admission_note_full(execution=refused)
+    return lambda: capacity.admission_note_full(execution=refused)
 
 
 def admission_note_throttled(actor: Actor) -> Callable[[], Any]:
     refused = _refused(actor)
-    return lambda: admission.admission_note_throttled(execution=refused, retry_after_s=5)
+    return lambda: capacity.admission_note_throttled(execution=refused, retry_after_s=5)
 
 
 def admission_note_started(actor: Actor) -> Callable[[], Any]:
     _started(actor)
-    return admission.admission_note_started
+    return capacity.admission_note_started
 
 
 def admission_rule_set(actor: Actor) -> Callable[[], Any]:
@@ -302,7 +312,9 @@ READ_OR_SHARED = {
     "made_sandboxes",
     "starts_under_way",
     "more_may_start",
-    "is_due",
+    "execution_standing",
+    "unbegun",
+    "lock_state",
     "guard_ending",
     "executions_seen",
 }
@@ -316,7 +328,10 @@ def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor
 def test_no_service_is_left_out() -> None:
     services = {
         name
-        for module in (tasks, claims, dependencies, notes, executions, admission, announcements, file_changes)
+        for module in (
+            *(tasks, claims, dependencies, notes, executions, admission, capacity),
+            *(announcements, file_changes),
+        )
         for name, found in inspect.getmembers(module, inspect.isfunction)
         if found.__module__ == module.__name__ and not name.startswith("_")
     }

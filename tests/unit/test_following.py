@@ -15,7 +15,7 @@ from taskhub.executions import log_archive
 from taskhub.executions.executor import LogLine, Observation, RunnerState, Stopped
 from taskhub.models import Execution
 from taskhub.services import executions
-from taskhub.worker import following
+from taskhub.worker import followed_log, following
 from taskhub.worker.following import Following
 
 
@@ -58,7 +58,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> lis
     settings.MEDIA_ROOT = str(tmp_path)
     monkeypatch.setattr(following, "LOOK_S", 0.01)
     monkeypatch.setattr(following, "LAST_WORD_S", 0.01)
-    monkeypatch.setattr(following, "LOG_END_S", 0.1)
+    monkeypatch.setattr(followed_log, "LOG_END_S", 0.1)
     told: list[dict[str, Any]] = []
 
     async def with_database(function: Any, **arguments: Any) -> bool:
@@ -91,4 +91,4 @@ async def test_log_that_does_not_end_is_cut(
 
 
 def test_limit_is_what_the_documents_say() -> None:
-    assert following.LOG_END_S == 10
+    assert followed_log.LOG_END_S == 10

@@ -1,0 +1,111 @@
+"""The log of a running execution, read into a spool as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from taskhub.executions.executor import Executor, LogLine, Place, Sign
+from taskhub.executions.log_archive import Archived, LogSpool
+from taskhub.executions.log_times import LogTimes, TimesWriter, read_times
+from taskhub.lib.cancellation import cancel_all
+from taskhub.lib.storage_threads import on_storage_thread
+from taskhub.lib.wakeup import Wakeup
+from taskhub.models import Execution
+
+LOG_END_S: Final = 10.0
+"""How long the rest of a log is waited for where its script has ended without an end mark."""
+
+
+class FollowedLog:
+    """One reading, with the times of the lines; what a lost execution printed is kept.
+
+    `hear` is told what the log says beside its lines; `moved` is sent when the reading is over. `is_first`: no other
+    worker has read it before.
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        place: Place,
+        executor: Executor,
+        hear: Callable[[Sign], None],
+        moved: Wakeup,
+        *,
+        is_first: bool,
+    ) -> None:
+        self._execution = execution
+        self._place = place
+        self._executor = executor
+        self._hear = hear
+        self._moved = moved
+        self._is_first = is_first
+        self._spool = LogSpool()
+        self._reader: asyncio.Task[None] | None = None
+        self.batches = 0
+        """Counts what came, so that a log that is silent can be told from one that is not."""
+        self.is_lost = False
+        """The sandbox does not have it any more."""
+
+    @property
+    def lines(self) -> int:
+        return self._spool.n
+
+    @property
+    def is_followed(self) -> bool:
+        return self._reader is not None
+
+    def start(self) -> asyncio.Task[None]:
+        """The reading; begun now if there is none."""
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read())
+            self._reader.add_done_callback(lambda _: self._moved.send())
+        return self._reader
+
+    def is_over(self) -> bool:
+        return self._reader is not None and self._reader.done()
+
+    def read_again(self) -> None:
+        """Where the reading has failed: the next `start` begins another."""
+        if self.is_over():
+            self._reader = None
+
+    async def rest(self) -> None:
+        """The log to its end; the script has ended, so one that stays silent is over."""
+        done, _ = await asyncio.wait([self.start()], timeout=LOG_END_S)
+        if not done:
+            self._spool.cut(f"it had not ended {LOG_END_S:.0f} s after the script")
+
+    def lose(self) -> None:
+        self.is_lost = True
+        self._spool.cut("the sandbox does not have it any more")
+
+    def add(self, lines: list[LogLine]) -> None:
+        """Lines of another source, that cannot be followed any more."""
+        self._spool.add(lines)
+
+    async def store(self) -> Archived:
+        """The archive of what was read; the reading may go on."""
+        self._spool.finish()
+        return await on_storage_thread(self._spool.store, self._execution.log_file)
+
+    async def close(self) -> None:
+        await cancel_all(*([self._reader] if self._reader is not None else []))
+        self._spool.close()
+
+    async def _read(self) -> None:
+        times = LogTimes() if self._is_first else await read_times(self._execution.pk)
+        writer = TimesWriter(self._execution.pk, times)
+        is_watched = bool(self._place.log_token)
+        log_lines = self._executor.follow_log(self._place, on_sign=self._hear, is_watched=is_watched)
+        try:
+            async with aclosing(log_lines) as batches:
+                async for batch in batches:
+                    self.batches += 1
+                    stamped = times.stamp(batch)
+                    self._spool.add(stamped)
+                    writer.note(stamped)
+        finally:
+            writer.close()
