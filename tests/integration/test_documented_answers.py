@@ -10,7 +10,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from rest_framework.test import APIClient
 
-from taskhub.models import Artifact, Execution
+from taskhub.models import Artifact, Execution, Task
 from tests import documented
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +54,22 @@ def _use_tasks(ask: Any) -> None:
     ask("get", f"{place}history/")
     ask("post", "/api/tasks/claim/", {})
     ask("delete", place)
+    _use_work_in_common(ask)
+
+
+def _use_work_in_common(ask: Any) -> None:
+    blocker = ask("post", "/api/tasks/", {"title": "b", "status": "done", "closed_as": "cancelled"})["id"]
+    task = ask("post", "/api/tasks/", {"title": "t", "blocked_by": [blocker]})["id"]
+    place = f"/api/tasks/{task}/"
+    ask("post", f"{place}notes/", {"kind": "question", "text": "Which?", "deadline_s": 60, "assumes": "this one"})
+    ask("post", f"{place}notes/", {"kind": "answer", "text": "that one"})
+    assert [note["kind"] for note in ask("get", f"{place}notes/")["results"]] == ["answer", "question"]
+    detail = ask("get", place)
+    assert ([row["open"] for row in detail["blocked_by"]], detail["ready"]) == ([True], False)
+    assert ask("post", f"{place}waive/", {"blocker": blocker})["ready"]
+    ask("post", f"{place}claim/", {})
+    Task.objects.filter(pk=task).update(held_back=True, failures=3)
+    assert not ask("post", f"{place}release/")["held_back"]
 
 
 def _use_executions(ask: Any) -> None:

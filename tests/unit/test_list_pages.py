@@ -21,6 +21,8 @@ from taskhub.models import (
     AuditEntry,
     Execution,
     ExecutionStatus,
+    Note,
+    NoteKind,
     StreamProcess,
     Task,
     WebhookDelivery,
@@ -44,6 +46,13 @@ def executions() -> list[Model]:
 def history() -> list[Model]:
     Task.objects.get_or_create(pk=TASK, title="t")
     return list(AuditEntry.objects.bulk_create(AuditEntry(task_id=TASK, action="task:update") for _ in range(COUNT)))
+
+
+def notes() -> list[Model]:
+    Task.objects.get_or_create(pk=TASK, title="t")
+    rows = Note.objects.bulk_create(Note(task_id=TASK, kind=NoteKind.NOTE, text="n") for _ in range(COUNT))
+    Note.objects.update(at=NOW)
+    return list(rows)
 
 
 def announcements() -> list[Model]:
@@ -77,6 +86,7 @@ LISTS: dict[str, Callable[[], list[Model]]] = {
     "/api/executions/": executions,
     f"/api/tasks/{TASK}/executions/": executions,
     f"/api/tasks/{TASK}/history/": history,
+    f"/api/tasks/{TASK}/notes/": notes,
     "/api/announcements/": announcements,
     "/api/webhooks/": webhooks,
     f"/api/webhooks/{ENDPOINT}/deliveries/": deliveries,
@@ -123,7 +133,7 @@ def test_every_list_is_here_and_ends_its_order_in_the_unique_key() -> None:
     paged = {view for view in lists if issubclass(view.pagination_class or object, KeysetPages)}
     assert {view.__name__ for view in paged} == {
         *("TaskViewSet", "ExecutionsView", "TaskExecutionsView", "TaskHistoryView", "AnnouncementsViewSet"),
-        *("WebhooksViewSet", "WebhookDeliveriesView", "SubscriptionsView"),
+        *("WebhooksViewSet", "WebhookDeliveriesView", "SubscriptionsView", "TaskNotesView"),
     }
     for view in paged:
         assert view.pagination_class.ordering[-1] == "-id"
