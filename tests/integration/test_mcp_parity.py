@@ -86,9 +86,12 @@ SANDBOXES = Twin("list_sandboxes", {}, "GET /api/sandboxes/")
 SANDBOX = Twin("get_sandbox", {"sandbox_id": "{sandbox}"}, "GET /api/sandboxes/{sandbox}/")
 WATCH = {"sandboxId": "box", "eventType": "sessions"}
 CONNECTION = Twin("getSSEConnectionUrl", WATCH, "POST /api/tickets/", {"kind": "sse", "params": WATCH})
-ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, EXECUTE, EXECUTION, STOP, SANDBOXES, SANDBOX, CONNECTION]
-OF_A_TASK = [GET, UPDATE, STATUS, EXECUTE, EXECUTION, STOP]
-WRITES = [CREATE, UPDATE, CLAIM, STATUS, EXECUTE, STOP]
+WORDS = {"kind": "result", "text": "**Done**: the report is in `out/`."}
+NOTE = Twin("add_note", {"task_id": "{task}", **WORDS}, "POST /api/tasks/{task}/notes/", WORDS)
+QUESTION = {"kind": "question", "text": "Which?", "options": ["a", "b"], "deadline_s": 60, "assumes": "a"}
+ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, EXECUTION, STOP, SANDBOXES, SANDBOX, CONNECTION]
+OF_A_TASK = [GET, UPDATE, STATUS, NOTE, EXECUTE, EXECUTION, STOP]
+WRITES = [CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, STOP]
 LOGS = {"sandboxId": "box", "eventType": "logs", "sessionId": "s"}
 EVERYTHING = {
     "title": "t",
@@ -111,6 +114,7 @@ TWINS = [
     Twin("update_task", {"task_id": "{task}", **EVERYTHING, "status": "done"}, "PATCH /api/tasks/{task}/", {**EVERYTHING, "status": "done"}),
     Twin("claim_task", {"tags": ["t"], "priority": ["high"]}, "POST /api/tasks/claim/", {"tags": ["t"], "priority": ["high"]}),
     Twin("claim_task", {"task_id": "{task}"}, "POST /api/tasks/claim/", {"task_id": "{task}"}),
+    Twin("add_note", {"task_id": "{task}", **QUESTION}, "POST /api/tasks/{task}/notes/", QUESTION),
     Twin("get_execution", {"task_id": "{task}", "tail": 0}, "GET /api/exec/status/{task}", running=True),
     failing("invalid", LIST, arguments={"status": ["no"]}, request="GET /api/tasks/?status=no"),
     failing("not_found", LIST, arguments={"cursor": "no"}, request="GET /api/tasks/?cursor=no"),
@@ -127,6 +131,9 @@ TWINS = [
     failing("invalid", STATUS, arguments={"task_id": "{task}"}, body={}),
     failing("transition_refused", STATUS, arguments={"task_id": "{task}", "new_status": "review"}, body={"new_status": "review"}),
     failing("precondition_failed", STATUS, arguments={**STATUS.arguments, "expected_version": 9}, headers={"If-Match": '"9"'}),
+    failing("invalid", NOTE, arguments={"task_id": "{task}", "text": ""}, body={"text": ""}),
+    failing("invalid", NOTE, arguments={"task_id": "{task}", **WORDS, "options": ["a"]}, body={**WORDS, "options": ["a"]}),
+    failing("question_not_open", NOTE, arguments={"task_id": "{task}", "kind": "answer", "text": "a"}, body={"kind": "answer", "text": "a"}),
     failing("script_missing", EXECUTE, arguments={"task_id": "{task}"}, body={}),
     failing("execution_active", EXECUTE, running=True),
     failing("invalid", EXECUTE, arguments={"task_id": "{task}", "timeout_s": 0, **RUN}, body={"timeout_s": 0, **RUN}),
@@ -191,7 +198,7 @@ def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     if twin.tool == "list_tasks":
         cursor = parse_qs(urlsplit(body["next"]).query)["cursor"][0] if body["next"] else None
         return {"tasks": [without("description")(task) for task in body["results"]], "next_cursor": cursor}
-    return body
+    return without("id", "deadline")(body) if twin.tool == "add_note" else body
 
 
 def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
@@ -200,6 +207,8 @@ def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
         return without("lines", "log_error")(body)
     if twin.tool in {"set_task_status", "execute_task"}:
         return without("lease")(body)  # a header of REST's answer
+    if twin.tool == "add_note":
+        return without("id", "deadline")(body)
     return without("curl")(body) if twin.tool == "getSSEConnectionUrl" else body
 
 
