@@ -45,7 +45,7 @@ given = $(and $(filter command line,$(origin $1)),$($1))
 .PHONY: token
 token: installed ## an API token of role agent, or of ROLE (viewer, agent, operator): NAME=account; with ROLE a missing one is made
 	@$(if $(call given,NAME),,echo 'Usage: make token NAME=robot ROLE=agent (without ROLE for an account that exists)' >&2; exit 1)
-	@$(BIN)/python manage.py create_token "$$NAME" --name 'make token' $(if $(call given,ROLE),--role "$$ROLE")
+	@$(BIN)/python manage.py create_token "$$NAME" --name "make token $$(date -u +%Y-%m-%dT%H:%M:%S)" $(if $(call given,ROLE),--role "$$ROLE")
 
 .PHONY: password
 password: installed ## a new password for the account operator, or for NAME

@@ -42,7 +42,7 @@ def main() -> int:
         print(f"{error.url} answered {error.code}: {error.read().decode(errors='replace')}")
         return 1
     except (OSError, ValueError, http.client.HTTPException) as error:
-        print(f"{hub.address} does not answer ({error}). Is `make run` running?")
+        print(f"{hub.address} does not answer ({error}). Is `make run` running? If it is elsewhere, give its address.")
         return 2
     missing = [name for name in EXPECTED if name not in seen]
     print(f"Missing: {', '.join(missing)}" if missing else "All expected events came.")

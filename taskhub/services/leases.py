@@ -99,7 +99,10 @@ def _lease_lost(task: Task, claim: Claim | None) -> LeaseLost:
         details["by"] = claim.ended_by
     if task.holder:
         details["holder"] = task.holder
-    return LeaseLost("The lease on this task has ended; claim it again to go on with it.", details=details)
+    return LeaseLost(
+        "This lease on the task has ended, or its agent has claimed the task anew; claim it again to go on with it.",
+        details=details,
+    )
 
 
 def _held(claim: Claim) -> Held:

@@ -220,7 +220,7 @@ def test_browsers_are_told_to_stay_with_tls_and_log_in_with_secure_cookies(deplo
         answer = client.post("/login/", data=fields, headers={"Origin": f"https://{NAME}"})
         assert answer.status_code == 302, answer.text
         cookies = [*form.headers.get_list("set-cookie"), *answer.headers.get_list("set-cookie")]
-        assert {cookie.partition("=")[0] for cookie in cookies} == {"csrftoken", "sessionid"}
+        assert {cookie.partition("=")[0] for cookie in cookies} == {"csrftoken", "sessionid", "taskhub_device"}
         assert all("Secure" in cookie for cookie in cookies)
         board = client.get("/")
         assert board.status_code == 200
