@@ -22,6 +22,7 @@ from taskhub.api.awaited import awaited
 from taskhub.api.claims import lease_headers
 from taskhub.api.filters import ExecutionFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.log_serializers import LogLineSerializer, LogQuerySerializer, LogTailSerializer
 from taskhub.api.pagination import NewestQueuedFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
@@ -31,9 +32,6 @@ from taskhub.api.serializers import (
     ExecutionQueuedSerializer,
     ExecutionSerializer,
     ExecutionWithScriptSerializer,
-    LogLineSerializer,
-    LogQuerySerializer,
-    LogTailSerializer,
 )
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import TooLarge

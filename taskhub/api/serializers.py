@@ -36,7 +36,6 @@ from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.order import BLOCKERS_MOST
 
-_LOG_LINES: Final = 10_000
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_VALUE_LIMIT: Final = 32 * 1024
@@ -347,60 +346,5 @@ class ExecutionWithScriptSerializer(ExecutionSerializer):
         fields = [*ExecutionSerializer.Meta.fields, "script"]
 
 
-class LogLineSerializer(serializers.Serializer[Any]):
-    """`partial`, only where it is true: the line has no end yet, and is replaced by the whole one of the same `n`."""
-
-    n = serializers.IntegerField(help_text="From 1; the position in the log.")
-    stream = serializers.ChoiceField(choices=["stdout", "stderr"])
-    line = serializers.CharField()
-    timestamp = serializers.DateTimeField()
-    partial = serializers.BooleanField(  # type: ignore[assignment]  # a declared field; DRF's own is the instance's
-        required=False, help_text="True for a line that has no end yet; else absent."
-    )
-
-    def to_representation(self, instance: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = super().to_representation(instance)
-        if not shown["partial"]:
-            del shown["partial"]
-        return shown
-
-
-class LogTailSerializer(serializers.Serializer[Any]):
-    execution_id = serializers.UUIDField()
-    status = serializers.CharField()
-    log_file = serializers.CharField()
-    lines = LogLineSerializer(many=True)
-    next = serializers.IntegerField(
-        allow_null=True, help_text="The `from` of what follows; null at the end of a finished log."
-    )
-
-
 class ExecutionQuerySerializer(QuerySerializer):
     execution_id = IdField(required=False, help_text="The newest, unless it is given.")
-
-
-class LogQuerySerializer(ExecutionQuerySerializer):
-    """The last lines; or, with any of `from`, `limit` and `q`, lines in their order."""
-
-    tail = serializers.IntegerField(
-        min_value=1, max_value=_LOG_LINES, required=False, help_text="How many last lines: 100 unless it is given."
-    )
-    limit = serializers.IntegerField(
-        min_value=1, max_value=_LOG_LINES, required=False, help_text="At most so many lines: 100 unless it is given."
-    )
-    q = TextField(
-        required=False, max_length=200, trim_whitespace=False, help_text="Only lines with this text; case is ignored."
-    )
-
-    def get_fields(self) -> dict[str, Any]:
-        fields: dict[str, Any] = super().get_fields()
-        # A word of Python's.
-        fields["from"] = serializers.IntegerField(
-            min_value=1, max_value=10**9, required=False, help_text="The first line's number: 1 unless it is given."
-        )
-        return fields
-
-    def validate(self, attrs: Any) -> Any:
-        if "tail" in attrs and attrs.keys() & {"from", "limit", "q"}:
-            raise serializers.ValidationError({"tail": ["Cannot be combined with from, limit or q."]})
-        return attrs

@@ -9,11 +9,11 @@ from rest_framework import serializers
 from taskhub.api.claims import LeaseSerializer
 from taskhub.api.executions import guard_size
 from taskhub.api.fields import IdField
+from taskhub.api.log_serializers import LogLineSerializer
 from taskhub.api.serializers import (
     ExecuteSerializer,
     ExecutionQueuedSerializer,
     ExecutionSerializer,
-    LogLineSerializer,
 )
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import log_tail
