@@ -36,6 +36,11 @@ include-path = "/api/exec/{task_id}/"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
 
 [[operations]]
+include-path-regex = "^/api/tasks/([{]task_id[}]/)?$"
+# A blocker must be a task that there is.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "412", "429", "5xx"]
+
+[[operations]]
 include-path = "/api/exec/logs/{task_id}/"
 # OpenAPI has no word for query parameters that exclude each other.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
