@@ -11,15 +11,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from taskhub.api.actors import LEASE, LEASE_HEADER, AgentQuerySerializer, actor_of
+from taskhub.api.actors import LEASE, AgentQuerySerializer, actor_of
 from taskhub.api.fields import IdField, OneOfField, StrictSerializer, TextListField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import TaskSerializer
-from taskhub.auth.actor import Actor
+from taskhub.api.task_answers import task_response
 from taskhub.models import TaskPriority
-from taskhub.selectors.claims import claim_held_by, is_living
+from taskhub.selectors.claims import is_living
 from taskhub.services.claims import Claimed, task_claim, task_release
 from taskhub.services.leases import LEASE_LEAST_S, LEASE_MOST_S
 
@@ -77,12 +77,6 @@ def claimed_data(claimed: Claimed | None) -> Any:
     return ClaimedSerializer({"task": task, "lease": claim}).data
 
 
-def lease_headers(actor: Actor, task_id: UUID) -> dict[str, str]:
-    """`TaskHub-Lease`, for a caller whose requests claim and who holds the task."""
-    claim = claim_held_by(actor, task_id) if actor.is_agent and actor.claims else None
-    return {} if claim is None else {LEASE_HEADER: claim.token}
-
-
 def _repeated(data: Any) -> Any:
     """A lease is repeated only while it lives."""
     lease = data["lease"]
@@ -136,4 +130,4 @@ class TaskReleaseView(KnownQuery, APIView):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Give a task back: `todo` and unassigned. A person also lets a task go that is held back."""
         task = task_release(actor=actor_of(request), task_id=task_id)
-        return Response(TaskSerializer(task).data, headers={"ETag": f'"{task.version}"'})
+        return task_response(task)

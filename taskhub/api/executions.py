@@ -19,7 +19,6 @@ from rest_framework.views import APIView
 
 from taskhub.api.actors import LEASE, AgentQuerySerializer, NamedQuerySerializer, actor_of
 from taskhub.api.awaited import awaited
-from taskhub.api.claims import lease_headers
 from taskhub.api.filters import ExecutionFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.log_serializers import LogLineSerializer, LogQuerySerializer, LogTailSerializer
@@ -33,11 +32,11 @@ from taskhub.api.serializers import (
     ExecutionSerializer,
     ExecutionWithScriptSerializer,
 )
+from taskhub.api.task_answers import lease_headers, touch
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
-from taskhub.errors import TooLarge
 from taskhub.events.filters import Filters
 from taskhub.executions.log_reading import Window, log_tail, log_window
-from taskhub.executions.script import SCRIPT_LIMIT_BYTES
+from taskhub.executions.script import guard_script_size
 from taskhub.models import Execution
 from taskhub.roles import Caller
 from taskhub.selectors.executions import (
@@ -46,7 +45,6 @@ from taskhub.selectors.executions import (
     execution_with_script_for,
     task_executions_for,
 )
-from taskhub.services.claims import claim_touch
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database
 
@@ -155,8 +153,8 @@ class ExecuteView(KnownQuery, APIView):
 def guard_size(body: Any) -> None:
     """Before anything else is said of the body: a script that is too long is a 413, not a wrong field."""
     script = body.get("script_content") if isinstance(body, dict) else None
-    if isinstance(script, str) and len(script.encode("utf-8", errors="replace")) > SCRIPT_LIMIT_BYTES:
-        raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
+    if isinstance(script, str):
+        guard_script_size(script)
 
 
 class ExecutionWaitQuerySerializer(ExecutionQuerySerializer, WaitQuerySerializer, NamedQuerySerializer):
@@ -175,8 +173,7 @@ class ExecutionStatusView(KnownQuery, APIView):
         query = self.read_query(request)
         wait_s = query.pop("wait_s")
         query.pop("as", None)
-        if request.auth is not None:
-            claim_touch(actor=actor_of(request), task_id=task_id)
+        touch(request, task_id)
         execution_id = execution_get_for(user=request.user, task_id=task_id, **query).pk
 
         def find(caller: Caller) -> Execution:

@@ -17,9 +17,10 @@ from taskhub.api.notes import NoteSerializer
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import TaskSerializer
+from taskhub.api.task_answers import task_response
 from taskhub.models import Dependency, Task
 from taskhub.roles import Caller
-from taskhub.selectors.notes import notes_for
+from taskhub.selectors.notes import notes_of
 from taskhub.selectors.order import blockers_for
 from taskhub.services.dependencies import dependency_waive
 from taskhub.services.order import is_open
@@ -66,7 +67,7 @@ def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
         **TaskSerializer(task).data,
         "blocked_by": BlockerSerializer(blockers.visible, many=True).data,
         "blocked_by_hidden": blockers.hidden,
-        "notes": NoteSerializer(notes_for(user=caller, task_id=task.pk)[:_NOTES], many=True).data,
+        "notes": NoteSerializer(notes_of(user=caller, task=task)[:_NOTES], many=True).data,
     }
 
 
@@ -87,4 +88,4 @@ class TaskWaiveView(KnownQuery, APIView):
         body = WaiveSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         task = dependency_waive(actor=actor_of(request), task_id=task_id, blocker_id=body.validated_data["blocker"])
-        return Response(TaskSerializer(task).data, headers={"ETag": f'"{task.version}"'})
+        return task_response(task)

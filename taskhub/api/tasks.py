@@ -18,7 +18,6 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import LEASE, AgentQuerySerializer, NamedQuerySerializer, actor_of
-from taskhub.api.claims import lease_headers
 from taskhub.api.filters import TaskFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.ordering import KnownOrdering
@@ -30,15 +29,14 @@ from taskhub.api.serializers import (
     StatusChangeSerializer,
     TaskSerializer,
 )
+from taskhub.api.task_answers import ETAG, etag, task_response, touch
 from taskhub.api.task_detail import TaskDetailSerializer, task_detail
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
-from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
 from taskhub.models import AuditEntry, Task
 from taskhub.roles import Caller
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
-from taskhub.services.claims import claim_touch
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_create, task_delete, task_update, tasks_create
 
@@ -60,12 +58,6 @@ def expected_version_of(request: Request) -> int | None:
     if found is None:
         raise Invalid('If-Match must be the ETag of the task, like "3".', details={"If-Match": [value[:100]]})
     return int(found[1])
-
-
-def task_response(task: Task, http_status: int = status.HTTP_200_OK, *, actor: Actor | None = None) -> Response:
-    """With `actor` the lease under which it holds the task goes with the answer, if its requests claim."""
-    headers = {"ETag": f'"{task.version}"', **(lease_headers(actor, task.pk) if actor else {})}
-    return Response(TaskSerializer(task).data, status=http_status, headers=headers)
 
 
 _TASK_MOVES: Final = frozenset({"task_updated", "task_deleted", "stream-reset"})
@@ -136,12 +128,11 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         """Read a task, with what it waits for. Its `ETag` is what `If-Match` of a change compares."""
         query = self.read_query(request)
         given = query.get("version")
-        if request.auth is not None:
-            claim_touch(actor=actor_of(request), task_id=task_id)
+        touch(request, task_id)
 
         def look(caller: Caller) -> Seen:
             task = task_get_for(user=caller, task_id=task_id)
-            return Seen(task_detail(caller, task), task.version, {"ETag": f'"{task.version}"'})
+            return Seen(task_detail(caller, task), task.version, {ETAG: etag(task)})
 
         return wait_for_change(
             request,

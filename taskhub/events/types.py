@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, model_serializer
 
 from taskhub.models import AnnouncementLevel, TaskPriority, TaskStatus
 
+WaitingFor = Literal["", "person", "answer", "review"]
+"""What a task needs of people; empty: nothing."""
+
 
 class EventData(BaseModel):
     """The root of all events; `name` is what the envelope's `event` says."""
@@ -48,7 +51,7 @@ class _TaskState(EventData):
     held_back: bool = False
     ready: bool | None = None
     closed_as: str = ""
-    waiting_for: Literal["", "person", "answer", "review"] = ""
+    waiting_for: WaitingFor = ""
     omitted: list[str] | None = None
 
 
@@ -100,7 +103,7 @@ class NoteAdded(EventData):
     author: str
     agent: str
     at: datetime
-    waiting_for: Literal["", "person", "answer", "review"]
+    waiting_for: WaitingFor
     assignee: str
     question: int | None = None
     options: list[str] | None = None

@@ -59,6 +59,11 @@ def script_to_run(given: str | None, description: str) -> str:
     if script is None:
         words = "Send script_content, or give the task's description a ```bash block."
         raise Invalid(words, code="script_missing", details={"script_content": ["There is nothing to run."]})
-    if len(script.encode()) > SCRIPT_LIMIT_BYTES:
-        raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")
+    guard_script_size(script)
     return script
+
+
+def guard_script_size(script: str) -> None:
+    """Raises TooLarge over SCRIPT_LIMIT_BYTES."""
+    if len(script.encode("utf-8", errors="replace")) > SCRIPT_LIMIT_BYTES:
+        raise TooLarge(f"A script may have at most {SCRIPT_LIMIT_BYTES} bytes.", code="script_too_large")

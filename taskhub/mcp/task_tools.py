@@ -16,6 +16,7 @@ from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer,
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
+from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import TaskDetailSerializer, task_detail
 from taskhub.auth.actor import Actor
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
@@ -23,7 +24,6 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
 from taskhub.roles import Role
-from taskhub.selectors.claims import claim_held_by
 from taskhub.selectors.tasks import task_get_for, task_list_for
 from taskhub.services.claims import claim_touch, task_claim
 from taskhub.services.notes import task_set_status
@@ -145,7 +145,7 @@ def touch(requester: Requester, arguments: Arguments) -> None:
 
 def lease_shown(actor: Actor, task_id: UUID) -> Any:
     """The lease under which the caller holds the task, or null."""
-    claim = claim_held_by(actor, task_id) if actor.is_agent else None
+    claim = claim_told(actor, task_id)
     return None if claim is None else LeaseSerializer(claim).data
 
 

@@ -12,6 +12,11 @@ ACCOUNT_LENGTH: Final = 150
 AGENT_LENGTH: Final = 100
 
 
+def agent_title(account: str, name: str) -> str:
+    """How an agent is called where it is shown, and in `Task.holder`."""
+    return f"{account}/{name}"
+
+
 class Agent(models.Model):
     """Who works with an account's tokens. Several agents of one account are told apart by `name`."""
 
@@ -24,7 +29,7 @@ class Agent(models.Model):
         constraints = [models.UniqueConstraint(fields=["account", "name"], name="agent_once")]
 
     def __str__(self) -> str:
-        return f"{self.account}/{self.name}"
+        return agent_title(self.account, self.name)
 
 
 class ClaimEnd(models.TextChoices):

@@ -8,13 +8,16 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import QuerySet
 
 from taskhub.auth.private_text import unreadable
-from taskhub.models import Note
+from taskhub.models import Note, Task
 from taskhub.selectors.tasks import task_get_for
 
 
-def notes_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Note]:
-    """The notes on the task, the newest first; those of a private time for those who could read it then.
+def notes_of(*, user: User | AnonymousUser, task: Task) -> QuerySet[Note]:
+    """The notes on a task that the user sees, the newest first; those of a private time for those who could read it
+    then."""
+    return task.notes.exclude(unreadable(user)).order_by("-id")
 
-    Raises NotFound for the task.
-    """
-    return task_get_for(user=user, task_id=task_id).notes.exclude(unreadable(user)).order_by("-id")
+
+def notes_for(*, user: User | AnonymousUser, task_id: UUID) -> QuerySet[Note]:
+    """Likewise by the task's id. Raises NotFound for the task."""
+    return notes_of(user=user, task=task_get_for(user=user, task_id=task_id))

@@ -18,6 +18,7 @@ from taskhub.errors import Conflict, Held, LeaseLost
 from taskhub.lib.leases import watch
 from taskhub.lib.timestamps import iso
 from taskhub.models import Agent, Claim, ClaimEnd, Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.models.claim import agent_title
 from taskhub.roles import Role, role_of
 from taskhub.services.audit import audit_write
 from taskhub.services.order import blocked_error
@@ -244,7 +245,7 @@ def unassigned(task: Task, *, unless: dict[str, Any]) -> dict[str, Any]:
 
 def holds(actor: Actor, task: Task) -> bool:
     """Whether the actor, which has passed the guard, holds the task."""
-    return bool(actor.lease) or task.holder == f"{actor.name}/{actor.agent}"
+    return bool(actor.lease) or task.holder == agent_title(actor.name, actor.agent)
 
 
 def _is_person(actor: Actor) -> bool:

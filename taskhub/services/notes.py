@@ -18,6 +18,7 @@ from taskhub.events.publish import publish
 from taskhub.events.types import NoteAdded
 from taskhub.lib.leases import watch
 from taskhub.models import AuditEntry, Note, NoteKind, Task, TaskStatus
+from taskhub.models.claim import agent_title
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.services.audit import audit_write
 from taskhub.services.leases import claim_of, holds, lease_begin_anew, lease_guard
@@ -111,7 +112,7 @@ def _no_such_question(task: Task, question_id: int | None) -> Conflict:
         return Conflict("The task has no open question.", code="question_not_open")
     if given.assumed:
         return _late(given)
-    by = f"{given.author}/{given.agent}" if given.agent else given.author
+    by = agent_title(given.author, given.agent) if given.agent else given.author
     return Conflict("The question was answered already.", code="question_answered", details={"answered_by": by})
 
 

@@ -1,13 +1,10 @@
 // The audit history of a task, the newest entry first.
 
-import { api, call, pathOf } from "./api.js";
-import { $, element, timeElement } from "./dom.js";
-import { tryAction } from "./forms.js";
+import { api } from "./api.js";
+import { element, timeElement } from "./dom.js";
+import { NewestFirst } from "./newest-first.js";
 
-/**
- * @import { Page } from "./api.js"
- * @import { AuditEntry } from "schemas"
- */
+/** @import { AuditEntry } from "schemas" */
 
 const LONG = 120; // characters of a value that are shown
 /** The action of an entry from a time at which the reader could not see the task: its time is all that is told. */
@@ -27,52 +24,11 @@ const ACTIONS = {
   "execution:finish": "recorded the end of the execution",
 };
 
-export class History {
-  #address;
-  /** By the entry's id. @type {Map<number, HTMLElement>} */
-  #entries = new Map();
-  /** The address of the next page. @type {string | null} */
-  #next = null;
-
-  /** @param {string} taskId */
-  constructor(taskId) {
-    this.#address = api("tasks", taskId, "history");
-    $("more-history").addEventListener("click", () => void tryAction($("problem"), () => this.#readMore()));
-  }
-
-  /**
-   * Read the newest entries.
-   *
-   * @throws {Refused}
-   */
-  async refresh() {
-    /** @type {Page<AuditEntry>} */
-    const { results, next } = await call("GET", this.#address);
-    const newest = Math.max(0, ...this.#entries.keys());
-    // Where more has happened than a page holds, the known entries do not adjoin: begin anew.
-    if (!results.some(({ id }) => id <= newest)) {
-      this.#entries.clear();
-      this.#next = next;
-    }
-    this.#add(results);
-  }
-
-  async #readMore() {
-    if (!this.#next) return;
-    /** @type {Page<AuditEntry>} */
-    const { results, next } = await call("GET", pathOf(this.#next));
-    this.#next = next;
-    this.#add(results);
-  }
-
-  /** @param {AuditEntry[]} results */
-  #add(results) {
-    for (const entry of results) if (!this.#entries.has(entry.id)) this.#entries.set(entry.id, row(entry));
-    const newestFirst = [...this.#entries].sort(([one], [other]) => other - one);
-    $("history").replaceChildren(...newestFirst.map(([, item]) => item));
-    $("more-history").hidden = !this.#next;
-  }
-}
+/**
+ * @param {string} taskId
+ * @returns {NewestFirst<AuditEntry>}
+ */
+export const historyOf = (taskId) => new NewestFirst(api("tasks", taskId, "history"), "history", row);
 
 /** @param {AuditEntry} entry */
 function row({ at, actor, door, token_name: token, action, changes, private: isPrivate }) {

@@ -1,20 +1,15 @@
 // Notes on a task, the newest first, and the form that adds one or answers the open question.
 
-import { api, call, pathOf } from "./api.js";
+import { api, call } from "./api.js";
 import { $, element, timeElement } from "./dom.js";
-import { onPress, tryAction } from "./forms.js";
+import { onPress } from "./forms.js";
+import { NewestFirst } from "./newest-first.js";
 
-/**
- * @import { Page } from "./api.js"
- * @import { Note, NoteCreateRequest, TaskDetail } from "schemas"
- */
+/** @import { Note, NoteCreateRequest, TaskDetail } from "schemas" */
 
 export class Notes {
-  #address;
-  /** By the note's id. @type {Map<number, HTMLElement>} */
-  #notes = new Map();
-  /** The address of the next page. @type {string | null} */
-  #next = null;
+  /** @type {NewestFirst<Note>} */
+  #notes;
   #isAsked = false;
 
   /**
@@ -22,13 +17,13 @@ export class Notes {
    * @param {() => void} onAdded
    */
   constructor(taskId, onAdded) {
-    this.#address = api("tasks", taskId, "notes");
-    $("more-notes").addEventListener("click", () => void tryAction($("problem"), () => this.#readMore()));
+    const address = api("tasks", taskId, "notes");
+    this.#notes = new NewestFirst(address, "notes", row);
     onPress($("note-form"), $("note-problem"), async () => {
       const field = $("note-text", HTMLTextAreaElement);
       /** @type {NoteCreateRequest} */
       const body = { kind: this.#isAsked ? "answer" : "note", text: field.value };
-      await call("POST", this.#address, body);
+      await call("POST", address, body);
       field.value = "";
       onAdded();
     });
@@ -57,32 +52,8 @@ export class Notes {
    * @throws {Refused}
    */
   async refresh() {
-    /** @type {Page<Note>} */
-    const { results, next } = await call("GET", this.#address);
-    const newest = Math.max(0, ...this.#notes.keys());
-    // Where more was written than a page holds, the known notes do not adjoin: begin anew.
-    if (!results.some(({ id }) => id <= newest)) {
-      this.#notes.clear();
-      this.#next = next;
-    }
-    this.#add(results);
-  }
-
-  async #readMore() {
-    if (!this.#next) return;
-    /** @type {Page<Note>} */
-    const { results, next } = await call("GET", pathOf(this.#next));
-    this.#next = next;
-    this.#add(results);
-  }
-
-  /** @param {Note[]} results */
-  #add(results) {
-    for (const note of results) if (!this.#notes.has(note.id)) this.#notes.set(note.id, row(note));
-    const newestFirst = [...this.#notes].sort(([one], [other]) => other - one);
-    $("notes").replaceChildren(...newestFirst.map(([, item]) => item));
-    $("no-notes").hidden = this.#notes.size > 0;
-    $("more-notes").hidden = !this.#next;
+    await this.#notes.refresh();
+    $("no-notes").hidden = !this.#notes.isEmpty;
   }
 }
 

@@ -9,7 +9,7 @@ import { mayWork as worksAs, me } from "./identity.js";
 import { showBlockers } from "./task-blockers.js";
 import { editor } from "./task-edit.js";
 import { Executions } from "./task-executions.js";
-import { History } from "./task-history.js";
+import { historyOf } from "./task-history.js";
 import { Notes } from "./task-notes.js";
 
 /**
@@ -27,7 +27,7 @@ let isGone = false;
 let reading = null;
 let mustReadAgain = false;
 
-const history = new History(taskId);
+const history = historyOf(taskId);
 const notes = new Notes(taskId, refresh);
 const executions = new Executions(taskId, (active) => {
   $("run").hidden = Boolean(active);
