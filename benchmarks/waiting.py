@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import tempfile
 import threading
 import time
@@ -42,7 +41,8 @@ def run(database: Template, _: WriterProcess) -> Sample:
                 task_id = _chatty(server, client, daytona)
                 log = f"/api/exec/logs/{task_id}?tail=1"
                 sample = _phase(server, "log", VIEWERS, lambda each: each.get(log))
-                with _stopped(daytona):
+                assert daytona.process is not None
+                with daytona.process.frozen():
                     sample |= _phase(server, "hang", AGENTS, lambda each: each.get("/api/sandboxes/"))
                 with _locked(server, task_id):
                     change = f"/api/tasks/{task_id}/"
@@ -67,16 +67,6 @@ def _chatty(server: Server, client: httpx.Client, daytona: Daytona) -> str:
     with psycopg.connect(server.env["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(placed, [sandbox_id, command_id])
     return task_id
-
-
-@contextlib.contextmanager
-def _stopped(daytona: Daytona) -> Iterator[None]:
-    assert daytona.process is not None
-    daytona.process.signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        daytona.process.signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager

@@ -125,6 +125,15 @@ class Process:
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It is there, and does nothing."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
     def wait(self, within_s: float = 20.0) -> int:
         code = self.popen.wait(within_s)
         self._reader.join(5)

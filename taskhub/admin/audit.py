@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, get_args
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -48,14 +49,8 @@ class AuditEntryAdmin(TitledRows, ReadOnlyAdmin):
         some_id = read_id(text)
         return some_id is not None and is_task_audited(some_id)
 
-    def get_search_results(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django's interface
-        queryset: QuerySet[AuditEntry],
-        search_term: str,
-    ) -> tuple[QuerySet[AuditEntry], bool]:
-        some_id = read_id(search_term)
-        return entries_of_id(queryset, some_id) if some_id else entries_searched(queryset, search_term), False
+    def search(self, rows: QuerySet[AuditEntry], text: str, some_id: UUID | None) -> QuerySet[AuditEntry]:
+        return entries_of_id(rows, some_id) if some_id else entries_searched(rows, text)
 
     # The rows may be deleted: an entry outlives its object, and the link then says so.
 

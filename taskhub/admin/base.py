@@ -14,7 +14,7 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
-from django.db.models import CharField, DateTimeField, Model
+from django.db.models import CharField, DateTimeField, Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -155,6 +155,19 @@ class HubModelAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         # Django's title is "Select task to view".
         title = capfirst(self.rows_name or str(self.opts.verbose_name_plural))
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found = self.search(queryset, search_term, read_id(search_term))
+        if found is not None:
+            return found, False
+        rows, may_repeat = super().get_search_results(request, queryset, search_term)
+        return rows, may_repeat
+
+    def search(self, rows: QuerySet[Any], text: str, some_id: UUID | None) -> QuerySet[Any] | None:  # noqa: ARG002 - for subclasses
+        """Those that are searched for: by the id that the text is, or by text. None: as Django does it."""
+        return None
 
     def is_search_served(self, text: str) -> bool:
         """Whether an index serves the search for this text: that for an id."""

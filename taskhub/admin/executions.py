@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -14,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, label, read_id, row_link, short_id
+from taskhub.admin.base import NOTHING, actor_of, cut, label, row_link, short_id
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.errors import Conflict
@@ -75,14 +76,8 @@ class ExecutionAdmin(ActingAdmin):
     actions = ["stop"]
     dangerous = ("stop",)
 
-    def get_search_results(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django's interface
-        queryset: QuerySet[Execution],
-        search_term: str,
-    ) -> tuple[QuerySet[Execution], bool]:
-        some_id = read_id(search_term)
-        return executions_of_id(queryset, some_id) if some_id else executions_searched(queryset, search_term), False
+    def search(self, rows: QuerySet[Execution], text: str, some_id: UUID | None) -> QuerySet[Execution]:
+        return executions_of_id(rows, some_id) if some_id else executions_searched(rows, text)
 
     def applies(self, action: str, row: Execution) -> bool:
         return row.is_active if action == "stop" else True

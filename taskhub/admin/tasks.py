@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -18,7 +19,7 @@ from unfold.widgets import (
 )
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, json_block, label, list_link, read_id
+from taskhub.admin.base import NOTHING, actor_of, cut, json_block, label, list_link
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, Task, TaskStatus
@@ -146,14 +147,8 @@ class TaskAdmin(ActingAdmin):
     def held_by(self, task: Task) -> SafeString | str:
         return "held back" if task.held_back else cut(task.holder, 20) or NOTHING
 
-    def get_search_results(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django's interface
-        queryset: QuerySet[Task],
-        search_term: str,
-    ) -> tuple[QuerySet[Task], bool]:
-        task_id = read_id(search_term)
-        return queryset.filter(pk=task_id) if task_id else tasks_searched(queryset, search_term), False
+    def search(self, rows: QuerySet[Task], text: str, some_id: UUID | None) -> QuerySet[Task]:
+        return rows.filter(pk=some_id) if some_id else tasks_searched(rows, text)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """With the executions of all tasks of the page, looked up together."""

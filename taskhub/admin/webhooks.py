@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -249,13 +250,8 @@ class WebhookDeliveryAdmin(TitledRows, ActingAdmin):
         some_id = read_id(text)
         return some_id is not None and WebhookDelivery.objects.filter(pk=some_id).exists()
 
-    def get_search_results(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django's interface
-        queryset: QuerySet[WebhookDelivery],
-        search_term: str,
-    ) -> tuple[QuerySet[WebhookDelivery], bool]:
-        return selectors.deliveries_searched(queryset, search_term, read_id(search_term)), False
+    def search(self, rows: QuerySet[WebhookDelivery], text: str, some_id: UUID | None) -> QuerySet[WebhookDelivery]:
+        return selectors.deliveries_searched(rows, text, some_id)
 
     def applies(self, action: str, row: WebhookDelivery) -> bool:  # noqa: ARG002 - send_again is the only one
         return row.status != DeliveryStatus.PENDING

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from taskhub.models import AuditEntry
+from taskhub.selectors.words import in_any_of, with_each_word
 
 
 def is_task_audited(some_id: UUID) -> bool:
@@ -23,11 +24,4 @@ def entries_of_id(entries: QuerySet[AuditEntry], some_id: UUID) -> QuerySet[Audi
 
 def entries_searched(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]:
     """Those that have each word in the name of the actor or the token, in the sandbox's id or the other subject."""
-    for word in text.split():
-        entries = entries.filter(
-            Q(actor_name__icontains=word)
-            | Q(token_name__icontains=word)
-            | Q(sandbox_id__icontains=word)
-            | Q(subject__icontains=word)
-        )
-    return entries
+    return with_each_word(entries, text, in_any_of("actor_name", "token_name", "sandbox_id", "subject"))

@@ -13,6 +13,7 @@ from taskhub.auth.private_text import unreadable, visible_executions
 from taskhub.errors import NotFound
 from taskhub.models import Execution, Task
 from taskhub.selectors.tasks import task_get_for
+from taskhub.selectors.words import in_any_of, with_each_word
 
 
 def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id: UUID | None = None) -> Execution:
@@ -63,9 +64,7 @@ def executions_of_id(executions: QuerySet[Execution], some_id: UUID) -> QuerySet
 
 def executions_searched(executions: QuerySet[Execution], text: str) -> QuerySet[Execution]:
     """For operators: those that have each word in the task's title or the sandbox's id."""
-    for word in text.split():
-        executions = executions.filter(Q(sandbox_id__icontains=word) | Q(task__title__icontains=word))
-    return executions
+    return with_each_word(executions, text, in_any_of("sandbox_id", "task__title"))
 
 
 @dataclass(frozen=True, slots=True)

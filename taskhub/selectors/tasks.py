@@ -15,6 +15,7 @@ from taskhub.errors import NotFound
 from taskhub.lib.text_folding import fold
 from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, HasTag, Task
 from taskhub.roles import viewer_of, visible_tasks
+from taskhub.selectors.words import with_each_word
 
 
 def _visible_to(user: User | AnonymousUser) -> QuerySet[Task]:
@@ -33,9 +34,7 @@ def tasks_containing(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
 
 def tasks_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
     """Those that have each word in title, description or assignee, whatever its case and accents."""
-    for word in text.split():
-        tasks = tasks.filter(Q(folded_text__contains=fold(word)) | Q(assignee__icontains=word))
-    return tasks
+    return with_each_word(tasks, text, lambda word: Q(folded_text__contains=fold(word)) | Q(assignee__icontains=word))
 
 
 def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> QuerySet[Task]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from taskhub.errors import Forbidden, NotFound
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from taskhub.roles import Role, role_of
+from taskhub.selectors.words import in_any_of, with_each_word
 
 FAILING_FOR: Final = timedelta(days=1)
 """Without a successful attempt for so long, an endpoint is reported to operators."""
@@ -52,9 +53,7 @@ def deliveries_searched(
     if some_id is not None:
         delivery = deliveries.filter(pk=some_id)
         return delivery if delivery.exists() else deliveries.filter(Q(event_id=str(some_id)) | Q(task_id=some_id))
-    for word in text.split():
-        deliveries = deliveries.filter(Q(event_type__icontains=word) | Q(error__icontains=word))
-    return deliveries
+    return with_each_word(deliveries, text, in_any_of("event_type", "error"))
 
 
 def webhook_deliveries_waiting() -> int:

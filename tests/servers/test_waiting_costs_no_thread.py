@@ -6,7 +6,6 @@ of events decides, not their duration.
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,11 +63,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def hanging(daytona: Daytona) -> Iterator[None]:
     """It takes connections, and says nothing."""
     assert daytona.process is not None
-    daytona.process.signal(signal.SIGSTOP)
-    try:
+    with daytona.process.frozen():
         yield
-    finally:
-        daytona.process.signal(signal.SIGCONT)
 
 
 def connections(daytona: Daytona) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -90,11 +89,8 @@ class Faults:
         name = self._rng.choice([part for part in self._whole.parts if part.startswith("worker")])
         process = self._whole.processes[name]
         tell(f"{name} is stopped for {FROZEN_S:.0f} s")
-        process.signal(signal.SIGSTOP)
-        try:
+        with process.frozen():
             await asyncio.sleep(FROZEN_S)
-        finally:
-            process.signal(signal.SIGCONT)
 
     async def _lock(self) -> None:
         for what, statement in LOCKED.items():
