@@ -54,18 +54,18 @@ def _open_to_all() -> Role:
     return Role.VIEWER if settings.TASKHUB_OPEN_READING else Role.NOBODY
 
 
-def limit_role(role: Role, token_role: str) -> Role:
-    """The account's role as a token has it, whose own role is a limit; "" limits nothing."""
-    return min(role, ROLES.get(token_role, role))
+def limit_role(role: Role, limit: str) -> Role:
+    """The account's role as a token has it, whose own role is the limit; "" limits nothing."""
+    return min(role, ROLES.get(limit, role))
 
 
-def know_role(user: User, groups: Iterable[str | None], token_role: str = "") -> User:
+def know_role(user: User, groups: Iterable[str | None], limit: str = "") -> User:
     """The user, with the role cached from the query that loaded it: `role_of` then needs no query.
 
-    `token_role` is that of the request's token.
+    `limit` is the role of the request's token.
     """
     role = role_from(groups, is_active=user.is_active, is_superuser=user.is_superuser)
-    vars(user)[_KNOWN] = limit_role(role, token_role)
+    vars(user)[_KNOWN] = limit_role(role, limit)
     return user
 
 

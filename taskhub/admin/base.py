@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin, checkbox
 
@@ -115,7 +115,7 @@ _CHECKBOX: Final = checkbox.render(ACTION_CHECKBOX_NAME, "{}")
 def label(text: str, kind: str | None = None) -> SafeString:
     """A text in a coloured box: `kind` is info, success, warning or danger."""
     context = {"label": text, "label_type": kind, "multiple": False}
-    return mark_safe(render_to_string("unfold/helpers/display_label.html", context))  # noqa: S308 - the template escapes
+    return render_to_string("unfold/helpers/display_label.html", context)
 
 
 def _column(field: Any) -> Callable[[Model], Any] | None:
