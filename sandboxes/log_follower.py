@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from django.utils import timezone
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
 from sandboxes.gateway import Stream, Toolbox
-from sandboxes.log_marks import MARK_CHARS, LogMarks
+from sandboxes.log_marks import BEGIN, MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
 from taskhub.executions.executor import (
     SPLIT_MARK,
@@ -98,6 +98,17 @@ class LineCounter:
             self._rest[stream] = rest
         self.n = n
         return found
+
+    def skip(self, pieces: Pieces) -> None:
+        """Only what the marks in these pieces say: their lines are neither kept nor counted, so `feed` is over."""
+        for stream, text in pieces:
+            self.chars += len(text)
+            if self.marks is None:
+                continue
+            lines, _, rest = (self._rest[stream] + text).rpartition("\n")
+            if BEGIN in lines:
+                self.marks.strip(stream, [line for line in lines.split("\n") if BEGIN in line], "")
+            self._rest[stream] = rest[-MARK_CHARS:]
 
     def partials(self) -> tuple[LogLine, ...]:
         """The unfinished lines, as far as the runner showed them, under the numbers that come next."""
@@ -232,6 +243,7 @@ class Follower:
     4. Closed by Daytona: if the command has not ended, go on at 1. If it has, the log is held against a snapshot, for
        Daytona closes some connections too early; what is missing is delivered from there.
     5. With `tokens`, the runner's end mark on both streams is the end: nothing is asked, and nothing waited for.
+    6. Once `enough` says so, the log is read for its marks alone: batches come as before, but empty.
 
     `exit_code` is the script's; `end` has it from the runner, where the runner said it.
     """
@@ -246,6 +258,7 @@ class Follower:
         tokens: LogTokens | None = None,
         mask: Mask | None = None,
         on_sign: Signed | None = None,
+        enough: Callable[[], bool] = lambda: False,
         is_known: bool = False,
         is_watched: bool = False,
     ) -> None:
@@ -259,6 +272,7 @@ class Follower:
         self._tokens = tokens
         self._mask = mask
         self._on_sign = on_sign
+        self._enough = enough
         self._is_known = is_known
         self._is_watched = is_watched
         self._told_changes = 0
@@ -305,7 +319,7 @@ class Follower:
                         self._patience = min(2 * self._patience, _PATIENCE_MOST)
                         return
                     continue
-                if lines := self._take(counter.feed(batch)):
+                if (lines := self._read(counter, batch)) or self._enough():
                     yield lines
                     self._backoff.reset()
                 if counter.marks is not None and self._has_said_the_end(counter, counter.marks):
@@ -335,6 +349,12 @@ class Follower:
         if self._on_sign is not None:
             self._on_sign(sign)
 
+    def _read(self, counter: LineCounter, pieces: Pieces) -> list[LogLine]:
+        if self._enough():
+            counter.skip(pieces)
+            return []
+        return self._take(counter.feed(pieces))
+
     def _take(self, lines: list[LogLine]) -> list[LogLine]:
         """Those of the ordered lines that were not delivered before."""
         if lines and lines[0].n <= self._delivered:
@@ -349,7 +369,7 @@ class Follower:
         counter = self._counter()
         if snapshot is not None:
             for pieces in _rounds(unmarked(snapshot.get("output") or "")):
-                if lines := self._take(counter.feed(pieces)):
+                if lines := self._read(counter, pieces):
                     yield lines
                 await asyncio.sleep(0)  # a million lines at once would hold up every stream, or job, of the process
             if counter.marks is not None:
@@ -359,7 +379,7 @@ class Follower:
             async with aclosing(self._connection(counter)) as again:
                 async for lines in again:
                     yield lines
-        if rest := [*self._take(counter.finish()), *self._take(streamed.finish())]:
+        if not self._enough() and (rest := [*self._take(counter.finish()), *self._take(streamed.finish())]):
             yield rest
 
     async def _has_ended(self) -> bool:

@@ -24,6 +24,7 @@ MARK_CHARS: Final = 128
 # What stands behind a mark's token, up to the end of its line.
 _END: Final = re.compile(r"E(\d{1,3}) (\d{1,9}) (\d{1,9}) ([a-z]+|-)\x1b\\\Z", re.ASCII)
 _CHANGE: Final = re.compile(r"F(\d{1,9})\x1b\\\Z", re.ASCII)
+BEGIN: Final = "\x1b_"
 _REASONS: Final = {"-": "", "killed": "killed", "interpreter": "interpreter"}
 
 
@@ -35,8 +36,8 @@ class LogMarks:
     """
 
     def __init__(self, tokens: LogTokens) -> None:
-        self._run = f"\x1b_{tokens.run}"
-        self._ends = f"\x1b_{tokens.end}"
+        self._run = f"{BEGIN}{tokens.run}"
+        self._ends = f"{BEGIN}{tokens.end}"
         self._partial = f"{self._run}P\x1b\\"
         self._carried: dict[Stream, str] = {"stdout": "", "stderr": ""}
         self._over: set[Stream] = set()
@@ -53,7 +54,7 @@ class LogMarks:
         kept: list[str] = []
         for line in lines:
             # Most lines hold no control string at all.
-            if "\x1b_" in line and self._is_mark(stream, line, kept):
+            if BEGIN in line and self._is_mark(stream, line, kept):
                 if stream in self._over:
                     return kept, ""
                 continue

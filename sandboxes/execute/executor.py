@@ -178,6 +178,7 @@ class SandboxExecutor:
         *,
         on_trouble: Troubled | None = None,
         on_sign: Signed | None = None,
+        enough: Callable[[], bool] = lambda: False,
         is_watched: bool = False,
     ) -> AsyncGenerator[list[LogLine], None]:
         async with open_gateway(watching=True) as gateway:
@@ -190,6 +191,7 @@ class SandboxExecutor:
                     tokens=tokens,
                     mask=place.mask,
                     on_sign=on_sign,
+                    enough=enough,
                     is_known=True,  # it was started: no request is spent on asking
                     is_watched=is_watched,
                 )

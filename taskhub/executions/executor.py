@@ -308,12 +308,14 @@ class Executor(Protocol):
         *,
         on_trouble: Troubled | None = None,
         on_sign: Signed | None = None,
+        enough: Callable[[], bool] = lambda: False,
         is_watched: bool = False,
     ) -> AsyncGenerator[list[LogLine], None]:
         """The log from its first line, in batches as they come, until the script has ended. Raises ExecutorError.
 
         A source that is cut off is opened again, without a missing or repeated line; `on_trouble` is told why, and in
-        how many seconds. `on_sign` hears what else the source says, a ScriptEnd last of all, if there is one.
+        how many seconds. `on_sign` hears what else the source says, a ScriptEnd last of all, if there is one. Once
+        `enough` returns true, batches are empty: what `on_sign` hears is all that is still read.
         `is_watched`: the caller looks at the runner itself, so a silent source is not asked whether it has ended.
         """
         ...

@@ -98,8 +98,12 @@ class FollowedLog:
     async def _read(self) -> None:
         times = LogTimes() if self._is_first else await read_times(self._execution.pk)
         writer = TimesWriter(self._execution.pk, times)
-        is_watched = bool(self._place.log_token)
-        log_lines = self._executor.follow_log(self._place, on_sign=self._hear, is_watched=is_watched)
+        log_lines = self._executor.follow_log(
+            self._place,
+            on_sign=self._hear,
+            enough=lambda: self._spool.is_cut,
+            is_watched=bool(self._place.log_token),
+        )
         try:
             async with aclosing(log_lines) as batches:
                 async for batch in batches:

@@ -54,13 +54,17 @@ def at_this_daytona(settings, daytona: Daytona) -> Iterator[None]:
 class Reading:
     """One reading of a log, from its first line."""
 
-    def __init__(self, sandbox_id: str, command_id: str, hear: Hear | None = None) -> None:
+    def __init__(self, sandbox_id: str, command_id: str, hear: Hear | None = None, *, most: int | None = None) -> None:
         self.sandbox_id = sandbox_id
         self.command_id = command_id
         self.lines: list[LogLine] = []
         self.troubles: list[Trouble] = []
         self.exit_code: int | None = None
         self.hear = hear
+        self.most = most
+
+    def _has_enough(self) -> bool:
+        return self.most is not None and len(self.lines) >= self.most
 
     def _trouble(self, error: SandboxError, delay: float) -> None:
         self.troubles.append((error, delay))
@@ -71,7 +75,7 @@ class Reading:
         async with open_gateway(watching=True) as gateway:
             document = await gateway.document(self.sandbox_id)
             inside = gateway.toolbox(self.sandbox_id, document["toolboxProxyUrl"])
-            follower = Follower(inside, "s", self.command_id, self._trouble)
+            follower = Follower(inside, "s", self.command_id, self._trouble, enough=self._has_enough)
             if not patiently:
                 follower._backoff = Backoff(first_s=0.005, most_s=0.02)
             async with aclosing(follower.lines()) as batches:
@@ -122,6 +126,20 @@ async def test_every_kind_of_line_comes_as_it_was_written(daytona: Daytona, nast
 async def test_an_empty_log_ends_with_its_command(daytona: Daytona) -> None:
     reading = await Reading(*finished(daytona, "bash -c 'exit 3'")).read()
     assert (reading.told, reading.exit_code) == ([], 3)
+
+
+@pytest.mark.parametrize("most", [0, 1, 100])
+async def test_what_is_enough_is_read_to_its_end_without_lines(daytona: Daytona, most: int) -> None:
+    sandbox_id, command_id = daytona.command("seq 100; read line; seq 101 500; printf unfinished; bash -c 'exit 7'")
+    reading = Reading(sandbox_id, command_id, most=most)
+    task = asyncio.create_task(reading.read())
+    await asyncio.to_thread(wait_until, lambda: len(reading.lines) >= most, "the lines that are wanted")
+    await asyncio.to_thread(daytona.input, sandbox_id, command_id, "go on")
+    await asyncio.wait_for(task, 30)
+    # What came in one piece with the last line that was wanted is delivered with it.
+    assert most <= len(reading.lines) <= (100 if most else 0)
+    assert [n for n, _, _ in reading.told] == list(range(1, len(reading.lines) + 1))
+    assert reading.exit_code == 7
 
 
 def test_wherever_and_however_often_the_connection_is_cut_each_line_comes_once(

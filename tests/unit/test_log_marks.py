@@ -94,18 +94,41 @@ texts = st.lists(st.sampled_from(["a", "é", "\n", "\r", "\x1b_", "\x1b\\", "xyz
 endings = st.sampled_from(["", END])
 
 
+def cut_anywhere(pieces: list[Piece], data: st.DataObject | None) -> list[Piece]:
+    cut: list[Piece] = []
+    for stream, text in pieces:
+        places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4))) if data else range(len(text))
+        cut += [(stream, text[start:stop]) for start, stop in itertools.pairwise([0, *places, len(text)])]
+    return cut
+
+
 @given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), texts), max_size=6), endings, st.data())
 @example([("stdout", "x" * 20)], END, None)
 def test_any_cutting_of_a_log_with_marks_gives_the_same(
     pieces: list[Piece], end: str, data: st.DataObject | None
 ) -> None:
     whole: list[Piece] = [*pieces, ("stdout", end), ("stderr", end)]
-    cut: list[Piece] = []
-    for stream, text in whole:
-        places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4))) if data else range(len(text))
-        cut += [(stream, text[start:stop]) for start, stop in itertools.pairwise([0, *places, len(text)])]
+    cut = cut_anywhere(whole, data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_follower, "LINE_BYTES", 7)
         assert reading(cut)[1] == reading(whole)[1]
         assert end_of(cut) == end_of(whole)
         assert all(TOKENS.end not in line and TOKENS.run not in line for _, _, line in reading(whole)[1])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), texts), max_size=6), endings, st.data())
+def test_the_marks_of_a_log_are_understood_without_its_lines(
+    pieces: list[Piece], end: str, data: st.DataObject
+) -> None:
+    whole: list[Piece] = [*pieces, ("stdout", end), ("stderr", end)]
+    cut = cut_anywhere(whole, data)
+    read_until = data.draw(st.integers(0, len(cut)))
+    counter = LineCounter(LogMarks(TOKENS))
+    for piece in cut[:read_until]:
+        counter.feed([piece])
+    for piece in cut[read_until:]:
+        counter.skip([piece])
+    wanted, _ = reading(whole)
+    assert counter.marks is not None
+    assert wanted.marks is not None
+    assert (counter.marks.end, counter.marks.changes) == (wanted.marks.end, wanted.marks.changes)
