@@ -35,6 +35,7 @@ from taskhub.auth.rate_limits import failures, network_of
 from taskhub.models import PasswordFailures
 
 WINDOW: Final = timedelta(minutes=5)
+_CLOCK_AHEAD: Final = timedelta(minutes=1)
 DEVICE_COOKIE: Final = "taskhub_device"
 _DEVICE_FOR: Final = timedelta(days=365)
 _ACCOUNTS_OF_A_BROWSER: Final = 5
@@ -99,8 +100,9 @@ def _count(key: str, account: str, most: int) -> float:
         return 0.0
     now = timezone.now()
     counter = PasswordFailures.objects.filter(pk=key)
-    # A row from beyond the window is of a clock that was ahead.
-    counter.filter(Q(until__lte=now) | Q(until__gt=now + WINDOW)).delete()
+    # A row from far beyond the window is of a clock that was ahead; from just beyond it, of another attempt that was
+    # counted since `now`.
+    counter.filter(Q(until__lte=now) | Q(until__gt=now + WINDOW + _CLOCK_AHEAD)).delete()
     PasswordFailures.objects.bulk_create(
         [PasswordFailures(key=key, account=account, until=now + WINDOW)], ignore_conflicts=True
     )

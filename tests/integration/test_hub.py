@@ -153,8 +153,10 @@ async def test_an_id_from_a_process_that_was_ahead_is_no_reset(hub: Hub) -> None
 def test_a_loop_that_closes_while_the_hub_connects_ends_it(steps: int) -> None:
     """With one cancellation, as `asyncio.run` sends it, however far the connection to Redis has come."""
 
+    hub = Hub()
+
     async def begin() -> None:
-        Hub().start()
+        hub.start()
         for _ in range(steps):
             await asyncio.sleep(0)
 
@@ -162,3 +164,4 @@ def test_a_loop_that_closes_while_the_hub_connects_ends_it(steps: int) -> None:
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
+    hub.reader.close()

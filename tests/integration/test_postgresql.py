@@ -20,7 +20,8 @@ def test_what_touches_rows_passes_on_postgresql_too(postgres_url: str) -> None:
     )
     try:
         code = process.wait(1700)
-        assert code == 0, "\n".join(process.output[-150:])
+        failed = [line for line in process.output if line.startswith(("FAILED ", "ERROR "))]
+        assert code == 0, "\n".join([*failed, *process.output[-150:]])
         assert " passed" in process.output[-1]
         assert "skipped" not in process.output[-1]
     finally:

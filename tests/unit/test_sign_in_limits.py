@@ -240,6 +240,12 @@ def test_an_account_that_is_no_operator_is_told_so_at_the_admin(alice: User) -> 
     assert "enter the correct" not in answer
 
 
+def test_an_attempt_that_is_counted_after_a_later_one_forgets_nothing(alice: User, clock: Any) -> None:
+    fail("alice", 3)
+    clock.now -= timedelta(seconds=5)
+    assert sign_in(Client(), "alice", "wrong").status_code == 429
+
+
 @pytest.mark.django_db(transaction=True)
 def test_attempts_at_once_are_counted_before_the_password_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     make_account("alice", "viewer")
