@@ -33,8 +33,9 @@ LISTENING: Final = "taskhub.listening"
 """ASGI scope key: a list for the stream to send instead of the SDK's response."""
 _INSTRUCTIONS: Final = (
     "TaskHub keeps tasks for agents. claim_task gives you one that no other agent gets; execute_task runs its script "
-    "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Errors have a code and say "
-    "what to do next."
+    "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Never poll: with wait_s (up "
+    "to 50 seconds) a tool answers when there is news, else with timed_out true; then call it again. Errors have a "
+    "code and say what to do next."
 )
 _FOR_AN_HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
 _NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")

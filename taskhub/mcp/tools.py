@@ -14,6 +14,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
+from taskhub.events.stream import ClientGone
 from taskhub.lib.extensions import ExtensionPoint
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
@@ -104,5 +105,7 @@ async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> O
     """Never raises: every error becomes an outcome."""
     try:
         return Outcome(await tool.call(requester, arguments))
+    except ClientGone:
+        return Outcome({}, failed=True)  # it is not sent
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
         return Outcome(failure_body(error), failed=True)
