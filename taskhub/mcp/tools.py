@@ -63,10 +63,10 @@ class Tool:
             on_thread = with_database if self.reads else with_database_writing
             return await on_thread(self._run_on_thread, requester, arguments)
         given = await with_database(self._prepare, requester, arguments)
-        return await with_database(_plain, await self.run(requester, given))
+        return await with_database(plain, await self.run(requester, given))
 
     def _run_on_thread(self, requester: Requester, arguments: Arguments) -> Any:
-        return _plain(self.run(requester, self._prepare(requester, arguments)))
+        return plain(self.run(requester, self._prepare(requester, arguments)))
 
     def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
         """The validated arguments, if the caller may call this."""
@@ -79,7 +79,7 @@ class Tool:
         return given
 
 
-def _plain(result: Any) -> Any:
+def plain(result: Any) -> Any:
     """Times, ids and all other values have REST's format."""
     return json.loads(JSONRenderer().render(result))
 

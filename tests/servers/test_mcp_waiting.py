@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -283,8 +283,8 @@ def test_an_agent_whose_client_goes_away_gets_no_task(
     gone = [Agents(installation, "one", agents.pool) for _ in range(3)]
     left = [each.wait("claim_task", **wanted) for each in gone]
     stays = agents.wait("claim_task", **wanted)
-    for each in gone:
-        each.client.close()
+    for agent in gone:
+        agent.client.close()
     wait_until(lambda: agents.open == 1, "their places are free", within_s=PATIENCE_S)
     task = made_by(agents, **wanted)
     assert stays.result(PATIENCE_S)["task"]["id"] == task
@@ -297,8 +297,6 @@ def test_an_agent_whose_client_goes_away_gets_no_task(
 async def test_cancelling_a_request_of_the_newest_revision_ends_its_wait(
     installation: Installation, agents: Agents, request: pytest.FixtureRequest
 ) -> None:
-    import asyncio
-
     async with connected(installation.address("one"), installation.token) as client:
         waiting = asyncio.create_task(client.call_tool("claim_task", {**tagged(request), "wait_s": 50}))
         await asyncio.to_thread(wait_until, lambda: agents.open == 1, "it waits", within_s=PATIENCE_S)
