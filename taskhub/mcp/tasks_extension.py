@@ -164,7 +164,6 @@ def _of_task(execution: Execution) -> UUID:
 
 
 async def _state(requester: Requester, handle: Handle) -> dict[str, Any]:
-    requester.guard(Role.VIEWER, account=False)
     state = await (_execution(requester, handle) if handle.kind == "execution" else _question(requester, handle))
     return {"taskId": str(handle), "ttlMs": None, **state}
 
@@ -193,6 +192,7 @@ async def _execution(requester: Requester, handle: Handle) -> dict[str, Any]:
 
 
 def _find_execution(requester: Requester, handle: Handle) -> Execution:
+    requester.guard(Role.VIEWER, account=False)
     execution = execution_find_for(user=requester.user, execution_id=handle.id)
     touch(requester, {"task_id": _of_task(execution), **({"as": handle.agent} if handle.agent else {})})
     return execution
@@ -220,6 +220,7 @@ async def _question(requester: Requester, handle: Handle) -> dict[str, Any]:
 
 
 def _find_question(requester: Requester, handle: Handle) -> tuple[Note, Note | None]:
+    requester.guard(Role.VIEWER, account=False)
     notes = notes_for(user=requester.user, task_id=handle.id)
     asked = notes.filter(pk=handle.note or 0, kind=NoteKind.QUESTION).first()
     if asked is None:
