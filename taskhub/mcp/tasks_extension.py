@@ -230,8 +230,9 @@ def _find_question(requester: Requester, handle: Handle) -> tuple[Note, Note | N
 
 
 def tool_result(outcome: Outcome) -> dict[str, Any]:
-    """CallToolResult."""
+    """CallToolResult, as the call itself would have had it."""
     return {
+        "resultType": "complete",
         "content": [{"type": "text", "text": outcome.text}],
         "structuredContent": outcome.body,
         "isError": outcome.failed,

@@ -84,6 +84,7 @@ def test_an_execution_ends_with_what_get_execution_says(agent: Requester) -> Non
     assert (seen["status"], seen["result"]["isError"]) == ("completed", False)
     body = call_as(agent, "get_execution", task_id=task).body
     assert seen["result"]["structuredContent"] == body
+    assert seen["result"]["resultType"] == "complete"
     assert seen["result"]["content"] == [{"type": "text", "text": Outcome(body).text}]
     assert (body["status"], body["exit_code"]) == ("failed", 3)
     assert seen["createdAt"] == body["queued_at"]
