@@ -43,7 +43,7 @@ _NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")
 
 
 class _HubServer(Server[Any]):
-    """Tells of the tasks extension only where it exists."""
+    """Advertises the tasks extension to revisions that have it."""
 
     def get_capabilities(
         self,
