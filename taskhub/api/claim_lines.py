@@ -21,7 +21,8 @@ from taskhub.lib.per_loop import PerLoop
 from taskhub.models import TaskStatus
 from taskhub.observability.log_context import task_for_all
 
-_FREEING: Final = frozenset({"task_created", "task_updated", "task_ready"})
+_FREEING: Final = frozenset({"task_created", "task_updated", "task_ready", "announcement"})
+"""An announcement may say that a pause of claims is over."""
 
 
 def may_be_free(envelope: dict[str, Any]) -> bool:

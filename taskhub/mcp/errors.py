@@ -26,6 +26,7 @@ _NEXT: Final = {
     "blocked": "Call claim_task for another task.",
     "dependency_cycle": "Leave out the blocker that waits for this task.",
     "question_open": "Wait for its answer: get_task with wait_s.",
+    "paused": "Finish what you hold; then wait: claim_task with wait_s.",
     "held_back": "Claim another task; a person looks after this one.",
     "transition_refused": "Choose a status of details.allowed.",
     "execution_ending": "Try again after the seconds in details.",

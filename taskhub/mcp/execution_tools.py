@@ -18,6 +18,7 @@ from taskhub.api.serializers import (
 )
 from taskhub.api.waiting import Look, waiting
 from taskhub.executions.executor import ExecutorError
+from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
@@ -78,6 +79,7 @@ class ExecutionWithLogSerializer(ExecutionSerializer):
 async def _execute(requester: Requester, arguments: Arguments) -> Any:
     """Without `wait_s` the handle; else how the execution stands at its end, when it must wait, or at the limit."""
     wait_s = arguments.pop("wait_s", 0)
+    arguments["sandbox_is_missing"] = await sandbox_is_missing(arguments.get("sandbox_id", ""))
     if not wait_s:
         return await with_database_writing(_queue, requester, arguments)
     task_id = arguments["task_id"]

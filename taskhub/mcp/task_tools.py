@@ -23,6 +23,7 @@ from taskhub.api.task_detail import TaskDetailSerializer
 from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, task_events, task_look
 from taskhub.api.waiting import Look, Seen, Signals, waiting
 from taskhub.auth.actor import Actor
+from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
@@ -32,6 +33,7 @@ from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.tasks import task_list_for
 from taskhub.services.claims import claim_touch, task_claim
+from taskhub.services.leases import PAUSED
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_create, task_update
 from taskhub.web.thread_pool import with_database, with_database_writing
@@ -208,11 +210,13 @@ async def _claim(requester: Requester, arguments: Arguments) -> Any:
     async def joined() -> Signals:
         return await claim_lines.get().join(key)
 
+    patient = _patient(look)
     async with waiting(requester.waiter, wait_s, joined, gone=requester.gone, writes=True) as wait:
-        first = await with_database_writing(look, requester.user)
-        if first.mark:
-            return ended(first, timed_out=False).data
-        return ended(*await wait.until(look, bool)).data
+        first = await with_database_writing(patient, requester.user)
+        seen, timed_out = (first, False) if first.mark else await wait.until(patient, bool)
+    if isinstance(seen.about, Conflict):
+        raise seen.about
+    return ended(seen, timed_out).data
 
 
 def _claim_look(requester: Requester, arguments: Arguments) -> Look:
@@ -225,6 +229,20 @@ def _claim_look(requester: Requester, arguments: Arguments) -> Look:
         return Seen(claimed_data(claimed), claimed is not None)
 
     return look
+
+
+def _patient(look: Look) -> Look:
+    """A pause of claims is waited for as a task is; `about` has it, where it still holds."""
+
+    def looked(caller: Caller) -> Seen:
+        try:
+            return look(caller)
+        except Conflict as error:
+            if error.code != PAUSED:
+                raise
+            return Seen({}, mark=False, about=error)
+
+    return looked
 
 
 def _claim_key(requester: Requester, arguments: Arguments) -> Hashable:

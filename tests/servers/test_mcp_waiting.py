@@ -352,3 +352,23 @@ def test_a_killed_process_loses_no_task(
     installation.start_web("one", application=APPLICATION)
     task = made_by(others, **wanted)
     assert agents.call("claim_task", wait_s=50, **wanted)["task"]["id"] == task
+
+
+# --- Pause ------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_is_waited_for(agents: Agents, others: Agents, request: pytest.FixtureRequest) -> None:
+    wanted = tagged(request)
+    rule = "/api/admission/"
+    assert others.client.put(rule, json={"paused": True}).status_code < 300
+    try:
+        task = made_by(others, **wanted)
+        assert agents.call("claim_task", **wanted)["error"]["code"] == "paused"
+        assert agents.call("claim_task", wait_s=1, **wanted)["error"]["code"] == "paused"
+        waiting = agents.wait("claim_task", **wanted)
+        with agents.looked("task_claim"):
+            made_by(others, **wanted)
+        assert not waiting.done()
+    finally:
+        assert others.client.put(rule, json={"paused": False}).status_code < 300
+    assert waiting.result(PATIENCE_S)["task"]["id"] == task

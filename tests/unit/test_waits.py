@@ -310,6 +310,7 @@ async def test_an_event_during_a_look_is_looked_at_again(
         ("task_updated", {"status": "todo"}, True),
         ("task_updated", {"status": "inprogress"}, False),
         ("task_ready", {}, True),
+        ("announcement", {"text": "the pause is over"}, True),
         ("stream-reset", {}, True),
     ],
 )
