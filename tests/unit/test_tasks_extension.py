@@ -113,7 +113,7 @@ def test_cancel_stops_the_execution(agent: Requester) -> None:
 
 
 def test_a_handle_remembers_which_agent_began_it(agent: Requester) -> None:
-    task = new_task(agent)
+    task = new_task(requester_for(make_account("bob", "agent")))
     claimed = {"task_id": task, "as": "bob / Zoë 🙂"}
     call_as(agent, "claim_task", **claimed)
     made = begin(agent, "execute_task", script_content="true", **claimed)
