@@ -8,11 +8,15 @@ looks; when it got none, the others of its line need not. So one new task costs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
+from django.contrib.auth.models import User
+
 from taskhub.api.stream_view import running_hub
+from taskhub.api.waiting import Look, Seen
+from taskhub.errors import Conflict
 from taskhub.events.channels import TASKS
 from taskhub.events.feed import Feed
 from taskhub.events.filters import Filters
@@ -20,6 +24,8 @@ from taskhub.events.frames import read_envelopes
 from taskhub.lib.per_loop import PerLoop
 from taskhub.models import TaskStatus
 from taskhub.observability.log_context import task_for_all
+from taskhub.roles import Caller, role_of
+from taskhub.services.leases import PAUSED
 
 _FREEING: Final = frozenset({"task_created", "task_updated", "task_ready", "announcement"})
 """An announcement may say that a pause of claims is over."""
@@ -100,3 +106,31 @@ class ClaimLines:
 
 
 claim_lines: Final = PerLoop(ClaimLines)
+
+
+def claim_signals(account: User, wanted: Mapping[str, Any]) -> Callable[[], Awaitable[Place]]:
+    """Joins the line of all that would take the same tasks, as `waiting` takes it; on the event loop.
+
+    Whether any task is free is decided by the account and by what is `wanted`; which agent of the account asks only
+    decides which one it gets.
+    """
+    key = (account.pk, role_of(account), *(tuple(sorted(wanted.get(name, ()))) for name in ("priority", "tags")))
+
+    async def joined() -> Place:
+        return await claim_lines.get().join(key)
+
+    return joined
+
+
+def patient_look(look: Look) -> Look:
+    """A pause of claims is waited for as a task is; `about` has it, where it still holds."""
+
+    def looked(caller: Caller) -> Seen:
+        try:
+            return look(caller)
+        except Conflict as error:
+            if error.code != PAUSED:
+                raise
+            return Seen({}, mark=False, about=error)
+
+    return looked

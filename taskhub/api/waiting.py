@@ -20,12 +20,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskhub.api.authentication import has_expired
-from taskhub.api.awaited import AwaitedResponse, Work
+from taskhub.api.awaited import AwaitedResponse
 from taskhub.api.callers import caller_key
 from taskhub.api.query import QuerySerializer
 from taskhub.api.stream_view import running_hub
 from taskhub.auth.backends import account_get
-from taskhub.errors import HOW_TO_AUTHENTICATE, NotAuthenticated
+from taskhub.errors import HOW_TO_AUTHENTICATE, HubError, NotAuthenticated
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
 from taskhub.events.stream import ClientGone, Slot, registry
@@ -233,43 +233,78 @@ def wait_for_change(
     if not wait_s:
         seen = look(request.user)
         return Response(seen.data, headers=seen.headers)
-    # Before the first look, so that no event falls between.
-    cursor = async_to_sync(feed_head)()
-    first = look(request.user)
-    if changed(first.mark, first.mark):
-        return Response(seen_data(first, timed_out=False), headers=first.headers)
-    token = request.auth if isinstance(request.auth, ApiToken) else None
-    django_request = request._request  # noqa: SLF001 - DRF's name for Django's request
-    who = Waiter(request.user, token, caller_key(django_request, request.user))
-    slot = async_to_sync(_admit)(who.key)
-    wait = Wait(who, FeedSignals(cursor, events, together_s=together_s), wait_s)
 
-    async def answered() -> Response:
-        try:
-            seen, timed_out = await wait.until(look, lambda mark: changed(first.mark, mark))
-        finally:
-            await wait.signals.close()
-        return Response(seen_data(seen, timed_out=timed_out), headers=seen.headers)
+    async def joined() -> Signals:
+        return FeedSignals(await feed_head(), events, together_s=together_s)
 
-    return WaitingResponse(django_request, answered, slot.release)
+    return wait_for_signals(request, look, changed=changed, signals=joined, wait_s=wait_s)
+
+
+def wait_for_signals(
+    request: Request,
+    look: Look,
+    *,
+    changed: Changed,
+    signals: Callable[[], Awaitable[Signals]],
+    wait_s: int,
+    writes: bool = False,
+) -> HttpResponse:
+    """Likewise, whatever says when it is worth looking again. An error in `about` at the end is the answer."""
+    # Before the first look, so that nothing falls between. Both are for the loop, which alone touches them.
+    joined = async_to_sync(signals)()
+    try:
+        first = look(request.user)
+        if changed(first.mark, first.mark):
+            async_to_sync(joined.close)()
+            return _answer(first, timed_out=False)
+        django_request = request._request  # noqa: SLF001 - DRF's name for Django's request
+        token = request.auth if isinstance(request.auth, ApiToken) else None
+        who = Waiter(request.user, token, caller_key(django_request, request.user))
+        slot = async_to_sync(_admit)(who.key)
+    except BaseException:
+        async_to_sync(joined.close)()
+        raise
+    wait = Wait(who, joined, wait_s, gone=asyncio.Event(), writes=writes)
+    return WaitingResponse(django_request, wait, look, lambda mark: changed(first.mark, mark), slot)
+
+
+def _answer(seen: Seen, *, timed_out: bool) -> Response:
+    if isinstance(seen.about, HubError):
+        raise seen.about
+    return Response(seen_data(seen, timed_out=timed_out), headers=seen.headers)
 
 
 async def _admit(key: str) -> Slot:
-    """On the loop, which alone touches the registry."""
     return registry.admit(key)
 
 
 class WaitingResponse(AwaitedResponse):
-    """Its place among the streams is free again when it has been sent, or its client has gone."""
+    """Its places in the line and among the streams are free when it has been sent, or its client has gone."""
 
     measures_itself = False  # how long a client wanted to wait says nothing about us
 
-    def __init__(self, request: HttpRequest, work: Work, release: Callable[[], None]) -> None:
-        super().__init__(request, work)
-        self._release = release
+    def __init__(
+        self, request: HttpRequest, wait: Wait, look: Look, changed: Callable[[Any], bool], slot: Slot
+    ) -> None:
+        super().__init__(request, self._waited)
+        self._wait, self._look, self._changed, self._slot = wait, look, changed, slot
+
+    async def _waited(self) -> Response:
+        try:
+            seen, timed_out = await self._wait.until(self._look, self._changed)
+        except ClientGone:
+            return Response({})  # it is not sent
+        return _answer(seen, timed_out=timed_out)
 
     async def run(self, receive: Receive, send: Send) -> None:
+        async def watched() -> Mapping[str, Any]:
+            message = await receive()
+            if message["type"] == "http.disconnect" and self._wait.gone is not None:
+                self._wait.gone.set()
+            return message
+
         try:
-            await super().run(receive, send)
+            await super().run(watched, send)
         finally:
-            self._release()
+            self._slot.release()
+            await self._wait.signals.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.api.claim_lines import claim_lines
+from taskhub.api.claim_lines import claim_signals, patient_look
 from taskhub.api.claims import ClaimedSerializer, ClaimSerializer, LeaseSerializer, claimed_data
 from taskhub.api.fields import OneOfField, StrictBooleanField, TextField
 from taskhub.api.filters import ANYTHING, filter_tasks
@@ -21,7 +20,7 @@ from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import TaskDetailSerializer
 from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, task_events, task_look
-from taskhub.api.waiting import Look, Seen, Signals, waiting
+from taskhub.api.waiting import Look, Seen, waiting
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
@@ -30,10 +29,9 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.mcp.waits import WaitSerializer, ended, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
-from taskhub.roles import Caller, Role, role_of
+from taskhub.roles import Caller, Role
 from taskhub.selectors.tasks import task_list_for
 from taskhub.services.claims import claim_touch, task_claim
-from taskhub.services.leases import PAUSED
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_create, task_update
 from taskhub.web.thread_pool import with_database, with_database_writing
@@ -205,12 +203,8 @@ async def _claim(requester: Requester, arguments: Arguments) -> Any:
     look = _claim_look(requester, arguments)
     if not wait_s or "task_id" in arguments:
         return (await with_database_writing(look, requester.user)).data
-    key = _claim_key(requester, arguments)
-
-    async def joined() -> Signals:
-        return await claim_lines.get().join(key)
-
-    patient = _patient(look)
+    joined = claim_signals(requester.account, arguments)
+    patient = patient_look(look)
     async with waiting(requester.waiter, wait_s, joined, gone=requester.gone, writes=True) as wait:
         first = await with_database_writing(patient, requester.user)
         seen, timed_out = (first, False) if first.mark else await wait.until(patient, bool)
@@ -229,26 +223,6 @@ def _claim_look(requester: Requester, arguments: Arguments) -> Look:
         return Seen(claimed_data(claimed), claimed is not None)
 
     return look
-
-
-def _patient(look: Look) -> Look:
-    """A pause of claims is waited for as a task is; `about` has it, where it still holds."""
-
-    def looked(caller: Caller) -> Seen:
-        try:
-            return look(caller)
-        except Conflict as error:
-            if error.code != PAUSED:
-                raise
-            return Seen({}, mark=False, about=error)
-
-    return looked
-
-
-def _claim_key(requester: Requester, arguments: Arguments) -> Hashable:
-    """What decides whether any task is free; which agent of the account asks only decides which one it gets."""
-    wanted = [tuple(sorted(arguments.get(name, ()))) for name in ("priority", "tags")]
-    return (requester.account.pk, role_of(requester.user), *wanted)
 
 
 TASK_TOOLS = (
