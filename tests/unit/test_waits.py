@@ -250,6 +250,16 @@ async def test_one_task_costs_two_looks_however_many_wait(hub: Hub, tasks: Tasks
     assert (len(tasks.lines), len(hub.tasks.readers)) == (0, 0)
 
 
+async def test_an_event_that_is_not_ours_does_not_end_the_lines(hub: Hub, tasks: Tasks) -> None:
+    agent = await tasks.agent()
+    for data in ("no JSON", "[]", '{"event": "task_updated", "data": []}'):
+        hub.tasks.take(hub.tasks.head + 1, "task_updated", data)
+        await settled()
+    tasks.free = 1
+    hub.tell("task_created", status="todo")
+    assert (await agent)[0].data == {"got": True}
+
+
 async def test_each_line_is_called_for_itself(hub: Hub, tasks: Tasks) -> None:
     agents = [await tasks.agent(key) for key in ("a", "a", "b", "b")]
     hub.tell("task_updated", status="todo")
