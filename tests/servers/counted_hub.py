@@ -1,6 +1,7 @@
 """The hub's application, with one more address for tests: how many requests wait, and how often what was looked at.
 
-`GET /counted` answers `{"open": …, "looks": {…}}`: places among the streams that are taken, and calls by name.
+`GET /counted` answers `{"open": …, "looks": {…}}`: places among the streams that are taken, and calls that have ended,
+by name.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ def _count(module: Any, name: str) -> None:
 
     @wraps(counted)
     def counting(*args: Any, **kwargs: Any) -> Any:
-        looks[name] += 1
-        return counted(*args, **kwargs)
+        try:
+            return counted(*args, **kwargs)
+        finally:
+            looks[name] += 1
 
     setattr(module, name, counting)
 
@@ -33,6 +36,7 @@ def _count(module: Any, name: str) -> None:
 _count(task_tools, "task_claim")
 _count(task_tools, "task_page")
 _count(execution_tools, "execution_get_for")
+_count(execution_tools, "execution_queue")
 _count(tasks, "task_get_for")
 
 

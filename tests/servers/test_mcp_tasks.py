@@ -33,20 +33,20 @@ class Wire:
         self._headers = {**installation.headers, **ACCEPT}
 
     def __call__(
-        self, method: str, capabilities: dict[str, Any] | None = None, *, revision: str = NEWEST, **params: Any
+        self, method: str, client: dict[str, Any] | None = None, *, revision: str = NEWEST, **params: Any
     ) -> httpx.Response:
         headers = {**self._headers, "MCP-Protocol-Version": revision}
         if revision == NEWEST:
             name = params.get("taskId") or params.get("name")
             headers |= {"Mcp-Method": method, **({"Mcp-Name": name} if name else {})}
             info = {"name": "test", "version": "1"}
-            meta = {"protocolVersion": NEWEST, "clientInfo": info, "clientCapabilities": capabilities or {}}
+            meta = {"protocolVersion": NEWEST, "clientInfo": info, "clientCapabilities": client or {}}
             params["_meta"] = {META + key: value for key, value in meta.items()}
         message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
         return httpx.post(self._address, json=message, headers=headers, timeout=60, trust_env=False)
 
-    def call(self, tool: str, capabilities: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
-        answer = self("tools/call", capabilities, name=tool, arguments=arguments)
+    def call(self, tool: str, client: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+        answer = self("tools/call", client, name=tool, arguments=arguments)
         result: dict[str, Any] = answer.json()["result"]
         return result
 
