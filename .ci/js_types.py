@@ -32,6 +32,7 @@ BODIES: Final = (
     "CommandStarted",
     "ExecuteRequest",
     "Execution",
+    "LogFound",
     "LogTail",
     "Me",
     "Note",

@@ -149,6 +149,15 @@ export type KindEnum = "note" | "result" | "review" | "question" | "answer";
 
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
+export interface LogFound {
+  execution_id: string;
+  status: string;
+  lines: number;
+  count: number;
+  matches: number[];
+  next: number | null;
+}
+
 export interface LogLine {
   n: number;
   stream: StreamEnum;
