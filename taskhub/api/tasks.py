@@ -24,13 +24,14 @@ from taskhub.api.ordering import KnownOrdering
 from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
+from taskhub.api.rendered import HtmlQuerySerializer
 from taskhub.api.serializers import (
     AuditEntrySerializer,
     StatusChangeSerializer,
     TaskSerializer,
 )
 from taskhub.api.task_answers import ETAG, etag, task_response, touch
-from taskhub.api.task_detail import TaskDetailSerializer, task_detail
+from taskhub.api.task_detail import RenderedTaskSerializer, task_detail, with_html
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
@@ -63,7 +64,7 @@ def expected_version_of(request: Request) -> int | None:
 _TASK_MOVES: Final = frozenset({"task_updated", "task_deleted", "stream-reset"})
 
 
-class TaskWaitQuerySerializer(WaitQuerySerializer, NamedQuerySerializer):
+class TaskWaitQuerySerializer(WaitQuerySerializer, NamedQuerySerializer, HtmlQuerySerializer):
     version = serializers.IntegerField(
         required=False, min_value=1, help_text="With `wait_s`: the version you have; the present one unless given."
     )
@@ -123,7 +124,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         tasks = tasks_create(actor=actor_of(request), tasks=[body.validated_data for body in bodies])
         return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(parameters=[TaskWaitQuerySerializer], responses=TaskDetailSerializer)
+    @extend_schema(parameters=[TaskWaitQuerySerializer], responses=RenderedTaskSerializer)
     def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
         """Read a task, with what it waits for. Its `ETag` is what `If-Match` of a change compares."""
         query = self.read_query(request)
@@ -132,7 +133,8 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
 
         def look(caller: Caller) -> Seen:
             task = task_get_for(user=caller, task_id=task_id)
-            return Seen(task_detail(caller, task), task.version, {ETAG: etag(task)})
+            detail = task_detail(caller, task)
+            return Seen(with_html(detail) if query["html"] else detail, task.version, {ETAG: etag(task)})
 
         return wait_for_change(
             request,
