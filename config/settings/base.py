@@ -166,6 +166,8 @@ TASKHUB_DATA_FREE_LEAST_BYTES = env.integer("TASKHUB_DATA_FREE_LEAST_BYTES", 64 
 TASKHUB_LEASE_S = env.integer("TASKHUB_LEASE_S", 900, least=10, most=86_400)
 # How long an open question keeps its holder's lease from running out.
 TASKHUB_QUESTION_KEEPS_S = env.integer("TASKHUB_QUESTION_KEEPS_S", 86_400)
+# An agent may change what another one holds.
+TASKHUB_OPEN_CHANGES = env.flag("TASKHUB_OPEN_CHANGES")
 TASKHUB_ATTEMPTS = env.integer("TASKHUB_ATTEMPTS", 3, least=1)
 
 # --- Live logs ---------------------------------------------------------------------------------------

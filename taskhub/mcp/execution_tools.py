@@ -16,6 +16,7 @@ from taskhub.api.serializers import (
     ExecutionSerializer,
 )
 from taskhub.executions.executor import ExecutorError, LogLine
+from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
@@ -26,7 +27,7 @@ from taskhub.models import Execution
 from taskhub.roles import Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
-from taskhub.web.thread_pool import on_web_thread, with_database
+from taskhub.web.thread_pool import on_web_thread, with_database, with_database_writing
 
 
 class ExecuteTaskSerializer(HolderSerializer, ExecuteSerializer):
@@ -70,7 +71,12 @@ class ExecutionWithLogSerializer(ExecutionSerializer):
         fields = [*ExecutionSerializer.Meta.fields, "lines", "log_error"]
 
 
-def _execute(requester: Requester, arguments: Arguments) -> Any:
+async def _execute(requester: Requester, arguments: Arguments) -> Any:
+    is_missing = await sandbox_is_missing(arguments.get("sandbox_id", ""))
+    return await with_database_writing(_queue, requester, {**arguments, "sandbox_is_missing": is_missing})
+
+
+def _queue(requester: Requester, arguments: Arguments) -> Any:
     script = arguments.pop("script_content", None)
     actor = requester.acting(arguments)
     execution = execution_queue(actor=actor, script=script, **arguments)

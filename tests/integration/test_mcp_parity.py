@@ -138,6 +138,7 @@ TWINS = [
     failing("execution_active", EXECUTE, running=True),
     failing("invalid", EXECUTE, arguments={"task_id": "{task}", "timeout_s": 0, **RUN}, body={"timeout_s": 0, **RUN}),
     failing("script_too_large", EXECUTE, arguments={"task_id": "{task}", "script_content": "#" * (SCRIPT_LIMIT_BYTES + 1)}, body={"script_content": "#" * (SCRIPT_LIMIT_BYTES + 1)}),
+    failing("sandbox_not_found", EXECUTE, arguments={"task_id": "{task}", "sandbox_id": "none", **RUN}, body={"sandbox_id": "none", **RUN}),
     failing("execution_not_found", EXECUTION, running=False),
     failing("execution_not_found", EXECUTION, arguments={"task_id": "{task}", "execution_id": NOBODYS}, request=f"GET /api/exec/status/{{task}}?execution_id={NOBODYS}"),
     failing("invalid", EXECUTION, arguments={"task_id": "{task}", "execution_id": "no"}, request="GET /api/exec/status/{task}?execution_id=no"),
