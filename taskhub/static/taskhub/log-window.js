@@ -166,6 +166,7 @@ export class LogWindow {
   #draw() {
     const { log, lines, toEnd } = this.#options;
     const total = this.#total;
+    const { scrollTop, clientHeight } = log; // before anything changes
     const rowPx = parseFloat(getComputedStyle(log).lineHeight);
     if (this.#isFollowing) this.#anchor = { n: Math.max(1, total), top: log.clientHeight - rowPx, isJump: true };
     const { n, top } = this.#anchor;
@@ -177,7 +178,7 @@ export class LogWindow {
     this.#drawnTotal = total;
     log.style.setProperty("--digits", `${Math.max(3, String(total).length)}ch`);
     this.#renew(total);
-    this.#place(spacePx(rowPx, total), total);
+    this.#place(spacePx(rowPx, total), total, { scrollTop, clientHeight });
     toEnd.hidden = this.#isFollowing;
     const isThere = n <= total && !this.#box.querySelector("[data-missing]");
     if (!this.#isFollowing && isThere) this.#isHeld = false;
@@ -243,19 +244,22 @@ export class LogWindow {
    *
    * @param {number} px - What a line counts that has no row.
    * @param {number} total
+   * @param {{ scrollTop: number, clientHeight: number }} view
    */
-  #place(px, total) {
+  #place(px, total, { scrollTop, clientHeight }) {
     const { log } = this.#options;
     const { first, last } = this.#range;
     const { n, top, isJump } = this.#anchor;
-    setHeight(this.#below, (total - last) * px);
+    // While the rows are measured there is room below: less would move the view, and end a scroll that is under way.
+    setHeight(this.#below, scrollTop + clientHeight);
     const row = this.#rows.get(Math.min(Math.max(n, first), last));
     const before = row ? row.offsetTop - this.#box.offsetTop : 0;
     const padding = this.#above.offsetTop;
-    let height = Math.round(log.scrollTop + top - before - padding);
+    let height = Math.round(scrollTop + top - before - padding);
     if (first === 1) height = 0;
     else if (isJump || height <= 0) height = Math.round((first - 1) * px);
     setHeight(this.#above, height);
+    setHeight(this.#below, (total - last) * px);
     const wanted = this.#isFollowing ? log.scrollHeight : padding + height + before - top;
     if (Math.abs(log.scrollTop - wanted) >= 1) log.scrollTop = wanted;
   }
@@ -274,13 +278,10 @@ export class LogWindow {
     const { first, last } = this.#range;
     const [upper, lower] = [this.#box.offsetTop, this.#below.offsetTop];
     this.#isFollowing = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-    if (scrollTop + clientHeight < upper)
-      this.#anchor = at(lineInSpace(scrollTop, upper, { first: 1, last: first - 1 }), 0);
-    else if (scrollTop > lower)
-      this.#anchor = at(
-        lineInSpace(scrollTop - lower, this.#below.offsetHeight, { first: last + 1, last: this.#total }),
-        0,
-      );
+    const before = { first: 1, last: first - 1 };
+    const after = { first: last + 1, last: this.#total };
+    if (scrollTop + clientHeight < upper) this.#anchor = inSpace(this.#above, before, scrollTop);
+    else if (scrollTop > lower) this.#anchor = inSpace(this.#below, after, scrollTop);
     else this.#anchor = this.#rowAt(scrollTop);
   }
 
@@ -323,6 +324,20 @@ export class LogWindow {
  * @returns {Anchor}
  */
 const at = (n, top) => ({ n, top, isJump: false });
+
+/**
+ * The line at the upper edge of the view, where that is in an empty space. The line is put exactly where the space had
+ * it: the log keeps its height, and a scroll to its end that is under way ends there.
+ *
+ * @param {HTMLElement} place
+ * @param {Range} lines - For which it stands.
+ * @param {number} scrollTop
+ */
+function inSpace(place, lines, scrollTop) {
+  const px = place.offsetHeight / Math.max(1, lines.last - lines.first + 1);
+  const n = lineInSpace(scrollTop - place.offsetTop, place.offsetHeight, lines);
+  return at(n, place.offsetTop + (n - lines.first) * px - scrollTop);
+}
 
 function space() {
   const made = element("div", "", "space");
