@@ -60,7 +60,7 @@ SANDBOX_TOOLS = (
     ),
     Tool(
         name="get_sandbox",
-        description="A sandbox's current state, by id or name.",
+        description="A sandbox's state, by id or name.",
         takes=SandboxPlaceSerializer,
         gives=SandboxSerializer,
         run=_get,
@@ -69,7 +69,7 @@ SANDBOX_TOOLS = (
     ),
     Tool(
         name="getSSEConnectionUrl",
-        description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs also takes "
+        description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs: with "
         "sessionId and commandId). It contains its credentials and is valid until expires_at.",
         takes=params_serializer(SSE),
         gives=ConnectionSerializer,

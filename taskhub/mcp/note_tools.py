@@ -25,8 +25,8 @@ def _add(requester: Requester, arguments: Arguments) -> Any:
 NOTE_TOOLS = (
     Tool(
         name="add_note",
-        description="Add a note, result or review to a task; ask people (get_task has the answer), or answer the open "
-        "question.",
+        description="Add a note, result or review to a task; ask people (get_task waits for the answer), or answer the "
+        "open question.",
         takes=AddNoteSerializer,
         gives=NoteSerializer,
         run=_add,

@@ -1,8 +1,8 @@
 """JSON Schemas of REST's serializers, shared by tools and REST.
 
-Agents pay for every word of a schema with their context. Therefore length limits of texts are left out (errors name
-them), that unknown arguments are refused, the enum values of results, and the fields of results that explain
-themselves.
+Agents pay for every word of a schema with their context. Therefore limits that no agent comes near are left out
+(errors name them): lengths of texts, least values of 0 and 1, greatest ones above 100. So are that unknown arguments
+are refused, the enum values of results, and the fields of results that explain themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TYPES: Final[dict[type[serializers.Field[Any, Any, Any, Any]], str]] = {
     serializers.BooleanField: "boolean",
     serializers.IntegerField: "integer",
 }
-_LIMITS: Final = {"min_value": "minimum", "max_value": "maximum"}
+_LARGEST_TOLD: Final = 100
 
 
 def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
@@ -48,7 +48,9 @@ def _given(field: Any) -> Schema:
     schema = _typed(field, _given)
     if isinstance(field, serializers.ChoiceField):
         schema["enum"] = list(field.choices)
-    schema |= {word: getattr(field, name) for name, word in _LIMITS.items() if getattr(field, name, None) is not None}
+    least, most = getattr(field, "min_value", None), getattr(field, "max_value", None)
+    schema |= {"minimum": least} if least is not None and least > 1 else {}
+    schema |= {"maximum": most} if most is not None and most <= _LARGEST_TOLD else {}
     if field.help_text:
         schema["description"] = str(field.help_text)
     if not field.required and field.default is not serializers.empty:

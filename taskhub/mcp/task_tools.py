@@ -11,29 +11,43 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from taskhub.api.claim_lines import claim_signals, patient_look
 from taskhub.api.claims import ClaimedSerializer, ClaimSerializer, LeaseSerializer, claimed_data
-from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictBooleanField, TextField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
-from taskhub.api.task_detail import TaskDetailSerializer, task_detail
+from taskhub.api.task_detail import TaskDetailSerializer
+from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, task_events, task_look
+from taskhub.api.waiting import Look, Seen, waiting
 from taskhub.auth.actor import Actor
+from taskhub.errors import Conflict
+from taskhub.events.filters import Filters
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
+from taskhub.mcp.waits import WaitSerializer, ended, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
-from taskhub.roles import Role
-from taskhub.selectors.tasks import task_get_for, task_list_for
+from taskhub.roles import Caller, Role
+from taskhub.selectors.tasks import task_list_for
 from taskhub.services.claims import claim_touch, task_claim
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_create, task_update
+from taskhub.web.thread_pool import with_database, with_database_writing
 
 _MANY = 200
 
 
 class TaskPlaceSerializer(NamedSerializer):
     task_id = TaskIdField()
+
+
+class ReadTaskSerializer(TaskPlaceSerializer, WaitSerializer):
+    """What the caller has: with `wait_s` the answer comes when there is something newer."""
+
+    version = serializers.IntegerField(required=False, min_value=1)
+    note = serializers.IntegerField(required=False, min_value=0)
 
 
 class HeldTaskSerializer(HolderSerializer):
@@ -45,9 +59,7 @@ class TaskChangeSerializer(HolderSerializer, TaskSerializer):
 
     task_id = TaskIdField()
     title = TextField(max_length=200, required=False, visible=True)
-    expected_version = serializers.IntegerField(
-        required=False, min_value=1, help_text="Fails if the task has changed since."
-    )
+    expected_version = serializers.IntegerField(required=False, min_value=1, help_text="Refused if it changed since.")
 
     class Meta(TaskSerializer.Meta):
         fields = ["task_id", *TaskSerializer.Meta.fields, "expected_version"]
@@ -58,7 +70,7 @@ class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
     expected_version = serializers.IntegerField(required=False, min_value=1)
 
 
-class ClaimTaskSerializer(NamedSerializer, ClaimSerializer):
+class ClaimTaskSerializer(NamedSerializer, WaitSerializer, ClaimSerializer):
     pass
 
 
@@ -71,7 +83,7 @@ class BegunTaskSerializer(TaskSerializer):
         fields = [*TaskSerializer.Meta.fields, "lease"]
 
 
-class TaskListSerializer(StrictSerializer):
+class TaskListSerializer(WaitSerializer):
     """REST's filters."""
 
     status = serializers.ListField(child=OneOfField(choices=TaskStatus.choices), required=False)
@@ -81,7 +93,7 @@ class TaskListSerializer(StrictSerializer):
     ready = StrictBooleanField(required=False, help_text="May be claimed.")
     waiting_for = serializers.ListField(child=OneOfField(choices=[*WAITING_FOR, ANYTHING]), required=False)
     q = TextField(required=False, max_length=200)
-    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of before.")
+    cursor = TextField(required=False, max_length=2000)
     limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=20)
 
 
@@ -101,8 +113,22 @@ def _shown(task: Task) -> Any:
     return TaskSerializer(task).data
 
 
-def _list(requester: Requester, arguments: Arguments) -> Any:
-    return task_page(requester, cursor=arguments.pop("cursor", ""), limit=arguments.pop("limit"), **arguments)
+async def _list(requester: Requester, arguments: Arguments) -> Any:
+    wait_s, cursor, limit = arguments.pop("wait_s", 0), arguments.pop("cursor", ""), arguments.pop("limit")
+
+    def look(caller: Caller) -> Seen:
+        page = task_page(replace(requester, user=caller), cursor=cursor, limit=limit, **arguments)
+        return Seen(page, {row["id"] for row in page["tasks"]})
+
+    seen = await when_changed(
+        requester,
+        look,
+        changed=lambda first, now: first != now,
+        events=Filters(types=LIST_MOVES),
+        wait_s=wait_s,
+        together_s=LIST_TOGETHER_S,
+    )
+    return seen.data
 
 
 def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> dict[str, Any]:
@@ -130,9 +156,17 @@ def _page_request(requester: Requester, query: Arguments) -> Request:
     return Request(request)
 
 
-def _get(requester: Requester, arguments: Arguments) -> Any:
-    touch(requester, arguments)
-    return task_detail(requester.user, task_get_for(user=requester.user, task_id=arguments["task_id"]))
+async def _get(requester: Requester, arguments: Arguments) -> Any:
+    await with_database(touch, requester, arguments)
+    task_id, version, note = arguments["task_id"], arguments.get("version"), arguments.get("note")
+    seen = await when_changed(
+        requester,
+        task_look(task_id),
+        changed=lambda first, now: now.is_news(first, version, note),
+        events=task_events(task_id),
+        wait_s=arguments.get("wait_s", 0),
+    )
+    return seen.data
 
 
 def touch(requester: Requester, arguments: Arguments) -> None:
@@ -163,14 +197,38 @@ def _set_status(requester: Requester, arguments: Arguments) -> Any:
     return {**_shown(task), "lease": lease_shown(actor, task.pk)}
 
 
-def _claim(requester: Requester, arguments: Arguments) -> Any:
-    return claimed_data(task_claim(actor=requester.acting(arguments), **arguments))
+async def _claim(requester: Requester, arguments: Arguments) -> Any:
+    """With `wait_s`, and without a `task_id`, when there is a task: in turn with all that would take the same one."""
+    wait_s = arguments.pop("wait_s", 0)
+    look = _claim_look(requester, arguments)
+    if not wait_s or "task_id" in arguments:
+        return (await with_database_writing(look, requester.user)).data
+    joined = claim_signals(requester.account, arguments)
+    patient = patient_look(look)
+    async with waiting(requester.waiter, wait_s, joined, gone=requester.gone, writes=True) as wait:
+        first = await with_database_writing(patient, requester.user)
+        seen, timed_out = (first, False) if first.mark else await wait.until(patient, bool)
+    if isinstance(seen.about, Conflict):
+        raise seen.about
+    return ended(seen, timed_out).data
+
+
+def _claim_look(requester: Requester, arguments: Arguments) -> Look:
+    """A look is a claim; its mark says whether there was a task."""
+
+    def look(caller: Caller) -> Seen:
+        given = dict(arguments)
+        actor = replace(requester, user=caller).acting(given)
+        claimed = task_claim(actor=actor, **given)
+        return Seen(claimed_data(claimed), claimed is not None)
+
+    return look
 
 
 TASK_TOOLS = (
     Tool(
         name="list_tasks",
-        description="Tasks you may see, newest first, without descriptions.",
+        description="Tasks you may see, newest first; wait_s waits for a change.",
         takes=TaskListSerializer,
         gives=TaskPageSerializer,
         run=_list,
@@ -180,8 +238,8 @@ TASK_TOOLS = (
     ),
     Tool(
         name="get_task",
-        description="A task with its description, version, notes, and what it waits for.",
-        takes=TaskPlaceSerializer,
+        description="A task, its notes and blockers; wait_s waits for a newer version or note.",
+        takes=ReadTaskSerializer,
         gives=TaskDetailSerializer,
         run=_get,
         shows=("id", "description", "version", "blocked_by", "notes"),
@@ -199,7 +257,7 @@ TASK_TOOLS = (
     ),
     Tool(
         name="update_task",
-        description="Change only the given fields of a task; lists are replaced.",
+        description="Change the given fields of a task; lists are replaced.",
         takes=TaskChangeSerializer,
         gives=TaskSerializer,
         run=_update,
@@ -210,8 +268,8 @@ TASK_TOOLS = (
     ),
     Tool(
         name="claim_task",
-        description="Take the next free task; no other agent gets it while you hold its lease, which calls about it "
-        "renew. Pass lease.token as `lease`; where agents share a token, your name as `as`. task null: none is free.",
+        description="Take the next free task (null: none; wait_s waits for one). You alone hold it, under a lease "
+        "that calls about it renew. Pass lease.token as `lease`; where agents share a token, your name as `as`.",
         takes=ClaimTaskSerializer,
         gives=ClaimedSerializer,
         run=_claim,

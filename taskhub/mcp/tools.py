@@ -14,6 +14,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
+from taskhub.events.stream import ClientGone
 from taskhub.lib.extensions import ExtensionPoint
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
@@ -62,10 +63,10 @@ class Tool:
             on_thread = with_database if self.reads else with_database_writing
             return await on_thread(self._run_on_thread, requester, arguments)
         given = await with_database(self._prepare, requester, arguments)
-        return await with_database(_plain, await self.run(requester, given))
+        return await with_database(plain, await self.run(requester, given))
 
     def _run_on_thread(self, requester: Requester, arguments: Arguments) -> Any:
-        return _plain(self.run(requester, self._prepare(requester, arguments)))
+        return plain(self.run(requester, self._prepare(requester, arguments)))
 
     def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
         """The validated arguments, if the caller may call this."""
@@ -78,7 +79,7 @@ class Tool:
         return given
 
 
-def _plain(result: Any) -> Any:
+def plain(result: Any) -> Any:
     """Times, ids and all other values have REST's format."""
     return json.loads(JSONRenderer().render(result))
 
@@ -104,5 +105,7 @@ async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> O
     """Never raises: every error becomes an outcome."""
     try:
         return Outcome(await tool.call(requester, arguments))
+    except ClientGone:
+        return Outcome({}, failed=True)  # it is not sent
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
         return Outcome(failure_body(error), failed=True)

@@ -205,7 +205,7 @@ def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
 def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """The tool's result without what it says beside its twin."""
     if twin.tool == "get_execution":
-        return without("lines", "log_error")(body)
+        return without("log", "after", "left_out", "log_error")(body)
     if twin.tool in {"set_task_status", "execute_task"}:
         return without("lease")(body)  # a header of REST's answer
     if twin.tool == "add_note":
@@ -271,5 +271,10 @@ def test_the_last_lines_of_a_log_equal_rests(execute, alice: User, api: APIClien
     seen = call(alice, "get_execution", task_id=queued["task_id"]).body
     assert (seen["status"], seen["exit_code"], seen["log_error"]) == ("failed", 3, None)
     twin = api.get(f"/api/exec/logs/{queued['task_id']}").json()
-    assert seen["lines"] == [{**without("timestamp")(line), "time": line["timestamp"][11:19]} for line in twin["lines"]]
-    assert sorted(line["line"] for line in seen["lines"]) == ["one", "two"]
+    assert seen["log"] == "".join(f"{line['line']}\n" for line in twin["lines"])
+    assert sorted(seen["log"].split()) == ["one", "two"]
+    assert (seen["after"], seen["left_out"]) == (twin["lines"][-1]["n"], None)
+    newer = call(alice, "get_execution", task_id=queued["task_id"], after=1).body
+    assert (newer["log"], newer["after"]) == (f"{twin['lines'][1]['line']}\n", 2)
+    none_newer = call(alice, "get_execution", task_id=queued["task_id"], after=2).body
+    assert (none_newer["log"], none_newer["after"], none_newer["left_out"]) == ("", 2, None)
