@@ -90,8 +90,8 @@ def test_windows_and_pages_of_a_search_together_are_the_log(run: Any, api: APICl
 def test_search_counts_the_whole_log_and_names_lines(run: Any, api: APIClient) -> None:
     address = run("seq 5000; printf '\\033[31mErr\\033[0mor: bad\\n'; echo to stderr >&2")
     found = api.get(f"{address}/search?q=499").json()
-    assert (found["count"], found["next"], found["lines"]) == (11, None, 5002)
-    assert found["matches"] == [499, *range(4990, 5000)]
+    assert (found["count"], found["next"], found["lines"]) == (15, None, 5002)
+    assert found["matches"] == [n for n in range(1, 5001) if "499" in str(n)]
     few = api.get(f"{address}/search?q=9&from=4000&limit=2").json()
     assert (few["matches"], few["count"]) == ([4009, 4019], sum("9" in str(n) for n in range(4000, 5001)))
     (error,) = api.get(f"{address}/search?kind=error").json()["matches"]
