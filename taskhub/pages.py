@@ -21,6 +21,7 @@ from taskhub.auth.sign_in_limits import device_remember
 from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
 from taskhub.errors import NotFound
 from taskhub.events.types import EVENT_TYPES, ExecutionEvent
+from taskhub.lib.markdown import render_markdown
 from taskhub.models import (
     ACTIVE_STATUSES,
     TRANSITIONS,
@@ -159,7 +160,8 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
     fields = _task_fields()
     rank = next(each["rank"] for each in fields["priorities"] if each["value"] == task.priority)
-    return render(request, "task.html", {"task": task, "statuses": _statuses(), "priority_rank": rank, **fields})
+    context = {"task": task, "statuses": _statuses(), "priority_rank": rank, **fields}
+    return render(request, "task.html", context | {"description_html": render_markdown(task.description)})
 
 
 @page

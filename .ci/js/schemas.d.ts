@@ -149,6 +149,15 @@ export type KindEnum = "note" | "result" | "review" | "question" | "answer";
 
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
+export interface LogFound {
+  execution_id: string;
+  status: string;
+  lines: number;
+  count: number;
+  matches: number[];
+  next: number | null;
+}
+
 export interface LogLine {
   n: number;
   stream: StreamEnum;
@@ -226,6 +235,48 @@ export interface PatchedTaskRequest {
 }
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
+
+export interface RenderedNote {
+  id: number;
+  kind: KindEnum;
+  text: string;
+  author: string;
+  agent: string;
+  at: string;
+  question: number | null;
+  options: string[];
+  deadline: string | null;
+  assumes: string;
+  assumed: boolean;
+  text_html?: string | null;
+}
+
+export interface RenderedTask {
+  id: string;
+  title: string;
+  description: string;
+  status: TaskStatusEnum;
+  priority: TaskPriorityEnum;
+  assignee: string;
+  tags: string[];
+  artifacts: string[];
+  private: boolean;
+  closed_as: ClosedAsEnum | BlankEnum;
+  blocked_by: Blocker[];
+  ending: EndingEnum | NullEnum;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  created_by: string;
+  holder: string;
+  held_back: boolean;
+  ready: boolean;
+  open_blockers: number;
+  waiting_for: WaitingForEnum | BlankEnum;
+  blocked_by_hidden: number;
+  notes: Note[];
+  description_html?: string | null;
+}
 
 export type RoleEnum = "viewer" | "agent" | "operator";
 
@@ -316,33 +367,6 @@ export interface TaskDeleted {
   task_id: string;
   assignee: string;
   private: boolean;
-}
-
-export interface TaskDetail {
-  id: string;
-  title: string;
-  description: string;
-  status: TaskStatusEnum;
-  priority: TaskPriorityEnum;
-  assignee: string;
-  tags: string[];
-  artifacts: string[];
-  private: boolean;
-  closed_as: ClosedAsEnum | BlankEnum;
-  blocked_by: Blocker[];
-  ending: EndingEnum | NullEnum;
-  version: number;
-  created_at: string;
-  updated_at: string;
-  created_by: string;
-  holder: string;
-  held_back: boolean;
-  ready: boolean;
-  open_blockers: number;
-  waiting_for: WaitingForEnum | BlankEnum;
-  blocked_by_hidden: number;
-  notes: Note[];
-  timed_out?: boolean;
 }
 
 export type TaskPriority = "low" | "medium" | "high";

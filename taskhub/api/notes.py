@@ -18,6 +18,8 @@ from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
+from taskhub.api.rendered import HTML_HELP, HtmlQuerySerializer
+from taskhub.lib.markdown import render_markdown
 from taskhub.models import Note, NoteKind
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.notes import notes_for
@@ -42,6 +44,22 @@ class NoteSerializer(serializers.ModelSerializer[Note]):
             *("id", "kind", "text", "author", "agent", "at"),
             *("question", "options", "deadline", "assumes", "assumed"),
         ]
+
+
+class RenderedNoteSerializer(NoteSerializer):
+    """As Note, with `html=true` also its text as HTML."""
+
+    text_html = serializers.CharField(required=False, allow_null=True, help_text=HTML_HELP)
+
+    class Meta(NoteSerializer.Meta):
+        fields = [*NoteSerializer.Meta.fields, "text_html"]
+
+    def to_representation(self, instance: Note) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        if not self.context.get("html"):
+            del shown["text_html"]
+            return shown
+        return shown | {"text_html": render_markdown(instance.text)}
 
 
 class NoteCreateSerializer(StrictSerializer):
@@ -84,11 +102,19 @@ class TaskNotesView(KnownQuery, ListAPIView[Note]):
     """The notes on a task, newest first."""
 
     roles = AGENTS_WRITE
-    queries: ClassVar[dict[str, Any]] = {"post": AgentQuerySerializer}
+    queries: ClassVar[dict[str, Any]] = {"get": HtmlQuerySerializer, "post": AgentQuerySerializer}
     queryset = Note.objects.none()
-    serializer_class = NoteSerializer
+    serializer_class = RenderedNoteSerializer
     pagination_class = NewestEntryFirst
     filter_backends = []
+
+    @extend_schema(parameters=[HtmlQuerySerializer])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List the notes on a task, the newest first."""
+        return self.list(request, *args, **kwargs)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "html": self.read_query(self.request).get("html", False)}
 
     def get_queryset(self) -> QuerySet[Note]:
         return notes_for(user=self.request.user, task_id=self.kwargs["task_id"])

@@ -51,7 +51,11 @@ _OPEN: Final = frozenset({"Sandbox"})
 """Answers that are another service's own documents: which fields they have is not ours to say."""
 _WAITED_FOR: Final = frozenset({"Task", "TaskDetail", "Execution", "ExecutionWithScript", "PaginatedExecutionList"})
 _TIMED_OUT: Final = {"type": "boolean", "description": "With `wait_s` alone: whether nothing changed until the limit."}
-_OPTIONAL: Final = {"LogLine": {"partial"}}
+_OPTIONAL: Final = {
+    "LogLine": {"partial"},
+    "RenderedNote": {"text_html"},
+    "RenderedTask": {"description_html"},
+}
 """Fields that an answer leaves out where they say nothing."""
 _SENTENCE: Final = re.compile(r"(.+?)(?:[.;:] |[.;:]?\Z)", re.DOTALL)
 

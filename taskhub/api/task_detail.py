@@ -16,8 +16,10 @@ from taskhub.api.fields import IdField, StrictSerializer
 from taskhub.api.notes import NoteSerializer
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
+from taskhub.api.rendered import HTML_HELP
 from taskhub.api.serializers import TaskSerializer
 from taskhub.api.task_answers import task_response
+from taskhub.lib.markdown import render_markdown
 from taskhub.models import Dependency, Task
 from taskhub.roles import Caller
 from taskhub.selectors.notes import notes_of
@@ -69,6 +71,20 @@ def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
         "blocked_by_hidden": blockers.hidden,
         "notes": NoteSerializer(notes_of(user=caller, task=task)[:_NOTES], many=True).data,
     }
+
+
+class RenderedTaskSerializer(TaskDetailSerializer):
+    """As TaskDetail, with `html=true` also its description as HTML."""
+
+    description_html = serializers.CharField(required=False, allow_null=True, help_text=HTML_HELP)
+
+    class Meta(TaskDetailSerializer.Meta):
+        fields = [*TaskDetailSerializer.Meta.fields, "description_html"]
+
+
+def with_html(detail: dict[str, Any]) -> dict[str, Any]:
+    """What `task_detail` answers, with the description as HTML."""
+    return detail | {"description_html": render_markdown(detail["description"])}
 
 
 class WaiveSerializer(StrictSerializer):

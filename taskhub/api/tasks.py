@@ -24,13 +24,14 @@ from taskhub.api.ordering import KnownOrdering
 from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
+from taskhub.api.rendered import HtmlQuerySerializer
 from taskhub.api.serializers import (
     AuditEntrySerializer,
     StatusChangeSerializer,
     TaskSerializer,
 )
 from taskhub.api.task_answers import ETAG, etag, task_response, touch
-from taskhub.api.task_detail import TaskDetailSerializer, task_detail
+from taskhub.api.task_detail import RenderedTaskSerializer, task_detail, with_html
 from taskhub.api.waiting import Look, Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
@@ -66,7 +67,7 @@ LIST_TOGETHER_S: Final = 0.5
 """A list looks again at most so often, however many tasks change."""
 
 
-class TaskWaitQuerySerializer(WaitQuerySerializer, NamedQuerySerializer):
+class TaskWaitQuerySerializer(WaitQuerySerializer, NamedQuerySerializer, HtmlQuerySerializer):
     version = serializers.IntegerField(
         required=False, min_value=1, help_text="With `wait_s`: the version you have; the present one unless given."
     )
@@ -93,12 +94,13 @@ def task_events(task_id: UUID) -> Filters:
     return Filters(types=_TASK_MOVES, task_id=str(task_id))
 
 
-def task_look(task_id: UUID) -> Look:
+def task_look(task_id: UUID, *, html: bool = False) -> Look:
     def look(caller: Caller) -> Seen:
         task = task_get_for(user=caller, task_id=task_id)
         detail = task_detail(caller, task)
         last_note = detail["notes"][0]["id"] if detail["notes"] else 0
-        return Seen(detail, TaskMark(task.version, last_note), {ETAG: etag(task)})
+        shown = with_html(detail) if html else detail
+        return Seen(shown, TaskMark(task.version, last_note), {ETAG: etag(task)})
 
     return look
 
@@ -175,7 +177,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         tasks = tasks_create(actor=actor_of(request), tasks=[body.validated_data for body in bodies])
         return Response(TaskSerializer(tasks, many=True).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(parameters=[TaskWaitQuerySerializer], responses=TaskDetailSerializer)
+    @extend_schema(parameters=[TaskWaitQuerySerializer], responses=RenderedTaskSerializer)
     def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
         """Read a task, with what it waits for. Its `ETag` is what `If-Match` of a change compares.
 
@@ -186,7 +188,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         version, note = query.get("version"), query.get("note")
         return wait_for_change(
             request,
-            task_look(task_id),
+            task_look(task_id, html=query["html"]),
             changed=lambda first, now: now.is_news(first, version, note),
             events=task_events(task_id),
             wait_s=query["wait_s"],

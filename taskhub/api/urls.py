@@ -19,6 +19,7 @@ from taskhub.api.executions import (
     TaskExecutionsView,
 )
 from taskhub.api.log_raw import RawLogView
+from taskhub.api.log_search import LogSearchView
 from taskhub.api.me import MeView
 from taskhub.api.notes import TaskNotesView
 from taskhub.api.root import DocumentView, RootView
@@ -63,6 +64,7 @@ urlpatterns = [
     route("exec/status/{task_id}", ExecutionStatusView.as_view(), "exec-status"),
     route("exec/logs/{task_id}", ExecutionLogsView.as_view(), "exec-logs"),
     route("exec/logs/{task_id}/raw", RawLogView.as_view(), "exec-log-raw"),
+    route("exec/logs/{task_id}/search", LogSearchView.as_view(), "exec-log-search"),
     route("exec/logs/{task_id}/stream", execution_log_stream, "exec-log-stream"),
     route("exec/artifacts/{task_id}", ArtifactsView.as_view(), "exec-artifacts"),
     route("exec/artifacts/{task_id}/{artifact_id}", ArtifactView.as_view(), "exec-artifact"),

@@ -84,6 +84,7 @@ def _use_executions(ask: Any) -> None:
     execution = Execution.objects.get()
     default_storage.save(execution.log_file, ContentFile(b"a"))
     ask("get", f"/api/exec/logs/{task}/raw/")
+    ask("get", f"/api/exec/logs/{task}/search/?q=a")
     stored = default_storage.save("artifacts/a.txt", ContentFile(b"a"))
     artifact = Artifact.objects.create(execution=execution, path="a.txt", size=1, stored_as=stored)
     ask("get", f"/api/exec/artifacts/{task}/")

@@ -87,6 +87,21 @@ def test_windows_and_pages_of_a_search_together_are_the_log(run: Any, api: APICl
     assert numbers(api.get(f"{address}?from=7")) == [7]  # one line at least
 
 
+def test_search_counts_the_whole_log_and_names_lines(run: Any, api: APIClient) -> None:
+    address = run("seq 5000; printf '\\033[31mErr\\033[0mor: bad\\n'; echo to stderr >&2")
+    found = api.get(f"{address}/search?q=499").json()
+    assert (found["count"], found["next"], found["lines"]) == (15, None, 5002)
+    assert found["matches"] == [n for n in range(1, 5001) if "499" in str(n)]
+    few = api.get(f"{address}/search?q=9&from=4000&limit=2").json()
+    assert (few["matches"], few["count"]) == ([4009, 4019], sum("9" in str(n) for n in range(4000, 5001)))
+    (error,) = api.get(f"{address}/search?kind=error").json()["matches"]
+    window = api.get(f"{address}?from={error}&limit=1").json()
+    assert window["lines"][0]["line"].endswith("or: bad")
+    assert api.get(f"{address}?q=error: bad").json()["lines"] == window["lines"]
+    (of_stderr,) = api.get(f"{address}/search?kind=stderr").json()["matches"]
+    assert {error, of_stderr} == {5001, 5002}
+
+
 def test_windows_beyond_the_end_are_empty(run: Any, api: APIClient) -> None:
     address = run("echo one")
     assert api.get(f"{address}?from=2").json() | {"execution_id": "", "log_file": ""} == {
@@ -116,6 +131,26 @@ def test_windows_beyond_the_end_are_empty(run: Any, api: APIClient) -> None:
 def test_wrong_window_is_refused(api: APIClient, query: str, field: str) -> None:
     task = api.post("/api/tasks/", {"title": "t"}, format="json").json()
     answer = api.get(f"/api/exec/logs/{task['id']}?{query}")
+    assert answer.status_code == 400
+    assert field in answer.json()["error"]["details"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("", "q"),
+        ("q=", "q"),
+        ("q=" + "x" * 201, "q"),
+        ("q=x&kind=error", "q"),
+        ("kind=warning", "kind"),
+        ("q=x&limit=10001", "limit"),
+        ("q=x&from=0", "from"),
+        ("q=x&tail=5", "tail"),
+    ],
+)
+def test_wrong_search_is_refused(api: APIClient, query: str, field: str) -> None:
+    task = api.post("/api/tasks/", {"title": "t"}, format="json").json()
+    answer = api.get(f"/api/exec/logs/{task['id']}/search?{query}")
     assert answer.status_code == 400
     assert field in answer.json()["error"]["details"]
 
@@ -207,6 +242,8 @@ def test_running_log_has_windows_too(execute: Any, api: APIClient) -> None:
     assert [line["n"] for line in found["lines"]] == [n for n in range(601) if "77" in str(n)]
     assert found["next"] == 601  # it may go on
     assert api.get(f"{address}?from=2&limit=2").json()["next"] == 4
+    counted = api.get(f"{address}/search?q=77").json()
+    assert (counted["matches"], counted["next"], counted["lines"]) == ([line["n"] for line in found["lines"]], 601, 600)
     assert api.get(address).json()["next"] == 601
     assert api.head(f"{address}/raw")["Content-Length"] == str(sum(len(str(n)) + 1 for n in range(1, 601)))
     api.post(f"/api/exec/stop/{queued['task_id']}")

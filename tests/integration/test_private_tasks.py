@@ -39,6 +39,7 @@ def test_private_tasks_are_hidden_over_rest(api: APIClient, anonymous: APIClient
         f"/api/exec/status/{task.pk}",
         f"/api/exec/status/{task.pk}?execution_id={execution.pk}",
         f"/api/exec/logs/{task.pk}",
+        f"/api/exec/logs/{task.pk}/search?q=a",
     ]
     for address in reads:
         assert api.get(address).status_code == anonymous.get(address).status_code == 404, address

@@ -170,6 +170,7 @@ def addresses(execution: Execution) -> list[str]:
         f"/api/executions/{pk}/",
         f"/api/exec/status/{task}?execution_id={pk}",
         f"/api/exec/logs/{task}?execution_id={pk}",
+        f"/api/exec/logs/{task}/search?q=a&execution_id={pk}",
         f"/api/exec/artifacts/{task}/?execution_id={pk}",
     ]
 

@@ -79,10 +79,11 @@ def test_script_has_the_values_and_nothing_shows_them(execute: Any, api: APIClie
         api.get(f"/api/tasks/{queued['task_id']}/history/"),
         api.get(f"/api/exec/artifacts/{queued['task_id']}"),
         api.get(f"/api/exec/logs/{queued['task_id']}?q=hunter2"),
+        api.get(f"/api/exec/logs/{queued['task_id']}/search?q={SECRET[:8]}"),
     ]
-    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [answer.status_code for answer in answers] == [200] * 6
     assert not any(SECRET in answer.content.decode() for answer in answers)
-    assert answers[-1].json()["lines"] == []
+    assert (answers[-2].json()["lines"], answers[-1].json()["count"]) == ([], 0)
 
 
 def test_sandboxes_own_log_is_masked_too(execute: Any, api: APIClient) -> None:

@@ -53,52 +53,6 @@ def test_a_run_is_watched_from_its_start_to_its_files(
     assert complaints == []
 
 
-def test_the_log_is_searched_paused_and_downloaded(
-    page: Page, hub: RunningHub, client: HubClient, complaints: list[str]
-) -> None:
-    task_id = client.create_task("a long log")
-    shown = TaskPage(page, hub, task_id).open()
-    client.execute(task_id, "seq -f 'line %.0f' 2000; read -r line < <(tail -F go 2>/dev/null)")
-    shown.wait_for_line("line 2000")
-    page.get_by_label("Search the log").fill("line 777")
-    page.get_by_role("button", name="Next", exact=True).click()
-    page.wait_for_selector("#found:not(:empty)")
-    assert "1" in page.locator("#found").inner_text()
-    page.get_by_role("button", name="Pause", exact=True).click()
-    assert client.http.post(f"/api/exec/stop/{task_id}").status_code == 202
-    shown.wait_for_execution("stopped")
-    with page.expect_download() as started:
-        page.get_by_role("button", name="Download", exact=True).click()
-    lines = Path(started.value.path()).read_text().splitlines()
-    assert lines == [f"line {n}" for n in range(1, 2001)]
-    assert complaints == []
-
-
-def test_search_and_download_reach_lines_that_have_left_the_page(
-    page: Page, hub: RunningHub, client: HubClient, complaints: list[str]
-) -> None:
-    task_id, _ = client.run("seq -f 'line %.0f' 20000")
-    shown = TaskPage(page, hub, task_id).open()
-    shown.wait_for_line("line 20000")
-    assert page.locator("#log .number").last.get_attribute("title")  # when it was written
-    page.get_by_label("Search the log").fill("LINE 777")
-    page.wait_for_selector("#earlier-found:visible")
-    found = page.locator("#earlier-lines li")
-    assert found.all_inner_texts() == [f"line {n}" for n in range(1, 17_000) if str(n).startswith("777")]
-    assert found.first.evaluate("item => item.value") == 777
-    page.get_by_label("Search the log").fill("line 1")
-    more = page.get_by_role("button", name="More earlier lines")
-    more.wait_for()
-    more.click()
-    page.wait_for_selector("#earlier-lines li:nth-child(200)")
-    page.get_by_label("Search the log").fill("")
-    page.wait_for_selector("#earlier-found", state="hidden")
-    with page.expect_download() as started:
-        page.get_by_role("button", name="Download", exact=True).click()
-    assert Path(started.value.path()).read_text() == "".join(f"line {n}\n" for n in range(1, 20_001))
-    assert complaints == []
-
-
 def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client: HubClient) -> None:
     task_id = client.create_task("to edit", priority="low")
     shown = TaskPage(page, hub, task_id).open()
@@ -169,37 +123,3 @@ def test_two_runs_are_told_apart_and_each_shows_its_own_log(page: Page, hub: Run
     page.get_by_role("link", name="file1").wait_for()
     assert shown.lines() == ["run 1"]
     wait_for_stream(page)
-
-
-def test_a_log_of_thousands_of_lines_is_followed_to_its_end(
-    page: Page, hub: RunningHub, client: HubClient, complaints: list[str]
-) -> None:
-    task_id, _ = client.run(r"for n in $(seq 5000); do printf '\033[3%dmline %d\033[0m\n' $((n % 8)) $n; done")
-    page.set_viewport_size({"width": 1280, "height": 900})
-    TaskPage(page, hub, task_id).open()
-    page.wait_for_selector('#log > :last-child .number:text-is("5000")')
-    at_its_end = "() => log.scrollHeight - log.scrollTop - log.clientHeight < 8"
-    page.wait_for_function(at_its_end)
-    page.set_viewport_size({"width": 360, "height": 740})  # its lines break elsewhere
-    page.wait_for_function(at_its_end)
-    assert page.locator("#to-end").is_hidden()
-    page.locator("#log").press("Home")
-    page.wait_for_selector("#to-end:visible")
-    page.locator("#to-end").click()
-    page.wait_for_function(at_its_end)
-    assert complaints == []
-
-
-def test_a_paused_log_shows_what_came_once_it_goes_on(page: Page, hub: RunningHub, client: HubClient) -> None:
-    task_id = client.create_task("paused")
-    client.execute(task_id, "echo one; until [ -e ~/go ]; do sleep 0.05; done; echo two")
-    shown = TaskPage(page, hub, task_id).open()
-    shown.wait_for_line("one")
-    page.get_by_role("button", name="Pause", exact=True).click()
-    sandbox = client.wait_for_step(task_id, "started")["sandbox_id"]
-    (hub.data_dir / "sandboxes" / sandbox / "home" / "go").touch()
-    page.wait_for_selector('#count:text-is("2 lines, 1 waiting")')
-    assert shown.lines() == ["one"]
-    page.get_by_role("button", name="Resume", exact=True).click()
-    shown.wait_for_line("two")
-    assert shown.lines() == ["one", "two"]

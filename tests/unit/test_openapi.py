@@ -52,6 +52,7 @@ def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
         ("/api/exec/status/{task_id}/", "get"),
         ("/api/exec/logs/{task_id}/", "get"),
         ("/api/exec/logs/{task_id}/raw/", "get"),
+        ("/api/exec/logs/{task_id}/search/", "get"),
         ("/api/exec/artifacts/{task_id}/", "get"),
         ("/api/exec/artifacts/{task_id}/{artifact_id}/", "get"),
         ("/api/exec/stop/{task_id}/", "post"),

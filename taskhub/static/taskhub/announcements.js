@@ -1,6 +1,7 @@
 // Announcements of operators: lines on top of every page, until they end or are dismissed.
 
 import { button, element } from "./dom.js";
+import { linkNodes } from "./links.js";
 
 /**
  * @import { Announced } from "schemas"
@@ -45,7 +46,9 @@ function show({ announcement_id: id, level, text, ends_at: endsAt }) {
     drop(id);
     document.getElementById("main")?.focus();
   });
-  item.append(element("p", text), dismiss);
+  const words = element("p");
+  words.append(...linkNodes(text));
+  item.append(words, dismiss);
   place.append(item);
   place.hidden = false;
   shown.set(id, { item, timer: left === null ? undefined : setTimeout(() => drop(id), left) });

@@ -43,6 +43,16 @@ export function parseAnsi(line) {
   return segments;
 }
 
+/**
+ * What a line shows, without its look.
+ *
+ * @param {string} line
+ */
+export const textOf = (line) =>
+  parseAnsi(line)
+    .map(({ text }) => text)
+    .join("");
+
 /** @returns {Look} */
 const plain = () => ({ colour: "", ground: "", styles: new Set() });
 

@@ -10,6 +10,18 @@ const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
  */
 export const dateTime = (iso) => when.format(new Date(iso));
 
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
+/**
+ * The time of day in the reader's time zone, to the millisecond: `22:05:01.313`.
+ *
+ * @param {string} iso
+ */
+export const clockTime = (iso) => {
+  const at = new Date(iso);
+  return `${clock.format(at)}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+};
+
 /**
  * The time between two ISO times, or until now: `1:05`, `2:00:05`. Clocks that disagree give `0:00`.
  *

@@ -1,16 +1,12 @@
-// Log view: lines are queued and appended once per frame. It keeps the newest few thousand lines on the page.
+// Log view of a stream alone: lines are appended once per frame, and the newest few thousand are kept on the page.
 
-import { parseAnsi } from "./ansi.js";
-import { element } from "./dom.js";
 import { entryOf, enums } from "./enums.js";
-import { count as counted, dateTime } from "./format.js";
+import { count as counted } from "./format.js";
+import { rowOf } from "./log-row.js";
 
 /**
- * @import { LogLine } from "schemas"
- * @import { Segment } from "./ansi.js"
+ * @import { Line } from "./log-lines.js"
  * @import { LogComplete, StreamError } from "./stream.js"
- *
- * @typedef {Pick<LogLine, "n" | "stream" | "line" | "timestamp" | "partial">} Line
  *
  * @typedef {object} LogElements
  * @property {HTMLElement} log - The lines; it scrolls.
@@ -117,12 +113,6 @@ export class LogView {
     this.#elements.outcome.dataset["good"] = "false";
   }
 
-  /** Stop following the end: another part of the page scrolls to a line. */
-  unfollow() {
-    this.#isHeld = false;
-    this.#isFollowing = false;
-  }
-
   /** Remove the lines from the page; those that wait behind a pause are kept. */
   clear() {
     const { log, earlier, copied } = this.#elements;
@@ -215,14 +205,8 @@ export class LogView {
   }
 
   /** @param {Line} line */
-  #row({ n, stream, line, timestamp }) {
-    const row = element("div");
-    row.dataset["stream"] = stream;
-    const text = element("span", "", "text");
-    text.append(...parseAnsi(line).map(nodeOf));
-    const number = element("span", String(n), "number");
-    number.title = dateTime(timestamp);
-    row.append(number, element("span", stream === "stderr" ? "err" : "", "mark"), text);
+  #row(line) {
+    const row = rowOf(line);
     this.#chars += row.textContent.length;
     return row;
   }
@@ -261,7 +245,3 @@ export class LogView {
     this.#elements.count.value = counted(this.#received) + (this.#isPaused ? `, ${waiting} waiting` : "");
   }
 }
-
-/** @param {Segment} segment */
-const nodeOf = ({ text, classes }) =>
-  classes.length ? element("span", text, classes.join(" ")) : document.createTextNode(text);

@@ -5,13 +5,13 @@ import { $, element } from "./dom.js";
 import { tryAction } from "./forms.js";
 
 /**
- * @import { Blocker, TaskDetail } from "schemas"
+ * @import { Blocker, RenderedTask } from "schemas"
  */
 
-/** The text for what a task needs of people. @type {Record<TaskDetail["waiting_for"], string>} */
+/** The text for what a task needs of people. @type {Record<RenderedTask["waiting_for"], string>} */
 const NEEDS = { "": "", person: "a person to release it", answer: "an answer", review: "a review" };
 
-/** @param {TaskDetail} task */
+/** @param {RenderedTask} task */
 export function showBlockers(task) {
   const hidden = task.blocked_by_hidden;
   const others = hidden ? `${hidden} more ${hidden === 1 ? "task that is" : "tasks that are"} private` : "";

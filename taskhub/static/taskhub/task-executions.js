@@ -1,20 +1,21 @@
 // The executions of a task, and the log of the selected one: the newest, until another is selected.
 
-import { api, call, file, readAll, Refused } from "./api.js";
-import { $, button, element, saveFile, timeElement } from "./dom.js";
-import { entryOf, enums, isActive } from "./enums.js";
-import { isUnsettled, stateText } from "./execution-state.js";
-import { tryAction } from "./forms.js";
-import { count, duration } from "./format.js";
-import { indicator, withButton } from "./indicator.js";
-import { EarlierSearch } from "./log-earlier.js";
-import { LogSearch } from "./log-search.js";
-import { LogView } from "./log.js";
-import { Stream } from "./stream.js";
+import { api, call, readAll, Refused } from "./api.js";
+import { $, button, element, timeElement } from "./dom.js";
+import { isActive } from "./enums.js";
+import { headOf, lasted } from "./execution-head.js";
+import { isUnsettled } from "./execution-state.js";
+import { count } from "./format.js";
 import { Files } from "./task-files.js";
+import { TaskLog } from "./task-log.js";
 
 /**
- * @import { Execution, LogTail } from "schemas"
+ * @import { Execution } from "schemas"
+ *
+ * @typedef {object} ExecutionsOptions
+ * @property {(active: Execution | undefined) => void} onChange - With the execution that is queued or under way.
+ * @property {() => boolean} mayRun
+ * @property {(execution: Execution) => unknown} onAgain - It is to be run again.
  */
 
 const STEP = 20;
@@ -22,11 +23,9 @@ const LOOK_MS = 5000; // position in the queue and ending change without an even
 
 export class Executions {
   #taskId;
-  #onChange;
+  #options;
   #files;
   #log;
-  #earlier;
-  #stream;
   /** The newest first. @type {Execution[]} */
   #rows = [];
   #shown = ""; // the execution whose log is on the page
@@ -35,23 +34,13 @@ export class Executions {
 
   /**
    * @param {string} taskId
-   * @param {(active: Execution | undefined) => void} onChange - With the execution that is queued or under way.
+   * @param {ExecutionsOptions} options
    */
-  constructor(taskId, onChange) {
+  constructor(taskId, options) {
     this.#taskId = taskId;
-    this.#onChange = onChange;
+    this.#options = options;
     this.#files = new Files(taskId);
-    this.#log = logView();
-    logSearch(this.#log);
-    this.#earlier = new EarlierSearch({
-      log: $("log"),
-      earlier: $("earlier"),
-      field: $("sought", HTMLInputElement),
-      find: (q, from, limit) => this.#find(q, from, limit),
-    });
-    this.#stream = this.#logStream();
-    withButton($("log-state"), this.#stream);
-    $("download").addEventListener("click", () => void tryAction($("log-problem"), () => this.#download()));
+    this.#log = new TaskLog(taskId);
     $("more-executions").addEventListener("click", () => {
       this.#limit += STEP;
       this.#draw();
@@ -72,11 +61,23 @@ export class Executions {
     const { rows } = await readAll(api("tasks", this.#taskId, "executions"));
     if (turn !== this.#turn) return;
     this.#rows = rows;
-    const latest = rows[0]?.execution_id ?? "";
-    // An older one that was selected stays selected.
-    if (latest !== newest && this.#shown === newest) this.#show(latest);
+    this.#choose(newest);
     this.#draw();
-    this.#onChange(this.#active);
+    this.#options.onChange(this.#active);
+  }
+
+  /**
+   * The execution that the address names comes first; one that was selected stays selected, unless it was the newest.
+   *
+   * @param {string} newest - The newest before these rows.
+   */
+  #choose(newest) {
+    const latest = this.#rows[0]?.execution_id ?? "";
+    if (!this.#shown) this.#shown = this.#rows.find(({ execution_id: id }) => id === named())?.execution_id ?? latest;
+    else if (this.#shown === newest && latest !== newest) {
+      this.#shown = latest;
+      history.replaceState(null, "", location.pathname);
+    }
   }
 
   /** Read the execution that is not settled yet. What is read here may be older than what an event brought. */
@@ -91,34 +92,16 @@ export class Executions {
       if (turn !== this.#turn) return;
       this.#rows = this.#rows.map((row) => (row.execution_id === now.execution_id ? now : row));
       this.#draw();
-      this.#onChange(this.#active);
+      this.#options.onChange(this.#active);
     } catch (error) {
       if (!(error instanceof Refused)) throw error; // the next look, or event, will tell
     }
   }
 
-  #logStream() {
-    return new Stream({
-      kind: "execution-log",
-      target: () => (this.#shown ? { task_id: this.#taskId, execution_id: this.#shown } : null),
-      onState: indicator($("log-state")),
-      onReset: () => {
-        this.#log.reset();
-        this.#earlier.reset();
-      },
-      onEvent: ({ name, data }) => {
-        if (name === "log") this.#log.add(data);
-        else if (name === "log-error") this.#log.fail(data);
-        else if (name === "log-complete") this.#log.complete(data);
-      },
-    });
-  }
-
   /** @param {string} id */
   #show(id) {
     this.#shown = id;
-    $("log-part").hidden = !id;
-    this.#stream.connect();
+    history.replaceState(null, "", addressOf(id));
     this.#draw();
   }
 
@@ -130,6 +113,7 @@ export class Executions {
     if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`[data-execution="${focused}"]`))?.focus();
     const shown = this.#rows.find(({ execution_id: id }) => id === this.#shown);
     this.#files.show(shown);
+    this.#log.show(shown, addressOf(this.#shown));
     if (shown) $("log-of").replaceChildren("Of the execution queued at ", timeElement(shown.queued_at), ".");
   }
 
@@ -140,14 +124,27 @@ export class Executions {
     item.dataset["current"] = String(id === this.#shown);
     item.dataset["status"] = status;
     const text = element("div");
-    text.append(headOf(execution), noteOf(execution));
+    const head = element("p");
+    head.append(...headOf(execution));
+    text.append(head, noteOf(execution));
     const select = button("Log", "small");
     select.dataset["execution"] = id;
     select.ariaPressed = String(id === this.#shown);
     select.append(element("span", ` of the execution of ${queuedAt}`, "unseen"));
     select.addEventListener("click", () => this.#show(id));
-    item.append(text, select);
+    const buttons = element("div", "", "fields");
+    buttons.append(select);
+    if (this.#options.mayRun() && !this.#active) buttons.append(this.#againButton(execution));
+    item.append(text, buttons);
     return item;
+  }
+
+  /** @param {Execution} execution */
+  #againButton(execution) {
+    const again = button("Run again", "small");
+    again.append(element("span", ` what ran at ${execution.queued_at}`, "unseen"));
+    again.addEventListener("click", () => this.#options.onAgain(execution));
+    return again;
   }
 
   #tick() {
@@ -156,61 +153,13 @@ export class Executions {
     const clock = $("executions").querySelector(`li:has([data-execution="${active.execution_id}"]) .elapsed`);
     if (clock) clock.textContent = lasted(active);
   }
-
-  async #download() {
-    const address = `${api("exec", "logs", this.#taskId, "raw")}?execution_id=${this.#shown}`;
-    saveFile(await file(address), `task-${this.#shown}.log`);
-  }
-
-  /**
-   * @param {string} q
-   * @param {number} from
-   * @param {number} limit
-   * @returns {Promise<LogTail>}
-   * @throws {Refused}
-   */
-  #find(q, from, limit) {
-    const query = new URLSearchParams({ execution_id: this.#shown, q, from: String(from), limit: String(limit) });
-    return call("GET", `${api("exec", "logs", this.#taskId)}?${query.toString()}`);
-  }
 }
 
-const logView = () =>
-  new LogView({
-    log: $("log"),
-    pause: $("pause"),
-    copy: $("copy"),
-    toEnd: $("to-end"),
-    count: $("count", HTMLOutputElement),
-    copied: $("copied"),
-    earlier: $("earlier"),
-    outcome: $("outcome"),
-  });
+/** The execution that the address names. */
+const named = () => new URLSearchParams(location.search).get("execution");
 
-/** @param {LogView} log */
-const logSearch = (log) =>
-  new LogSearch({
-    log: $("log"),
-    form: $("search"),
-    field: $("sought", HTMLInputElement),
-    previous: $("previous"),
-    found: $("found", HTMLOutputElement),
-    onFound: () => log.unfollow(),
-  });
-
-/** @param {Execution} execution */
-function headOf(execution) {
-  const { status, exit_code: code } = execution;
-  const { isActive: runs, isSuccess } = entryOf(enums().executionStatuses, status);
-  const word = element("strong", status.replace("_", " "));
-  if (!runs) word.dataset["good"] = String(isSuccess);
-  const time = lasted(execution);
-  const state = stateText(execution);
-  const head = element("p");
-  head.append(word, code === null ? "" : `, exit code ${code}`, time && ", ", element("span", time, "elapsed"));
-  head.append(state && ", ", element("span", state, "state"));
-  return head;
-}
+/** @param {string} id */
+const addressOf = (id) => `${location.pathname}?execution=${id}`;
 
 /** @param {Execution} execution */
 function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, error }) {
@@ -220,6 +169,3 @@ function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, 
   if (error) note.append(`. ${error["message"] ?? ""}`);
   return note;
 }
-
-/** @param {Execution} execution */
-const lasted = ({ started_at: from, finished_at: to }) => (from ? duration(from, to) : "");

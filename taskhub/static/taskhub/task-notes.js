@@ -3,12 +3,13 @@
 import { api, call } from "./api.js";
 import { $, element, timeElement } from "./dom.js";
 import { onPress } from "./forms.js";
+import { showMarkdown } from "./markdown.js";
 import { NewestFirst } from "./newest-first.js";
 
-/** @import { Note, NoteCreateRequest, TaskDetail } from "schemas" */
+/** @import { NoteCreateRequest, RenderedNote, RenderedTask } from "schemas" */
 
 export class Notes {
-  /** @type {NewestFirst<Note>} */
+  /** @type {NewestFirst<RenderedNote>} */
   #notes;
   #isAsked = false;
 
@@ -18,7 +19,7 @@ export class Notes {
    */
   constructor(taskId, onAdded) {
     const address = api("tasks", taskId, "notes");
-    this.#notes = new NewestFirst(address, "notes", row);
+    this.#notes = new NewestFirst(`${address}?html=true`, "notes", row);
     onPress($("note-form"), $("note-problem"), async () => {
       const field = $("note-text", HTMLTextAreaElement);
       /** @type {NoteCreateRequest} */
@@ -32,7 +33,7 @@ export class Notes {
   /**
    * Ask for an answer where a question is open.
    *
-   * @param {TaskDetail} task
+   * @param {RenderedTask} task
    */
   show(task) {
     const asked = task.waiting_for === "answer" ? task.notes.find(({ kind }) => kind === "question") : undefined;
@@ -65,12 +66,14 @@ function option(text) {
   return button;
 }
 
-/** @param {Note} note */
-function row({ kind, text, author, agent, at, assumed }) {
+/** @param {RenderedNote} note */
+function row({ kind, text, text_html: html, author, agent, at, assumed }) {
   const item = element("li");
   const head = element("p");
   const by = assumed ? "assumed at the deadline" : agent ? `${author}/${agent}` : author;
   head.append(element("strong", by), ` ${kind}, `, timeElement(at));
-  item.append(head, element("pre", text));
+  const body = element("div", "", "markdown");
+  showMarkdown(body, text, html);
+  item.append(head, body);
   return item;
 }

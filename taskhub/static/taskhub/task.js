@@ -3,17 +3,20 @@
 import { api, call, Refused } from "./api.js";
 import { $, element, timeElement } from "./dom.js";
 import { entryOf, enums, priorityRank } from "./enums.js";
-import { closable, onPress, showError } from "./forms.js";
+import { closable, onPress, showError, tryAction } from "./forms.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
+import { linkNodes } from "./links.js";
+import { showMarkdown } from "./markdown.js";
 import { showBlockers } from "./task-blockers.js";
 import { editor } from "./task-edit.js";
 import { Executions } from "./task-executions.js";
 import { historyOf } from "./task-history.js";
 import { Notes } from "./task-notes.js";
+import { ticker } from "./task-ticks.js";
 
 /**
- * @import { ExecuteRequest, Task, TaskDetail } from "schemas"
+ * @import { ExecuteRequest, Execution, RenderedTask, Task } from "schemas"
  */
 
 const RETRY_MS = 3000;
@@ -29,9 +32,13 @@ let mustReadAgain = false;
 
 const history = historyOf(taskId);
 const notes = new Notes(taskId, refresh);
-const executions = new Executions(taskId, (active) => {
-  $("run").hidden = Boolean(active);
-  $("stop").hidden = !active || active.ending !== null;
+const executions = new Executions(taskId, {
+  onChange: (active) => {
+    $("run").hidden = Boolean(active);
+    $("stop").hidden = !active || active.ending !== null;
+  },
+  mayRun: () => mayWork,
+  onAgain: (execution) => tryAction(problem, () => runAgain(execution)),
 });
 
 // --- Showing ---------------------------------------------------------------------------------------------
@@ -42,7 +49,6 @@ function show(now) {
   task = now;
   document.title = `${task.title} · TaskHub`;
   $("title").textContent = task.title;
-  $("description").textContent = task.description;
   $("no-description").hidden = task.description !== "";
   $("status").textContent = entryOf(enums().statuses, task.status).label;
   $("priority").textContent = $("priority").dataset["priority"] = task.priority;
@@ -55,10 +61,23 @@ function show(now) {
   $("seen-by").textContent = task.private ? "its assignee and operators" : "everyone";
   $("tags").textContent = task.tags.join(", ") || "none";
   const artifacts = task.artifacts.length ? task.artifacts : ["none"];
-  $("artifacts").replaceChildren(...artifacts.map((artifact) => element("li", artifact)));
+  $("artifacts").replaceChildren(...artifacts.map(artifactRow));
   $("created").replaceChildren(timeElement(task.created_at));
   $("updated").replaceChildren(timeElement(task.updated_at));
   $("version").textContent = String(task.version);
+}
+
+/** @param {string} artifact */
+function artifactRow(artifact) {
+  const row = element("li");
+  row.append(...linkNodes(artifact));
+  return row;
+}
+
+/** @param {RenderedTask} now */
+function showDescription(now) {
+  if (task && task.version > now.version) return; // the next answer has the description of that version
+  showMarkdown($("description"), now.description, now.description_html, { mayTick: mayWork });
 }
 
 function showGone() {
@@ -105,8 +124,9 @@ if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
  * @throws {Refused}
  */
 async function current() {
-  /** @type {TaskDetail} */
-  const now = await call("GET", api("tasks", taskId));
+  /** @type {RenderedTask} */
+  const now = await call("GET", `${api("tasks", taskId)}?html=true`);
+  showDescription(now);
   show(now);
   showBlockers(now);
   notes.show(now);
@@ -119,15 +139,49 @@ editor({
   current,
   onSaved: (saved) => {
     show(saved);
+    refresh();
     $("note").textContent = `Saved as version ${saved.version}.`;
   },
 });
 
+ticker({
+  place: $("description"),
+  problem,
+  task: () => task,
+  onSaved: (saved) => {
+    show(saved);
+    refresh();
+  },
+  onRefused: refresh,
+});
+
 const runner = closable($("run-dialog", HTMLDialogElement));
-$("run").addEventListener("click", () => {
+let filledIn = ""; // the script of an earlier run, as it was filled in
+$("run").addEventListener("click", () => openRunner({ script: "", timeout: "" }));
+
+/**
+ * @param {{ script: string, timeout: string }} values - A script that a person has written or changed stays.
+ */
+function openRunner({ script, timeout }) {
+  const field = $("script", HTMLTextAreaElement);
+  if (script || field.value === filledIn) {
+    field.value = filledIn = script;
+    $("timeout", HTMLInputElement).value = timeout;
+  }
   showError($("run-problem"), "");
   runner.showModal();
-});
+}
+
+/**
+ * Run a script again: it is shown first, and may be changed.
+ *
+ * @param {Execution} execution
+ */
+async function runAgain({ execution_id: id, timeout_s: timeout }) {
+  /** @type {{ script: string }} */
+  const { script } = await call("GET", api("executions", id));
+  openRunner({ script, timeout: String(timeout) });
+}
 onPress($("run-form"), $("run-problem"), async () => {
   const script = $("script", HTMLTextAreaElement).value;
   const timeout = $("timeout", HTMLInputElement).value;
