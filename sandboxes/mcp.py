@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from sandboxes.api.serializers import PageQuerySerializer, SandboxPageSerializer, SandboxSerializer
+from sandboxes.api.serializers import PageQuerySerializer
 from sandboxes.api.sse_params import SSE
 from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
 from taskhub.api.fields import StrictSerializer
@@ -50,32 +50,30 @@ def _connection_url(requester: Requester, arguments: Arguments) -> Any:
 SANDBOX_TOOLS = (
     Tool(
         name="list_sandboxes",
+        title="List sandboxes",
         description="Sandboxes, most recently active first.",
         takes=SandboxListSerializer,
-        gives=SandboxPageSerializer,
         run=_list,
         role=Role.VIEWER,
-        shows=("items", "nextCursor"),
         reads=True,
     ),
     Tool(
         name="get_sandbox",
+        title="Read a sandbox",
         description="A sandbox's current state, by id or name.",
         takes=SandboxPlaceSerializer,
-        gives=SandboxSerializer,
         run=_get,
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="getSSEConnectionUrl",
+        title="Get a stream's address",
         description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs also takes "
         "sessionId and commandId). It contains its credentials and is valid until expires_at.",
         takes=params_serializer(SSE),
-        gives=ConnectionSerializer,
         run=_connection_url,
         role=Role.VIEWER,
-        shows=("url", "expires_at", "curl"),
         reads=True,
         for_accounts=True,
     ),

@@ -6,7 +6,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from taskhub.api.claims import LeaseSerializer
 from taskhub.api.executions import guard_size
 from taskhub.api.fields import IdField
 from taskhub.api.log_serializers import LogLineSerializer
@@ -18,7 +17,7 @@ from taskhub.api.serializers import (
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
-from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
+from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField, VariablesField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import HeldTaskSerializer, lease_shown, touch
 from taskhub.mcp.tools import Arguments, Tool
@@ -31,19 +30,11 @@ from taskhub.web.thread_pool import on_web_thread, with_database
 
 class ExecuteTaskSerializer(HolderSerializer, ExecuteSerializer):
     task_id = TaskIdField()
+    env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
 
     def to_internal_value(self, data: Any) -> Any:
         guard_size(data)
         return super().to_internal_value(data)
-
-
-class BegunExecutionSerializer(ExecutionQueuedSerializer):
-    """The handle, and the caller's lease on the task."""
-
-    lease = LeaseSerializer(allow_null=True)
-
-    class Meta(ExecutionQueuedSerializer.Meta):
-        fields = [*ExecutionQueuedSerializer.Meta.fields, "lease"]
 
 
 class ExecutionPlaceSerializer(NamedSerializer):
@@ -58,16 +49,6 @@ class LineSerializer(LogLineSerializer):
     partial = serializers.BooleanField(required=False)
     timestamp = None  # type: ignore[assignment]  # DRF's way to leave a field out
     time = serializers.DateTimeField(source="timestamp", format="%H:%M:%S")
-
-
-class ExecutionWithLogSerializer(ExecutionSerializer):
-    """State of an execution, and the end of its log; `log_error` says why the log cannot be read now."""
-
-    lines = LineSerializer(many=True)
-    log_error = serializers.JSONField(allow_null=True)
-
-    class Meta(ExecutionSerializer.Meta):
-        fields = [*ExecutionSerializer.Meta.fields, "lines", "log_error"]
 
 
 def _execute(requester: Requester, arguments: Arguments) -> Any:
@@ -112,32 +93,29 @@ def _stop(requester: Requester, arguments: Arguments) -> Any:
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
+        title="Run a script",
         description="Run a task's script in a sandbox; the task becomes inprogress. Poll get_execution. "
         "Default: the description's first ```bash block.",
         takes=ExecuteTaskSerializer,
-        gives=BegunExecutionSerializer,
         run=_execute,
-        shows=("execution_id", "status", "lease"),
         role=Role.AGENT,
         destroys=True,
     ),
     Tool(
         name="get_execution",
+        title="Read an execution",
         description="An execution and its log's end. Poll until it is completed, failed, stopped, timed_out or lost.",
         takes=ExecutionPlaceSerializer,
-        gives=ExecutionWithLogSerializer,
         run=_get,
-        shows=("status", "exit_code", "lines", "log_error"),
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="stop_execution",
+        title="Stop an execution",
         description="Stop a task's execution; poll get_execution.",
         takes=HeldTaskSerializer,
-        gives=ExecutionSerializer,
         run=_stop,
-        shows=("execution_id", "status"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,

@@ -25,12 +25,11 @@ def _add(requester: Requester, arguments: Arguments) -> Any:
 NOTE_TOOLS = (
     Tool(
         name="add_note",
+        title="Add a note",
         description="Add a note, result or review to a task; ask people (get_task has the answer), or answer the open "
         "question.",
         takes=AddNoteSerializer,
-        gives=NoteSerializer,
         run=_add,
         role=Role.AGENT,
-        shows=("id", "kind"),
     ),
 )

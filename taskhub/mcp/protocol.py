@@ -84,17 +84,18 @@ async def _list_tools(ctx: Context, params: Any) -> types.ListToolsResult:  # no
 
 
 def _described(tool: Tool) -> types.Tool:
+    """Hints that have the protocol's default are left out: writes, may destroy, a second call does more."""
+    hints = types.ToolAnnotations(
+        read_only_hint=tool.reads or None,
+        destructive_hint=None if tool.reads or tool.destroys else False,
+        idempotent_hint=tool.repeatable or None,
+    )
     return types.Tool(
         name=tool.name,
+        title=tool.title,
         description=tool.description,
         input_schema=tool.input_schema,
-        output_schema=tool.output_schema,
-        annotations=types.ToolAnnotations(
-            read_only_hint=tool.reads,
-            # Both hints have no meaning for a reading tool.
-            destructive_hint=None if tool.reads else tool.destroys,
-            idempotent_hint=None if tool.reads else tool.repeatable,
-        ),
+        annotations=hints,
     )
 
 

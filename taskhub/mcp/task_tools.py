@@ -11,13 +11,13 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.api.claims import ClaimedSerializer, ClaimSerializer, LeaseSerializer, claimed_data
+from taskhub.api.claims import ClaimSerializer, LeaseSerializer, claimed_data
 from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
-from taskhub.api.task_detail import TaskDetailSerializer, task_detail
+from taskhub.api.task_detail import task_detail
 from taskhub.auth.actor import Actor
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
@@ -62,15 +62,6 @@ class ClaimTaskSerializer(NamedSerializer, ClaimSerializer):
     pass
 
 
-class BegunTaskSerializer(TaskSerializer):
-    """A task, and the caller's lease on it."""
-
-    lease = LeaseSerializer(allow_null=True)
-
-    class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "lease"]
-
-
 class TaskListSerializer(StrictSerializer):
     """REST's filters."""
 
@@ -90,11 +81,6 @@ class TaskSummarySerializer(TaskSerializer):
 
     class Meta(TaskSerializer.Meta):
         fields = [name for name in TaskSerializer.Meta.fields if name != "description"]
-
-
-class TaskPageSerializer(serializers.Serializer[Any]):
-    tasks = TaskSummarySerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
 
 
 def _shown(task: Task) -> Any:
@@ -170,62 +156,56 @@ def _claim(requester: Requester, arguments: Arguments) -> Any:
 TASK_TOOLS = (
     Tool(
         name="list_tasks",
+        title="List tasks",
         description="Tasks you may see, newest first, without descriptions.",
         takes=TaskListSerializer,
-        gives=TaskPageSerializer,
         run=_list,
-        shows=("tasks", "next_cursor"),
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="get_task",
+        title="Read a task",
         description="A task with its description, version, notes, and what it waits for.",
         takes=TaskPlaceSerializer,
-        gives=TaskDetailSerializer,
         run=_get,
-        shows=("id", "description", "version", "blocked_by", "notes"),
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="create_task",
+        title="Create a task",
         description="Create a task. A ```bash block in its description is what execute_task runs.",
         takes=TaskSerializer,
-        gives=TaskSerializer,
         run=_create,
-        shows=("id", "version"),
         role=Role.AGENT,
     ),
     Tool(
         name="update_task",
+        title="Change a task",
         description="Change only the given fields of a task; lists are replaced.",
         takes=TaskChangeSerializer,
-        gives=TaskSerializer,
         run=_update,
-        shows=("id", "version"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,
     ),
     Tool(
         name="claim_task",
+        title="Claim a task",
         description="Take the next free task; no other agent gets it while you hold its lease, which calls about it "
         "renew. Pass lease.token as `lease`; where agents share a token, your name as `as`. task null: none is free.",
         takes=ClaimTaskSerializer,
-        gives=ClaimedSerializer,
         run=_claim,
-        shows=("task", "lease"),
         role=Role.AGENT,
     ),
     Tool(
         name="set_task_status",
+        title="Set a status",
         description="Set a task's status: todo → inprogress → review → done. Give your result as note and artifacts "
         "(paths, URLs).",
         takes=TaskStatusSerializer,
-        gives=BegunTaskSerializer,
         run=_set_status,
-        shows=("id", "status", "version", "lease"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,

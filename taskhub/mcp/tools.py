@@ -9,15 +9,15 @@ from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
-from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
 from taskhub.lib.extensions import ExtensionPoint
+from taskhub.mcp.arguments import given_only
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
-from taskhub.mcp.schemas import Schema, input_schema, output_schema
+from taskhub.mcp.schemas import Schema, input_schema
 from taskhub.observability.log_context import bind_subjects
 from taskhub.roles import Role
 from taskhub.web.thread_pool import with_database, with_database_writing
@@ -29,20 +29,19 @@ Arguments = dict[str, Any]
 class Tool:
     """A service or selector as a tool.
 
-    `takes` validates the arguments, `gives` describes the result of `run(requester, arguments)`. A `run` that waits for
-    something else than our database is a coroutine function: it is awaited on the event loop. `role` is that of the
-    REST endpoint. `shows`: the fields of the result that the list of tools names, by default all. `reads`: changes
-    nothing, and needs no account in the local profile, unless it is `for_accounts`. `destroys` and `repeatable` are
-    hints for the agent's host: it may lose data; a second call changes nothing more.
+    `takes` validates the arguments; `run(requester, arguments)` is the result, as docs/mcp.md describes it. A `run`
+    that waits for something else than our database is a coroutine function: it is awaited on the event loop. `role` is
+    that of the REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is
+    `for_accounts`. `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes
+    nothing more.
     """
 
     name: str
+    title: str
     description: str
     takes: type[StrictSerializer]
-    gives: type[serializers.BaseSerializer[Any]]
     run: Callable[[Requester, Arguments], Any]
     role: Role
-    shows: tuple[str, ...] = ()
     reads: bool = False
     for_accounts: bool = False
     destroys: bool = False
@@ -51,10 +50,6 @@ class Tool:
     @cached_property
     def input_schema(self) -> Schema:
         return input_schema(self.takes)
-
-    @cached_property
-    def output_schema(self) -> Schema:
-        return output_schema(self.gives, self.shows)
 
     async def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""
@@ -71,7 +66,7 @@ class Tool:
         """The validated arguments, if the caller may call this."""
         requester.guard(self.role, account=self.for_accounts or not self.reads)
         guard_values(arguments)
-        body = self.takes(data=arguments)
+        body = self.takes(data=given_only(self.takes(), arguments))
         body.is_valid(raise_exception=True)
         given = dict(body.validated_data)
         bind_subjects(given)

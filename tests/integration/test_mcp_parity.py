@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jsonschema
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
@@ -250,7 +249,6 @@ def test_a_tool_has_the_effect_and_result_of_its_rest_endpoint(
         return
     assert not outcome.failed, outcome.body
     assert answer.status_code < 300, answer.content
-    jsonschema.validate(outcome.body, TOOLS[twin.tool].output_schema)
     assert plain(own(twin, outcome.body)) == plain(shaped(twin, answer.json()))
 
 
