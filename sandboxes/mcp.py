@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
@@ -16,6 +16,9 @@ from taskhub.mcp.fields import SandboxIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.roles import Role
+
+_ROW: Final = ("id", "name", "state", "errorReason", "snapshot", "createdAt", "updatedAt", "lastActivityAt")
+"""Of a sandbox in a list."""
 
 
 class SandboxPlaceSerializer(StrictSerializer):
@@ -32,7 +35,8 @@ class ConnectionSerializer(TicketSerializer):
 
 async def _list(requester: Requester, arguments: Arguments) -> Any:
     page = await sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
-    return {"items": page.items, "nextCursor": page.next_cursor}
+    rows = [{name: item[name] for name in _ROW if item.get(name)} for item in page.items]
+    return {"items": rows, "nextCursor": page.next_cursor}
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:

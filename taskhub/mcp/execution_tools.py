@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
 from taskhub.api.executions import guard_size
 from taskhub.api.fields import IdField
 from taskhub.api.log_serializers import LogLineSerializer
-from taskhub.api.serializers import (
-    ExecuteSerializer,
-    ExecutionQueuedSerializer,
-    ExecutionSerializer,
-)
+from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
@@ -26,6 +22,8 @@ from taskhub.roles import Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database
+
+_LEFT_OUT: Final = frozenset({"session_name", "command_id", "log_file", "queued_at", "stop_requested_at"})
 
 
 class ExecuteTaskSerializer(HolderSerializer, ExecuteSerializer):
@@ -55,7 +53,8 @@ def _execute(requester: Requester, arguments: Arguments) -> Any:
     script = arguments.pop("script_content", None)
     actor = requester.acting(arguments)
     execution = execution_queue(actor=actor, script=script, **arguments)
-    return {**ExecutionQueuedSerializer(execution).data, "lease": lease_shown(actor, arguments["task_id"])}
+    lease = lease_shown(actor, arguments["task_id"])
+    return {"execution_id": execution.pk, "status": execution.status, "lease": lease}
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:
@@ -67,7 +66,14 @@ async def _get(requester: Requester, arguments: Arguments) -> Any:
 def _find(requester: Requester, arguments: Arguments) -> tuple[Execution, dict[str, Any]]:
     touch(requester, arguments)
     execution = execution_get_for(user=requester.user, **arguments)
-    return execution, dict(ExecutionSerializer(execution).data)
+    return execution, state_of(execution)
+
+
+def state_of(execution: Execution) -> dict[str, Any]:
+    """REST's answer without what is empty, and without what only a stream or an operator needs."""
+    told = ExecutionSerializer(execution).data
+    empty = [None, ""]
+    return {name: value for name, value in told.items() if name not in _LEFT_OUT and value not in empty}
 
 
 async def _log(execution: Execution, count: int) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _shown(lines: list[LogLine]) -> Any:
 
 def _stop(requester: Requester, arguments: Arguments) -> Any:
     execution = execution_request_stop(actor=requester.acting(arguments), **arguments)
-    return ExecutionSerializer(execution).data
+    return {"execution_id": execution.pk, "status": execution.status, "ending": execution.shown_ending}
 
 
 EXECUTION_TOOLS = (
@@ -107,6 +113,7 @@ EXECUTION_TOOLS = (
         description="An execution and its log's end. Poll until it is completed, failed, stopped, timed_out or lost.",
         takes=ExecutionPlaceSerializer,
         run=_get,
+        rest="read_file with path /log reads the whole log.",
         role=Role.VIEWER,
         reads=True,
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.api.claims import ClaimSerializer, LeaseSerializer, claimed_data
+from taskhub.api.claims import ClaimSerializer, LeaseSerializer
 from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.pagination import NewestFirst
@@ -19,6 +20,7 @@ from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import task_detail
 from taskhub.auth.actor import Actor
+from taskhub.mcp.budget import ANSWER_BYTES
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -73,30 +75,43 @@ class TaskListSerializer(StrictSerializer):
     waiting_for = serializers.ListField(child=OneOfField(choices=[*WAITING_FOR, ANYTHING]), required=False)
     q = TextField(required=False, max_length=200)
     cursor = TextField(required=False, max_length=2000, help_text="next_cursor of before.")
-    limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=20)
+    limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=10)
 
 
-class TaskSummarySerializer(TaskSerializer):
-    """A task without its description, which may be long."""
+_ROW: Final = (
+    *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
+    *("open_blockers", "version", "updated_at"),
+)
+_READ_REST: Final = "read_file with path /description, /notes or /task reads the whole."
 
-    class Meta(TaskSerializer.Meta):
-        fields = [name for name in TaskSerializer.Meta.fields if name != "description"]
+
+def task_row(task: Task) -> dict[str, Any]:
+    """A task in a list: the fields that matter, without those that are empty."""
+    return {name: value for name in _ROW if (value := getattr(task, name))}
 
 
-def _shown(task: Task) -> Any:
-    return TaskSerializer(task).data
+def _done(task: Task) -> dict[str, Any]:
+    """What a change answers; the caller knows what it has sent."""
+    return {"id": task.pk, "status": task.status, "version": task.version, "changed": task.changed}
 
 
 def _list(requester: Requester, arguments: Arguments) -> Any:
-    return task_page(requester, cursor=arguments.pop("cursor", ""), limit=arguments.pop("limit"), **arguments)
+    """A page; a shorter one than was asked for where its rows are long, so that none is cut off."""
+    cursor, limit = arguments.pop("cursor", ""), arguments.pop("limit")
+    while True:
+        tasks, following = task_page(requester, cursor=cursor, limit=limit, **arguments)
+        page = {"tasks": [task_row(task) for task in tasks], "next_cursor": following}
+        if limit == 1 or len(json.dumps(page, default=str, ensure_ascii=False).encode()) < ANSWER_BYTES:
+            return page
+        limit //= 2
 
 
-def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> dict[str, Any]:
-    """`{"tasks", "next_cursor"}`: REST's pages, without the descriptions. Raises ValidationError, NotFound."""
+def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> tuple[list[Task], str | None]:
+    """REST's pages: tasks, newest first, and the next page's cursor. Raises ValidationError, NotFound."""
     tasks = filter_tasks(_query(filters), task_list_for(user=requester.user), requester.user)
     pages = NewestFirst()
     page = pages.paginate_queryset(tasks, _page_request(requester, {"cursor": cursor, "page_size": limit})) or []
-    return {"tasks": TaskSummarySerializer(page, many=True).data, "next_cursor": pages.next_cursor()}
+    return page, pages.next_cursor()
 
 
 def _query(arguments: Arguments) -> QueryDict:
@@ -136,21 +151,25 @@ def lease_shown(actor: Actor, task_id: UUID) -> Any:
 
 
 def _create(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_create(actor=requester.actor, **arguments))
+    return _done(task_create(actor=requester.actor, **arguments))
 
 
 def _update(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_update(actor=requester.acting(arguments), **arguments))
+    return _done(task_update(actor=requester.acting(arguments), **arguments))
 
 
 def _set_status(requester: Requester, arguments: Arguments) -> Any:
     actor = requester.acting(arguments)
     task = task_set_status(actor=actor, status=arguments.pop("new_status"), **arguments)
-    return {**_shown(task), "lease": lease_shown(actor, task.pk)}
+    return {**_done(task), "lease": lease_shown(actor, task.pk)}
 
 
 def _claim(requester: Requester, arguments: Arguments) -> Any:
-    return claimed_data(task_claim(actor=requester.acting(arguments), **arguments))
+    claimed = task_claim(actor=requester.acting(arguments), **arguments)
+    if claimed is None:
+        return {"task": None, "lease": None}
+    lease = None if claimed.claim is None else LeaseSerializer(claimed.claim).data
+    return {"task": task_detail(requester.user, claimed.task), "lease": lease}
 
 
 TASK_TOOLS = (
@@ -160,6 +179,7 @@ TASK_TOOLS = (
         description="Tasks you may see, newest first, without descriptions.",
         takes=TaskListSerializer,
         run=_list,
+        rest="get_task has the whole task.",
         role=Role.VIEWER,
         reads=True,
     ),
@@ -169,6 +189,7 @@ TASK_TOOLS = (
         description="A task with its description, version, notes, and what it waits for.",
         takes=TaskPlaceSerializer,
         run=_get,
+        rest=_READ_REST,
         role=Role.VIEWER,
         reads=True,
     ),
@@ -197,6 +218,7 @@ TASK_TOOLS = (
         "renew. Pass lease.token as `lease`; where agents share a token, your name as `as`. task null: none is free.",
         takes=ClaimTaskSerializer,
         run=_claim,
+        rest=_READ_REST,
         role=Role.AGENT,
     ),
     Tool(

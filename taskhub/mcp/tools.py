@@ -15,6 +15,7 @@ from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
 from taskhub.lib.extensions import ExtensionPoint
 from taskhub.mcp.arguments import given_only
+from taskhub.mcp.budget import ANSWER_BYTES, fit
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema
@@ -33,7 +34,7 @@ class Tool:
     that waits for something else than our database is a coroutine function: it is awaited on the event loop. `role` is
     that of the REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is
     `for_accounts`. `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes
-    nothing more.
+    nothing more. An answer of more than `most` bytes is cut, and says so with `rest`: how to read what is missing.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Tool:
     for_accounts: bool = False
     destroys: bool = False
     repeatable: bool = False
+    rest: str = "Ask for less at a time."
+    most: int = ANSWER_BYTES
 
     @cached_property
     def input_schema(self) -> Schema:
@@ -57,10 +60,14 @@ class Tool:
             on_thread = with_database if self.reads else with_database_writing
             return await on_thread(self._run_on_thread, requester, arguments)
         given = await with_database(self._prepare, requester, arguments)
-        return await with_database(_plain, await self.run(requester, given))
+        return await with_database(self._told, await self.run(requester, given))
 
     def _run_on_thread(self, requester: Requester, arguments: Arguments) -> Any:
-        return _plain(self.run(requester, self._prepare(requester, arguments)))
+        return self._told(self.run(requester, self._prepare(requester, arguments)))
+
+    def _told(self, result: Any) -> Any:
+        """Within the budget; times, ids and all other values have REST's format."""
+        return fit(json.loads(JSONRenderer().render(result)), rest=self.rest, most=self.most)
 
     def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
         """The validated arguments, if the caller may call this."""
@@ -71,11 +78,6 @@ class Tool:
         given = dict(body.validated_data)
         bind_subjects(given)
         return given
-
-
-def _plain(result: Any) -> Any:
-    """Times, ids and all other values have REST's format."""
-    return json.loads(JSONRenderer().render(result))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +102,4 @@ async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> O
     try:
         return Outcome(await tool.call(requester, arguments))
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
-        return Outcome(failure_body(error), failed=True)
+        return Outcome(fit(failure_body(error), rest="Send less at a time."), failed=True)

@@ -172,6 +172,7 @@ def task_apply(
         changes["blocked_by"] = moved
     if not changes:
         return
+    task.changed = tuple(sorted(changes))
     if follow is not None:
         follow.settle(task)
     task.version += 1

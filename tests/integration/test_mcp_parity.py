@@ -67,7 +67,7 @@ def failing(code: str, twin: Twin, **changed: Any) -> Twin:
 
 
 GET = Twin("get_task", {"task_id": "{task}"}, "GET /api/tasks/{task}/")
-LIST = Twin("list_tasks", {}, "GET /api/tasks/?page_size=20")
+LIST = Twin("list_tasks", {}, "GET /api/tasks/?page_size=10")
 CREATE = Twin("create_task", {"title": "new"}, "POST /api/tasks/", {"title": "new"})
 UPDATE = Twin("update_task", {"task_id": "{task}", "title": "u"}, "PATCH /api/tasks/{task}/", {"title": "u"})
 CLAIM = Twin("claim_task", {}, "POST /api/tasks/claim/", {})
@@ -81,6 +81,9 @@ RUN = {"script_content": "true"}
 EXECUTE = Twin("execute_task", {"task_id": "{task}", **RUN}, "POST /api/exec/{task}?as=test", RUN)
 EXECUTION = Twin("get_execution", {"task_id": "{task}"}, "GET /api/exec/status/{task}", running=True)
 STOP = Twin("stop_execution", {"task_id": "{task}"}, "POST /api/exec/stop/{task}", running=True)
+READ = Twin(
+    "read_file", {"task_id": "{task}", "path": "/description"}, "GET /api/tasks/{task}/", given={"description": "d"}
+)
 SANDBOXES = Twin("list_sandboxes", {}, "GET /api/sandboxes/")
 SANDBOX = Twin("get_sandbox", {"sandbox_id": "{sandbox}"}, "GET /api/sandboxes/{sandbox}/")
 WATCH = {"sandboxId": "box", "eventType": "sessions"}
@@ -88,8 +91,8 @@ CONNECTION = Twin("getSSEConnectionUrl", WATCH, "POST /api/tickets/", {"kind": "
 WORDS = {"kind": "result", "text": "**Done**: the report is in `out/`."}
 NOTE = Twin("add_note", {"task_id": "{task}", **WORDS}, "POST /api/tasks/{task}/notes/", WORDS)
 QUESTION = {"kind": "question", "text": "Which?", "options": ["a", "b"], "deadline_s": 60, "assumes": "a"}
-ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, EXECUTION, STOP, SANDBOXES, SANDBOX, CONNECTION]
-OF_A_TASK = [GET, UPDATE, STATUS, NOTE, EXECUTE, EXECUTION, STOP]
+ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, EXECUTION, STOP, READ, SANDBOXES, SANDBOX, CONNECTION]
+OF_A_TASK = [GET, UPDATE, STATUS, NOTE, EXECUTE, EXECUTION, STOP, READ]
 WRITES = [CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, STOP]
 LOGS = {"sandboxId": "box", "eventType": "logs", "sessionId": "s"}
 EVERYTHING = {
@@ -106,7 +109,7 @@ EVERYTHING = {
 TWINS = [
     *ALL,
     Twin("list_tasks", {"status": ["todo"], "q": "GIVEN", "limit": 1}, "GET /api/tasks/?status=todo&q=GIVEN&page_size=1"),
-    Twin("list_tasks", {"status": ["done", "review"]}, "GET /api/tasks/?status=done&status=review&page_size=20"),
+    Twin("list_tasks", {"status": ["done", "review"]}, "GET /api/tasks/?status=done&status=review&page_size=10"),
     Twin("list_tasks", {"priority": ["low"], "private": False}, "GET /api/tasks/?priority=low&private=false"),
     Twin("list_tasks", {"assignee": "alice"}, "GET /api/tasks/?assignee=alice", given={"assignee": "alice"}),
     Twin("create_task", EVERYTHING, "POST /api/tasks/", EVERYTHING),
@@ -151,8 +154,8 @@ TWINS = [
     failing("not_authenticated", CONNECTION, role=None),
     *[failing("not_authenticated", twin, role=None) for twin in WRITES],
     *[failing("forbidden", twin, role="viewer") for twin in WRITES],
-    *[Twin(**{**vars(twin), "role": None}) for twin in (GET, LIST, EXECUTION, SANDBOXES, SANDBOX)],
-    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (GET, LIST, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
+    *[Twin(**{**vars(twin), "role": None}) for twin in (GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX)],
+    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
     *[failing("task_not_found", twin, given={"private": True, "assignee": "bob"}) for twin in OF_A_TASK],
     *[Twin(**{**vars(twin), "role": "operator", "given": {"private": True, "assignee": "bob"}}) for twin in OF_A_TASK],
 ]  # fmt: skip
@@ -192,23 +195,64 @@ class World:
         return list(rows)
 
 
+ROW = (
+    *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
+    *("open_blockers", "version", "updated_at"),
+)
+SANDBOX_ROW = ("id", "name", "state", "errorReason", "snapshot", "createdAt", "updatedAt", "lastActivityAt")
+ANSWERED = {
+    "create_task": ("id", "status", "version"),
+    "update_task": ("id", "status", "version"),
+    "set_task_status": ("id", "status", "version"),
+    "execute_task": ("execution_id", "status"),
+    "stop_execution": ("execution_id", "status", "ending"),
+    "add_note": ("kind",),
+}
+"""Of the REST answer, what the tool's has too."""
+BESIDE = {
+    "update_task": ("changed",),
+    "create_task": ("changed",),
+    "set_task_status": ("changed", "lease"),  # a header of REST's answer
+    "execute_task": ("lease",),
+    "get_execution": ("lines", "log_error"),
+    "add_note": ("id", "deadline"),
+    "getSSEConnectionUrl": ("curl",),
+}
+"""What the tool says beside its twin."""
+
+
+def only(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda body: {name: body[name] for name in names}
+
+
 def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """REST's answer in the tool's shape, where it has one of its own."""
+    if twin.tool in ANSWERED:
+        return only(*ANSWERED[twin.tool])(body)
     if twin.tool == "list_tasks":
         cursor = parse_qs(urlsplit(body["next"]).query)["cursor"][0] if body["next"] else None
-        return {"tasks": [without("description")(task) for task in body["results"]], "next_cursor": cursor}
-    return without("id", "deadline")(body) if twin.tool == "add_note" else body
+        rows = [{name: task[name] for name in ROW if task[name]} for task in body["results"]]
+        return {"tasks": rows, "next_cursor": cursor}
+    if twin.tool == "list_sandboxes":
+        return {
+            **body,
+            "items": [{name: item[name] for name in SANDBOX_ROW if item.get(name)} for item in body["items"]],
+        }
+    if twin.tool == "get_execution":
+        left_out = without("session_name", "command_id", "log_file", "queued_at", "stop_requested_at")(body)
+        return {name: value for name, value in left_out.items() if value is not None and value != ""}
+    if twin.tool == "read_file":
+        text = body["description"]
+        return {"path": "/description", "size": len(text), "offset": 0, "next": None, "text": text}
+    return body
 
 
 def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """The tool's result without what it says beside its twin."""
-    if twin.tool == "get_execution":
-        return without("lines", "log_error")(body)
-    if twin.tool in {"set_task_status", "execute_task"}:
-        return without("lease")(body)  # a header of REST's answer
-    if twin.tool == "add_note":
-        return without("id", "deadline")(body)
-    return without("curl")(body) if twin.tool == "getSSEConnectionUrl" else body
+    if twin.tool == "claim_task":
+        # It spares the agent get_task.
+        return {**body, "task": body["task"] and without("blocked_by", "blocked_by_hidden", "notes")(body["task"])}
+    return without(*BESIDE.get(twin.tool, ()))(body)
 
 
 def the_sandbox(sandboxes: None, operator: User) -> str:

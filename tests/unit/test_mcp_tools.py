@@ -29,7 +29,15 @@ pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 MAKING = {"create_task", "claim_task", "add_note"}
 """They write, and nothing is lost by it."""
 REPEATABLE = {"update_task", "set_task_status", "stop_execution"}
-READING = {"list_tasks", "get_task", "get_execution", "list_sandboxes", "get_sandbox", "getSSEConnectionUrl"}
+READING = {
+    "list_tasks",
+    "get_task",
+    "get_execution",
+    "list_sandboxes",
+    "get_sandbox",
+    "getSSEConnectionUrl",
+    "read_file",
+}
 
 
 def listed() -> types.ListToolsResult:
@@ -48,7 +56,7 @@ def test_there_are_few_tools_and_each_says_what_it_takes_gives_and_does() -> Non
     tools = listed().tools
     assert len(tools) <= 14
     for tool in tools:
-        assert re.match(r"(list|get|create|update|claim|set|add|execute|stop)(_|SSE)", tool.name)
+        assert re.match(r"(list|get|create|update|claim|set|add|execute|stop|read)(_|SSE)", tool.name)
         assert 20 < len(tool.description or "") < 250
         Draft202012Validator.check_schema(tool.input_schema)
         assert tool.input_schema["type"] == "object"
