@@ -14,7 +14,13 @@ from taskhub.executions.executor import ExecutorError
 
 log = logging.getLogger(__name__)
 
+REFUSED: Final = -32_000
+"""The code of a refusal before the protocol, as servers define it (JSON-RPC 2.0, section 5.1)."""
 _NEXT: Final = {
+    "token_expired": "Ask the person who runs you for a new token: `make token` makes one.",
+    "token_revoked": "Ask the person who runs you for another token.",
+    "account_disabled": "Ask an operator; do not retry.",
+    "throttled": "Wait for the seconds in details, then repeat the call.",
     "not_authenticated": "Connect with the header `Authorization: Bearer <API token>`.",
     "forbidden": "Ask an operator for the role; do not retry.",
     "invalid": "Correct the arguments that details names, and call again.",
@@ -55,3 +61,14 @@ def failure_body(error: Exception) -> dict[str, Any]:
         body = dict(response.data)
     following = _NEXT.get(body["error"]["code"])
     return {"error": {**body["error"], **({"next": following} if following else {})}}
+
+
+def rpc_error(message_id: str | int | None, error: Exception, retry_after: str | None) -> dict[str, Any]:
+    """A refusal as a JSON-RPC error: its message says what is wrong and what to do; the data is the tools' body."""
+    body = failure_body(error)
+    if retry_after is not None:
+        details = body["error"].get("details") or {}
+        body["error"]["details"] = {**details, "retry_after_s": int(retry_after)}
+    told = body["error"]
+    words = " ".join(filter(None, [told["message"], told.get("next")]))
+    return {"jsonrpc": "2.0", "id": message_id, "error": {"code": REFUSED, "message": words, "data": body}}

@@ -149,7 +149,7 @@ def test_in_production_nobody_asks_without_a_token(production: Installation) -> 
     for method in ("tools/list", "initialize", "ping", "resources/list"):
         answer = ask(production, None, method)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert answer.json()["error"]["code"] == "not_authenticated"
+        assert answer.json()["error"]["data"]["error"]["code"] == "not_authenticated"
     assert ask(production, production.accounts["viewer"]).status_code == 200
     assert ask(production, production.accounts["nothing"]).status_code == 403
 
@@ -161,7 +161,21 @@ def test_a_malformed_token_is_a_wrong_one(production: Installation, token: str) 
         f"{production.address('one')}/mcp", json={}, headers={**ACCEPT, **production.base_headers, **headers}
     )
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token"')
+    assert answer.json()["error"]["message"].startswith("The token is wrong.")
+
+
+@pytest.mark.parametrize("revision", [REVISIONS[-1], "2025-11-25"])
+async def test_the_official_client_shows_why_it_is_refused(server: Served, revision: str) -> None:
+    with pytest.raises(BaseException) as refused:  # noqa: PT011 - of a task group, whose words are looked at
+        async with connected(server.address, "0" * 64, revision) as client:
+            await client.list_tools()
+    assert "The token is wrong." in words_of(refused.value)
+
+
+def words_of(error: BaseException) -> str:
+    inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return " ".join([str(error), *map(words_of, inside)])
 
 
 def made_with(production: Installation, code: str) -> str:
@@ -177,7 +191,9 @@ user = User.objects.get(username="a-agent")
 
 def test_an_expired_token_is_worth_nothing(production: Installation) -> None:
     token = made_with(production, "print(ApiToken.objects.create(user=user, expiry=timedelta(seconds=-1))[1])")
-    assert ask(production, token).status_code == 401
+    answer = ask(production, token)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["data"]["error"]["code"] == "token_expired"
 
 
 def test_a_revoked_token_is_worth_nothing_from_the_next_call_on(production: Installation) -> None:

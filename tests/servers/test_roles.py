@@ -151,6 +151,7 @@ class Walker:
             "add_note": {"task_id": self._task(), "text": "n"},
             "set_task_status": {"task_id": self._task(), "new_status": "done"},
             "getSSEConnectionUrl": {"sandboxId": "box"},
+            "read_file": {"task_id": self._task(), "path": "/task"},
             "get_sandbox": {"sandbox_id": "none-of-this-name"},
             "list_sandboxes": {},
             "list_tasks": {},
@@ -158,7 +159,7 @@ class Walker:
         }.get(name, {"task_id": self._task()})
         answer = self._rpc("tools/call", {"name": name, "arguments": arguments})
         if answer.status_code != 200:
-            return str(answer.json()["error"]["code"])
+            return str(answer.json()["error"]["data"]["error"]["code"])
         result = answer.json()["result"]
         return str(result["structuredContent"]["error"]["code"]) if result["isError"] else ""
 
