@@ -23,6 +23,7 @@ class TaskHubConfig(AppConfig):
 
         extend(
             "mcp_tools",
+            "taskhub.mcp.overview_tools.OVERVIEW_TOOLS",
             "taskhub.mcp.task_tools.TASK_TOOLS",
             "taskhub.mcp.execution_tools.EXECUTION_TOOLS",
             "taskhub.mcp.note_tools.NOTE_TOOLS",

@@ -37,6 +37,7 @@ from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.order import BLOCKERS_MOST
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
+_REF_LENGTH: Final = 100
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_VALUE_LIMIT: Final = 32 * 1024
 _ENV_LIMIT: Final = 100
@@ -73,7 +74,7 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 """What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
 
 
-_WRITTEN: Final = frozenset({"blocked_by"})
+_WRITTEN: Final = frozenset({"blocked_by", "ref"})
 """Fields of a task that only requests have."""
 
 
@@ -147,6 +148,33 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
         # Each field goes out as it is; DRF would make eleven field objects, for every answer anew, to find that out.
         shown = {name: getattr(instance, name) for name in self.Meta.fields if name not in _WRITTEN}
         return shown | {"ending": instance.ending or None}
+
+
+class ListedTaskSerializer(TaskSerializer):
+    """A task that is created with others. They may name it by its `ref`."""
+
+    ref = TextField(max_length=_REF_LENGTH, required=False, write_only=True, visible=True)
+    blocked_by = ShortListField(
+        child=TextField(max_length=_REF_LENGTH), max_length=BLOCKERS_MOST, required=False, write_only=True
+    )
+
+    class Meta(TaskSerializer.Meta):
+        fields = ["ref", *TaskSerializer.Meta.fields]
+
+    def validate_ref(self, ref: str) -> str:
+        if isinstance(_id_or_ref(ref), UUID):
+            raise serializers.ValidationError("Must not be a UUID: ids are those of tasks.")
+        return ref
+
+    def validate_blocked_by(self, blockers: list[str]) -> list[UUID | str]:
+        return [_id_or_ref(each) for each in blockers]
+
+
+def _id_or_ref(text: str) -> UUID | str:
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
 
 
 class StatusChangeSerializer(StrictSerializer):

@@ -20,7 +20,7 @@ class Prompt(NamedTuple):
 _WORKER: Final = """\
 You work on tasks of TaskHub, one at a time{tags}.
 
-1. claim_task. If task is null, nothing is to be done now: wait half a minute and claim again, or stop if you \
+1. claim_task; its answer has the whole task, with notes and the results of what it waited for. If task is null, nothing is to be done now: wait half a minute and claim again, or stop if you \
 were told to. Keep lease.token and pass it as `lease` with each call that changes the task. If other agents use your \
 token, pass a name of your own as `as` with every call. You hold the task for 15 minutes from your last call about it, \
 and for as long as it is being executed.
@@ -41,20 +41,20 @@ follow it, and do not repeat a refused call unchanged.
 _ORCHESTRATOR: Final = """\
 You coordinate agents over TaskHub. The goal: {goal}
 
-1. list_tasks with status todo and inprogress, so that nothing is made twice.
-2. Split what is missing into tasks that an agent can finish by itself. create_task each, with a title, a \
-description that says what is to be made and how one sees that it is right, a priority, and tags that tell \
-workers apart. Put the script, where there is one, into a ```bash block.
+1. get_overview and list_tasks with status todo and inprogress, so that nothing is made twice.
+2. Split what is missing into tasks that an agent can finish by itself. create_tasks them in one call with a \
+request_id, each with a title, a description that says what is to be made and how one sees that it is right, a \
+priority, and tags that tell workers apart; a ref where another one of them waits for it in blocked_by. Put the \
+script, where there is one, into a ```bash block.
 3. Leave them without an assignee: workers take them with claim_task, each exactly one.
-4. Follow them: subscribe to taskhub://tasks/<id> where your client can, otherwise list_tasks every minute. \
+4. Follow them: subscribe to taskhub://tasks/<id> where your client can, otherwise get_overview every minute. \
 getSSEConnectionUrl opens a live view of a sandbox for people.
-5. Look at tasks in review: read their artifacts and get_execution. set_task_status to done; or to todo with \
+5. Look at tasks in review: get_execution, and read_file what it left. set_task_status to done; or to todo with \
 what is missing as `note`: the agent that did it gets it first. Answer the questions that you can (list_tasks with \
 waiting_for answer, add_note of kind answer).
 6. When all are done, say what was made, with the artifacts.
 
-Never work on the tasks yourself. Tell people what is stuck: a task that is held_back, or inprogress without a \
-holder.
+Never work on the tasks yourself. Tell people what is stuck: what get_overview has as stale, or waiting for a person.
 """
 
 PROMPTS: Final = {

@@ -21,7 +21,7 @@ from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
 from taskhub.mcp.subscriptions import open_listening
-from taskhub.mcp.tools import TOOLS, Tool, call_tool
+from taskhub.mcp.tools import TOOLS, Tool, call_tool, tools_for
 from taskhub.web.thread_pool import with_database
 
 Context = ServerRequestContext[Any, Any]
@@ -37,6 +37,7 @@ _INSTRUCTIONS: Final = (
     "what to do next."
 )
 _FOR_AN_HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
+_FOR_ONE_ROLE: Final = CacheHint(ttl_ms=3_600_000, scope="private")
 _NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")
 
 
@@ -49,7 +50,7 @@ def build_server() -> Server[Any]:
         instructions=_INSTRUCTIONS,
         cache_hints={
             "server/discover": _FOR_AN_HOUR,
-            "tools/list": _FOR_AN_HOUR,
+            "tools/list": _FOR_ONE_ROLE,
             "prompts/list": _FOR_AN_HOUR,
             "resources/templates/list": _FOR_AN_HOUR,
             "resources/list": _NOW_FOR_ONE,
@@ -80,7 +81,7 @@ def _requester(ctx: Context) -> Requester:
 
 
 async def _list_tools(ctx: Context, params: Any) -> types.ListToolsResult:  # noqa: ARG001 - the SDK's interface
-    return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
+    return types.ListToolsResult(tools=[_described(tool) for tool in tools_for(_requester(ctx))])
 
 
 def _described(tool: Tool) -> types.Tool:

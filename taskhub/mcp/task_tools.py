@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.db import transaction
 from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from taskhub.api.claims import ClaimSerializer, LeaseSerializer
-from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
 from taskhub.api.filters import ANYTHING, filter_tasks
+from taskhub.api.idempotency import KEY
 from taskhub.api.pagination import NewestFirst
-from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
+from taskhub.api.serializers import ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import task_detail
+from taskhub.api.tasks import TASKS_AT_ONCE
 from taskhub.auth.actor import Actor
 from taskhub.mcp.budget import ANSWER_BYTES
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
@@ -28,8 +32,9 @@ from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
 from taskhub.roles import Role
 from taskhub.selectors.tasks import task_get_for, task_list_for
 from taskhub.services.claims import claim_touch, task_claim
+from taskhub.services.idempotency import Answer, Asked, idempotency_keep, idempotency_open
 from taskhub.services.notes import task_set_status
-from taskhub.services.tasks import task_create, task_update
+from taskhub.services.tasks import task_update, tasks_create
 
 _MANY = 200
 
@@ -42,22 +47,50 @@ class HeldTaskSerializer(HolderSerializer):
     task_id = TaskIdField()
 
 
+class NewTaskSerializer(ListedTaskSerializer):
+    """What an agent says of a new task."""
+
+    class Meta(ListedTaskSerializer.Meta):
+        fields = ["title", "description", "priority", "assignee", "tags", "private", "ref", "blocked_by"]
+
+
+class NewTasksSerializer(NamedSerializer):
+    tasks = serializers.ListField(
+        child=NewTaskSerializer(),
+        min_length=1,
+        max_length=TASKS_AT_ONCE,
+        help_text="blocked_by: ids, or refs of these.",
+    )
+    request_id = serializers.RegexField(
+        rf"\A{KEY.pattern}", required=False, help_text="A repeat with it makes nothing twice."
+    )
+
+
 class TaskChangeSerializer(HolderSerializer, TaskSerializer):
-    """REST's PATCH, with the task's id and `If-Match` as arguments."""
+    """REST's PATCH, with the task's id and `If-Match` as arguments; `set_task_status` changes the status."""
 
     task_id = TaskIdField()
     title = TextField(max_length=200, required=False, visible=True)
+    private = StrictBooleanField(required=False)
     expected_version = serializers.IntegerField(
         required=False, min_value=1, help_text="Fails if the task has changed since."
     )
 
     class Meta(TaskSerializer.Meta):
-        fields = ["task_id", *TaskSerializer.Meta.fields, "expected_version"]
+        fields = [
+            *("task_id", "title", "description", "priority", "assignee", "tags", "artifacts", "private", "blocked_by"),
+            "expected_version",
+        ]
 
 
 class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
+    """Spec 003's body; `update_task` changes priority and assignee."""
+
     task_id = TaskIdField()
     expected_version = serializers.IntegerField(required=False, min_value=1)
+
+    def get_fields(self) -> dict[str, Any]:
+        return {name: field for name, field in super().get_fields().items() if name not in {"priority", "assignee"}}
 
 
 class ClaimTaskSerializer(NamedSerializer, ClaimSerializer):
@@ -69,9 +102,10 @@ class TaskListSerializer(StrictSerializer):
 
     status = serializers.ListField(child=OneOfField(choices=TaskStatus.choices), required=False)
     priority = serializers.ListField(child=OneOfField(choices=TaskPriority.choices), required=False)
-    assignee = TextField(required=False, max_length=150)
-    private = StrictBooleanField(required=False)
-    ready = StrictBooleanField(required=False, help_text="May be claimed.")
+    assignee = TextField(required=False, max_length=150, help_text="me, nobody, or a name.")
+    tags = TextListField(max_length=50, required=False)
+    ready = StrictBooleanField(required=False)
+    stale = StrictBooleanField(required=False)
     waiting_for = serializers.ListField(child=OneOfField(choices=[*WAITING_FOR, ANYTHING]), required=False)
     q = TextField(required=False, max_length=200)
     cursor = TextField(required=False, max_length=2000, help_text="next_cursor of before.")
@@ -150,8 +184,23 @@ def lease_shown(actor: Actor, task_id: UUID) -> Any:
     return None if claim is None else LeaseSerializer(claim).data
 
 
+@transaction.atomic
 def _create(requester: Requester, arguments: Arguments) -> Any:
-    return _done(task_create(actor=requester.actor, **arguments))
+    actor = requester.acting(arguments)
+    key = arguments.pop("request_id", None)
+    asked = key and Asked.of(actor=actor, operation="create_tasks", key=key, body=arguments)
+    stored = idempotency_open(asked) if asked else None
+    if stored is not None:
+        return stored.data
+    tasks = tasks_create(actor=actor, tasks=arguments["tasks"])
+    rows = [_made(task, given.get("ref")) for task, given in zip(tasks, arguments["tasks"], strict=True)]
+    if asked:
+        idempotency_keep(asked, Answer(HTTPStatus.CREATED, {"tasks": rows}), secret=False)
+    return {"tasks": rows}
+
+
+def _made(task: Task, ref: str | None) -> dict[str, Any]:
+    return {"id": str(task.pk), **({"ref": ref} if ref else {}), "status": task.status, "version": task.version}
 
 
 def _update(requester: Requester, arguments: Arguments) -> Any:
@@ -194,10 +243,10 @@ TASK_TOOLS = (
         reads=True,
     ),
     Tool(
-        name="create_task",
-        title="Create a task",
-        description="Create a task. A ```bash block in its description is what execute_task runs.",
-        takes=TaskSerializer,
+        name="create_tasks",
+        title="Create tasks",
+        description="Create tasks, all or none. A ```bash block in a description is what execute_task runs.",
+        takes=NewTasksSerializer,
         run=_create,
         role=Role.AGENT,
     ),

@@ -20,7 +20,7 @@ from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema
 from taskhub.observability.log_context import bind_subjects
-from taskhub.roles import Role
+from taskhub.roles import Role, role_of
 from taskhub.web.thread_pool import with_database, with_database_writing
 
 Arguments = dict[str, Any]
@@ -95,6 +95,20 @@ class Outcome:
 
 TOOLS: Final = ExtensionPoint[Tool]("mcp_tools", lambda tool: tool.name)
 """All tools, by name."""
+
+
+_ORDER: Final = (
+    *("get_overview", "list_tasks", "get_task", "create_tasks", "update_task", "claim_task", "set_task_status"),
+    *("add_note", "execute_task", "get_execution", "stop_execution", "read_file", "get_sandbox"),
+)
+"""In which agents read them; others follow."""
+
+
+def tools_for(requester: Requester) -> list[Tool]:
+    """The tools that the token's role may use. Without a token all of them: those that need one say so."""
+    role = role_of(requester.user) if requester.token is not None else Role.OPERATOR
+    found = [tool for tool in TOOLS.values() if tool.role <= role]
+    return sorted(found, key=lambda tool: _ORDER.index(tool.name) if tool.name in _ORDER else len(_ORDER))
 
 
 async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> Outcome:

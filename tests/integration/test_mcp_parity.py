@@ -68,7 +68,9 @@ def failing(code: str, twin: Twin, **changed: Any) -> Twin:
 
 GET = Twin("get_task", {"task_id": "{task}"}, "GET /api/tasks/{task}/")
 LIST = Twin("list_tasks", {}, "GET /api/tasks/?page_size=10")
-CREATE = Twin("create_task", {"title": "new"}, "POST /api/tasks/", {"title": "new"})
+NEW = [{"title": "new"}]
+CREATE = Twin("create_tasks", {"tasks": NEW}, "POST /api/tasks/", NEW)
+OVERVIEW = Twin("get_overview", {}, "GET /api/overview/")
 UPDATE = Twin("update_task", {"task_id": "{task}", "title": "u"}, "PATCH /api/tasks/{task}/", {"title": "u"})
 CLAIM = Twin("claim_task", {}, "POST /api/tasks/claim/", {})
 STATUS = Twin(
@@ -84,48 +86,66 @@ STOP = Twin("stop_execution", {"task_id": "{task}"}, "POST /api/exec/stop/{task}
 READ = Twin(
     "read_file", {"task_id": "{task}", "path": "/description"}, "GET /api/tasks/{task}/", given={"description": "d"}
 )
-SANDBOXES = Twin("list_sandboxes", {}, "GET /api/sandboxes/")
+SANDBOXES = Twin("get_sandbox", {}, "GET /api/sandboxes/?limit=10")
 SANDBOX = Twin("get_sandbox", {"sandbox_id": "{sandbox}"}, "GET /api/sandboxes/{sandbox}/")
 WATCH = {"sandboxId": "box", "eventType": "sessions"}
 CONNECTION = Twin("getSSEConnectionUrl", WATCH, "POST /api/tickets/", {"kind": "sse", "params": WATCH})
 WORDS = {"kind": "result", "text": "**Done**: the report is in `out/`."}
 NOTE = Twin("add_note", {"task_id": "{task}", **WORDS}, "POST /api/tasks/{task}/notes/", WORDS)
 QUESTION = {"kind": "question", "text": "Which?", "options": ["a", "b"], "deadline_s": 60, "assumes": "a"}
-ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, EXECUTION, STOP, READ, SANDBOXES, SANDBOX, CONNECTION]
+ALL = [
+    OVERVIEW,
+    GET,
+    LIST,
+    CREATE,
+    UPDATE,
+    CLAIM,
+    STATUS,
+    NOTE,
+    EXECUTE,
+    EXECUTION,
+    STOP,
+    READ,
+    SANDBOXES,
+    SANDBOX,
+    CONNECTION,
+]
 OF_A_TASK = [GET, UPDATE, STATUS, NOTE, EXECUTE, EXECUTION, STOP, READ]
 WRITES = [CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, STOP]
 LOGS = {"sandboxId": "box", "eventType": "logs", "sessionId": "s"}
-EVERYTHING = {
+SAID = {
     "title": "t",
     "description": " # d\n",
-    "status": "review",
     "priority": "high",
     "assignee": "bob",
     "tags": ["a", "b"],
-    "artifacts": ["x"],
     "private": False,
 }
+CYCLE = [{"title": "t", "ref": "a", "blocked_by": ["a"]}]
+REFERRING = [{"title": "after", "blocked_by": ["first", "{task}"]}, {"title": "first", "ref": "first"}]
 
 TWINS = [
     *ALL,
     Twin("list_tasks", {"status": ["todo"], "q": "GIVEN", "limit": 1}, "GET /api/tasks/?status=todo&q=GIVEN&page_size=1"),
     Twin("list_tasks", {"status": ["done", "review"]}, "GET /api/tasks/?status=done&status=review&page_size=10"),
-    Twin("list_tasks", {"priority": ["low"], "private": False}, "GET /api/tasks/?priority=low&private=false"),
+    Twin("list_tasks", {"priority": ["low"], "ready": False}, "GET /api/tasks/?priority=low&ready=false&page_size=10"),
     Twin("list_tasks", {"assignee": "alice"}, "GET /api/tasks/?assignee=alice", given={"assignee": "alice"}),
-    Twin("create_task", EVERYTHING, "POST /api/tasks/", EVERYTHING),
-    Twin("update_task", {"task_id": "{task}", **EVERYTHING, "status": "done"}, "PATCH /api/tasks/{task}/", {**EVERYTHING, "status": "done"}),
+    Twin("create_tasks", {"tasks": [SAID]}, "POST /api/tasks/", [SAID]),
+    Twin("create_tasks", {"tasks": REFERRING}, "POST /api/tasks/", REFERRING),
+    Twin("list_tasks", {"stale": True, "tags": ["t"]}, "GET /api/tasks/?stale=true&tags=t&page_size=10"),
+    Twin("update_task", {"task_id": "{task}", **SAID, "artifacts": ["x"]}, "PATCH /api/tasks/{task}/", {**SAID, "artifacts": ["x"]}),
     Twin("claim_task", {"tags": ["t"], "priority": ["high"]}, "POST /api/tasks/claim/", {"tags": ["t"], "priority": ["high"]}),
     Twin("claim_task", {"task_id": "{task}"}, "POST /api/tasks/claim/", {"task_id": "{task}"}),
     Twin("add_note", {"task_id": "{task}", **QUESTION}, "POST /api/tasks/{task}/notes/", QUESTION),
     Twin("get_execution", {"task_id": "{task}", "tail": 0}, "GET /api/exec/status/{task}", running=True),
     failing("invalid", LIST, arguments={"status": ["no"]}, request="GET /api/tasks/?status=no"),
     failing("not_found", LIST, arguments={"cursor": "no"}, request="GET /api/tasks/?cursor=no"),
-    failing("invalid", CREATE, arguments={}, body={}),
-    failing("invalid", CREATE, arguments={"title": "t", "tags": "no"}, body={"title": "t", "tags": "no"}),
-    failing("invalid", CREATE, arguments={"title": "t", "nmae": 1}, body={"title": "t", "nmae": 1}),
+    failing("invalid", CREATE, arguments={}, body=[]),
+    failing("invalid", CREATE, arguments={"tasks": [{"title": "t", "tags": "no"}]}, body=[{"title": "t", "tags": "no"}]),
+    failing("invalid", CREATE, arguments={"tasks": [{"title": "t", "nmae": 1}]}, body=[{"title": "t", "nmae": 1}]),
+    failing("dependency_cycle", CREATE, arguments={"tasks": CYCLE}, body=CYCLE),
     failing("precondition_failed", UPDATE, arguments={**UPDATE.arguments, "expected_version": 9}, headers={"If-Match": '"9"'}),
     failing("invalid", UPDATE, arguments={"task_id": "{task}", "title": 1}, body={"title": 1}),
-    failing("transition_refused", UPDATE, arguments={"task_id": "{task}", "status": "review"}, body={"status": "review"}),
     failing("invalid", CLAIM, arguments={"priority": ["no"]}, body={"priority": ["no"]}),
     failing("invalid", CLAIM, arguments={"task_id": "no"}, body={"task_id": "no"}),
     failing("task_not_found", CLAIM, arguments={"task_id": NOBODYS}, body={"task_id": NOBODYS}),
@@ -154,8 +174,8 @@ TWINS = [
     failing("not_authenticated", CONNECTION, role=None),
     *[failing("not_authenticated", twin, role=None) for twin in WRITES],
     *[failing("forbidden", twin, role="viewer") for twin in WRITES],
-    *[Twin(**{**vars(twin), "role": None}) for twin in (GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX)],
-    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
+    *[Twin(**{**vars(twin), "role": None}) for twin in (OVERVIEW, GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX)],
+    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (OVERVIEW, GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
     *[failing("task_not_found", twin, given={"private": True, "assignee": "bob"}) for twin in OF_A_TASK],
     *[Twin(**{**vars(twin), "role": "operator", "given": {"private": True, "assignee": "bob"}}) for twin in OF_A_TASK],
 ]  # fmt: skip
@@ -182,6 +202,8 @@ class World:
     def fill(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: self.fill(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.fill(each) for each in value]
         for name, text in self._names.items():
             value = value.replace(name, text) if isinstance(value, str) else value
         return value
@@ -201,7 +223,6 @@ ROW = (
 )
 SANDBOX_ROW = ("id", "name", "state", "errorReason", "snapshot", "createdAt", "updatedAt", "lastActivityAt")
 ANSWERED = {
-    "create_task": ("id", "status", "version"),
     "update_task": ("id", "status", "version"),
     "set_task_status": ("id", "status", "version"),
     "execute_task": ("execution_id", "status"),
@@ -211,7 +232,6 @@ ANSWERED = {
 """Of the REST answer, what the tool's has too."""
 BESIDE = {
     "update_task": ("changed",),
-    "create_task": ("changed",),
     "set_task_status": ("changed", "lease"),  # a header of REST's answer
     "execute_task": ("lease",),
     "get_execution": ("lines", "log_error"),
@@ -227,13 +247,19 @@ def only(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """REST's answer in the tool's shape, where it has one of its own."""
+    if isinstance(body, list):
+        return {"tasks": [only("id", "status", "version")(task) for task in body]}
+    if twin.tool == "get_overview":
+        lists = ("leases", "assigned", "waiting", "stale")
+        rows = {name: [{key: each[key] for key in each if each[key]} for each in body[name]] for name in lists}
+        return {**body, **rows}
     if twin.tool in ANSWERED:
         return only(*ANSWERED[twin.tool])(body)
     if twin.tool == "list_tasks":
         cursor = parse_qs(urlsplit(body["next"]).query)["cursor"][0] if body["next"] else None
         rows = [{name: task[name] for name in ROW if task[name]} for task in body["results"]]
         return {"tasks": rows, "next_cursor": cursor}
-    if twin.tool == "list_sandboxes":
+    if twin.tool == "get_sandbox" and "items" in body:
         return {
             **body,
             "items": [{name: item[name] for name in SANDBOX_ROW if item.get(name)} for item in body["items"]],
@@ -249,6 +275,8 @@ def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
 
 def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """The tool's result without what it says beside its twin."""
+    if twin.tool == "create_tasks":
+        return {"tasks": [without("ref")(task) for task in body["tasks"]]}
     if twin.tool == "claim_task":
         # It spares the agent get_task.
         return {**body, "task": body["task"] and without("blocked_by", "blocked_by_hidden", "notes")(body["task"])}

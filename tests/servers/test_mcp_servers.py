@@ -26,10 +26,11 @@ async def test_the_official_client_works_in_every_revision(server: Served, revis
     async with connected(server.address, token, revision) as client:
         assert client.protocol_version == (REVISIONS[-1] if revision == "auto" else revision)
         assert {"claim_task", "getSSEConnectionUrl"} <= {tool.name for tool in (await client.list_tools()).tools}
-        made = await client.call_tool("create_task", {"title": f"by {revision}"})
+        made = await client.call_tool("create_tasks", {"tasks": [{"title": f"by {revision}"}]})
         assert not made.is_error
-        seen = await client.call_tool("get_task", {"task_id": made.structured_content["id"]})
-        assert {name: seen.structured_content[name] for name in made.structured_content} == made.structured_content
+        (row,) = made.structured_content["tasks"]
+        seen = await client.call_tool("get_task", {"task_id": row["id"]})
+        assert {name: seen.structured_content[name] for name in row} == row
         refused = await client.call_tool("get_task", {"task_id": "none"})
         assert refused.is_error
         assert refused.structured_content["error"]["code"] == "not_found"
@@ -38,7 +39,7 @@ async def test_the_official_client_works_in_every_revision(server: Served, revis
 async def test_without_a_token_this_machine_may_read(server: Served) -> None:
     async with connected(server.address) as client:
         assert not (await client.call_tool("list_tasks", {})).is_error
-        refused = await client.call_tool("create_task", {"title": "t"})
+        refused = await client.call_tool("create_tasks", {"tasks": [{"title": "t"}]})
         assert refused.structured_content["error"]["code"] == "not_authenticated"
 
 
@@ -46,7 +47,7 @@ def test_many_calls_at_once_hold_no_thread_and_no_database_connection_of_their_o
     async def burst() -> None:
         token = server.headers["Authorization"].removeprefix("Bearer ")
         async with connected(server.address, token) as client:
-            await client.call_tool("create_task", {"title": "warm"})
+            await client.call_tool("create_tasks", {"tasks": [{"title": "warm"}]})
             before = _held(folder)
             results = await asyncio.gather(*[client.call_tool("list_tasks", {}) for _ in range(60)])
             assert not any(result.is_error for result in results)
@@ -198,7 +199,7 @@ def test_an_expired_token_is_worth_nothing(production: Installation) -> None:
 
 def test_a_revoked_token_is_worth_nothing_from_the_next_call_on(production: Installation) -> None:
     token = made_with(production, "print(ApiToken.objects.create(user=user, name='stolen')[1])")
-    call = {"name": "create_task", "arguments": {"title": "t"}}
+    call = {"name": "create_tasks", "arguments": {"tasks": [{"title": "t"}]}}
     assert ask(production, token, "tools/call", call).json()["result"]["isError"] is False
     made_with(production, "ApiToken.objects.get(name='stolen').delete(); print('gone')")
     assert ask(production, token, "tools/call", call).status_code == 401

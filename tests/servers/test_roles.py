@@ -147,13 +147,13 @@ class Walker:
     def call_tool(self, name: str) -> str:
         """The error code of a call about rows that are there, whether the tool or the door says it; "" for none."""
         arguments: dict[str, Any] = {
-            "create_task": {"title": "t"},
+            "create_tasks": {"tasks": [{"title": "t"}]},
+            "get_overview": {},
             "add_note": {"task_id": self._task(), "text": "n"},
             "set_task_status": {"task_id": self._task(), "new_status": "done"},
             "getSSEConnectionUrl": {"sandboxId": "box"},
             "read_file": {"task_id": self._task(), "path": "/task"},
             "get_sandbox": {"sandbox_id": "none-of-this-name"},
-            "list_sandboxes": {},
             "list_tasks": {},
             "claim_task": {},
         }.get(name, {"task_id": self._task()})
