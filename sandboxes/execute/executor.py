@@ -81,10 +81,7 @@ class SandboxExecutor:
         """The sandbox, started, and whether it was made just now."""
         is_new = False
         if launch.sandbox_id:
-            sandbox = await gateway.sandbox_get(launch.sandbox_id)
-            if sandbox.id != launch.sandbox_id:
-                # A name may be another account's sandbox: access is decided by ids.
-                raise SandboxMissing
+            sandbox = await _by_id(gateway, launch.sandbox_id)
         else:
             lifetime_s = launch.timeout_s + settings.TASKHUB_SANDBOX_KEEP_S
             sandbox, is_new = await gateway.sandbox_create(
@@ -93,6 +90,14 @@ class SandboxExecutor:
                 ttl_minutes=math.ceil(lifetime_s / 60) + 30,
             )
         return await gateway.sandbox_start(sandbox), is_new
+
+    async def has_sandbox(self, sandbox_id: str) -> bool:
+        try:
+            async with open_gateway(watching=True) as gateway:
+                await _by_id(gateway, sandbox_id)
+        except SandboxMissing:
+            return False
+        return True
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)
@@ -221,6 +226,14 @@ class SandboxExecutor:
             return
         if sandbox.is_started:
             await sandbox.toolbox.release_session(place.session_name)
+
+
+async def _by_id(gateway: Gateway, sandbox_id: str) -> Sandbox:
+    """Raises SandboxMissing also for a name: it may be another account's sandbox, and access is decided by ids."""
+    sandbox = await gateway.sandbox_get(sandbox_id)
+    if sandbox.id != sandbox_id:
+        raise SandboxMissing
+    return sandbox
 
 
 def _run(launch: Launch) -> Run:

@@ -20,7 +20,7 @@ from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, mo
 from taskhub.errors import HubError
 from taskhub.models import HUB, AdmissionRule, Execution, WaitingReason
 from taskhub.selectors.admission import account_exists, admission_overview, queue_first
-from taskhub.services.admission import AT_ONCE_LIMIT, admission_rule_set
+from taskhub.services.admission_rules import AT_ONCE_LIMIT, admission_rule_set
 
 SHOWN: Final = 50
 """Waiting executions that the page shows."""

@@ -18,7 +18,7 @@ from taskhub.errors import NotFound
 from taskhub.models import HUB, AdmissionRule
 from taskhub.roles import Role
 from taskhub.selectors.admission import account_exists, admission_overview, admission_rule_list
-from taskhub.services.admission import AT_ONCE_LIMIT, admission_rule_set
+from taskhub.services.admission_rules import AT_ONCE_LIMIT, admission_rule_set
 
 
 class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[AdmissionRule]):

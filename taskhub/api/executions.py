@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -35,6 +36,7 @@ from taskhub.api.serializers import (
 from taskhub.api.task_answers import lease_headers, touch
 from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
 from taskhub.events.filters import Filters
+from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import Window, log_tail, log_window
 from taskhub.executions.script import guard_script_size
 from taskhub.models import Execution
@@ -46,7 +48,7 @@ from taskhub.selectors.executions import (
     task_executions_for,
 )
 from taskhub.services.executions import execution_queue, execution_request_stop
-from taskhub.web.thread_pool import on_web_thread, with_database
+from taskhub.web.thread_pool import on_web_thread, with_database, with_database_writing
 
 _LINES: Final = 100
 """Of a log, unless the request has a number."""
@@ -133,16 +135,27 @@ class ExecuteView(KnownQuery, APIView):
         responses={202: ExecutionQueuedSerializer},
         parameters=[IDEMPOTENCY_KEY, LEASE, AgentQuerySerializer],
     )
-    @idempotent()
-    def post(self, request: Request, task_id: UUID) -> Response:
+    def post(self, request: Request, task_id: UUID) -> HttpResponseBase:
         """Run a script for the task. The answer is a handle; the end comes as an event and in `/api/exec/status/`."""
         guard_size(request.data)
         body = ExecuteSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields: dict[str, Any] = dict(body.validated_data)
+        fields["script"] = fields.pop("script_content", None)
+        queue = self._queue_in if fields.get("sandbox_id") else self._queue
+        return queue(request, task_id, fields=fields)
+
+    @awaited()
+    async def _queue_in(self, request: Request, task_id: UUID, *, fields: dict[str, Any]) -> Response:
+        """In a sandbox that is there already; while Daytona answers, no thread and no lock is held."""
+        is_missing = await sandbox_is_missing(fields["sandbox_id"])
+        fields = {**fields, "sandbox_is_missing": is_missing}
+        return await with_database_writing(self._queue, request, task_id, fields=fields)
+
+    @idempotent()
+    def _queue(self, request: Request, task_id: UUID, *, fields: dict[str, Any]) -> Response:
         actor = actor_of(request)
-        script = fields.pop("script_content", None)
-        execution = execution_queue(actor=actor, task_id=task_id, script=script, **fields)
+        execution = execution_queue(actor=actor, task_id=task_id, **fields)
         return Response(
             ExecutionQueuedSerializer(execution).data,
             status=status.HTTP_202_ACCEPTED,

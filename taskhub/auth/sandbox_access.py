@@ -46,15 +46,15 @@ def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
     return {name for place in found.values_list("sandbox_id", "session_name") for name in place if name}
 
 
-def guard_sandbox(*, user: Caller | None, task: Task, sandbox_id: str) -> None:
+def guard_sandbox(*, user: Caller | None, task: Task, sandbox_id: str, is_missing: bool = False) -> None:
     """Check that this caller may have the task executed in this existing sandbox.
 
-    Raises NotFound if the sandbox is hidden from the caller; Forbidden if the hub created it for another task.
+    Raises NotFound if there is none, or it is hidden from the caller; Forbidden if the hub created it for another task.
     Operators may use any sandbox.
     """
+    if is_missing or hidden_sandboxes(user=user, names=[sandbox_id]):
+        raise NotFound("Sandbox not found.", code="sandbox_not_found")
     if viewer_of(user) is None:
         return
-    if hidden_sandboxes(user=user, names=[sandbox_id]):
-        raise NotFound("Sandbox not found.", code="sandbox_not_found")
     if executed_in([sandbox_id]).filter(requested_sandbox_id="").exclude(task=task).exists():
         raise Forbidden("The sandbox was made for another task.", code="sandbox_of_another_task")

@@ -253,6 +253,10 @@ class Executor(Protocol):
         """
         ...
 
+    async def has_sandbox(self, sandbox_id: str) -> bool:
+        """Whether there is a sandbox of this id, in whatever state. Raises ExecutorError where that is not known."""
+        ...
+
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         """How each one stands, in the order given."""
         ...

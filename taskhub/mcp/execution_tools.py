@@ -11,6 +11,7 @@ from taskhub.api.fields import IdField
 from taskhub.api.log_serializers import LogLineSerializer
 from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
 from taskhub.executions.executor import ExecutorError, LogLine
+from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField, VariablesField
@@ -21,7 +22,7 @@ from taskhub.models import Execution
 from taskhub.roles import Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
-from taskhub.web.thread_pool import on_web_thread, with_database
+from taskhub.web.thread_pool import on_web_thread, with_database, with_database_writing
 
 _LEFT_OUT: Final = frozenset({"session_name", "command_id", "log_file", "queued_at", "stop_requested_at"})
 
@@ -49,7 +50,12 @@ class LineSerializer(LogLineSerializer):
     time = serializers.DateTimeField(source="timestamp", format="%H:%M:%S")
 
 
-def _execute(requester: Requester, arguments: Arguments) -> Any:
+async def _execute(requester: Requester, arguments: Arguments) -> Any:
+    is_missing = await sandbox_is_missing(arguments.get("sandbox_id", ""))
+    return await with_database_writing(_queue, requester, {**arguments, "sandbox_is_missing": is_missing})
+
+
+def _queue(requester: Requester, arguments: Arguments) -> Any:
     script = arguments.pop("script_content", None)
     actor = requester.acting(arguments)
     execution = execution_queue(actor=actor, script=script, **arguments)

@@ -20,7 +20,8 @@ class Prompt(NamedTuple):
 _WORKER: Final = """\
 You work on tasks of TaskHub, one at a time{tags}.
 
-1. claim_task; its answer has the whole task, with notes and the results of what it waited for. If task is null, nothing is to be done now: wait half a minute and claim again, or stop if you \
+1. claim_task: the answer has the whole task, with its notes and the results of what it waited for. If task is \
+null, nothing is to be done now: wait half a minute and claim again, or stop if you \
 were told to. Keep lease.token and pass it as `lease` with each call that changes the task. If other agents use your \
 token, pass a name of your own as `as` with every call. You hold the task for 15 minutes from your last call about it, \
 and for as long as it is being executed.

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from django.db import models
 
+from taskhub.models.announcement import Announcement
+
 HUB = ":hub"
 """The account of the rule that is for the whole hub; no account has a colon in its name. Not empty, since the admin's
 addresses have it; forms and answers show an empty one."""
@@ -26,8 +28,18 @@ class AdmissionRule(models.Model):
     at_once = models.PositiveIntegerField(
         null=True, blank=True, help_text="Executions at once; empty: what the setting says."
     )
-    paused = models.BooleanField(default=False, db_default=False, help_text="Nothing new is started.")
+    paused = models.BooleanField(
+        default=False, db_default=False, help_text="No agent claims a task, and nothing new is started."
+    )
     paused_until = models.DateTimeField(null=True, blank=True, help_text="Empty: until the pause is lifted.")
+    announcement = models.ForeignKey(
+        Announcement,
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="What was said of the pause.",
+    )
     changed_at = models.DateTimeField(auto_now=True)
     changed_by = models.CharField(max_length=150, blank=True, default="", db_default="")
 

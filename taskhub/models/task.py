@@ -121,6 +121,14 @@ class Task(models.Model):
     created_by = models.CharField(
         max_length=150, blank=True, default="", db_default="", editable=False, help_text="Account that made it."
     )
+    created_by_agent = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Agent of that account that made it. Empty: a person did, or it is not known.",
+    )
     holder = models.CharField(
         max_length=251,
         blank=True,

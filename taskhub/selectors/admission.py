@@ -84,6 +84,13 @@ def admission_rules() -> dict[str, AdmissionRule]:
     return {rule.account: rule for rule in AdmissionRule.objects.all()}
 
 
+def pause_of(account: str) -> AdmissionRule | None:
+    """The rule that keeps this account's agents from new work now: the hub's, else its own."""
+    now = timezone.now()
+    rules = AdmissionRule.objects.filter(pk__in={HUB, account}, paused=True).order_by("account")
+    return next((rule for rule in rules if rule.is_paused(now)), None)
+
+
 def admission_rule_list() -> list[AdmissionRule]:
     """The rules of single accounts."""
     return list(AdmissionRule.objects.exclude(account=HUB))

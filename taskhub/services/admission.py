@@ -40,11 +40,8 @@ from django.db.models import (
 )
 from django.utils import timezone
 
-from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict
 from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.lib.leases import watch
-from taskhub.lib.timestamps import iso
 from taskhub.models import (
     HUB,
     AdmissionRule,
@@ -55,9 +52,7 @@ from taskhub.models import (
     WaitingReason,
 )
 from taskhub.selectors.admission import admission_rules, queue
-from taskhub.services.audit import audit_write
 from taskhub.services.capacity import STARTED, THROTTLED_MOST, held_sandboxes, lock_state, needs_capacity, unbegun
-from taskhub.services.dispatch import EXECUTIONS_ADMIT, send_job_on_commit
 from taskhub.services.executions import Outcome, execution_finish, execution_tell_waiting
 
 CEILING_HOLDS: Final = timedelta(minutes=10)
@@ -72,7 +67,6 @@ TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
 JOB_TAKES: Final = timedelta(seconds=0.3)
 """The job of an execution that was queued just now is on its way: no look is needed for it."""
-AT_ONCE_LIMIT: Final = 1_000_000
 NEVER_CODE: Final = "capacity_never"
 
 
@@ -359,42 +353,3 @@ def _never() -> Outcome:
         error_code=NEVER_CODE,
         error_message=f"The sandbox service was full for {hours:g} h while this hub had no sandbox there.",
     )
-
-
-@transaction.atomic
-def admission_rule_set(
-    *,
-    actor: Actor,
-    account: str = HUB,
-    at_once: int | None = None,
-    paused: bool = False,
-    paused_until: datetime | None = None,
-) -> AdmissionRule:
-    """Set the limit and the pause of the hub, or of an account; what runs goes on.
-
-    `paused_until` counts only with `paused`. Raises Conflict for an end that has passed.
-    """
-    if not paused:
-        paused_until = None
-    if paused_until is not None and paused_until <= timezone.now():
-        # Not a wrong field: a minute ago it was right.
-        raise Conflict("The pause would be over already.", code="pause_over")
-    rule = AdmissionRule.objects.select_for_update().filter(pk=account).first() or AdmissionRule(account=account)
-    before = _said(rule)
-    rule.at_once, rule.paused, rule.paused_until, rule.changed_by = at_once, paused, paused_until, actor.name
-    rule.save()
-    changes = {name: [before[name], value] for name, value in _said(rule).items() if before[name] != value}
-    if changes:
-        audit_write(
-            actor=actor,
-            action="admission:set",
-            subject="hub" if rule.is_for_hub else f"account:{account}",
-            changes=changes,
-        )
-    send_job_on_commit(EXECUTIONS_ADMIT)
-    return rule
-
-
-def _said(rule: AdmissionRule) -> dict[str, object]:
-    until = iso(rule.paused_until) if rule.paused_until else None
-    return {"at_once": rule.at_once, "paused": rule.paused, "paused_until": until}

@@ -31,6 +31,7 @@ from taskhub.services.leases import (
     claim_of,
     count_anew,
     guard_claimable,
+    guard_unpaused,
     lease_end,
     lease_guard,
     lease_renew,
@@ -70,8 +71,11 @@ def task_claim(
     its holder gets a new lease, and the former one is dead. Concurrent claims never get the same task: PostgreSQL skips
     rows that others have locked, SQLite runs one write transaction at a time.
 
-    Raises NotFound, Held, and Conflict (`task_not_claimable`, `held_back`, `blocked`), all for `task_id` alone.
+    Raises Conflict (`paused`) for an agent; with `task_id` also NotFound, Held, and Conflict (`task_not_claimable`,
+    `held_back`, `blocked`).
     """
+    if task_id is None:
+        guard_unpaused(actor)
     task = task_lock(actor, task_id) if task_id is not None else _next_free(actor, priority, tags)
     if task is None:
         return None

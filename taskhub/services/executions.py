@@ -92,13 +92,14 @@ def execution_queue(
     env: Mapping[str, str | Secret] | None = None,
     merge_output: bool = False,
     all_files: bool = False,
+    sandbox_is_missing: bool = False,
 ) -> Execution:
     """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
 
-    `sandbox_id` is the id of a sandbox that is there already. An agent whose requests claim takes the task's lease
-    where none holds it. Raises NotFound, for the task and the sandbox; Forbidden for a sandbox of another task;
-    LeaseLost; Held; ExecutionActive; ExecutionEnding; TransitionRefused; Invalid without anything to run; TooLarge over
-    1 MiB.
+    `sandbox_id` is the id of a sandbox that exists, unless `sandbox_is_missing`. An agent whose requests claim takes
+    the task's lease where none holds it. Raises NotFound, for the task and the sandbox; Forbidden for a sandbox of
+    another task; LeaseLost; Held; Conflict (`paused`) where it would claim; ExecutionActive; ExecutionEnding;
+    TransitionRefused; Invalid without anything to run; TooLarge over 1 MiB.
     """
     order_lock_if_done(task_id)
     task = tasks.task_lock(actor, task_id)
@@ -112,7 +113,7 @@ def execution_queue(
             details={"execution_id": str(active.pk)},
         )
     if sandbox_id:
-        guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id)
+        guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id, is_missing=sandbox_is_missing)
     execution_id = uuid.uuid4()
     plain, sealed = _env_apart(env or {})
     execution = Execution.objects.create(

@@ -20,6 +20,7 @@ from taskhub.lib.timestamps import iso
 from taskhub.models import Agent, Claim, ClaimEnd, Execution, ExecutionStatus, Task, TaskStatus
 from taskhub.models.claim import agent_title
 from taskhub.roles import Role, role_of
+from taskhub.selectors.admission import pause_of
 from taskhub.services.audit import audit_write
 from taskhub.services.order import blocked_error
 
@@ -67,7 +68,7 @@ def lease_guard(actor: Actor, task: Task) -> Claim | None:
     elif held is None or (held.agent.account, held.agent.name) != (actor.name, actor.agent):
         _guard_last_claim(actor, task)
         if held is not None:
-            _override(actor, held)
+            _guard_held(actor, task, held)
         return None
     lease_renew(held)
     agent_of(actor)
@@ -80,12 +81,18 @@ def _guard_last_claim(actor: Actor, task: Task) -> None:
         raise _lease_lost(task, last)
 
 
-def _override(actor: Actor, held: Claim) -> None:
-    """Raises Held, unless an operator's token forces the change."""
-    if not _overrides(actor):
+def _guard_held(actor: Actor, task: Task, held: Claim) -> None:
+    """Raises Held, unless this agent made the task, an operator's token forces the change, or a setting opens all."""
+    if settings.TASKHUB_OPEN_CHANGES:
+        return
+    if not (_made(actor, task) or _overrides(actor)):
         raise _held(held)
     changes = {"holder": [str(held.agent), str(held.agent)]}
     audit_write(actor=actor, action="claim:override", task_id=held.task_id, changes=changes)
+
+
+def _made(actor: Actor, task: Task) -> bool:
+    return (task.created_by, task.created_by_agent) == (actor.name, actor.agent)
 
 
 def _overrides(actor: Actor) -> bool:
@@ -109,7 +116,8 @@ def _lease_lost(task: Task, claim: Claim | None) -> LeaseLost:
 def _held(claim: Claim) -> Held:
     holder = str(claim.agent)
     return Held(
-        f"{holder} holds this task; take another.", details={"holder": holder, "expires_at": iso(claim.expires_at)}
+        f"{holder} holds this task; take another. Its maker, or an operator's token with force, may change it.",
+        details={"holder": holder, "expires_at": iso(claim.expires_at)},
     )
 
 
@@ -142,7 +150,8 @@ def lease_after_run(execution: Execution) -> None:
 def lease_take(actor: Actor, task: Task, lease_s: int | None = None) -> tuple[Claim, dict[str, Any]]:
     """A claim for this agent on the locked task, and the task's fields that change with it.
 
-    Its holder gets a new token, and the old one is dead. Raises Held; Conflict for a task that no agent may claim.
+    Its holder gets a new token, and the old one is dead. Raises Held; Conflict for a task that no agent may claim, or
+    none at present.
     """
     agent = agent_of(actor)
     length_s = lease_s or settings.TASKHUB_LEASE_S
@@ -154,6 +163,7 @@ def lease_take(actor: Actor, task: Task, lease_s: int | None = None) -> tuple[Cl
         held.token, held.lease_s, held.expires_at = _new_token(), length_s, expires_at
         held.save(update_fields=["token", "lease_s", "expires_at"])
         return held, {}
+    guard_unpaused(actor)
     guard_claimable(actor, task)
     task.attempts += 1
     task.handed_over_by = None
@@ -161,6 +171,20 @@ def lease_take(actor: Actor, task: Task, lease_s: int | None = None) -> tuple[Cl
         task=task, agent=agent, token=_new_token(), lease_s=length_s, expires_at=expires_at, attempt=task.attempts
     )
     return claim, {"holder": str(agent)}
+
+
+def guard_unpaused(actor: Actor) -> None:
+    """Raises Conflict (`paused`) while operators keep this account's agents from new work."""
+    rule = pause_of(actor.name) if actor.is_agent else None
+    if rule is None:
+        return
+    until = iso(rule.paused_until) if rule.paused_until else None
+    when = f"until {until}" if until else "until an operator ends the pause"
+    raise Conflict(
+        f"New work is paused for {rule} {when}; go on with what you hold.",
+        code="paused",
+        details={"paused_until": until},
+    )
 
 
 def guard_claimable(actor: Actor, task: Task) -> None:

@@ -48,7 +48,7 @@ def task_create(*, actor: Actor, title: str, blocked_by: Collection[UUID] = (), 
         order_lock()
     if fields.get("closed_as") and fields.get("status") != TaskStatus.DONE:
         raise _not_done()
-    task = Task.objects.create(title=title, created_by=actor.name, **fields)
+    task = Task.objects.create(title=title, created_by=actor.name, created_by_agent=actor.agent, **fields)
     after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
     if blocked_by and (moved := order_set(actor=actor, task=task, blockers=blocked_by)):
         task.save(update_fields=["open_blockers"])

@@ -154,8 +154,33 @@ def test_second_execution_of_a_task_is_refused_while_the_first_is_active(execute
     assert third.status_code == 202
 
 
-def test_an_unknown_sandbox_fails_the_execution_with_a_code(execute: Any) -> None:
-    queued = execute("true", sandbox_id="no-such-sandbox")
+def refused_in(api: APIClient, sandbox_id: str) -> tuple[int, str]:
+    task_id = api.post("/api/tasks/", {"title": "t"}, format="json").json()["id"]
+    body = {"script_content": "true", "sandbox_id": sandbox_id}
+    response = api.post(f"/api/exec/{task_id}", body, format="json", HTTP_IDEMPOTENCY_KEY="once")
+    return response.status_code, response.json().get("error", {}).get("code", "")
+
+
+def test_an_unknown_sandbox_is_refused_when_it_is_asked_for(api: APIClient, execute: Any) -> None:
+    assert refused_in(api, "no-such-sandbox") == (404, "sandbox_not_found")
+    ran = execute("true")
+    jobs.execution_start(ran["execution_id"])
+    execution = reconcile_until(ran["execution_id"], ended)
+    # A name is no id.
+    assert refused_in(api, execution.session_name) == (404, "sandbox_not_found")
+    assert Execution.objects.count() == 1
+    assert refused_in(api, execution.sandbox_id)[0] != 404
+
+
+def test_a_sandbox_is_looked_for_at_the_start_where_the_service_does_not_answer(
+    execute: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_: str) -> bool:
+        raise SandboxUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(get_executor(), "has_sandbox", silent)
+        queued = execute("true", sandbox_id="no-such-sandbox")
     jobs.execution_start(queued["execution_id"])
     execution = Execution.objects.get()
     assert (execution.status, execution.error_code) == ("failed", "sandbox_not_found")

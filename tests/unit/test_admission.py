@@ -23,6 +23,7 @@ from taskhub.executions.executor import Place
 from taskhub.models import AdmissionState, AuditEntry, Execution, ExecutionStatus, TaskPriority
 from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services import admission, capacity, executions, tasks
+from taskhub.services.admission_rules import admission_rule_set
 from taskhub.services.executions import Outcome
 from tests.conftest import make_account
 
@@ -297,19 +298,19 @@ def test_a_service_that_stays_full_without_a_sandbox_of_ours_fails_it(settings) 
 
 def test_a_pause_stops_starts_and_nothing_else() -> None:
     running = start(admission_of(queue("alice"))[0])
-    admission.admission_rule_set(actor=SYSTEM, paused=True)
+    admission_rule_set(actor=SYSTEM, paused=True)
     (waits,) = queue("bob")
     assert admission.executions_admit() == []
     assert [data["reason"] for data in waiting_events()] == ["paused"]
     assert status_of(running) == "running"
-    admission.admission_rule_set(actor=SYSTEM, paused=False)
+    admission_rule_set(actor=SYSTEM, paused=False)
     assert admission.executions_admit() == [waits.pk]
     assert AuditEntry.objects.filter(action="admission:set", subject="hub").count() == 2
 
 
 def test_a_pause_of_an_account_ends_at_its_time() -> None:
     until = timezone.now() + timedelta(minutes=5)
-    rule = admission.admission_rule_set(actor=SYSTEM, account="alice", paused=True, paused_until=until)
+    rule = admission_rule_set(actor=SYSTEM, account="alice", paused=True, paused_until=until)
     alices, bobs = queue("alice"), queue("bob")
     assert admission.executions_admit() == [bobs[0].pk]
     type(rule).objects.update(paused_until=timezone.now())
@@ -318,14 +319,14 @@ def test_a_pause_of_an_account_ends_at_its_time() -> None:
 
 def test_a_pause_that_would_be_over_is_refused_and_an_end_without_a_pause_ignored() -> None:
     with pytest.raises(Conflict):
-        admission.admission_rule_set(actor=SYSTEM, paused=True, paused_until=timezone.now() - timedelta(seconds=1))
-    rule = admission.admission_rule_set(actor=SYSTEM, paused_until=timezone.now() + timedelta(hours=1))
+        admission_rule_set(actor=SYSTEM, paused=True, paused_until=timezone.now() - timedelta(seconds=1))
+    rule = admission_rule_set(actor=SYSTEM, paused_until=timezone.now() + timedelta(hours=1))
     assert rule.paused_until is None, "it counts only with a pause"
 
 
 def test_an_operators_limit_holds_before_the_setting(settings) -> None:
     settings.TASKHUB_EXECUTIONS_AT_ONCE = 5
-    admission.admission_rule_set(actor=SYSTEM, at_once=1)
+    admission_rule_set(actor=SYSTEM, at_once=1)
     queue("alice", 3)
     assert len(admission.executions_admit()) == 1
 

@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from taskhub.auth.actor import Actor
 from taskhub.models import HUB, AdmissionRule, AuditEntry, Execution
 from taskhub.services import admission, executions, tasks
+from taskhub.services.admission_rules import admission_rule_set
 from tests.conftest import client_of, make_account
 from tests.unit.test_admission import start
 
@@ -121,7 +122,7 @@ def test_only_operators_reach_the_forms(alice: User) -> None:
 
 
 def test_lists_and_pages_show_why_and_where_an_execution_waits(client: Client, alice: User, running: Execution) -> None:
-    admission.admission_rule_set(actor=Actor(door="rest", user=None), paused=True)
+    admission_rule_set(actor=Actor(door="rest", user=None), paused=True)
     first, second = queued(alice), queued(alice)
     admission.executions_admit()
     page = client.get("/admin/taskhub/execution/").content.decode()
@@ -169,7 +170,7 @@ def test_the_name_of_the_hubs_rule_is_no_account(operators: APIClient) -> None:
 
 
 def test_the_page_shows_who_waits_in_the_order_of_starts(client: Client, alice: User, running: Execution) -> None:
-    admission.admission_rule_set(actor=Actor(door="rest", user=alice), at_once=1)
+    admission_rule_set(actor=Actor(door="rest", user=alice), at_once=1)
     waits = [queued(alice), queued(alice)]
     admission.executions_admit()
     page = unescape(client.get(RULES).content.decode())
@@ -187,7 +188,7 @@ def test_the_page_says_that_nothing_waits(client: Client) -> None:
 
 
 def test_a_rule_is_paused_for_a_while_and_resumed_by_actions(client: Client, alice: User) -> None:
-    admission.admission_rule_set(actor=Actor(door="rest", user=alice), account="alice", at_once=3)
+    admission_rule_set(actor=Actor(door="rest", user=alice), account="alice", at_once=3)
     chosen = {"action": "pause", "_selected_action": "alice"}
     assert b"Start nothing new for a while?" in client.post(RULES, chosen).content
     client.post(RULES, {**chosen, "_answered": "1", "minutes": "5"})

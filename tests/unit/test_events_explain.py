@@ -17,6 +17,7 @@ from taskhub.executions.log_archive import Archived
 from taskhub.models import ApiToken, Claim, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
 from taskhub.services import (
     admission,
+    admission_rules,
     announcements,
     capacity,
     claims,
@@ -175,7 +176,7 @@ def execution_tell_waiting(actor: Actor) -> Callable[[], Any]:
 
 
 def executions_admit(actor: Actor) -> Callable[[], Any]:
-    admission.admission_rule_set(actor=actor, at_once=1)
+    admission_rules.admission_rule_set(actor=actor, at_once=1)
     for _ in range(2):
         executions.execution_queue(actor=actor, task_id=_task(actor).pk)
     return admission.executions_admit
@@ -197,7 +198,7 @@ def admission_note_started(actor: Actor) -> Callable[[], Any]:
 
 
 def admission_rule_set(actor: Actor) -> Callable[[], Any]:
-    return lambda: admission.admission_rule_set(actor=actor, paused=True)
+    return lambda: admission_rules.admission_rule_set(actor=actor, paused=True)
 
 
 def execution_mark_started(actor: Actor) -> Callable[[], Any]:
@@ -329,7 +330,7 @@ def test_no_service_is_left_out() -> None:
     services = {
         name
         for module in (
-            *(tasks, claims, dependencies, notes, executions, admission, capacity),
+            *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
             *(announcements, file_changes),
         )
         for name, found in inspect.getmembers(module, inspect.isfunction)

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import admission, executions, tasks
+from taskhub.services.admission_rules import admission_rule_set
 from tests.agents import error, result
 from tests.unit.test_admission import start
 
@@ -41,7 +42,7 @@ def over_mcp(user: User, execution: Execution) -> dict[str, Any]:
 
 def test_a_waiting_execution_says_why_and_where(api: APIClient, alice: User, queued: Execution) -> None:
     assert {str(shown["waiting"]) for shown in over_rest(api, queued)} == {"None"}
-    admission.admission_rule_set(actor=SYSTEM, paused=True)
+    admission_rule_set(actor=SYSTEM, paused=True)
     admission.executions_admit()
     for shown in [*over_rest(api, queued), over_mcp(alice, queued)]:
         assert (shown["status"], shown["ending"]) == ("queued", None)

@@ -16,6 +16,7 @@ from taskhub.auth.actor import SYSTEM
 from taskhub.executions.executor import Launch, Place
 from taskhub.models import AdmissionState, Execution
 from taskhub.services import admission
+from taskhub.services.admission_rules import admission_rule_set
 from taskhub.services.dispatch import EXECUTION_START
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker import starting
@@ -117,7 +118,7 @@ def test_execution_is_not_started_past(settings: Any, what: str) -> None:
     settings.TASKHUB_EXECUTIONS_AT_ONCE = int(what == "hub limit")
     settings.TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = int(what == "account limit")
     if what == "pause":
-        admission.admission_rule_set(actor=SYSTEM, paused=True)
+        admission_rule_set(actor=SYSTEM, paused=True)
     if what in {"ceiling", "throttled"}:
         soon = timezone.now() + timedelta(minutes=1)
         field = {
@@ -127,7 +128,7 @@ def test_execution_is_not_started_past(settings: Any, what: str) -> None:
         AdmissionState.objects.create(**field[what])
     (next_one,) = queue("alice")
     if what == "others":
-        admission.admission_rule_set(actor=SYSTEM, at_once=1)
+        admission_rule_set(actor=SYSTEM, at_once=1)
         queue("bob")
     if what == "told":
         Execution.objects.filter(pk=next_one.pk).update(waiting_reason="capacity")
