@@ -23,6 +23,7 @@ from taskhub.api.serializers import ListedTaskSerializer, StatusChangeSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import task_detail
 from taskhub.api.tasks import TASKS_AT_ONCE
+from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
 from taskhub.mcp.budget import ANSWER_BYTES
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
@@ -102,7 +103,7 @@ class TaskListSerializer(StrictSerializer):
 
     status = serializers.ListField(child=OneOfField(choices=TaskStatus.choices), required=False)
     priority = serializers.ListField(child=OneOfField(choices=TaskPriority.choices), required=False)
-    assignee = TextField(required=False, max_length=150, help_text="me, nobody, or a name.")
+    assignee = TextField(required=False, max_length=150, help_text=f"{ME}, {NOBODY}, or a name.")
     tags = TextListField(max_length=50, required=False)
     ready = StrictBooleanField(required=False)
     stale = StrictBooleanField(required=False)

@@ -10,7 +10,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from taskhub.models import HUB, READY, WAITING_FOR, AdmissionRule, Claim, Task, TaskStatus
+from taskhub.models import READY, WAITING_FOR, Claim, Task, TaskStatus
+from taskhub.selectors.admission import pause_of
 from taskhub.selectors.stale import stale_tasks
 from taskhub.selectors.tasks import task_list_for
 
@@ -44,9 +45,8 @@ def hub_overview(*, user: User | AnonymousUser, agent: str) -> HubOverview:
     stale = tasks.filter(is_stale)
     name = user.get_username()
     leases = Claim.objects.filter(ended_at__isnull=True, agent__account=name, agent__name=agent, task__in=tasks)
-    rules = AdmissionRule.objects.filter(pk__in=[HUB, name])
     return HubOverview(
-        is_paused=any(rule.is_paused(now) for rule in rules),
+        is_paused=pause_of(name) is not None,
         counts={name: counted[f"is_{name}"] for name in conditions} | {"stale": stale.count()},
         waiting_for={name: counted[f"for_{name}"] for name in WAITING_FOR},
         leases=list(leases.select_related("task").order_by("expires_at")[:SHOWN]) if name and agent else [],
