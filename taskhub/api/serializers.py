@@ -19,6 +19,7 @@ from taskhub.api.fields import (
     TextField,
     TextListField,
 )
+from taskhub.api.given_files import GivenFileSerializer
 from taskhub.api.query import QuerySerializer
 from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
 from taskhub.models import (
@@ -34,6 +35,7 @@ from taskhub.models import (
 )
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
+from taskhub.services.execution_inputs import GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
@@ -281,6 +283,13 @@ class ExecuteSerializer(StrictSerializer):
     env = EnvField(required=False, help_text="Masked: {value, secret: true}")
     merge_output = StrictBooleanField(required=False)  # README: stderr goes to stdout, in order
     all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
+    files = ShortListField(child=GivenFileSerializer(), max_length=GIVEN_MOST, required=False)
+    same_sandbox = StrictBooleanField(required=False)  # docs/executions.md: that of the task's last execution
+
+    def validate(self, attrs: Any) -> Any:
+        if attrs.get("same_sandbox") and "sandbox_id" in attrs:
+            raise serializers.ValidationError({"same_sandbox": ["Give this or sandbox_id."]})
+        return attrs
 
 
 class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):

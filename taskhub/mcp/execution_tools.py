@@ -10,6 +10,7 @@ from taskhub.api.executions import guard_size
 from taskhub.api.fields import IdField
 from taskhub.api.log_serializers import LogLineSerializer
 from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
+from taskhub.executions.artifact_collector import RESULTS
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import log_tail
@@ -76,10 +77,15 @@ def _find(requester: Requester, arguments: Arguments) -> tuple[Execution, dict[s
 
 
 def state_of(execution: Execution) -> dict[str, Any]:
-    """REST's answer without what is empty, and without what only a stream or an operator needs."""
+    """REST's answer without what is empty, and without what only a stream or an operator needs; and `files`, with
+    their sizes."""
     told = ExecutionSerializer(execution).data
     empty = [None, ""]
-    return {name: value for name, value in told.items() if name not in _LEFT_OUT and value not in empty}
+    state = {name: value for name, value in told.items() if name not in _LEFT_OUT and value not in empty}
+    files = dict(execution.artifacts.values_list("path", "size")) if execution.artifacts_kept else {}
+    # Results first: where the answer is too long, the end is cut.
+    names = sorted(files, key=lambda path: (not path.startswith(RESULTS), path))
+    return {**state, **({"files": {name: files[name] for name in names}} if files else {})}
 
 
 async def _log(execution: Execution, count: int) -> dict[str, Any]:
