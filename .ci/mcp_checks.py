@@ -7,6 +7,7 @@
 3. Runs every scenario of the suite in both eras of the protocol. `.ci/mcp/baseline.yml` names the checks that do not
    apply and why.
 4. Lists tools, resources and prompts with the inspector, calls a tool and reads a resource.
+5. Runs the tasks extension through the official TypeScript SDK and its package for tasks (`.ci/mcp/tasks.mjs`).
 
 Exits with 1 if something is not as it should be; the output says what.
 """
@@ -90,6 +91,14 @@ def inspect(hub: RunningHub, scratch: Path, task_id: str) -> bool:
     )
 
 
+def has_tasks(hub: RunningHub) -> bool:
+    env = {**os.environ, "HUB": hub.address, "TOKEN": hub.token}
+    command = [node(), str(HERE / "tasks.mjs")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=180, env=env)
+    print(done.stdout, done.stderr, sep="")
+    return done.returncode == 0
+
+
 def main() -> int:
     install_npm(HERE)
     with tempfile.TemporaryDirectory(prefix="taskhub-mcp-") as name, running_hub(Path(name) / "hub") as hub:
@@ -97,6 +106,7 @@ def main() -> int:
         made = httpx.post(f"{hub.address}/api/tasks/", json={"title": "to be read"}, headers=hub.headers)
         good = [conforms(hub, revision, scratch / revision) for revision in REVISIONS]
         good.append(inspect(hub, scratch, made.json()["id"]))
+        good.append(has_tasks(hub))
     print("The MCP server is as it should be." if all(good) else "The MCP server is not as it should be: see above.")
     return 0 if all(good) else 1
 

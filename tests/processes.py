@@ -25,8 +25,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
-    """Asks until it holds; for facts of other processes that announce nothing."""
+def wait_until(condition: Callable[[], bool], what: str, within_s: float = 90.0) -> None:
+    """Asks until it holds; for facts of other processes that announce nothing.
+
+    A server that starts on a loaded machine may take 40 s.
+    """
     until = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > until:

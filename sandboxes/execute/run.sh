@@ -123,7 +123,7 @@ conclude() {
   total=$((total - $(comm -12 "$dir/given" "$dir/seen" | wc -l)))
   {
     echo "$total $changes"
-    cd "$work" && list . -path ./out -prune -o -true | sort | own | tail -n "$artifacts_kept"
+    cd "$work" && list . -path ./out -type d -prune -o -true | sort | own | tail -n "$artifacts_kept"
     [ -d "$work/out" ] && list "$work/out" | sed 's/^\([^ ]* [^ ]* \)/\1out\//' | sort | own | tail -n "$artifacts_kept"
     echo
     cat "$dir/changes"

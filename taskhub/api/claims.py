@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from uuid import UUID
 
+from django.contrib.auth.models import User
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,13 +15,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.actors import LEASE, AgentQuerySerializer, actor_of
+from taskhub.api.claim_lines import claim_signals, patient_look
 from taskhub.api.fields import IdField, OneOfField, StrictSerializer, TextListField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import TaskSerializer
 from taskhub.api.task_answers import task_response
+from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_signals
 from taskhub.models import TaskPriority
+from taskhub.roles import Caller
 from taskhub.selectors.claims import is_living
 from taskhub.services.claims import Claimed, task_claim, task_release
 from taskhub.services.leases import LEASE_LEAST_S, LEASE_MOST_S
@@ -86,22 +92,47 @@ def _repeated(data: Any) -> Any:
 _claims = idempotent(secret=True, stores=lambda response: response.data["task"] is not None, repeats=_repeated)
 
 
+class ClaimQuerySerializer(AgentQuerySerializer, WaitQuerySerializer):
+    pass
+
+
 class ClaimView(KnownQuery, APIView):
     roles = AGENTS_WRITE
-    queries = {"post": AgentQuerySerializer}
+    queries = {"post": ClaimQuerySerializer}
 
     @extend_schema(
-        request=ClaimSerializer, responses=ClaimedSerializer, parameters=[IDEMPOTENCY_KEY, AgentQuerySerializer]
+        request=ClaimSerializer, responses=ClaimedSerializer, parameters=[IDEMPOTENCY_KEY, ClaimQuerySerializer]
     )
-    @_claims
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         """Take the next free task: it becomes the caller's and `inprogress`, and no other caller gets it.
 
-        An agent, which is any caller with a token, holds it under a lease.
+        An agent, which is any caller with a token, holds it under a lease. With `wait_s`, and without `task_id`, the
+        answer comes when there is a task.
         """
         body = ClaimSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        return Response(claimed_data(task_claim(actor=actor_of(request), **body.validated_data)))
+        wanted: dict[str, Any] = body.validated_data
+        wait_s = self.read_query(request)["wait_s"]
+        if not wait_s or "task_id" in wanted:
+            return self._claim(request, wanted)
+        return wait_for_signals(
+            request,
+            patient_look(partial(self._look, request, wanted)),
+            changed=lambda _, has_task: has_task,
+            signals=claim_signals(cast("User", request.user), wanted),
+            wait_s=wait_s,
+            writes=True,
+        )
+
+    def _look(self, request: Request, wanted: dict[str, Any], caller: Caller) -> Seen:
+        request.user = caller
+        response = self._claim(request, wanted)
+        headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
+        return Seen(response.data, response.data["task"] is not None, headers)
+
+    @_claims
+    def _claim(self, request: Request, wanted: dict[str, Any]) -> Response:
+        return Response(claimed_data(task_claim(actor=actor_of(request), **wanted)))
 
 
 class TaskClaimView(KnownQuery, APIView):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -34,7 +34,7 @@ from taskhub.api.serializers import (
     ExecutionWithScriptSerializer,
 )
 from taskhub.api.task_answers import lease_headers, touch
-from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
+from taskhub.api.waiting import Look, Seen, WaitQuerySerializer, wait_for_change
 from taskhub.events.filters import Filters
 from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import Window, log_tail, log_window
@@ -57,19 +57,40 @@ _ANY_MOVE: Final = _MOVES | {"task_updated"}
 """A task that is queued to be executed is updated; no execution event says so."""
 
 
-def wait_for_end(request: Request, find: Callable[[Caller], Execution], shown: Any, wait_s: int) -> HttpResponse:
-    """The execution; with `wait_s` when it has ended."""
-    execution = find(request.user)
+class Standing(NamedTuple):
+    """What ends a wait for an execution: that it has ended, or that it waits for capacity now and did not before."""
 
+    is_active: bool
+    waits: bool
+
+    def ends_wait(self, first: Standing) -> bool:
+        return not self.is_active or (self.waits and not first.waits)
+
+
+JUST_QUEUED: Final = Standing(is_active=True, waits=False)
+
+
+def execution_events(task_id: UUID) -> Filters:
+    """The events after which an execution of the task may have ended, or wait."""
+    return Filters(types=_MOVES, task_id=str(task_id))
+
+
+def execution_look(find: Callable[[Caller], Execution], shown: Any) -> Look:
     def look(caller: Caller) -> Seen:
         found = find(caller)
-        return Seen(shown(found).data, found.is_active)
+        return Seen(shown(found).data, Standing(found.is_active, bool(found.waiting_reason)), about=found)
 
+    return look
+
+
+def wait_for_end(request: Request, find: Callable[[Caller], Execution], shown: Any, wait_s: int) -> HttpResponse:
+    """The execution; with `wait_s` when it has ended, or begins to wait for capacity."""
+    execution = find(request.user)
     return wait_for_change(
         request,
-        look,
-        changed=lambda _, is_active: not is_active,
-        events=Filters(types=_MOVES, task_id=str(execution.task_id)),
+        execution_look(find, shown),
+        changed=lambda first, now: now.ends_wait(first),
+        events=execution_events(cast("UUID", execution.task_id)),
         wait_s=wait_s,
     )
 
@@ -79,7 +100,10 @@ class ExecutionView(KnownQuery, APIView):
 
     @extend_schema(parameters=[WaitQuerySerializer], responses=ExecutionWithScriptSerializer)
     def get(self, request: Request, execution_id: UUID) -> HttpResponse:
-        """Read an execution with its script. With `wait_s` the answer comes when it has ended."""
+        """Read an execution with its script.
+
+        With `wait_s` the answer comes when it has ended, or must wait to start.
+        """
 
         def find(caller: Caller) -> Execution:
             return execution_with_script_for(user=caller, execution_id=execution_id)
@@ -181,7 +205,7 @@ class ExecutionStatusView(KnownQuery, APIView):
     def get(self, request: Request, task_id: UUID) -> HttpResponse:
         """How an execution of the task stands: the newest, unless `execution_id` names one.
 
-        With `wait_s` the answer comes when it has ended.
+        With `wait_s` the answer comes when it has ended, or must wait to start.
         """
         query = self.read_query(request)
         wait_s = query.pop("wait_s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -32,7 +32,7 @@ from taskhub.api.serializers import (
 )
 from taskhub.api.task_answers import ETAG, etag, task_response, touch
 from taskhub.api.task_detail import TaskDetailSerializer, task_detail
-from taskhub.api.waiting import Seen, WaitQuerySerializer, wait_for_change
+from taskhub.api.waiting import Look, Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
 from taskhub.models import AuditEntry, Task
@@ -61,13 +61,47 @@ def expected_version_of(request: Request) -> int | None:
     return int(found[1])
 
 
-_TASK_MOVES: Final = frozenset({"task_updated", "task_deleted", "stream-reset"})
+_TASK_MOVES: Final = frozenset({"task_updated", "note_added", "task_deleted", "stream-reset"})
+LIST_MOVES: Final = _TASK_MOVES | {"task_created", "task_ready"}
+LIST_TOGETHER_S: Final = 0.5
+"""A list looks again at most so often, however many tasks change."""
 
 
 class TaskWaitQuerySerializer(WaitQuerySerializer, NamedQuerySerializer):
     version = serializers.IntegerField(
         required=False, min_value=1, help_text="With `wait_s`: the version you have; the present one unless given."
     )
+    note = serializers.IntegerField(
+        required=False, min_value=0, help_text="With `wait_s`: the last note you have; the present one unless given."
+    )
+
+
+class TaskMark(NamedTuple):
+    """What shows that a task or its notes have changed; `note` is the id of the last one, 0 without."""
+
+    version: int
+    note: int
+
+    def is_news(self, first: TaskMark, version: int | None, note: int | None) -> bool:
+        """Whether this is newer than what the caller has: as given, else as it was at `first`."""
+        seen_version = first.version if version is None else version
+        seen_note = first.note if note is None else note
+        return self.version != seen_version or self.note > seen_note
+
+
+def task_events(task_id: UUID) -> Filters:
+    """The events after which a task or its notes may have changed."""
+    return Filters(types=_TASK_MOVES, task_id=str(task_id))
+
+
+def task_look(task_id: UUID) -> Look:
+    def look(caller: Caller) -> Seen:
+        task = task_get_for(user=caller, task_id=task_id)
+        detail = task_detail(caller, task)
+        last_note = detail["notes"][0]["id"] if detail["notes"] else 0
+        return Seen(detail, TaskMark(task.version, last_note), {ETAG: etag(task)})
+
+    return look
 
 
 TASKS_AT_ONCE: Final = 100
@@ -93,6 +127,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         "priority_rank": "priority_rank",
     }
     queries = {
+        "list": WaitQuerySerializer,
         "retrieve": TaskWaitQuerySerializer,
         "partial_update": AgentQuerySerializer,
         "destroy": AgentQuerySerializer,
@@ -102,10 +137,27 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
     def get_queryset(self) -> QuerySet[Task]:
         return task_list_for(user=self.request.user)
 
-    def list(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
-        """List tasks, newest first unless `ordering` says otherwise. Filters are combined: all must hold."""
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+    @extend_schema(parameters=[WaitQuerySerializer])
+    def list(self, request: Request) -> HttpResponse:
+        """List tasks, newest first unless `ordering` says otherwise. Filters are combined: all must hold.
+
+        With `wait_s` the answer comes when a task enters or leaves the page.
+        """
+
+        def look(caller: Caller) -> Seen:
+            request.user = caller
+            page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+            answer = self.get_paginated_response(self.get_serializer(page, many=True).data).data
+            return Seen(answer, {row["id"] for row in answer["results"]})
+
+        return wait_for_change(
+            request,
+            look,
+            changed=lambda first, now: first != now,
+            events=Filters(types=LIST_MOVES),
+            wait_s=self.read_query(request)["wait_s"],
+            together_s=LIST_TOGETHER_S,
+        )
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY])
     @idempotent()
@@ -129,20 +181,18 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
 
     @extend_schema(parameters=[TaskWaitQuerySerializer], responses=TaskDetailSerializer)
     def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
-        """Read a task, with what it waits for. Its `ETag` is what `If-Match` of a change compares."""
+        """Read a task, with what it waits for. Its `ETag` is what `If-Match` of a change compares.
+
+        With `wait_s` the answer comes when its version or its last note is newer than `version` and `note`.
+        """
         query = self.read_query(request)
-        given = query.get("version")
         touch(request, task_id)
-
-        def look(caller: Caller) -> Seen:
-            task = task_get_for(user=caller, task_id=task_id)
-            return Seen(task_detail(caller, task), task.version, {ETAG: etag(task)})
-
+        version, note = query.get("version"), query.get("note")
         return wait_for_change(
             request,
-            look,
-            changed=lambda first, now: now != (first if given is None else given),
-            events=Filters(types=_TASK_MOVES, task_id=str(task_id)),
+            task_look(task_id),
+            changed=lambda first, now: now.is_news(first, version, note),
+            events=task_events(task_id),
             wait_s=query["wait_s"],
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from django.utils import timezone
@@ -122,6 +122,13 @@ def read_frame(channel: str, seq: int, event_type: str, data: str, *, whole: boo
     if not is_envelope:
         return Frame(seq, body, event_type, "", ())
     return _read_envelope(channel, seq, event_type, content, body, whole=whole)
+
+
+def read_envelopes(piece: bytes) -> Iterator[dict[str, Any]]:
+    """The envelopes in a piece of a feed; each is one line."""
+    for line in piece.split(b"\n"):
+        if line.startswith(b"data: "):
+            yield json.loads(line.removeprefix(b"data: "))
 
 
 def _read_envelope(

@@ -17,8 +17,10 @@ _TOLD_MOST: Final = 8
 _MAIN: Final = "description"
 """The text that is cut last: what is to be done."""
 _MAIN_LEAST: Final = 4096
-_LOG: Final = "lines"
-"""The list of which the end is kept."""
+_LOG: Final = "log"
+"""The text of which the end is kept; it has a budget of its own (`log_text.py`)."""
+_MAP: Final = "files"
+"""An object of many names, which may lose its end."""
 _TEXT_MOST: Final = 2048
 _TEXT_LEAST: Final = 512
 _SHORT: Final = 64
@@ -35,8 +37,8 @@ def size_of(value: Any) -> int:
 def fit(body: dict[str, Any], *, rest: str, most: int = ANSWER_BYTES) -> dict[str, Any]:
     """The body, or one of at most `most` bytes with `cut`: what is shorter than it was, and `rest`, how to read that.
 
-    In this order, each only as far as needed: the oldest lines of a log; texts beyond 2 KiB, and beyond 512 bytes where
-    4 KiB would not be left for the description; the description; ends of lists and objects.
+    In this order, each only as far as needed: texts beyond 2 KiB, and beyond 512 bytes where 4 KiB would not be left
+    for the description; the description; ends of lists and objects; the beginning of a log.
     """
     if size_of(body) <= most:
         return body
@@ -50,7 +52,7 @@ class _Cutter:
         self._whole: dict[str, tuple[int, str]] = {}
 
     def run(self, rest: str) -> dict[str, Any]:
-        for step in (self._log, self._texts, self._main, self._ends, self._all_texts):
+        for step in (self._texts, self._main, self._ends, self._log, self._all_texts):
             if self._excess() <= 0:
                 break
             step()
@@ -71,26 +73,10 @@ class _Cutter:
             self._whole[name] = (size, unit)
 
     def _log(self) -> None:
-        lines = self._body.get(_LOG)
-        if not isinstance(lines, list) or not lines:
-            return
-        left = self._room - size_of({**self._body, _LOG: []})
-        first = len(lines)
-        while first > 0 and (left := left - size_of(lines[first - 1]) - 1) >= 0:
-            first -= 1
-        if first == len(lines):
-            self._last_line(lines[-1])
-            first -= 1
-        if first:
-            self._note(_LOG, len(lines), "lines")
-            del lines[:first]
-
-    def _last_line(self, line: dict[str, Any]) -> None:
-        """Of a line that is longer than the budget, the end."""
-        text = str(line.get("line", ""))
-        room = self._room - size_of({**self._body, _LOG: [{**line, "line": ""}]})
-        self._note("line", len(text.encode("utf-8", "replace")), "bytes")
-        line["line"] = clip(text[::-1], max(room, _SHORT))[::-1]
+        text = self._body.get(_LOG)
+        if isinstance(text, str) and text:
+            self._note(_LOG, len(text.encode("utf-8", "replace")), "bytes")
+            self._body[_LOG] = clip(text[::-1], max(_SHORT, size_of(text) - self._excess()))[::-1]
 
     def _texts(self) -> None:
         self._cap(_TEXT_MOST)
@@ -107,7 +93,7 @@ class _Cutter:
     def _cap(self, cap: int) -> None:
         for holder, key in list(_leaves(self._body)):
             text = holder[key]
-            if key == _MAIN and cap > _SHORT:
+            if key in {_MAIN, _LOG} and cap > _SHORT:
                 continue
             if size_of(text) > cap:
                 self._note(str(key) if isinstance(key, str) else "entry", len(text.encode("utf-8", "replace")), "bytes")
@@ -162,5 +148,5 @@ def _groups(value: Any, name: str = "answer", *, top: bool = True) -> Iterator[t
     for key, each in list(inside):
         if isinstance(each, dict | list):
             yield from _groups(each, str(key), top=False)
-    if not top and len(value) > (1 if isinstance(value, list) else _FIELDS_MOST):
+    if not top and len(value) > (1 if isinstance(value, list) or name == _MAP else _FIELDS_MOST):
         yield name, value

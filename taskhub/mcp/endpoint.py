@@ -6,6 +6,7 @@ as for all other addresses. Its response is an `Exchange`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from taskhub.api.errors import answer
 from taskhub.auth.rate_limits import Limit, account_requests, address_requests, network_of
 from taskhub.errors import HubError, error_body
 from taskhub.events.stream import EventStream
+from taskhub.lib.cancellation import cancel_all
 from taskhub.mcp.errors import rpc_error
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.protocol import LISTENING, REQUESTER
@@ -120,12 +122,27 @@ class Exchange(DetachedResponse):
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         self._scope = {**scope, "headers": headers, REQUESTER: requester, LISTENING: self._streams}
         self._body: bytes | None = request.body
+        self._gone = requester.gone
 
     async def run(self, receive: Receive, send: Send) -> None:
+        # The SDK does not look whether the client of a JSON response is still there; a tool that waits must know.
+        watch = asyncio.ensure_future(self._until_gone(receive))
+        try:
+            await self._run(send)
+        finally:
+            await cancel_all(watch)
+
+    async def _until_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
+
+    async def _run(self, send: Send) -> None:
         async def receive_again() -> Mapping[str, Any]:
             body, self._body = self._body, None
             if body is None:
-                return await receive()
+                await self._gone.wait()
+                return {"type": "http.disconnect"}
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send_on(message: Mapping[str, Any]) -> None:
@@ -141,4 +158,4 @@ class Exchange(DetachedResponse):
         for stream in self._streams:
             for name, value in self.items():
                 stream.headers.setdefault(name, value)
-            await stream.run(receive, send)
+            await stream.run(receive_again, send)

@@ -1,34 +1,40 @@
-"""MCP tools for executions: start, poll with log, stop. None of them waits for the script."""
+"""MCP tools for executions: start, read with the log, stop; the first two may wait for the end."""
 
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
 
 from rest_framework import serializers
 
-from taskhub.api.executions import guard_size
+from taskhub.api.executions import JUST_QUEUED, execution_events, execution_look, guard_size
 from taskhub.api.fields import IdField
-from taskhub.api.log_serializers import LogLineSerializer
 from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
+from taskhub.api.waiting import Look, waiting
 from taskhub.executions.artifact_collector import RESULTS
-from taskhub.executions.executor import ExecutorError, LogLine
+from taskhub.executions.executor import ExecutorError
 from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField, VariablesField
+from taskhub.mcp.log_text import LINES_MOST, log_text
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import HeldTaskSerializer, lease_shown, touch
 from taskhub.mcp.tools import Arguments, Tool
+from taskhub.mcp.waits import WaitSerializer, ended, feed_signals, when_changed
 from taskhub.models import Execution
-from taskhub.roles import Role
+from taskhub.roles import Caller, Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
-from taskhub.web.thread_pool import on_web_thread, with_database, with_database_writing
+from taskhub.web.thread_pool import with_database, with_database_writing
+
+_TAIL = 50
 
 _LEFT_OUT: Final = frozenset({"session_name", "command_id", "log_file", "queued_at", "stop_requested_at"})
 
 
-class ExecuteTaskSerializer(HolderSerializer, ExecuteSerializer):
+class ExecuteTaskSerializer(HolderSerializer, WaitSerializer, ExecuteSerializer):
     task_id = TaskIdField()
     env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
 
@@ -37,26 +43,37 @@ class ExecuteTaskSerializer(HolderSerializer, ExecuteSerializer):
         return super().to_internal_value(data)
 
 
-class ExecutionPlaceSerializer(NamedSerializer):
+class ExecutionPlaceSerializer(NamedSerializer, WaitSerializer):
     task_id = TaskIdField()
     execution_id = IdField(required=False, help_text="Default: newest.")
-    tail = serializers.IntegerField(min_value=0, max_value=1000, default=50, help_text="Last log lines.")
-
-
-class LineSerializer(LogLineSerializer):
-    """A line of the log; of its time, hour, minute and second, in UTC."""
-
-    partial = serializers.BooleanField(required=False)
-    timestamp = None  # type: ignore[assignment]  # DRF's way to leave a field out
-    time = serializers.DateTimeField(source="timestamp", format="%H:%M:%S")
+    tail = serializers.IntegerField(min_value=0, max_value=LINES_MOST, default=_TAIL, help_text="Last log lines.")
+    after = serializers.IntegerField(required=False, min_value=0, help_text="Or all after this.")
 
 
 async def _execute(requester: Requester, arguments: Arguments) -> Any:
-    is_missing = await sandbox_is_missing(arguments.get("sandbox_id", ""))
-    return await with_database_writing(_queue, requester, {**arguments, "sandbox_is_missing": is_missing})
+    """Without `wait_s` the handle; else how the execution stands at its end, when it must wait, or at the limit."""
+    wait_s = arguments.pop("wait_s", 0)
+    arguments["sandbox_is_missing"] = await sandbox_is_missing(arguments.get("sandbox_id", ""))
+    if not wait_s:
+        return await with_database_writing(_queue, requester, arguments)
+    task_id = arguments["task_id"]
+    signals = feed_signals(execution_events(task_id))
+    # Admitted first: with a refusal nothing is queued.
+    async with waiting(requester.waiter, wait_s, signals, gone=requester.gone) as wait:
+        begun = await with_database_writing(_queue, requester, arguments)
+        look = _look(task_id, begun["execution_id"])
+        seen = ended(*await wait.until(look, lambda now: now.ends_wait(JUST_QUEUED)))
+    return {**begun, **seen.data, **await _log(requester, seen.about, _TAIL, None)}
 
 
-def _queue(requester: Requester, arguments: Arguments) -> Any:
+def _look(task_id: UUID, execution_id: UUID) -> Look:
+    def find(caller: Caller) -> Execution:
+        return execution_get_for(user=caller, task_id=task_id, execution_id=execution_id)
+
+    return execution_look(find, _Told)
+
+
+def _queue(requester: Requester, arguments: Arguments) -> dict[str, Any]:
     script = arguments.pop("script_content", None)
     actor = requester.acting(arguments)
     execution = execution_queue(actor=actor, script=script, **arguments)
@@ -65,42 +82,58 @@ def _queue(requester: Requester, arguments: Arguments) -> Any:
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:
-    count = arguments.pop("tail")
-    execution, state = await with_database(_find, requester, arguments)
-    return {**state, **await _log(execution, count)}
+    count, after, wait_s = arguments.pop("tail"), arguments.pop("after", None), arguments.pop("wait_s", 0)
+    task_id = arguments["task_id"]
+    execution_id = await with_database(_find, requester, arguments)
+    seen = await when_changed(
+        requester,
+        _look(task_id, execution_id),
+        changed=lambda first, now: now.ends_wait(first),
+        events=execution_events(task_id),
+        wait_s=wait_s,
+    )
+    return {**seen.data, **await _log(requester, seen.about, count, after)}
 
 
-def _find(requester: Requester, arguments: Arguments) -> tuple[Execution, dict[str, Any]]:
+def _find(requester: Requester, arguments: Arguments) -> UUID:
     touch(requester, arguments)
-    execution = execution_get_for(user=requester.user, **arguments)
-    return execution, state_of(execution)
+    return execution_get_for(user=requester.user, **arguments).pk
 
 
-def state_of(execution: Execution) -> dict[str, Any]:
+class _Told:
     """REST's answer without what is empty, and without what only a stream or an operator needs; and `files`, with
     their sizes."""
-    told = ExecutionSerializer(execution).data
-    empty = [None, ""]
-    state = {name: value for name, value in told.items() if name not in _LEFT_OUT and value not in empty}
-    files = dict(execution.artifacts.values_list("path", "size")) if execution.artifacts_kept else {}
-    # Results first: where the answer is too long, the end is cut.
-    names = sorted(files, key=lambda path: (not path.startswith(RESULTS), path))
-    return {**state, **({"files": {name: files[name] for name in names}} if files else {})}
+
+    def __init__(self, execution: Execution) -> None:
+        told = ExecutionSerializer(execution).data
+        empty = [None, ""]
+        self.data = {name: value for name, value in told.items() if name not in _LEFT_OUT and value not in empty}
+        if execution.artifacts_kept:
+            files = dict(execution.artifacts.values_list("path", "size"))
+            # Results first: where the answer is too long, the end is cut.
+            names = sorted(files, key=lambda path: (not path.startswith(RESULTS), path))
+            self.data["files"] = {name: files[name] for name in names}
 
 
-async def _log(execution: Execution, count: int) -> dict[str, Any]:
-    """The log's last lines, or the error of the sandbox service; the status is returned in both cases."""
-    if not count:
-        return {"lines": [], "log_error": None}
+async def _log(requester: Requester, execution: Execution, count: int, after: int | None) -> dict[str, Any]:
+    """The log's end, or the error of the sandbox service; the status is returned in both cases."""
+    nothing = {"log": "", "after": after or 0, "left_out": None, "log_error": None}
+    if after is None and not count:
+        return nothing
     try:
-        lines = (await log_tail(execution, count)).lines
+        lines = (await log_tail(execution, LINES_MOST if after is not None else count)).lines
     except ExecutorError as error:
-        return {"lines": [], "log_error": failure_body(error)["error"]}
-    return {"lines": await on_web_thread(_shown, lines), "log_error": None}
+        return {**nothing, "log_error": failure_body(error)["error"]}
+    text = log_text(lines, after=after or 0)
+    before = _elsewhere(requester, execution, after or 0, text.left_out) if text.left_out else None
+    return {"log": text.text, "after": text.after, "left_out": before, "log_error": None}
 
 
-def _shown(lines: list[LogLine]) -> Any:
-    return LineSerializer(lines, many=True).data
+def _elsewhere(requester: Requester, execution: Execution, after: int, left_out: int) -> str:
+    """Which lines are left out, and the request that has them."""
+    query = urlencode({"execution_id": execution.pk, "from": after + 1, "limit": left_out})
+    address = requester.address(f"/api/exec/logs/{execution.task_id}?{query}")
+    return f"Lines {after + 1} to {after + left_out}: read_file with path /log, or GET {address}"
 
 
 def _stop(requester: Requester, arguments: Arguments) -> Any:
@@ -112,8 +145,8 @@ EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
         title="Run a script",
-        description="Run a task's script in a sandbox; the task becomes inprogress. Poll get_execution. "
-        "Default: the description's first ```bash block.",
+        description="Run a task's script in a sandbox; the task becomes inprogress. Default: the description's first "
+        "```bash block. wait_s waits for its end.",
         takes=ExecuteTaskSerializer,
         run=_execute,
         role=Role.AGENT,
@@ -122,7 +155,7 @@ EXECUTION_TOOLS = (
     Tool(
         name="get_execution",
         title="Read an execution",
-        description="An execution and its log's end. Poll until it is completed, failed, stopped, timed_out or lost.",
+        description="An execution and its log's end; wait_s waits for its end. Pass `after` on for new lines.",
         takes=ExecutionPlaceSerializer,
         run=_get,
         rest="read_file with path /log reads the whole log.",

@@ -56,7 +56,7 @@ class ReadFileSerializer(NamedSerializer):
     execution_id = IdField(required=False)
     offset = serializers.IntegerField(min_value=0, max_value=2**53, default=0, help_text="next of before.")
     limit = serializers.IntegerField(
-        min_value=100, max_value=LIMIT_BYTES, default=ANSWER_BYTES - _OVERHEAD_BYTES, help_text="Bytes, to 65536."
+        min_value=100, max_value=LIMIT_BYTES, default=ANSWER_BYTES - _OVERHEAD_BYTES, help_text="To 65536."
     )
 
 

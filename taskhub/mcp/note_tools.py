@@ -28,8 +28,8 @@ NOTE_TOOLS = (
     Tool(
         name="add_note",
         title="Add a note",
-        description="Add a note, result or review to a task; ask people (get_task has the answer), or answer the open "
-        "question.",
+        description="Add a note, result or review to a task; ask people (get_task waits for the answer), or answer the "
+        "open question.",
         takes=AddNoteSerializer,
         run=_add,
         role=Role.AGENT,

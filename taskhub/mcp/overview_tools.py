@@ -31,8 +31,7 @@ OVERVIEW_TOOLS = (
     Tool(
         name="get_overview",
         title="See what there is",
-        description="Who you are, your tasks and leases, counts, what waits for people, what is stale, whether starts "
-        "are paused.",
+        description="Who you are, your tasks and leases, counts, what waits for people or is stale, a pause.",
         takes=OverviewArgumentsSerializer,
         run=_overview,
         role=Role.VIEWER,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urljoin
 
 from django.contrib.auth.models import User
 
+from taskhub.api.waiting import Waiter
 from taskhub.auth.actor import Actor
 from taskhub.errors import Forbidden, NotAuthenticated
 from taskhub.events.revocation import StreamCredential
@@ -18,7 +20,7 @@ from taskhub.roles import Caller, Role, role_of
 @dataclass(frozen=True, slots=True)
 class Requester:
     """`token` is the API token of the request; `key` groups the caller's streams; `base_url` is our address in the
-    request.
+    request; `gone` is set when its client has gone away.
 
     Without a token the caller is anonymous, and may read in the local profile.
     """
@@ -27,6 +29,7 @@ class Requester:
     token: ApiToken | None
     key: str
     base_url: str
+    gone: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
 
     @property
     def actor(self) -> Actor:
@@ -41,6 +44,10 @@ class Requester:
         name, lease = arguments.pop("as", ""), arguments.pop("lease", "")
         force = arguments.pop("force", False)
         return replace(self.actor, agent_name=name, lease=lease, force=force, claims=True)
+
+    @property
+    def waiter(self) -> Waiter:
+        return Waiter(self.user, self.token, self.key)
 
     @property
     def account(self) -> User:

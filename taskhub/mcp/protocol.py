@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar, cast
 
@@ -11,12 +11,13 @@ from django.conf import settings
 from django.db import DatabaseError
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
+from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from taskhub.errors import HubError
-from taskhub.mcp import resources
+from taskhub.mcp import resources, tasks_extension
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
@@ -33,17 +34,36 @@ LISTENING: Final = "taskhub.listening"
 """ASGI scope key: a list for the stream to send instead of the SDK's response."""
 _INSTRUCTIONS: Final = (
     "TaskHub keeps tasks for agents. claim_task gives you one that no other agent gets; execute_task runs its script "
-    "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Errors have a code and say "
-    "what to do next."
+    "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Never poll: with wait_s (up "
+    "to 50 seconds) a tool answers when there is news, else with timed_out true; then call it again. Errors have a "
+    "code and say what to do next."
 )
 _FOR_AN_HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
 _FOR_ONE_ROLE: Final = CacheHint(ttl_ms=3_600_000, scope="private")
 _NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")
 
 
+class _HubServer(Server[Any]):
+    """Advertises the tasks extension to revisions that have it."""
+
+    def get_capabilities(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+        *,
+        protocol_version: str | None = None,
+    ) -> types.ServerCapabilities:
+        if protocol_version in MODERN_PROTOCOL_VERSIONS:
+            extensions = {**(extensions or {}), tasks_extension.EXTENSION: {}}
+        return super().get_capabilities(
+            notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
+        )
+
+
 def build_server() -> Server[Any]:
     """The MCP server, with the tools that the apps contribute."""
-    return Server(
+    server = _HubServer(
         "taskhub",
         title="TaskHub",
         version=str(settings.SPECTACULAR_SETTINGS["VERSION"]),
@@ -58,7 +78,6 @@ def build_server() -> Server[Any]:
         },
         get_tool_input_schema=lambda name: TOOLS[name].input_schema if name in TOOLS else None,
         on_list_tools=_list_tools,
-        on_call_tool=_call_tool,
         on_list_resources=_list_resources,
         on_list_resource_templates=_list_templates,
         on_read_resource=_read_resource,
@@ -66,6 +85,11 @@ def build_server() -> Server[Any]:
         on_list_prompts=_list_prompts,
         on_get_prompt=_get_prompt,
     )
+    # By name, since its result may be an extension's.
+    server.add_request_handler("tools/call", types.CallToolRequestParams, _call_tool)
+    for method, params_type, handle in _TASK_METHODS:
+        server.add_request_handler(method, types.RequestParams, _task_handler(params_type, handle))
+    return server
 
 
 def _scope(ctx: Context) -> dict[str, Any]:
@@ -100,14 +124,39 @@ def _described(tool: Tool) -> types.Tool:
     )
 
 
-async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult | dict[str, Any]:
     tool = TOOLS.get(params.name)
     if tool is None:
         raise _wrong(f"Unknown tool {params.name[:100]}; must be one of: {', '.join(TOOLS)}.")
-    outcome = await call_tool(_requester(ctx), tool, params.arguments or {})
+    requester, arguments = _requester(ctx), params.arguments or {}
+    outcome = await call_tool(requester, tool, dict(arguments))
+    if tasks_extension.declares_tasks(ctx.protocol_version, ctx.session.client_capabilities):
+        handle = tasks_extension.handle_of(tool.name, arguments, outcome)
+        if handle is not None:
+            return await _answered(tasks_extension.created(requester, handle))
     return types.CallToolResult(
         content=[types.TextContent(text=outcome.text)], structured_content=outcome.body, is_error=outcome.failed
     )
+
+
+# --- The extension for tasks --------------------------------------------------------------------------------
+
+TaskMethod = Callable[[Requester, Any], Awaitable[dict[str, Any]]]
+_TASK_METHODS: Final[tuple[tuple[str, type[types.RequestParams], TaskMethod], ...]] = (
+    ("tasks/get", tasks_extension.TaskParams, tasks_extension.get_task),
+    ("tasks/update", tasks_extension.TaskUpdateParams, tasks_extension.update_task),
+    ("tasks/cancel", tasks_extension.TaskParams, tasks_extension.cancel_task),
+)
+
+
+def _task_handler(
+    params_type: type[types.RequestParams], handle: TaskMethod
+) -> Callable[[Context, Any], Awaitable[dict[str, Any]]]:
+    async def handler(ctx: Context, params: Any) -> dict[str, Any]:  # noqa: ARG001 - read once the client may ask at all
+        tasks_extension.guard_declared(ctx.method, ctx.protocol_version, ctx.session.client_capabilities)
+        return await _answered(handle(_requester(ctx), params_type.model_validate(ctx.params or {}, by_name=False)))
+
+    return handler
 
 
 # --- Resources --------------------------------------------------------------------------------------------
@@ -140,6 +189,8 @@ async def _read_resource(ctx: Context, params: types.ReadResourceRequestParams) 
 
 async def _listen(ctx: Context, params: types.SubscriptionsListenRequestParams) -> types.SubscriptionsListenResult:
     request_id = ctx.request_id or 0
+    if "taskIds" in (params.notifications.model_extra or {}):
+        tasks_extension.guard_declared(ctx.method, ctx.protocol_version, ctx.session.client_capabilities)
     try:
         stream = await open_listening(_requester(ctx), request_id, params.notifications)
     except (HubError, DatabaseError) as error:

@@ -1,8 +1,9 @@
 """JSON Schemas of tools' arguments, from the serializers that tools and REST share.
 
-Agents pay for every word of a schema with their context. Therefore the list of tools leaves out the limits that no call
-comes near (errors name them), that unknown arguments are refused, and what results look like. An optional argument may
-be null: clients in strict mode send all of them (`arguments.py`).
+Agents pay for every word of a schema with their context. Therefore limits that no agent comes near are left out
+(errors name them): lengths of texts, least values of 0 and 1, greatest ones above 100. So are that unknown arguments
+are refused, and what results look like. An optional argument may be null: clients in strict mode send all of them
+(`arguments.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ _TYPES: Final[dict[type[serializers.Field[Any, Any, Any, Any]], str]] = {
     serializers.BooleanField: "boolean",
     serializers.IntegerField: "integer",
 }
-_NEAR: Final = 1000
-"""Larger numbers are limits that no sensible call comes near."""
+_LARGEST_TOLD: Final = 100
 
 
 def input_schema(serializer: type[serializers.BaseSerializer[Any]]) -> Schema:
@@ -41,9 +41,9 @@ def _given(field: Any) -> Schema:
     schema = _typed(field)
     if isinstance(field, serializers.ChoiceField):
         schema["enum"] = [choice for choice in field.choices if choice]  # an empty one is no choice to some clients
-    most = getattr(field, "max_value", None)
-    if most is not None and most <= _NEAR:
-        schema["maximum"] = most
+    least, most = getattr(field, "min_value", None), getattr(field, "max_value", None)
+    schema |= {"minimum": least} if least is not None and least > 1 else {}
+    schema |= {"maximum": most} if most is not None and most <= _LARGEST_TOLD else {}
     if field.help_text:
         schema["description"] = str(field.help_text)
     if not field.required and field.default is not serializers.empty:

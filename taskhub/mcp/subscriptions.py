@@ -11,7 +11,6 @@ no sessions, so `resources/subscribe` is not offered to them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, Final
@@ -30,7 +29,7 @@ from taskhub.api.stream_view import running_hub
 from taskhub.events.channels import TASKS
 from taskhub.events.feed import Feed
 from taskhub.events.filters import Filters
-from taskhub.events.frames import encode_json
+from taskhub.events.frames import encode_json, read_envelopes
 from taskhub.events.stream import EventStream, registry
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.resources import log_uri, task_uri
@@ -91,7 +90,7 @@ class _Listening:
     async def frames(self, feed: Feed, filters: Filters) -> AsyncGenerator[bytes, None]:
         async with aclosing(feed.follow(feed.head, filters)) as pieces:
             async for piece in pieces:
-                wanted = [event for envelope in _envelopes(piece) for event in self._told(envelope)]
+                wanted = [event for envelope in read_envelopes(piece) for event in self._told(envelope)]
                 # Duplicate notifications in one piece are sent once.
                 if body := b"".join(_message(_plain(self._said(event))) for event in dict.fromkeys(wanted)):
                     yield body
@@ -114,13 +113,6 @@ class _Listening:
             yield ResourceUpdated(task_uri(data["task_id"]))
             if name in _LISTS:
                 yield ResourcesListChanged()
-
-
-def _envelopes(piece: bytes) -> Iterator[dict[str, Any]]:
-    """The envelopes in a piece of the feed; each is one line."""
-    for line in piece.split(b"\n"):
-        if line.startswith(b"data: "):
-            yield json.loads(line.removeprefix(b"data: "))
 
 
 def _plain(message: Any) -> dict[str, Any]:

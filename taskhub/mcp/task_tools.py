@@ -14,34 +14,47 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from taskhub.api.claim_lines import claim_signals, patient_look
 from taskhub.api.claims import ClaimSerializer, LeaseSerializer
-from taskhub.api.fields import OneOfField, StrictBooleanField, StrictSerializer, TextField, TextListField
+from taskhub.api.fields import OneOfField, StrictBooleanField, TextField, TextListField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.idempotency import KEY
 from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import task_detail
-from taskhub.api.tasks import TASKS_AT_ONCE
+from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, TASKS_AT_ONCE, task_events, task_look
+from taskhub.api.waiting import Look, Seen, waiting
 from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
+from taskhub.errors import Conflict
+from taskhub.events.filters import Filters
 from taskhub.mcp.budget import ANSWER_BYTES
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
+from taskhub.mcp.waits import WaitSerializer, ended, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
-from taskhub.roles import Role
-from taskhub.selectors.tasks import task_get_for, task_list_for
-from taskhub.services.claims import claim_touch, task_claim
+from taskhub.roles import Caller, Role
+from taskhub.selectors.tasks import task_list_for
+from taskhub.services.claims import Claimed, claim_touch, task_claim
 from taskhub.services.idempotency import Answer, Asked, idempotency_keep, idempotency_open
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_update, tasks_create
+from taskhub.web.thread_pool import with_database, with_database_writing
 
 _MANY = 200
 
 
 class TaskPlaceSerializer(NamedSerializer):
     task_id = TaskIdField()
+
+
+class ReadTaskSerializer(TaskPlaceSerializer, WaitSerializer):
+    """What the caller has: with `wait_s` the answer comes when there is something newer."""
+
+    version = serializers.IntegerField(required=False, min_value=1)
+    note = serializers.IntegerField(required=False, min_value=0)
 
 
 class HeldTaskSerializer(HolderSerializer):
@@ -62,9 +75,7 @@ class NewTasksSerializer(NamedSerializer):
         max_length=TASKS_AT_ONCE,
         help_text="blocked_by: ids, or refs of these.",
     )
-    request_id = serializers.RegexField(
-        rf"\A{KEY.pattern}", required=False, help_text="A repeat with it makes nothing twice."
-    )
+    request_id = serializers.RegexField(rf"\A{KEY.pattern}", required=False, help_text="Repeats make nothing twice.")
 
 
 class TaskChangeSerializer(HolderSerializer, TaskSerializer):
@@ -73,9 +84,7 @@ class TaskChangeSerializer(HolderSerializer, TaskSerializer):
     task_id = TaskIdField()
     title = TextField(max_length=200, required=False, visible=True)
     private = StrictBooleanField(required=False)
-    expected_version = serializers.IntegerField(
-        required=False, min_value=1, help_text="Fails if the task has changed since."
-    )
+    expected_version = serializers.IntegerField(required=False, min_value=1, help_text="Refused if it changed since.")
 
     class Meta(TaskSerializer.Meta):
         fields = [
@@ -94,11 +103,11 @@ class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
         return {name: field for name, field in super().get_fields().items() if name not in {"priority", "assignee"}}
 
 
-class ClaimTaskSerializer(NamedSerializer, ClaimSerializer):
+class ClaimTaskSerializer(NamedSerializer, WaitSerializer, ClaimSerializer):
     pass
 
 
-class TaskListSerializer(StrictSerializer):
+class TaskListSerializer(WaitSerializer):
     """REST's filters."""
 
     status = serializers.ListField(child=OneOfField(choices=TaskStatus.choices), required=False)
@@ -109,7 +118,7 @@ class TaskListSerializer(StrictSerializer):
     stale = StrictBooleanField(required=False)
     waiting_for = serializers.ListField(child=OneOfField(choices=[*WAITING_FOR, ANYTHING]), required=False)
     q = TextField(required=False, max_length=200)
-    cursor = TextField(required=False, max_length=2000, help_text="next_cursor of before.")
+    cursor = TextField(required=False, max_length=2000)
     limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=10)
 
 
@@ -130,11 +139,28 @@ def _done(task: Task) -> dict[str, Any]:
     return {"id": task.pk, "status": task.status, "version": task.version, "changed": task.changed}
 
 
-def _list(requester: Requester, arguments: Arguments) -> Any:
+async def _list(requester: Requester, arguments: Arguments) -> Any:
+    wait_s, cursor, limit = arguments.pop("wait_s", 0), arguments.pop("cursor", ""), arguments.pop("limit")
+
+    def look(caller: Caller) -> Seen:
+        page = _fitting_page(replace(requester, user=caller), cursor=cursor, limit=limit, filters=arguments)
+        return Seen(page, {row["id"] for row in page["tasks"]})
+
+    seen = await when_changed(
+        requester,
+        look,
+        changed=lambda first, now: first != now,
+        events=Filters(types=LIST_MOVES),
+        wait_s=wait_s,
+        together_s=LIST_TOGETHER_S,
+    )
+    return seen.data
+
+
+def _fitting_page(requester: Requester, *, cursor: str, limit: int, filters: dict[str, Any]) -> dict[str, Any]:
     """A page; a shorter one than was asked for where its rows are long, so that none is cut off."""
-    cursor, limit = arguments.pop("cursor", ""), arguments.pop("limit")
     while True:
-        tasks, following = task_page(requester, cursor=cursor, limit=limit, **arguments)
+        tasks, following = task_page(requester, cursor=cursor, limit=limit, **filters)
         page = {"tasks": [task_row(task) for task in tasks], "next_cursor": following}
         if limit == 1 or len(json.dumps(page, default=str, ensure_ascii=False).encode()) < ANSWER_BYTES:
             return page
@@ -166,9 +192,17 @@ def _page_request(requester: Requester, query: Arguments) -> Request:
     return Request(request)
 
 
-def _get(requester: Requester, arguments: Arguments) -> Any:
-    touch(requester, arguments)
-    return task_detail(requester.user, task_get_for(user=requester.user, task_id=arguments["task_id"]))
+async def _get(requester: Requester, arguments: Arguments) -> Any:
+    await with_database(touch, requester, arguments)
+    task_id, version, note = arguments["task_id"], arguments.get("version"), arguments.get("note")
+    seen = await when_changed(
+        requester,
+        task_look(task_id),
+        changed=lambda first, now: now.is_news(first, version, note),
+        events=task_events(task_id),
+        wait_s=arguments.get("wait_s", 0),
+    )
+    return seen.data
 
 
 def touch(requester: Requester, arguments: Arguments) -> None:
@@ -214,19 +248,47 @@ def _set_status(requester: Requester, arguments: Arguments) -> Any:
     return {**_done(task), "lease": lease_shown(actor, task.pk)}
 
 
-def _claim(requester: Requester, arguments: Arguments) -> Any:
-    claimed = task_claim(actor=requester.acting(arguments), **arguments)
+async def _claim(requester: Requester, arguments: Arguments) -> Any:
+    """With `wait_s`, and without a `task_id`, when there is a task: in turn with all that would take the same one."""
+    wait_s = arguments.pop("wait_s", 0)
+    look = _claim_look(requester, arguments)
+    if not wait_s or "task_id" in arguments:
+        return (await with_database_writing(look, requester.user)).data
+    joined = claim_signals(requester.account, arguments)
+    patient = patient_look(look)
+    async with waiting(requester.waiter, wait_s, joined, gone=requester.gone, writes=True) as wait:
+        first = await with_database_writing(patient, requester.user)
+        seen, timed_out = (first, False) if first.mark else await wait.until(patient, bool)
+    if isinstance(seen.about, Conflict):
+        raise seen.about
+    return ended(seen, timed_out).data
+
+
+def _claim_look(requester: Requester, arguments: Arguments) -> Look:
+    """A look is a claim; its mark says whether there was a task."""
+
+    def look(caller: Caller) -> Seen:
+        given = dict(arguments)
+        actor = replace(requester, user=caller).acting(given)
+        claimed = task_claim(actor=actor, **given)
+        return Seen(_claimed(caller, claimed), claimed is not None)
+
+    return look
+
+
+def _claimed(caller: Caller, claimed: Claimed | None) -> dict[str, Any]:
+    """The task with its notes and blockers: it spares the agent a call of get_task."""
     if claimed is None:
         return {"task": None, "lease": None}
     lease = None if claimed.claim is None else LeaseSerializer(claimed.claim).data
-    return {"task": task_detail(requester.user, claimed.task), "lease": lease}
+    return {"task": task_detail(caller, claimed.task), "lease": lease}
 
 
 TASK_TOOLS = (
     Tool(
         name="list_tasks",
         title="List tasks",
-        description="Tasks you may see, newest first, without descriptions.",
+        description="Tasks you may see, newest first; wait_s waits for a change.",
         takes=TaskListSerializer,
         run=_list,
         rest="get_task has the whole task.",
@@ -236,8 +298,8 @@ TASK_TOOLS = (
     Tool(
         name="get_task",
         title="Read a task",
-        description="A task with its description, version, notes, and what it waits for.",
-        takes=TaskPlaceSerializer,
+        description="A task, its notes and blockers; wait_s waits for a newer version or note.",
+        takes=ReadTaskSerializer,
         run=_get,
         rest=_READ_REST,
         role=Role.VIEWER,
@@ -254,7 +316,7 @@ TASK_TOOLS = (
     Tool(
         name="update_task",
         title="Change a task",
-        description="Change only the given fields of a task; lists are replaced.",
+        description="Change the given fields of a task; lists are replaced.",
         takes=TaskChangeSerializer,
         run=_update,
         role=Role.AGENT,
@@ -264,8 +326,8 @@ TASK_TOOLS = (
     Tool(
         name="claim_task",
         title="Claim a task",
-        description="Take the next free task; no other agent gets it while you hold its lease, which calls about it "
-        "renew. Pass lease.token as `lease`; where agents share a token, your name as `as`. task null: none is free.",
+        description="Take the next free task (null: none; wait_s waits for one). You alone hold it, under a lease "
+        "that calls about it renew. Pass lease.token as `lease`; where agents share a token, your name as `as`.",
         takes=ClaimTaskSerializer,
         run=_claim,
         rest=_READ_REST,

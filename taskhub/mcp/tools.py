@@ -13,6 +13,7 @@ from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
+from taskhub.events.stream import ClientGone
 from taskhub.lib.extensions import ExtensionPoint
 from taskhub.mcp.arguments import given_only
 from taskhub.mcp.budget import ANSWER_BYTES, fit
@@ -66,8 +67,7 @@ class Tool:
         return self._told(self.run(requester, self._prepare(requester, arguments)))
 
     def _told(self, result: Any) -> Any:
-        """Within the budget; times, ids and all other values have REST's format."""
-        return fit(json.loads(JSONRenderer().render(result)), rest=self.rest, most=self.most)
+        return fit(plain(result), rest=self.rest, most=self.most)
 
     def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
         """The validated arguments, if the caller may call this."""
@@ -78,6 +78,11 @@ class Tool:
         given = dict(body.validated_data)
         bind_subjects(given)
         return given
+
+
+def plain(result: Any) -> Any:
+    """Times, ids and all other values have REST's format."""
+    return json.loads(JSONRenderer().render(result))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +120,7 @@ async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> O
     """Never raises: every error becomes an outcome."""
     try:
         return Outcome(await tool.call(requester, arguments))
+    except ClientGone:
+        return Outcome({}, failed=True)  # it is not sent
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
         return Outcome(fit(failure_body(error), rest="Send less at a time."), failed=True)

@@ -27,6 +27,8 @@ from taskhub.services.order import blocked_error
 SEEN_EVERY: Final = timedelta(minutes=1)
 RENEWED_AFTER: Final = 1 / 3
 """The part of a lease that is used up before a call of its holder writes it anew."""
+PAUSED: Final = "paused"
+"""Code of the conflict while operators keep agents from new work."""
 LEASE_LEAST_S: Final = 10
 LEASE_MOST_S: Final = 86_400
 _UNSUCCESSFUL: Final = (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.LOST)
@@ -182,7 +184,7 @@ def guard_unpaused(actor: Actor) -> None:
     when = f"until {until}" if until else "until an operator ends the pause"
     raise Conflict(
         f"New work is paused for {rule} {when}; go on with what you hold.",
-        code="paused",
+        code=PAUSED,
         details={"paused_until": until},
     )
 

@@ -40,7 +40,13 @@ def python(name: str) -> str:
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=False, symlinks=True)
-        options = ["--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--require-hashes"]
+        options = [
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-warn-script-location",
+            "--no-deps",
+            "--require-hashes",
+        ]
         pip = [sys.executable, "-m", "pip", "--python", str(interpreter)]
         subprocess.run([*pip, "install", *options, "-r", str(lock)], check=True, timeout=900)
         (folder / "complete").touch()

@@ -60,8 +60,8 @@ def test_a_script_finds_the_files_that_it_was_given(alice: User, task: Task) -> 
     script = "find . -type f | sort; cat 'in/a b.txt' in/data out/data.bin; echo more >> empty; echo new > made"
     second = run(alice, Task.objects.create(title="another"), script, files=given)
     assert second.task is not None
-    lines = result(alice, "get_execution", task_id=str(second.task.pk))["lines"]
-    assert [line["line"] for line in lines] == [
+    log = result(alice, "get_execution", task_id=str(second.task.pk))["log"]
+    assert log.splitlines() == [
         *("./empty", "./in/a b.txt", "./in/data", "./out/data.bin"),
         *("one", "two", "cafécafé"),
     ]

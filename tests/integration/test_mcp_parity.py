@@ -235,7 +235,7 @@ BESIDE = {
     "update_task": ("changed",),
     "set_task_status": ("changed", "lease"),  # a header of REST's answer
     "execute_task": ("lease",),
-    "get_execution": ("lines", "log_error"),
+    "get_execution": ("log", "after", "left_out", "log_error"),
     "add_note": ("id", "deadline"),
     "getSSEConnectionUrl": ("curl",),
 }
@@ -354,5 +354,10 @@ def test_the_last_lines_of_a_log_equal_rests(execute, alice: User, api: APIClien
     seen = call(alice, "get_execution", task_id=queued["task_id"]).body
     assert (seen["status"], seen["exit_code"], seen["log_error"]) == ("failed", 3, None)
     twin = api.get(f"/api/exec/logs/{queued['task_id']}").json()
-    assert seen["lines"] == [{**without("timestamp")(line), "time": line["timestamp"][11:19]} for line in twin["lines"]]
-    assert sorted(line["line"] for line in seen["lines"]) == ["one", "two"]
+    assert seen["log"] == "".join(f"{line['line']}\n" for line in twin["lines"])
+    assert sorted(seen["log"].split()) == ["one", "two"]
+    assert (seen["after"], seen["left_out"]) == (twin["lines"][-1]["n"], None)
+    newer = call(alice, "get_execution", task_id=queued["task_id"], after=1).body
+    assert (newer["log"], newer["after"]) == (f"{twin['lines'][1]['line']}\n", 2)
+    none_newer = call(alice, "get_execution", task_id=queued["task_id"], after=2).body
+    assert (none_newer["log"], none_newer["after"], none_newer["left_out"]) == ("", 2, None)

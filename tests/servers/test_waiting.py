@@ -117,3 +117,40 @@ def test_a_process_that_ends_answers_those_who_wait(
     assert waiting.result().json()["timed_out"] is True
     assert process.wait(PATIENCE_S) is not None
     installation.start_web("one")
+
+
+def test_a_claim_is_answered_when_there_is_a_task(client: httpx.Client, pool: ThreadPoolExecutor) -> None:
+    def claim(**headers: str) -> Future[httpx.Response]:
+        address = "/api/tasks/claim/?as=waits&wait_s=50"
+        return pool.submit(client.post, address, json={"tags": ["rest"]}, headers=headers)
+
+    waiting = [claim(**{"Idempotency-Key": "k"}), claim()]
+    tasks = {make(client, tags=["rest"])["id"] for _ in waiting}
+    answers = [each.result() for each in waiting]
+    assert {answer.json()["task"]["id"] for answer in answers} == tasks
+    assert all(answer.json()["lease"] and answer.json()["timed_out"] is False for answer in answers)
+    again = claim(**{"Idempotency-Key": "k"}).result()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json() == answers[0].json()
+    none = client.post("/api/tasks/claim/?wait_s=1", json={"tags": ["rest"]})
+    assert none.json() == {"task": None, "lease": None, "timed_out": True}
+    assert "timed_out" not in client.post("/api/tasks/claim/", json={"tags": ["rest"]}).json()
+
+
+def test_no_task_is_claimed_for_a_client_that_has_gone(
+    installation: Installation, client: httpx.Client, pool: ThreadPoolExecutor
+) -> None:
+    wanted = {"tags": ["gone"]}
+    with installation.client("one") as goes, pytest.raises(httpx.ReadTimeout):
+        goes.post("/api/tasks/claim/?wait_s=50", json=wanted, timeout=httpx.Timeout(PATIENCE_S, read=1.0))
+    waiting = pool.submit(client.post, "/api/tasks/claim/?wait_s=50", json=wanted)
+    task = make(client, **wanted)
+    assert waiting.result().json()["task"]["id"] == task["id"]
+
+
+def test_a_list_of_tasks_is_answered_when_one_enters(client: httpx.Client, pool: ThreadPoolExecutor) -> None:
+    waiting = get_soon(pool, client, "/api/tasks/?tags=listed&wait_s=50")
+    made = set()
+    while not waiting.done():
+        made.add(make(client, tags=["listed"])["id"])
+    assert {row["id"] for row in waiting.result().json()["results"]} & made

@@ -160,8 +160,7 @@ def test_16_agents_that_poll_an_execution_over_mcp(
     assert not any(each.done() for each in waiting)
     chatty.end()
     for got, read in zip(waiting[::2], waiting[1::2], strict=True):
-        (line,) = result_of(got.result())["structuredContent"]["lines"]
-        assert line["line"] == "x"
+        assert result_of(got.result())["structuredContent"]["log"] == "x\n"
         assert result_of(read.result())["contents"][0]["text"].startswith("x\n")
 
 

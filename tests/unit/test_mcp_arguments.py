@@ -105,7 +105,7 @@ def test_a_client_in_strict_mode_works_a_task_through(alice: User) -> None:
     result(alice, "execute_task", **{**nothing["execute_task"], **asked, "env": env})
     execution = Execution.objects.get(task=task)
     assert (execution.env, execution.secrets()) == ({"A": "1"}, {"KEY": "long enough"})
-    assert result(alice, "get_execution", **{**nothing["get_execution"], "task_id": str(task.pk)})["lines"] == []
+    assert result(alice, "get_execution", **{**nothing["get_execution"], "task_id": str(task.pk)})["log"] == ""
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from taskhub.mcp.budget import ANSWER_BYTES, clip, fit, size_of
 REST = "read_file has it."
 TEXT = st.tuples(st.sampled_from(["a", "ü", "\0", '"\n', "日"]), st.sampled_from([0, 1, 40, 9000]))
 MANY = st.tuples(TEXT, st.sampled_from([1, 50, 500]))
-NAMES = st.sampled_from(["description", "lines", "text", "a", "ü" * 100, *(f"{n}" for n in range(40))])
+NAMES = st.sampled_from(["description", "log", "text", "a", "ü" * 100, *(f"{n}" for n in range(40))])
 VALUES = st.recursive(
     st.none() | st.integers() | TEXT | MANY,
     lambda inside: st.lists(inside, max_size=5) | st.dictionaries(NAMES, inside, max_size=40),
@@ -52,22 +52,18 @@ def test_no_answer_is_longer_than_the_budget(spec: dict[str, Any]) -> None:
         assert fitted["cut"]["rest"] == REST
 
 
-def test_the_end_of_a_log_is_kept() -> None:
-    lines = [{"n": n, "line": f"{n} {'x' * 100}"} for n in range(1, 1001)]
-    fitted = fit({"status": "running", "lines": lines, "log_error": None}, rest=REST)
-    assert fitted["lines"] == lines[-len(fitted["lines"]) :]
-    assert len(fitted["lines"]) > 100
-    assert (fitted["status"], fitted["cut"]) == ("running", {"lines": "was 1,000 lines", "rest": REST})
-
-
-def test_of_a_line_of_3_mb_the_end_is_kept() -> None:
-    fitted = fit({"lines": [{"n": 1, "line": "first"}, {"n": 2, "line": "x" * 3_000_000 + "the end"}]}, rest=REST)
-    (line,) = fitted["lines"]
-    assert line["n"] == 2
-    assert line["line"].startswith("…x")
-    assert line["line"].endswith("xthe end")
-    assert len(line["line"]) > 14_000
-    assert fitted["cut"] == {"line": "was 3,000,007 bytes", "lines": "was 2 lines", "rest": REST}
+def test_of_a_log_the_end_is_kept_and_lists_are_cut_before_it() -> None:
+    log = "".join(f"{n} {'x' * 100}\n" for n in range(100))
+    files = {f"{n:03}{'p' * 900}": n for n in range(100)}
+    fitted = fit({"status": "failed", "log": log, "files": files, "log_error": None}, rest=REST)
+    assert (fitted["status"], fitted["log"]) == ("failed", log)
+    assert list(fitted["files"]) == list(files)[: len(fitted["files"])]
+    assert fitted["cut"] == {"files": "was 100 entries", "rest": REST}
+    longer = fit({"log": "x" * 3_000_000 + "the end"}, rest=REST)
+    assert longer["log"].startswith("…x")
+    assert longer["log"].endswith("xthe end")
+    assert len(longer["log"]) > 14_000
+    assert longer["cut"] == {"log": "was 3,000,007 bytes", "rest": REST}
 
 
 def test_notes_are_cut_before_the_description() -> None:

@@ -140,7 +140,7 @@ def test_an_execution_is_returned_while_its_log_cannot_be_read(alice: User, monk
     task = made(alice)
     result(alice, "execute_task", task_id=task, script_content="true")
     seen = result(alice, "get_execution", task_id=task)
-    assert (seen["status"], seen["lines"]) == ("queued", [])
+    assert (seen["status"], seen["log"]) == ("queued", "")
     assert seen["log_error"]["code"] == "sandbox_unavailable"
 
 
@@ -162,7 +162,7 @@ def test_an_error_says_what_to_do_next(alice: User) -> None:
 def test_a_hint_names_only_tools_that_are_there() -> None:
     for hint in errors._NEXT.values():
         for name in re.findall(r"\b[a-z]+_[a-z_]+\b", hint):
-            assert name in TOOLS or name in {"task_id", "script_content"}, hint
+            assert name in TOOLS or name in {"task_id", "script_content", "wait_s"}, hint
 
 
 @pytest.mark.parametrize("arguments", [{"task_id": None}, {"task_id": 5}, {"task_id": ["x"]}])
