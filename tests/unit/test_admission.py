@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from django_eventstream.models import Event
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
@@ -374,6 +374,7 @@ def test_what_the_service_says_is_told_apart(status: int, text: str, expected: t
 class FairnessTest(TestCase):
     """Whatever waits: while accounts have work, their starts differ by one at most."""
 
+    @settings(max_examples=30)
     @given(
         st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(TaskPriority.values)), min_size=1, max_size=12),
         st.integers(min_value=1, max_value=4),
