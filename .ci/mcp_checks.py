@@ -76,13 +76,13 @@ def inspect(hub: RunningHub, scratch: Path, task_id: str) -> bool:
     inspector = Inspector(hub, scratch)
     # --strict: schemas that some clients cannot read are errors.
     tools = {tool["name"] for tool in inspector("tools/list", "--strict")["tools"]}
-    made = inspector("tools/call", "--tool-name", "create_task", "--tool-arg", "title=by the inspector")
+    made = inspector("tools/call", "--tool-name", "create_tasks", "--tool-arg", 'tasks=[{"title":"by the inspector"}]')
     uri = f"taskhub://tasks/{task_id}"
     read = inspector("resources/read", "--uri", uri)["contents"][0]
     return (
         "getSSEConnectionUrl" in tools
         and not made["isError"]
-        and made["structuredContent"]["title"] == "by the inspector"
+        and made["structuredContent"]["tasks"][0]["version"] == 1
         and uri in {resource["uri"] for resource in inspector("resources/list")["resources"]}
         and json.loads(read["text"])["id"] == task_id
         and len(inspector("resources/templates/list")["resourceTemplates"]) > 0

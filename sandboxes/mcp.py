@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
-from sandboxes.api.serializers import PageQuerySerializer, SandboxPageSerializer, SandboxSerializer
 from sandboxes.api.sse_params import SSE
 from sandboxes.selectors.sandboxes import sandbox_get_for, sandbox_page_for
-from taskhub.api.fields import StrictSerializer
+from taskhub.api.fields import StrictSerializer, TextField
 from taskhub.api.tickets import TicketSerializer, params_serializer
 from taskhub.events.tickets import Ticket, ticket_expiry
 from taskhub.mcp.fields import SandboxIdField
@@ -17,26 +16,26 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.roles import Role
 
+_ROW: Final = ("id", "name", "state", "errorReason", "snapshot", "createdAt", "updatedAt", "lastActivityAt")
+"""Of a sandbox in a list."""
+_LISTED: Final = 10
+
 
 class SandboxPlaceSerializer(StrictSerializer):
-    sandbox_id = SandboxIdField()
-
-
-class SandboxListSerializer(PageQuerySerializer, StrictSerializer):
-    """REST's query; unknown fields are refused."""
+    sandbox_id = SandboxIdField(required=False)
+    cursor = TextField(required=False, max_length=2000)
 
 
 class ConnectionSerializer(TicketSerializer):
     curl = serializers.CharField()
 
 
-async def _list(requester: Requester, arguments: Arguments) -> Any:
-    page = await sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=arguments["limit"])
-    return {"items": page.items, "nextCursor": page.next_cursor}
-
-
 async def _get(requester: Requester, arguments: Arguments) -> Any:
-    return await sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
+    if "sandbox_id" in arguments:
+        return await sandbox_get_for(user=requester.user, sandbox_id=arguments["sandbox_id"])
+    page = await sandbox_page_for(user=requester.user, cursor=arguments.get("cursor"), limit=_LISTED)
+    rows = [{name: item[name] for name in _ROW if item.get(name)} for item in page.items]
+    return {"items": rows, "nextCursor": page.next_cursor}
 
 
 def _connection_url(requester: Requester, arguments: Arguments) -> Any:
@@ -49,33 +48,22 @@ def _connection_url(requester: Requester, arguments: Arguments) -> Any:
 
 SANDBOX_TOOLS = (
     Tool(
-        name="list_sandboxes",
-        description="Sandboxes, most recently active first.",
-        takes=SandboxListSerializer,
-        gives=SandboxPageSerializer,
-        run=_list,
-        role=Role.VIEWER,
-        shows=("items", "nextCursor"),
-        reads=True,
-    ),
-    Tool(
         name="get_sandbox",
-        description="A sandbox's state, by id or name.",
+        title="Read a sandbox",
+        description="A sandbox by id or name; without one ten of them, the most recently active first.",
         takes=SandboxPlaceSerializer,
-        gives=SandboxSerializer,
         run=_get,
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="getSSEConnectionUrl",
+        title="Get a stream's address",
         description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs: with "
         "sessionId and commandId). It contains its credentials and is valid until expires_at.",
         takes=params_serializer(SSE),
-        gives=ConnectionSerializer,
         run=_connection_url,
         role=Role.VIEWER,
-        shows=("url", "expires_at", "curl"),
         reads=True,
         for_accounts=True,
     ),

@@ -23,9 +23,11 @@ class TaskHubConfig(AppConfig):
 
         extend(
             "mcp_tools",
+            "taskhub.mcp.overview_tools.OVERVIEW_TOOLS",
             "taskhub.mcp.task_tools.TASK_TOOLS",
             "taskhub.mcp.execution_tools.EXECUTION_TOOLS",
             "taskhub.mcp.note_tools.NOTE_TOOLS",
+            "taskhub.mcp.file_tools.FILE_TOOLS",
         )
         extend("ticket_kinds", "taskhub.events.tickets.EVENTS", "taskhub.events.tickets.EXECUTION_LOG")
         gauges = ("stream_gauges", "job_gauges", "health_gauges", "webhook_gauges")

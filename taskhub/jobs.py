@@ -19,6 +19,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from celery import shared_task
 from django.conf import settings
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from taskhub.auth.sign_in_limits import failures_trim
@@ -177,6 +178,9 @@ def _release_due() -> None:
     until = timezone.now() - timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
     ended = Execution.objects.filter(released_at__isnull=True, finished_at__isnull=False)
     ended = ended.exclude(status__in=ACTIVE_STATUSES).defer("script", "env").order_by("finished_at")
+    # A sandbox stays while another execution uses it, or is kept in it.
+    users = Execution.objects.filter(requested_sandbox_id=OuterRef("sandbox_id"), released_at__isnull=True)
+    ended = ended.exclude(Exists(users.exclude(pk=OuterRef("pk"))), ~Q(sandbox_id=""), requested_sandbox_id="")
     due = list(ended.filter(finished_at__lt=until)[:100])
     if not due and (needed := waiting_by_reason()[WaitingReason.CAPACITY]):
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])

@@ -92,6 +92,8 @@ export interface ExecuteRequest {
   env?: Record<string, string | { value: string; secret: boolean; }>;
   merge_output?: boolean;
   all_files?: boolean;
+  files?: GivenFileRequest[];
+  same_sandbox?: boolean;
 }
 
 export interface Execution {
@@ -143,6 +145,13 @@ export interface FileChanged {
   assignee: string;
   files: ChangedFile[];
   left_out: number;
+}
+
+export interface GivenFileRequest {
+  path: string;
+  text?: string;
+  execution_id?: string;
+  source_path?: string;
 }
 
 export type KindEnum = "note" | "result" | "review" | "question" | "answer";

@@ -166,6 +166,8 @@ TASKHUB_DATA_FREE_LEAST_BYTES = env.integer("TASKHUB_DATA_FREE_LEAST_BYTES", 64 
 TASKHUB_LEASE_S = env.integer("TASKHUB_LEASE_S", 900, least=10, most=86_400)
 # How long an open question keeps its holder's lease from running out.
 TASKHUB_QUESTION_KEEPS_S = env.integer("TASKHUB_QUESTION_KEEPS_S", 86_400)
+# How long a task in progress may be without holder, execution or change before it is stale.
+TASKHUB_STALE_AFTER_S = env.integer("TASKHUB_STALE_AFTER_S", 3600, least=1)
 # An agent may change what another one holds.
 TASKHUB_OPEN_CHANGES = env.flag("TASKHUB_OPEN_CHANGES")
 TASKHUB_ATTEMPTS = env.integer("TASKHUB_ATTEMPTS", 3, least=1)
@@ -280,6 +282,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "tickets", "description": "Addresses of streams for clients that cannot send headers."},
         {"name": "tokens", "description": "The caller's own API tokens."},
         {"name": "me", "description": "The caller's account and role."},
+        {"name": "overview", "description": "What the caller holds, what waits for people, what is stale."},
         {"name": "subscriptions", "description": "Open streams of sandboxes."},
         {"name": "api", "description": "What there is."},
     ],

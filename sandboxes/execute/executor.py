@@ -242,7 +242,17 @@ def _run(launch: Launch) -> Run:
     mine = f"{folders.own}/{uuid.uuid4()}"
     tokens = LogTokens(launch.log_token[:32], launch.log_token[32:])
     skip = () if launch.all_files else tuple(settings.TASKHUB_ARTIFACTS_SKIP)
-    return Run(folders, mine, launch.execution_id, tokens, launch.script, launch.env, skip, launch.merge_output)
+    return Run(
+        folders,
+        mine,
+        launch.execution_id,
+        tokens,
+        launch.script,
+        launch.env,
+        skip,
+        launch.merge_output,
+        launch.files,
+    )
 
 
 async def sandbox_states(gateway: Gateway, wanted: set[str]) -> dict[str, Literal["running", "gone", "unknown"]]:

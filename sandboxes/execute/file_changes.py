@@ -15,9 +15,10 @@ from contextlib import aclosing
 from typing import Final, Literal, cast
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing
-from sandboxes.execute.script_runner import ARTIFACTS_KEPT, CHANGES_KEPT, PATH_BYTES, Folders
+from sandboxes.execute.script_runner import ARTIFACTS_KEPT, CHANGES_KEPT, Folders
 from sandboxes.gateway import Gateway, Toolbox
 from taskhub.executions.executor import FileChange, FileChanges, Place, Produced, ProducedFile
+from taskhub.executions.file_paths import PATH_BYTES, is_inside
 from taskhub.lib.cancellation import cancel_all
 
 log = logging.getLogger(__name__)
@@ -161,10 +162,3 @@ def _together(before: FileChange | None, now: FileChange, *, first: bool) -> Fil
         return None if now.change == "deleted" else now._replace(change="created")
     # It was deleted: what is there now is another one in its place.
     return now if now.change == "deleted" else now._replace(change="modified")
-
-
-def is_inside(path: str) -> bool:
-    """Whether it is the path of a file below the folder it is relative to, in one spelling, that can be asked for."""
-    if not path or not path.isprintable() or "\ufffd" in path or len(path.encode()) > PATH_BYTES:
-        return False
-    return not any(part in {"", ".", ".."} for part in path.split("/"))

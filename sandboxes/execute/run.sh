@@ -37,6 +37,26 @@ found() {
   done
 }
 
+skipped=()
+for name in "${skip[@]}"; do skipped+=(-o -name "$name"); done
+# Lines of modification time, size and path of what is in a folder; a path with control characters is not named.
+list() {
+  timeout 10 find "$@" -ignore_readdir_race -mindepth 1 \
+    \( -name '*[[:cntrl:]]*' -o -type d \( -false "${skipped[@]}" \) \) -prune -o -type f -printf '%T@ %s %P\n' \
+    | head -n $((files_most + 1))
+  # 124 and above: it did not come to its end.
+  [ "${PIPESTATUS[0]}" -lt 124 ]
+}
+
+# What it was given is there before the script, and is no change. $dir/given has it as a look lists it.
+: >"$dir/seen"
+unfit=
+if [ -d "$launch/files" ]; then
+  cp -R "$launch/files/." "$work" && list "$work" | LC_ALL=C sort >"$dir/seen" || unfit=yes
+  rm -rf "$launch/files"
+fi
+cp "$dir/seen" "$dir/given"
+
 read -r first <"$launch/script"
 interpreter=/bin/bash argument=
 if [[ $first == '#!'* ]]; then
@@ -55,6 +75,7 @@ set -m
   [ -z "$lock" ] || exec {lock}>&-
   unset TASKHUB_RUNNER
   cd "$work" || exit
+  [ -z "$unfit" ] || { echo "TaskHub: the given files could not be copied into the working folder." >&2; exit 126; }
   set -- "$dir/missing" "$interpreter" "$argument" "$launch/script"
   # From here on every variable may be the script's.
   eval "$exports"
@@ -73,17 +94,6 @@ script=$!
 ) &
 listener=$!
 set +m  # or a script that is stopped would end the wait
-
-skipped=()
-for name in "${skip[@]}"; do skipped+=(-o -name "$name"); done
-# Lines of modification time, size and path of what is in a folder; a path with control characters is not named.
-list() {
-  timeout 10 find "$@" -ignore_readdir_race -mindepth 1 \
-    \( -name '*[[:cntrl:]]*' -o -type d \( -false "${skipped[@]}" \) \) -prune -o -type f -printf '%T@ %s %P\n' \
-    | head -n $((files_most + 1))
-  # 124 and above: it did not come to its end.
-  [ "${PIPESTATUS[0]}" -lt 124 ]
-}
 
 look() {
   list "$work" >"$dir/found" && [ "$(wc -l <"$dir/found")" -le "$files_most" ] || return
@@ -105,12 +115,16 @@ tell_change() {
 
 # At the end: how many files there are and the number of the last change; the last modified files, those in out/ as the
 # very last; an empty line; the last changes.
+# A given file that is as it was is no artifact.
+own() { if [ -s "$dir/given" ]; then grep -vxFf "$dir/given"; else cat; fi; }
+
 conclude() {
   total=$(timeout 10 find "$work" -mindepth 1 -type f -printf x | wc -c)
+  total=$((total - $(comm -12 "$dir/given" "$dir/seen" | wc -l)))
   {
     echo "$total $changes"
-    cd "$work" && list . -path ./out -prune -o -true | sort | tail -n "$artifacts_kept"
-    [ -d "$work/out" ] && list "$work/out" | sed 's/^\([^ ]* [^ ]* \)/\1out\//' | sort | tail -n "$artifacts_kept"
+    cd "$work" && list . -path ./out -type d -prune -o -true | sort | own | tail -n "$artifacts_kept"
+    [ -d "$work/out" ] && list "$work/out" | sed 's/^\([^ ]* [^ ]* \)/\1out\//' | sort | own | tail -n "$artifacts_kept"
     echo
     cat "$dir/changes"
   } >"$dir/artifacts.new"
@@ -128,7 +142,6 @@ watch() {
   exec {err}>&-
   [ -z "$note" ] || exec {out}>&-
   [ -z "$lock" ] || exec {lock}>&-
-  : >"$dir/seen"
   : >"$dir/changes"
   pause=1 changes=0
   # A pause is over at its time; the script, when the input is.

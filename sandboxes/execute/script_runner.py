@@ -17,6 +17,7 @@ The runner's own folder, beside the working folder, holds
     started    a folder that only one start can make, so a repeated start runs the script once
     lock       locked while the runner lives
     control    a FIFO; each line is a signal's name
+    given      a line for each file that was given, as a look lists it
     changes    the last changes, a line each: a number that counts from 1, what happened, the size (or -), the path
     artifacts  at the end, where there are files; see `run.sh`, `conclude`
 
@@ -28,14 +29,15 @@ files is not looked through.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from taskhub.executions.executor import LogTokens
+from taskhub.executions.file_paths import PATH_BYTES
 
 RUN_TWICE: Final = 222
 """The exit code of a runner that found its folder taken: its twin runs the script."""
@@ -43,8 +45,6 @@ FILES_MOST: Final = 20_000
 CHANGES_KEPT: Final = 200
 """Lines in `changes`: those before them count, but are not named any more."""
 ARTIFACTS_KEPT: Final = 1000
-PATH_BYTES: Final = 1000
-"""A longer path is not named."""
 SCRIPT_MARK: Final = "TASKHUB_EXECUTION"
 """In the environment of the script and of all that it starts: the execution's id."""
 RUNNER_MARK: Final = "TASKHUB_RUNNER"
@@ -76,7 +76,7 @@ class Folders:
 
     @property
     def working(self) -> str:
-        """The script's current directory, empty when it starts."""
+        """The script's current directory; it has the given files when it starts."""
         return f"taskhub/{self.session_name}"
 
 
@@ -92,6 +92,7 @@ class Run:
     env: dict[str, str]
     skip: Sequence[str] = ()
     merge_output: bool = False
+    given: Mapping[str, bytes] = field(default_factory=dict)
 
     def files(self) -> dict[str, bytes]:
         """What goes into the sandbox, by path."""
@@ -102,6 +103,7 @@ class Run:
             f"{self.launch}/env.sh": f"# {self.tokens.end} {self.tokens.run}\n{exports}".encode(),
             f"{self.launch}/run.sh": f"#!/bin/bash\n{self._settings()}{_program('run.sh')}".encode(),
             f"{self.launch}/attend.pl": _program("attend.pl").encode(),
+            **{f"{self.launch}/files/{path}": content for path, content in self.given.items()},
         }
 
     def command(self) -> str:

@@ -14,6 +14,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
+from django.utils import timezone
 from django_filters.utils import translate_validation
 from drf_spectacular.utils import extend_schema_field
 
@@ -22,6 +23,7 @@ from taskhub.errors import NotAuthenticated
 from taskhub.lib.query_values import NOT_A_TIME, must_be_one_of, read_moment
 from taskhub.models import READY, WAITING_FOR, Execution, ExecutionStatus, Task, TaskPriority, TaskStatus
 from taskhub.roles import Caller
+from taskhub.selectors.stale import stale_tasks
 from taskhub.selectors.tasks import tasks_containing, tasks_last_executed, tasks_tagged
 
 ANYTHING: Final = "any"
@@ -161,6 +163,11 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         method="by_readiness",
         help_text="Only tasks that an agent may claim, or only others.",
     )
+    stale = choice_filter(
+        [("", "any"), ("true", "true"), ("false", "false")],
+        method="by_staleness",
+        help_text="Only tasks in progress that no agent seems to work on, or only others.",
+    )
     waiting_for = choices_filter(
         [(name, name) for name in (*WAITING_FOR, ANYTHING)],
         method="by_need",
@@ -200,6 +207,10 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
 
     def by_readiness(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks.filter(READY) if value == "true" else tasks.exclude(READY)
+
+    def by_staleness(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        condition = stale_tasks(timezone.now())
+        return tasks.filter(condition) if value == "true" else tasks.exclude(condition)
 
     def by_need(self, tasks: QuerySet[Task], name: str, value: list[str]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         names = WAITING_FOR if ANYTHING in value else value

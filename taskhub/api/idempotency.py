@@ -35,7 +35,7 @@ from taskhub.web.thread_pool import with_database_writing
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
+KEY: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _KEPT_HEADERS: Final = ("ETag", "Cache-Control")
 
 IDEMPOTENCY_KEY: Final = OpenApiParameter(
@@ -144,7 +144,7 @@ def read_asked(request: Request) -> Asked | None:
     key = request.headers.get(HEADER)
     if key is None:
         return None
-    if not _KEY.match(key):
+    if not KEY.match(key):
         words = ["Must be 1 to 255 visible ASCII characters."]
         raise Invalid(f"{HEADER} is malformed.", details={HEADER: words})
     match = request.resolver_match

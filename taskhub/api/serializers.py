@@ -19,6 +19,7 @@ from taskhub.api.fields import (
     TextField,
     TextListField,
 )
+from taskhub.api.given_files import GivenFileSerializer
 from taskhub.api.query import QuerySerializer
 from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
 from taskhub.models import (
@@ -34,9 +35,11 @@ from taskhub.models import (
 )
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
+from taskhub.services.execution_inputs import GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
+_REF_LENGTH: Final = 100
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_VALUE_LIMIT: Final = 32 * 1024
 _ENV_LIMIT: Final = 100
@@ -73,7 +76,7 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 """What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
 
 
-_WRITTEN: Final = frozenset({"blocked_by"})
+_WRITTEN: Final = frozenset({"blocked_by", "ref"})
 """Fields of a task that only requests have."""
 
 
@@ -147,6 +150,33 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
         # Each field goes out as it is; DRF would make eleven field objects, for every answer anew, to find that out.
         shown = {name: getattr(instance, name) for name in self.Meta.fields if name not in _WRITTEN}
         return shown | {"ending": instance.ending or None}
+
+
+class ListedTaskSerializer(TaskSerializer):
+    """A task that is created with others. They may name it by its `ref`."""
+
+    ref = TextField(max_length=_REF_LENGTH, required=False, write_only=True, visible=True)
+    blocked_by = ShortListField(
+        child=TextField(max_length=_REF_LENGTH), max_length=BLOCKERS_MOST, required=False, write_only=True
+    )
+
+    class Meta(TaskSerializer.Meta):
+        fields = ["ref", *TaskSerializer.Meta.fields]
+
+    def validate_ref(self, ref: str) -> str:
+        if isinstance(_id_or_ref(ref), UUID):
+            raise serializers.ValidationError("Must not be a UUID: ids are those of tasks.")
+        return ref
+
+    def validate_blocked_by(self, blockers: list[str]) -> list[UUID | str]:
+        return [_id_or_ref(each) for each in blockers]
+
+
+def _id_or_ref(text: str) -> UUID | str:
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
 
 
 class StatusChangeSerializer(StrictSerializer):
@@ -253,6 +283,13 @@ class ExecuteSerializer(StrictSerializer):
     env = EnvField(required=False, help_text="Masked: {value, secret: true}")
     merge_output = StrictBooleanField(required=False)  # README: stderr goes to stdout, in order
     all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
+    files = ShortListField(child=GivenFileSerializer(), max_length=GIVEN_MOST, required=False)
+    same_sandbox = StrictBooleanField(required=False)  # docs/executions.md: that of the task's last execution
+
+    def validate(self, attrs: Any) -> Any:
+        if attrs.get("same_sandbox") and "sandbox_id" in attrs:
+            raise serializers.ValidationError({"same_sandbox": ["Give this or sandbox_id."]})
+        return attrs
 
 
 class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):

@@ -27,6 +27,7 @@ from taskhub.api.query import KnownQuery
 from taskhub.api.rendered import HtmlQuerySerializer
 from taskhub.api.serializers import (
     AuditEntrySerializer,
+    ListedTaskSerializer,
     StatusChangeSerializer,
     TaskSerializer,
 )
@@ -163,14 +164,17 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
     @extend_schema(parameters=[IDEMPOTENCY_KEY])
     @idempotent()
     def create(self, request: Request) -> Response:
-        """Create a task, or up to 100 of them: a list is created as a whole or not at all."""
+        """Create a task, or up to 100 of them: a list is created as a whole or not at all.
+
+        In a list a task may have a `ref`, by which others of the list name it in `blocked_by`.
+        """
         if not isinstance(request.data, list):
             body = self.get_serializer(data=request.data)
             body.is_valid(raise_exception=True)
             task = task_create(actor=actor_of(request), **body.validated_data)
             return task_response(task, status.HTTP_201_CREATED)
         guard_length(request.data)
-        bodies = [TaskSerializer(data=each) for each in request.data]
+        bodies = [ListedTaskSerializer(data=each) for each in request.data]
         wrong = {str(n): body.errors for n, body in enumerate(bodies) if not body.is_valid()}
         if wrong:
             raise Invalid("Some tasks are wrong, none was created; details names them by index.", details=wrong)

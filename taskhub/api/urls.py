@@ -22,6 +22,7 @@ from taskhub.api.log_raw import RawLogView
 from taskhub.api.log_search import LogSearchView
 from taskhub.api.me import MeView
 from taskhub.api.notes import TaskNotesView
+from taskhub.api.overview import OverviewView
 from taskhub.api.root import DocumentView, RootView
 from taskhub.api.routes import route
 from taskhub.api.streams import events_stream, execution_log_stream
@@ -85,6 +86,7 @@ urlpatterns = [
         "webhook-send-again",
     ),
     route("me", MeView.as_view(), "me"),
+    route("overview", OverviewView.as_view(), "overview"),
     route("tokens", TokensView.as_view(), "tokens"),
     route("tokens/{token_id}", TokenView.as_view(), "token"),
     route("tickets", TicketsView.as_view(), "tickets"),

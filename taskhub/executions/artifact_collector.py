@@ -24,6 +24,8 @@ from taskhub.lib.storage_threads import on_storage_thread
 log = logging.getLogger(__name__)
 
 FILES_MOST: Final = 100
+RESULTS: Final = "out/"
+"""The folder of results: what is below it is kept before all else."""
 COPY_S: Final = 60.0
 """The time for all copies of an execution."""
 PATH_SHOWN: Final = 990
@@ -50,7 +52,9 @@ class Kept:
 
 
 async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
-    """Copy the files at the place, in the executor's order, within the limits; `after` is the last reported change.
+    """Copy the files at the place within the limits: results, then the rest in the executor's order.
+
+    `after` is the last reported change.
 
     Raises ExecutorError where asking again may help, and may be called again.
     """
@@ -64,7 +68,8 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
     copies: list[Copy] = []
     room = settings.TASKHUB_ARTIFACTS_LIMIT_BYTES
     until = asyncio.get_running_loop().time() + COPY_S
-    for n, file in enumerate(produced.files[:FILES_MOST], start=1):
+    results_first = sorted(produced.files, key=lambda file: not file.path.startswith(RESULTS))
+    for n, file in enumerate(results_first[:FILES_MOST], start=1):
         limit = min(room, settings.TASKHUB_ARTIFACT_LIMIT_BYTES)
         if file.size > limit:
             continue

@@ -60,7 +60,8 @@ class Launch:
     """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it.
 
     `merge_output`: stderr goes the way of stdout, so their order is kept. `all_files`: the folders that
-    `TASKHUB_ARTIFACTS_SKIP` names are looked through as well.
+    `TASKHUB_ARTIFACTS_SKIP` names are looked through as well. `files`, by path, are in the working folder when the
+    script starts; they are neither changes nor kept unless the script changes them.
     """
 
     execution_id: UUID
@@ -72,6 +73,7 @@ class Launch:
     env: dict[str, str] = field(default_factory=dict, repr=False)
     merge_output: bool = False
     all_files: bool = False
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,7 @@ class Executor(Protocol):
     async def launch(self, launch: Launch) -> Place:
         """Start the script, at most once however often this is called for an execution. Raises ExecutorError.
 
-        Its current directory is a folder of its own, empty at the start: the execution's working folder.
+        Its current directory is a folder of its own, with the launch's files: the execution's working folder.
         """
         ...
 

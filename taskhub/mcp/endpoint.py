@@ -7,14 +7,17 @@ as for all other addresses. Its response is an `Exchange`.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
-from rest_framework.exceptions import APIException, Throttled
+from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled
 
 from taskhub.api.authentication import BearerAuthentication
 from taskhub.api.callers import caller_key
@@ -23,6 +26,7 @@ from taskhub.auth.rate_limits import Limit, account_requests, address_requests, 
 from taskhub.errors import HubError, error_body
 from taskhub.events.stream import EventStream
 from taskhub.lib.cancellation import cancel_all
+from taskhub.mcp.errors import rpc_error
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.protocol import LISTENING, REQUESTER
 from taskhub.mcp.server import get_server
@@ -31,12 +35,14 @@ from taskhub.roles import Caller, Role
 from taskhub.web.detached_response import DetachedResponse, Receive, Send
 from taskhub.web.origin_check import guard_origin
 
+_READ_BYTES = 2 * 1024 * 1024
+"""A script and what is beside it."""
 _SDKS_OWN = frozenset({b"content-type", b"content-length"})
 
 
 @csrf_exempt  # it uses no cookies
 def mcp(request: HttpRequest) -> HttpResponseBase:
-    """Errors before the exchange have REST's body and status."""
+    """Errors before the exchange have REST's status and headers; their body is a JSON-RPC error."""
     if request.method != "POST":
         # Stateless: there is no session for which GET could open a stream, or which DELETE could end.
         body = error_body("method_not_allowed", "Send one JSON-RPC message by POST.")
@@ -47,7 +53,7 @@ def mcp(request: HttpRequest) -> HttpResponseBase:
         requester.guard(Role.VIEWER, account=False)
         _guard_rate(request, requester)
     except (HubError, APIException) as error:
-        return _refusal(error)
+        return _refusal(request, error)
     return Exchange(request, requester)
 
 
@@ -72,15 +78,35 @@ def _count(limit: Limit, caller: str) -> None:
     limit.count(caller)
 
 
-def _refusal(error: Exception) -> JsonResponse:
+def _refusal(request: HttpRequest, error: Exception) -> JsonResponse:
+    """Of a refusal, SDKs show their caller the JSON-RPC message alone: it says what is wrong and what to do next."""
     response = answer(error, {})
     if response is None:
         raise error  # not an expected error
     headers = dict(response.headers)
     headers.pop("Content-Type", None)
-    if response.status_code == 401:  # noqa: PLR2004 - Unauthorized
-        headers["WWW-Authenticate"] = "Bearer"
-    return JsonResponse(response.data, status=response.status_code, headers=headers)
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = _challenge(error)
+    body = rpc_error(_id_of(request), error, headers.get("Retry-After"))
+    return JsonResponse(body, status=response.status_code, headers=headers)
+
+
+def _challenge(error: Exception) -> str:
+    """RFC 6750, section 3: without credentials the challenge has no error."""
+    if not isinstance(error, AuthenticationFailed):
+        return "Bearer"
+    words = str(error.detail).replace('"', "'").encode("ascii", "replace").decode()
+    return f'Bearer error="invalid_token", error_description="{words}"'
+
+
+def _id_of(request: HttpRequest) -> str | int | None:
+    """The id of the message; null where it has none, or cannot be read. Callers that are refused cost little."""
+    try:
+        message = json.loads(request.body) if len(request.body) <= _READ_BYTES else None
+    except (ValueError, RecursionError, RequestDataTooBig):
+        return None
+    found = message.get("id") if isinstance(message, dict) else None
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
 
 
 class Exchange(DetachedResponse):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from rest_framework import serializers
 
-from taskhub.api.claims import LeaseSerializer
 from taskhub.api.executions import JUST_QUEUED, execution_events, execution_look, guard_size
 from taskhub.api.fields import IdField
-from taskhub.api.serializers import (
-    ExecuteSerializer,
-    ExecutionQueuedSerializer,
-    ExecutionSerializer,
-)
+from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
 from taskhub.api.waiting import Look, waiting
+from taskhub.executions.artifact_collector import RESULTS
 from taskhub.executions.executor import ExecutorError
 from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.errors import failure_body
-from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
+from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField, VariablesField
 from taskhub.mcp.log_text import LINES_MOST, log_text
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import HeldTaskSerializer, lease_shown, touch
@@ -35,22 +31,16 @@ from taskhub.web.thread_pool import with_database, with_database_writing
 
 _TAIL = 50
 
+_LEFT_OUT: Final = frozenset({"session_name", "command_id", "log_file", "queued_at", "stop_requested_at"})
+
 
 class ExecuteTaskSerializer(HolderSerializer, WaitSerializer, ExecuteSerializer):
     task_id = TaskIdField()
+    env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
 
     def to_internal_value(self, data: Any) -> Any:
         guard_size(data)
         return super().to_internal_value(data)
-
-
-class BegunExecutionSerializer(ExecutionQueuedSerializer):
-    """The handle, and the caller's lease on the task."""
-
-    lease = LeaseSerializer(allow_null=True)
-
-    class Meta(ExecutionQueuedSerializer.Meta):
-        fields = [*ExecutionQueuedSerializer.Meta.fields, "lease"]
 
 
 class ExecutionPlaceSerializer(NamedSerializer, WaitSerializer):
@@ -58,22 +48,6 @@ class ExecutionPlaceSerializer(NamedSerializer, WaitSerializer):
     execution_id = IdField(required=False, help_text="Default: newest.")
     tail = serializers.IntegerField(min_value=0, max_value=LINES_MOST, default=_TAIL, help_text="Last log lines.")
     after = serializers.IntegerField(required=False, min_value=0, help_text="Or all after this.")
-
-
-class ExecutionWithLogSerializer(ExecutionSerializer):
-    """State of an execution, and the end of its log as text, stdout and stderr together.
-
-    `after` is the number of the log's last whole line, for the next call; `left_out` says which lines before `log` are
-    not in it, and where they are; `log_error` why the log cannot be read now.
-    """
-
-    log = serializers.CharField()
-    after = serializers.IntegerField()
-    left_out = serializers.CharField(allow_null=True)
-    log_error = serializers.JSONField(allow_null=True)
-
-    class Meta(ExecutionSerializer.Meta):
-        fields = [*ExecutionSerializer.Meta.fields, "log", "after", "left_out", "log_error"]
 
 
 async def _execute(requester: Requester, arguments: Arguments) -> Any:
@@ -96,14 +70,15 @@ def _look(task_id: UUID, execution_id: UUID) -> Look:
     def find(caller: Caller) -> Execution:
         return execution_get_for(user=caller, task_id=task_id, execution_id=execution_id)
 
-    return execution_look(find, ExecutionSerializer)
+    return execution_look(find, _Told)
 
 
 def _queue(requester: Requester, arguments: Arguments) -> dict[str, Any]:
     script = arguments.pop("script_content", None)
     actor = requester.acting(arguments)
     execution = execution_queue(actor=actor, script=script, **arguments)
-    return {**ExecutionQueuedSerializer(execution).data, "lease": lease_shown(actor, arguments["task_id"])}
+    lease = lease_shown(actor, arguments["task_id"])
+    return {"execution_id": execution.pk, "status": execution.status, "lease": lease}
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:
@@ -125,6 +100,21 @@ def _find(requester: Requester, arguments: Arguments) -> UUID:
     return execution_get_for(user=requester.user, **arguments).pk
 
 
+class _Told:
+    """REST's answer without what is empty, and without what only a stream or an operator needs; and `files`, with
+    their sizes."""
+
+    def __init__(self, execution: Execution) -> None:
+        told = ExecutionSerializer(execution).data
+        empty = [None, ""]
+        self.data = {name: value for name, value in told.items() if name not in _LEFT_OUT and value not in empty}
+        if execution.artifacts_kept:
+            files = dict(execution.artifacts.values_list("path", "size"))
+            # Results first: where the answer is too long, the end is cut.
+            names = sorted(files, key=lambda path: (not path.startswith(RESULTS), path))
+            self.data["files"] = {name: files[name] for name in names}
+
+
 async def _log(requester: Requester, execution: Execution, count: int, after: int | None) -> dict[str, Any]:
     """The log's end, or the error of the sandbox service; the status is returned in both cases."""
     nothing = {"log": "", "after": after or 0, "left_out": None, "log_error": None}
@@ -143,43 +133,41 @@ def _elsewhere(requester: Requester, execution: Execution, after: int, left_out:
     """Which lines are left out, and the request that has them."""
     query = urlencode({"execution_id": execution.pk, "from": after + 1, "limit": left_out})
     address = requester.address(f"/api/exec/logs/{execution.task_id}?{query}")
-    return f"Lines {after + 1} to {after + left_out}: GET {address}"
+    return f"Lines {after + 1} to {after + left_out}: read_file with path /log, or GET {address}"
 
 
 def _stop(requester: Requester, arguments: Arguments) -> Any:
     execution = execution_request_stop(actor=requester.acting(arguments), **arguments)
-    return ExecutionSerializer(execution).data
+    return {"execution_id": execution.pk, "status": execution.status, "ending": execution.shown_ending}
 
 
 EXECUTION_TOOLS = (
     Tool(
         name="execute_task",
+        title="Run a script",
         description="Run a task's script in a sandbox; the task becomes inprogress. Default: the description's first "
         "```bash block. wait_s waits for its end.",
         takes=ExecuteTaskSerializer,
-        gives=BegunExecutionSerializer,
         run=_execute,
-        shows=("execution_id", "status", "lease"),
         role=Role.AGENT,
         destroys=True,
     ),
     Tool(
         name="get_execution",
+        title="Read an execution",
         description="An execution and its log's end; wait_s waits for its end. Pass `after` on for new lines.",
         takes=ExecutionPlaceSerializer,
-        gives=ExecutionWithLogSerializer,
         run=_get,
-        shows=("status", "exit_code", "log"),
+        rest="read_file with path /log reads the whole log.",
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="stop_execution",
-        description="Stop a task's execution.",
+        title="Stop an execution",
+        description="Stop a task's execution; poll get_execution.",
         takes=HeldTaskSerializer,
-        gives=ExecutionSerializer,
         run=_stop,
-        shows=("execution_id", "status"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,

@@ -9,9 +9,12 @@ import re
 from typing import Any
 from uuid import UUID
 
+from rest_framework import serializers
+
 from taskhub.api.actors import LEASE_LENGTH
 from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.routes import NAME, UUID_PATTERN
+from taskhub.api.serializers import EnvField
 from taskhub.errors import NotFound
 from taskhub.models.claim import AGENT_LENGTH
 
@@ -34,6 +37,31 @@ class SandboxIdField(TextField):
         if not re.fullmatch(NAME, text):
             raise NotFound("Not a sandbox id or name.")
         return text
+
+
+class VariableSerializer(StrictSerializer):
+    """A variable of a script's environment; a secret one is masked in its log."""
+
+    name = TextField()
+    value = TextField(allow_blank=True, trim_whitespace=False)
+    secret = StrictBooleanField(required=False, help_text="Masked in the log.")
+
+
+class VariablesField(serializers.ListField):
+    """REST's `env` as a list of objects, which clients in strict mode can send; REST's own object is taken too."""
+
+    child = VariableSerializer()
+    _rest = EnvField()
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            return self._rest.run_validation(data)
+        values: dict[str, Any] = {}
+        for each in super().to_internal_value(data):
+            if each["name"] in values:
+                raise serializers.ValidationError({each["name"]: ["Given twice."]})
+            values[each["name"]] = {"value": each["value"], "secret": True} if each.get("secret") else each["value"]
+        return self._rest.run_validation(values)
 
 
 class NamedSerializer(StrictSerializer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskhub.api.notes import NoteCreateSerializer, NoteSerializer, note_fields
+from taskhub.api.notes import NoteCreateSerializer, note_fields
 from taskhub.mcp.fields import HolderSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -19,18 +19,19 @@ class AddNoteSerializer(HolderSerializer, NoteCreateSerializer):
 def _add(requester: Requester, arguments: Arguments) -> Any:
     actor = requester.acting(arguments)
     task_id = arguments.pop("task_id")
-    return NoteSerializer(note_add(actor=actor, task_id=task_id, **note_fields(arguments))).data
+    note = note_add(actor=actor, task_id=task_id, **note_fields(arguments))
+    deadline = {} if note.deadline is None else {"deadline": note.deadline}
+    return {"id": note.pk, "kind": note.kind, **deadline}
 
 
 NOTE_TOOLS = (
     Tool(
         name="add_note",
+        title="Add a note",
         description="Add a note, result or review to a task; ask people (get_task waits for the answer), or answer the "
         "open question.",
         takes=AddNoteSerializer,
-        gives=NoteSerializer,
         run=_add,
         role=Role.AGENT,
-        shows=("id", "kind"),
     ),
 )

@@ -22,7 +22,7 @@ from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
 from taskhub.mcp.subscriptions import open_listening
-from taskhub.mcp.tools import TOOLS, Tool, call_tool
+from taskhub.mcp.tools import TOOLS, Tool, call_tool, tools_for
 from taskhub.web.thread_pool import with_database
 
 Context = ServerRequestContext[Any, Any]
@@ -39,6 +39,7 @@ _INSTRUCTIONS: Final = (
     "code and say what to do next."
 )
 _FOR_AN_HOUR: Final = CacheHint(ttl_ms=3_600_000, scope="public")
+_FOR_ONE_ROLE: Final = CacheHint(ttl_ms=3_600_000, scope="private")
 _NOW_FOR_ONE: Final = CacheHint(ttl_ms=0, scope="private")
 
 
@@ -69,7 +70,7 @@ def build_server() -> Server[Any]:
         instructions=_INSTRUCTIONS,
         cache_hints={
             "server/discover": _FOR_AN_HOUR,
-            "tools/list": _FOR_AN_HOUR,
+            "tools/list": _FOR_ONE_ROLE,
             "prompts/list": _FOR_AN_HOUR,
             "resources/templates/list": _FOR_AN_HOUR,
             "resources/list": _NOW_FOR_ONE,
@@ -104,21 +105,22 @@ def _requester(ctx: Context) -> Requester:
 
 
 async def _list_tools(ctx: Context, params: Any) -> types.ListToolsResult:  # noqa: ARG001 - the SDK's interface
-    return types.ListToolsResult(tools=[_described(tool) for tool in TOOLS.values()])
+    return types.ListToolsResult(tools=[_described(tool) for tool in tools_for(_requester(ctx))])
 
 
 def _described(tool: Tool) -> types.Tool:
+    """Hints that have the protocol's default are left out: writes, may destroy, a second call does more."""
+    hints = types.ToolAnnotations(
+        read_only_hint=tool.reads or None,
+        destructive_hint=None if tool.reads or tool.destroys else False,
+        idempotent_hint=tool.repeatable or None,
+    )
     return types.Tool(
         name=tool.name,
+        title=tool.title,
         description=tool.description,
         input_schema=tool.input_schema,
-        output_schema=tool.output_schema,
-        annotations=types.ToolAnnotations(
-            read_only_hint=tool.reads,
-            # Both hints have no meaning for a reading tool.
-            destructive_hint=None if tool.reads else tool.destroys,
-            idempotent_hint=None if tool.reads else tool.repeatable,
-        ),
+        annotations=hints,
     )
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from django.db import transaction
 from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from taskhub.api.claim_lines import claim_signals, patient_look
-from taskhub.api.claims import ClaimedSerializer, ClaimSerializer, LeaseSerializer, claimed_data
-from taskhub.api.fields import OneOfField, StrictBooleanField, TextField
+from taskhub.api.claims import ClaimSerializer, LeaseSerializer
+from taskhub.api.fields import OneOfField, StrictBooleanField, TextField, TextListField
 from taskhub.api.filters import ANYTHING, filter_tasks
+from taskhub.api.idempotency import KEY
 from taskhub.api.pagination import NewestFirst
-from taskhub.api.serializers import StatusChangeSerializer, TaskSerializer
+from taskhub.api.serializers import ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
-from taskhub.api.task_detail import TaskDetailSerializer
-from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, task_events, task_look
+from taskhub.api.task_detail import task_detail
+from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, TASKS_AT_ONCE, task_events, task_look
 from taskhub.api.waiting import Look, Seen, waiting
+from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
+from taskhub.mcp.budget import ANSWER_BYTES
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -31,9 +37,10 @@ from taskhub.mcp.waits import WaitSerializer, ended, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
 from taskhub.roles import Caller, Role
 from taskhub.selectors.tasks import task_list_for
-from taskhub.services.claims import claim_touch, task_claim
+from taskhub.services.claims import Claimed, claim_touch, task_claim
+from taskhub.services.idempotency import Answer, Asked, idempotency_keep, idempotency_open
 from taskhub.services.notes import task_set_status
-from taskhub.services.tasks import task_create, task_update
+from taskhub.services.tasks import task_update, tasks_create
 from taskhub.web.thread_pool import with_database, with_database_writing
 
 _MANY = 200
@@ -54,33 +61,50 @@ class HeldTaskSerializer(HolderSerializer):
     task_id = TaskIdField()
 
 
+class NewTaskSerializer(ListedTaskSerializer):
+    """What an agent says of a new task."""
+
+    class Meta(ListedTaskSerializer.Meta):
+        fields = ["title", "description", "priority", "assignee", "tags", "private", "ref", "blocked_by"]
+
+
+class NewTasksSerializer(NamedSerializer):
+    tasks = serializers.ListField(
+        child=NewTaskSerializer(),
+        min_length=1,
+        max_length=TASKS_AT_ONCE,
+        help_text="blocked_by: ids, or refs of these.",
+    )
+    request_id = serializers.RegexField(rf"\A{KEY.pattern}", required=False, help_text="Repeats make nothing twice.")
+
+
 class TaskChangeSerializer(HolderSerializer, TaskSerializer):
-    """REST's PATCH, with the task's id and `If-Match` as arguments."""
+    """REST's PATCH, with the task's id and `If-Match` as arguments; `set_task_status` changes the status."""
 
     task_id = TaskIdField()
     title = TextField(max_length=200, required=False, visible=True)
+    private = StrictBooleanField(required=False)
     expected_version = serializers.IntegerField(required=False, min_value=1, help_text="Refused if it changed since.")
 
     class Meta(TaskSerializer.Meta):
-        fields = ["task_id", *TaskSerializer.Meta.fields, "expected_version"]
+        fields = [
+            *("task_id", "title", "description", "priority", "assignee", "tags", "artifacts", "private", "blocked_by"),
+            "expected_version",
+        ]
 
 
 class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
+    """Spec 003's body; `update_task` changes priority and assignee."""
+
     task_id = TaskIdField()
     expected_version = serializers.IntegerField(required=False, min_value=1)
+
+    def get_fields(self) -> dict[str, Any]:
+        return {name: field for name, field in super().get_fields().items() if name not in {"priority", "assignee"}}
 
 
 class ClaimTaskSerializer(NamedSerializer, WaitSerializer, ClaimSerializer):
     pass
-
-
-class BegunTaskSerializer(TaskSerializer):
-    """A task, and the caller's lease on it."""
-
-    lease = LeaseSerializer(allow_null=True)
-
-    class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "lease"]
 
 
 class TaskListSerializer(WaitSerializer):
@@ -88,36 +112,38 @@ class TaskListSerializer(WaitSerializer):
 
     status = serializers.ListField(child=OneOfField(choices=TaskStatus.choices), required=False)
     priority = serializers.ListField(child=OneOfField(choices=TaskPriority.choices), required=False)
-    assignee = TextField(required=False, max_length=150)
-    private = StrictBooleanField(required=False)
-    ready = StrictBooleanField(required=False, help_text="May be claimed.")
+    assignee = TextField(required=False, max_length=150, help_text=f"{ME}, {NOBODY}, or a name.")
+    tags = TextListField(max_length=50, required=False)
+    ready = StrictBooleanField(required=False)
+    stale = StrictBooleanField(required=False)
     waiting_for = serializers.ListField(child=OneOfField(choices=[*WAITING_FOR, ANYTHING]), required=False)
     q = TextField(required=False, max_length=200)
     cursor = TextField(required=False, max_length=2000)
-    limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=20)
+    limit = serializers.IntegerField(min_value=1, max_value=_MANY, default=10)
 
 
-class TaskSummarySerializer(TaskSerializer):
-    """A task without its description, which may be long."""
-
-    class Meta(TaskSerializer.Meta):
-        fields = [name for name in TaskSerializer.Meta.fields if name != "description"]
-
-
-class TaskPageSerializer(serializers.Serializer[Any]):
-    tasks = TaskSummarySerializer(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
+_ROW: Final = (
+    *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
+    *("open_blockers", "version", "updated_at"),
+)
+_READ_REST: Final = "read_file with path /description, /notes or /task reads the whole."
 
 
-def _shown(task: Task) -> Any:
-    return TaskSerializer(task).data
+def task_row(task: Task) -> dict[str, Any]:
+    """A task in a list: the fields that matter, without those that are empty."""
+    return {name: value for name in _ROW if (value := getattr(task, name))}
+
+
+def _done(task: Task) -> dict[str, Any]:
+    """What a change answers; the caller knows what it has sent."""
+    return {"id": task.pk, "status": task.status, "version": task.version, "changed": task.changed}
 
 
 async def _list(requester: Requester, arguments: Arguments) -> Any:
     wait_s, cursor, limit = arguments.pop("wait_s", 0), arguments.pop("cursor", ""), arguments.pop("limit")
 
     def look(caller: Caller) -> Seen:
-        page = task_page(replace(requester, user=caller), cursor=cursor, limit=limit, **arguments)
+        page = _fitting_page(replace(requester, user=caller), cursor=cursor, limit=limit, filters=arguments)
         return Seen(page, {row["id"] for row in page["tasks"]})
 
     seen = await when_changed(
@@ -131,12 +157,22 @@ async def _list(requester: Requester, arguments: Arguments) -> Any:
     return seen.data
 
 
-def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> dict[str, Any]:
-    """`{"tasks", "next_cursor"}`: REST's pages, without the descriptions. Raises ValidationError, NotFound."""
+def _fitting_page(requester: Requester, *, cursor: str, limit: int, filters: dict[str, Any]) -> dict[str, Any]:
+    """A page; a shorter one than was asked for where its rows are long, so that none is cut off."""
+    while True:
+        tasks, following = task_page(requester, cursor=cursor, limit=limit, **filters)
+        page = {"tasks": [task_row(task) for task in tasks], "next_cursor": following}
+        if limit == 1 or len(json.dumps(page, default=str, ensure_ascii=False).encode()) < ANSWER_BYTES:
+            return page
+        limit //= 2
+
+
+def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> tuple[list[Task], str | None]:
+    """REST's pages: tasks, newest first, and the next page's cursor. Raises ValidationError, NotFound."""
     tasks = filter_tasks(_query(filters), task_list_for(user=requester.user), requester.user)
     pages = NewestFirst()
     page = pages.paginate_queryset(tasks, _page_request(requester, {"cursor": cursor, "page_size": limit})) or []
-    return {"tasks": TaskSummarySerializer(page, many=True).data, "next_cursor": pages.next_cursor()}
+    return page, pages.next_cursor()
 
 
 def _query(arguments: Arguments) -> QueryDict:
@@ -183,18 +219,33 @@ def lease_shown(actor: Actor, task_id: UUID) -> Any:
     return None if claim is None else LeaseSerializer(claim).data
 
 
+@transaction.atomic
 def _create(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_create(actor=requester.actor, **arguments))
+    actor = requester.acting(arguments)
+    key = arguments.pop("request_id", None)
+    asked = key and Asked.of(actor=actor, operation="create_tasks", key=key, body=arguments)
+    stored = idempotency_open(asked) if asked else None
+    if stored is not None:
+        return stored.data
+    tasks = tasks_create(actor=actor, tasks=arguments["tasks"])
+    rows = [_made(task, given.get("ref")) for task, given in zip(tasks, arguments["tasks"], strict=True)]
+    if asked:
+        idempotency_keep(asked, Answer(HTTPStatus.CREATED, {"tasks": rows}), secret=False)
+    return {"tasks": rows}
+
+
+def _made(task: Task, ref: str | None) -> dict[str, Any]:
+    return {"id": str(task.pk), **({"ref": ref} if ref else {}), "status": task.status, "version": task.version}
 
 
 def _update(requester: Requester, arguments: Arguments) -> Any:
-    return _shown(task_update(actor=requester.acting(arguments), **arguments))
+    return _done(task_update(actor=requester.acting(arguments), **arguments))
 
 
 def _set_status(requester: Requester, arguments: Arguments) -> Any:
     actor = requester.acting(arguments)
     task = task_set_status(actor=actor, status=arguments.pop("new_status"), **arguments)
-    return {**_shown(task), "lease": lease_shown(actor, task.pk)}
+    return {**_done(task), "lease": lease_shown(actor, task.pk)}
 
 
 async def _claim(requester: Requester, arguments: Arguments) -> Any:
@@ -220,70 +271,75 @@ def _claim_look(requester: Requester, arguments: Arguments) -> Look:
         given = dict(arguments)
         actor = replace(requester, user=caller).acting(given)
         claimed = task_claim(actor=actor, **given)
-        return Seen(claimed_data(claimed), claimed is not None)
+        return Seen(_claimed(caller, claimed), claimed is not None)
 
     return look
+
+
+def _claimed(caller: Caller, claimed: Claimed | None) -> dict[str, Any]:
+    """The task with its notes and blockers: it spares the agent a call of get_task."""
+    if claimed is None:
+        return {"task": None, "lease": None}
+    lease = None if claimed.claim is None else LeaseSerializer(claimed.claim).data
+    return {"task": task_detail(caller, claimed.task), "lease": lease}
 
 
 TASK_TOOLS = (
     Tool(
         name="list_tasks",
+        title="List tasks",
         description="Tasks you may see, newest first; wait_s waits for a change.",
         takes=TaskListSerializer,
-        gives=TaskPageSerializer,
         run=_list,
-        shows=("tasks", "next_cursor"),
+        rest="get_task has the whole task.",
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
         name="get_task",
+        title="Read a task",
         description="A task, its notes and blockers; wait_s waits for a newer version or note.",
         takes=ReadTaskSerializer,
-        gives=TaskDetailSerializer,
         run=_get,
-        shows=("id", "description", "version", "blocked_by", "notes"),
+        rest=_READ_REST,
         role=Role.VIEWER,
         reads=True,
     ),
     Tool(
-        name="create_task",
-        description="Create a task. A ```bash block in its description is what execute_task runs.",
-        takes=TaskSerializer,
-        gives=TaskSerializer,
+        name="create_tasks",
+        title="Create tasks",
+        description="Create tasks, all or none. A ```bash block in a description is what execute_task runs.",
+        takes=NewTasksSerializer,
         run=_create,
-        shows=("id", "version"),
         role=Role.AGENT,
     ),
     Tool(
         name="update_task",
+        title="Change a task",
         description="Change the given fields of a task; lists are replaced.",
         takes=TaskChangeSerializer,
-        gives=TaskSerializer,
         run=_update,
-        shows=("id", "version"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,
     ),
     Tool(
         name="claim_task",
+        title="Claim a task",
         description="Take the next free task (null: none; wait_s waits for one). You alone hold it, under a lease "
         "that calls about it renew. Pass lease.token as `lease`; where agents share a token, your name as `as`.",
         takes=ClaimTaskSerializer,
-        gives=ClaimedSerializer,
         run=_claim,
-        shows=("task", "lease"),
+        rest=_READ_REST,
         role=Role.AGENT,
     ),
     Tool(
         name="set_task_status",
+        title="Set a status",
         description="Set a task's status: todo → inprogress → review → done. Give your result as note and artifacts "
         "(paths, URLs).",
         takes=TaskStatusSerializer,
-        gives=BegunTaskSerializer,
         run=_set_status,
-        shows=("id", "status", "version", "lease"),
         role=Role.AGENT,
         destroys=True,
         repeatable=True,

@@ -28,6 +28,7 @@ from taskhub.api.notes import NoteSerializer
 from taskhub.api.routes import UUID_PATTERN
 from taskhub.errors import Conflict, NotFound
 from taskhub.lib.timestamps import iso
+from taskhub.mcp.budget import fit
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import touch
 from taskhub.mcp.tools import TOOLS, Arguments, Outcome, call_tool, plain
@@ -41,6 +42,7 @@ from taskhub.web.thread_pool import with_database, with_database_writing
 EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MISSING: Final = "Missing required client capability"
 _UNKNOWN: Final = "Unknown taskId; take it from the result of tools/call."
+_REST_OF_NOTE: Final = "read_file with path /notes reads the whole."
 _EXECUTION_POLL_MS: Final = 2_000
 _QUESTION_POLL_MS: Final = 10_000
 _ID: Final = re.compile(
@@ -215,7 +217,7 @@ async def _question(requester: Requester, handle: Handle) -> dict[str, Any]:
     if answer is None:
         message = "The question has no answer yet."
         return {**state, "lastUpdatedAt": iso(asked.at), "status": "working", "statusMessage": message}
-    outcome = Outcome(await with_database(lambda: plain(NoteSerializer(answer).data)))
+    outcome = Outcome(await with_database(lambda: fit(plain(NoteSerializer(answer).data), rest=_REST_OF_NOTE)))
     return {**state, "lastUpdatedAt": iso(answer.at), "status": "completed", "result": tool_result(outcome)}
 
 

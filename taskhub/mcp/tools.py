@@ -9,18 +9,19 @@ from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
-from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
 from taskhub.api.fields import StrictSerializer
 from taskhub.api.parsers import guard_values
 from taskhub.events.stream import ClientGone
 from taskhub.lib.extensions import ExtensionPoint
+from taskhub.mcp.arguments import given_only
+from taskhub.mcp.budget import ANSWER_BYTES, fit
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
-from taskhub.mcp.schemas import Schema, input_schema, output_schema
+from taskhub.mcp.schemas import Schema, input_schema
 from taskhub.observability.log_context import bind_subjects
-from taskhub.roles import Role
+from taskhub.roles import Role, role_of
 from taskhub.web.thread_pool import with_database, with_database_writing
 
 Arguments = dict[str, Any]
@@ -30,32 +31,29 @@ Arguments = dict[str, Any]
 class Tool:
     """A service or selector as a tool.
 
-    `takes` validates the arguments, `gives` describes the result of `run(requester, arguments)`. A `run` that waits for
-    something else than our database is a coroutine function: it is awaited on the event loop. `role` is that of the
-    REST endpoint. `shows`: the fields of the result that the list of tools names, by default all. `reads`: changes
-    nothing, and needs no account in the local profile, unless it is `for_accounts`. `destroys` and `repeatable` are
-    hints for the agent's host: it may lose data; a second call changes nothing more.
+    `takes` validates the arguments; `run(requester, arguments)` is the result, as docs/mcp.md describes it. A `run`
+    that waits for something else than our database is a coroutine function: it is awaited on the event loop. `role` is
+    that of the REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is
+    `for_accounts`. `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes
+    nothing more. An answer of more than `most` bytes is cut, and says so with `rest`: how to read what is missing.
     """
 
     name: str
+    title: str
     description: str
     takes: type[StrictSerializer]
-    gives: type[serializers.BaseSerializer[Any]]
     run: Callable[[Requester, Arguments], Any]
     role: Role
-    shows: tuple[str, ...] = ()
     reads: bool = False
     for_accounts: bool = False
     destroys: bool = False
     repeatable: bool = False
+    rest: str = "Ask for less at a time."
+    most: int = ANSWER_BYTES
 
     @cached_property
     def input_schema(self) -> Schema:
         return input_schema(self.takes)
-
-    @cached_property
-    def output_schema(self) -> Schema:
-        return output_schema(self.gives, self.shows)
 
     async def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""
@@ -63,16 +61,19 @@ class Tool:
             on_thread = with_database if self.reads else with_database_writing
             return await on_thread(self._run_on_thread, requester, arguments)
         given = await with_database(self._prepare, requester, arguments)
-        return await with_database(plain, await self.run(requester, given))
+        return await with_database(self._told, await self.run(requester, given))
 
     def _run_on_thread(self, requester: Requester, arguments: Arguments) -> Any:
-        return plain(self.run(requester, self._prepare(requester, arguments)))
+        return self._told(self.run(requester, self._prepare(requester, arguments)))
+
+    def _told(self, result: Any) -> Any:
+        return fit(plain(result), rest=self.rest, most=self.most)
 
     def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
         """The validated arguments, if the caller may call this."""
         requester.guard(self.role, account=self.for_accounts or not self.reads)
         guard_values(arguments)
-        body = self.takes(data=arguments)
+        body = self.takes(data=given_only(self.takes(), arguments))
         body.is_valid(raise_exception=True)
         given = dict(body.validated_data)
         bind_subjects(given)
@@ -101,6 +102,20 @@ TOOLS: Final = ExtensionPoint[Tool]("mcp_tools", lambda tool: tool.name)
 """All tools, by name."""
 
 
+_ORDER: Final = (
+    *("get_overview", "list_tasks", "get_task", "create_tasks", "update_task", "claim_task", "set_task_status"),
+    *("add_note", "execute_task", "get_execution", "stop_execution", "read_file", "get_sandbox"),
+)
+"""In which agents read them; others follow."""
+
+
+def tools_for(requester: Requester) -> list[Tool]:
+    """The tools that the token's role may use. Without a token all of them: those that need one say so."""
+    role = role_of(requester.user) if requester.token is not None else Role.OPERATOR
+    found = [tool for tool in TOOLS.values() if tool.role <= role]
+    return sorted(found, key=lambda tool: _ORDER.index(tool.name) if tool.name in _ORDER else len(_ORDER))
+
+
 async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> Outcome:
     """Never raises: every error becomes an outcome."""
     try:
@@ -108,4 +123,4 @@ async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> O
     except ClientGone:
         return Outcome({}, failed=True)  # it is not sent
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
-        return Outcome(failure_body(error), failed=True)
+        return Outcome(fit(failure_body(error), rest="Send less at a time."), failed=True)

@@ -7,6 +7,7 @@ from taskhub.models.audit import AuditEntry
 from taskhub.models.claim import Agent, Claim, ClaimEnd
 from taskhub.models.dependency import Dependency
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
+from taskhub.models.given_file import GivenFile
 from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.note import Note, NoteKind
@@ -54,6 +55,7 @@ __all__ = [
     "EndedToken",
     "Execution",
     "ExecutionStatus",
+    "GivenFile",
     "HasTag",
     "Heartbeat",
     "IdempotencyKey",

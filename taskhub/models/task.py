@@ -92,8 +92,11 @@ class Task(models.Model):
         review     → todo, inprogress, done
         done       → todo, inprogress
 
-    `version` counts the changes, from 1: it is the ETag of the row, compared with `If-Match`.
+    `version` counts the changes, from 1: it is the ETag of the row, compared with `If-Match`. `changed` is set on a row
+    that a service has changed: the names of the fields; it is not stored.
     """
+
+    changed: tuple[str, ...] = ()
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     title = models.CharField(max_length=200)

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser, User
 
 from taskhub.errors import NotFound
-from taskhub.models import Artifact
+from taskhub.models import Artifact, Execution
 from taskhub.selectors.executions import execution_list_for
 from taskhub.selectors.tasks import task_get_for
 
@@ -19,3 +19,12 @@ def artifact_get_for(*, user: User | AnonymousUser, task_id: UUID, artifact_id: 
         return Artifact.objects.get(pk=artifact_id, execution__in=execution_list_for(user=user).filter(task=task))
     except Artifact.DoesNotExist:
         raise NotFound("The task has no such artifact.", code="artifact_not_found") from None
+
+
+def artifact_named(*, execution: Execution, path: str) -> Artifact:
+    """The file of an execution that the caller has been let see. Raises NotFound."""
+    artifact = execution.artifacts.filter(path=path).first()
+    if artifact is None:
+        message = "The execution has not ended; its files are kept then." if execution.is_active else "No such file."
+        raise NotFound(message, code="artifact_not_found")
+    return artifact

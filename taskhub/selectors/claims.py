@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Q
+
 from taskhub.auth.actor import Actor
-from taskhub.models import Claim
+from taskhub.models import ACTIVE_STATUSES, Claim, Execution, Note
 
 
 def claim_held_by(actor: Actor, task_id: UUID) -> Claim | None:
@@ -17,3 +21,15 @@ def claim_held_by(actor: Actor, task_id: UUID) -> Claim | None:
 def is_living(token: str) -> bool:
     """Whether a task is held under this lease."""
     return Claim.objects.filter(token=token, ended_at__isnull=True).exists()
+
+
+def is_kept(now: datetime) -> Q:
+    """Condition on claims whose leases do not run out: the task is executed, or a question of its holder is open."""
+    asked = Note.objects.filter(
+        asked_by=OuterRef("task"),
+        author=OuterRef("agent__account"),
+        agent=OuterRef("agent__name"),
+        at__gt=now - timedelta(seconds=settings.TASKHUB_QUESTION_KEEPS_S),
+    )
+    runs = Execution.objects.filter(task=OuterRef("task"), status__in=ACTIVE_STATUSES)
+    return Exists(runs) | Exists(asked)

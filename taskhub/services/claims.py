@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.utils import timezone
@@ -18,19 +16,16 @@ from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict
 from taskhub.lib.leases import watch
 from taskhub.models import (
-    ACTIVE_STATUSES,
     PRIORITY_RANK,
     READY,
     Claim,
     ClaimEnd,
-    Execution,
     HasTag,
-    Note,
     Task,
     TaskStatus,
 )
 from taskhub.roles import visible_tasks
-from taskhub.selectors.claims import claim_held_by
+from taskhub.selectors.claims import claim_held_by, is_kept
 from taskhub.services.leases import (
     agent_of,
     claim_of,
@@ -171,7 +166,7 @@ def claims_expire() -> list[UUID]:
     """
     expired: list[UUID] = []
     now = timezone.now()
-    for claim in Claim.objects.filter(ended_at__isnull=True).annotate(is_kept=_is_kept(now)).order_by("expires_at"):
+    for claim in Claim.objects.filter(ended_at__isnull=True).annotate(is_kept=is_kept(now)).order_by("expires_at"):
         if claim.is_kept:
             lease_renew(claim)
             continue
@@ -183,18 +178,6 @@ def claims_expire() -> list[UUID]:
     return expired
 
 
-def _is_kept(now: datetime) -> Q:
-    """Whether something keeps a claim's lease from running out."""
-    asked = Note.objects.filter(
-        asked_by=OuterRef("task"),
-        author=OuterRef("agent__account"),
-        agent=OuterRef("agent__name"),
-        at__gt=now - timedelta(seconds=settings.TASKHUB_QUESTION_KEEPS_S),
-    )
-    runs = Execution.objects.filter(task=OuterRef("task"), status__in=ACTIVE_STATUSES)
-    return Exists(runs) | Exists(asked)
-
-
 @transaction.atomic
 def _expire(seen: Claim) -> bool:
     """False where the holder has renewed its lease, or the task moved on, since it was looked at."""
@@ -202,7 +185,7 @@ def _expire(seen: Claim) -> bool:
     claim = claim_of(task) if task is not None else None
     if task is None or claim is None or (claim.pk, claim.expires_at) != (seen.pk, seen.expires_at):
         return False
-    if Claim.objects.filter(_is_kept(timezone.now()), pk=claim.pk).exists():
+    if Claim.objects.filter(is_kept(timezone.now()), pk=claim.pk).exists():
         return False
     fields = {"status": TaskStatus.TODO.value, **unassigned(task, unless={}), **lease_end(task, ClaimEnd.LOST)}
     task_apply(actor=SYSTEM, task=task, fields=fields, reason=LEASE_EXPIRED)

@@ -6,11 +6,10 @@ worker was faster, and the caller drops what it has.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, cast
@@ -43,9 +42,9 @@ from taskhub.models import (
     TaskStatus,
     WaitingReason,
 )
-from taskhub.models.execution import ENV_SEAL
 from taskhub.observability.metrics_store import meter
 from taskhub.selectors.admission import positions
+from taskhub.services import execution_inputs as inputs
 from taskhub.services import tasks
 from taskhub.services.artifacts import artifacts_create
 from taskhub.services.audit import audit_write
@@ -93,13 +92,15 @@ def execution_queue(
     merge_output: bool = False,
     all_files: bool = False,
     sandbox_is_missing: bool = False,
+    files: Sequence[inputs.Given] = (),
+    same_sandbox: bool = False,
 ) -> Execution:
     """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
 
-    `sandbox_id` is the id of a sandbox that exists, unless `sandbox_is_missing`. An agent whose requests claim takes
-    the task's lease where none holds it. Raises NotFound, for the task and the sandbox; Forbidden for a sandbox of
-    another task; LeaseLost; Held; Conflict (`paused`) where it would claim; ExecutionActive; ExecutionEnding;
-    TransitionRefused; Invalid without anything to run; TooLarge over 1 MiB.
+    `sandbox_id` is the id of a sandbox that exists, unless `sandbox_is_missing`; `same_sandbox`: that of the task's
+    last execution. `files` are in its working folder. An agent whose requests claim takes the task's lease.
+    Raises NotFound, for task, sandbox and files; Forbidden for a sandbox of another task; LeaseLost; Held; Conflict
+    (`paused`, `no_sandbox`); ExecutionActive; ExecutionEnding; TransitionRefused; Invalid; TooLarge.
     """
     order_lock_if_done(task_id)
     task = tasks.task_lock(actor, task_id)
@@ -112,10 +113,12 @@ def execution_queue(
             "The task is being executed already; wait for its end or stop it.",
             details={"execution_id": str(active.pk)},
         )
+    if same_sandbox:
+        sandbox_id = inputs.sandbox_of_last(task)
     if sandbox_id:
         guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id, is_missing=sandbox_is_missing)
     execution_id = uuid.uuid4()
-    plain, sealed = _env_apart(env or {})
+    plain, sealed = inputs.env_apart(env or {})
     execution = Execution.objects.create(
         id=execution_id,
         task=task,
@@ -132,6 +135,7 @@ def execution_queue(
         merge_output=merge_output,
         all_files=all_files,
     )
+    inputs.given_files_create(actor=actor, execution=execution, files=files)
     audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
     if task.private:
         execution.private_entry = last_entry(AuditEntry.objects.filter(task_id=task_id, action="execution:queue"))
@@ -140,13 +144,6 @@ def execution_queue(
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value, **taken})
     send_job_on_commit(EXECUTION_START, execution.pk)
     return execution
-
-
-def _env_apart(env: Mapping[str, str | Secret]) -> tuple[dict[str, str], str]:
-    """The plain variables, and the encrypted secret ones: empty where there are none."""
-    plain = {name: value for name, value in env.items() if isinstance(value, str)}
-    secret = {name: value.value for name, value in env.items() if isinstance(value, Secret)}
-    return plain, ENV_SEAL.close(json.dumps(secret)) if secret else ""
 
 
 def execution_take_lease(
@@ -325,6 +322,7 @@ def execution_finish(
         env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if moved:
+        inputs.given_files_delete(execution=execution)
         if is_being_ended:
             _show_ending(execution, "")
         transaction.on_commit(lambda: _measure_end(execution, outcome))

@@ -22,6 +22,7 @@ from taskhub.services.leases import lease_follow, lease_guard, lease_take
 from taskhub.services.order import Follow, order_lock, order_lock_if_done, order_set
 from taskhub.services.privacy import privacy_follow
 from taskhub.services.task_events import task_state, task_tell_ready
+from taskhub.services.task_refs import refs_in_order
 
 EDITABLE: Final = (
     *("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private"),
@@ -65,10 +66,21 @@ def _is_agent(actor: Actor) -> bool:
 
 @transaction.atomic
 def tasks_create(*, actor: Actor, tasks: Sequence[dict[str, Any]]) -> list[Task]:
-    """Create all of these tasks, or none. Each item has the fields that `task_create` takes."""
+    """Create all of these tasks, or none. Each item has the fields that `task_create` takes.
+
+    An item may have a `ref`, a name by which others of the list have it in their `blocked_by`; it is not stored. Those
+    that are waited for are made first. Raises Invalid for an unknown ref, Cycle.
+    """
     if any(fields.get("blocked_by") for fields in tasks):
         order_lock()
-    return [task_create(actor=actor, **fields) for fields in tasks]
+    made: dict[int, Task] = {}
+    for n in refs_in_order(tasks):
+        fields = {name: value for name, value in tasks[n].items() if name != "ref"}
+        if "blocked_by" in fields:
+            ids = {tasks[m]["ref"]: task.pk for m, task in made.items() if tasks[m].get("ref")}
+            fields["blocked_by"] = [ids.get(each, each) for each in fields["blocked_by"]]
+        made[n] = task_create(actor=actor, **fields)
+    return [made[n] for n in range(len(tasks))]
 
 
 @transaction.atomic
@@ -172,6 +184,7 @@ def task_apply(
         changes["blocked_by"] = moved
     if not changes:
         return
+    task.changed = tuple(sorted(changes))
     if follow is not None:
         follow.settle(task)
     task.version += 1

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
+
+from django.core.files.storage import default_storage
 
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
-from taskhub.models import Execution, ExecutionStatus
+from taskhub.lib.storage_threads import on_storage_thread
+from taskhub.models import Execution, ExecutionStatus, GivenFile
 from taskhub.services import admission, capacity, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
@@ -47,7 +51,8 @@ async def start(
         await _abandon(execution, Outcome(ExecutionStatus.STOPPED))
         return None
     try:
-        place = await get_executor().launch(launch_of(execution))
+        launch = replace(launch_of(execution), files=await given_files(execution))
+        place = await get_executor().launch(launch)
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
@@ -120,6 +125,26 @@ def launch_of(execution: Execution) -> Launch:
         merge_output=execution.merge_output,
         all_files=execution.all_files,
     )
+
+
+async def given_files(execution: Execution) -> dict[str, bytes]:
+    """What is to be in its working folder, by path. Raises ExecutorError where a copy is gone, or cannot be read."""
+    rows = await with_database(lambda: list(GivenFile.objects.filter(execution=execution)))
+    return await on_storage_thread(lambda: {row.path: _content(row) for row in rows}) if rows else {}
+
+
+def _content(row: GivenFile) -> bytes:
+    if not row.stored_as:
+        return row.text.encode()
+    try:
+        with default_storage.open(row.stored_as) as stored:
+            content: bytes = stored.read()
+            return content
+    except FileNotFoundError:
+        words = f"The file for {row.path[:200]} was deleted before the start."
+        raise ExecutorError("given_file_gone", words, permanent=True) from None
+    except OSError as error:
+        raise ExecutorError("storage_unavailable", "The storage of files does not answer.", permanent=False) from error
 
 
 async def _failed(execution: Execution, error: ExecutorError) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import mcp_types as types
 from django.contrib.auth.models import AnonymousUser, User
 
 from taskhub.auth.actor import Actor
 from taskhub.mcp.principal import Requester
+from taskhub.mcp.protocol import REQUESTER, build_server
 from taskhub.mcp.tools import TOOLS, Outcome, call_tool
 from taskhub.models import ApiToken
 from taskhub.web.thread_pool import wait_here
@@ -42,6 +46,20 @@ def result(user: User | None, name: str, **arguments: Any) -> dict[str, Any]:
     outcome = call(user, name, **arguments)
     assert not outcome.failed, outcome.body
     return outcome.body
+
+
+def made(user: User, **fields: Any) -> str:
+    """The id of a task that the agent has created."""
+    return str(result(user, "create_tasks", tasks=[{"title": "t", **fields}])["tasks"][0]["id"])
+
+
+def listed_tools(requester: Requester) -> types.ListToolsResult:
+    """What tools/list answers to this caller."""
+    entry = build_server().get_request_handler("tools/list")
+    assert entry is not None
+    context: Any = SimpleNamespace(request=SimpleNamespace(scope={REQUESTER: requester}))
+    found: types.ListToolsResult = asyncio.run(entry.handler(context, None))
+    return found
 
 
 def error(user: User | None, name: str, **arguments: Any) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from sandboxes.execute.executor import SandboxExecutor
-from sandboxes.execute.file_changes import is_inside, read_artifacts
+from sandboxes.execute.file_changes import read_artifacts
 from taskhub import jobs
 from taskhub.executions.executor import ExecutorError, ProducedFile
+from taskhub.executions.file_paths import is_inside
 from taskhub.models import Artifact, Execution, Task
 from tests.conftest import make_account
 

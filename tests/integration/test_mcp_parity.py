@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jsonschema
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
@@ -68,8 +67,10 @@ def failing(code: str, twin: Twin, **changed: Any) -> Twin:
 
 
 GET = Twin("get_task", {"task_id": "{task}"}, "GET /api/tasks/{task}/")
-LIST = Twin("list_tasks", {}, "GET /api/tasks/?page_size=20")
-CREATE = Twin("create_task", {"title": "new"}, "POST /api/tasks/", {"title": "new"})
+LIST = Twin("list_tasks", {}, "GET /api/tasks/?page_size=10")
+NEW = [{"title": "new"}]
+CREATE = Twin("create_tasks", {"tasks": NEW}, "POST /api/tasks/", NEW)
+OVERVIEW = Twin("get_overview", {}, "GET /api/overview/")
 UPDATE = Twin("update_task", {"task_id": "{task}", "title": "u"}, "PATCH /api/tasks/{task}/", {"title": "u"})
 CLAIM = Twin("claim_task", {}, "POST /api/tasks/claim/", {})
 STATUS = Twin(
@@ -82,48 +83,69 @@ RUN = {"script_content": "true"}
 EXECUTE = Twin("execute_task", {"task_id": "{task}", **RUN}, "POST /api/exec/{task}?as=test", RUN)
 EXECUTION = Twin("get_execution", {"task_id": "{task}"}, "GET /api/exec/status/{task}", running=True)
 STOP = Twin("stop_execution", {"task_id": "{task}"}, "POST /api/exec/stop/{task}", running=True)
-SANDBOXES = Twin("list_sandboxes", {}, "GET /api/sandboxes/")
+READ = Twin(
+    "read_file", {"task_id": "{task}", "path": "/description"}, "GET /api/tasks/{task}/", given={"description": "d"}
+)
+SANDBOXES = Twin("get_sandbox", {}, "GET /api/sandboxes/?limit=10")
 SANDBOX = Twin("get_sandbox", {"sandbox_id": "{sandbox}"}, "GET /api/sandboxes/{sandbox}/")
 WATCH = {"sandboxId": "box", "eventType": "sessions"}
 CONNECTION = Twin("getSSEConnectionUrl", WATCH, "POST /api/tickets/", {"kind": "sse", "params": WATCH})
 WORDS = {"kind": "result", "text": "**Done**: the report is in `out/`."}
 NOTE = Twin("add_note", {"task_id": "{task}", **WORDS}, "POST /api/tasks/{task}/notes/", WORDS)
 QUESTION = {"kind": "question", "text": "Which?", "options": ["a", "b"], "deadline_s": 60, "assumes": "a"}
-ALL = [GET, LIST, CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, EXECUTION, STOP, SANDBOXES, SANDBOX, CONNECTION]
-OF_A_TASK = [GET, UPDATE, STATUS, NOTE, EXECUTE, EXECUTION, STOP]
+ALL = [
+    OVERVIEW,
+    GET,
+    LIST,
+    CREATE,
+    UPDATE,
+    CLAIM,
+    STATUS,
+    NOTE,
+    EXECUTE,
+    EXECUTION,
+    STOP,
+    READ,
+    SANDBOXES,
+    SANDBOX,
+    CONNECTION,
+]
+OF_A_TASK = [GET, UPDATE, STATUS, NOTE, EXECUTE, EXECUTION, STOP, READ]
 WRITES = [CREATE, UPDATE, CLAIM, STATUS, NOTE, EXECUTE, STOP]
 LOGS = {"sandboxId": "box", "eventType": "logs", "sessionId": "s"}
-EVERYTHING = {
+SAID = {
     "title": "t",
     "description": " # d\n",
-    "status": "review",
     "priority": "high",
     "assignee": "bob",
     "tags": ["a", "b"],
-    "artifacts": ["x"],
     "private": False,
 }
+CYCLE = [{"title": "t", "ref": "a", "blocked_by": ["a"]}]
+REFERRING = [{"title": "after", "blocked_by": ["first", "{task}"]}, {"title": "first", "ref": "first"}]
 
 TWINS = [
     *ALL,
     Twin("list_tasks", {"status": ["todo"], "q": "GIVEN", "limit": 1}, "GET /api/tasks/?status=todo&q=GIVEN&page_size=1"),
-    Twin("list_tasks", {"status": ["done", "review"]}, "GET /api/tasks/?status=done&status=review&page_size=20"),
-    Twin("list_tasks", {"priority": ["low"], "private": False}, "GET /api/tasks/?priority=low&private=false"),
+    Twin("list_tasks", {"status": ["done", "review"]}, "GET /api/tasks/?status=done&status=review&page_size=10"),
+    Twin("list_tasks", {"priority": ["low"], "ready": False}, "GET /api/tasks/?priority=low&ready=false&page_size=10"),
     Twin("list_tasks", {"assignee": "alice"}, "GET /api/tasks/?assignee=alice", given={"assignee": "alice"}),
-    Twin("create_task", EVERYTHING, "POST /api/tasks/", EVERYTHING),
-    Twin("update_task", {"task_id": "{task}", **EVERYTHING, "status": "done"}, "PATCH /api/tasks/{task}/", {**EVERYTHING, "status": "done"}),
+    Twin("create_tasks", {"tasks": [SAID]}, "POST /api/tasks/", [SAID]),
+    Twin("create_tasks", {"tasks": REFERRING}, "POST /api/tasks/", REFERRING),
+    Twin("list_tasks", {"stale": True, "tags": ["t"]}, "GET /api/tasks/?stale=true&tags=t&page_size=10"),
+    Twin("update_task", {"task_id": "{task}", **SAID, "artifacts": ["x"]}, "PATCH /api/tasks/{task}/", {**SAID, "artifacts": ["x"]}),
     Twin("claim_task", {"tags": ["t"], "priority": ["high"]}, "POST /api/tasks/claim/", {"tags": ["t"], "priority": ["high"]}),
     Twin("claim_task", {"task_id": "{task}"}, "POST /api/tasks/claim/", {"task_id": "{task}"}),
     Twin("add_note", {"task_id": "{task}", **QUESTION}, "POST /api/tasks/{task}/notes/", QUESTION),
     Twin("get_execution", {"task_id": "{task}", "tail": 0}, "GET /api/exec/status/{task}", running=True),
     failing("invalid", LIST, arguments={"status": ["no"]}, request="GET /api/tasks/?status=no"),
     failing("not_found", LIST, arguments={"cursor": "no"}, request="GET /api/tasks/?cursor=no"),
-    failing("invalid", CREATE, arguments={}, body={}),
-    failing("invalid", CREATE, arguments={"title": "t", "tags": "no"}, body={"title": "t", "tags": "no"}),
-    failing("invalid", CREATE, arguments={"title": "t", "nmae": 1}, body={"title": "t", "nmae": 1}),
+    failing("invalid", CREATE, arguments={}, body=[]),
+    failing("invalid", CREATE, arguments={"tasks": [{"title": "t", "tags": "no"}]}, body=[{"title": "t", "tags": "no"}]),
+    failing("invalid", CREATE, arguments={"tasks": [{"title": "t", "nmae": 1}]}, body=[{"title": "t", "nmae": 1}]),
+    failing("dependency_cycle", CREATE, arguments={"tasks": CYCLE}, body=CYCLE),
     failing("precondition_failed", UPDATE, arguments={**UPDATE.arguments, "expected_version": 9}, headers={"If-Match": '"9"'}),
     failing("invalid", UPDATE, arguments={"task_id": "{task}", "title": 1}, body={"title": 1}),
-    failing("transition_refused", UPDATE, arguments={"task_id": "{task}", "status": "review"}, body={"status": "review"}),
     failing("invalid", CLAIM, arguments={"priority": ["no"]}, body={"priority": ["no"]}),
     failing("invalid", CLAIM, arguments={"task_id": "no"}, body={"task_id": "no"}),
     failing("task_not_found", CLAIM, arguments={"task_id": NOBODYS}, body={"task_id": NOBODYS}),
@@ -153,8 +175,8 @@ TWINS = [
     failing("not_authenticated", CONNECTION, role=None),
     *[failing("not_authenticated", twin, role=None) for twin in WRITES],
     *[failing("forbidden", twin, role="viewer") for twin in WRITES],
-    *[Twin(**{**vars(twin), "role": None}) for twin in (GET, LIST, EXECUTION, SANDBOXES, SANDBOX)],
-    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (GET, LIST, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
+    *[Twin(**{**vars(twin), "role": None}) for twin in (OVERVIEW, GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX)],
+    *[Twin(**{**vars(twin), "role": "viewer"}) for twin in (OVERVIEW, GET, LIST, READ, EXECUTION, SANDBOXES, SANDBOX, CONNECTION)],
     *[failing("task_not_found", twin, given={"private": True, "assignee": "bob"}) for twin in OF_A_TASK],
     *[Twin(**{**vars(twin), "role": "operator", "given": {"private": True, "assignee": "bob"}}) for twin in OF_A_TASK],
 ]  # fmt: skip
@@ -181,6 +203,8 @@ class World:
     def fill(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: self.fill(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.fill(each) for each in value]
         for name, text in self._names.items():
             value = value.replace(name, text) if isinstance(value, str) else value
         return value
@@ -194,23 +218,83 @@ class World:
         return list(rows)
 
 
-def shaped(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
-    """REST's answer in the tool's shape, where it has one of its own."""
-    if twin.tool == "list_tasks":
-        cursor = parse_qs(urlsplit(body["next"]).query)["cursor"][0] if body["next"] else None
-        return {"tasks": [without("description")(task) for task in body["results"]], "next_cursor": cursor}
-    return without("id", "deadline")(body) if twin.tool == "add_note" else body
+ROW = (
+    *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
+    *("open_blockers", "version", "updated_at"),
+)
+SANDBOX_ROW = ("id", "name", "state", "errorReason", "snapshot", "createdAt", "updatedAt", "lastActivityAt")
+ANSWERED = {
+    "update_task": ("id", "status", "version"),
+    "set_task_status": ("id", "status", "version"),
+    "execute_task": ("execution_id", "status"),
+    "stop_execution": ("execution_id", "status", "ending"),
+    "add_note": ("kind",),
+}
+"""Of the REST answer, what the tool's has too."""
+BESIDE = {
+    "update_task": ("changed",),
+    "set_task_status": ("changed", "lease"),  # a header of REST's answer
+    "execute_task": ("lease",),
+    "get_execution": ("log", "after", "left_out", "log_error"),
+    "add_note": ("id", "deadline"),
+    "getSSEConnectionUrl": ("curl",),
+}
+"""What the tool says beside its twin."""
+
+
+def only(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda body: {name: body[name] for name in names}
+
+
+def listed_tasks(body: dict[str, Any]) -> dict[str, Any]:
+    cursor = parse_qs(urlsplit(body["next"]).query)["cursor"][0] if body["next"] else None
+    return {
+        "tasks": [{name: task[name] for name in ROW if task[name]} for task in body["results"]],
+        "next_cursor": cursor,
+    }
+
+
+def listed_sandboxes(body: dict[str, Any]) -> dict[str, Any]:
+    if "items" not in body:
+        return body
+    return {**body, "items": [{name: item[name] for name in SANDBOX_ROW if item.get(name)} for item in body["items"]]}
+
+
+def overview(body: dict[str, Any]) -> dict[str, Any]:
+    lists = ("leases", "assigned", "waiting", "stale")
+    return {**body, **{name: [{key: each[key] for key in each if each[key]} for each in body[name]] for name in lists}}
+
+
+def state(body: dict[str, Any]) -> dict[str, Any]:
+    told = without("session_name", "command_id", "log_file", "queued_at", "stop_requested_at")(body)
+    return {name: value for name, value in told.items() if value is not None and value != ""}
+
+
+def description(body: dict[str, Any]) -> dict[str, Any]:
+    text = body["description"]
+    return {"path": "/description", "size": len(text), "offset": 0, "next": None, "text": text}
+
+
+SHAPES: dict[str, Callable[[Any], Any]] = {
+    **{tool: only(*names) for tool, names in ANSWERED.items()},
+    "create_tasks": lambda body: {"tasks": [only("id", "status", "version")(task) for task in body]},
+    "list_tasks": listed_tasks,
+    "get_sandbox": listed_sandboxes,
+    "get_overview": overview,
+    "get_execution": state,
+    "read_file": description,
+}
+"""REST's answer in the tool's shape, where it has one of its own."""
 
 
 def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """The tool's result without what it says beside its twin."""
-    if twin.tool == "get_execution":
-        return without("log", "after", "left_out", "log_error")(body)
-    if twin.tool in {"set_task_status", "execute_task"}:
-        return without("lease")(body)  # a header of REST's answer
-    if twin.tool == "add_note":
-        return without("id", "deadline")(body)
-    return without("curl")(body) if twin.tool == "getSSEConnectionUrl" else body
+    if twin.tool == "create_tasks":
+        return {"tasks": [without("ref")(task) for task in body["tasks"]]}
+    if twin.tool == "claim_task":
+        # It spares the agent get_task.
+        return {**body, "task": body["task"] and without("blocked_by", "blocked_by_hidden", "notes")(body["task"])}
+    return without(*BESIDE.get(twin.tool, ()))(body)
 
 
 def the_sandbox(sandboxes: None, operator: User) -> str:
@@ -251,8 +335,7 @@ def test_a_tool_has_the_effect_and_result_of_its_rest_endpoint(
         return
     assert not outcome.failed, outcome.body
     assert answer.status_code < 300, answer.content
-    jsonschema.validate(outcome.body, TOOLS[twin.tool].output_schema)
-    assert plain(own(twin, outcome.body)) == plain(shaped(twin, answer.json()))
+    assert plain(own(twin, outcome.body)) == plain(SHAPES.get(twin.tool, lambda body: body)(answer.json()))
 
 
 def test_every_tool_has_a_rest_endpoint() -> None:

@@ -109,7 +109,7 @@ def test_prompts_name_only_tools_that_are_there() -> None:
     for prompt in PROMPTS.values():
         text = prompt_text(prompt, {"goal": "x", "tags": ""})
         assert text
-        for name in re.findall(r"\b(?:list|get|create|update|claim|set|execute|stop)_\w+|getSSE\w+", text):
+        for name in re.findall(r"\b(?:list|get|create|update|claim|set|add|execute|stop|read)_\w+|getSSE\w+", text):
             assert name in TOOLS, name
 
 

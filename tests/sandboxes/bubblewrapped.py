@@ -37,11 +37,15 @@ class Session:
         folders = Folders("taskhub-x")
         self.own = home / folders.own
         self.work = home / folders.working
+        taken = str(fields.pop("taken", ""))
         env: dict[str, str] = fields.pop("env", {})  # type: ignore[assignment]  # a dict of strings
         run = Run(folders, f"{folders.own}/try", self.execution_id, TOKENS, script, env, **fields)  # type: ignore[arg-type]
         for path, content in run.files().items():
             (home / path).parent.mkdir(parents=True, exist_ok=True)
             (home / path).write_bytes(content)
+        if taken:
+            # A folder where a file is to be copied to.
+            (self.work / taken).mkdir(parents=True)
         command = run.command() if perl else run.command().replace("command -v perl", "false")
         (home / "command").write_text(f"{command}\n")
         self.popen = subprocess.Popen(

@@ -138,6 +138,28 @@ def listed(session: Session) -> tuple[str, list[str]]:
     return first, [line.split(" ", 2)[2] for line in lines]
 
 
+def test_given_files_are_neither_changes_nor_kept_unless_changed(run: Any) -> None:
+    given = {"a/b c": b"1\n", "out/kept": b"2\n", "changed": b"3\n"}
+    session = run("cat 'a/b c' out/kept changed; echo more >>changed; echo new >made", given=given)
+    assert session.outcome()[0].startswith("1\n2\n3\n")
+    count, files = listed(session)
+    assert (count.split()[0], sorted(files)) == ("2", ["changed", "made"])
+    changes = (session.own / "changes").read_text().splitlines()
+    assert sorted(line.split(" ", 1)[1] for line in changes) == ["created 4 made", "modified 7 changed"]
+
+
+def test_a_script_that_leaves_given_files_alone_leaves_nothing(run: Any) -> None:
+    session = run("true", given={"f": b"x"})
+    assert session.outcome()[0] == end_mark("0 0 0 -")
+
+
+def test_files_that_cannot_be_copied_are_told_and_the_script_is_not_run(tmp_path: Path) -> None:
+    session = Session(tmp_path, "echo never", given={"f": b"x"}, taken="f")
+    out, err, _ = session.outcome()
+    assert out == end_mark("126 0 0 -")
+    assert err == "TaskHub: the given files could not be copied into the working folder.\n" + end_mark("126 0 0 -")
+
+
 def test_out_is_wanted_first_and_every_file_is_counted(run: Any) -> None:
     session = run(
         """

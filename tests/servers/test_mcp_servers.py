@@ -26,10 +26,11 @@ async def test_the_official_client_works_in_every_revision(server: Served, revis
     async with connected(server.address, token, revision) as client:
         assert client.protocol_version == (REVISIONS[-1] if revision == "auto" else revision)
         assert {"claim_task", "getSSEConnectionUrl"} <= {tool.name for tool in (await client.list_tools()).tools}
-        made = await client.call_tool("create_task", {"title": f"by {revision}"})
+        made = await client.call_tool("create_tasks", {"tasks": [{"title": f"by {revision}"}]})
         assert not made.is_error
-        seen = await client.call_tool("get_task", {"task_id": made.structured_content["id"]})
-        assert {name: seen.structured_content[name] for name in made.structured_content} == made.structured_content
+        (row,) = made.structured_content["tasks"]
+        seen = await client.call_tool("get_task", {"task_id": row["id"]})
+        assert {name: seen.structured_content[name] for name in row} == row
         refused = await client.call_tool("get_task", {"task_id": "none"})
         assert refused.is_error
         assert refused.structured_content["error"]["code"] == "not_found"
@@ -38,7 +39,7 @@ async def test_the_official_client_works_in_every_revision(server: Served, revis
 async def test_without_a_token_this_machine_may_read(server: Served) -> None:
     async with connected(server.address) as client:
         assert not (await client.call_tool("list_tasks", {})).is_error
-        refused = await client.call_tool("create_task", {"title": "t"})
+        refused = await client.call_tool("create_tasks", {"tasks": [{"title": "t"}]})
         assert refused.structured_content["error"]["code"] == "not_authenticated"
 
 
@@ -46,7 +47,7 @@ def test_many_calls_at_once_hold_no_thread_and_no_database_connection_of_their_o
     async def burst() -> None:
         token = server.headers["Authorization"].removeprefix("Bearer ")
         async with connected(server.address, token) as client:
-            await client.call_tool("create_task", {"title": "warm"})
+            await client.call_tool("create_tasks", {"tasks": [{"title": "warm"}]})
             before = _held(folder)
             results = await asyncio.gather(*[client.call_tool("list_tasks", {}) for _ in range(60)])
             assert not any(result.is_error for result in results)
@@ -149,7 +150,7 @@ def test_in_production_nobody_asks_without_a_token(production: Installation) -> 
     for method in ("tools/list", "initialize", "ping", "resources/list"):
         answer = ask(production, None, method)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert answer.json()["error"]["code"] == "not_authenticated"
+        assert answer.json()["error"]["data"]["error"]["code"] == "not_authenticated"
     assert ask(production, production.accounts["viewer"]).status_code == 200
     assert ask(production, production.accounts["nothing"]).status_code == 403
 
@@ -161,7 +162,21 @@ def test_a_malformed_token_is_a_wrong_one(production: Installation, token: str) 
         f"{production.address('one')}/mcp", json={}, headers={**ACCEPT, **production.base_headers, **headers}
     )
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token"')
+    assert answer.json()["error"]["message"].startswith("The token is wrong.")
+
+
+@pytest.mark.parametrize("revision", [REVISIONS[-1], "2025-11-25"])
+async def test_the_official_client_shows_why_it_is_refused(server: Served, revision: str) -> None:
+    with pytest.raises(BaseException) as refused:  # noqa: PT011 - of a task group, whose words are looked at
+        async with connected(server.address, "0" * 64, revision) as client:
+            await client.list_tools()
+    assert "The token is wrong." in words_of(refused.value)
+
+
+def words_of(error: BaseException) -> str:
+    inside = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return " ".join([str(error), *map(words_of, inside)])
 
 
 def made_with(production: Installation, code: str) -> str:
@@ -177,12 +192,14 @@ user = User.objects.get(username="a-agent")
 
 def test_an_expired_token_is_worth_nothing(production: Installation) -> None:
     token = made_with(production, "print(ApiToken.objects.create(user=user, expiry=timedelta(seconds=-1))[1])")
-    assert ask(production, token).status_code == 401
+    answer = ask(production, token)
+    assert answer.status_code == 401
+    assert answer.json()["error"]["data"]["error"]["code"] == "token_expired"
 
 
 def test_a_revoked_token_is_worth_nothing_from_the_next_call_on(production: Installation) -> None:
     token = made_with(production, "print(ApiToken.objects.create(user=user, name='stolen')[1])")
-    call = {"name": "create_task", "arguments": {"title": "t"}}
+    call = {"name": "create_tasks", "arguments": {"tasks": [{"title": "t"}]}}
     assert ask(production, token, "tools/call", call).json()["result"]["isError"] is False
     made_with(production, "ApiToken.objects.get(name='stolen').delete(); print('gone')")
     assert ask(production, token, "tools/call", call).status_code == 401

@@ -106,7 +106,7 @@ def others(installation: Installation, pool: ThreadPoolExecutor) -> Iterator[Age
 
 
 def made_by(agents: Agents, **fields: Any) -> str:
-    return str(agents.call("create_task", title="t", **fields)["id"])
+    return str(agents.call("create_tasks", tasks=[{"title": "t", **fields}])["tasks"][0]["id"])
 
 
 def tagged(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def test_a_list_is_answered_when_a_task_enters_or_leaves_it(
     with agents.looked("task_page"):
         others.call("update_task", task_id=other, title="not this")
     assert not waiting.done()
-    task = str(others.call("create_task", title=request.node.name)["id"])
+    task = made_by(others, title=request.node.name)
     assert [row["id"] for row in waiting.result(PATIENCE_S)["tasks"]] == [task]
     waiting = agents.wait("list_tasks", q=request.node.name)
     with agents.looked("task_page"):

@@ -147,18 +147,19 @@ class Walker:
     def call_tool(self, name: str) -> str:
         """The error code of a call about rows that are there, whether the tool or the door says it; "" for none."""
         arguments: dict[str, Any] = {
-            "create_task": {"title": "t"},
+            "create_tasks": {"tasks": [{"title": "t"}]},
+            "get_overview": {},
             "add_note": {"task_id": self._task(), "text": "n"},
             "set_task_status": {"task_id": self._task(), "new_status": "done"},
             "getSSEConnectionUrl": {"sandboxId": "box"},
+            "read_file": {"task_id": self._task(), "path": "/task"},
             "get_sandbox": {"sandbox_id": "none-of-this-name"},
-            "list_sandboxes": {},
             "list_tasks": {},
             "claim_task": {},
         }.get(name, {"task_id": self._task()})
         answer = self._rpc("tools/call", {"name": name, "arguments": arguments})
         if answer.status_code != 200:
-            return str(answer.json()["error"]["code"])
+            return str(answer.json()["error"]["data"]["error"]["code"])
         result = answer.json()["result"]
         return str(result["structuredContent"]["error"]["code"]) if result["isError"] else ""
 

@@ -166,7 +166,7 @@ def test_16_agents_that_poll_an_execution_over_mcp(
 
 LOOKS: dict[str, Callable[[httpx.Client], httpx.Response]] = {
     "rest": lambda client: client.get("/api/sandboxes/"),
-    "mcp": lambda client: over_mcp(client, tool_call("list_sandboxes")),
+    "mcp": lambda client: over_mcp(client, tool_call("get_sandbox")),
 }
 
 

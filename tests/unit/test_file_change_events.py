@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from sandboxes.execute.file_changes import is_inside, read_changes
+from sandboxes.execute.file_changes import read_changes
 from taskhub.executions.executor import FileChange, FileChanges
+from taskhub.executions.file_paths import is_inside
 from taskhub.models import Execution
 from taskhub.services.file_changes import PATHS_MOST, file_changes_tell
 

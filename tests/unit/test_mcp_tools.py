@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import re
@@ -19,21 +18,30 @@ from jsonschema import Draft202012Validator
 from taskhub.events.tickets import read_ticket_for
 from taskhub.executions.executor import ExecutorError
 from taskhub.mcp import errors, execution_tools, task_tools
-from taskhub.mcp.protocol import build_server
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import ApiToken, AuditEntry, Execution
-from tests.agents import call, call_as, error, requester_for, result
+from taskhub.roles import know_role, role_of
+from tests.agents import call, call_as, error, listed_tools, made, requester_for, result
+from tests.conftest import make_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
-READING = {"list_tasks", "get_task", "get_execution", "list_sandboxes", "get_sandbox", "getSSEConnectionUrl"}
+TOOL_NAMES = [
+    *("get_overview", "list_tasks", "get_task", "create_tasks", "update_task", "claim_task", "set_task_status"),
+    *("add_note", "execute_task", "get_execution", "stop_execution", "read_file", "get_sandbox", "getSSEConnectionUrl"),
+]
+READING = {
+    *("get_overview", "list_tasks", "get_task", "get_execution", "read_file", "get_sandbox", "getSSEConnectionUrl"),
+}
+MAKING = {"create_tasks", "claim_task", "add_note"}
+"""They write, and nothing is lost by it."""
+REPEATABLE = {"update_task", "set_task_status", "stop_execution"}
 
 
-def listed() -> types.ListToolsResult:
-    entry = build_server().get_request_handler("tools/list")
-    assert entry is not None
-    found: types.ListToolsResult = asyncio.run(entry.handler(None, None))
-    return found
+def listed(user: User | None = None) -> types.ListToolsResult:
+    if user is not None:
+        role_of(user)  # as authentication has found it out
+    return listed_tools(requester_for(user))
 
 
 def test_the_list_of_tools_costs_an_agent_at_most_2400_tokens() -> None:
@@ -43,27 +51,34 @@ def test_the_list_of_tools_costs_an_agent_at_most_2400_tokens() -> None:
 
 def test_there_are_few_tools_and_each_says_what_it_takes_gives_and_does() -> None:
     tools = listed().tools
-    assert len(tools) <= 14
+    assert [tool.name for tool in tools] == TOOL_NAMES
     for tool in tools:
-        assert re.match(r"(list|get|create|update|claim|set|add|execute|stop)(_|SSE)", tool.name)
+        assert tool.title
         assert 20 < len(tool.description or "") < 250
-        for schema in (tool.input_schema, tool.output_schema):
-            Draft202012Validator.check_schema(schema)
-            assert schema["type"] == "object"
-            assert schema["properties"]
-        assert "additionalProperties" not in tool.input_schema  # some clients cannot convert it
+        Draft202012Validator.check_schema(tool.input_schema)
+        assert tool.input_schema["type"] == "object"
         assert tool.annotations is not None
-        assert tool.annotations.read_only_hint is (tool.name in READING)
-        if tool.name not in READING:
-            assert tool.annotations.destructive_hint is not None
-            assert tool.annotations.idempotent_hint is not None
+        # null is the protocol's default: it writes, may destroy, and a second call does more.
+        assert tool.annotations.read_only_hint is (tool.name in READING or None)
+        assert tool.annotations.destructive_hint is (False if tool.name in MAKING else None)
+        assert tool.annotations.idempotent_hint is (True if tool.name in REPEATABLE else None)
+
+
+def test_a_token_lists_what_its_role_may_use(alice: User, operator: User) -> None:
+    vera = make_account("vera", "viewer")
+    assert {tool.name for tool in listed(vera).tools} == READING
+    for user in (alice, operator):
+        assert [tool.name for tool in listed(user).tools] == TOOL_NAMES
+    limited = requester_for(alice, ApiToken(user=alice, name="reads", role="viewer"))
+    know_role(alice, ["agent"], "viewer")
+    assert {tool.name for tool in listed_tools(limited).tools} == READING
 
 
 def test_spec_000_names_the_arguments_of_the_connection() -> None:
     schema = TOOLS["getSSEConnectionUrl"].input_schema
     assert list(schema["properties"]) == ["sandboxId", "eventType", "sessionId", "commandId"]
     assert schema["required"] == ["sandboxId"]
-    assert schema["properties"]["eventType"]["enum"] == ["sandbox-status", "sessions", "logs"]
+    assert schema["properties"]["eventType"]["anyOf"][0]["enum"] == ["sandbox-status", "sessions", "logs"]
 
 
 def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
@@ -83,20 +98,20 @@ def test_a_connection_is_a_signed_ticket_for_one_stream(alice: User) -> None:
 
 def test_the_audit_names_the_door_and_the_token(alice: User) -> None:
     token, _ = ApiToken.objects.create(user=alice, name="the agent's")
-    outcome = call_as(requester_for(alice, token), "create_task", title="t")
-    entry = AuditEntry.objects.get(task_id=outcome.body["id"])
+    outcome = call_as(requester_for(alice, token), "create_tasks", tasks=[{"title": "t"}])
+    entry = AuditEntry.objects.get(task_id=outcome.body["tasks"][0]["id"])
     assert (entry.door, entry.actor_name, entry.token_id) == ("mcp", "alice", token.public_id)
 
 
 def test_pages_of_tasks_follow_each_other(alice: User) -> None:
-    made = [result(alice, "create_task", title=f"{n}")["id"] for n in range(5)]
+    tasks = [made(alice, title=f"{n}") for n in range(5)]
     seen: list[str] = []
     page: dict[str, Any] = {"next_cursor": ""}
     while page["next_cursor"] is not None:
         cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
         page = result(alice, "list_tasks", limit=2, **cursor)
         seen += [task["id"] for task in page["tasks"]]
-    assert seen == made[::-1]
+    assert seen == tasks[::-1]
 
 
 @pytest.mark.parametrize(
@@ -109,9 +124,9 @@ def test_internal_errors_are_logged_and_not_revealed(
     def fail(**_: Any) -> None:
         raise raised
 
-    monkeypatch.setattr(task_tools, "task_create", fail)
+    monkeypatch.setattr(task_tools, "tasks_create", fail)
     with caplog.at_level(logging.ERROR):
-        failure = error(alice, "create_task", title="t")
+        failure = error(alice, "create_tasks", tasks=[{"title": "t"}])
     assert failure["code"] == "internal_error"
     assert str(raised.args[0]) not in str(failure)
     assert str(raised.args[0]) in caplog.text
@@ -122,7 +137,7 @@ def test_an_execution_is_returned_while_its_log_cannot_be_read(alice: User, monk
         raise ExecutorError("sandbox_unavailable", "The sandbox service does not answer; try again.", permanent=False)
 
     monkeypatch.setattr(execution_tools, "log_tail", unreachable)
-    task = result(alice, "create_task", title="t")["id"]
+    task = made(alice)
     result(alice, "execute_task", task_id=task, script_content="true")
     seen = result(alice, "get_execution", task_id=task)
     assert (seen["status"], seen["log"]) == ("queued", "")
@@ -130,7 +145,7 @@ def test_an_execution_is_returned_while_its_log_cannot_be_read(alice: User, monk
 
 
 def test_an_error_says_what_to_do_next(alice: User) -> None:
-    task = result(alice, "create_task", title="t")["id"]
+    task = made(alice)
     for name, arguments, code in [
         ("get_task", {"task_id": "x"}, "not_found"),
         ("set_task_status", {"task_id": task, "new_status": "review"}, "transition_refused"),
@@ -141,7 +156,7 @@ def test_an_error_says_what_to_do_next(alice: User) -> None:
         failure = error(alice, name, **arguments)
         assert failure["code"] == code
         assert failure["next"]
-    assert error(None, "create_task", title="t")["next"].startswith("Connect with the header")
+    assert error(None, "create_tasks", tasks=[{"title": "t"}])["next"].startswith("Connect with the header")
 
 
 def test_a_hint_names_only_tools_that_are_there() -> None:

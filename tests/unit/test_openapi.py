@@ -44,6 +44,7 @@ def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
         ("/sse", "get"),
         ("/api/", "get"),
         ("/api/me/", "get"),
+        ("/api/overview/", "get"),
         ("/api/tokens/", "get"),
         ("/api/tokens/", "post"),
         ("/api/tokens/{token_id}/", "delete"),

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from mcp.shared.exceptions import MCPError
 
 from taskhub.errors import Forbidden, Held, NotAuthenticated, NotFound
+from taskhub.lib.timestamps import iso
 from taskhub.mcp import tasks_extension
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.protocol import build_server
@@ -57,7 +58,8 @@ def update(requester: Requester, task_id: str) -> dict[str, Any]:
 
 
 def new_task(requester: Requester, **fields: Any) -> str:
-    return str(call_as(requester, "create_task", title="t", **fields).body["id"])
+    made = call_as(requester, "create_tasks", tasks=[{"title": "t", **fields}])
+    return str(made.body["tasks"][0]["id"])
 
 
 def finish(task_id: str, status: ExecutionStatus, **how: Any) -> None:
@@ -87,7 +89,7 @@ def test_an_execution_ends_with_what_get_execution_says(agent: Requester) -> Non
     assert seen["result"]["resultType"] == "complete"
     assert seen["result"]["content"] == [{"type": "text", "text": Outcome(body).text}]
     assert (body["status"], body["exit_code"]) == ("failed", 3)
-    assert seen["createdAt"] == body["queued_at"]
+    assert seen["createdAt"] == iso(Execution.objects.get(task_id=task).queued_at)
     assert seen["lastUpdatedAt"] == body["finished_at"]
 
 
@@ -139,8 +141,9 @@ def test_a_question_ends_with_its_answer(agent: Requester) -> None:
     call_as(agent, "add_note", task_id=task, kind="question", text="Which then?")
     seen = get(agent, made["taskId"])
     assert (seen["status"], seen["result"]["isError"]) == ("completed", False)
-    assert seen["result"]["structuredContent"] == answer
-    assert seen["lastUpdatedAt"] == answer["at"]
+    note = seen["result"]["structuredContent"]
+    assert (note["id"], note["kind"], note["text"], note["author"]) == (answer["id"], "answer", "a", "alice")
+    assert seen["lastUpdatedAt"] == note["at"]
 
 
 def test_which_calls_are_tasks(agent: Requester) -> None:
