@@ -42,6 +42,8 @@ class Wire:
             info = {"name": "test", "version": "1"}
             meta = {"protocolVersion": NEWEST, "clientInfo": info, "clientCapabilities": client or {}}
             params["_meta"] = {META + key: value for key, value in meta.items()}
+        elif capabilities is not None:
+            params["capabilities"] = capabilities
         message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
         return httpx.post(self._address, json=message, headers=headers, timeout=60, trust_env=False)
 
