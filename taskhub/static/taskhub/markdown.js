@@ -19,13 +19,22 @@ export function showMarkdown(place, text, html, { mayTick = false } = {}) {
   const now = html ?? text;
   if (shown.get(place) === now) return;
   shown.set(place, now);
-  const focused = document.activeElement;
-  const line = focused instanceof HTMLElement && place.contains(focused) ? focused.dataset["line"] : undefined;
+  const line = focusedLine(place);
   place.classList.toggle("plain", html == null);
   if (html == null) place.textContent = text;
   else place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
   for (const box of mayTick ? place.querySelectorAll("input[data-line]") : []) box.removeAttribute("disabled");
   if (line !== undefined) /** @type {HTMLElement | null} */ (place.querySelector(`[data-line="${line}"]`))?.focus();
+}
+
+/**
+ * The line whose check box has the focus.
+ *
+ * @param {Element} place
+ */
+function focusedLine(place) {
+  const focused = document.activeElement;
+  return focused instanceof HTMLElement && place.contains(focused) ? focused.dataset["line"] : undefined;
 }
 
 /**
