@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import httpx
 from mcp import Client
 
 from tests.mcp_client import connected
+from tests.processes import RunningHub
 
 CHARS_PER_TOKEN: Final = 4
 WAIT_S: Final = 50
@@ -45,10 +47,14 @@ TASKS: Final[list[dict[str, Any]]] = [
 
 @dataclass
 class Tally:
-    """What the agents asked, and the characters that they were answered."""
+    """What the agents asked, the characters that they were answered, and in a line each what was done."""
 
     calls: list[str] = field(default_factory=list)
     chars: int = 0
+    story: list[str] = field(default_factory=list)
+
+    def tell(self, who: str, what: str) -> None:
+        self.story.append(f"{who:<13}{what}")
 
     @property
     def tokens(self) -> int:
@@ -75,6 +81,7 @@ class Agent:
 async def orchestrate(agent: Agent) -> None:
     tasks = [{**task, "description": f"{task['description']}\n\n{_FILLING}"} for task in TASKS]
     await agent.call("create_tasks", tasks=tasks, request_id="the-day")
+    agent.tally.tell(agent.name, f"creates {len(tasks)} tasks")
 
 
 async def work(agent: Agent, is_over: asyncio.Event) -> None:
@@ -87,6 +94,7 @@ async def work(agent: Agent, is_over: asyncio.Event) -> None:
         held = {"task_id": task["id"], "lease": claimed["lease"]["token"]}
         status, result = await _do(agent, task, held)
         await agent.call("set_task_status", **held, new_status=status, note=result)
+        agent.tally.tell(agent.name, f"{task['title']} -> {status}: {result}")
         if task["title"].startswith("LAST"):
             is_over.set()
 
@@ -131,6 +139,11 @@ async def _ask(agent: Agent, held: dict[str, Any]) -> str:
                 return str(note["text"])
 
 
+def sign_in_link(hub: RunningHub) -> str:
+    """The one that `make run` prints."""
+    return next(found[0] for line in hub.process.output if (found := re.search(r"http://\S*sign-in\S*", line)))
+
+
 @asynccontextmanager
 async def person(address: str, link: str) -> AsyncIterator[httpx.AsyncClient]:
     """A browser's session, without the browser."""
@@ -141,7 +154,7 @@ async def person(address: str, link: str) -> AsyncIterator[httpx.AsyncClient]:
         yield browser
 
 
-async def answer_and_review(browser: httpx.AsyncClient) -> None:
+async def answer_and_review(browser: httpx.AsyncClient, tally: Tally) -> None:
     """What a person does all day: answers questions, sends back what lacks something, accepts the rest."""
     while True:
         waiting = await browser.get("/api/tasks/", params={"waiting_for": "any"})
@@ -150,11 +163,13 @@ async def answer_and_review(browser: httpx.AsyncClient) -> None:
             if task["waiting_for"] == "answer":
                 note = {"kind": "answer", "text": ANSWER}
                 (await browser.post(f"/api/tasks/{task['id']}/notes", json=note)).raise_for_status()
+                tally.tell("person", f"{task['title']}: {QUESTION} {ANSWER}")
                 continue
             notes = (await browser.get(f"/api/tasks/{task['id']}/notes")).raise_for_status().json()["results"]
             is_right = any(REMARK in note["text"] and note["kind"] == "result" for note in notes)
             change = {"new_status": "done"} if is_right else {"new_status": "todo", "note": REMARK}
             (await browser.put(f"/api/tasks/status/{task['id']}", json=change)).raise_for_status()
+            tally.tell("person", f"{task['title']} -> {change['new_status']}{'' if is_right else f': {REMARK}'}")
         if not tasks:
             await browser.get("/api/tasks/", params={"waiting_for": "any", "wait_s": WAIT_S})
 
@@ -169,7 +184,7 @@ async def day(address: str, token: str, link: str) -> tuple[Tally, list[dict[str
         person(address, link) as browser,
     ):
         await orchestrate(Agent(one, "orchestrator", tally))
-        human = asyncio.create_task(answer_and_review(browser))
+        human = asyncio.create_task(answer_and_review(browser, tally))
         workers = [Agent(client, name, tally) for client, name in zip((one, two, three), WORKERS, strict=True)]
         at_work = [asyncio.create_task(work(worker, is_over)) for worker in workers]
         over = asyncio.create_task(is_over.wait())

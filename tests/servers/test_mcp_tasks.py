@@ -42,8 +42,6 @@ class Wire:
             info = {"name": "test", "version": "1"}
             meta = {"protocolVersion": NEWEST, "clientInfo": info, "clientCapabilities": client or {}}
             params["_meta"] = {META + key: value for key, value in meta.items()}
-        elif capabilities is not None:
-            params["capabilities"] = capabilities
         message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
         return httpx.post(self._address, json=message, headers=headers, timeout=60, trust_env=False)
 
@@ -53,7 +51,7 @@ class Wire:
         return result
 
     def new_task(self) -> str:
-        return str(self.call("create_tasks", tasks=[{"title": "t"}])["structuredContent"]["tasks"][0]["id"])
+        return str(self.call("create_task", title="t")["structuredContent"]["id"])
 
     def begin(self, task: str) -> dict[str, Any]:
         return self.call("execute_task", DECLARED, task_id=task, script_content="true")
