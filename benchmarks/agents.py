@@ -31,11 +31,11 @@ def run(_: Template, __: WriterProcess) -> Sample:
 
 SCENARIO: Final = Scenario(
     "agents",
-    "An orchestrator, three agents and a person share eight tasks over MCP: order, a file of another task, a long run, "
-    "a failing run, a question, a review that is sent back. The agents are scripts that do what the prompts say; a token "
-    "is four characters of a result. Before `wait_s`, notes and short answers such a day took 11.4 calls and 2,126 "
-    "tokens a task, 59 % of them polls, and one task of eight was not finished: measured earlier with other scripts, "
-    "not by turns with this.",
+    "An orchestrator, three agents and a person share eight tasks over MCP: order, a file of another task, a long "
+    "run, a failing run, a question, a review that is sent back. The agents are scripts that do what the prompts "
+    "say; a token is four characters of a result. Before `wait_s`, notes and short answers such a day took 11.4 "
+    "calls and 2,126 tokens a task, 59 % of them polls, and one task of eight was not finished: measured earlier "
+    "with other scripts, not by turns with this.",
     run,
     [
         ("done", "of 8 tasks done", "", None, None),

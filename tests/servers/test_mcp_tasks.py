@@ -51,7 +51,7 @@ class Wire:
         return result
 
     def new_task(self) -> str:
-        return str(self.call("create_task", title="t")["structuredContent"]["id"])
+        return str(self.call("create_tasks", tasks=[{"title": "t"}])["structuredContent"]["tasks"][0]["id"])
 
     def begin(self, task: str) -> dict[str, Any]:
         return self.call("execute_task", DECLARED, task_id=task, script_content="true")
