@@ -22,7 +22,7 @@ from taskhub.services import admission, executions
 from taskhub.services.claims import Claimed, claim_touch, claims_expire, task_claim, task_release
 from taskhub.services.executions import Outcome
 from taskhub.services.tasks import task_create, task_delete, task_update
-from tests.agents import acting, call_as, requester_for
+from tests.agents.calls import acting, call_as, requester_for
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from taskhub.auth.actor import SYSTEM
 from taskhub.models import Artifact, Execution, GivenFile, Task
 from taskhub.services.execution_inputs import GIVEN_TEXT_BYTES
 from taskhub.services.tasks import task_create
-from tests.agents import error, result
+from tests.agents.calls import error, result
 from tests.conftest import make_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]

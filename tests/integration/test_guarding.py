@@ -21,7 +21,7 @@ from taskhub.services.announcements import announcement_create
 from taskhub.services.claims import task_claim, task_release
 from taskhub.services.notes import note_add
 from taskhub.services.tasks import task_create, task_delete, task_update
-from tests.agents import acting
+from tests.agents.calls import acting
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db

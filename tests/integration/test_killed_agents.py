@@ -17,7 +17,7 @@ from taskhub.errors import LeaseLost
 from taskhub.models import Claim, Task
 from taskhub.services.claims import Claimed, claim_touch, claims_expire, task_claim
 from taskhub.services.tasks import task_update, tasks_create
-from tests.agents import acting
+from tests.agents.calls import acting
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db

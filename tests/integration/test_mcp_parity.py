@@ -19,7 +19,7 @@ from taskhub.executions.script import SCRIPT_LIMIT_BYTES
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import AuditEntry, Execution, Task
 from taskhub.services import executions, tasks
-from tests.agents import call
+from tests.agents.calls import call
 from tests.conftest import client_of, make_account
 from tests.processes import wait_until
 

@@ -24,7 +24,7 @@ from taskhub.mcp.tools import TOOLS
 from taskhub.models import Execution
 from taskhub.services import executions, tasks
 from taskhub.web.thread_pool import wait_here
-from tests.agents import requester_for
+from tests.agents.calls import requester_for
 from tests.conftest import make_account
 from tests.processes import wait_until
 

@@ -23,7 +23,7 @@ from taskhub.services import claims
 from taskhub.services.notes import AnswerLate, Question, note_add, questions_expire, task_set_status
 from taskhub.services.tasks import task_create, task_update
 from taskhub.webhooks.queue import deliveries_write
-from tests.agents import acting, call_as, requester_for
+from tests.agents.calls import acting, call_as, requester_for
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db

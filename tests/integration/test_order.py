@@ -25,7 +25,7 @@ from taskhub.services import claims, executions
 from taskhub.services.dependencies import dependency_waive
 from taskhub.services.order import Cycle, count_open
 from taskhub.services.tasks import task_create, task_delete, task_update, tasks_create
-from tests.agents import acting, call_as, requester_for
+from tests.agents.calls import acting, call_as, requester_for
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import admission, executions, tasks
 from taskhub.services.admission_rules import admission_rule_set
-from tests.agents import error, result
+from tests.agents.calls import error, result
 from tests.unit.test_admission import start
 
 pytestmark = pytest.mark.django_db

@@ -34,7 +34,7 @@ from taskhub.observability.request_logging import RequestContext
 from taskhub.web import asgi_handler
 from taskhub.web.asgi_handler import HubHandler
 from taskhub.web.thread_pool import on_web_thread
-from tests import agents
+from tests.agents import calls
 
 pytestmark = pytest.mark.sqlite_suffices
 
@@ -107,7 +107,7 @@ def test_a_session_names_its_account_and_no_other_one(client: Client, operator) 
 def test_the_log_context_of_a_tool_has_its_subject(api: APIClient, alice) -> None:
     task_id = api.post("/api/tasks/", {"title": "t"}, format="json").json()["id"]
     begin()
-    agents.result(alice, "get_task", task_id=task_id)
+    calls.result(alice, "get_task", task_id=task_id)
     assert belonging() == {"task_id": task_id}
 
 

@@ -25,7 +25,7 @@ from taskhub.models import Artifact, Execution, ExecutionStatus, Task
 from taskhub.services import notes, tasks
 from taskhub.services.executions import execution_queue
 from taskhub.web.thread_pool import wait_here
-from tests.agents import call, error, requester_for, result
+from tests.agents.calls import call, error, requester_for, result
 from tests.conftest import make_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]

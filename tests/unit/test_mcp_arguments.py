@@ -11,7 +11,7 @@ from rest_framework import serializers
 from taskhub.mcp.arguments import given_only
 from taskhub.mcp.tools import TOOLS, Tool
 from taskhub.models import Execution, Task
-from tests.agents import error, listed_tools, requester_for, result
+from tests.agents.calls import error, listed_tools, requester_for, result
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 

@@ -21,7 +21,7 @@ from taskhub.mcp import errors, execution_tools, task_tools
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import ApiToken, AuditEntry, Execution
 from taskhub.roles import know_role, role_of
-from tests.agents import call, call_as, error, listed_tools, made, requester_for, result
+from tests.agents.calls import call, call_as, error, listed_tools, made, requester_for, result
 from tests.conftest import make_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]

@@ -14,7 +14,7 @@ from taskhub.models import HUB, AdmissionRule, Claim, Execution, ExecutionStatus
 from taskhub.services import notes, tasks
 from taskhub.services.claims import task_claim
 from taskhub.services.executions import execution_queue
-from tests.agents import acting, error, made, result
+from tests.agents.calls import acting, error, made, result
 from tests.conftest import client_of, make_account
 
 pytestmark = [pytest.mark.django_db]

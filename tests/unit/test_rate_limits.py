@@ -13,7 +13,7 @@ from taskhub.auth import rate_limits
 from taskhub.auth.rate_limits import Limit, account_requests, address_requests, network_of
 from taskhub.models import ApiToken
 from taskhub.web.origin_check import _is_own_page
-from tests.agents import error
+from tests.agents.calls import error
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 

@@ -22,7 +22,7 @@ from taskhub.models import ApiToken, Execution, ExecutionStatus
 from taskhub.services.executions import Outcome as Ended
 from taskhub.services.executions import execution_finish
 from taskhub.web.thread_pool import wait_here
-from tests.agents import call_as, requester_for
+from tests.agents.calls import call_as, requester_for
 from tests.conftest import make_account
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
