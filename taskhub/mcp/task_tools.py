@@ -124,7 +124,7 @@ class TaskListSerializer(WaitSerializer):
 
 _ROW: Final = (
     *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
-    *("open_blockers", "version", "updated_at"),
+    *("open_blockers", "ending", "version", "updated_at"),
 )
 _READ_REST: Final = "read_file with path /description, /notes or /task reads the whole."
 

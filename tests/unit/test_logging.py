@@ -251,8 +251,12 @@ async def answered(path: str, *headers: tuple[bytes, bytes], body: bytes = b"") 
     scope = {"type": "http", "method": method, "path": path, "query_string": b"ticket=hunter22", "headers": [*headers]}
     sent: list[Any] = []
 
+    unread = [{"type": "http.request", "body": body, "more_body": False}]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not unread:
+            await asyncio.Event().wait()  # the client stays
+        return unread.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)

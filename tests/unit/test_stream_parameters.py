@@ -97,7 +97,9 @@ def test_the_tool_has_the_definition() -> None:
     schema = TOOLS["getSSEConnectionUrl"].input_schema
     assert list(schema["properties"]) == list(SSE.names)
     event_type = next(parameter for parameter in SSE.parameters if parameter.name == "eventType")
-    assert schema["properties"]["eventType"] == event_type.schema()
+    told = event_type.schema()
+    default = told.pop("default")
+    assert schema["properties"]["eventType"] == {"anyOf": [told, {"type": "null"}], "default": default}
     assert schema["required"] == [parameter.name for parameter in SSE.parameters if parameter.required]
 
 
