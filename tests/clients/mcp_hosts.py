@@ -29,7 +29,7 @@ async def work(call: Call, schemas: Schemas, task_id: str) -> dict[str, Any]:
 
     await step("claim_task", task_id=task_id)
     await step("add_note", task_id=task_id, text="seen")
-    await step("set_task_status", task_id=task_id, status="done")
+    await step("set_task_status", task_id=task_id, new_status="done")
     return {
         "tools": sorted(schemas),
         "task": await step("get_task", task_id=task_id),

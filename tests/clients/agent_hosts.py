@@ -30,7 +30,7 @@ def _work(hub: RunningHub, host: str) -> dict[str, Any]:
         task_id = http.post("/api/tasks/", json={"title": host}).raise_for_status().json()["id"]
         command = [python(host), str(HERE / "mcp_hosts.py"), host, f"{hub.address}/mcp", hub.token, task_id]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, (host, done.stderr)
+        assert done.returncode == 0, (host, done.stderr[-2000:])
         task = http.get(f"/api/tasks/{task_id}/").raise_for_status().json()
     assert task["status"] == "done", (host, task, done.stdout)
     return dict(json.loads(done.stdout))
