@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -20,9 +19,9 @@ from taskhub.executions.executor import ExecutorError, ProducedFile
 from taskhub.executions.file_paths import is_inside
 from taskhub.models import Artifact, Execution, Task
 from tests.conftest import make_account
+from tests.settling import settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
-WITHIN_S = 30.0
 
 
 def run(execute: Any, script: str) -> Execution:
@@ -30,15 +29,6 @@ def run(execute: Any, script: str) -> Execution:
     queued = execute(script)
     jobs.execution_start(queued["execution_id"])
     return settle(queued["execution_id"])
-
-
-def settle(execution_id: str) -> Execution:
-    until = time.monotonic() + WITHIN_S
-    while (execution := Execution.objects.get(pk=execution_id)).is_active:
-        assert time.monotonic() < until
-        jobs.execution_end(execution_id)
-        Execution.objects.filter(pk=execution_id, status="running").update(lease_until=None)
-    return execution
 
 
 def listed(client: APIClient, execution: Execution, **query: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from taskhub.models import Execution, ExecutionStatus, Task
 from taskhub.services import executions
 from taskhub.web.thread_pool import wait_here
 from tests.processes import wait_until
+from tests.settling import settle
 
 DAEMON = os.environ.get("TASKHUB_TEST_DAEMON", "")
 
@@ -58,15 +59,6 @@ def alive(word: str) -> list[str]:
         if word in line and "pytest" not in line:
             found.append(line)
     return found
-
-
-def settle(execution_id: str) -> Execution:
-    until = time.monotonic() + 120
-    while (execution := Execution.objects.get(pk=execution_id)).is_active:
-        assert time.monotonic() < until
-        jobs.execution_end(execution_id)
-        Execution.objects.filter(pk=execution_id, status="running").update(lease_until=None)
-    return execution
 
 
 def wait_for_line(api: APIClient, task_id: str, text: str) -> None:

@@ -19,6 +19,7 @@ from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, file_changes_tell
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker.following import Following
+from tests.settling import settle
 
 pytestmark = pytest.mark.sqlite_suffices
 
@@ -48,15 +49,6 @@ def watch_until(wanted: Any) -> None:
         assert time.monotonic() < until, told()
         look_at_files()
         time.sleep(0.1)
-
-
-def settle(execution_id: str) -> Execution:
-    until = time.monotonic() + WITHIN_S
-    while (execution := Execution.objects.get(pk=execution_id)).is_active:
-        assert time.monotonic() < until
-        jobs.execution_end(execution_id)
-        Execution.objects.filter(pk=execution_id, status="running").update(lease_until=None)
-    return execution
 
 
 # --- Over a real sandbox -----------------------------------------------------------------------------

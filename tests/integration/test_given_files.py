@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -19,9 +18,9 @@ from taskhub.services.execution_inputs import GIVEN_TEXT_BYTES
 from taskhub.services.tasks import task_create
 from tests.agents.calls import error, result
 from tests.conftest import make_account
+from tests.settling import settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
-WITHIN_S = 30.0
 
 
 def run(user: User, task: Task, script: str, **arguments: Any) -> Execution:
@@ -29,15 +28,6 @@ def run(user: User, task: Task, script: str, **arguments: Any) -> Execution:
     begun = result(user, "execute_task", task_id=str(task.pk), script_content=script, **arguments)
     jobs.execution_start(begun["execution_id"])
     return settle(begun["execution_id"])
-
-
-def settle(execution_id: str) -> Execution:
-    until = time.monotonic() + WITHIN_S
-    while (execution := Execution.objects.get(pk=execution_id)).is_active:
-        assert time.monotonic() < until
-        jobs.execution_end(execution_id)
-        Execution.objects.filter(pk=execution_id, status="running").update(lease_until=None)
-    return execution
 
 
 def text(user: User, task: Task, path: str) -> str:
