@@ -41,8 +41,8 @@ include-path-regex = "^/api/tasks/([{]task_id[}]/)?$"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "412", "429", "5xx"]
 
 [[operations]]
-include-path = "/api/exec/logs/{task_id}/"
-# OpenAPI has no word for query parameters that exclude each other.
+include-path-regex = "^/api/exec/logs/[{]task_id[}]/(search/)?$"
+# OpenAPI has no word for query parameters that exclude, or need, each other.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
 
 [[operations]]
