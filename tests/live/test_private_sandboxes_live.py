@@ -73,7 +73,8 @@ def test_a_script_runs_in_a_sandbox_by_its_id_and_not_by_its_name(client: HubCli
     task_id, end = client.run("true")
     made = client.http.get(f"/api/sandboxes/{end['sandbox_id']}").json()["name"]
     assert made == client.status(task_id)["session_name"]
-    _, refused = client.run("true", sandbox_id=made)
-    assert (refused["execution_event"], refused["error_code"]) == ("failed", "sandbox_not_found")
+    body = {"script_content": "true", "sandbox_id": made}
+    refused = client.http.post(f"/api/exec/{task_id}", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "sandbox_not_found")
     _, again = client.run("true", sandbox_id=end["sandbox_id"])
     assert again["execution_event"] == "completed"
