@@ -70,7 +70,7 @@ def take(page: Page, hub: RunningHub) -> None:
         sign_in(page, hub)
         page.goto(f"{hub.address}/tasks/{task_id}/")
         page.wait_for_selector('#log .text:has-text("warning: search index")', timeout=60_000)
-        save(page, "log.png", LOG)
+        save(page, "log.png", LOG, scrolled_to="#log-title")
         page.goto(f"{hub.address}/")
         page.wait_for_selector("#board:not([aria-busy])")
         page.wait_for_selector('#state[data-state="connected"]')
@@ -97,8 +97,10 @@ def sign_in(page: Page, hub: RunningHub) -> None:
     page.get_by_role("button", name="Forget the token").wait_for()
 
 
-def save(page: Page, name: str, size: dict[str, int]) -> None:
+def save(page: Page, name: str, size: dict[str, int], *, scrolled_to: str = "") -> None:
     page.set_viewport_size(size)  # type: ignore[arg-type]
+    if scrolled_to:
+        page.locator(scrolled_to).evaluate("it => it.closest('section').scrollIntoView()")
     page.screenshot(path=IMAGES / name, animations="disabled")
 
 
