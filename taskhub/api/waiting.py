@@ -122,9 +122,17 @@ class FeedSignals:
             await self._following.aclose()
 
 
-async def feed_head() -> int:
-    """The number of the last event: taken before the first look, so that no event falls between."""
-    return (await running_hub().feed(TASKS)).head
+def feed_signals(events: Filters, together_s: float = TOGETHER_S) -> Callable[[], Awaitable[Signals]]:
+    """The signals of a wait, as `waiting` takes them: events of the feed from now on.
+
+    Made before the first look, so that no event falls between.
+    """
+
+    async def joined() -> Signals:
+        head = (await running_hub().feed(TASKS)).head
+        return FeedSignals(head, events, together_s=together_s)
+
+    return joined
 
 
 # --- A wait on the event loop -------------------------------------------------------------------------------
@@ -233,11 +241,8 @@ def wait_for_change(
     if not wait_s:
         seen = look(request.user)
         return Response(seen.data, headers=seen.headers)
-
-    async def joined() -> Signals:
-        return FeedSignals(await feed_head(), events, together_s=together_s)
-
-    return wait_for_signals(request, look, changed=changed, signals=joined, wait_s=wait_s)
+    signals = feed_signals(events, together_s)
+    return wait_for_signals(request, look, changed=changed, signals=signals, wait_s=wait_s)
 
 
 def wait_for_signals(

@@ -15,7 +15,7 @@ from taskhub.executions import log_archive
 from taskhub.executions.executor import LogLine
 from taskhub.executions.log_archive import TextBlock
 from taskhub.executions.log_stream import shared_log
-from taskhub.executions.log_text import without_ansi
+from taskhub.executions.log_text import searched
 from taskhub.executions.shared_log import SharedLog
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.text_folding import fold
@@ -88,7 +88,7 @@ class _Collector:
 
     def take(self, block: TextBlock) -> bool:
         """Whether that was enough."""
-        if not self._sought or self._sought in fold(without_ansi(block.text)):
+        if not self._sought or self._sought in searched(block.text):
             for line in block.lines():
                 if line.n >= self.next and self._add(line):
                     return True
@@ -98,7 +98,7 @@ class _Collector:
 
     def _add(self, line: LogLine) -> bool:
         self.next = line.n + 1
-        if self._sought and self._sought not in fold(without_ansi(line.line)):
+        if self._sought and self._sought not in searched(line.line):
             return False
         self.lines.append(line)
         self._chars += len(line.line)

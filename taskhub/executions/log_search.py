@@ -16,7 +16,7 @@ from typing import Final, Literal
 from taskhub.executions import log_archive, log_reading
 from taskhub.executions.log_archive import TextBlock
 from taskhub.executions.log_stream import shared_log
-from taskhub.executions.log_text import without_ansi
+from taskhub.executions.log_text import searched
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.text_folding import fold
 from taskhub.models import Execution
@@ -112,7 +112,7 @@ def _in_text(matches: Callable[[str], bool]) -> Matching:
     """By folded text: of a whole block first, for most have no match."""
 
     def matching(block: TextBlock) -> list[int]:
-        text = fold(without_ansi(block.text))
+        text = searched(block.text)
         if not matches(text):
             return []
         lines = text.split("\n")[: block.number]

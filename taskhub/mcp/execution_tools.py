@@ -11,7 +11,7 @@ from rest_framework import serializers
 from taskhub.api.executions import JUST_QUEUED, execution_events, execution_look, guard_size
 from taskhub.api.fields import IdField
 from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
-from taskhub.api.waiting import Look, waiting
+from taskhub.api.waiting import Look, feed_signals, waiting
 from taskhub.executions.artifact_collector import RESULTS
 from taskhub.executions.executor import ExecutorError
 from taskhub.executions.existing_sandbox import sandbox_is_missing
@@ -22,7 +22,7 @@ from taskhub.mcp.log_text import LINES_MOST, log_text
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import HeldTaskSerializer, lease_shown, touch
 from taskhub.mcp.tools import Arguments, Tool
-from taskhub.mcp.waits import WaitSerializer, ended, feed_signals, when_changed
+from taskhub.mcp.waits import WaitSerializer, ended, when_changed
 from taskhub.models import Execution
 from taskhub.roles import Caller, Role
 from taskhub.selectors.executions import execution_get_for

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from taskhub.executions.executor import LogLine
+from taskhub.mcp.budget import size_of
 
 BUDGET: Final = 12 * 1024
 """Bytes of a log in a tool's answer, as JSON in UTF-8: three quarters of what the whole answer may have."""
@@ -48,7 +48,7 @@ def log_text(lines: Sequence[LogLine], *, after: int) -> LogText:
 
 
 def _size(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode(errors="surrogatepass")) - 2
+    return size_of(text) - len('""')
 
 
 def _end_of(text: str) -> str:

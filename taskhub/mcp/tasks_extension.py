@@ -88,6 +88,11 @@ class Handle:
     note: int | None = None
     agent: str = ""
 
+    @property
+    def named(self) -> Arguments:
+        """The `as` of later calls."""
+        return {"as": self.agent} if self.agent else {}
+
     def __str__(self) -> str:
         name = base64.urlsafe_b64encode(self.agent.encode()).decode().rstrip("=")
         note = "" if self.note is None else f".{self.note}"
@@ -151,7 +156,7 @@ async def cancel_task(requester: Requester, params: TaskParams) -> dict[str, Any
 def _stop(requester: Requester, handle: Handle) -> None:
     requester.guard(Role.AGENT, account=True)
     execution = execution_find_for(user=requester.user, execution_id=handle.id)
-    actor = requester.acting({"as": handle.agent} if handle.agent else {})
+    actor = requester.acting(handle.named)
     try:
         execution_request_stop(actor=actor, task_id=_of_task(execution), execution_id=execution.pk)
     except Conflict as error:
@@ -187,8 +192,7 @@ async def _execution(requester: Requester, handle: Handle) -> dict[str, Any]:
     status = _STATUSES.get(ExecutionStatus(execution.status), "completed")
     if status != "completed":
         return {**state, "status": status}
-    named = {"as": handle.agent} if handle.agent else {}
-    arguments = {"task_id": str(execution.task_id), "execution_id": str(execution.pk), **named}
+    arguments = {"task_id": str(execution.task_id), "execution_id": str(execution.pk), **handle.named}
     outcome = await call_tool(requester, TOOLS["get_execution"], arguments)
     return {**state, "status": status, "result": tool_result(outcome)}
 
@@ -196,7 +200,7 @@ async def _execution(requester: Requester, handle: Handle) -> dict[str, Any]:
 def _find_execution(requester: Requester, handle: Handle) -> Execution:
     requester.guard(Role.VIEWER, account=False)
     execution = execution_find_for(user=requester.user, execution_id=handle.id)
-    touch(requester, {"task_id": _of_task(execution), **({"as": handle.agent} if handle.agent else {})})
+    touch(requester, {"task_id": _of_task(execution), **handle.named})
     return execution
 
 
@@ -227,7 +231,7 @@ def _find_question(requester: Requester, handle: Handle) -> tuple[Note, Note | N
     asked = notes.filter(pk=handle.note or 0, kind=NoteKind.QUESTION).first()
     if asked is None:
         raise NotFound(_UNKNOWN)
-    touch(requester, {"task_id": handle.id, **({"as": handle.agent} if handle.agent else {})})
+    touch(requester, {"task_id": handle.id, **handle.named})
     return asked, notes.filter(question=asked, kind=NoteKind.ANSWER).first()
 
 

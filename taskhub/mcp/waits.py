@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from rest_framework import serializers
@@ -14,11 +12,9 @@ from taskhub.api.waiting import (
     LONGEST_S,
     TOGETHER_S,
     Changed,
-    FeedSignals,
     Look,
     Seen,
-    Signals,
-    feed_head,
+    feed_signals,
     seen_data,
     waiting,
 )
@@ -29,15 +25,6 @@ from taskhub.web.thread_pool import with_database
 
 class WaitSerializer(StrictSerializer):
     wait_s = serializers.IntegerField(required=False, min_value=0, max_value=LONGEST_S)
-
-
-async def _feed_signals(events: Filters, together_s: float) -> Signals:
-    return FeedSignals(await feed_head(), events, together_s=together_s)
-
-
-def feed_signals(events: Filters, together_s: float = TOGETHER_S) -> Callable[[], Awaitable[Signals]]:
-    """The signals of a wait, as `waiting` takes them: events of the feed from now on."""
-    return partial(_feed_signals, events, together_s)
 
 
 def ended(seen: Seen, timed_out: bool) -> Seen:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Final
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -51,7 +53,7 @@ def hub_overview(*, user: User | AnonymousUser, agent: str) -> HubOverview:
         waiting_for={name: counted[f"for_{name}"] for name in WAITING_FOR},
         leases=list(leases.select_related("task").order_by("expires_at")[:SHOWN]) if name and agent else [],
         assigned=_first(tasks.filter(assignee=name).exclude(status=TaskStatus.DONE)) if name else [],
-        waiting=_first(tasks.filter(WAITING_FOR["person"] | WAITING_FOR["answer"] | WAITING_FOR["review"])),
+        waiting=_first(tasks.filter(reduce(or_, WAITING_FOR.values()))),
         stale=_first(stale),
     )
 

@@ -74,10 +74,9 @@ def task_claim(
     Raises Conflict (`paused`) for an agent; with `task_id` also NotFound, Held, and Conflict (`task_not_claimable`,
     `held_back`, `blocked`).
     """
-    if task_id is None:
-        guard_unpaused(actor)
     task = task_lock(actor, task_id) if task_id is not None else _next_free(actor, priority, tags)
     if task is None:
+        guard_unpaused(actor)  # for a task that is free, `lease_take` does
         return None
     if actor.is_agent and task.holder:
         return Claimed(task, lease_take(actor, task, lease_s)[0])
