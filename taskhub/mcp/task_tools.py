@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -126,6 +127,8 @@ _ROW: Final = (
     *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
     *("open_blockers", "ending", "version", "updated_at"),
 )
+_ROUND_ROWS_BYTES: Final = 256
+"""More than an answer has beside the rows and the cursor."""
 _READ_REST: Final = "read_file with path /description, /notes or /task reads the whole."
 
 
@@ -158,12 +161,23 @@ async def _list(requester: Requester, arguments: Arguments) -> Any:
 
 
 def _fitting_page(requester: Requester, *, cursor: str, limit: int, filters: dict[str, Any]) -> dict[str, Any]:
-    """A page; a shorter one than was asked for where its rows are long, so that none is cut off."""
+    rows, following = fitting_rows(requester, task_row, cursor=cursor, limit=limit, **filters)
+    return {"tasks": rows, "next_cursor": following}
+
+
+def fitting_rows(
+    requester: Requester, row: Callable[[Task], Any], *, cursor: str, limit: int, **filters: Any
+) -> tuple[list[Any], str | None]:
+    """The rows of a page, and the next page's cursor; fewer rows than asked for where they are long, and none cut off.
+
+    Raises ValidationError, NotFound.
+    """
     while True:
         tasks, following = task_page(requester, cursor=cursor, limit=limit, **filters)
-        page = {"tasks": [task_row(task) for task in tasks], "next_cursor": following}
-        if limit == 1 or len(json.dumps(page, default=str, ensure_ascii=False).encode()) < ANSWER_BYTES:
-            return page
+        rows = [row(task) for task in tasks]
+        told = json.dumps([rows, following], default=str, ensure_ascii=False, separators=(",", ":"))
+        if limit == 1 or len(told.encode("utf-8", "replace")) < ANSWER_BYTES - _ROUND_ROWS_BYTES:
+            return rows, following
         limit //= 2
 
 
