@@ -30,7 +30,7 @@ from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
-from taskhub.mcp.budget import ANSWER_BYTES
+from taskhub.mcp.budget import ANSWER_BYTES, size_of
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -243,6 +243,9 @@ def _create(requester: Requester, arguments: Arguments) -> Any:
         return stored.data
     tasks = tasks_create(actor=actor, tasks=arguments["tasks"])
     rows = [_made(task, given.get("ref")) for task, given in zip(tasks, arguments["tasks"], strict=True)]
+    if size_of(rows) > ANSWER_BYTES - _ROUND_ROWS_BYTES:
+        # Long refs, many of them: no id may be cut off, or its task is lost to the caller.
+        rows = [{"id": row["id"]} for row in rows]
     if asked:
         idempotency_keep(asked, Answer(HTTPStatus.CREATED, {"tasks": rows}), secret=False)
     return {"tasks": rows}

@@ -278,6 +278,8 @@ def test_notes_over_rest(api: APIClient) -> None:
     for wrong in (
         {},
         {"text": ""},
+        {"text": " \n"},
+        {"text": "\u200b"},
         {"text": "t", "kind": "x"},
         {"text": "t", "deadline_s": 0},
         {"text": "t", "options": "a"},
