@@ -217,6 +217,39 @@ def test_a_private_blocker_leaks_nothing_but_that_it_is_there(alice: User) -> No
     assert [blocker["title"] for blocker in everything["blocked_by"]] == ["secret"]
 
 
+def test_the_history_names_no_private_blocker(alice: User, operator: User) -> None:
+    hidden = made("secret", private=True, assignee="bob")
+    seen = made("seen")
+    task = made("waits", blocked_by=[hidden.pk, seen.pk])
+    task_update(actor=SYSTEM, task_id=task.pk, blocked_by=[hidden.pk])
+    move(hidden, "done", closed_as="cancelled")
+    bob = make_account("bob", "agent")
+    dependency_waive(actor=Actor(door="rest", user=bob), task_id=task.pk, blocker_id=hidden.pk)
+
+    def history(client: APIClient) -> list[Any]:
+        entries = client.get(f"/api/tasks/{task.pk}/history/").json()["results"]
+        return [entry["changes"].get("blocked_by") or entry["changes"]["blocker"] for entry in entries]
+
+    known = [str(hidden.pk), str(seen.pk)]
+    whole = [[None, known[0]], [sorted(known), known[:1]], [None, sorted(known)]]
+    for reader in (bob, operator):
+        assert history(client_of(reader)) == whole
+    redacted = json.loads(json.dumps(whole).replace(str(hidden.pk), "hidden"))
+    for client in (client_of(alice), APIClient()):
+        assert history(client) == redacted
+
+
+def test_only_what_came_to_nothing_is_waived(alice: User) -> None:
+    first = made("first")
+    last = made("last", blocked_by=[first.pk])
+    for status in ("todo", "done"):
+        move(first, status)
+        with pytest.raises(Conflict) as refused:
+            dependency_waive(actor=Actor(door="rest", user=alice), task_id=last.pk, blocker_id=first.pk)
+        assert (refused.value.code, refused.value.details) == ("blocker_not_closed", {"status": status})
+    assert not Dependency.objects.exclude(waived_by="").exists()
+
+
 def test_order_over_rest(api: APIClient, alice: User) -> None:
     first = api.post("/api/tasks/", {"title": "first"}, format="json").json()
     last = api.post("/api/tasks/", {"title": "last", "blocked_by": [first["id"]]}, format="json").json()
