@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from django_eventstream.models import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict, HubError, Invalid
 from taskhub.models import READY, Dependency, Task
-from taskhub.services import claims, executions
+from taskhub.services import claims, executions, order, tasks
 from taskhub.services.dependencies import dependency_waive
 from taskhub.services.order import Cycle, count_open
 from taskhub.services.tasks import task_create, task_delete, task_update, tasks_create
@@ -183,6 +183,39 @@ def test_blockers_that_end_at_once_are_all_counted() -> None:
         list(pool.map(end, blockers))
     assert [row(task).open_blockers for task in waiting] == [0, 0, 0]
     assert told_ready() == Counter(str(task.pk) for task in waiting)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_blocker_is_not_reopened_while_another_writes_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not done yet when the lock was looked after. SQLite has one writer at a time, and no such lock."""
+    first = made("first")
+    last = made("last", blocked_by=[first.pk])
+    move(first, "done")
+    monkeypatch.setattr(tasks, "order_lock_if_done", lambda _: None)
+    locked, may_end = threading.Event(), threading.Event()
+
+    def other_writer() -> None:
+        try:
+            with transaction.atomic():
+                order.order_lock()
+                locked.set()
+                may_end.wait(30)
+        finally:
+            connections.close_all()
+
+    if connection.vendor == "postgresql":
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other_writer)
+            assert locked.wait(30)
+            try:
+                with pytest.raises(Conflict) as refused:
+                    move(first, "todo")
+            finally:
+                may_end.set()
+        assert refused.value.code == "order_busy"
+        assert (row(first).status, row(last).open_blockers) == ("done", 0)
+    move(first, "todo")
+    assert (row(first).status, row(last).open_blockers) == ("todo", 1)
 
 
 def test_unknown_and_too_many_blockers_are_wrong(api: APIClient) -> None:
