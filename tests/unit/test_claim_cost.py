@@ -27,6 +27,9 @@ CHAIN = 1000
 STEP = 10
 """SQLite calls back after so many of its virtual machine's instructions."""
 
+FEW = 20
+"""A table of few rows is read whole: some more do not count. Without the index they are thousands."""
+
 
 @dataclass
 class Cost:
@@ -124,6 +127,6 @@ def test_a_chain_of_1000_costs_a_claim_at_most_twice_as_much(alice: User) -> Non
 def assert_little_more(alone: list[Cost], behind: list[Cost]) -> None:
     for name, before, after in zip(["list", "claim", "claim in vain"], alone, behind, strict=False):
         assert after.queries == before.queries, name
-        assert after.work <= 2 * before.work, f"{name}: {before} alone, {after} with the chain"
+        assert after.work <= 2 * before.work + FEW, f"{name}: {before} alone, {after} with the chain"
     # The end of a blocker writes its dependent and tells that it is ready, which one that blocks nothing need not.
-    assert behind[-1].work <= 4 * alone[-1].work
+    assert behind[-1].work <= 4 * alone[-1].work + FEW
