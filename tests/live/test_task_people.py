@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
-from hub_pages import TaskPage, make_account, sign_in
+from hub_pages import PASSWORD, TaskPage, make_account
 from live_client import HubClient
 
 from tests.processes import RunningHub
@@ -17,15 +18,20 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def paula(hub: RunningHub) -> str:
+def session(hub: RunningHub) -> str:
+    """The cookie of a person who has signed in: with a token the page would be an agent."""
     make_account(hub, "paula", "agent")
-    return "paula"
+    with httpx.Client(base_url=hub.address, trust_env=False) as browser:
+        token = browser.get("/login/").cookies["csrftoken"]
+        form = {"username": "paula", "password": PASSWORD, "csrfmiddlewaretoken": token}
+        answer = browser.post("/login/", data=form, headers={"Origin": hub.address})
+        assert answer.status_code == 302, answer.text
+        return str(browser.cookies["sessionid"])
 
 
 @pytest.fixture
-def person(page: Page, hub: RunningHub, paula: str) -> Page:
-    """The page of a person who has signed in: with a token the page would be an agent."""
-    sign_in(page, hub, paula)
+def person(page: Page, hub: RunningHub, session: str) -> Page:
+    page.context.add_cookies([{"name": "sessionid", "value": session, "url": hub.address}])
     return page
 
 
