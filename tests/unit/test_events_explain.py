@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -326,13 +328,28 @@ def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor
     assert_events_explain(case(actor))
 
 
+MODULES = (
+    *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
+    *(announcements, file_changes),
+)
+PARTS = {"order", "task_events"}
+"""What publishes in the transaction of these."""
+
+
+def test_no_module_that_publishes_is_left_out() -> None:
+    publishing = {
+        path.stem
+        for path in Path(inspect.getfile(tasks)).parent.glob("*.py")
+        if re.search(r"^from taskhub.events.publish import .*\bpublish\b", path.read_text(), re.MULTILINE)
+    }
+    assert publishing - PARTS <= {module.__name__.rpartition(".")[2] for module in MODULES}
+    assert publishing >= PARTS
+
+
 def test_no_service_is_left_out() -> None:
     services = {
         name
-        for module in (
-            *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
-            *(announcements, file_changes),
-        )
+        for module in MODULES
         for name, found in inspect.getmembers(module, inspect.isfunction)
         if found.__module__ == module.__name__ and not name.startswith("_")
     }
