@@ -25,8 +25,10 @@ export class Notes {
       const field = $("note-text", HTMLTextAreaElement);
       /** @type {NoteCreateRequest} */
       const body = { text: field.value };
-      // By its id: in the meantime it may have been answered, and another one asked.
-      if (this.#asked !== null) Object.assign(body, { kind: "answer", question: this.#asked });
+      if (this.#asked !== null) {
+        body.kind = "answer";
+        body.question = this.#asked; // in the meantime it may have been answered, and another one asked
+      }
       await call("POST", address, body);
       field.value = "";
       onAdded();
