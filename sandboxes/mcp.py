@@ -60,7 +60,7 @@ SANDBOX_TOOLS = (
         name="getSSEConnectionUrl",
         title="Get a stream's address",
         description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs: with "
-        "sessionId and commandId). It contains its credentials and is valid until expires_at.",
+        "sessionId and commandId). It is a credential until expires_at.",
         takes=params_serializer(SSE),
         run=_connection_url,
         role=Role.VIEWER,

@@ -85,6 +85,11 @@ export interface Disconnected {
 
 export type EndingEnum = "stopped" | "timed_out";
 
+export interface EnvironmentOfExecution {
+  name: string;
+  version: number;
+}
+
 export interface ExecuteRequest {
   script_content?: string;
   sandbox_id?: string;
@@ -93,6 +98,7 @@ export interface ExecuteRequest {
   merge_output?: boolean;
   all_files?: boolean;
   files?: GivenFileRequest[];
+  environment?: string | null | null;
   same_sandbox?: boolean;
 }
 
@@ -118,6 +124,7 @@ export interface Execution {
   artifacts_kept: number;
   artifacts_left_out: number;
   leftover: LeftoverEnum | NullEnum;
+  environment: EnvironmentOfExecution | null;
   timed_out?: boolean;
 }
 

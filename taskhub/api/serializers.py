@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
@@ -33,22 +32,19 @@ from taskhub.models import (
     TaskStatus,
     WaitingReason,
 )
+from taskhub.models.environment import NAME_LENGTH
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
-from taskhub.services.execution_inputs import GIVEN_MOST
+from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _REF_LENGTH: Final = 100
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _ENV_VALUE_LIMIT: Final = 32 * 1024
-_ENV_LIMIT: Final = 100
-_ENV_BYTES: Final = 64 * 1024  # with room below what a process may be started with
-_BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 _ENV_TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT}
 _ENV_SCHEMA: Final = {
     "type": "object",
-    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(_BASH_KEEPS)}},
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(BASH_KEEPS)}},
     "additionalProperties": {
         "oneOf": [
             _ENV_TEXT,
@@ -61,7 +57,7 @@ _ENV_SCHEMA: Final = {
             },
         ]
     },
-    "maxProperties": _ENV_LIMIT,
+    "maxProperties": ENV_LIMIT,
 }
 
 
@@ -252,20 +248,27 @@ class EnvField(serializers.DictField):
 
     def to_internal_value(self, data: Any) -> dict[str, str | Secret]:
         value: dict[str, str | Secret] = super().to_internal_value(data)
-        if len(value) > _ENV_LIMIT:
-            raise serializers.ValidationError(f"At most {_ENV_LIMIT} variables.")
+        if len(value) > ENV_LIMIT:
+            raise serializers.ValidationError(f"At most {ENV_LIMIT} variables.")
         texts = {name: each.value if isinstance(each, Secret) else each for name, each in value.items()}
-        if sum(len(name) + len(text.encode()) for name, text in texts.items()) > _ENV_BYTES:
-            raise serializers.ValidationError(f"At most {_ENV_BYTES} bytes in all.")
+        if sum(len(name) + len(text.encode()) for name, text in texts.items()) > ENV_BYTES:
+            raise serializers.ValidationError(f"At most {ENV_BYTES} bytes in all.")
         if len(secret_lines(each.value for each in value.values() if isinstance(each, Secret))) > LINES_MOST:
             raise serializers.ValidationError(f"At most {LINES_MOST} lines in all secret values.")
-        wrong = sorted(name for name in value if not _ENV_NAME.match(name))
+        wrong = sorted(name for name in value if not ENV_NAME.match(name))
         if wrong:
             raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})
-        kept = sorted(_BASH_KEEPS & value.keys())
+        kept = sorted(BASH_KEEPS & value.keys())
         if kept:
             raise serializers.ValidationError({name: ["bash keeps this name to itself."] for name in kept})
         return value
+
+
+@extend_schema_field({**_ENV_SCHEMA, "additionalProperties": _ENV_TEXT})
+class PlainEnvField(EnvField):
+    """Likewise, without secret values."""
+
+    child = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)  # type: ignore[assignment]  # fewer values than before
 
 
 class ExecuteSerializer(StrictSerializer):
@@ -284,6 +287,7 @@ class ExecuteSerializer(StrictSerializer):
     merge_output = StrictBooleanField(required=False)  # README: stderr goes to stdout, in order
     all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
     files = ShortListField(child=GivenFileSerializer(), max_length=GIVEN_MOST, required=False)
+    environment = TextField(required=False, allow_null=True, allow_blank=True, max_length=NAME_LENGTH)
     same_sandbox = StrictBooleanField(required=False)  # docs/executions.md: that of the task's last execution
 
     def validate(self, attrs: Any) -> Any:
@@ -300,6 +304,13 @@ class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
     class Meta:
         model = Execution
         fields = ["execution_id", "task_id", "session_name", "log_file", "status"]
+
+
+class EnvironmentOfExecutionSerializer(serializers.Serializer[Any]):
+    """The environment's version that an execution was queued with."""
+
+    name = serializers.CharField()
+    version = serializers.IntegerField(source="number")
 
 
 class WaitingSerializer(serializers.Serializer[Any]):
@@ -327,6 +338,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         help_text="Being ended as.",
     )
     leftover = serializers.SerializerMethodField()
+    environment = EnvironmentOfExecutionSerializer(allow_null=True, read_only=True)
 
     class Meta:
         model = Execution
@@ -352,6 +364,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "artifacts_kept",
             "artifacts_left_out",
             "leftover",
+            "environment",
         ]
 
     @extend_schema_field(WaitingSerializer(allow_null=True))
