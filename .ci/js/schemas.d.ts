@@ -248,6 +248,7 @@ export interface PatchedTaskRequest {
   private?: boolean;
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
+  environment?: string | null | null;
 }
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
@@ -279,6 +280,7 @@ export interface RenderedTask {
   private: boolean;
   closed_as: ClosedAsEnum | BlankEnum;
   blocked_by: Blocker[];
+  environment: string | null;
   ending: EndingEnum | NullEnum;
   version: number;
   created_at: string;
@@ -290,6 +292,7 @@ export interface RenderedTask {
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
   blocked_by_hidden: number;
+  environment_hidden: boolean;
   notes: Note[];
   description_html?: string | null;
 }
@@ -408,6 +411,7 @@ export interface TaskRequest {
   private?: boolean;
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
+  environment?: string | null | null;
 }
 
 export type TaskStatus = "todo" | "inprogress" | "review" | "done";

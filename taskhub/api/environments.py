@@ -11,10 +11,10 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
+from taskhub.api.env_fields import PlainEnvField
 from taskhub.api.fields import ShortListField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery, QuerySerializer
-from taskhub.api.serializers import PlainEnvField
 from taskhub.models import Environment, EnvironmentVersion
 from taskhub.models.environment import NAME_LENGTH, EnvironmentSpec
 from taskhub.roles import Caller, Role, role_of

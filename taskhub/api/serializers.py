@@ -9,6 +9,7 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from taskhub.api.env_fields import EnvField
 from taskhub.api.fields import (
     IdField,
     OneOfField,
@@ -20,7 +21,6 @@ from taskhub.api.fields import (
 )
 from taskhub.api.given_files import GivenFileSerializer
 from taskhub.api.query import QuerySerializer
-from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
 from taskhub.models import (
     WAITING_FOR,
     AuditEntry,
@@ -35,30 +35,11 @@ from taskhub.models import (
 from taskhub.models.environment import NAME_LENGTH
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
-from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, GIVEN_MOST
+from taskhub.services.execution_inputs import GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _REF_LENGTH: Final = 100
-_ENV_VALUE_LIMIT: Final = 32 * 1024
-_ENV_TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT}
-_ENV_SCHEMA: Final = {
-    "type": "object",
-    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(BASH_KEEPS)}},
-    "additionalProperties": {
-        "oneOf": [
-            _ENV_TEXT,
-            {
-                "type": "object",
-                "description": "A secret value is never shown again: logs and file names have `***` in its place.",
-                "properties": {"value": {**_ENV_TEXT, "writeOnly": True}, "secret": {"type": "boolean"}},
-                "required": ["value", "secret"],
-                "additionalProperties": False,
-            },
-        ]
-    },
-    "maxProperties": ENV_LIMIT,
-}
 
 
 HIDDEN_ENTRY: Final[dict[str, Any]] = {
@@ -72,7 +53,7 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 """What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
 
 
-_WRITTEN: Final = frozenset({"blocked_by", "ref"})
+_WRITTEN: Final = frozenset({"blocked_by", "environment", "ref"})
 """Fields of a task that only requests have."""
 
 
@@ -101,6 +82,14 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
         write_only=True,
         help_text="To be done first.",
     )
+    environment = TextField(
+        max_length=NAME_LENGTH,
+        allow_null=True,
+        allow_blank=True,
+        required=False,
+        write_only=True,
+        help_text="Of its executions.",
+    )
     waiting_for = serializers.ChoiceField(
         choices=["", *WAITING_FOR], read_only=True, help_text="What it needs of people."
     )
@@ -126,6 +115,7 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             "private",
             "closed_as",
             "blocked_by",
+            "environment",
             "ending",
             "version",
             "created_at",
@@ -210,65 +200,6 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     def to_representation(self, instance: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)
         return shown | HIDDEN_ENTRY if instance.hidden else shown
-
-
-class SecretSerializer(StrictSerializer):
-    value = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
-    secret = StrictBooleanField()
-
-    def validate(self, attrs: Any) -> Any:
-        if attrs["secret"] and not secret_lines([attrs["value"]]):
-            words = (
-                f"A secret value must have a line of at least {SHORTEST} characters: a shorter one cannot be masked."
-            )
-            raise serializers.ValidationError({"value": [words]})
-        return attrs
-
-
-class EnvValueField(serializers.Field[Any, Any, Any, Any]):
-    """A string, or `{"value": …, "secret": true}`."""
-
-    text = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
-
-    def to_internal_value(self, data: Any) -> str | Secret:
-        if not isinstance(data, dict):
-            plain: str = self.text.run_validation(data)
-            return plain
-        given = SecretSerializer(data=data)
-        given.is_valid(raise_exception=True)
-        value: str = given.validated_data["value"]
-        return Secret(value) if given.validated_data["secret"] else value
-
-
-@extend_schema_field(_ENV_SCHEMA)
-class EnvField(serializers.DictField):
-    """Names to values, for the script's environment."""
-
-    child = EnvValueField()
-
-    def to_internal_value(self, data: Any) -> dict[str, str | Secret]:
-        value: dict[str, str | Secret] = super().to_internal_value(data)
-        if len(value) > ENV_LIMIT:
-            raise serializers.ValidationError(f"At most {ENV_LIMIT} variables.")
-        texts = {name: each.value if isinstance(each, Secret) else each for name, each in value.items()}
-        if sum(len(name) + len(text.encode()) for name, text in texts.items()) > ENV_BYTES:
-            raise serializers.ValidationError(f"At most {ENV_BYTES} bytes in all.")
-        if len(secret_lines(each.value for each in value.values() if isinstance(each, Secret))) > LINES_MOST:
-            raise serializers.ValidationError(f"At most {LINES_MOST} lines in all secret values.")
-        wrong = sorted(name for name in value if not ENV_NAME.match(name))
-        if wrong:
-            raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})
-        kept = sorted(BASH_KEEPS & value.keys())
-        if kept:
-            raise serializers.ValidationError({name: ["bash keeps this name to itself."] for name in kept})
-        return value
-
-
-@extend_schema_field({**_ENV_SCHEMA, "additionalProperties": _ENV_TEXT})
-class PlainEnvField(EnvField):
-    """Likewise, without secret values."""
-
-    child = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)  # type: ignore[assignment]  # fewer values than before
 
 
 class ExecuteSerializer(StrictSerializer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
 
@@ -51,8 +53,7 @@ def environment_for_run(*, actor: Actor, task: Task, named: str | None) -> Envir
     Raises NotFound for one that the actor may not use; Forbidden; Conflict where the setting's is missing.
     """
     if named == NO_ENVIRONMENT:
-        if actor.user is not None and role_of(actor.user) < Role.OPERATOR:
-            raise Forbidden("Only operators may run without an environment.", code="environment_required")
+        _guard_none(actor)
         return None
     if named:
         return version_of(environment_get_for(user=actor.user, name=named))
@@ -62,6 +63,36 @@ def environment_for_run(*, actor: Actor, task: Task, named: str | None) -> Envir
             raise _not_found()
         return version_of(own)
     return _default(actor)
+
+
+def environment_for_task(*, actor: Actor, named: str) -> Environment | None:
+    """What a task is to name; None for `none`, with which operators take a name away.
+
+    Raises NotFound for one that the actor may not use; Forbidden.
+    """
+    if named == NO_ENVIRONMENT:
+        _guard_none(actor)
+        return None
+    return environment_get_for(user=actor.user, name=named)
+
+
+class TaskEnvironment(NamedTuple):
+    """As a reader of the task sees it. `environment_hidden`: there is one, and the reader may not use it."""
+
+    environment: str | None
+    environment_hidden: bool
+
+
+def environment_of_task(*, user: Caller | None, task: Task) -> TaskEnvironment:
+    if task.environment_id is None:
+        return TaskEnvironment(None, environment_hidden=False)
+    found = environment_list_for(user=user).filter(pk=task.environment_id).first()
+    return TaskEnvironment(found.name if found else None, environment_hidden=found is None)
+
+
+def _guard_none(actor: Actor) -> None:
+    if actor.user is not None and role_of(actor.user) < Role.OPERATOR:
+        raise Forbidden("Only operators may run without an environment.", code="environment_required")
 
 
 def _default(actor: Actor) -> EnvironmentVersion | None:

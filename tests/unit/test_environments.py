@@ -17,6 +17,7 @@ from taskhub.services.environments import environment_create
 from taskhub.services.executions import Outcome
 from taskhub.services.tasks import task_create
 from taskhub.worker.starting import launch_of
+from tests.agents.calls import result
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db
@@ -211,6 +212,84 @@ def test_system_check_of_the_default(settings: Any, name: str, found: list[str])
     settings.TASKHUB_DEFAULT_ENVIRONMENT = name
     warned = [each.id for each in run_checks(tags=[Tags.database], databases=["default"]) if each.id]
     assert warned == [f"taskhub.{each}" for each in found]
+
+
+# --- Of a task ---------------------------------------------------------------------------------------
+
+
+def made_task(api: APIClient, **fields: Any) -> Any:
+    answer = api.post("/api/tasks/", {"title": "t", **fields}, format="json")
+    assert answer.status_code == 201, answer.content
+    return answer.json()["id"]
+
+
+def shown_task(api: APIClient, task_id: Any) -> tuple[str | None, bool]:
+    detail = api.get(f"/api/tasks/{task_id}").json()
+    return detail["environment"], detail["environment_hidden"]
+
+
+def test_a_tasks_environment_is_its_executions_default(api: APIClient, settings: Any) -> None:
+    for name in ("usual", "of-the-task", "named"):
+        environment(name)
+    settings.TASKHUB_DEFAULT_ENVIRONMENT = "usual"
+    task_id = made_task(api, environment="of-the-task")
+    names = []
+    for body in ({}, {"environment": None}, {"environment": "named"}):
+        names.append(queued(api, task_id, **body).environment.name)
+        Execution.objects.update(status="completed")
+    assert names == ["of-the-task", "of-the-task", "named"]
+    assert shown_task(api, task_id) == ("of-the-task", False)
+    assert shown_task(api, made_task(api, environment="")) == (None, False)
+
+
+def test_changes_of_a_tasks_environment(api: APIClient, rest: APIClient) -> None:
+    one, two = environment("one"), environment("two")
+    task_id = made_task(api, environment="one")
+
+    def change(client: APIClient, name: str | None) -> int:
+        return client.patch(f"/api/tasks/{task_id}", {"environment": name}, format="json").status_code
+
+    assert change(api, "two") == 200
+    assert shown_task(api, task_id) == ("two", False)
+    # Not given: nothing changes. To take it away is for operators.
+    assert (change(api, None), change(api, ""), change(api, "none"), change(api, "three")) == (200, 200, 403, 404)
+    assert shown_task(api, task_id) == ("two", False)
+    assert change(rest, "none") == 200
+    assert shown_task(api, task_id) == (None, False)
+    ids = [str(one.environment_id), str(two.environment_id)]
+    entries = AuditEntry.objects.filter(task_id=task_id).order_by("id")
+    assert [entry.changes["environment"] for entry in entries] == [[None, ids[0]], ids, [ids[1], None]]
+    assert api.get(f"/api/tasks/{task_id}").json()["version"] == 3
+
+
+def test_who_may_not_use_a_tasks_environment_does_not_read_its_name(api: APIClient, rest: APIClient) -> None:
+    bob = client_of(make_account("bob", "agent"))
+    environment("theirs", allowed=["bob"])
+    environment("ours")
+    assert api.post("/api/tasks/", {"title": "t", "environment": "theirs"}, format="json").status_code == 404
+    task_id = made_task(bob, environment="theirs")
+    assert shown_task(bob, task_id) == ("theirs", False)
+    assert shown_task(api, task_id) == (None, True)
+    assert "theirs" not in api.get(f"/api/tasks/{task_id}/history").content.decode()
+    refused = run_of(api, task_id)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "environment_not_found")
+    assert run_of(api, task_id, environment="none").status_code == 403
+    assert queued(api, task_id, environment="ours").environment.name == "ours"
+    Execution.objects.update(status="completed")
+    rest.delete(f"{PATH}theirs")
+    assert shown_task(bob, task_id) == (None, True)
+    assert run_of(bob, task_id).status_code == 404
+
+
+def test_agents_name_it_over_mcp(alice: User) -> None:
+    for name in ("of-the-task", "named"):
+        environment(name)
+    tasks = [{"title": "a", "environment": "of-the-task"}, {"title": "b", "environment": None}]
+    made = result(alice, "create_tasks", tasks=tasks)["tasks"]
+    for task, named, wanted in zip(made, ("", "named"), ("of-the-task", "named"), strict=True):
+        begun = result(alice, "execute_task", task_id=task["id"], script_content="true", environment=named)
+        assert Execution.objects.get(pk=begun["execution_id"]).environment.name == wanted
+    assert result(alice, "get_task", task_id=made[0]["id"])["environment"] == "of-the-task"
 
 
 # --- In a sandbox that is there already --------------------------------------------------------------
