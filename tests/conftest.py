@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from django.conf import settings
@@ -41,6 +43,10 @@ from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_r
 # No test is timed: on a busy machine, or with Hypothesis's own tables still to be made, an example may take long.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
+
+# Nor is a request: httpx gives up after 5 s without an answer, which a server on a busy machine may need.
+for phase in ("connect", "read", "write", "pool"):
+    setattr(inspect.signature(httpx.get).parameters["timeout"].default, phase, 60.0)
 
 UNIT = Path(__file__).parent / "unit"
 SCHEMAS = {name: envelope_schema(name, declared) for name, declared in EVENT_TYPES.items()}
