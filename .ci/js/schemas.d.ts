@@ -98,7 +98,7 @@ export interface ExecuteRequest {
   merge_output?: boolean;
   all_files?: boolean;
   files?: GivenFileRequest[];
-  environment?: string | null | null;
+  environment?: string | null;
   same_sandbox?: boolean;
 }
 
@@ -248,7 +248,7 @@ export interface PatchedTaskRequest {
   private?: boolean;
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
-  environment?: string | null | null;
+  environment?: string | null;
 }
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
@@ -411,7 +411,7 @@ export interface TaskRequest {
   private?: boolean;
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
-  environment?: string | null | null;
+  environment?: string | null;
 }
 
 export type TaskStatus = "todo" | "inprogress" | "review" | "done";

@@ -12,14 +12,15 @@ from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
 from taskhub.api.env_fields import PlainEnvField
+from taskhub.api.environment_facts import facts_of
 from taskhub.api.fields import ShortListField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery, QuerySerializer
 from taskhub.models import Environment, EnvironmentVersion
-from taskhub.models.environment import NAME_LENGTH, EnvironmentSpec
+from taskhub.models.environment import NAME_LENGTH
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
-from taskhub.services.environment_rules import DAY_S, LIST_LENGTH, NAME_PATTERN, SIZE_MOST, SIZES
+from taskhub.services.environment_rules import DAY_S, LIST_LENGTH, NAME_PATTERN, SIZE_MOST
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
 _NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH}
@@ -165,16 +166,6 @@ def environment_shown(version: EnvironmentVersion, reader: Caller) -> dict[str, 
     if role_of(reader) < Role.OPERATOR:
         shown |= dict.fromkeys(_FOR_OPERATORS)
     return dict(EnvironmentSerializer(shown).data)
-
-
-def facts_of(spec: EnvironmentSpec) -> dict[str, Any]:
-    """What everyone sees who sees an execution in it."""
-    return {
-        **{name: getattr(spec, name) for name in SIZES},
-        "network_kind": spec.network.kind,
-        "variables": sorted(spec.env),
-        **{name: getattr(spec, name) for name in ("timeout_s", "timeout_max_s", "keep_sandbox_s")},
-    }
 
 
 class EnvironmentsViewSet(KnownQuery, GenericViewSet[Environment]):

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskhub.api.env_fields import EnvField
+from taskhub.api.environment_facts import EnvironmentFactsSerializer, EnvironmentOfExecutionSerializer
 from taskhub.api.fields import (
     IdField,
     OneOfField,
@@ -237,13 +238,6 @@ class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
         fields = ["execution_id", "task_id", "session_name", "log_file", "status"]
 
 
-class EnvironmentOfExecutionSerializer(serializers.Serializer[Any]):
-    """The environment's version that an execution was queued with."""
-
-    name = serializers.CharField()
-    version = serializers.IntegerField(source="number")
-
-
 class WaitingSerializer(serializers.Serializer[Any]):
     """Why it is not started yet; `position` in the queue from 1."""
 
@@ -321,7 +315,9 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
 
 
 class ExecutionWithScriptSerializer(ExecutionSerializer):
-    """Likewise, with the script that was, or is to be, run."""
+    """Likewise, with the script that was, or is to be, run, and more of its environment."""
+
+    environment = EnvironmentFactsSerializer(allow_null=True, read_only=True)
 
     class Meta(ExecutionSerializer.Meta):
         fields = [*ExecutionSerializer.Meta.fields, "script"]

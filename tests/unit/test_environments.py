@@ -156,7 +156,10 @@ def test_version_right_and_values_are_fixed_when_it_is_queued(api: APIClient, re
     assert launch.env == {"A": "of the environment", "B": "of the request"}
     assert (launch.timeout_s, launch.environment and launch.environment.keep_sandbox_s) == (77, 5)
     shown = api.get(f"/api/executions/{execution.pk}").json()["environment"]
-    assert shown == {"name": "backend", "version": 1}
+    assert shown | {"name": "backend", "version": 1, "variables": ["A", "B"], "timeout_s": 77, "cpu": None} == shown
+    assert "of the" not in str(shown)
+    (row,) = api.get("/api/executions/").json()["results"]
+    assert row["environment"] == {"name": "backend", "version": 1}
     assert executions.execution_finish(execution=taken, outcome=Outcome(ExecutionStatus.COMPLETED, exit_code=0))
     ended = Execution.objects.get()
     assert ended.kept_until
