@@ -23,7 +23,7 @@ from taskhub.lib.markdown import render_markdown
 from taskhub.models import Dependency, Task
 from taskhub.roles import Caller
 from taskhub.selectors.environments import environment_of_task
-from taskhub.selectors.notes import notes_of
+from taskhub.selectors.notes import last_notes
 from taskhub.selectors.order import blockers_for
 from taskhub.services.dependencies import dependency_waive
 from taskhub.services.order import is_open
@@ -49,7 +49,7 @@ class BlockerSerializer(serializers.Serializer[Any]):
 
 
 class TaskDetailSerializer(TaskSerializer):
-    """A task, what it waits for, and its last notes, the newest first.
+    """A task, what it waits for, and its last notes, the newest first; an older open question comes after them.
 
     `environment` is what its executions run in; it is null, and `environment_hidden` true, where the reader may not use
     it or it was deleted. `blocked_by_hidden` counts the blockers that the reader may not see. Of a finished blocker
@@ -74,7 +74,7 @@ def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
         "blocked_by": BlockerSerializer(blockers.visible, many=True).data,
         "blocked_by_hidden": blockers.hidden,
         **environment_of_task(user=caller, task=task)._asdict(),
-        "notes": NoteSerializer(notes_of(user=caller, task=task)[:_NOTES], many=True).data,
+        "notes": NoteSerializer(last_notes(user=caller, task=task, most=_NOTES), many=True).data,
     }
 
 
