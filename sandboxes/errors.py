@@ -7,6 +7,7 @@
     ├── SandboxesFull           503  transient: our account has no room for another sandbox
     ├── KeyRefused              502  permanent: Daytona does not take our key
     ├── SandboxesOff            409  permanent: this installation runs no scripts
+    ├── SandboxBuilding         503  transient: the image that it is made from is being built or fetched
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
         └── SandboxThrottled         transient: it asks for fewer requests (429)
 
@@ -56,6 +57,16 @@ class SandboxesFull(SandboxError):
             "sandbox_capacity",
             "The sandbox service has no CPU, memory or disk left for this hub's account; it waits for some.",
             permanent=False,
+        )
+
+
+class SandboxBuilding(SandboxError):
+    status = 503
+    waits_for = "image"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sandbox_building", "The sandbox service still prepares the image for this sandbox.", permanent=False
         )
 
 

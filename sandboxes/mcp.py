@@ -50,7 +50,7 @@ SANDBOX_TOOLS = (
     Tool(
         name="get_sandbox",
         title="Read a sandbox",
-        description="A sandbox by id or name; without one ten of them, the most recently active first.",
+        description="A sandbox by id or name; without one ten of them, the latest active first.",
         takes=SandboxPlaceSerializer,
         run=_get,
         role=Role.VIEWER,
@@ -59,8 +59,8 @@ SANDBOX_TOOLS = (
     Tool(
         name="getSSEConnectionUrl",
         title="Get a stream's address",
-        description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (logs: with "
-        "sessionId and commandId). It contains its credentials and is valid until expires_at.",
+        description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (with "
+        "sessionId and commandId). It is a credential until expires_at.",
         takes=params_serializer(SSE),
         run=_connection_url,
         role=Role.VIEWER,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
+from django.db import DatabaseError
+
+from taskhub.models import Environment
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 
@@ -28,3 +32,25 @@ def debug_stays_on_loopback(**_: Any) -> list[CheckMessage]:
     if not settings.DEBUG or set(settings.ALLOWED_HOSTS) <= _LOOPBACK:
         return []
     return [Error("DEBUG is on for a public host.", hint="Set DEBUG to False.", id="taskhub.E002")]
+
+
+@register(Tags.database)
+def default_environment_is_open_to_all(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """With the checks of `migrate`. The tables of a first installation are not there yet."""
+    name = settings.TASKHUB_DEFAULT_ENVIRONMENT
+    if not name or not databases:
+        return []
+    try:
+        found = Environment.objects.filter(name=name, deleted_at=None).first()
+    except DatabaseError:
+        return []
+    if found is not None and found.open_to_all:
+        return []
+    wrong = "does not exist" if found is None else "is not open to all accounts"
+    return [
+        Warning(
+            f"TASKHUB_DEFAULT_ENVIRONMENT is {name}, which {wrong}: executions that name no environment are refused.",
+            hint=f"Create the environment {name} with allowed: null, or empty the setting.",
+            id="taskhub.W001",
+        )
+    ]

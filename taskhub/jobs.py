@@ -175,13 +175,14 @@ def executions_release() -> None:
 def _release_due() -> None:
     for execution_id in Execution.objects.filter(leftover=Leftover.SANDBOX_STOPPING).values_list("pk", flat=True):
         execution_stop_sandbox(str(execution_id))
-    until = timezone.now() - timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
+    now = timezone.now()
+    until = now - timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
     ended = Execution.objects.filter(released_at__isnull=True, finished_at__isnull=False)
     ended = ended.exclude(status__in=ACTIVE_STATUSES).defer("script", "env").order_by("finished_at")
     # A sandbox stays while another execution uses it, or is kept in it.
     users = Execution.objects.filter(requested_sandbox_id=OuterRef("sandbox_id"), released_at__isnull=True)
     ended = ended.exclude(Exists(users.exclude(pk=OuterRef("pk"))), ~Q(sandbox_id=""), requested_sandbox_id="")
-    due = list(ended.filter(finished_at__lt=until)[:100])
+    due = list(ended.filter(Q(kept_until=None, finished_at__lt=until) | Q(kept_until__lt=now))[:100])
     if not due and (needed := waiting_by_reason()[WaitingReason.CAPACITY]):
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
     for execution in due:

@@ -85,6 +85,11 @@ export interface Disconnected {
 
 export type EndingEnum = "stopped" | "timed_out";
 
+export interface EnvironmentOfExecution {
+  name: string;
+  version: number;
+}
+
 export interface ExecuteRequest {
   script_content?: string;
   sandbox_id?: string;
@@ -93,6 +98,7 @@ export interface ExecuteRequest {
   merge_output?: boolean;
   all_files?: boolean;
   files?: GivenFileRequest[];
+  environment?: string | null;
   same_sandbox?: boolean;
 }
 
@@ -118,6 +124,7 @@ export interface Execution {
   artifacts_kept: number;
   artifacts_left_out: number;
   leftover: LeftoverEnum | NullEnum;
+  environment: EnvironmentOfExecution | null;
   timed_out?: boolean;
 }
 
@@ -241,6 +248,7 @@ export interface PatchedTaskRequest {
   private?: boolean;
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
+  environment?: string | null;
 }
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
@@ -272,6 +280,7 @@ export interface RenderedTask {
   private: boolean;
   closed_as: ClosedAsEnum | BlankEnum;
   blocked_by: Blocker[];
+  environment: string | null;
   ending: EndingEnum | NullEnum;
   version: number;
   created_at: string;
@@ -283,6 +292,7 @@ export interface RenderedTask {
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
   blocked_by_hidden: number;
+  environment_hidden: boolean;
   notes: Note[];
   description_html?: string | null;
 }
@@ -401,6 +411,7 @@ export interface TaskRequest {
   private?: boolean;
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
+  environment?: string | null;
 }
 
 export type TaskStatus = "todo" | "inprogress" | "review" | "done";

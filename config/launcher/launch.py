@@ -234,7 +234,7 @@ class Launcher:
                     *(sys.executable, "-m", "sandboxes.local"),
                     *("--data-dir", str(self.data_dir / "sandboxes"), "--fd", str(listener.fileno())),
                     # The token, the keys, the database and Redis lie there: no script needs to see them.
-                    *("--hide", str(self.data_dir)),
+                    *("--hide", str(self.data_dir), "--sizes-not-held"),
                 ],
                 {**own_env, "LOCAL_SANDBOX_KEY": key, "PYTHONUNBUFFERED": "1"},
                 fds=[listener.fileno()],

@@ -37,6 +37,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _rows("Tasks", "taskhub_task", "task_alt"),
                     _rows("Executions", "taskhub_execution", "terminal"),
+                    _rows("Environments", "taskhub_environment", "package_2"),
                     _rows("Claims", "taskhub_claim", "back_hand"),
                     _rows("Agents", "taskhub_agent", "smart_toy"),
                     _rows("Waiting, limits, pauses", "taskhub_admissionrule", "traffic"),

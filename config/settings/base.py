@@ -156,6 +156,8 @@ TASKHUB_EXECUTIONS_AT_ONCE = env.integer("TASKHUB_EXECUTIONS_AT_ONCE", 0)
 TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT", 0)
 # How long an execution waits for a full sandbox service in which no sandbox is ours.
 TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
+# The environment of executions for which neither request nor task names one; empty: none.
+TASKHUB_DEFAULT_ENVIRONMENT = env.text("TASKHUB_DEFAULT_ENVIRONMENT", "")
 TASKHUB_SANDBOX_KEEP_S = env.integer("TASKHUB_SANDBOX_KEEP_S", 600)
 
 # Below so many free bytes in the data folder `/readyz` says that the disk is full.
@@ -275,6 +277,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "tasks", "description": "Tasks: create, find, change, claim."},
         {"name": "executions", "description": "Run a task's script, follow its log, fetch what it left."},
         {"name": "events", "description": "What happens in the hub, live over Server-Sent Events."},
+        {"name": "environments", "description": "What executions run in: written by operators, used by name."},
         {"name": "sandboxes", "description": "Sandboxes, their sessions and commands, at Daytona's side."},
         {"name": "admission", "description": "Limits and pauses of starts, and what waits."},
         {"name": "announcements", "description": "What operators tell everyone who is connected."},

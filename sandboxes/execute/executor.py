@@ -19,6 +19,7 @@ from django.conf import settings
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.execute.file_changes import look_at_changes, produced, read_produced, toolboxes
 from sandboxes.execute.ladder import Ladder, runner_state
+from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
 from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
 from sandboxes.log_follower import Follower
@@ -83,11 +84,12 @@ class SandboxExecutor:
         if launch.sandbox_id:
             sandbox = await _by_id(gateway, launch.sandbox_id)
         else:
-            lifetime_s = launch.timeout_s + settings.TASKHUB_SANDBOX_KEEP_S
+            lifetime_s = launch.timeout_s + _keep_s(launch)
             sandbox, is_new = await gateway.sandbox_create(
                 name=launch.session_name,
                 labels={"taskhub.execution": str(launch.execution_id)},
                 ttl_minutes=math.ceil(lifetime_s / 60) + 30,
+                fields=sandbox_fields(launch.environment),
             )
         return await gateway.sandbox_start(sandbox), is_new
 
@@ -234,6 +236,11 @@ async def _by_id(gateway: Gateway, sandbox_id: str) -> Sandbox:
     if sandbox.id != sandbox_id:
         raise SandboxMissing
     return sandbox
+
+
+def _keep_s(launch: Launch) -> int:
+    keep_s = launch.environment.keep_sandbox_s if launch.environment is not None else None
+    return int(settings.TASKHUB_SANDBOX_KEEP_S) if keep_s is None else keep_s
 
 
 def _run(launch: Launch) -> Run:

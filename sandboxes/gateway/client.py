@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import logging
+import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,9 +20,17 @@ from aiohttp.helpers import netrc_from_env
 from django.conf import settings
 
 from sandboxes.circuit_breaker import breaker
-from sandboxes.errors import KeyRefused, SandboxError, SandboxesOff, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.errors import (
+    KeyRefused,
+    SandboxBuilding,
+    SandboxError,
+    SandboxesOff,
+    SandboxMissing,
+    SandboxRefused,
+    SandboxUnavailable,
+)
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
-from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, BoundedResponse, Document, fetch
+from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, BoundedResponse, Document, fetch, refused
 from taskhub.lib.event_loops import keep_open, lasts
 from taskhub.lib.per_loop import PerLoop
 
@@ -32,7 +41,11 @@ _CALLS_AT_ONCE: Final = 100
 _KEEPALIVE_S: Final = 4.0
 """Shorter than servers have it (Node's default is 5 s): a POST must not meet a connection that is just being closed."""
 _SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.internal.toolbox_api_client_proxy")
-_FAILED: Final = frozenset({"error", "build_failed", "destroyed", "destroying"})
+_FAILED: Final = frozenset({"error", "destroyed", "destroying"})
+_BUILDING: Final = frozenset({"pending_build", "building_snapshot", "pulling_snapshot"})
+_ON_ITS_WAY: Final = _BUILDING | {"creating", "starting", "restoring"}
+_BUILDING_S: Final = 15.0
+"""How long one try waits for an image; then its caller may look whether it is still wanted."""
 _POLL_S: Final = 0.1
 _POLL_MOST_S: Final = 1.0
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
@@ -117,14 +130,21 @@ class Gateway:
         """Raises SandboxMissing."""
         return await self._sandbox(await self.document(id_or_name))
 
-    async def sandbox_create(self, *, name: str, labels: dict[str, str], ttl_minutes: int) -> tuple[Sandbox, bool]:
+    async def sandbox_create(
+        self, *, name: str, labels: dict[str, str], ttl_minutes: int, fields: Document | None = None
+    ) -> tuple[Sandbox, bool]:
         """A started sandbox of this name, and whether it is new; the one that has the name already, if there is one.
+
+        `fields` are further ones of Daytona's, as `snapshot`. Raises SandboxBuilding while its image is built.
 
         It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
         """
-        fields = {"name": name, "labels": labels, "autoStopInterval": 0, "ttlMinutes": ttl_minutes}
+        ours = {"name": name, "labels": labels, "autoStopInterval": 0, "ttlMinutes": ttl_minutes}
         try:
-            document = await self.create(fields)
+            document = await self.create({**(fields or {}), **ours})
+        except SandboxMissing:
+            # Nothing else can be missing than what it is made from.
+            raise refused("snapshot_not_found") from None
         except SandboxRefused as error:
             if error.code != "sandbox_conflict":
                 raise
@@ -133,15 +153,24 @@ class Gateway:
 
     async def sandbox_start(self, sandbox: Sandbox) -> Sandbox:
         """Started when it returns, whatever it was before. Raises SandboxError."""
-        return sandbox if sandbox.is_started else await self._started(await self.start(sandbox.id))
+        if sandbox.is_started:
+            return sandbox
+        if sandbox.state in _ON_ITS_WAY:
+            return await self._started(await self.document(sandbox.id))
+        return await self._started(await self.start(sandbox.id))
 
     async def _started(self, document: Document) -> Sandbox:
-        """Raises SandboxUnavailable where it fails to start, or takes too long."""
-        sandbox_id = document["id"]
+        """Raises SandboxUnavailable where it fails to start, or takes too long; SandboxBuilding."""
+        sandbox_id, began = document["id"], time.monotonic()
         pause_s = 0.0  # Daytona answers with the state before the start, though it holds the answer until after it
         try:
             async with asyncio.timeout(LIFECYCLE_S):
                 while document.get("state") != "started":
+                    if document.get("state") == "build_failed":
+                        log.warning("the image of sandbox %s is not built: %s", sandbox_id, document.get("errorReason"))
+                        raise refused("sandbox_build_failed")
+                    if document.get("state") in _BUILDING and time.monotonic() - began > _BUILDING_S:
+                        raise SandboxBuilding
                     if document.get("state") in _FAILED:
                         log.warning("sandbox %s does not start: %s", sandbox_id, document.get("errorReason"))
                         raise SandboxUnavailable

@@ -47,8 +47,43 @@ Document = dict[str, Any]
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 # A full account is told by words alone, with 403 or 400 (reference: daytona, sandbox.service.ts).
-_FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", re.IGNORECASE)
-_TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", re.IGNORECASE)
+_ANY_CASE: Final = re.IGNORECASE
+_FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", _ANY_CASE)
+_TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", _ANY_CASE)
+_NOT_HELD: Final = (
+    *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "volumes", "secrets", "linked sandboxes"),
+    *("sizes of its own", "network to close without bubblewrap"),
+)
+"""What the local sandbox server says that it has not; its sentences, and no other text, are passed on."""
+_REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
+    "snapshot_not_found": (
+        re.compile(r"\bsnapshot\b.*\bnot found\b", _ANY_CASE),
+        "The sandbox service has no snapshot of the name that the environment gives.",
+    ),
+    "snapshot_not_active": (
+        re.compile(
+            r"\bsnapshot\b.*\bis (?:not active|inactive|building|pending|pulling|error|build_failed)\b", _ANY_CASE
+        ),
+        "The environment's snapshot is not active at the sandbox service; activate it there, and execute again.",
+    ),
+    "sandbox_build_failed": (
+        re.compile(r"\bbuild failed\b", _ANY_CASE),
+        "The environment's image could not be built or fetched; the hub's log has the sandbox service's reason.",
+    ),
+    "network_refused": (
+        re.compile(r"\bnetwork access is restricted\b", _ANY_CASE),
+        "The sandbox service does not let this hub's account say what a single sandbox may reach.",
+    ),
+    "sizes_refused": (
+        re.compile(r"\bcannot specify sandbox resources\b", _ANY_CASE),
+        "The sandbox service takes no sizes for this sandbox; those of a snapshot are the snapshot's own.",
+    ),
+    "sandbox_not_held": (
+        re.compile(rf"\blocal sandbox server has no (?P<what>{'|'.join(_NOT_HELD)})\b"),
+        "The local sandbox server has no {what}; use another environment, or connect a Daytona account.",
+    ),
+}
+"""Codes of refusals with a reason of their own: what Daytona says, and what we say."""
 
 
 class AnswerTooLong(aiohttp.ClientPayloadError):
@@ -224,9 +259,17 @@ def _refusal_in_words(status: int | None, text: str) -> SandboxError:
         return SandboxesFull()
     if _TOO_LARGE.search(text):
         return SandboxTooLarge()
+    for code, (words, _) in _REFUSALS.items():
+        if said := words.search(text):
+            return refused(code, **said.groupdict())
     if status == HTTPStatus.FORBIDDEN:
         return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to our account.")
     return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
+
+
+def refused(code: str, **words: str) -> SandboxRefused:
+    """The refusal with this code."""
+    return SandboxRefused(code, _REFUSALS[code][1].format(**words))
 
 
 def _count(status: int | None) -> None:

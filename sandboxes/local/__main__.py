@@ -53,7 +53,8 @@ def main() -> int:
 async def _serve(options: Options, listener: socket.socket) -> None:
     hidden = [*options.hide, options.data_dir]
     bwrap = find_bwrap(options.data_dir, hidden) if options.allow_bwrap else None
-    shells = ShellFactory(hidden=hidden, bwrap=bwrap)
+    offline = bwrap is not None and find_bwrap(options.data_dir, hidden, network=False) is not None
+    shells = ShellFactory(hidden=hidden, bwrap=bwrap, closes_network=offline)
     registry = Registry(options, shells)
     await registry.load()
     stopping = asyncio.Event()
@@ -83,6 +84,8 @@ def _announcement(options: Options, listener: socket.socket, *, isolated: bool) 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     how = "bubblewrap" if isolated else "no bubblewrap: separated by folder only"
+    if options.sizes_not_held:
+        how += "; sizes of sandboxes are not held"
     return f"Local sandbox server ready on http://{shown}:{port} (data in {options.data_dir}; {how})"
 
 
@@ -106,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-bwrap", action="store_true", help="do not use bubblewrap, even where it works")
     parser.add_argument(
         "--hide", type=Path, action="append", default=[], help="a folder that scripts in bubblewrap find empty"
+    )
+    parser.add_argument(
+        "--sizes-not-held", action="store_true", help="take sizes of sandboxes, though processes are not held to them"
     )
     _add_limits(parser)
     parser.add_argument("--faults", action="store_true", help="serve /faults and /requests, for tests")
@@ -152,6 +158,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         faults=arguments.faults,
         hide=tuple(folder.resolve() for folder in arguments.hide),
         kill_grace_s=arguments.kill_grace_s,
+        sizes_not_held=arguments.sizes_not_held,
         limits=Limits(
             cpus=arguments.limit_cpus,
             memory=arguments.limit_memory,

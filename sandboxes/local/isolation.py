@@ -18,9 +18,13 @@ _RESOLVER = Path("/etc/resolv.conf")
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of one sandbox. In bubblewrap its processes see `home`, writable, and `run`, read-only."""
+    """The folders of one sandbox. In bubblewrap its processes see `home`, writable, and `run`, read-only.
+
+    Without `network` they have a loopback interface of their own and nothing else.
+    """
 
     root: Path
+    network: bool = True
 
     @property
     def home(self) -> Path:
@@ -81,6 +85,7 @@ def bwrap_prefix(bwrap: str, hidden: Sequence[Path], folders: Folders, *, cwd: P
     emptied = [*_runtime_folders(), *(folder for folder in hidden if folder.is_dir())]
     return [
         *(bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
+        *(() if folders.network else ("--unshare-net",)),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108  a mount point, not a file
         *(word for folder in emptied for word in ("--tmpfs", str(folder))),
         *_resolver(),
@@ -117,13 +122,13 @@ def find_program(name: str) -> str:
     return found
 
 
-def find_bwrap(data_dir: Path, hidden: Sequence[Path]) -> str | None:
+def find_bwrap(data_dir: Path, hidden: Sequence[Path], *, network: bool = True) -> str | None:
     """The path of bubblewrap if it is installed and works here, tried once with the options that shells get."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         return None
     with tempfile.TemporaryDirectory(dir=data_dir, prefix="probe-") as name:
-        folders = Folders(Path(name))
+        folders = Folders(Path(name), network)
         folders.make()
         try:
             result = subprocess.run(

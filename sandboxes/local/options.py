@@ -37,6 +37,7 @@ class Options:
     `hide`: folders beside `data_dir` that processes in bubblewrap find empty.
     `kill_grace_s`: the time between SIGTERM and SIGKILL, in seconds.
     `limits`: the resources of all sandboxes together and of each.
+    `sizes_not_held`: sizes are counted and shown, but processes are not held to them; else they are refused.
     """
 
     data_dir: Path
@@ -49,3 +50,9 @@ class Options:
     hide: tuple[Path, ...] = ()
     kill_grace_s: float = 5.0
     limits: Limits = field(default_factory=Limits)
+    sizes_not_held: bool = False
+
+    @property
+    def snapshots(self) -> Path:
+        """A folder for each snapshot, by its name; operators make them."""
+        return self.data_dir / "snapshots"

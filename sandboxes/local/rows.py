@@ -39,7 +39,7 @@ _INTEGERS: Final = (
 _SIZES: Final = ("cpu", "memory", "disk")
 _BOOLEANS: Final = ("public", "networkBlockAll", "kvm", "spot")
 _MAPS: Final = ("env", "labels")
-# Taken and not kept: there are no images, volumes, secrets or linked sandboxes here.
+# Empty when they come here (`not_held`).
 _IGNORED: Final = ("buildInfo", "volumes", "gpuType", "linkedSandbox", "secrets")
 _DEFAULTS: Final[dict[str, Any]] = {
     "user": "daytona",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sandboxes.local.capacity import refuse_beyond
 from sandboxes.local.disk import remove_tree
 from sandboxes.local.errors import NOT_STARTED, ControlError, ProxyError, timestamp
 from sandboxes.local.isolation import Folders
+from sandboxes.local.not_held import refuse_what_is_not_held, snapshot_folder
 from sandboxes.local.options import Options
 from sandboxes.local.rows import SandboxRow
 from sandboxes.local.sandbox import Sandbox
@@ -52,13 +54,15 @@ class Registry:
             self._remove(remains)
         for path in sorted(self._options.data_dir.glob("*/sandbox.json")):
             try:
-                await self._load(Folders(path.parent))
+                await self._load(path)
             except (OSError, ValueError, TypeError):
                 # One folder that cannot be read keeps no other sandbox from being served.
                 _logger.exception("%s is not a sandbox that can be read; it is left as it is", path.parent)
 
-    async def _load(self, folders: Folders) -> None:
-        sandbox = Sandbox(SandboxRow.load(folders.row), folders, self._shells)
+    async def _load(self, path: Path) -> None:
+        row = SandboxRow.load(path)
+        folders = _folders(path.parent, row)
+        sandbox = Sandbox(row, folders, self._shells)
         await sandbox.recover()
         if sandbox.row.desired_state == "destroyed":
             self._remove(folders.root)
@@ -102,14 +106,16 @@ class Registry:
     async def create(self, body: object) -> SandboxRow:
         """Returns the row as first made (creating); it is started a moment later.
 
-        Raises ControlError 400; 409 if the name is taken; 403 (or 400, as configured) if the limits are reached; 500 if
-        the disk takes no sandbox.
+        Raises ControlError 400, also for what cannot be held; 409 if the name is taken; 403 (or 400, as configured)
+        if the limits are reached; 500 if the disk takes no sandbox.
         """
+        refuse_what_is_not_held(self._options, body, closes_network=self._shells.closes_network)
         row = SandboxRow.create(body, minute_s=self._options.minute_s)
+        snapshot = snapshot_folder(self._options, row.fields)
         if self._named(row.name) is not None:
             raise ControlError(409, f"Sandbox with name {row.name} already exists")
         refuse_beyond(self._options.limits, row, self.rows())
-        sandbox = Sandbox(row, Folders(self._options.data_dir / row.id), self._shells)
+        sandbox = Sandbox(row, _folders(self._options.data_dir / row.id, row), self._shells)
         try:
             sandbox.folders.make()
             row.save(sandbox.folders.row)
@@ -118,7 +124,7 @@ class Registry:
             raise ControlError(500, f"The sandbox could not be stored: {error.strerror or error}") from error
         self._sandboxes[row.id] = sandbox
         self.announce(StateChange(row, "created"))
-        self._later(sandbox, self._settle(sandbox, "started"))
+        self._later(sandbox, self._make(sandbox, snapshot))
         return row
 
     async def start(self, id_or_name: str) -> Sandbox:
@@ -204,6 +210,11 @@ class Registry:
         sandbox.changed.send()
         self.announce(StateChange(sandbox.row, "state", old, state))
 
+    async def _make(self, sandbox: Sandbox, snapshot: Path | None) -> None:
+        if snapshot is not None:
+            await asyncio.to_thread(_copy, snapshot, sandbox.folders.home)
+        await self._settle(sandbox, "started")
+
     async def _settle(self, sandbox: Sandbox, state: str) -> None:
         await asyncio.sleep(self._options.transition_s)
         self._set_state(sandbox, state)
@@ -239,6 +250,15 @@ class Registry:
         task = asyncio.create_task(guarded())
         self._transitions.add(task)
         task.add_done_callback(self._transitions.discard)
+
+
+def _folders(root: Path, row: SandboxRow) -> Folders:
+    return Folders(root, network=row.fields.get("networkBlockAll") is not True)
+
+
+def _copy(snapshot: Path, home: Path) -> None:
+    """Links stay links. Raises OSError (`shutil.Error` is one)."""
+    shutil.copytree(snapshot, home, symlinks=True, dirs_exist_ok=True)
 
 
 def age_s(moment: str) -> float:

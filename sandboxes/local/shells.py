@@ -34,9 +34,10 @@ while [ -n "$sleep" ] && set -- /proc/[0-9]* && [ $# -gt 2 ]; do "$sleep" 1; don
 class ShellFactory:
     """Starts shells in the way that was found possible at the server's start (with or without bubblewrap)."""
 
-    def __init__(self, *, hidden: Sequence[Path], bwrap: str | None) -> None:
+    def __init__(self, *, hidden: Sequence[Path], bwrap: str | None, closes_network: bool = False) -> None:
         self._hidden = hidden
         self._bwrap = bwrap
+        self.closes_network = closes_network
         self._bash = find_bash()
         self._cat, self._sleep = find_program("cat"), find_program("sleep")
         self._forks = ForkServer()

@@ -65,14 +65,22 @@ class ExecutionAdmin(ActingAdmin):
             "Inside",
             {
                 "fields": [
-                    *("id", "whole_sandbox", "requested_sandbox_id", "session_name", "command_id", "log_file"),
+                    *(
+                        "id",
+                        "runs_in",
+                        "whole_sandbox",
+                        "requested_sandbox_id",
+                        "session_name",
+                        "command_id",
+                        "log_file",
+                    ),
                     *("log_lines", "log_truncated", "waiting_reason", "waiting_since", "admitted_at", "attempts"),
                     *("stop_requested_at", "leftover", "released_at", "fence", "lease_until", "was_private"),
                 ]
             },
         ),
     ]
-    readonly_fields = ["whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
+    readonly_fields = ["runs_in", "whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
     actions = ["stop"]
     dangerous = ("stop",)
 
@@ -94,6 +102,16 @@ class ExecutionAdmin(ActingAdmin):
     @admin.display(description="Task")
     def whole_task(self, execution: Execution) -> SafeString | str:
         return row_link("taskhub_task", execution.task_id, execution.task)
+
+    @admin.display(description="Environment")
+    def runs_in(self, execution: Execution) -> SafeString | str:
+        """With its version; a deleted one has no page."""
+        version = execution.environment
+        if version is None:
+            return NOTHING
+        text = f"{version.name}, version {version.number}"
+        is_there = version.environment.deleted_at is None
+        return row_link("taskhub_environment", version.environment_id, text) if is_there else text
 
     @admin.display(description="Sandbox")
     def whole_sandbox(self, execution: Execution) -> SafeString | str:

@@ -35,7 +35,7 @@ class LeaseOfSerializer(StrictSerializer):
         required=False,
         min_value=LEASE_LEAST_S,
         max_value=LEASE_MOST_S,
-        help_text="How long you may be silent.",
+        help_text="Of silence, at most.",
     )
 
 

@@ -140,4 +140,5 @@ class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-ca
         said = "" if self.target.allow_blank else r"[^\s\u0000]"
         if self.target.visible:
             said = f"[^{_INVISIBLE}]"
-        return {**schema, "pattern": rf"^[^\u0000]*{said}[^\u0000]*$"}
+        # That it may be null is added, once more, to what this returns.
+        return {**schema, "type": "string", "pattern": rf"^[^\u0000]*{said}[^\u0000]*$"}

@@ -80,7 +80,7 @@ class NoteCreateSerializer(StrictSerializer):
         child=TextField(max_length=_OPTION_LENGTH, visible=True), max_length=OPTIONS_MOST, required=False
     )
     deadline_s = serializers.IntegerField(required=False, min_value=1, max_value=DEADLINE_MOST_S)
-    assumes = TextField(required=False, max_length=TEXT_LIMIT_BYTES, help_text="The answer after the deadline.")
+    assumes = TextField(required=False, max_length=TEXT_LIMIT_BYTES, help_text="Answer after the deadline.")
 
 
 def note_fields(given: dict[str, Any]) -> dict[str, Any]:

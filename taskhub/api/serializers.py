@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
@@ -10,6 +9,8 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from taskhub.api.env_fields import EnvField
+from taskhub.api.environment_facts import EnvironmentFactsSerializer, EnvironmentOfExecutionSerializer
 from taskhub.api.fields import (
     IdField,
     OneOfField,
@@ -21,7 +22,6 @@ from taskhub.api.fields import (
 )
 from taskhub.api.given_files import GivenFileSerializer
 from taskhub.api.query import QuerySerializer
-from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
 from taskhub.models import (
     WAITING_FOR,
     AuditEntry,
@@ -33,6 +33,7 @@ from taskhub.models import (
     TaskStatus,
     WaitingReason,
 )
+from taskhub.models.environment import NAME_LENGTH
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.execution_inputs import GIVEN_MOST
@@ -40,29 +41,6 @@ from taskhub.services.order import BLOCKERS_MOST
 
 _DESCRIPTION_LIMIT: Final = 64 * 1024
 _REF_LENGTH: Final = 100
-_ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_ENV_VALUE_LIMIT: Final = 32 * 1024
-_ENV_LIMIT: Final = 100
-_ENV_BYTES: Final = 64 * 1024  # with room below what a process may be started with
-_BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
-_ENV_TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT}
-_ENV_SCHEMA: Final = {
-    "type": "object",
-    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": sorted(_BASH_KEEPS)}},
-    "additionalProperties": {
-        "oneOf": [
-            _ENV_TEXT,
-            {
-                "type": "object",
-                "description": "A secret value is never shown again: logs and file names have `***` in its place.",
-                "properties": {"value": {**_ENV_TEXT, "writeOnly": True}, "secret": {"type": "boolean"}},
-                "required": ["value", "secret"],
-                "additionalProperties": False,
-            },
-        ]
-    },
-    "maxProperties": _ENV_LIMIT,
-}
 
 
 HIDDEN_ENTRY: Final[dict[str, Any]] = {
@@ -76,7 +54,7 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 """What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
 
 
-_WRITTEN: Final = frozenset({"blocked_by", "ref"})
+_WRITTEN: Final = frozenset({"blocked_by", "environment", "ref"})
 """Fields of a task that only requests have."""
 
 
@@ -105,6 +83,14 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
         write_only=True,
         help_text="To be done first.",
     )
+    environment = TextField(
+        max_length=NAME_LENGTH,
+        allow_null=True,
+        allow_blank=True,
+        required=False,
+        write_only=True,
+        help_text="Of its executions.",
+    )
     waiting_for = serializers.ChoiceField(
         choices=["", *WAITING_FOR], read_only=True, help_text="What it needs of people."
     )
@@ -130,6 +116,7 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             "private",
             "closed_as",
             "blocked_by",
+            "environment",
             "ending",
             "version",
             "created_at",
@@ -217,58 +204,6 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
         return shown | HIDDEN_ENTRY if instance.hidden else shown
 
 
-class SecretSerializer(StrictSerializer):
-    value = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
-    secret = StrictBooleanField()
-
-    def validate(self, attrs: Any) -> Any:
-        if attrs["secret"] and not secret_lines([attrs["value"]]):
-            words = (
-                f"A secret value must have a line of at least {SHORTEST} characters: a shorter one cannot be masked."
-            )
-            raise serializers.ValidationError({"value": [words]})
-        return attrs
-
-
-class EnvValueField(serializers.Field[Any, Any, Any, Any]):
-    """A string, or `{"value": …, "secret": true}`."""
-
-    text = TextField(allow_blank=True, trim_whitespace=False, max_length=_ENV_VALUE_LIMIT)
-
-    def to_internal_value(self, data: Any) -> str | Secret:
-        if not isinstance(data, dict):
-            plain: str = self.text.run_validation(data)
-            return plain
-        given = SecretSerializer(data=data)
-        given.is_valid(raise_exception=True)
-        value: str = given.validated_data["value"]
-        return Secret(value) if given.validated_data["secret"] else value
-
-
-@extend_schema_field(_ENV_SCHEMA)
-class EnvField(serializers.DictField):
-    """Names to values, for the script's environment."""
-
-    child = EnvValueField()
-
-    def to_internal_value(self, data: Any) -> dict[str, str | Secret]:
-        value: dict[str, str | Secret] = super().to_internal_value(data)
-        if len(value) > _ENV_LIMIT:
-            raise serializers.ValidationError(f"At most {_ENV_LIMIT} variables.")
-        texts = {name: each.value if isinstance(each, Secret) else each for name, each in value.items()}
-        if sum(len(name) + len(text.encode()) for name, text in texts.items()) > _ENV_BYTES:
-            raise serializers.ValidationError(f"At most {_ENV_BYTES} bytes in all.")
-        if len(secret_lines(each.value for each in value.values() if isinstance(each, Secret))) > LINES_MOST:
-            raise serializers.ValidationError(f"At most {LINES_MOST} lines in all secret values.")
-        wrong = sorted(name for name in value if not _ENV_NAME.match(name))
-        if wrong:
-            raise serializers.ValidationError({name: ["Not a name a shell takes."] for name in wrong})
-        kept = sorted(_BASH_KEEPS & value.keys())
-        if kept:
-            raise serializers.ValidationError({name: ["bash keeps this name to itself."] for name in kept})
-        return value
-
-
 class ExecuteSerializer(StrictSerializer):
     """What to run. Without `script_content`, the first bash block of the task's description."""
 
@@ -285,6 +220,7 @@ class ExecuteSerializer(StrictSerializer):
     merge_output = StrictBooleanField(required=False)  # README: stderr goes to stdout, in order
     all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
     files = ShortListField(child=GivenFileSerializer(), max_length=GIVEN_MOST, required=False)
+    environment = TextField(required=False, allow_null=True, allow_blank=True, max_length=NAME_LENGTH)
     same_sandbox = StrictBooleanField(required=False)  # docs/executions.md: that of the task's last execution
 
     def validate(self, attrs: Any) -> Any:
@@ -328,6 +264,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         help_text="Being ended as.",
     )
     leftover = serializers.SerializerMethodField()
+    environment = EnvironmentOfExecutionSerializer(allow_null=True, read_only=True)
 
     class Meta:
         model = Execution
@@ -353,6 +290,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "artifacts_kept",
             "artifacts_left_out",
             "leftover",
+            "environment",
         ]
 
     @extend_schema_field(WaitingSerializer(allow_null=True))
@@ -378,7 +316,9 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
 
 
 class ExecutionWithScriptSerializer(ExecutionSerializer):
-    """Likewise, with the script that was, or is to be, run."""
+    """Likewise, with the script that was, or is to be, run, and more of its environment."""
+
+    environment = EnvironmentFactsSerializer(allow_null=True, read_only=True)
 
     class Meta(ExecutionSerializer.Meta):
         fields = [*ExecutionSerializer.Meta.fields, "script"]

@@ -22,6 +22,7 @@ from taskhub.api.task_answers import task_response
 from taskhub.lib.markdown import render_markdown
 from taskhub.models import Dependency, Task
 from taskhub.roles import Caller
+from taskhub.selectors.environments import environment_of_task
 from taskhub.selectors.notes import last_notes
 from taskhub.selectors.order import blockers_for
 from taskhub.services.dependencies import dependency_waive
@@ -50,16 +51,19 @@ class BlockerSerializer(serializers.Serializer[Any]):
 class TaskDetailSerializer(TaskSerializer):
     """A task, what it waits for, and its last notes, the newest first; an older open question comes after them.
 
-    `blocked_by_hidden` counts the blockers that the reader may not see. Of a finished blocker `result` is the last note
-    of that kind.
+    `environment` is what its executions run in; it is null, and `environment_hidden` true, where the reader may not use
+    it or it was deleted. `blocked_by_hidden` counts the blockers that the reader may not see. Of a finished blocker
+    `result` is the last note of that kind.
     """
 
     notes = NoteSerializer(many=True, read_only=True)
     blocked_by = BlockerSerializer(many=True, read_only=True)  # type: ignore[assignment]  # what is read, not written
     blocked_by_hidden = serializers.IntegerField(read_only=True)
+    environment = serializers.CharField(allow_null=True, read_only=True)  # type: ignore[assignment]  # likewise
+    environment_hidden = serializers.BooleanField(read_only=True)
 
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "blocked_by_hidden", "notes"]
+        fields = [*TaskSerializer.Meta.fields, "blocked_by_hidden", "environment_hidden", "notes"]
 
 
 def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
@@ -69,6 +73,7 @@ def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
         **TaskSerializer(task).data,
         "blocked_by": BlockerSerializer(blockers.visible, many=True).data,
         "blocked_by_hidden": blockers.hidden,
+        **environment_of_task(user=caller, task=task)._asdict(),
         "notes": NoteSerializer(last_notes(user=caller, task=task, most=_NOTES), many=True).data,
     }
 

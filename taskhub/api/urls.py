@@ -8,6 +8,7 @@ from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, A
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
 from taskhub.api.claims import ClaimView, TaskClaimView, TaskReleaseView
+from taskhub.api.environments import EnvironmentsViewSet
 from taskhub.api.events import EventStatusView, asyncapi_document
 from taskhub.api.executions import (
     ExecuteView,
@@ -42,6 +43,8 @@ _many = TaskViewSet.as_view({"get": "list", "post": "create"})
 _one = TaskViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 _announcements = AnnouncementsViewSet.as_view({"get": "list", "post": "create"})
 _announcement = AnnouncementsViewSet.as_view({"delete": "destroy"})
+_environments = EnvironmentsViewSet.as_view({"get": "list", "post": "create"})
+_environment = EnvironmentsViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 _webhooks = WebhooksViewSet.as_view({"get": "list", "post": "create"})
 _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
@@ -73,6 +76,8 @@ urlpatterns = [
     route("admission", AdmissionView.as_view(), "admission"),
     route("admission/accounts", AdmissionAccountsView.as_view(), "admission-accounts"),
     route("admission/accounts/{account}", AdmissionAccountView.as_view(), "admission-account"),
+    route("environments", _environments, "environments"),
+    route("environments/{environment}", _environment, "environment"),
     route("announcements", _announcements, "announcements"),
     route("announcements/{announcement_id}", _announcement, "announcement"),
     route("webhooks", _webhooks, "webhooks"),

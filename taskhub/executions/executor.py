@@ -19,18 +19,19 @@ from uuid import UUID
 from taskhub.errors import NotFound
 from taskhub.executions.masking import Mask, MaskAll
 from taskhub.lib.encryption import SealBroken
-from taskhub.models import Execution
+from taskhub.models import EnvironmentSpec, Execution
 
 
 class ExecutorError(Exception):
     """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
 
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
-    wait for where the service is well: room for another sandbox (`capacity`), or fewer requests (`rate`).
+    wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), or an image that
+    is being built (`image`).
     """
 
     status: int = 502
-    waits_for: Literal["capacity", "rate"] | None = None
+    waits_for: Literal["capacity", "rate", "image"] | None = None
     retry_after_s: float | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
@@ -59,6 +60,7 @@ class LogTokens(NamedTuple):
 class Launch:
     """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it.
 
+    `environment` says what a sandbox that is made for it is like; its variables are in `env` already.
     `merge_output`: stderr goes the way of stdout, so their order is kept. `all_files`: the folders that
     `TASKHUB_ARTIFACTS_SKIP` names are looked through as well. `files`, by path, are in the working folder when the
     script starts; they are neither changes nor kept unless the script changes them.
@@ -74,6 +76,7 @@ class Launch:
     merge_output: bool = False
     all_files: bool = False
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
+    environment: EnvironmentSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

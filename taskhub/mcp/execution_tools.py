@@ -9,7 +9,7 @@ from uuid import UUID
 from rest_framework import serializers
 
 from taskhub.api.executions import JUST_QUEUED, execution_events, execution_look, guard_size
-from taskhub.api.fields import IdField
+from taskhub.api.fields import IdField, TextField
 from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
 from taskhub.api.waiting import Look, feed_signals, waiting
 from taskhub.executions.artifact_collector import RESULTS
@@ -37,6 +37,7 @@ _LEFT_OUT: Final = frozenset({"session_name", "command_id", "log_file", "queued_
 class ExecuteTaskSerializer(HolderSerializer, WaitSerializer, ExecuteSerializer):
     task_id = TaskIdField()
     env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
+    environment = TextField(required=False)
 
     def to_internal_value(self, data: Any) -> Any:
         guard_size(data)

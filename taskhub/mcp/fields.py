@@ -12,9 +12,9 @@ from uuid import UUID
 from rest_framework import serializers
 
 from taskhub.api.actors import LEASE_LENGTH
+from taskhub.api.env_fields import EnvField
 from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.routes import NAME, UUID_PATTERN
-from taskhub.api.serializers import EnvField
 from taskhub.errors import NotFound
 from taskhub.models.claim import AGENT_LENGTH
 

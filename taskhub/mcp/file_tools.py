@@ -189,7 +189,7 @@ FILE_TOOLS = (
     Tool(
         name="read_file",
         title="Read a file",
-        description="A text file that a task's execution left (get_execution has their paths; by default the newest), "
+        description="A text file that a task's execution left (paths: get_execution; default: the newest), "
         "or /log, /description, /notes, /task.",
         takes=ReadFileSerializer,
         run=_read,

@@ -65,8 +65,10 @@ class HeldTaskSerializer(HolderSerializer):
 class NewTaskSerializer(ListedTaskSerializer):
     """What an agent says of a new task."""
 
+    environment = TextField(required=False)
+
     class Meta(ListedTaskSerializer.Meta):
-        fields = ["title", "description", "priority", "assignee", "tags", "private", "ref", "blocked_by"]
+        fields = ["title", "description", "priority", "assignee", "tags", "private", "ref", "blocked_by", "environment"]
 
 
 class NewTasksSerializer(NamedSerializer):
@@ -76,7 +78,7 @@ class NewTasksSerializer(NamedSerializer):
         max_length=TASKS_AT_ONCE,
         help_text="blocked_by: ids, or refs of these.",
     )
-    request_id = serializers.RegexField(rf"\A{KEY.pattern}", required=False, help_text="Repeats make nothing twice.")
+    request_id = serializers.RegexField(rf"\A{KEY.pattern}", required=False, help_text="Repeats make nothing.")
 
 
 class TaskChangeSerializer(HolderSerializer, TaskSerializer):
@@ -85,7 +87,7 @@ class TaskChangeSerializer(HolderSerializer, TaskSerializer):
     task_id = TaskIdField()
     title = TextField(max_length=200, required=False, visible=True)
     private = StrictBooleanField(required=False)
-    expected_version = serializers.IntegerField(required=False, min_value=1, help_text="Refused if it changed since.")
+    expected_version = serializers.IntegerField(required=False, min_value=1, help_text="Refused if changed since.")
 
     class Meta(TaskSerializer.Meta):
         fields = [

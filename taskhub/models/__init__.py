@@ -6,6 +6,7 @@ from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
 from taskhub.models.claim import Agent, Claim, ClaimEnd
 from taskhub.models.dependency import Dependency
+from taskhub.models.environment import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.given_file import GivenFile
 from taskhub.models.idempotency import IdempotencyKey
@@ -53,6 +54,10 @@ __all__ = [
     "DeliveryStatus",
     "Dependency",
     "EndedToken",
+    "Environment",
+    "EnvironmentAccount",
+    "EnvironmentSpec",
+    "EnvironmentVersion",
     "Execution",
     "ExecutionStatus",
     "GivenFile",

@@ -12,6 +12,7 @@ from django.db import models
 
 from taskhub.lib.encryption import Seal
 from taskhub.models.admission import WaitingReason
+from taskhub.models.environment import EnvironmentVersion
 from taskhub.models.task import Task
 
 
@@ -86,6 +87,15 @@ class Execution(models.Model):
         default=False, db_default=False, help_text="Take files below .git, node_modules and the like as well."
     )
     timeout_s = models.PositiveIntegerField(help_text="Seconds the script may run.")
+    environment = models.ForeignKey(
+        EnvironmentVersion,
+        null=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="executions",
+        help_text="What it runs in, as it was when it was queued. Empty: what the sandbox service gives.",
+    )
 
     account = models.CharField(
         max_length=150,
@@ -139,6 +149,9 @@ class Execution(models.Model):
     admitted_at = models.DateTimeField(null=True, blank=True, help_text="When it left the queue to be started.")
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    kept_until = models.DateTimeField(
+        null=True, editable=False, help_text="When its sandbox may be deleted; empty: as the setting says."
+    )
     released_at = models.DateTimeField(
         null=True, blank=True, help_text="When its session, and the sandbox created for it, were deleted."
     )

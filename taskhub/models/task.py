@@ -173,6 +173,15 @@ class Task(models.Model):
         related_name="asked_by",
         help_text="The question that waits for an answer.",
     )
+    environment = models.ForeignKey(
+        "taskhub.Environment",
+        null=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="+",
+        help_text="What its executions run in unless they name another one.",
+    )
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -22,7 +22,7 @@ def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id
     Raises NotFound for the task, for the execution, or if the task was never executed.
     """
     task = task_get_for(user=user, task_id=task_id)
-    executions = task.executions.exclude(unreadable(user)).defer("script", "env")
+    executions = _shown(task.executions.exclude(unreadable(user)))
     executions = executions.order_by("-queued_at", "-id")
     if execution_id is not None:
         executions = executions.filter(pk=execution_id)
@@ -38,7 +38,12 @@ def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
     One that ran while its task was private is for those who could read it then, also once the task is public.
     """
     found = Execution.objects.filter(visible_executions(user), task__isnull=False)
-    return found.defer("script", "env")
+    return _shown(found)
+
+
+def _shown(executions: QuerySet[Execution]) -> QuerySet[Execution]:
+    """With the name of the environment, without what may be long."""
+    return executions.select_related("environment").defer("script", "env", "environment__document")
 
 
 def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,6 +20,14 @@ from taskhub.roles import Caller
 from taskhub.selectors.artifacts import artifact_named
 from taskhub.selectors.executions import execution_find_for
 
+ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+"""The names that a shell takes."""
+BASH_KEEPS: Final = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
+"""Names that bash keeps to itself."""
+ENV_LIMIT: Final = 100
+"""Variables of an execution, with those of its environment."""
+ENV_BYTES: Final = 64 * 1024
+"""Of their names and values: there is room below what a process may be started with."""
 GIVEN_MOST: Final = 20
 GIVEN_TEXT_BYTES: Final = 1024 * 1024
 """Of all texts together."""

@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -55,6 +54,7 @@ from taskhub.services.dispatch import (
     EXECUTIONS_RELEASE,
     send_job_on_commit,
 )
+from taskhub.services.execution_environment import Wanted, ended_now, environment_choose
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
 from taskhub.services.privacy import last_entry
@@ -94,13 +94,14 @@ def execution_queue(
     sandbox_is_missing: bool = False,
     files: Sequence[inputs.Given] = (),
     same_sandbox: bool = False,
+    environment: str | None = None,
 ) -> Execution:
     """Queue a run of the task; it becomes `inprogress`. Without `script`, the first bash block of its description runs.
 
     `sandbox_id` is the id of a sandbox that exists, unless `sandbox_is_missing`; `same_sandbox`: that of the task's
-    last execution. `files` are in its working folder. An agent whose requests claim takes the task's lease.
-    Raises NotFound, for task, sandbox and files; Forbidden for a sandbox of another task; LeaseLost; Held; Conflict
-    (`paused`, `no_sandbox`); ExecutionActive; ExecutionEnding; TransitionRefused; Invalid; TooLarge.
+    last execution. `files` are in its working folder. `environment` is a name; None and "": the task's, or the hub's.
+    An agent whose requests claim takes the task's lease. Raises as `environment_choose` does; NotFound; Forbidden for
+    another task's sandbox; LeaseLost; Held; Conflict; ExecutionActive, -Ending; TransitionRefused; Invalid; TooLarge.
     """
     order_lock_if_done(task_id)
     task = tasks.task_lock(actor, task_id)
@@ -117,6 +118,7 @@ def execution_queue(
         sandbox_id = inputs.sandbox_of_last(task)
     if sandbox_id:
         guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id, is_missing=sandbox_is_missing)
+    chosen = environment_choose(actor=actor, task=task, wanted=Wanted(environment, sandbox_id, timeout_s, env or {}))
     execution_id = uuid.uuid4()
     plain, sealed = inputs.env_apart(env or {})
     execution = Execution.objects.create(
@@ -125,7 +127,8 @@ def execution_queue(
         script=script,
         env=plain,
         secret_env=sealed,
-        timeout_s=timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S,
+        timeout_s=chosen.timeout_s,
+        environment=chosen.version,
         requested_sandbox_id=sandbox_id,
         account=actor.name,
         sandbox_id=sandbox_id,
@@ -155,7 +158,7 @@ def execution_take_lease(
     """
     free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
     taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **(changes or {}))
-    return Execution.objects.select_related("task").get(pk=execution_id) if taken else None
+    return Execution.objects.select_related("task", "environment").get(pk=execution_id) if taken else None
 
 
 def _lease(length_s: float | None) -> dict[str, Any]:
@@ -249,9 +252,9 @@ def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
     return _move(execution, **_lease(lease_s))
 
 
-def execution_postpone(*, execution: Execution, retry_s: float) -> None:
-    """It cannot be moved on now: let any worker try again in `retry_s` seconds."""
-    _move(execution, **_lease(retry_s))
+def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = True) -> None:
+    """It cannot be moved on now: let any worker try again in `retry_s` seconds. `counts`: as an attempt to start it."""
+    _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(0, execution.attempts - 1)}))
 
 
 @transaction.atomic
@@ -316,7 +319,7 @@ def execution_finish(
         artifacts_kept=len(kept.copies) if kept else 0,
         artifacts_left_out=kept.left_out if kept else 0,
         leftover=outcome.leftover.value,
-        finished_at=timezone.now(),
+        **ended_now(execution),
         lease_until=None,
         waiting_reason="",
         env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone

@@ -17,6 +17,7 @@ from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
 from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, Execution, Task, TaskStatus
 from taskhub.roles import sees_task, viewer_of
+from taskhub.selectors.environments import environment_for_task
 from taskhub.services.audit import audit_write
 from taskhub.services.leases import lease_follow, lease_guard, lease_take
 from taskhub.services.order import Follow, order_lock, order_lock_if_done, order_set
@@ -37,8 +38,12 @@ _LOCKED: Final = OneRow(Task.objects.defer("folded_text").select_for_update().fi
 
 
 @transaction.atomic
-def task_create(*, actor: Actor, title: str, blocked_by: Collection[UUID] = (), **fields: Any) -> Task:
+def task_create(
+    *, actor: Actor, title: str, blocked_by: Collection[UUID] = (), environment: str | None = None, **fields: Any
+) -> Task:
     """`fields`: any of EDITABLE, already validated. A task may start in any status. `blocked_by`: what it waits for.
+
+    `environment`: the name of the one that its executions run in; None and "": none. Raises NotFound, Forbidden.
 
     A private task for which an agent names no assignee is the agent's: it could not see the task otherwise.
     """
@@ -48,11 +53,15 @@ def task_create(*, actor: Actor, title: str, blocked_by: Collection[UUID] = (), 
         order_lock()
     if fields.get("closed_as") and fields.get("status") != TaskStatus.DONE:
         raise _not_done()
+    if environment:
+        fields["environment"] = environment_for_task(actor=actor, named=environment)
     task = Task.objects.create(title=title, created_by=actor.name, created_by_agent=actor.agent, **fields)
     after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
     if blocked_by and (moved := order_set(actor=actor, task=task, blockers=blocked_by)):
         task.save(update_fields=["open_blockers"])
         after["blocked_by"] = [None, moved[1]]
+    if task.environment_id is not None:
+        after["environment"] = [None, str(task.environment_id)]
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
     event = publish(TaskCreated(**task_state(task), description=task.description, created_at=task.created_at))
     privacy_follow(task=task, action="task:create", event=event, was_private=False, was_assignee="")
@@ -90,15 +99,17 @@ def task_update(
     task_id: UUID,
     expected_version: int | None = None,
     blocked_by: Collection[UUID] | None = None,
+    environment: str | None = None,
     **fields: Any,
 ) -> Task:
     """Change the given fields and no other. A call that changes nothing writes no event and no audit entry.
 
-    `blocked_by` replaces what the task waits for, as far as the actor may see it.
+    `blocked_by` replaces what the task waits for, as far as the actor may see it. `environment`: as in `task_create`,
+    but None and "" leave it as it is, and `none` of an operator takes it away.
     An agent whose requests claim, and that begins a task which no other agent holds, takes its lease.
 
-    Raises NotFound; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused; Invalid;
-    Cycle; LeaseLost; Held.
+    Raises NotFound; Forbidden; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused;
+    Invalid; Cycle; LeaseLost; Held.
     """
     if blocked_by is not None or "closed_as" in fields or fields.get("status") == TaskStatus.DONE:
         order_lock()
@@ -107,6 +118,8 @@ def task_update(
     task = task_lock(actor, task_id)
     claim = lease_guard(actor, task)
     _guard_version(task, expected_version)
+    if environment:
+        fields["environment"] = environment_for_task(actor=actor, named=environment)
     if claim is None and fields.get("status") == TaskStatus.INPROGRESS:
         fields |= task_take(actor, task)
     task_apply(actor=actor, task=task, fields=fields, blocked_by=blocked_by)
@@ -180,6 +193,9 @@ def task_apply(
     for name, (_, value) in changes.items():
         setattr(task, name, value)
     names = tuple(changes)
+    if "environment" in changes:
+        # By its id: not every reader of the history may know its name.
+        changes["environment"] = [each and str(each.pk) for each in changes["environment"]]
     if blocked_by is not None and (moved := order_set(actor=actor, task=task, blockers=blocked_by)):
         changes["blocked_by"] = moved
     if not changes:

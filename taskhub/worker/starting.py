@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from django.core.files.storage import default_storage
+from django.utils import timezone
 
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, Launch, Place
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 START_LEASE_S: Final = 60.0
 """For a start whose lease is not renewed meanwhile."""
 RETRY_S: Final = 5.0
+IMAGE_S: Final = 1800
+"""How long a start waits for the image that its sandbox is made from."""
 
 
 Takes = Callable[[UUID], bool]
@@ -100,11 +104,23 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
         await with_database(capacity.admission_note_full, execution=execution)
+    elif error.waits_for == "image":
+        await _wait_for_image(execution)
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
         await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
     else:
         await _failed(execution, error)
+
+
+async def _wait_for_image(execution: Execution) -> None:
+    """No failed try: it is looked at again soon, by any worker, until the image takes too long."""
+    began = execution.admitted_at or execution.queued_at
+    if timezone.now() - began > timedelta(seconds=IMAGE_S):
+        words = f"The sandbox service did not have the environment's image after {IMAGE_S // 60} minutes."
+        await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code="sandbox_build_slow", error_message=words))
+        return
+    await with_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
 
 
 def launch_of(execution: Execution) -> Launch:
@@ -114,6 +130,7 @@ def launch_of(execution: Execution) -> Launch:
     except SealBroken:
         words = "Its secret values cannot be decrypted: the hub's key was changed. Execute the task again."
         raise ExecutorError("secrets_unreadable", words, permanent=True) from None
+    environment = execution.environment.spec if execution.environment is not None else None
     return Launch(
         execution_id=execution.pk,
         session_name=execution.session_name,
@@ -121,9 +138,10 @@ def launch_of(execution: Execution) -> Launch:
         timeout_s=execution.timeout_s,
         log_token=execution.log_token,
         sandbox_id=execution.requested_sandbox_id,
-        env={**execution.env, **secrets},
+        env={**(environment.env if environment is not None else {}), **execution.env, **secrets},
         merge_output=execution.merge_output,
         all_files=execution.all_files,
+        environment=environment,
     )
 
 

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.test import Client, RequestFactory
 
-from taskhub.models import AdmissionRule, Announcement, ApiToken, AuditEntry, WebhookEndpoint
+from taskhub.models import AdmissionRule, Announcement, ApiToken, AuditEntry, Environment, WebhookEndpoint
 from taskhub.roles import Role, role_of
 from tests.conftest import make_account
 
@@ -24,6 +24,7 @@ FORMS: dict[type[Model], dict[str, Any]] = {
     ApiToken: {"name": "nightly", "days": "30"},
     WebhookEndpoint: {"url": "https://hooks.example/x", "description": "chat"},
     AdmissionRule: {"account": "", "at_once": "3"},
+    Environment: {"name": "backend", "image": "python:3.12-slim", "cpu": "2"},
 }
 """What a person fills in; the rest is sent as the form offers it."""
 

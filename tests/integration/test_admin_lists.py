@@ -31,6 +31,7 @@ from taskhub.models import (
     Artifact,
     AuditEntry,
     Claim,
+    Environment,
     Execution,
     ExecutionStatus,
     StreamConnection,
@@ -39,6 +40,7 @@ from taskhub.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from taskhub.services.environments import environment_create
 from taskhub.services.executions import execution_queue
 from taskhub.services.tasks import task_create
 
@@ -139,6 +141,11 @@ def make_claims(count: int) -> None:
     )
 
 
+def make_environments(count: int) -> None:
+    for _ in range(count):
+        environment_create(actor=SYSTEM, name=f"e-{fresh()}".lower()[:60], image="python:3.12-slim")
+
+
 ROWS: dict[type[Model], Callable[[int], object]] = {
     Task: make_tasks,
     Execution: make_executions,
@@ -169,6 +176,7 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
     AdmissionRule: lambda count: AdmissionRule.objects.bulk_create(
         AdmissionRule(account=fresh()) for _ in range(count)
     ),
+    Environment: make_environments,
     Agent: make_agents,
     Claim: make_claims,
     WebhookEndpoint: make_endpoints,

@@ -111,6 +111,11 @@ def _use_the_rest(ask: Any) -> None:
     announcement = ask("post", "/api/announcements/", {"level": "info", "text": "hello"})["id"]
     ask("get", "/api/announcements/")
     ask("delete", f"/api/announcements/{announcement}/")
+    place = f"/api/environments/{ask('post', '/api/environments/', {'name': 'backend'})['name']}/"
+    ask("get", "/api/environments/")
+    ask("get", place)
+    ask("patch", place, {"description": "d"})
+    ask("delete", place)
     webhook = f"/api/webhooks/{ask('post', '/api/webhooks/', {'url': 'https://8.8.8.8/hook'})['id']}/"
     ask("get", "/api/webhooks/")
     ask("get", webhook)

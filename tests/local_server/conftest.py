@@ -24,7 +24,7 @@ QUICK = ("--kill-grace-s", "1", "--transition-ms", "5")
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("plain") / "data", "--no-bwrap", *QUICK) as server:
+    with running(tmp_path_factory.mktemp("plain") / "data", "--no-bwrap", "--sizes-not-held", *QUICK) as server:
         yield server
 
 

@@ -10,12 +10,21 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from daytona import (
         CreateSandboxFromImageParams,
+        CreateSandboxFromSnapshotParams,
         DaytonaAuthenticationError,
         DaytonaConflictError,
         DaytonaNotFoundError,
+        DaytonaValidationError,
         ListSandboxesQuery,
         SandboxState,
     )
+
+
+@pytest.fixture(autouse=True)
+def some_snapshot(server: Server) -> None:
+    folder = server.data_dir / "snapshots" / "some-snapshot" / "tools"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hello").write_text("from the snapshot")
 
 
 async def test_a_sandbox_is_created_with_what_was_asked_for(daytona):
@@ -55,10 +64,19 @@ async def test_defaults_are_daytonas(raw: Raw):
     await raw.call("DELETE", f"/api/sandbox/{made_row['id']}")
 
 
-async def test_an_image_is_accepted(daytona):
-    sandbox = await daytona.create(CreateSandboxFromImageParams(image="debian:12"))
-    assert sandbox.state == SandboxState.STARTED
-    await sandbox.delete(wait=True)
+async def test_a_snapshot_is_a_folder_that_the_home_is_copied_from(daytona, server: Server):
+    async with made(daytona, snapshot="some-snapshot") as sandbox:
+        assert await sandbox.fs.download_file("tools/hello") == b"from the snapshot"
+    for name in ("another-snapshot", "..", "some-snapshot/tools"):
+        with pytest.raises(DaytonaValidationError, match="not found"):
+            await daytona.create(CreateSandboxFromSnapshotParams(snapshot=name))
+
+
+async def test_what_cannot_be_held_is_refused_by_name(daytona):
+    with pytest.raises(DaytonaValidationError, match="local sandbox server has no images and Dockerfiles"):
+        await daytona.create(CreateSandboxFromImageParams(image="debian:12"))
+    with pytest.raises(DaytonaValidationError, match="has no network to close without bubblewrap"):
+        await daytona.create(CreateSandboxFromSnapshotParams(network_block_all=True))
 
 
 async def test_a_name_that_is_taken_is_refused(daytona, sandbox):

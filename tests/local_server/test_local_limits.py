@@ -16,7 +16,7 @@ LARGER = (
 
 @pytest.fixture
 async def limited(tmp_path, http: aiohttp.ClientSession, request: pytest.FixtureRequest) -> AsyncIterator[Raw]:
-    with running(tmp_path / "data", "--no-bwrap", "--transition-ms", "5", *request.param) as server:
+    with running(tmp_path / "data", "--no-bwrap", "--sizes-not-held", "--transition-ms", "5", *request.param) as server:
         yield Raw(server, http)
 
 

@@ -46,6 +46,11 @@ include-path-regex = "^/api/exec/logs/[{]task_id[}]/(search/)?$"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
 
 [[operations]]
+include-path-regex = "^/api/environments/"
+# Fields that exclude each other, and forms of addresses, domains and images; a name is taken once.
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
+
+[[operations]]
 include-path-regex = "^/api/webhooks/"
 # Which addresses may be sent to is more than a pattern can say.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, Self
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -119,7 +120,7 @@ class Walker:
             "{execution_id}",
         ):
             path = path.replace(name, NOBODYS)
-        for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}"):
+        for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}", "{environment}"):
             path = path.replace(name, "none-of-this-name")
         assert "{" not in path, f"the walk does not know how to fill in {address}"
         bodies = {
@@ -132,6 +133,8 @@ class Walker:
             "POST /api/tasks/{task_id}/notes": {"text": "n"},
             "POST /api/tasks/{task_id}/waive": {"blocker": NOBODYS},
             "POST /api/announcements": {"level": "info", "text": "t"},
+            "POST /api/environments": {"name": f"e-{uuid4()}"},
+            "PATCH /api/environments/{environment}": {"description": "d"},
             "POST /api/webhooks": {"url": "https://hooks.example/"},
             "POST /api/tokens": {"name": "n"},
             "POST /api/tickets": {"kind": "events"},

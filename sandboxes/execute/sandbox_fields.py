@@ -1,0 +1,36 @@
+"""Creation fields: an environment as Daytona's `POST /sandbox` has it (reference/daytona.md B.2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from taskhub.models.environment import EnvironmentSpec, Network
+
+_SIZES: Final = ("cpu", "memory", "disk", "gpu")
+
+
+def sandbox_fields(spec: EnvironmentSpec | None) -> dict[str, Any]:
+    """Only what the environment says: Daytona refuses even a default size beside a snapshot.
+
+    Values of `env` are not among them: what is in the request of creation can be read in the sandbox service for as
+    long as the sandbox lives.
+    """
+    if spec is None:
+        return {}
+    sizes = {name: getattr(spec, name) for name in _SIZES if getattr(spec, name) is not None}
+    return {**_source(spec), **sizes, **_network(spec.network)}
+
+
+def _source(spec: EnvironmentSpec) -> dict[str, Any]:
+    if spec.snapshot:
+        return {"snapshot": spec.snapshot}
+    dockerfile = spec.dockerfile or (f"FROM {spec.image}\n" if spec.image else "")
+    return {"buildInfo": {"dockerfileContent": dockerfile}} if dockerfile else {}
+
+
+def _network(network: Network) -> dict[str, Any]:
+    """A list and `networkBlockAll` exclude each other at Daytona."""
+    if network.kind == "none":
+        return {"networkBlockAll": True}
+    lists = {"networkAllowList": network.cidrs, "domainAllowList": network.domains}
+    return {name: ",".join(entries) for name, entries in lists.items() if entries}

@@ -1,0 +1,232 @@
+"""Environments: make, change, delete. Each save makes a version; an environment's page lists them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from taskhub.admin.actions import ActingAdmin, Sure
+from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, moment
+from taskhub.errors import HubError, Invalid
+from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion
+from taskhub.selectors.environments import version_of
+from taskhub.services.environment_rules import DAY_S, SIZE_MOST, SIZES, guard_name, guard_spec
+from taskhub.services.environments import environment_create, environment_delete, environment_update
+
+_VERSIONS_SHOWN: Final = 20
+_LINES: Final = ("cidrs", "domains", "accounts")
+_SPELT_OTHERWISE: Final = {"network": "network_kind", "allowed": "accounts"}
+"""Fields of the API that the form has under other names."""
+
+
+def _text(length: int, help_text: str) -> forms.CharField:
+    return forms.CharField(max_length=length, required=False, widget=UnfoldAdminTextInputWidget(), help_text=help_text)
+
+
+def _number(most: int, help_text: str, least: int = 1) -> forms.IntegerField:
+    return forms.IntegerField(
+        min_value=least,
+        max_value=most,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text=help_text,
+    )
+
+
+def _lines(help_text: str) -> forms.CharField:
+    return forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(), help_text=f"{help_text}, one a line.")
+
+
+class EnvironmentForm(forms.ModelForm[Environment]):
+    """Holds the input against the service's rules before it is saved, so a refusal loses none of it."""
+
+    description = _text(1000, "What it is for.")
+    snapshot = _text(200, "By its name at Daytona.")
+    image = _text(500, "Instead of a snapshot, as python:3.12-slim.")
+    dockerfile = forms.CharField(
+        max_length=64 * 1024,
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text="Instead of an image.",
+    )
+    cpu = _number(SIZE_MOST, "CPUs; only with an image or a Dockerfile.")
+    memory = _number(SIZE_MOST, "GiB; likewise.")
+    disk = _number(SIZE_MOST, "GiB; likewise.")
+    gpu = _number(SIZE_MOST, "GPUs; likewise.")
+    network_kind = forms.ChoiceField(
+        label="Network",
+        choices=[("open", "open"), ("none", "none"), ("listed", "only what is listed")],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    cidrs = _lines("IPv4 networks, as 10.0.0.0/8")
+    domains = _lines("Domains, as pypi.org or *.example.com")
+    env = forms.JSONField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text='Variables of the script: {"CI": "1"}. Every operator reads them.',
+    )
+    timeout_s = _number(DAY_S, "Seconds, of an execution that names none.")
+    timeout_max_s = _number(DAY_S, "The most seconds that an execution may ask for.")
+    keep_sandbox_s = _number(7 * DAY_S, "Seconds for which a sandbox is kept after the end.", 0)
+    open_to_all = forms.BooleanField(
+        required=False, initial=True, widget=UnfoldBooleanSwitchWidget(), help_text="Every account may use it."
+    )
+    accounts = _lines("Else the accounts that may use it")
+
+    class Meta:
+        model = Environment
+        fields = ["name"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.instance._state.adding:  # noqa: SLF001 - Django's documented name
+            self.initial.update(_initial(version_of(self.instance).spec))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if self.errors:
+            return cleaned
+        env = cleaned["env"] or {}
+        if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+            self.add_error("env", "Must be an object whose values are strings.")
+            return cleaned
+        cleaned["spec"] = _spec(cleaned, env)
+        try:
+            if "name" in cleaned:
+                guard_name(cleaned["name"])
+            guard_spec(cleaned["spec"])
+        except Invalid as refusal:
+            for name, words in (refusal.details or {}).items():
+                self.add_error(_SPELT_OTHERWISE.get(name, name), words)
+        return cleaned
+
+
+def _spec(cleaned: dict[str, Any], env: dict[str, str]) -> EnvironmentSpec:
+    lists = {name: cleaned[name].split() for name in _LINES}
+    is_listed = cleaned["network_kind"] == "listed"
+    document = {
+        **{name: cleaned[name] for name in ("description", "snapshot", "image", "dockerfile", *SIZES)},
+        **{name: cleaned[name] for name in ("timeout_s", "timeout_max_s", "keep_sandbox_s")},
+        "network": {name: lists[name] for name in ("cidrs", "domains")} if is_listed else cleaned["network_kind"],
+        "env": env,
+        "allowed": None if cleaned["open_to_all"] else lists["accounts"],
+    }
+    return EnvironmentSpec.read(document)
+
+
+def _initial(spec: EnvironmentSpec) -> dict[str, Any]:
+    return {
+        **spec.document(),
+        "network_kind": spec.network.kind,
+        "cidrs": "\n".join(spec.network.cidrs),
+        "domains": "\n".join(spec.network.domains),
+        "open_to_all": spec.allowed is None,
+        "accounts": "\n".join(spec.allowed or ()),
+    }
+
+
+@admin.register(Environment)
+class EnvironmentAdmin(ActingAdmin):
+    """Deleted ones are not listed; what ran in them names their version."""
+
+    form = EnvironmentForm
+    what = "An environment is what executions run in: image, size, network, variables, limits."
+    dangerous = ("remove",)
+    list_display = ["shown_name", "version", "shown_description", "runs_in", "network", "open_to_all", "updated_at"]
+    list_filter = ["open_to_all"]
+    search_fields = ["name"]
+    readonly_fields = ["version", "versions", "created_by", "created_at", "updated_at"]
+    actions = ["remove"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
+        present = EnvironmentVersion.objects.filter(environment=OuterRef("pk"), number=OuterRef("version"))
+        rows: QuerySet[Environment] = super().get_queryset(request).filter(deleted_at=None)
+        return rows.annotate(present=Subquery(present.values("document")[:1]))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
+        asked = ["name", *(name for name in EnvironmentForm.base_fields if name != "name")]
+        return asked if obj is None else [*asked, *self.readonly_fields]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - likewise
+        return self.readonly_fields if obj is None else ["name", *self.readonly_fields]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(HubModelAdmin.has_add_permission(self, request))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(HubModelAdmin.has_change_permission(self, request, obj))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except HubError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return redirect(request.path)
+
+    def save_model(self, request: HttpRequest, obj: Environment, form: Any, change: bool) -> None:
+        spec = form.cleaned_data["spec"].document()
+        if change:
+            environment_update(actor=actor_of(request), name=obj.name, **spec)
+            return
+        obj.__dict__ |= environment_create(actor=actor_of(request), name=obj.name, **spec).environment.__dict__
+
+    @admin.display(description="Name", ordering="name")
+    def shown_name(self, environment: Environment) -> SafeString | str:
+        return cut(environment.name, COLUMN)
+
+    @admin.display(description="Description")
+    def shown_description(self, environment: Environment) -> SafeString | str:
+        return cut(_spec_of(environment).description, COLUMN) or NOTHING
+
+    @admin.display(description="Runs in")
+    def runs_in(self, environment: Environment) -> SafeString | str:
+        spec = _spec_of(environment)
+        return cut(spec.snapshot or spec.image or ("a Dockerfile" if spec.dockerfile else NOTHING), COLUMN)
+
+    @admin.display
+    def network(self, environment: Environment) -> str:
+        return _spec_of(environment).network.kind
+
+    @admin.display
+    def versions(self, environment: Environment) -> SafeString:
+        """The last ones, with who made them; `/api/environments/<name>/?version=` has each."""
+        rows = environment.versions.order_by("-number")[:_VERSIONS_SHOWN]
+        told = [(row.number, moment(row.made_at), row.made_by or "the hub") for row in rows]
+        return format_html_join(SafeString("<br>"), "{}: {}, by {}", told)
+
+    @admin.action(description="Delete")
+    def remove(self, request: HttpRequest, environments: QuerySet[Environment]) -> HttpResponse | None:
+        asked = self.ask(request, environments, Sure, title="Delete these environments?", button="Delete")
+        if isinstance(asked, HttpResponse):
+            return asked
+
+        def act(environment: Environment) -> None:
+            environment_delete(actor=actor_of(request), name=environment.name)
+
+        self.act_on_each(request, environments, act, "deleted")
+        return redirect("admin:taskhub_environment_changelist")
+
+
+def _spec_of(environment: Any) -> EnvironmentSpec:
+    return EnvironmentSpec.read(environment.present)

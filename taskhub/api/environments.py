@@ -1,0 +1,210 @@
+"""`/api/environments/`: what executions run in. Operators write; those whom an environment allows read and use it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from taskhub.api.actors import actor_of
+from taskhub.api.env_fields import PlainEnvField
+from taskhub.api.environment_facts import facts_of
+from taskhub.api.fields import ShortListField, StrictSerializer, TextField
+from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.query import KnownQuery, QuerySerializer
+from taskhub.models import Environment, EnvironmentVersion
+from taskhub.models.environment import NAME_LENGTH
+from taskhub.roles import Caller, Role, role_of
+from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
+from taskhub.services.environment_rules import DAY_S, LIST_LENGTH, NAME_PATTERN, SIZE_MOST
+from taskhub.services.environments import environment_create, environment_delete, environment_update
+
+_NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH}
+_NETWORK_SCHEMA: Final = {
+    "oneOf": [
+        {"type": "string", "enum": ["open", "none"]},
+        {
+            "type": "object",
+            "properties": {
+                "cidrs": {"type": "array", "items": {"type": "string"}, "maxItems": LIST_LENGTH},
+                "domains": {"type": "array", "items": {"type": "string"}, "maxItems": LIST_LENGTH},
+            },
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+    ]
+}
+_FOR_OPERATORS: Final = ("id", "snapshot", "image", "dockerfile", "network", "env", "allowed")
+"""Others read null."""
+
+
+@extend_schema_field(_NAME_SCHEMA)
+class NameField(TextField):
+    """An environment's name."""
+
+
+class NetworkListSerializer(StrictSerializer):
+    cidrs = ShortListField(child=TextField(max_length=20), max_length=LIST_LENGTH, required=False)
+    domains = ShortListField(child=TextField(max_length=253), max_length=LIST_LENGTH, required=False)
+
+
+@extend_schema_field(_NETWORK_SCHEMA)
+class NetworkField(serializers.Field[Any, Any, Any, Any]):
+    """`open`, `none`, or `{"cidrs": […], "domains": […]}`."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            given = NetworkListSerializer(data=data)
+            given.is_valid(raise_exception=True)
+            return dict(given.validated_data)
+        if data not in ("open", "none"):
+            raise serializers.ValidationError('Must be "open", "none", or an object with cidrs and domains.')
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+def _size(unit: str) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        min_value=1, max_value=SIZE_MOST, allow_null=True, required=False, help_text=f"{unit}; null: not said."
+    )
+
+
+def _seconds(most: int, *, least: int = 1, help_text: str) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        min_value=least, max_value=most, allow_null=True, required=False, help_text=help_text
+    )
+
+
+class EnvironmentSerializer(StrictSerializer):
+    """What executions run in. What is left out, empty or null is as the sandbox service or the hub's settings have it.
+
+    `id`, `snapshot`, `image`, `dockerfile`, `network`, `env` and `allowed` are null for readers that are not operators.
+    """
+
+    example: ClassVar[dict[str, Any]] = {
+        "name": "backend",
+        "description": "Python 3.12 with make; no network.",
+        "image": "python:3.12-slim",
+        "cpu": 2,
+        "memory": 4,
+        "network": "none",
+        "env": {"CI": "1"},
+        "timeout_s": 900,
+        "timeout_max_s": 3600,
+    }
+
+    id = serializers.UUIDField(read_only=True, allow_null=True)
+    name = NameField(max_length=NAME_LENGTH)
+    version = serializers.IntegerField(read_only=True)
+    description = TextField(max_length=1000, allow_blank=True, required=False)
+    snapshot = TextField(
+        max_length=200, allow_blank=True, allow_null=True, required=False, help_text="By name, at Daytona."
+    )
+    image = TextField(
+        max_length=500, allow_blank=True, allow_null=True, required=False, help_text="Instead of a snapshot."
+    )
+    dockerfile = TextField(
+        max_length=64 * 1024,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        trim_whitespace=False,
+        help_text="Instead of an image.",
+    )
+    cpu = _size("CPUs")
+    memory = _size("GiB")
+    disk = _size("GiB")
+    gpu = _size("GPUs")
+    network = NetworkField(allow_null=True, required=False)
+    network_kind = serializers.ChoiceField(choices=["open", "none", "listed"], read_only=True)
+    env = PlainEnvField(allow_null=True, required=False, help_text="Plain values; every operator reads them.")
+    variables = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The names in env.")
+    timeout_s = _seconds(DAY_S, help_text="Of an execution that names none.")
+    timeout_max_s = _seconds(DAY_S, help_text="The most that an execution may ask for.")
+    keep_sandbox_s = _seconds(7 * DAY_S, least=0, help_text="How long a sandbox is kept after the end.")
+    allowed = ShortListField(
+        child=TextField(max_length=150),
+        max_length=1000,
+        allow_null=True,
+        required=False,
+        help_text="Accounts that may use it; null: all.",
+    )
+    made_by = serializers.CharField(read_only=True, help_text="Of this version.")
+    made_at = serializers.DateTimeField(read_only=True, help_text="Of this version.")
+
+
+class EnvironmentChangeSerializer(EnvironmentSerializer):
+    """Likewise; what is left out stays as it is. The name never changes."""
+
+    example: ClassVar[dict[str, Any]] = {"timeout_max_s": 7200}
+
+    name = serializers.CharField(read_only=True)  # type: ignore[assignment]  # what is read, not written
+
+
+class EnvironmentQuerySerializer(QuerySerializer):
+    version = serializers.IntegerField(min_value=1, required=False, help_text="One before the present one.")
+
+
+def environment_shown(version: EnvironmentVersion, reader: Caller) -> dict[str, Any]:
+    """What this reader sees of a version."""
+    spec = version.spec
+    shown = {
+        **facts_of(spec),
+        **spec.document(),
+        "id": version.environment_id,
+        "name": version.name,
+        "version": version.number,
+        "made_by": version.made_by,
+        "made_at": version.made_at,
+    }
+    if role_of(reader) < Role.OPERATOR:
+        shown |= dict.fromkeys(_FOR_OPERATORS)
+    return dict(EnvironmentSerializer(shown).data)
+
+
+class EnvironmentsViewSet(KnownQuery, GenericViewSet[Environment]):
+    queryset = Environment.objects.none()
+    serializer_class = EnvironmentSerializer
+    filter_backends = []
+    lookup_url_kwarg = "environment"
+    queries = {"retrieve": EnvironmentQuerySerializer}
+
+    def list(self, request: Request) -> Response:
+        """The environments that the caller may use, the newest first."""
+        page = self.paginate_queryset(environment_list_for(user=request.user)) or []
+        return self.get_paginated_response([environment_shown(each, request.user) for each in versions_of(list(page))])
+
+    @extend_schema(responses={201: EnvironmentSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        """Write down an environment."""
+        body = EnvironmentSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        version = environment_create(actor=actor_of(request), **body.validated_data)
+        return Response(environment_shown(version, request.user), status=status.HTTP_201_CREATED)
+
+    @extend_schema(parameters=[EnvironmentQuerySerializer])
+    def retrieve(self, request: Request, environment: str) -> Response:
+        """Read an environment as it is now, or an earlier version of it."""
+        found = environment_get_for(user=request.user, name=environment)
+        version = version_of(found, self.read_query(request).get("version"))
+        return Response(environment_shown(version, request.user))
+
+    @extend_schema(request=EnvironmentChangeSerializer, responses=EnvironmentSerializer)
+    def partial_update(self, request: Request, environment: str) -> Response:
+        """Change it: a new version, for executions that are queued from now on."""
+        body = EnvironmentChangeSerializer(data=request.data, partial=True)
+        body.is_valid(raise_exception=True)
+        version = environment_update(actor=actor_of(request), name=environment, **body.validated_data)
+        return Response(environment_shown(version, request.user))
+
+    def destroy(self, request: Request, environment: str) -> Response:
+        """Free the name. What is queued or runs in it goes on."""
+        environment_delete(actor=actor_of(request), name=environment)
+        return Response(status=status.HTTP_204_NO_CONTENT)

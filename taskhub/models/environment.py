@@ -1,0 +1,142 @@
+"""Environments: what executions run in, written down once by an operator and used by its name."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+from django.db import models
+
+NAME_LENGTH: Final = 63
+NO_ENVIRONMENT: Final = "none"
+"""No environment has this name: with it an operator asks for none."""
+NetworkKind = Literal["open", "none", "listed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a sandbox may reach. `listed`: the IPv4 networks `cidrs` and the domains, and nothing else."""
+
+    kind: NetworkKind = "open"
+    cidrs: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, value: Any) -> Network:
+        """From `open`, `none` or `{"cidrs": […], "domains": […]}`, as the API has it."""
+        if isinstance(value, str):
+            return cls("none" if value == "none" else "open")
+        return cls("listed", tuple(value.get("cidrs", ())), tuple(value.get("domains", ())))
+
+    def written(self) -> Any:
+        if self.kind != "listed":
+            return self.kind
+        return {"cidrs": list(self.cidrs), "domains": list(self.domains)}
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """All that a version says. Empty texts and None: what the sandbox service, or the hub's settings, say.
+
+    At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
+    the latter two. Times are in seconds. `allowed`: accounts that may use it; None: all.
+    """
+
+    description: str = ""
+    snapshot: str = ""
+    image: str = ""
+    dockerfile: str = ""
+    cpu: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+    gpu: int | None = None
+    network: Network = field(default_factory=Network)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: int | None = None
+    timeout_max_s: int | None = None
+    keep_sandbox_s: int | None = None
+    allowed: tuple[str, ...] | None = None
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> EnvironmentSpec:
+        """From a version's `document`; null is as if it were left out.
+
+        Fields that this release does not know are an error (TypeError), never ignored.
+        """
+        given = {name: value for name, value in document.items() if value is not None}
+        if "network" in given:
+            given["network"] = Network.read(given["network"])
+        if "allowed" in given:
+            given["allowed"] = tuple(given["allowed"])
+        return cls(**given)
+
+    def document(self) -> dict[str, Any]:
+        """As the row and the API have it."""
+        written = {**asdict(self), "network": self.network.written()}
+        return {**written, "allowed": None if self.allowed is None else list(self.allowed)}
+
+
+SPEC_FIELDS: Final = tuple(each.name for each in fields(EnvironmentSpec))
+
+
+class Environment(models.Model):
+    """A name, and who may use it. What it says is in its versions, of which `version` is the number of the last one.
+
+    A deleted one keeps its row, for the executions that ran in it; its name is free again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=NAME_LENGTH, help_text="Agents use it by this name; it never changes.")
+    version = models.PositiveIntegerField(default=1, editable=False)
+    open_to_all = models.BooleanField(default=True, help_text="Every account may use it.")
+    created_by = models.CharField(max_length=150, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"], name="environment_name", condition=models.Q(deleted_at__isnull=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class EnvironmentAccount(models.Model):
+    """An account that may use an environment that is not open to all."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="accounts")
+    account = models.CharField(max_length=150)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["environment", "account"], name="environment_account")]
+
+    def __str__(self) -> str:
+        return self.account
+
+
+class EnvironmentVersion(models.Model):
+    """What an environment said from one save to the next. Never changed and never deleted: executions point to it."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="versions")
+    name = models.CharField(max_length=NAME_LENGTH)
+    number = models.PositiveIntegerField()
+    document = models.JSONField(help_text="An EnvironmentSpec.")
+    made_by = models.CharField(max_length=150, blank=True, default="")
+    made_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["environment", "number"], name="environment_version")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.number}"
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        return EnvironmentSpec.read(self.document)

@@ -1,0 +1,110 @@
+"""Validation of environments: the form of each value, and what does not go together."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from django.contrib.auth.models import User
+
+from taskhub.errors import Invalid
+from taskhub.models import EnvironmentSpec
+from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, Network
+from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME
+
+DAY_S: Final = 86_400
+SIZE_MOST: Final = 10_000
+LIST_LENGTH: Final = 100
+NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._\-]*[a-z0-9])?"
+_NAME: Final = re.compile(rf"{NAME_PATTERN}\Z")
+_IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
+_DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
+_SOURCES: Final = ("snapshot", "image", "dockerfile")
+SIZES: Final = ("cpu", "memory", "disk", "gpu")
+
+
+def guard_name(name: str) -> None:
+    """Raises Invalid."""
+    if name == NO_ENVIRONMENT:
+        raise invalid(name=f"{NO_ENVIRONMENT} means no environment; choose another name.")
+    if len(name) > NAME_LENGTH or not _NAME.match(name):
+        words = f"Must be at most {NAME_LENGTH} lower-case letters and digits, with - . _ between them."
+        raise invalid(name=words)
+
+
+def guard_spec(spec: EnvironmentSpec) -> None:
+    """Raises Invalid, whose details name the fields."""
+    wrong = {**_wrong_source(spec), **_wrong_times(spec)}
+    if words := _wrong_network(spec.network):
+        wrong["network"] = words
+    if words := _wrong_env(spec.env):
+        wrong["env"] = words
+    if words := _wrong_accounts(spec.allowed or ()):
+        wrong["allowed"] = words
+    if wrong:
+        raise invalid(**wrong)
+
+
+def _wrong_source(spec: EnvironmentSpec) -> dict[str, str]:
+    """Daytona refuses sizes with a snapshot, also with its own default one."""
+    sources = [name for name in _SOURCES if getattr(spec, name)]
+    if len(sources) > 1:
+        return dict.fromkeys(sources, "Give one of snapshot, image and dockerfile.")
+    if spec.image and not _IMAGE.match(spec.image):
+        return {"image": "Must be an image's reference, as python:3.12-slim."}
+    sizes = [name for name in SIZES if getattr(spec, name) is not None]
+    if sizes and sources in ([], ["snapshot"]):
+        words = "Sizes need an image or a dockerfile: those of a snapshot are the snapshot's own."
+        return dict.fromkeys(sizes, words)
+    return {}
+
+
+def _wrong_times(spec: EnvironmentSpec) -> dict[str, str]:
+    if spec.timeout_s and spec.timeout_max_s and spec.timeout_s > spec.timeout_max_s:
+        return {"timeout_s": "Must not be above timeout_max_s."}
+    return {}
+
+
+def _wrong_network(network: Network) -> str:
+    if network.kind != "listed":
+        return ""
+    if not (network.cidrs or network.domains):
+        return 'Name a network or a domain, or give "none".'
+    for domain in network.domains:
+        if not _DOMAIN.match(domain):
+            return f"Not a domain in lower case, as example.com or *.example.com: {domain[:100]}"
+    return next(filter(None, map(_wrong_cidr, network.cidrs)), "")
+
+
+def _wrong_cidr(text: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(text, strict=False)
+    except ValueError:
+        network = None
+    if network is None or "/" not in text:
+        return f"Not an IPv4 network, as 10.0.0.0/8: {text[:100]}"
+    return "" if str(network) == text else f"Not a network: {text[:100]}. Did you mean {network}?"
+
+
+def _wrong_env(env: Mapping[str, str]) -> str:
+    if len(env) > ENV_LIMIT:
+        return f"At most {ENV_LIMIT} variables."
+    if sum(len(name) + len(value.encode()) for name, value in env.items()) > ENV_BYTES:
+        return f"At most {ENV_BYTES} bytes in all."
+    wrong = sorted(name for name in env if name in BASH_KEEPS or not ENV_NAME.match(name))
+    return f"Not a name that a script may set: {', '.join(wrong)[:200]}" if wrong else ""
+
+
+def _wrong_accounts(allowed: Iterable[str]) -> str:
+    named = set(allowed)
+    unknown = sorted(named - set(User.objects.filter(username__in=named).values_list("username", flat=True)))
+    return f"Accounts that do not exist: {', '.join(unknown)}."[:500] if unknown else ""
+
+
+def invalid(**words: str) -> Invalid:
+    return Invalid(
+        "The environment cannot be saved like this; details names the fields.",
+        details={name: [said] for name, said in words.items()},
+    )

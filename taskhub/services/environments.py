@@ -1,0 +1,117 @@
+"""Environments: create, change, delete. Each save makes a version, which is never changed again."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from taskhub.auth.actor import Actor
+from taskhub.errors import Conflict, NotFound
+from taskhub.models import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
+from taskhub.services.audit import audit_write
+from taskhub.services.environment_rules import guard_name, guard_spec
+
+ENVIRONMENTS_LIMIT: Final = 200
+
+
+@transaction.atomic
+def environment_create(*, actor: Actor, name: str, **fields: Any) -> EnvironmentVersion:
+    """The first version of a new environment; `fields` are those of EnvironmentSpec, as its `document` has them.
+
+    Raises Invalid for values that do not go together; Conflict for a name that is taken, and beyond 200 environments.
+    """
+    guard_name(name)
+    spec = EnvironmentSpec.read(fields)
+    guard_spec(spec)
+    present = Environment.objects.select_for_update().filter(deleted_at=None)
+    if present.filter(name=name).exists():
+        raise Conflict("There is an environment of this name already.", code="environment_exists")
+    if present.count() >= ENVIRONMENTS_LIMIT:
+        words = f"The limit of {ENVIRONMENTS_LIMIT} environments is reached; delete one first."
+        raise Conflict(words, code="too_many_environments")
+    _guard_default(name, spec)
+    environment = Environment.objects.create(name=name, created_by=actor.name)
+    return _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec))
+
+
+@transaction.atomic
+def environment_update(*, actor: Actor, name: str, **fields: Any) -> EnvironmentVersion:
+    """Set the given fields; what is queued already keeps its version. A call that changes nothing makes none.
+
+    Raises NotFound, Invalid; Conflict where the environment is the hub's default and would not be open to all.
+    """
+    environment = _locked(name)
+    before = environment.versions.get(number=environment.version)
+    spec = EnvironmentSpec.read({**before.document, **fields})
+    guard_spec(spec)
+    _guard_default(name, spec)
+    changed = _changed(before.spec, spec)
+    if not changed:
+        return before
+    environment.version += 1
+    return _save(actor, "update", environment, spec, changed)
+
+
+@transaction.atomic
+def environment_delete(*, actor: Actor, name: str) -> None:
+    """Free the name. What is queued or runs in it goes on. Raises NotFound; Conflict for the hub's default."""
+    environment = _locked(name)
+    if name == settings.TASKHUB_DEFAULT_ENVIRONMENT:
+        words = "It is the hub's default: change TASKHUB_DEFAULT_ENVIRONMENT first."
+        raise Conflict(words, code="default_environment")
+    environment.deleted_at = timezone.now()
+    environment.save(update_fields=["deleted_at", "updated_at"])
+    audit_write(
+        actor=actor,
+        action="environment:delete",
+        subject=f"environment:{name}",
+        changes={"version": [environment.version, None]},
+    )
+
+
+def _save(
+    actor: Actor, verb: str, environment: Environment, spec: EnvironmentSpec, changed: list[str]
+) -> EnvironmentVersion:
+    environment.open_to_all = spec.allowed is None
+    environment.save()
+    environment.accounts.all().delete()
+    EnvironmentAccount.objects.bulk_create(
+        EnvironmentAccount(environment=environment, account=account) for account in spec.allowed or ()
+    )
+    version = EnvironmentVersion.objects.create(
+        environment=environment,
+        name=environment.name,
+        number=environment.version,
+        document=spec.document(),
+        made_by=actor.name,
+    )
+    # The values are in the versions; an entry says which fields changed.
+    number = environment.version
+    audit_write(
+        actor=actor,
+        action=f"environment:{verb}",
+        subject=f"environment:{environment.name}",
+        changes={"version": [number - 1 or None, number], "fields": [None, changed]},
+    )
+    return version
+
+
+def _changed(before: EnvironmentSpec, after: EnvironmentSpec) -> list[str]:
+    old, new = before.document(), after.document()
+    return [name for name in new if old[name] != new[name]]
+
+
+def _guard_default(name: str, spec: EnvironmentSpec) -> None:
+    if name == settings.TASKHUB_DEFAULT_ENVIRONMENT and spec.allowed is not None:
+        words = "It is the hub's default (TASKHUB_DEFAULT_ENVIRONMENT), and must be open to all."
+        raise Conflict(words, code="default_environment")
+
+
+def _locked(name: str) -> Environment:
+    environment = Environment.objects.select_for_update().filter(name=name, deleted_at=None).first()
+    if environment is None:
+        raise NotFound("Environment not found.", code="environment_not_found")
+    return environment

@@ -1,0 +1,82 @@
+"""The environment of an execution: chosen, checked and fixed when it is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.conf import settings
+from django.utils import timezone
+
+from taskhub.auth.actor import Actor
+from taskhub.errors import Invalid
+from taskhub.executions.masking import Secret
+from taskhub.models import EnvironmentVersion, Execution, Task
+from taskhub.selectors.environments import environment_for_run
+from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT
+
+
+class Wanted(NamedTuple):
+    """What a request asks for: an environment's name, the id of an existing sandbox or "", seconds, and variables."""
+
+    environment: str | None
+    sandbox_id: str
+    timeout_s: int | None
+    env: Mapping[str, str | Secret]
+
+
+class Chosen(NamedTuple):
+    """What an execution runs in, and for how long at most."""
+
+    version: EnvironmentVersion | None
+    timeout_s: int
+
+
+def environment_choose(*, actor: Actor, task: Task, wanted: Wanted) -> Chosen:
+    """Raises NotFound, Forbidden and Conflict as `environment_for_run` does.
+
+    Raises Invalid for a sandbox that was not made for this task in this version, for a time above the environment's,
+    and for too many variables.
+    """
+    timeout_s = wanted.timeout_s
+    version = environment_for_run(actor=actor, task=task, named=wanted.environment)
+    if version is None:
+        return Chosen(None, timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S)
+    if wanted.sandbox_id:
+        _guard_sandbox(version, task, wanted.sandbox_id)
+    spec = version.spec
+    _guard_variables({**spec.env, **wanted.env})
+    most = spec.timeout_max_s
+    if timeout_s is not None and most is not None and timeout_s > most:
+        words = f"May be at most {most} in the environment {version.name}."
+        raise Invalid(words, code="timeout_above_maximum", details={"timeout_s": [words]})
+    usual = spec.timeout_s or min(settings.TASKHUB_EXECUTION_TIMEOUT_S, most or settings.TASKHUB_EXECUTION_TIMEOUT_S)
+    return Chosen(version, timeout_s or usual)
+
+
+def _guard_sandbox(version: EnvironmentVersion, task: Task, sandbox_id: str) -> None:
+    """Another one would have another image, size and network than the environment promises."""
+    made = Execution.objects.filter(sandbox_id=sandbox_id, requested_sandbox_id="", task=task, environment=version)
+    if not made.exists():
+        words = (
+            f"The sandbox was not made for this task in version {version.number} of the environment {version.name}; "
+            "leave out sandbox_id and same_sandbox."
+        )
+        raise Invalid(words, code="sandbox_not_of_environment", details={"sandbox_id": [words]})
+
+
+def _guard_variables(env: Mapping[str, str | Secret]) -> None:
+    texts = {name: each.value if isinstance(each, Secret) else each for name, each in env.items()}
+    too_many = len(texts) > ENV_LIMIT
+    if too_many or sum(len(name) + len(text.encode()) for name, text in texts.items()) > ENV_BYTES:
+        most = f"{ENV_LIMIT} variables" if too_many else f"{ENV_BYTES} bytes"
+        words = f"At most {most} with those of the environment."
+        raise Invalid(words, details={"env": [words]})
+
+
+def ended_now(execution: Execution) -> dict[str, datetime | None]:
+    """The fields of an execution that ends now; its sandbox is kept for as long as its environment says."""
+    now, version = timezone.now(), execution.environment
+    keep_s = version.spec.keep_sandbox_s if version is not None else None
+    return {"finished_at": now, "kept_until": None if keep_s is None else now + timedelta(seconds=keep_s)}

@@ -1,0 +1,161 @@
+"""What Daytona is sent for an environment, held against its OpenAPI document, and what its refusals become."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import jsonschema
+import pytest
+
+from sandboxes.errors import SandboxBuilding, SandboxRefused
+from sandboxes.execute.executor import SandboxExecutor
+from sandboxes.gateway import Gateway, client
+from sandboxes.gateway.translation import refusal
+from sandboxes.local.errors import ControlError
+from sandboxes.local.not_held import refuse_what_is_not_held
+from sandboxes.local.options import Options
+from taskhub.executions.executor import Launch
+from taskhub.models import EnvironmentSpec
+from taskhub.web.thread_pool import wait_here
+
+SCHEMA = json.loads((Path(__file__).parent.parent / "daytona_create_sandbox.json").read_text())
+NEWER = {"kvm": False}
+"""What the SDK adds that is not in that document."""
+OURS = {"name": "taskhub-1", "labels": {"taskhub.execution": str(UUID(int=1))}, "autoStopInterval": 0, "spot": False}
+
+
+class Answer:
+    status = 200
+    headers: dict[str, str] = {}
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._body = json.dumps(document).encode()
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+class Daytona:
+    """In place of the SDK's client: it keeps what it is sent, and answers with sandboxes in these states."""
+
+    def __init__(self, *states: str) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.states = list(states)
+        self._sandbox_api = self
+
+    async def create_sandbox_without_preload_content(self, fields: Any, **_: Any) -> Answer:
+        self.sent.append(json.loads(fields.to_json()))
+        return self._answer()
+
+    async def get_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return Answer({"id": "box", "state": state, "toolboxProxyUrl": "https://proxy.example/toolbox"})
+
+
+@pytest.fixture(autouse=True)
+def no_toolbox(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.DAYTONA_TARGET = ""
+    monkeypatch.setattr(Gateway, "toolbox", lambda *_: None)
+
+
+def make(daytona: Daytona, **fields: Any) -> Any:
+    spec = EnvironmentSpec.read(fields)
+    launch = Launch(UUID(int=1), "taskhub-1", "true", 60, "", env=spec.env, environment=spec)
+    return wait_here(partial(SandboxExecutor()._sandbox, Gateway(daytona), launch))  # type: ignore[arg-type]  # in its place
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({}, {}),
+        ({"description": "d", "timeout_s": 5, "timeout_max_s": 9, "allowed": ["bob"]}, {}),
+        ({"snapshot": "ubuntu-4vcpu"}, {"snapshot": "ubuntu-4vcpu"}),
+        ({"image": "python:3.12"}, {"buildInfo": {"dockerfileContent": "FROM python:3.12\n"}}),
+        ({"dockerfile": "FROM a\nRUN b"}, {"buildInfo": {"dockerfileContent": "FROM a\nRUN b"}}),
+        (
+            {"image": "a", "cpu": 2, "memory": 4, "disk": 10, "gpu": 1},
+            {"buildInfo": {"dockerfileContent": "FROM a\n"}, "cpu": 2, "memory": 4, "disk": 10, "gpu": 1},
+        ),
+        ({"network": "none"}, {"networkBlockAll": True}),
+        ({"network": {"cidrs": ["10.0.0.0/8", "1.2.3.4/32"]}}, {"networkAllowList": "10.0.0.0/8,1.2.3.4/32"}),
+        ({"network": {"domains": ["pypi.org", "*.example.com"]}}, {"domainAllowList": "pypi.org,*.example.com"}),
+        # What is in the request of creation can be read for the sandbox's life.
+        ({"env": {"KEY": "value"}}, {}),
+    ],
+)
+def test_body_is_as_daytonas_document_has_it(fields: dict[str, Any], sent: dict[str, Any]) -> None:
+    daytona = Daytona("started")
+    make(daytona, **fields)
+    (body,) = daytona.sent
+    document = {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA, "additionalProperties": False}
+    jsonschema.validate({name: value for name, value in body.items() if name not in NEWER}, document)
+    assert body == {**OURS, **NEWER, "ttlMinutes": 1 + 10 + 30, **sent}
+
+
+def test_time_to_live_covers_how_long_the_sandbox_is_kept() -> None:
+    daytona = Daytona("started")
+    make(daytona, keep_sandbox_s=7200)
+    assert daytona.sent[0]["ttlMinutes"] == 1 + 120 + 30
+
+
+def test_an_image_is_waited_for_a_while_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make(Daytona("pending_build", "building_snapshot", "starting", "started"), image="a")[1] is True
+    monkeypatch.setattr(client, "_BUILDING_S", -1.0)
+    with pytest.raises(SandboxBuilding) as building:
+        make(Daytona("building_snapshot"), image="a")
+    assert (building.value.waits_for, building.value.permanent) == ("image", False)
+
+
+def test_an_image_that_is_not_built_ends_it_at_once() -> None:
+    with pytest.raises(SandboxRefused) as refused:
+        make(Daytona("pending_build", "build_failed"), image="a")
+    assert (refused.value.code, refused.value.permanent) == ("sandbox_build_failed", True)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("Snapshot nope not found. Did you add it through the Daytona Dashboard?", "snapshot_not_found"),
+        ("Snapshot old is inactive", "snapshot_not_active"),
+        ("Network access is restricted and cannot be overridden at the sandbox level", "network_refused"),
+        ("Cannot specify Sandbox resources when using a snapshot", "sizes_refused"),
+        ("Something else with https://host.example and a key", "sandbox_refused"),
+    ],
+)
+def test_refusals_have_a_sentence_of_ours(said: str, code: str) -> None:
+    error = refusal("sandbox", 400, {}, json.dumps({"message": said}))
+    assert (error.code, error.permanent, error.waits_for) == (code, True, None)
+    assert "host.example" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"buildInfo": {"dockerfileContent": "FROM a"}}, "images and Dockerfiles"),
+        ({"gpu": 1}, "GPUs"),
+        ({"networkAllowList": "10.0.0.0/8"}, "lists of addresses and domains"),
+        ({"domainAllowList": "example.com"}, "lists of addresses and domains"),
+        ({"volumes": [{"volumeId": "v", "mountPath": "/v"}]}, "volumes"),
+        ({"secrets": [{"A": "b"}]}, "secrets"),
+        ({"linkedSandbox": "other"}, "linked sandboxes"),
+        ({"cpu": 2}, "sizes of its own"),
+        ({"networkBlockAll": True}, "network to close without bubblewrap"),
+    ],
+)
+def test_local_server_refuses_what_it_cannot_hold(body: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ControlError) as refused:
+        refuse_what_is_not_held(Options(data_dir=tmp_path, key="k" * 16), body, closes_network=False)
+    assert refused.value.status == 400
+    error = refusal("sandbox", 400, {}, json.dumps({"message": refused.value.message}))
+    assert error.code == "sandbox_not_held"
+    assert error.message.startswith(f"The local sandbox server has no {words};")
+    # With what holds it, or without asking for anything, it is taken.
+    can = Options(data_dir=tmp_path, key="k" * 16, sizes_not_held=True)
+    refuse_what_is_not_held(can, {"cpu": 2, "networkBlockAll": True, "volumes": [], "gpu": 0}, closes_network=True)
