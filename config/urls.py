@@ -15,7 +15,8 @@ from taskhub.api.prometheus import metrics
 from taskhub.auth.sign_in_form import SignInView
 from taskhub.mcp.endpoint import mcp
 from taskhub.observability.health import healthz, readyz
-from taskhub.pages import board, event_monitor, sign_in_link, task_page
+from taskhub.pages import board, event_monitor, task_page
+from taskhub.pages.sign_in import sign_in_link, token_sign_in
 
 _ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"
 _form = require_http_methods(["GET", "HEAD", "POST"])
@@ -28,6 +29,7 @@ urlpatterns = [
     path("sse-demo.html", sse_demo, name="sse-demo"),
     path("admin/", admin.site.urls),
     path("login/", _form(SignInView.as_view()), name="login"),
+    path("login/token/", token_sign_in, name="token-sign-in"),
     path("sign-in/", sign_in_link, name="sign-in-link"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", board, name="home"),

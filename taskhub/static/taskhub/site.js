@@ -15,11 +15,16 @@ async function showIdentity() {
   $("token-drop").hidden = !has;
   $("token-ask").hidden = has;
   $("sign-in").hidden = has;
+  $("ways-in").hidden = has && !problem;
 }
 
 async function useToken() {
   const given = $("token-field", HTMLInputElement).value.trim();
   await call("GET", api("me"), undefined, { bearer: given }); // a wrong one is refused
+  if ($("token-keep", HTMLInputElement).checked) {
+    $("token-form", HTMLFormElement).submit(); // the hub makes it a session, and leads back to this page
+    return;
+  }
   token.set(given);
   location.reload();
 }
