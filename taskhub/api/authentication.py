@@ -21,6 +21,7 @@ from rest_framework.request import Request
 
 from taskhub.auth.rate_limits import failures, network_of, whose_address
 from taskhub.auth.token_session import session_token
+from taskhub.auth.token_use import token_note_use
 from taskhub.errors import HOW_TO_AUTHENTICATE
 from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.models import ApiToken, EndedToken
@@ -29,7 +30,7 @@ from taskhub.roles import know_role
 
 _KEY_LENGTH: Final = int(CONSTANTS.TOKEN_KEY_LENGTH)
 # In the order of the models' own fields, as `from_db` takes them.
-_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name", "role")
+_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name", "role", "last_used_at")
 _ACCOUNT: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
 _SHOWN: Final = Lookup(
     ApiToken.objects.filter(token_key=GIVEN, user__is_active=True).values_list(
@@ -78,6 +79,7 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
         if has_expired(shown):
             raise _Expired
         shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
+        token_note_use(shown)
         return know_role(shown.user, [row[-1] for row in rows], shown.role), shown
 
 

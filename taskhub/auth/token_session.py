@@ -21,12 +21,11 @@ from django.conf import settings
 from django.contrib.auth import get_user, login
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import AnonymousUser, User
-from django.contrib.auth.signals import user_logged_in
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
+from taskhub.auth.token_use import token_note_use
 from taskhub.models import ApiToken
 from taskhub.roles import Caller, know_limit
 
@@ -66,6 +65,7 @@ def _account_of(request: HttpRequest) -> Caller:
     if token is None or (token.expiry is not None and token.expiry <= timezone.now()):
         request.session.flush()
         return AnonymousUser()
+    token_note_use(token)
     know_limit(user, token.role)
     setattr(user, _TOKEN, token)
     return user
@@ -76,8 +76,8 @@ def _loaded(known: Any) -> Any:
     return known
 
 
-@receiver(user_logged_in)
-def _is_a_session_of_the_account(request: HttpRequest, **_: Any) -> None:
+def end_limit(request: HttpRequest) -> None:
+    """At a sign-in: what was the session of a token is one of the account from now on."""
     if request.session.pop(_KEY, None) is not None:
         request.session.set_expiry(None)
         request.session.cycle_key()  # the power of the session grows

@@ -35,6 +35,17 @@ from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")
 
+THEME_COOKIE: Final = "taskhub_theme"
+THEMES: Final = {"light": "light", "dark": "dark"}
+FIRST_SCRIPT: Final = """\
+echo "Hello from a sandbox: $(uname -s), in $PWD"
+for n in 1 2 3; do
+  echo "step $n of 3"
+  sleep 1
+done
+echo "A file that a run leaves is kept." > result.txt
+"""
+"""Of the task that an empty board offers to try."""
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -63,6 +74,7 @@ def header(request: HttpRequest) -> dict[str, Any]:
         "role": role.group,
         "is_operator": role >= Role.OPERATOR and session_token(request) is None,
         "enums": page_enums,
+        "theme": theme if (theme := request.COOKIES.get(THEME_COOKIE, "")) in THEMES else "",
         **_ways_in(),
     }
 
@@ -157,7 +169,8 @@ def _task_fields() -> dict[str, Any]:
 @page
 def board(request: HttpRequest) -> HttpResponse:
     """`/`: the tasks by status."""
-    return render(request, "board.html", {"columns": _statuses(), **_task_fields()})
+    first = {"first_script": FIRST_SCRIPT, "sandboxes_off": settings.TASKHUB_SANDBOXES_OFF}
+    return render(request, "board.html", {"columns": _statuses(), **first, **_task_fields()})
 
 
 @page

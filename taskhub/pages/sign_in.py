@@ -17,6 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.api.authentication import token_check
 from taskhub.auth.backends import account_get
+from taskhub.auth.browser_sessions import browser_session_record
 from taskhub.auth.sign_in_form import SignInForm
 from taskhub.auth.sign_in_limits import device_remember
 from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
@@ -63,6 +64,7 @@ def token_sign_in(request: HttpRequest) -> HttpResponse:
     if account is None:  # deactivated since
         return redirect(wanted)
     token_session_begin(request, account, token)
+    browser_session_record(request, account, token)
     return redirect(wanted)
 
 

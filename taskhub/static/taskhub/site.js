@@ -5,6 +5,7 @@ import { $ } from "./dom.js";
 import { closable, onPress, showError, tokenError } from "./forms.js";
 import { hubStream } from "./hub.js";
 import { me } from "./identity.js";
+import { startNotices } from "./notices.js";
 
 async function showIdentity() {
   const { name, role, problem } = await me;
@@ -42,6 +43,7 @@ if (document.getElementById("token-ask")) {
   });
 }
 void showIdentity();
+startNotices();
 
 // Pages with a stream of events show announcements by it.
 if (document.body.dataset["stream"] === "announcement")
