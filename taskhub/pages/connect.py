@@ -151,10 +151,6 @@ _SNIPPETS: Final = (
 @never_cache
 @page
 def connect(request: HttpRequest) -> HttpResponse:
-    role = role_of(request.user)
-    context = {
-        "snippets": snippets_for(hub=request.build_absolute_uri("/").rstrip("/"), role=role),
-        "roles": [name for name, each in ROLES.items() if each <= role],
-        "default_role": min(role, Role.AGENT).group,
-    }
+    hub = request.build_absolute_uri("/").rstrip("/")
+    context = {"snippets": snippets_for(hub=hub, role=role_of(request.user)), "roles": list(ROLES)}
     return render(request, "connect.html", context)

@@ -49,6 +49,19 @@ async function makeTicket() {
   fill();
 }
 
+/**
+ * Up to the reader's own; the server does not know who uses the page where a tab has a token.
+ *
+ * @param {string} own
+ */
+function offerRoles(own) {
+  const select = field(form, "role", HTMLSelectElement);
+  while (select.options.length > 1 && select.options[select.options.length - 1]?.value !== own)
+    select.options.remove(select.options.length - 1);
+  const agent = [...select.options].find(({ value }) => value === "agent");
+  select.value = (agent ?? select.options[0])?.value ?? "";
+}
+
 /** @param {HTMLElement} pressed */
 async function copy(pressed) {
   const code = $(pressed.dataset["code"] ?? "");
@@ -67,4 +80,7 @@ for (const pressed of document.querySelectorAll(".copy"))
   pressed.addEventListener("click", () => void copy(/** @type {HTMLElement} */ (pressed)));
 onPress(form, $("make-problem"), makeToken);
 $("ticket").addEventListener("click", () => void tryAction($("make-problem"), makeTicket));
-form.hidden = (await me).name === "";
+
+const identity = await me;
+form.hidden = identity.name === "";
+offerRoles(identity.role);
