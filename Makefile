@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What tests start wants cores, too.
-TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+# One more than there are cores, for tests also wait; but what they start wants cores, too.
+TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n + 1 : 4)))
 .DEFAULT_GOAL := help
 # What a command prints is its own, also below another make.
 MAKEFLAGS += --no-print-directory

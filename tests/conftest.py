@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from django.conf import settings
@@ -42,7 +44,12 @@ from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_r
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
 
+# Nor is a request: httpx gives up after 5 s without an answer, which a server on a busy machine may need.
+for phase in ("connect", "read", "write", "pool"):
+    setattr(inspect.signature(httpx.get).parameters["timeout"].default, phase, 60.0)
+
 UNIT = Path(__file__).parent / "unit"
+SERVING = ("local_server", "sandboxes", "deploy", "servers", "live")
 SCHEMAS = {name: envelope_schema(name, declared) for name, declared in EVENT_TYPES.items()}
 
 
@@ -62,13 +69,23 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest and begins."""
+    """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest and begins.
+
+    What shares servers comes last and folder by folder: a hub that is up costs a part of a core until the end.
+    """
     for item in items:
         fixtures = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
         has_rows = bool(fixtures or item.get_closest_marker("django_db"))
         if has_rows and not item.get_closest_marker("sqlite_suffices"):
             item.add_marker("rows")
-    items.sort(key=lambda item: "test_postgresql" not in item.nodeid)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    if item.path.stem == "test_postgresql":
+        return -1
+    return SERVING.index(folder) + 1 if folder in SERVING else 0
 
 
 def _interrupt(*_: object) -> None:

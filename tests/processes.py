@@ -137,7 +137,7 @@ class Process:
         finally:
             self.signal(signal.SIGCONT)
 
-    def wait(self, within_s: float = 20.0) -> int:
+    def wait(self, within_s: float = 90.0) -> int:
         code = self.popen.wait(within_s)
         self._reader.join(5)
         return code
@@ -150,7 +150,7 @@ class Process:
                 self.popen.wait(10)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait(5)
+        self.popen.wait(60)
         reaper.tell("gone", self.popen.pid)
         if self.popen.stdout is not None:
             self._reader.join(5)

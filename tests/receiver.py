@@ -53,7 +53,7 @@ class Receiver:
         self.port = int(server.server_address[1])
         self.url = f"{scheme}://127.0.0.1:{self.port}/hook?key=of-the-receiver"
 
-    def wait_for(self, count: int, within_s: float = 30.0) -> list[Received]:
+    def wait_for(self, count: int, within_s: float = 90.0) -> list[Received]:
         """The requests, once there are so many."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.requests) >= count, within_s), self.requests

@@ -135,7 +135,7 @@ def test_concurrent_claims_get_different_tasks() -> None:
     start = threading.Barrier(8)
 
     def work(actor: Actor) -> list[Any]:
-        start.wait(10)
+        start.wait(60)
         taken = []
         try:
             while (task := task_claim(actor=actor)) is not None:

@@ -181,7 +181,7 @@ def test_worker_that_is_told_to_end_hands_over_at_once(workers: Workers) -> None
     fences = {execution_id: workers.shown(execution_id)["fence"] for execution_id in phases.all}
     workers.call_relief()
     first.signal(signal.SIGTERM)
-    assert first.wait(20) == 0
+    assert first.wait(60) == 0
     for execution_id, fence in fences.items():
         workers.wait(execution_id, lambda shown, fence=fence: shown["fence"] > fence, "it is taken over", 10)
     phases.go.touch()

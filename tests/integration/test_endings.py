@@ -35,7 +35,7 @@ from tests.settling import settle
 
 DAEMON = os.environ.get("TASKHUB_TEST_DAEMON", "")
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes", "namespaces")]
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices, pytest.mark.usefixtures("sandboxes", "namespaces")]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_threads_share_a_loop_and_keep_what_is_theirs() -> None:
 
     def job(name: str) -> None:
         mine = threading.get_ident()
-        both.wait(10)
+        both.wait(60)
         lend_loop()
         whose.set(name)
 

@@ -13,7 +13,7 @@ from taskhub import jobs
 from taskhub.executions import log_reading, log_times
 from taskhub.models import Execution
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices, pytest.mark.usefixtures("sandboxes")]
 
 GATE = "until [ -e ~/go ]; do sleep 0.05; done"
 

@@ -152,7 +152,7 @@ def test_two_writers_at_once_do_not_close_a_cycle_together() -> None:
         start = threading.Barrier(2)
 
         def write(pair: tuple[Task, Task], start: threading.Barrier = start) -> bool:
-            start.wait(10)
+            start.wait(60)
             try:
                 task_update(actor=SYSTEM, task_id=pair[0].pk, blocked_by=[pair[1].pk])
             except Cycle:
@@ -173,7 +173,7 @@ def test_blockers_that_end_at_once_are_all_counted() -> None:
     start = threading.Barrier(len(blockers))
 
     def end(task: Task) -> None:
-        start.wait(10)
+        start.wait(60)
         try:
             move(task, "done")
         finally:

@@ -18,7 +18,7 @@ from taskhub.executions.masking import MASK
 from taskhub.models import Artifact, Execution, IdempotencyKey
 from taskhub.services import executions
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes")]
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices, pytest.mark.usefixtures("sandboxes")]
 
 SECRET = "hunter2-of-these-tests"
 KEY = "-----BEGIN KEY-----\nc2VjcmV0LW9mLXRlc3Rz\n-----END KEY-----\n"

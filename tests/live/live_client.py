@@ -58,7 +58,7 @@ class HubClient:
         with open_stream(url, params=query, timeout_s=timeout_s) as frames:
             yield frames
 
-    def wait_for_step(self, task_id: str, *steps: str, within_s: float = 40.0) -> dict[str, Any]:
+    def wait_for_step(self, task_id: str, *steps: str, within_s: float = 90.0) -> dict[str, Any]:
         """The data of the task's first execution event that is one of `steps`, whenever it came."""
 
         def reached(frame: Frame) -> bool:
@@ -68,10 +68,10 @@ class HubClient:
         with self.events(timeout_s=within_s, lastEventId="tasks:0", task_id=task_id) as frames:
             return dict(until(frames, reached, within_s=within_s)[-1].json()["data"])
 
-    def wait_for_end(self, task_id: str, within_s: float = 40.0) -> dict[str, Any]:
+    def wait_for_end(self, task_id: str, within_s: float = 90.0) -> dict[str, Any]:
         return self.wait_for_step(task_id, *FINISHED, within_s=within_s)
 
-    def run(self, script: str, *, within_s: float = 40.0, **fields: Any) -> tuple[str, dict[str, Any]]:
+    def run(self, script: str, *, within_s: float = 90.0, **fields: Any) -> tuple[str, dict[str, Any]]:
         """A task of its own runs the script to its end: the task's id and the last event's data."""
         task_id = self.create_task()
         self.execute(task_id, script, **fields)
@@ -111,7 +111,7 @@ def whole_tree(hub: RunningHub) -> set[int]:
     return {hub.process.pid, *descendants(hub.process.pid), *mentioning(str(hub.data_dir))}
 
 
-def wait_until_gone(pids: set[int], hub: RunningHub, within_s: float = 10.0) -> None:
+def wait_until_gone(pids: set[int], hub: RunningHub, within_s: float = 60.0) -> None:
     def gone() -> bool:
         return not any(map(is_alive, pids)) and not mentioning(str(hub.data_dir))
 
@@ -126,7 +126,7 @@ def is_ready(hub: RunningHub) -> bool:
     return answer.status_code == 200 and answer.json()["status"] == "ok"
 
 
-def wait_for_new_child(hub: RunningHub, words: str, old_pid: int, within_s: float = 30.0) -> int:
+def wait_for_new_child(hub: RunningHub, words: str, old_pid: int, within_s: float = 60.0) -> int:
     """The child that took the place of `old_pid`."""
     found: list[int] = []
 

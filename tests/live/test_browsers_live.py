@@ -64,7 +64,7 @@ def test_no_load_of_another_site_opens_a_stream(client: HubClient, headers: dict
 @pytest.mark.parametrize("path", [*PATHS, STREAM])
 def test_a_rebound_name_gets_nothing(client: HubClient, path: str) -> None:
     parts = urlsplit(client.address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
     connection.request("GET", path, headers={"Host": f"evil.example:{parts.port}"})
     answer = connection.getresponse()
     assert answer.status == 400

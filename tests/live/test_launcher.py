@@ -31,7 +31,7 @@ def default_sigint() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def start_and_fail(hub_env: dict[str, str], within_s: float = 30.0) -> tuple[int, str]:
+def start_and_fail(hub_env: dict[str, str], within_s: float = 90.0) -> tuple[int, str]:
     process = Process(LAUNCHER, hub_env)
     try:
         return process.wait(within_s), "\n".join(process.output)
@@ -141,8 +141,8 @@ def test_signal_ends_everything(tmp_path: Path, default_sigint: None, number: si
             assert len(pids) >= 10  # launcher, five children, and the sandbox's shells
             hub.process.signal(number)
             assert json.loads([frame.data for frame in frames if frame.data][-1])["event"] == "disconnected"
-        assert hub.process.wait(10) == 0
-        wait_until_gone(pids, hub, within_s=2)
+        assert hub.process.wait(60) == 0
+        wait_until_gone(pids, hub)
         assert not (tmp_path / "redis.sock").exists()
         assert is_unlocked(tmp_path)
 
@@ -153,7 +153,7 @@ def test_signal_during_the_start_ends_everything(tmp_path: Path) -> None:
         hub.process.wait_for_line("API token")
         pids = whole_tree(hub)
         hub.process.signal(signal.SIGTERM)
-        assert hub.process.wait(20) == 0
+        assert hub.process.wait(60) == 0
         wait_until_gone(pids, hub)
         assert "Traceback" not in "\n".join(hub.process.output)
     finally:
@@ -166,8 +166,8 @@ def test_killed_launcher_leaves_no_process(tmp_path: Path) -> None:
         start_sleeping_execution(client)
         pids = whole_tree(hub)
         hub.process.signal(signal.SIGKILL)
-        hub.process.popen.wait(5)
-        wait_until_gone(pids, hub, within_s=15)
+        hub.process.popen.wait(60)
+        wait_until_gone(pids, hub)
         assert is_unlocked(tmp_path)
 
 

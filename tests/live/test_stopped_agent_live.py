@@ -50,11 +50,11 @@ def test_an_agent_that_was_stopped_for_two_leases_is_refused(client: HubClient, 
     assert agent.stdout.readline() == "holds\n"
     agent.send_signal(signal.SIGSTOP)
     with client.events(timeout_s=30, lastEventId="tasks:0", task_id=task_id) as frames:
-        until(frames, expired, within_s=20)
+        until(frames, expired)
         taken = client.http.post(f"/api/tasks/{task_id}/claim?as=second", json={"lease_s": 10}).json()
         assert taken["lease"]["attempt"] == 2
         # The second one dies as well: another lease goes by.
-        until(frames, expired, within_s=20)
+        until(frames, expired)
     third = client.http.post(f"/api/tasks/{task_id}/claim?as=third", json={}).json()
     agent.send_signal(signal.SIGCONT)
     agent.stdin.write("\n")

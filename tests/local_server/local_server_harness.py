@@ -87,13 +87,13 @@ class Server:
         started = time.monotonic()
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(10) == 0, self.stderr()
+            assert self.process.wait(60) == 0, self.stderr()
             self._closed()
         return time.monotonic() - started
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         self._closed()
 
     def _closed(self) -> None:

@@ -81,7 +81,7 @@ async def test_it_serves_an_inherited_socket(tmp_path, http):
         # Also a request made before the server is ready is answered.
         assert (await Raw(server, http).call("GET", "/api/sandbox"))[:2] == (200, {"items": [], "nextCursor": None})
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stdout.read().count("\n") == 1
         process.stdout.close()
 

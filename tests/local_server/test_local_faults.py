@@ -70,7 +70,7 @@ async def test_a_stream_cut_in_the_middle(faulty: Raw, faulty_sandbox, code, aft
     with pytest.raises(DaytonaError, match=f"close code {code}"):
         await faulty_sandbox.process.get_session_command_logs_async("s", answer.cmd_id, lambda _: None, lambda _: None)
     async with faulty.follow(faulty_sandbox.id, "s", answer.cmd_id) as websocket:
-        message = await websocket.receive(timeout=10)
+        message = await websocket.receive(timeout=60)
         assert message.type is aiohttp.WSMsgType.BINARY
 
 

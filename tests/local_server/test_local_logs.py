@@ -76,14 +76,14 @@ async def test_output_comes_line_by_line_as_it_is_written(sandbox, raw: Raw):
     await sandbox.process.create_session("s")
     command = await begin(sandbox, "echo first; printf part; read -r _; echo ial; read -r _; printf end")
     async with raw.follow(sandbox.id, "s", command) as websocket:
-        assert (await websocket.receive(timeout=10)).data == b"\x01\x01\x01first\n"
+        assert (await websocket.receive(timeout=60)).data == b"\x01\x01\x01first\n"
         # "part" is held back until its line is complete.
         with pytest.raises(TimeoutError):
             await websocket.receive(timeout=0.3)
         await sandbox.process.send_session_command_input("s", command, "a")
         seen = b""
         while b"partial" not in seen:
-            seen += (await websocket.receive(timeout=10)).data
+            seen += (await websocket.receive(timeout=60)).data
         await sandbox.process.send_session_command_input("s", command, "b")
         async for message in websocket:
             seen += message.data
@@ -117,7 +117,7 @@ async def test_deleting_the_session_closes_its_streams_at_once(sandbox, raw: Raw
     await sandbox.process.create_session("s")
     command = await begin(sandbox, "trap '' TERM; echo up; while :; do sleep 600; done")
     async with raw.follow(sandbox.id, "s", command) as websocket:
-        await websocket.receive(timeout=10)
+        await websocket.receive(timeout=60)
         deleting = asyncio.create_task(sandbox.process.delete_session("s"))
         assert (await websocket.receive(timeout=0.8)).type is aiohttp.WSMsgType.CLOSE
         assert websocket.close_code == 1000
@@ -128,9 +128,9 @@ async def test_a_stop_of_the_sandbox_drops_its_streams(sandbox, raw: Raw):
     await sandbox.process.create_session("s")
     command = await begin(sandbox, "echo up; sleep 600")
     async with raw.follow(sandbox.id, "s", command) as websocket:
-        await websocket.receive(timeout=10)
+        await websocket.receive(timeout=60)
         await sandbox.stop()
-        await websocket.receive(timeout=10)
+        await websocket.receive(timeout=60)
         assert websocket.close_code == 1006
 
 
@@ -138,7 +138,7 @@ async def test_the_death_of_the_shell_closes_nothing(sandbox, raw: Raw):
     await sandbox.process.create_session("s")
     command = await begin(sandbox, "echo up; exit 5")
     async with raw.follow(sandbox.id, "s", command) as websocket:
-        await websocket.receive(timeout=10)
+        await websocket.receive(timeout=60)
         with pytest.raises(TimeoutError):
             await websocket.receive(timeout=1.4)
 
@@ -175,7 +175,7 @@ async def test_clients_that_name_no_version_get_text(sandbox, raw: Raw):
         headers=raw.headers() | {"X-Daytona-SDK-Version": ""},
         protocols=["X-Daytona-SDK-Version~0.226.1"],
     ) as websocket:
-        assert (await websocket.receive(timeout=10)).data.startswith(STDOUT_MARKER)
+        assert (await websocket.receive(timeout=60)).data.startswith(STDOUT_MARKER)
 
 
 async def test_invalid_utf8_becomes_a_replacement_character_in_json(sandbox):
@@ -279,7 +279,7 @@ def test_a_reader_gets_what_the_command_wrote(server: Server, sandbox_for_conten
             log = b""
             async with Raw(server, http).follow(sandbox.id, "s", answer.cmd_id) as websocket:
                 while len(log) < len(unmarked(out)) + len(unmarked(err)):
-                    log += (await websocket.receive(timeout=10)).data
+                    log += (await websocket.receive(timeout=60)).data
             streams = {STDOUT_MARKER: b"", STDERR_MARKER: b""}
             for marker, payload in Demarker().feed(log + STDOUT_MARKER):
                 streams[marker] += payload
@@ -320,7 +320,7 @@ async def test_a_log_that_is_deleted_while_it_is_read_ends_the_stream(sandbox, r
 
     await eventually(large)
     async with raw.follow(sandbox.id, "s", command) as websocket:
-        await websocket.receive(timeout=10)
+        await websocket.receive(timeout=60)
         await sandbox.process.delete_session("s")
         async for _ in websocket:
             pass

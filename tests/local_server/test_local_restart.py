@@ -157,11 +157,11 @@ async def test_sigterm_leaves_no_process_and_closes_streams_with_1001(tmp_path, 
                 wait=False,
             )
             async with Raw(server, http).follow(sandbox.id, "s", command) as websocket:
-                await websocket.receive(timeout=10)
+                await websocket.receive(timeout=60)
                 waiting = asyncio.create_task(sandbox.process.exec("sleep 611"))
                 await eventually(lambda: processes_with("sleep\x00611"))
                 closing = asyncio.create_task(asyncio.to_thread(server.stop))
-                await websocket.receive(timeout=10)
+                await websocket.receive(timeout=60)
                 assert websocket.close_code == 1001
                 assert await closing < 10
             await asyncio.gather(waiting, return_exceptions=True)

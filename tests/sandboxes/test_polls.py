@@ -55,14 +55,14 @@ class Listener:
         self._client = client
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)
         self._pubsub.subscribe(REDIS_CHANNEL)
-        self._pubsub.get_message(timeout=5)  # the subscription itself
+        self._pubsub.get_message(timeout=60)  # the subscription itself
 
     def heard(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Channel, event and data of everything since the last call."""
         self._client.publish(REDIS_CHANNEL, "this far")
         found = []
         while True:
-            message = self._pubsub.get_message(timeout=10)
+            message = self._pubsub.get_message(timeout=60)
             assert message is not None
             if message["data"] == b"this far":
                 return found

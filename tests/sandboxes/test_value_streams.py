@@ -173,7 +173,7 @@ def test_a_daytona_that_is_away_is_an_error_event_and_values_come_when_it_is_bac
         assert next(status).event == "error", "each poll that fails says so"
         daytona.start()
         daytona.session(sandbox_id)
-        wait_until(lambda: _is_back(watched), "the breaker of the jobs is closed again", 20)
+        wait_until(lambda: _is_back(watched), "the breaker of the jobs is closed again")
         assert next_of(status, STATUS)["state"] == "started"
         watched.ask("poll_sessions()")  # the first one learns where the sandbox is
         watched.ask("poll_sessions()")

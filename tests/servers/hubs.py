@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
 from config.launcher import redis_server
-from tests.processes import ROOT, Process, free_port, wait_for_redis, wait_until
+from tests.processes import ROOT, Process, free_port, reaper, wait_for_redis, wait_until
 
 PASSWORD = "a password of the tests"
 PATIENCE_S = 120.0
+
+
+PRODUCTION = {
+    "DJANGO_SETTINGS_MODULE": "config.settings.production",
+    "SECRET_KEY": "only-for-tests-" + "0123456789" * 5,
+    "ALLOWED_HOSTS": "hub.example.com,127.0.0.1",
+}
+
+
+@functools.cache
+def static_files() -> Path:
+    """Production's static files, collected once for all installations of a run."""
+    folder = Path(tempfile.mkdtemp(prefix="taskhub-static-"))
+    reaper.tell("folder", folder)
+    env = os.environ | PRODUCTION | {"DATABASE_URL": "sqlite://", "TASKHUB_STATIC_ROOT": str(folder)}
+    command = [sys.executable, "manage.py", "collectstatic", "--no-input", "--verbosity", "0"]
+    subprocess.run(command, env=env, cwd=ROOT, check=True, timeout=500)
+    return folder
 
 
 class Installation:
@@ -156,17 +176,10 @@ class ProductionInstallation(Installation):
     base_headers = {"Host": "hub.example.com", "X-Forwarded-Proto": "https"}
 
     def profile(self, data_dir: Path) -> dict[str, str]:
-        return {
-            "DJANGO_SETTINGS_MODULE": "config.settings.production",
-            "SECRET_KEY": "only-for-tests-" + "0123456789" * 5,
-            "ALLOWED_HOSTS": "hub.example.com,127.0.0.1",
+        return PRODUCTION | {
             "DATABASE_URL": f"sqlite:///{data_dir}/db.sqlite3",
-            "TASKHUB_STATIC_ROOT": str(data_dir / "static"),
+            "TASKHUB_STATIC_ROOT": str(static_files()),
         }
 
     def origin(self, name: str) -> dict[str, str]:
         return {"Origin": "https://hub.example.com"}
-
-    def start_web(self, name: str, *options: str) -> None:
-        self.manage("collectstatic", "--no-input", "--verbosity", "0")
-        super().start_web(name, *options)

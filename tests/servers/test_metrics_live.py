@@ -52,7 +52,7 @@ def test_each_process_tells_of_all_and_what_one_counted_outlives_it(installation
                 for name in ("one", "two")
             )
 
-        wait_until(told, "both processes have written down what they counted", 30)
+        wait_until(told, "both processes have written down what they counted")
         assert installation.status("two")["clients_per_channel"] == {"tasks": 2}
         found = samples(scrape(installation, "two"))
         assert found["taskhub_web_processes"] == 2
@@ -72,7 +72,7 @@ def test_each_process_tells_of_all_and_what_one_counted_outlives_it(installation
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian's prometheus) is not installed")
 def test_prometheus_finds_nothing_wrong(installation: Installation) -> None:
     installation.start_web("one")
-    wait_until(lambda: "status=" in scrape(installation, "one"), "requests have been measured", 30)
+    wait_until(lambda: "status=" in scrape(installation, "one"), "requests have been measured")
     done = subprocess.run(
         ["promtool", "check", "metrics"],
         input=scrape(installation, "one"),

@@ -41,7 +41,7 @@ class Watch:
         options = {"headers": {**installation.base_headers, **headers}, "timeout": 40, "trust_env": False}
         self._thread = threading.Thread(target=self._read, args=(url, options), daemon=True)
         self._thread.start()
-        assert self.opened.wait(10), path
+        assert self.opened.wait(60), path
 
     def _read(self, url: str, options: dict[str, Any]) -> None:
         try:

@@ -151,5 +151,5 @@ def test_a_collector_that_is_not_there_delays_no_end(hub: Installation) -> None:
     web = hub.processes["one"]
     web.wait_for_line("the trace collector refuses spans")
     web.popen.terminate()
-    assert web.wait(within_s=20) in {0, -15}
+    assert web.wait(within_s=60) in {0, -15}
     assert "Traceback" not in "\n".join(web.output)

@@ -20,6 +20,7 @@ from taskhub.models import ApiToken
 from taskhub.web.asgi_handler import HubHandler
 
 DB = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.sqlite_suffices
 
 EXECUTION = f"/api/exec/logs/{uuid4()}/stream"
 STREAMS = [

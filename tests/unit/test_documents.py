@@ -7,7 +7,7 @@ import pytest
 
 from tests import documented
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 OPERATIONS = [
     (method, path, operation)
     for path, item in documented.document()["paths"].items()

@@ -15,7 +15,7 @@ from taskhub.services.admission_rules import admission_rule_set
 from tests.agents.calls import error, result
 from tests.unit.test_admission import start
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_concurrent_writers_lose_no_update(actor: Actor) -> None:
 
     def write(name: str) -> None:
         try:
-            ready.wait(10)
+            ready.wait(60)
             task_update(actor=actor, task_id=task.pk, **{name: values[name]})
         except BaseException as error:  # noqa: BLE001 - told by the assertion below
             failures.append(error)
