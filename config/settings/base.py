@@ -13,6 +13,8 @@ from csp.constants import NONE, SELF
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 from config.settings.logs import logging_to_console
+from config.settings.mail import *
+from config.settings.mail import MAIL_SCHEDULE
 from taskhub import __version__
 
 django_stubs_ext.monkeypatch()
@@ -189,15 +191,6 @@ DAYTONA_WEBHOOK_SECRET = env.secret("DAYTONA_WEBHOOK_SECRET", "")
 TASKHUB_WEBHOOKS_ALLOW_PRIVATE = env.flag("TASKHUB_WEBHOOKS_ALLOW_PRIVATE")
 TASKHUB_WEBHOOKS_KEEP = timedelta(days=env.integer("TASKHUB_WEBHOOKS_KEEP_DAYS", 7, least=1))
 
-# --- Mail to people ------------------------------------------------------------------------------------
-EMAIL_HOST = env.text("EMAIL_HOST", "")
-EMAIL_PORT = env.integer("EMAIL_PORT", 25, least=1, most=65_535)
-EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", "")
-EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD", "")
-EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS")
-EMAIL_USE_SSL = env.flag("EMAIL_USE_SSL")
-EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "taskhub@localhost")
 # The hub's own address, in mail.
 TASKHUB_ADDRESS = ""
 
@@ -341,7 +334,6 @@ SANDBOX_STATUS_S = 5.0
 SANDBOX_SESSIONS_S = 10.0
 # Only while an operator looks at the admin's list.
 SANDBOX_LIST_S = 5.0
-_MAILS_S = 5.0
 CELERY_BEAT_SCHEDULE = {
     # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
     "reconcile executions": {
@@ -401,12 +393,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
 }
-if EMAIL_HOST:
-    CELERY_BEAT_SCHEDULE["deliver mail"] = {
-        "task": "taskhub.jobs.mails_deliver",
-        "schedule": _MAILS_S,
-        "options": {"expires": 2 * _MAILS_S},
-    }
+CELERY_BEAT_SCHEDULE |= MAIL_SCHEDULE
 
 # --- Logs and traces ---------------------------------------------------------------------------------
 LOGGING = logging_to_console(form="plain")

@@ -153,4 +153,5 @@ _SNIPPETS: Final = (
 def connect(request: HttpRequest) -> HttpResponse:
     hub = request.build_absolute_uri("/").rstrip("/")
     context = {"snippets": snippets_for(hub=hub, role=role_of(request.user)), "roles": list(ROLES)}
+    context["usual_role"] = Role.AGENT.group
     return render(request, "connect.html", context)

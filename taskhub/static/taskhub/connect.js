@@ -58,8 +58,8 @@ function offerRoles(own) {
   const select = field(form, "role", HTMLSelectElement);
   while (select.options.length > 1 && select.options[select.options.length - 1]?.value !== own)
     select.options.remove(select.options.length - 1);
-  const agent = [...select.options].find(({ value }) => value === "agent");
-  select.value = (agent ?? select.options[0])?.value ?? "";
+  const usual = [...select.options].find(({ dataset }) => dataset["usual"] !== undefined);
+  select.value = (usual ?? select.options[0])?.value ?? "";
 }
 
 /** @param {HTMLElement} pressed */

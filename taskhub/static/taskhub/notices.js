@@ -1,4 +1,4 @@
-// How this browser tells of what waits for the account: a count in the tab's title, and notifications.
+// Notices of tasks that wait for the account: a count in the tab's title, and the browser's notifications.
 //
 // It asks once a minute, also in a hidden tab, which keeps no stream; and at once after an event of the page's stream.
 

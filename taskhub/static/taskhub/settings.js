@@ -1,4 +1,4 @@
-// The page "Settings": times in the reader's own time zone, and how this browser tells of what waits.
+// The page "Settings": times in the reader's own time zone, and which notices this browser shows.
 
 import { $ } from "./dom.js";
 import { dateTime } from "./format.js";
