@@ -51,7 +51,7 @@ def sign_in_link(request: HttpRequest) -> HttpResponse:
 def token_sign_in(request: HttpRequest) -> HttpResponse:
     """`/login/token/`: signs the browser in with an API token, for what this token may do and as long as it is valid.
 
-    A wrong token shows the sign-in form with what is wrong: 401, or 429 beyond the limit of wrong credentials.
+    A wrong token shows the sign-in form with what is wrong: 400, or 429 beyond the limit of wrong credentials.
     """
     wanted = _page_after(request)
     if request.user.is_authenticated:
@@ -70,11 +70,10 @@ def token_sign_in(request: HttpRequest) -> HttpResponse:
 
 def _refused(request: HttpRequest, error: AuthenticationFailed | Throttled, wanted: str) -> HttpResponse:
     shown = {"form": SignInForm(request), "next": wanted, "token_problem": str(error.detail)}
-    response = render(request, "registration/login.html", shown, status=error.status_code)
-    if isinstance(error, Throttled):
-        response["Retry-After"] = str(ceil(getattr(error, "wait", None) or 1))
-    else:
-        response["WWW-Authenticate"] = "Bearer"
+    if not isinstance(error, Throttled):
+        return render(request, "registration/login.html", shown, status=HTTPStatus.BAD_REQUEST)
+    response = render(request, "registration/login.html", shown, status=HTTPStatus.TOO_MANY_REQUESTS)
+    response["Retry-After"] = str(ceil(getattr(error, "wait", None) or 1))
     return response
 
 

@@ -107,7 +107,7 @@ def test_wrong_tokens_are_refused_told_and_limited(operator: User, settings) -> 
     client = Client()
     for wrong in ("x" * 64, "é"):
         answer = client.post("/login/token/", {"token": wrong})
-        assert answer.status_code == 401
+        assert answer.status_code == 400
         assert "The token is wrong." in answer.text
         assert wrong not in answer.text
     answer = client.post("/login/token/", {"token": ""})
