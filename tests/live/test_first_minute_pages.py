@@ -58,13 +58,12 @@ def test_an_empty_board_offers_a_task_and_runs_it(page: Page, hub: RunningHub, c
     press = page.get_by_role("button", name="Create and run it")
     press.wait_for()
     assert_accessible(page)
-    complaints.clear()
     page.unroute("**/api/events/stream*")
     tab_to(page, press)
     pressed(page, "Enter")
     page.wait_for_url("**/tasks/**")
     page.wait_for_selector('#log .text:text-is("step 3 of 3")')
-    assert complaints == []
+    assert [said for said in complaints if "ERR_FAILED" not in said] == []  # of the stream that was withheld
 
 
 def connected(page: Page, hub: RunningHub) -> dict[str, str]:
