@@ -37,7 +37,7 @@ class TextField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             raise serializers.ValidationError("Must be a string.", code="invalid")
-        if self.visible and data.strip() and not _VISIBLE.search(data):
+        if self.visible and not _VISIBLE.search(data):
             raise serializers.ValidationError("Must have a visible character.", code="invisible")
         if self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)

@@ -200,6 +200,7 @@ class StatusChangeSerializer(StrictSerializer):
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """A step in a task's history; `changes` maps a field to `[before, after]`.
 
+    `hidden` stands there for a blocker that the caller may not see.
     `private`: it was made while the task was private. Callers who could not read it then see its time alone: `actor`,
     `door` and `token_name` are empty, as is `changes`, `execution_id` is null, and `action` is `task:private`.
     """

@@ -22,7 +22,7 @@ from taskhub.api.task_answers import task_response
 from taskhub.lib.markdown import render_markdown
 from taskhub.models import Dependency, Task
 from taskhub.roles import Caller
-from taskhub.selectors.notes import notes_of
+from taskhub.selectors.notes import last_notes
 from taskhub.selectors.order import blockers_for
 from taskhub.services.dependencies import dependency_waive
 from taskhub.services.order import is_open
@@ -48,7 +48,7 @@ class BlockerSerializer(serializers.Serializer[Any]):
 
 
 class TaskDetailSerializer(TaskSerializer):
-    """A task, what it waits for, and its last notes, the newest first.
+    """A task, what it waits for, and its last notes, the newest first; an older open question comes after them.
 
     `blocked_by_hidden` counts the blockers that the reader may not see. Of a finished blocker `result` is the last note
     of that kind.
@@ -69,7 +69,7 @@ def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
         **TaskSerializer(task).data,
         "blocked_by": BlockerSerializer(blockers.visible, many=True).data,
         "blocked_by_hidden": blockers.hidden,
-        "notes": NoteSerializer(notes_of(user=caller, task=task)[:_NOTES], many=True).data,
+        "notes": NoteSerializer(last_notes(user=caller, task=task, most=_NOTES), many=True).data,
     }
 
 

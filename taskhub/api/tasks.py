@@ -38,6 +38,7 @@ from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
 from taskhub.models import AuditEntry, Task
 from taskhub.roles import Caller
+from taskhub.selectors.audit import hide_blockers
 from taskhub.selectors.tasks import task_get_for, task_history_for, task_list_for
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_create, task_delete, task_update, tasks_create
@@ -229,6 +230,11 @@ class TaskHistoryView(KnownQuery, ListAPIView[AuditEntry]):
 
     def get_queryset(self) -> QuerySet[AuditEntry]:
         return task_history_for(user=self.request.user, task_id=self.kwargs["task_id"])
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        hide_blockers(self.request.user, page or [])
+        return page
 
 
 class TaskStatusView(KnownQuery, APIView):

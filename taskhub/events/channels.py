@@ -8,6 +8,8 @@ from django_eventstream.channelmanager import ChannelManagerBase
 
 TASKS: Final = "tasks"
 """All events of tasks and executions; kept for `TASKHUB_EVENTS_KEEP`."""
+ADMISSION: Final = "admission"
+"""Nothing is kept: a limit or pause of the hub or an account was set. For web processes, not for clients."""
 
 
 def kind_of(channel: str) -> str:

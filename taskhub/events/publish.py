@@ -4,7 +4,8 @@
 over Redis in django-eventstream's own message format. The row is the truth: a notification that is lost, or cannot be
 sent at all, delays the event until the streams' next look at the table (2 s at most).
 
-`announce` is for channels that keep nothing: the latest value of something that is looked at again and again.
+`announce` is for channels that keep nothing: the latest value of something that is looked at again and again. `nudge`
+only tells web processes to look at rows sooner than they would by themselves.
 """
 
 from __future__ import annotations
@@ -109,3 +110,9 @@ def announce(channel: str, event_type: str, data: dict[str, Any]) -> None:
     if excess > 0:
         text = dumps(leave_out(data, excess))
     send_event(channel, event_type, text, json_encode=False)
+
+
+def nudge(channel: str, event_type: str, data: dict[str, Any]) -> None:
+    """After the commit, tell the present readers of a channel that keeps nothing; without Redis no reader hears it."""
+    message = json.dumps({"channel": channel, "event_type": event_type, "data": dumps(data), "pub_id": None})
+    transaction.on_commit(lambda: _notify(message.encode()))

@@ -165,7 +165,7 @@ def _task_handler(
 async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
     cursor = params.cursor if params else None
     page, following = await _answered(with_database(resources.list_resources, _requester(ctx), cursor))
-    found = [types.Resource(uri=uri, name=title, mime_type="application/json") for uri, title in page]
+    found = [types.Resource.model_validate(row) for row in page]
     return types.ListResourcesResult(resources=found, next_cursor=following)
 
 

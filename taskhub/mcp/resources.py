@@ -16,7 +16,8 @@ from taskhub.errors import NotFound
 from taskhub.executions.log_reading import log_tail
 from taskhub.mcp.budget import ANSWER_BYTES, fit
 from taskhub.mcp.principal import Requester
-from taskhub.mcp.task_tools import task_page
+from taskhub.mcp.task_tools import fitting_rows
+from taskhub.models import Task
 from taskhub.selectors.executions import execution_find_for
 from taskhub.selectors.tasks import task_get_for
 from taskhub.web.thread_pool import with_database
@@ -67,7 +68,11 @@ async def _log(requester: Requester, execution_id: UUID) -> str:
     return _CUT_LOG + raw[len(_CUT_LOG) - ANSWER_BYTES :].decode("utf-8", "ignore")
 
 
-def list_resources(requester: Requester, cursor: str | None) -> tuple[list[tuple[str, str]], str | None]:
-    """A page of tasks, newest first, as URI and title, and the next page's cursor. Raises NotFound."""
-    tasks, following = task_page(requester, cursor=cursor or "", limit=_LISTED)
-    return [(task_uri(str(task.pk)), task.title) for task in tasks], following
+def list_resources(requester: Requester, cursor: str | None) -> tuple[list[dict[str, str]], str | None]:
+    """A page of tasks, newest first, and the next page's cursor; the answer keeps its budget. Raises NotFound."""
+    return fitting_rows(requester, _listed, cursor=cursor or "", limit=_LISTED)
+
+
+def _listed(task: Task) -> dict[str, str]:
+    """The protocol's Resource."""
+    return {"uri": task_uri(str(task.pk)), "name": task.title, "mimeType": "application/json"}

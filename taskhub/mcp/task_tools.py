@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,7 +30,7 @@ from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
-from taskhub.mcp.budget import ANSWER_BYTES
+from taskhub.mcp.budget import ANSWER_BYTES, size_of
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
@@ -126,6 +127,8 @@ _ROW: Final = (
     *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
     *("open_blockers", "ending", "version", "updated_at"),
 )
+_ROUND_ROWS_BYTES: Final = 256
+"""More than an answer has beside the rows and the cursor."""
 _READ_REST: Final = "read_file with path /description, /notes or /task reads the whole."
 
 
@@ -158,12 +161,23 @@ async def _list(requester: Requester, arguments: Arguments) -> Any:
 
 
 def _fitting_page(requester: Requester, *, cursor: str, limit: int, filters: dict[str, Any]) -> dict[str, Any]:
-    """A page; a shorter one than was asked for where its rows are long, so that none is cut off."""
+    rows, following = fitting_rows(requester, task_row, cursor=cursor, limit=limit, **filters)
+    return {"tasks": rows, "next_cursor": following}
+
+
+def fitting_rows(
+    requester: Requester, row: Callable[[Task], Any], *, cursor: str, limit: int, **filters: Any
+) -> tuple[list[Any], str | None]:
+    """The rows of a page, and the next page's cursor; fewer rows than asked for where they are long, and none cut off.
+
+    Raises ValidationError, NotFound.
+    """
     while True:
         tasks, following = task_page(requester, cursor=cursor, limit=limit, **filters)
-        page = {"tasks": [task_row(task) for task in tasks], "next_cursor": following}
-        if limit == 1 or len(json.dumps(page, default=str, ensure_ascii=False).encode()) < ANSWER_BYTES:
-            return page
+        rows = [row(task) for task in tasks]
+        told = json.dumps([rows, following], default=str, ensure_ascii=False, separators=(",", ":"))
+        if limit == 1 or len(told.encode("utf-8", "replace")) < ANSWER_BYTES - _ROUND_ROWS_BYTES:
+            return rows, following
         limit //= 2
 
 
@@ -229,6 +243,9 @@ def _create(requester: Requester, arguments: Arguments) -> Any:
         return stored.data
     tasks = tasks_create(actor=actor, tasks=arguments["tasks"])
     rows = [_made(task, given.get("ref")) for task, given in zip(tasks, arguments["tasks"], strict=True)]
+    if size_of(rows) > ANSWER_BYTES - _ROUND_ROWS_BYTES:
+        # Long refs, many of them: no id may be cut off, or its task is lost to the caller.
+        rows = [{"id": row["id"]} for row in rows]
     if asked:
         idempotency_keep(asked, Answer(HTTPStatus.CREATED, {"tasks": rows}), secret=False)
     return {"tasks": rows}

@@ -32,7 +32,7 @@ from taskhub.mcp.budget import fit
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.task_tools import touch
 from taskhub.mcp.tools import TOOLS, Arguments, Outcome, call_tool, plain
-from taskhub.models import Execution, ExecutionStatus, Note, NoteKind
+from taskhub.models import Execution, ExecutionStatus, Note, NoteKind, Task
 from taskhub.roles import Role
 from taskhub.selectors.executions import execution_find_for
 from taskhub.selectors.notes import notes_for
@@ -43,6 +43,7 @@ EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MISSING: Final = "Missing required client capability"
 _UNKNOWN: Final = "Unknown taskId; take it from the result of tools/call."
 _REST_OF_NOTE: Final = "read_file with path /notes reads the whole."
+_NO_ANSWER: Final = "The task was done before the question had an answer."
 _EXECUTION_POLL_MS: Final = 2_000
 _QUESTION_POLL_MS: Final = 10_000
 _ID: Final = re.compile(
@@ -216,23 +217,26 @@ def _message(execution: Execution) -> str:
 
 
 async def _question(requester: Requester, handle: Handle) -> dict[str, Any]:
-    asked, answer = await with_database(_find_question, requester, handle)
+    asked, answer, is_open = await with_database(_find_question, requester, handle)
     state = {"createdAt": iso(asked.at), "pollIntervalMs": _QUESTION_POLL_MS}
     if answer is None:
-        message = "The question has no answer yet."
-        return {**state, "lastUpdatedAt": iso(asked.at), "status": "working", "statusMessage": message}
+        status, message = ("working", "The question has no answer yet.") if is_open else ("cancelled", _NO_ANSWER)
+        return {**state, "lastUpdatedAt": iso(asked.at), "status": status, "statusMessage": message}
     outcome = Outcome(await with_database(lambda: fit(plain(NoteSerializer(answer).data), rest=_REST_OF_NOTE)))
     return {**state, "lastUpdatedAt": iso(answer.at), "status": "completed", "result": tool_result(outcome)}
 
 
-def _find_question(requester: Requester, handle: Handle) -> tuple[Note, Note | None]:
+def _find_question(requester: Requester, handle: Handle) -> tuple[Note, Note | None, bool]:
+    """The question, its answer, and whether it waits for one: that of a task that is done does not."""
     requester.guard(Role.VIEWER, account=False)
     notes = notes_for(user=requester.user, task_id=handle.id)
     asked = notes.filter(pk=handle.note or 0, kind=NoteKind.QUESTION).first()
     if asked is None:
         raise NotFound(_UNKNOWN)
     touch(requester, {"task_id": handle.id, **handle.named})
-    return asked, notes.filter(question=asked, kind=NoteKind.ANSWER).first()
+    # In this order: an answer closes the question.
+    is_open = Task.objects.filter(open_question=asked).exists()
+    return asked, notes.filter(question=asked, kind=NoteKind.ANSWER).first(), is_open
 
 
 def tool_result(outcome: Outcome) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from taskhub.api.parsers import guard_values
 from taskhub.events.stream import ClientGone
 from taskhub.lib.extensions import ExtensionPoint
 from taskhub.mcp.arguments import given_only
-from taskhub.mcp.budget import ANSWER_BYTES, fit
+from taskhub.mcp.budget import ANSWER_BYTES, clip, fit
 from taskhub.mcp.errors import failure_body
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema
@@ -25,6 +25,7 @@ from taskhub.roles import Role, role_of
 from taskhub.web.thread_pool import with_database, with_database_writing
 
 Arguments = dict[str, Any]
+_MESSAGE_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,4 +124,13 @@ async def call_tool(requester: Requester, tool: Tool, arguments: Arguments) -> O
     except ClientGone:
         return Outcome({}, failed=True)  # it is not sent
     except Exception as error:  # noqa: BLE001 - the boundary of a call, as a view is that of a request
-        return Outcome(fit(failure_body(error), rest="Send less at a time."), failed=True)
+        return Outcome(_refused(failure_body(error)), failed=True)
+
+
+def _refused(body: dict[str, Any]) -> dict[str, Any]:
+    """Within the budget; where even its names are too long, which are the caller's, the code and message are left."""
+    told = fit(body, rest="Send less at a time.")
+    if "error" in told:
+        return told
+    error = body["error"]
+    return {"error": {"code": error["code"], "message": clip(error["message"], _MESSAGE_BYTES)}, **told}

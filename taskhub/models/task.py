@@ -183,7 +183,12 @@ class Task(models.Model):
             models.Index(fields=["-created_at", "-id"], name="task_newest"),
             models.Index(fields=["status", "-created_at"], name="task_status_newest"),
             models.Index(fields=["assignee", "-created_at"], name="task_assignee_newest"),
-            models.Index(fields=["status", "held_back", "open_blockers", "created_at"], name="task_claimable"),
+            # A condition, not a column: SQLite looks up no `NOT held_back`, and would read all that are blocked.
+            models.Index(
+                fields=["status", "open_blockers", "-created_at", "-id"],
+                name="task_ready",
+                condition=models.Q(held_back=False),
+            ),
         ]
         constraints = [
             models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),

@@ -11,6 +11,8 @@ from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
+from taskhub.events.channels import ADMISSION
+from taskhub.events.publish import nudge
 from taskhub.lib.timestamps import iso
 from taskhub.models import HUB, AdmissionRule, AnnouncementLevel
 from taskhub.services.announcements import announcement_create, announcement_withdraw
@@ -56,6 +58,7 @@ def admission_rule_set(
             changes=changes,
         )
     send_job_on_commit(EXECUTIONS_ADMIT)
+    nudge(ADMISSION, "rule-set", {"account": account})
     return rule
 
 

@@ -136,10 +136,10 @@ def task_release(*, actor: Actor, task_id: UUID) -> Task:
     lease_guard(actor, task)
     if not task.holder and not (task.held_back and not actor.is_agent):
         raise Conflict("No agent holds this task, and it is not held back.", code="not_held")
-    if not task.holder:
-        task_apply(actor=actor, task=task, fields=count_anew(task))
-        return task
-    task_apply(actor=actor, task=task, fields={"status": TaskStatus.TODO.value, **unassigned(task, unless={})})
+    fields = {} if task.holder else count_anew(task)
+    if task.holder or task.status == TaskStatus.INPROGRESS:  # or no agent could claim it
+        fields |= {"status": TaskStatus.TODO.value, **unassigned(task, unless={})}
+    task_apply(actor=actor, task=task, fields=fields)
     return task
 
 

@@ -20,18 +20,25 @@ from taskhub.services.tasks import task_lock
 def dependency_waive(*, actor: Actor, task_id: UUID, blocker_id: UUID) -> Task:
     """Let the task go on although this blocker is done with `closed_as`; a second call changes nothing.
 
-    Raises Conflict for an agent; NotFound for the task, and where the blocker is none of it that the actor may see.
+    Raises Conflict for an agent, and for a blocker that is not closed so (`blocker_not_closed`); NotFound for the task,
+    and where the blocker is none of it that the actor may see.
     """
     if actor.is_agent:
         raise Conflict("Only people waive a blocker; ask one.", code="people_only")
     order_lock()
     task = task_lock(actor, task_id)
     blockers = task.dependencies.filter(visible_tasks(actor.user, prefix="blocker__"))
-    dependency = blockers.filter(blocker=blocker_id).first()
+    dependency = blockers.select_related("blocker").filter(blocker=blocker_id).first()
     if dependency is None:
         raise NotFound("The task does not wait for this one.", code="blocker_not_found")
     if dependency.waived_by:
         return task
+    if not dependency.blocker.closed_as:
+        raise Conflict(
+            "Only a blocker that was closed without a result is waived; this one may still be done.",
+            code="blocker_not_closed",
+            details={"status": dependency.blocker.status},
+        )
     was_ready = task.ready
     dependency.waived_by = actor.name
     dependency.save(update_fields=["waived_by"])

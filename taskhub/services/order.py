@@ -52,6 +52,20 @@ def order_lock_if_done(task_id: UUID) -> None:
         order_lock()
 
 
+def order_lock_now() -> None:
+    """The lock, where a task is locked already and so must not be waited for; free if this transaction has it.
+
+    Raises Conflict (`order_busy`): the task was done between the look of `order_lock_if_done` and the task's own lock.
+    """
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        (is_ours,) = cursor.fetchone()
+    if not is_ours:
+        raise Conflict("The task was done at this very moment; read it again and repeat the change.", code="order_busy")
+
+
 def is_open(blocker: Task, dependency: Dependency) -> bool:
     """Whether the dependency still holds its task up."""
     if blocker.status != TaskStatus.DONE:
@@ -115,11 +129,12 @@ def count_open(task: Task) -> int:
 class Follow:
     """The dependents of a task whose status, `closed_as` or existence changes. Their rows are locked, in one order.
 
-    Made before the change, with the order's lock held; `settle` after it, and before the task's own event is published:
-    a publisher keeps the others waiting, and must not wait for them.
+    Made before the change, with the order's lock; `settle` after it, and before the task's own event is published: a
+    publisher keeps the others waiting, and must not wait for them. Raises Conflict (`order_busy`) without the lock.
     """
 
     def __init__(self, blocker: Task) -> None:
+        order_lock_now()
         self._rows = {row.task_id: row for row in blocker.dependents.all()}
         locked = Task.objects.select_for_update().filter(pk__in=self._rows).order_by("pk")
         self._tasks = list(locked.defer("description", "folded_text")) if self._rows else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -354,6 +355,17 @@ def test_three_lost_attempts_hold_a_task_back_until_a_person_releases_it(
     found = claimed(fresh)
     assert found.claim is not None
     assert found.claim.attempt == 1
+
+
+def test_a_persons_release_lets_agents_claim_whatever_the_status_is(alice: User, settings: Any) -> None:
+    task = made()
+    Task.objects.filter(pk=task.pk).update(held_back=True, failures=3)
+    # A plain request of spec 003, which claims nothing.
+    task_update(actor=replace(acting(alice, "plain"), claims=False), task_id=task.pk, status="inprogress")
+    assert row(task).held_back
+    task_release(actor=Actor(door="rest", user=alice), task_id=task.pk)
+    assert (row(task).status, row(task).held_back, row(task).ready) == ("todo", False, True)
+    assert claimed(acting(alice, "fresh")).task.pk == task.pk
 
 
 def test_a_release_fails_only_after_a_run_that_failed(alice: User, settings: Any) -> None:

@@ -12,9 +12,11 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django_eventstream.models import Event
 
+from taskhub.api.pause_watch import read_pauses
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict, Held, LeaseLost
-from taskhub.models import Announcement, AuditEntry, Claim, Execution, Task
+from taskhub.events import publish
+from taskhub.models import HUB, Announcement, AuditEntry, Claim, Execution, Task
 from taskhub.services import announcements, executions
 from taskhub.services.admission_rules import admission_rule_set
 from taskhub.services.announcements import announcement_create
@@ -141,6 +143,29 @@ def test_a_pause_that_is_over_binds_none(alice: User, monkeypatch: pytest.Monkey
     later = timezone.now() + timedelta(hours=1, seconds=1)
     monkeypatch.setattr("django.utils.timezone.now", lambda: later)
     assert task_claim(actor=acting(alice, "one")) is not None
+
+
+def test_web_processes_are_told_of_a_pause_and_read_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    messages: list[dict[str, Any]] = []
+    monkeypatch.setattr(publish, "_notify", lambda message: messages.append(json.loads(message)))
+    until = timezone.now() + timedelta(hours=1)
+    with django_capture_on_commit_callbacks(execute=True):
+        admission_rule_set(actor=SYSTEM, account="alice", paused=True, paused_until=until)
+        admission_rule_set(actor=SYSTEM, account="bob", at_once=1)
+    told = [message for message in messages if message["channel"] == "admission"]
+    assert [(each["pub_id"], json.loads(each["data"])) for each in told] == [
+        *((None, {"account": "alice"}), (None, {"account": "bob"}))
+    ]
+    found = read_pauses()
+    assert {account: is_paused for account, (_, is_paused) in found.rules.items()} == {"alice": True, "bob": False}
+    assert found.next_end == until
+    admission_rule_set(actor=SYSTEM, paused=True)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: until)
+    over = read_pauses()
+    # At its end a pause is over, without a change of its rule.
+    assert (over.rules["alice"], over.rules[HUB][1], over.next_end) == ((found.rules["alice"][0], False), True, None)
 
 
 def told() -> list[tuple[str, bool]]:

@@ -6,19 +6,23 @@ import asyncio
 import json
 import re
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from mcp.shared.exceptions import MCPError
+from mcp_types import PaginatedRequestParams
 from rest_framework.test import APIClient
 
 from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
 from taskhub.errors import NotFound
 from taskhub.mcp import resources
+from taskhub.mcp.budget import ANSWER_BYTES
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.prompts import PROMPTS, prompt_text
-from taskhub.mcp.protocol import build_server
+from taskhub.mcp.protocol import REQUESTER, build_server
 from taskhub.mcp.resources import list_resources
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import Execution
@@ -67,7 +71,8 @@ def test_private_resources_are_hidden(alice: User, operator: User) -> None:
         for user in (bob, operator):
             assert read_resource(requester_for(user), uri)
     assert list_resources(requester_for(alice), None) == ([], None)
-    assert list_resources(requester_for(bob), None) == ([(f"taskhub://tasks/{task.pk}", "secret")], None)
+    listed, _ = list_resources(requester_for(bob), None)
+    assert listed == [{"uri": f"taskhub://tasks/{task.pk}", "name": "secret", "mimeType": "application/json"}]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +106,28 @@ def test_pages_of_resources_follow_each_other(alice: User) -> None:
     made = [str(tasks.task_create(actor=SYSTEM, title=f"{n}").pk) for n in range(60)]
     first, cursor = list_resources(requester_for(alice), None)
     second, end = list_resources(requester_for(alice), cursor)
-    assert [uri.removeprefix("taskhub://tasks/") for uri, _ in first + second] == made[::-1]
-    assert end is None
+    assert [row["uri"].removeprefix("taskhub://tasks/") for row in first + second] == made[::-1]
+    assert (len(first), end) == (50, None)
+
+
+def test_a_page_of_resources_has_at_most_16_kib(alice: User) -> None:
+    letters = ["😀", '"', "a", "日"]
+    made = tasks.tasks_create(actor=SYSTEM, tasks=[{"title": letters[n % 4] * 200} for n in range(60)])
+    entry = build_server().get_request_handler("resources/list")
+    assert entry is not None
+    context: Any = SimpleNamespace(request=SimpleNamespace(scope={REQUESTER: requester_for(alice)}))
+    found: list[str] = []
+    cursor, pages = None, 0
+    while cursor is not None or not pages:
+        page: Any = wait_here(partial(entry.handler, context, PaginatedRequestParams(cursor=cursor)))
+        assert len(page.model_dump_json(by_alias=True, exclude_none=True).encode()) <= ANSWER_BYTES
+        found += [resource.uri.removeprefix("taskhub://tasks/") for resource in page.resources]
+        cursor, pages = page.next_cursor, pages + 1
+    assert found == [str(task.pk) for task in reversed(made)]
+    assert 2 < pages < 8
+    unknown = PaginatedRequestParams(cursor="no cursor of ours")
+    with pytest.raises(MCPError):
+        wait_here(partial(entry.handler, context, unknown))
 
 
 def test_prompts_name_only_tools_that_are_there() -> None:

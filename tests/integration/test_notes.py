@@ -206,6 +206,20 @@ def test_a_question_keeps_a_lease_for_a_day_at_most(alice: User, operator: User,
     assert claims.claims_expire() == [task.pk]
 
 
+def test_an_open_question_is_shown_however_many_notes_came_after_it(alice: User, api: APIClient) -> None:
+    task = made()
+    asked = ask(person(alice), task)
+    others = [add(person(alice), task).pk for _ in range(11)]
+    for body in (
+        api.get(f"/api/tasks/{task.pk}/").json(),
+        call_as(requester_for(alice), "get_task", task_id=str(task.pk)).body,
+    ):
+        assert [note["id"] for note in body["notes"]] == [*reversed(others[1:]), asked.pk]
+    answer = add(person(alice), task, "answer", "eu")
+    shown = api.get(f"/api/tasks/{task.pk}/").json()["notes"]
+    assert [note["id"] for note in shown] == [answer.pk, *reversed(others[2:])]
+
+
 def test_a_change_of_status_takes_a_note(alice: User) -> None:
     task = made()
     for status, kind in [("inprogress", "note"), ("review", "result"), ("todo", "review"), ("done", "result")]:
@@ -264,6 +278,8 @@ def test_notes_over_rest(api: APIClient) -> None:
     for wrong in (
         {},
         {"text": ""},
+        {"text": " \n"},
+        {"text": "\u200b"},
         {"text": "t", "kind": "x"},
         {"text": "t", "deadline_s": 0},
         {"text": "t", "options": "a"},

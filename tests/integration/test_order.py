@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from django_eventstream.models import Event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict, HubError, Invalid
 from taskhub.models import READY, Dependency, Task
-from taskhub.services import claims, executions
+from taskhub.services import claims, executions, order, tasks
 from taskhub.services.dependencies import dependency_waive
 from taskhub.services.order import Cycle, count_open
 from taskhub.services.tasks import task_create, task_delete, task_update, tasks_create
@@ -185,6 +185,39 @@ def test_blockers_that_end_at_once_are_all_counted() -> None:
     assert told_ready() == Counter(str(task.pk) for task in waiting)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_blocker_is_not_reopened_while_another_writes_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not done yet when the lock was looked after. SQLite has one writer at a time, and no such lock."""
+    first = made("first")
+    last = made("last", blocked_by=[first.pk])
+    move(first, "done")
+    monkeypatch.setattr(tasks, "order_lock_if_done", lambda _: None)
+    locked, may_end = threading.Event(), threading.Event()
+
+    def other_writer() -> None:
+        try:
+            with transaction.atomic():
+                order.order_lock()
+                locked.set()
+                may_end.wait(30)
+        finally:
+            connections.close_all()
+
+    if connection.vendor == "postgresql":
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other_writer)
+            assert locked.wait(30)
+            try:
+                with pytest.raises(Conflict) as refused:
+                    move(first, "todo")
+            finally:
+                may_end.set()
+        assert refused.value.code == "order_busy"
+        assert (row(first).status, row(last).open_blockers) == ("done", 0)
+    move(first, "todo")
+    assert (row(first).status, row(last).open_blockers) == ("todo", 1)
+
+
 def test_unknown_and_too_many_blockers_are_wrong(api: APIClient) -> None:
     for wrong in (["x"], ["0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"], "x", None, [str(made().pk)] * 101):
         answer = api.post("/api/tasks/", {"title": "t", "blocked_by": wrong}, format="json")
@@ -215,6 +248,39 @@ def test_a_private_blocker_leaks_nothing_but_that_it_is_there(alice: User) -> No
     assert list(Dependency.objects.values_list("blocker", flat=True)) == [hidden.pk]
     everything = client_of(make_account("bob", "agent")).get(f"/api/tasks/{task.pk}/").json()
     assert [blocker["title"] for blocker in everything["blocked_by"]] == ["secret"]
+
+
+def test_the_history_names_no_private_blocker(alice: User, operator: User) -> None:
+    hidden = made("secret", private=True, assignee="bob")
+    seen = made("seen")
+    task = made("waits", blocked_by=[hidden.pk, seen.pk])
+    task_update(actor=SYSTEM, task_id=task.pk, blocked_by=[hidden.pk])
+    move(hidden, "done", closed_as="cancelled")
+    bob = make_account("bob", "agent")
+    dependency_waive(actor=Actor(door="rest", user=bob), task_id=task.pk, blocker_id=hidden.pk)
+
+    def history(client: APIClient) -> list[Any]:
+        entries = client.get(f"/api/tasks/{task.pk}/history/").json()["results"]
+        return [entry["changes"].get("blocked_by") or entry["changes"]["blocker"] for entry in entries]
+
+    known = [str(hidden.pk), str(seen.pk)]
+    whole = [[None, known[0]], [sorted(known), known[:1]], [None, sorted(known)]]
+    for reader in (bob, operator):
+        assert history(client_of(reader)) == whole
+    redacted = json.loads(json.dumps(whole).replace(str(hidden.pk), "hidden"))
+    for client in (client_of(alice), APIClient()):
+        assert history(client) == redacted
+
+
+def test_only_what_came_to_nothing_is_waived(alice: User) -> None:
+    first = made("first")
+    last = made("last", blocked_by=[first.pk])
+    for status in ("todo", "done"):
+        move(first, status)
+        with pytest.raises(Conflict) as refused:
+            dependency_waive(actor=Actor(door="rest", user=alice), task_id=last.pk, blocker_id=first.pk)
+        assert (refused.value.code, refused.value.details) == ("blocker_not_closed", {"status": status})
+    assert not Dependency.objects.exclude(waived_by="").exists()
 
 
 def test_order_over_rest(api: APIClient, alice: User) -> None:

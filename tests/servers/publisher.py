@@ -1,12 +1,14 @@
-"""`python -m tests.servers.publisher COUNT PER_SECOND`: changes a task COUNT times, as a worker elsewhere would.
+"""`python -m tests.servers.publisher COUNT PER_SECOND [FILE]`: changes a task COUNT times, as a worker elsewhere would.
 
-A change whose outcome is unknown, because the database went away, is made again: what counts is what the table holds.
+When FILE appears it asks a question on the task, once, and says so. A change whose outcome is unknown, because the
+database went away, is made again: what counts is what the table holds.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import django
 
@@ -15,14 +17,20 @@ django.setup()
 from django.db import DatabaseError, connection  # noqa: E402 - models load only after setup
 
 from taskhub.auth.actor import SYSTEM  # noqa: E402
+from taskhub.services.notes import note_add  # noqa: E402
 from taskhub.services.tasks import task_create, task_update  # noqa: E402
 
 
-def main(count: int, per_second: float) -> None:
+def main(count: int, per_second: float, file: Path | None) -> None:
     task = task_create(actor=SYSTEM, title="watched")
     print("publishing", flush=True)
     due = time.monotonic()
+    is_asked = False
     for n in range(count):
+        if file is not None and not is_asked and file.exists():
+            note_add(actor=SYSTEM, task_id=task.pk, kind="question", text="Which region?")
+            is_asked = True
+            print("asked", flush=True)
         while True:
             try:
                 task_update(actor=SYSTEM, task_id=task.pk, title=f"change {n}")
@@ -36,4 +44,4 @@ def main(count: int, per_second: float) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -1,4 +1,7 @@
-"""Parts are killed while 200 clients watch; at the end every client has every event, once, in order."""
+"""Parts are killed while 200 clients watch; at the end every client has every event, once, in order.
+
+One of the events is a question that is asked while a web process is away.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.processes import Process
 from tests.servers.hubs import Installation
 from tests.servers.watchers import Watcher, watching
 
@@ -28,6 +32,24 @@ def assert_nothing_lost_or_twice(watchers: list[Watcher], last: int) -> None:
     assert [watcher.resets for watcher in watchers] == [0] * CLIENTS
     wrong = [watcher.seen for watcher in watchers if watcher.seen != list(range(1, last + 1))]
     assert not wrong, f"{len(wrong)} of {CLIENTS} clients, one of them: {wrong[0][:20]} …"
+    question = watchers[0].questions
+    assert len(question) == 1
+    assert [watcher.questions for watcher in watchers] == [question] * CLIENTS
+
+
+def publish(hub: Installation, events: int) -> Process:
+    arguments = (str(events), str(PER_SECOND), str(question_file(hub)))
+    return hub.start("publisher", "-m", "tests.servers.publisher", *arguments)
+
+
+def ask(hub: Installation) -> None:
+    """Returns when the question is asked."""
+    question_file(hub).touch()
+    hub.processes["publisher"].wait_for_line("asked")
+
+
+def question_file(hub: Installation) -> Path:
+    return Path(hub.env["TASKHUB_DATA_DIR"]) / "question"
 
 
 @pytest.fixture
@@ -54,7 +76,7 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
     hub = on_postgres
     await asyncio.gather(*[asyncio.to_thread(hub.start_web, name) for name in ("one", "two")])
     async with watching([hub.address("one"), hub.address("two")], CLIENTS) as watchers:
-        publisher = hub.start("publisher", "-m", "tests.servers.publisher", str(EVENTS), str(PER_SECOND))
+        publisher = publish(hub, EVENTS)
         await asyncio.to_thread(publisher.wait_for_line, "publishing")
         await all_have(watchers, 100)
 
@@ -65,6 +87,7 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
 
         hub.processes["one"].signal(signal.SIGKILL)
         hub.processes["one"].wait()
+        await asyncio.to_thread(ask, hub)
         await asyncio.to_thread(hub.start_web, "one")
 
         hub.processes["two"].signal(signal.SIGTERM)
@@ -78,7 +101,7 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
         await asyncio.to_thread(publisher.wait_for_line, "published", 90)
         last = _last(hub)
         await all_have(watchers, last)
-        assert last >= EVENTS + 1
+        assert last >= EVENTS + 2
         assert_nothing_lost_or_twice(watchers, last)
         assert min(watcher.reconnects for watcher in watchers) > 0
 
@@ -87,11 +110,12 @@ async def test_one_process_on_sqlite_is_killed_and_restarted(on_sqlite: Installa
     hub = on_sqlite
     await asyncio.to_thread(hub.start_web, "one")
     async with watching([hub.address("one")], CLIENTS) as watchers:
-        publisher = hub.start("publisher", "-m", "tests.servers.publisher", "1000", str(PER_SECOND))
+        publisher = publish(hub, 1000)
         await asyncio.to_thread(publisher.wait_for_line, "publishing")
         await all_have(watchers, 100)
         hub.processes["one"].signal(signal.SIGKILL)
         hub.processes["one"].wait()
+        await asyncio.to_thread(ask, hub)
         await asyncio.to_thread(hub.start_web, "one")
         await all_have(watchers, 300)
         hub.processes["one"].signal(signal.SIGTERM)
@@ -100,7 +124,7 @@ async def test_one_process_on_sqlite_is_killed_and_restarted(on_sqlite: Installa
         await asyncio.to_thread(publisher.wait_for_line, "published", 90)
         last = _last(hub)
         await all_have(watchers, last)
-        assert last == 1001
+        assert last == 1002
         assert_nothing_lost_or_twice(watchers, last)
 
 

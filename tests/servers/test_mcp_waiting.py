@@ -375,16 +375,21 @@ def test_a_killed_process_loses_no_task(
 
 def test_a_pause_is_waited_for(agents: Agents, others: Agents, request: pytest.FixtureRequest) -> None:
     wanted = tagged(request)
-    rule = "/api/admission/"
-    assert others.client.put(rule, json={"paused": True}).status_code < 300
-    try:
-        task = made_by(others, **wanted)
-        assert agents.call("claim_task", **wanted)["error"]["code"] == "paused"
-        assert agents.call("claim_task", wait_s=1, **wanted)["error"]["code"] == "paused"
-        waiting = agents.wait("claim_task", **wanted)
-        with agents.looked("task_claim"):
-            made_by(others, **wanted)
-        assert not waiting.done()
-    finally:
-        assert others.client.put(rule, json={"paused": False}).status_code < 300
-    assert waiting.result(PATIENCE_S)["task"]["id"] == task
+    account = others.client.get("/api/me/").json()["name"]
+    for rule in ("/api/admission/", f"/api/admission/accounts/{account}"):
+        assert others.client.put(rule, json={"paused": True}).status_code < 300
+        try:
+            task = made_by(others, **wanted)
+            assert agents.call("claim_task", **wanted)["error"]["code"] == "paused"
+            assert agents.call("claim_task", wait_s=1, **wanted)["error"]["code"] == "paused"
+            waiting = agents.wait("claim_task", **wanted)
+            with agents.looked("task_claim"):
+                made_by(others, **wanted)
+            assert not waiting.done()
+        finally:
+            assert others.client.put(rule, json={"paused": False}).status_code < 300
+        answer = waiting.result(PATIENCE_S)
+        assert (answer["task"]["id"], answer["timed_out"]) == (task, False)
+        agents.call("set_task_status", task_id=task, new_status="done")
+        task = agents.call("claim_task", **wanted)["task"]["id"]
+        agents.call("set_task_status", task_id=task, new_status="done")

@@ -85,7 +85,7 @@ def test_the_document_is_kept(installation: Installation, tmp_path: Path) -> Non
         *(option for name, value in headers.items() for option in ("--header", f"{name}: {value}")),
         # Streams do not end, and a wait lasts; both have tests of their own.
         *("--exclude-path-regex", "/stream$|^/sse$"),
-        *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--workers", "1"),
+        *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--workers", "1"),
         *("--seed", "7"),
         *("--generation-database", "none", "--no-color"),
     ]

@@ -19,6 +19,7 @@ class Watcher:
         self._next = first
         self.last_id = ""
         self.seen: list[int] = []
+        self.questions: list[int] = []
         self.resets = 0
         self.reconnects = -1
         self.grown = asyncio.Event()
@@ -44,7 +45,10 @@ class Watcher:
             if line.startswith("id: "):
                 event_id = line[4:]
             elif line.startswith("data: "):
-                self._take(event_id, json.loads(line[6:])["event"])
+                envelope = json.loads(line[6:])
+                self._take(event_id, envelope["event"])
+                if envelope["event"] == "note_added" and envelope["data"]["kind"] == "question":
+                    self.questions.append(envelope["data"]["note_id"])
 
     def _take(self, event_id: str, event: str) -> None:
         if event == "stream-reset":

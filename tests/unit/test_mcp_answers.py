@@ -146,6 +146,25 @@ def test_changes_answer_what_changed_and_not_what_was_sent(alice: User) -> None:
     assert note.keys() == {"id", "kind", "deadline"}
 
 
+def test_no_id_of_many_new_tasks_is_lost(alice: User) -> None:
+    made = [{"title": "t", "ref": f"{'日' * 40}{n}"} for n in range(100)]
+    outcome = call(alice, "create_tasks", tasks=made, request_id="once")
+    assert len(outcome.text.encode()) <= ANSWER_BYTES
+    assert "cut" not in outcome.body
+    assert {row["id"] for row in outcome.body["tasks"]} == {str(pk) for pk in Task.objects.values_list("pk", flat=True)}
+    again = call(alice, "create_tasks", tasks=made, request_id="once")
+    assert (again.body, Task.objects.count()) == (outcome.body, 100)
+
+
+def test_a_refusal_says_what_is_wrong_however_long_the_callers_names_are(alice: User) -> None:
+    for arguments in ({"x" * 100_000: 1}, {f"{n}{'x' * 1000}": 1 for n in range(100)}, {"task_id": "x" * 100_000}):
+        outcome = call(alice, "get_task", **arguments)
+        assert len(outcome.text.encode()) <= ANSWER_BYTES
+        assert outcome.failed
+        assert outcome.body["error"]["code"] in {"invalid", "not_found"}
+        assert outcome.body["error"]["message"]
+
+
 def test_a_list_has_ten_rows_of_the_fields_that_matter(alice: User) -> None:
     made = [tasks.task_create(actor=SYSTEM, title=f"{n}", description=LONG, tags=["x"]) for n in range(12)]
     page = result(alice, "list_tasks")

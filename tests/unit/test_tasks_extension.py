@@ -146,6 +146,14 @@ def test_a_question_ends_with_its_answer(agent: Requester) -> None:
     assert seen["lastUpdatedAt"] == note["at"]
 
 
+def test_a_question_of_a_task_that_is_done_is_cancelled(agent: Requester) -> None:
+    task = new_task(agent)
+    made = begin(agent, "add_note", task_id=task, kind="question", text="Which?")
+    call_as(agent, "set_task_status", task_id=task, new_status="done")
+    seen = get(agent, made["taskId"])
+    assert (seen["status"], "result" in seen) == ("cancelled", False)
+
+
 def test_which_calls_are_tasks(agent: Requester) -> None:
     note, run = Outcome({"id": 1, "kind": "note"}), Outcome({"execution_id": str(uuid4())})
     assert handle_of("add_note", {"task_id": str(uuid4())}, note) is None

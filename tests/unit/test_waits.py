@@ -10,16 +10,22 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
+from django.utils import timezone
 
 from taskhub.api import claim_lines as claim_lines_module
+from taskhub.api import pause_watch as pause_watch_module
 from taskhub.api import waiting as waiting_module
-from taskhub.api.claim_lines import ClaimLines, may_be_free
+from taskhub.api.claim_lines import ClaimLines, Line, may_be_free
+from taskhub.api.pause_watch import Pauses, read_pauses
 from taskhub.api.waiting import FeedSignals, Seen, Wait, Waiter, waiting
 from taskhub.errors import NotAuthenticated
-from taskhub.events.channels import TASKS
+from taskhub.events.channels import ADMISSION, TASKS
+from taskhub.events.ephemeral import LiveChannel, LiveReader
 from taskhub.events.feed import Feed, TableReader
 from taskhub.events.filters import Filters
 from taskhub.events.stream import ClientGone, registry
+from taskhub.models import HUB
 from taskhub.roles import Caller
 
 WHO = Waiter(AnonymousUser(), None, "test")
@@ -32,10 +38,33 @@ class Hub:
     def __init__(self) -> None:
         self.tasks = Feed(TASKS, TableReader())
         self.tasks.head = 0
+        self.admission = LiveChannel(lambda: None)
+        self.reader = self
+        self.pauses: Pauses | DatabaseError = Pauses({}, None)
 
     async def feed(self, channel: str) -> Feed:
         assert channel == TASKS
         return self.tasks
+
+    def join_live(self, channel: str) -> LiveReader:
+        assert channel == ADMISSION
+        return self.admission.join()
+
+    async def run(self, read: Callable[[], Pauses]) -> Pauses:
+        """In the place of a thread that reads the table."""
+        assert read is read_pauses
+        await asyncio.sleep(0)
+        if isinstance(self.pauses, DatabaseError):
+            raise self.pauses
+        return self.pauses
+
+    def pause(self, account: str, *, paused: bool, ends: bool = False, tells: bool = True) -> None:
+        """A rule that is set; `ends`: it is to be looked at again at once. Not all messages arrive."""
+        now = timezone.now()
+        rules = {} if isinstance(self.pauses, DatabaseError) else self.pauses.rules
+        self.pauses = Pauses({**rules, account: (now, paused)}, now if ends else None)
+        if tells:
+            self.admission.take("rule-set", "{}")
 
     def tell(self, event: str, **data: Any) -> None:
         body = {"id": "x", "event": event, "data": {"task_id": "t", **data}, "timestamp": "now"}
@@ -45,7 +74,7 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     made = Hub()
-    for module in (waiting_module, claim_lines_module):
+    for module in (waiting_module, claim_lines_module, pause_watch_module):
         monkeypatch.setattr(module, "running_hub", lambda: made)
     monkeypatch.setattr(waiting_module, "with_database", here)
     monkeypatch.setattr(waiting_module, "with_database_writing", here)
@@ -210,8 +239,8 @@ class Tasks:
         self.free -= got
         return Seen({"got": got}, got)
 
-    async def agent(self, key: str = "any", gone: asyncio.Event | None = None) -> asyncio.Task[Any]:
-        place = await self.lines.join(key)
+    async def agent(self, account: str = "any", gone: asyncio.Event | None = None) -> asyncio.Task[Any]:
+        place = await self.lines.join(Line(account))
 
         async def waits() -> Any:
             try:
@@ -261,7 +290,7 @@ async def test_an_event_that_is_not_ours_does_not_end_the_lines(hub: Hub, tasks:
 
 
 async def test_each_line_is_called_for_itself(hub: Hub, tasks: Tasks) -> None:
-    agents = [await tasks.agent(key) for key in ("a", "a", "b", "b")]
+    agents = [await tasks.agent(account) for account in ("a", "a", "b", "b")]
     hub.tell("task_updated", status="todo")
     await settled()
     assert tasks.looks == 2  # in vain, one of each
@@ -284,7 +313,7 @@ async def test_a_turn_that_is_not_used_goes_to_the_next(hub: Hub, tasks: Tasks) 
 
 
 async def test_an_agent_that_leaves_before_its_turn_passes_the_call_on(hub: Hub, tasks: Tasks) -> None:
-    first = await tasks.lines.join("any")
+    first = await tasks.lines.join(Line("any"))
     second = await tasks.agent()
     tasks.free = 1
     hub.tell("task_created", status="todo")
@@ -312,6 +341,64 @@ async def test_an_event_during_a_look_is_looked_at_again(
     assert tasks.looks == 2
 
 
+@asynccontextmanager
+async def at_lines(tasks: Tasks, *accounts: str) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    agents = [await tasks.agent(account) for account in accounts]
+    try:
+        yield agents
+    finally:
+        for agent in agents:
+            agent.cancel()
+        await asyncio.gather(*agents, return_exceptions=True)
+
+
+async def test_a_pause_of_an_account_wakes_its_own_agents_and_one_of_the_hub_all(hub: Hub, tasks: Tasks) -> None:
+    async with at_lines(tasks, "alice", "alice", "bob"):
+        for account, paused, looks in [("alice", True, 1), ("alice", False, 2), (HUB, True, 4), ("eve", True, 4)]:
+            hub.pause(account, paused=paused)
+            await settled()
+            assert tasks.looks == looks, account
+    await settled()
+    assert not hub.admission._readers
+
+
+async def test_when_a_pause_ends_the_whole_line_gets_what_there_is(hub: Hub, tasks: Tasks) -> None:
+    hub.pause("alice", paused=True)
+    async with at_lines(tasks, "alice", "alice", "bob") as agents:
+        assert tasks.looks == 0
+        tasks.free = 2
+        hub.pause("alice", paused=False)
+        await asyncio.gather(*agents[:2])
+        assert not agents[2].done()
+
+
+async def test_a_pause_ends_by_itself(hub: Hub, tasks: Tasks) -> None:
+    hub.pause("alice", paused=True, ends=True)
+    async with at_lines(tasks, "alice") as agents:
+        tasks.free = 1
+        hub.pause("alice", paused=False, tells=False)
+        async with asyncio.timeout(1):  # sooner than the usual look
+            await agents[0]
+
+
+async def test_a_pause_is_noticed_without_a_message(hub: Hub, tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pause_watch_module, "LOOK_S", 0.01)
+    hub.pauses = DatabaseError("away")  # nor can the first look be made
+    async with at_lines(tasks, "alice") as agents:
+        tasks.free = 1
+        hub.pause("alice", paused=False, tells=False)
+        await agents[0]
+
+
+async def test_an_agent_that_goes_away_before_it_stands_in_line_leaves_nothing(hub: Hub, tasks: Tasks) -> None:
+    joining = asyncio.create_task(tasks.lines.join(Line("alice")))
+    await asyncio.sleep(0)
+    joining.cancel()
+    await asyncio.gather(joining, return_exceptions=True)
+    await settled()
+    assert (len(tasks.lines), len(hub.tasks.readers), len(hub.admission._readers)) == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("event", "data", "free"),
     [
@@ -320,7 +407,6 @@ async def test_an_event_during_a_look_is_looked_at_again(
         ("task_updated", {"status": "todo"}, True),
         ("task_updated", {"status": "inprogress"}, False),
         ("task_ready", {}, True),
-        ("announcement", {"text": "the pause is over"}, True),
         ("stream-reset", {}, True),
     ],
 )

@@ -11,7 +11,8 @@ import { NewestFirst } from "./newest-first.js";
 export class Notes {
   /** @type {NewestFirst<RenderedNote>} */
   #notes;
-  #isAsked = false;
+  /** The id of the open question. @type {number | null} */
+  #asked = null;
 
   /**
    * @param {string} taskId
@@ -23,7 +24,9 @@ export class Notes {
     onPress($("note-form"), $("note-problem"), async () => {
       const field = $("note-text", HTMLTextAreaElement);
       /** @type {NoteCreateRequest} */
-      const body = { kind: this.#isAsked ? "answer" : "note", text: field.value };
+      const body = { text: field.value };
+      // By its id: in the meantime it may have been answered, and another one asked.
+      if (this.#asked !== null) Object.assign(body, { kind: "answer", question: this.#asked });
       await call("POST", address, body);
       field.value = "";
       onAdded();
@@ -36,8 +39,8 @@ export class Notes {
    * @param {RenderedTask} task
    */
   show(task) {
-    const asked = task.waiting_for === "answer" ? task.notes.find(({ kind }) => kind === "question") : undefined;
-    this.#isAsked = Boolean(asked);
+    const asked = openQuestion(task);
+    this.#asked = asked?.id ?? null;
     $("question").hidden = !asked;
     $("note-label").textContent = asked ? "Answer" : "Note";
     $("note-send").textContent = asked ? "Answer" : "Add";
@@ -56,6 +59,17 @@ export class Notes {
     await this.#notes.refresh();
     $("no-notes").hidden = !this.#notes.isEmpty;
   }
+}
+
+/**
+ * The question that waits for an answer; of a task that is held back too, which waits for a person first.
+ *
+ * @param {RenderedTask} task
+ */
+function openQuestion({ waiting_for: needs, notes }) {
+  const newest = notes.find(({ kind }) => kind === "question");
+  const isAnswered = notes.some(({ question }) => question !== null && question === newest?.id);
+  return (needs === "answer" || needs === "person") && !isAnswered ? newest : undefined;
 }
 
 /** @param {string} text */

@@ -128,7 +128,7 @@ async function current() {
   const now = await call("GET", `${api("tasks", taskId)}?html=true`);
   showDescription(now);
   show(now);
-  showBlockers(now);
+  showBlockers(now, refresh);
   notes.show(now);
   return now;
 }
