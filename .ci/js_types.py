@@ -46,6 +46,7 @@ BODIES: Final = (
     "Task",
     "TaskRequest",
     "Ticket",
+    "TokenCreated",
 )
 # Keywords that limit or describe a value and do not change its type.
 _SILENT: Final = frozenset(

@@ -15,7 +15,18 @@ from taskhub.api.prometheus import metrics
 from taskhub.auth.sign_in_form import SignInView
 from taskhub.mcp.endpoint import mcp
 from taskhub.observability.health import healthz, readyz
-from taskhub.pages import board, event_monitor, sign_in_link, task_page
+from taskhub.pages import board, event_monitor, task_page
+from taskhub.pages.account import (
+    account_settings,
+    browser_session_end,
+    own_token_revoke,
+    password_change,
+    stream_end,
+    theme_change,
+    told_change,
+)
+from taskhub.pages.connect import connect
+from taskhub.pages.sign_in import sign_in_link, token_sign_in
 
 _ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"
 _form = require_http_methods(["GET", "HEAD", "POST"])
@@ -28,10 +39,19 @@ urlpatterns = [
     path("sse-demo.html", sse_demo, name="sse-demo"),
     path("admin/", admin.site.urls),
     path("login/", _form(SignInView.as_view()), name="login"),
+    path("login/token/", token_sign_in, name="token-sign-in"),
     path("sign-in/", sign_in_link, name="sign-in-link"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", board, name="home"),
     path("tasks/<uuid:task_id>/", task_page, name="task-page"),
+    path("connect/", connect, name="connect"),
+    path("settings/", account_settings, name="settings"),
+    path("settings/password/", password_change, name="settings-password"),
+    path("settings/theme/", theme_change, name="settings-theme"),
+    path("settings/told/", told_change, name="settings-told"),
+    path("settings/tokens/<uuid:token_id>/revoke/", own_token_revoke, name="settings-token-revoke"),
+    path("settings/sessions/<uuid:browser_session_id>/end/", browser_session_end, name="settings-session-end"),
+    path("settings/streams/<uuid:stream_id>/end/", stream_end, name="settings-stream-end"),
     # Browsers request it for responses that are not pages of ours: JSON, a log.
     path("favicon.ico", RedirectView.as_view(url=_ICON, http_method_names=["get", "head"]), name="favicon"),
     path("test_sse.html", event_monitor, name="test-sse"),

@@ -93,6 +93,7 @@ def sign_in(page: Page, hub: RunningHub) -> None:
     page.goto(f"{hub.address}/")
     page.get_by_role("button", name="Use a token").click()
     page.get_by_role("textbox", name="API token").fill(hub.token)
+    page.get_by_label("Sign this browser in").uncheck()
     page.get_by_role("button", name=re.compile(r"^Use (it|token)$")).click()
     page.get_by_role("button", name="Forget the token").wait_for()
 

@@ -17,6 +17,7 @@ from unfold.sites import UnfoldAdminSite
 
 from taskhub.auth.backends import is_operator
 from taskhub.auth.sign_in_form import LimitedSignIn, with_limits
+from taskhub.auth.token_session import session_token
 
 # Unfold's menus use Alpine, which compiles the expressions in its attributes at run time. Only pages of the admin and
 # its login form allow that; like all pages they run no inline script or style, and load none from other origins.
@@ -34,7 +35,8 @@ class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no type
     login_form = OperatorLoginForm
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return is_operator(request.user)
+        # What is made here outlives a token: passwords, accounts, other accounts' tokens.
+        return is_operator(request.user) and session_token(request) is None
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         # Unfold would write its colours as an inline style; ours are in a style sheet.

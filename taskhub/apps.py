@@ -16,7 +16,7 @@ class TaskHubConfig(AppConfig):
 
     def ready(self) -> None:
         from taskhub import checks  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
-        from taskhub.auth import account_names  # noqa: PLC0415 - likewise
+        from taskhub.auth import account_names, browser_sessions  # noqa: PLC0415 - likewise
         from taskhub.lib import database_limits  # noqa: PLC0415 - likewise
         from taskhub.observability import heartbeat, job_logging  # noqa: PLC0415 - likewise
         from taskhub.observability.redaction import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
@@ -37,6 +37,7 @@ class TaskHubConfig(AppConfig):
         job_logging.connect()
         heartbeat.connect()
         account_names.connect()
+        browser_sessions.connect()
         database_limits.connect()
 
 

@@ -22,6 +22,7 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from taskhub.auth.browser_sessions import browser_sessions_trim
 from taskhub.auth.sign_in_limits import failures_trim
 from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
@@ -35,7 +36,7 @@ from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import claims, executions, idempotency, notes, tokens
+from taskhub.services import claims, executions, idempotency, mails, notes, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.web.thread_pool import wait_here
@@ -51,6 +52,8 @@ LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RELEASE_S: Final = 60.0
 """The longest that one round of releases holds up the next."""
+MAILS_S: Final = 120.0
+"""The longest that a round of mail holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
 
 
@@ -197,11 +200,22 @@ def _release_due() -> None:
 
 
 @shared_task
+def mails_deliver() -> None:
+    """Write the mail of new events, and send what is due. A slow mail server delays nothing but mail."""
+    with alone("taskhub:mails", at_most_s=MAILS_S) as is_ours:
+        while is_ours and mails.mails_write():
+            pass
+        if is_ours:
+            mails.mails_send()
+
+
+@shared_task
 @retention()
 def tokens_expire() -> None:
-    """Retention: expired API tokens are deleted, and counters of failed sign-ins that have ended."""
+    """Retention: expired API tokens and sessions are deleted, and counters of failed sign-ins that have ended."""
     tokens.tokens_expire()
     failures_trim()
+    browser_sessions_trim()
 
 
 @shared_task

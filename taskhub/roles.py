@@ -65,17 +65,23 @@ def know_role(user: User, groups: Iterable[str | None], limit: str = "") -> User
     `limit` is the role of the request's token.
     """
     role = role_from(groups, is_active=user.is_active, is_superuser=user.is_superuser)
-    vars(user)[_KNOWN] = limit_role(role, limit)
+    # Not by `vars`: of the lazy object in `request.user` they are the wrapper's.
+    setattr(user, _KNOWN, limit_role(role, limit))
     return user
+
+
+def know_limit(user: User, limit: str) -> None:
+    """Limit the cached role of this object to that of the token behind its session."""
+    setattr(user, _KNOWN, limit_role(role_of(user), limit))
 
 
 def role_of(caller: Caller) -> Role:
     """The caller's role; takes one query unless authentication has cached it."""
     if not isinstance(caller, User):
         return _open_to_all()
-    if _KNOWN not in vars(caller):
+    if not hasattr(caller, _KNOWN):
         know_role(caller, caller.groups.values_list("name", flat=True))
-    role: Role = vars(caller)[_KNOWN]
+    role: Role = getattr(caller, _KNOWN)
     return role
 
 

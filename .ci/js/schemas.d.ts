@@ -448,6 +448,15 @@ export interface Ticket {
   expires_at: string;
 }
 
+export interface TokenCreated {
+  id: string;
+  name: string;
+  created_at: string;
+  expires_at: string | null;
+  role: RoleEnum | NullEnum;
+  token: string;
+}
+
 export interface Waiting {
   reason: ReasonEnum;
   since: string;

@@ -13,6 +13,8 @@ from csp.constants import NONE, SELF
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 from config.settings.logs import logging_to_console
+from config.settings.mail import *
+from config.settings.mail import MAIL_SCHEDULE
 from taskhub import __version__
 
 django_stubs_ext.monkeypatch()
@@ -56,7 +58,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "taskhub.auth.token_session.SessionAccounts",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -191,6 +193,9 @@ DAYTONA_WEBHOOK_SECRET = env.secret("DAYTONA_WEBHOOK_SECRET", "")
 TASKHUB_WEBHOOKS_ALLOW_PRIVATE = env.flag("TASKHUB_WEBHOOKS_ALLOW_PRIVATE")
 TASKHUB_WEBHOOKS_KEEP = timedelta(days=env.integer("TASKHUB_WEBHOOKS_KEEP_DAYS", 7, least=1))
 
+# The hub's own address, in mail.
+TASKHUB_ADDRESS = ""
+
 CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
 # --- Access control ---------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
@@ -242,7 +247,7 @@ CORS_EXPOSE_HEADERS = [
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "taskhub.api.authentication.BearerAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "taskhub.api.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["taskhub.api.permissions.RoleAllows"],
     "DEFAULT_THROTTLE_CLASSES": [
@@ -391,6 +396,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
 }
+CELERY_BEAT_SCHEDULE |= MAIL_SCHEDULE
 
 # --- Logs and traces ---------------------------------------------------------------------------------
 LOGGING = logging_to_console(form="plain")

@@ -11,6 +11,7 @@ SECRET_KEY = env.secret("SECRET_KEY")
 _NAMES = env.words("ALLOWED_HOSTS")
 # Health checks bypass the proxy and use the name localhost.
 ALLOWED_HOSTS = [*_NAMES, "localhost"] if _NAMES else []
+TASKHUB_ADDRESS = f"https://{_NAMES[0].lstrip('.')}" if _NAMES and not _NAMES[0].startswith("*") else ""
 CSRF_TRUSTED_ORIGINS = [f"https://{name}" for name in _NAMES if not name.startswith((".", "*"))]
 DATABASES = {"default": env.database("DATABASE_URL")}
 

@@ -10,13 +10,18 @@ from django.db import connection
 from django.db.models import CharField
 from django.http import HttpRequest
 from django.utils import timezone
+from drf_spectacular import authentication as spectacular
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
 from knox.crypto import hash_token
 from knox.settings import CONSTANTS
+from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.request import Request
 
 from taskhub.auth.rate_limits import failures, network_of, whose_address
+from taskhub.auth.token_session import session_token
+from taskhub.auth.token_use import token_note_use
 from taskhub.errors import HOW_TO_AUTHENTICATE
 from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.models import ApiToken, EndedToken
@@ -25,7 +30,7 @@ from taskhub.roles import know_role
 
 _KEY_LENGTH: Final = int(CONSTANTS.TOKEN_KEY_LENGTH)
 # In the order of the models' own fields, as `from_db` takes them.
-_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name", "role")
+_TOKEN: Final = ("digest", "token_key", "expiry", "public_id", "name", "role", "last_used_at")
 _ACCOUNT: Final = ("id", "is_superuser", "username", "is_staff", "is_active")
 _SHOWN: Final = Lookup(
     ApiToken.objects.filter(token_key=GIVEN, user__is_active=True).values_list(
@@ -74,7 +79,31 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
         if has_expired(shown):
             raise _Expired
         shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
+        token_note_use(shown)
         return know_role(shown.user, [row[-1] for row in rows], shown.role), shown
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """DRF's. A session that was begun with a token acts with that token, as an agent."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken | None] | None:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        return found[0], session_token(request._request)  # noqa: SLF001 - DRF's name for Django's request
+
+
+def token_check(request: HttpRequest, text: str) -> tuple[User, ApiToken]:
+    """The account of a token that was entered in a form, and the token.
+
+    A wrong one counts as a wrong credential of the client's address. Raises AuthenticationFailed; Throttled.
+    """
+    try:
+        found: tuple[User, ApiToken] = BearerAuthentication().authenticate_credentials(text.encode())
+    except AuthenticationFailed:
+        count_failure(request)
+        raise
+    return found
 
 
 class _Wrong(AuthenticationFailed):
@@ -121,6 +150,10 @@ def count_failure(request: HttpRequest) -> None:
     failures.count(network_of(request))
 
 
+class SessionScheme(spectacular.SessionScheme):  # type: ignore[no-untyped-call]  # as below
+    target_class = "taskhub.api.authentication.SessionAuthentication"
+
+
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library's base has no types
     target_class = BearerAuthentication
     name = "token"
@@ -130,7 +163,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 
 def credentials_of(request: HttpRequest) -> tuple[User | AnonymousUser, ApiToken | None]:
-    """The caller of a plain Django view and the token they showed, by the same two ways as REST.
+    """The caller of a plain Django view and the token they showed or began their session with.
 
     Raises AuthenticationFailed for a bad token; Throttled.
     """
@@ -138,7 +171,7 @@ def credentials_of(request: HttpRequest) -> tuple[User | AnonymousUser, ApiToken
     if found is not None:
         return found
     user: User | AnonymousUser = request.user
-    return user, None
+    return user, session_token(request)
 
 
 def user_of(request: HttpRequest) -> User | AnonymousUser:

@@ -112,11 +112,12 @@ def _resolve(
         raise NotAuthenticated(str(error.detail), code=auth_code(error)) from None
     except Throttled as error:
         raise TooManyFailures(str(error.detail), retry_after_s=getattr(error, "wait", None)) from None
-    if token is not None and isinstance(user, User):
-        return user, _credential(user, token_id=token.public_id)
+    shown = {"token_id": token.public_id if token is not None else None}
+    if isinstance(user, User) and user is not request.user:
+        return user, _credential(user, **shown)
     if not cookies or not isinstance(user, User) or not user.is_authenticated:
         return AnonymousUser(), None
-    return user, _credential(user, session_key=request.session.session_key or "", password=user.password)
+    return user, _credential(user, session_key=request.session.session_key or "", password=user.password, **shown)
 
 
 def _by_ticket(
@@ -132,9 +133,8 @@ def _by_ticket(
         count_failure(request)
         raise
     bind_caller(user)
-    if ticket.session_key:
-        return user, _credential(user, session_key=ticket.session_key, password=user.password)
-    return user, _credential(user, token_id=ticket.token_id)
+    shown = {"session_key": ticket.session_key, "password": user.password} if ticket.session_key else {}
+    return user, _credential(user, token_id=ticket.token_id, **shown)
 
 
 def _guard_session(ticket: Ticket, user: User) -> None:

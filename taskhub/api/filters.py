@@ -149,6 +149,9 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         method="by_assignee",
         help_text="An account's name; `me` is the caller, `nobody` finds tasks without an assignee.",
     )
+    created_by = django_filters.CharFilter(
+        method="by_maker", help_text="The account that created it; `me` is the caller."
+    )
     tags = _TagsFilter(
         method="by_tags",
         most=_TAGS_MOST,
@@ -198,6 +201,13 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         if self._caller is None or not self._caller.is_authenticated:
             raise NotAuthenticated("assignee=me is the caller's account. Send Authorization: Bearer <token>.")
         return tasks.filter(assignee=self._caller.get_username())
+
+    def by_maker(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        if value != ME:
+            return tasks.filter(created_by=value)
+        if self._caller is None or not self._caller.is_authenticated:
+            raise NotAuthenticated("created_by=me is the caller's account. Send Authorization: Bearer <token>.")
+        return tasks.filter(created_by=self._caller.get_username())
 
     def by_tags(self, tasks: QuerySet[Task], name: str, value: list[str]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks_tagged(tasks, value)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from taskhub.api.authentication import BearerAuthentication
 from taskhub.api.fields import OneOfField, StrictSerializer, TextField
 from taskhub.api.query import KnownQuery
 from taskhub.errors import Invalid, NotFound
@@ -124,7 +125,7 @@ class TicketsView(KnownQuery, APIView):
 
 
 def _ticket(request: Request, kind: str = "", params: dict[str, str] | None = None, renew: str | None = None) -> Ticket:
-    shown = {"token_id": request.auth.public_id} if isinstance(request.auth, ApiToken) else _session_of(request)
+    shown = _credentials_of(request)
     user_id = int(request.user.pk or 0)
     if renew is None:
         return Ticket(kind, _canonical(kind, params or {}), user_id, **shown)
@@ -146,5 +147,9 @@ def _canonical(kind: str, params: dict[str, str]) -> dict[str, str]:
         raise Invalid(error.message, details={"params": error.details}) from None
 
 
-def _session_of(request: Request) -> dict[str, Any]:
-    return {"session_key": request.session.session_key or ""}
+def _credentials_of(request: Request) -> dict[str, Any]:
+    """The token of the request, or its session; both where the session is a token's."""
+    shown: dict[str, Any] = {"token_id": request.auth.public_id} if isinstance(request.auth, ApiToken) else {}
+    if isinstance(request.successful_authenticator, BearerAuthentication):
+        return shown
+    return shown | {"session_key": request.session.session_key or ""}

@@ -42,6 +42,9 @@ class Attendance:
         if kept < len(self._rows):
             # This process did not report for so long that others considered it dead.
             self._rows.clear()
+        for listener_id in await reader.run(_read_ends):
+            if listener_id in slots:
+                slots[listener_id].end("ended_by_operator")
         for listener_id, numbers in await reader.run(_take_replays):
             if listener_id in slots:
                 feed.repeat(slots[listener_id].repeats, numbers)
@@ -59,6 +62,12 @@ def _exchange_rows(opened: list[StreamConnection], closed: Collection[UUID]) -> 
     if closed:
         StreamConnection.objects.filter(pk__in=closed).delete()
     return StreamConnection.objects.filter(process=PROCESS_NAME).count()
+
+
+def _read_ends() -> list[UUID]:
+    """Streams of this process that their account wants closed; their rows are deleted when they have closed."""
+    asked = StreamConnection.objects.filter(process=PROCESS_NAME, end_requested=True)
+    return list(asked.values_list("pk", flat=True))
 
 
 @transaction.atomic

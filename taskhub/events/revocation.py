@@ -27,7 +27,8 @@ NO_TOKEN: Final = UUID(int=0)
 class StreamCredential:
     """An account at the time when the stream opened, and the token or session of the request, if any.
 
-    `password` is its hash in the database: sessions end when it changes.
+    It has both where the session is a token's (`auth/token_session.py`). `password` is its hash in the database:
+    sessions end when it changes.
     """
 
     user_id: int
@@ -69,8 +70,8 @@ def _holds(credential: StreamCredential, accounts: dict[int, _Account], sessions
     role = limit_role(account.role, token.role)
     if (account.username, role) != (credential.username, credential.role):
         return False
-    if credential.session_key:
-        return credential.session_key in sessions and account.password == credential.password
+    if credential.session_key and not (credential.session_key in sessions and account.password == credential.password):
+        return False
     if credential.token_id is None:
         return True
     return token.expiry is None or token.expiry > now

@@ -137,7 +137,7 @@ TICKET_KINDS: Final = ExtensionPoint[StreamKind]("ticket_kinds", lambda kind: ki
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """What a ticket says. It was made with the API token whose public id is `token_id`, or in the session
-    `session_key`."""
+    `session_key`; in a session that was begun with a token it has both."""
 
     kind: str
     params: dict[str, str]

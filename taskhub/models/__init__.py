@@ -4,12 +4,14 @@ from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, Admissi
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
+from taskhub.models.browser_session import BrowserSession
 from taskhub.models.claim import Agent, Claim, ClaimEnd
 from taskhub.models.dependency import Dependency
 from taskhub.models.environment import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.given_file import GivenFile
 from taskhub.models.idempotency import IdempotencyKey
+from taskhub.models.mail import Mail, MailCursor, MailKind, MailPreference
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
@@ -48,6 +50,7 @@ __all__ = [
     "ApiToken",
     "Artifact",
     "AuditEntry",
+    "BrowserSession",
     "Claim",
     "ClaimEnd",
     "ClosedAs",
@@ -65,6 +68,10 @@ __all__ = [
     "Heartbeat",
     "IdempotencyKey",
     "Leftover",
+    "Mail",
+    "MailCursor",
+    "MailKind",
+    "MailPreference",
     "MetricName",
     "MetricSample",
     "MetricTotal",

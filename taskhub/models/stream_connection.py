@@ -29,6 +29,9 @@ class StreamConnection(models.Model):
     filters = models.JSONField(default=dict, help_text="The requested filters; empty: everything.")
     process = models.CharField(max_length=200, db_index=True, help_text="The web process that holds it.")
     opened_at = models.DateTimeField()
+    end_requested = models.BooleanField(
+        default=False, db_default=False, editable=False, help_text="Its account wants it closed; its process does so."
+    )
 
     objects = StreamConnectionQuerySet.as_manager()
 

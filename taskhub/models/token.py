@@ -22,6 +22,7 @@ class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
         db_default="",
         help_text="The most that it may do; empty: what its account may.",
     )
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="Written at most once a minute.")
 
     class Meta:
         verbose_name = "API token"

@@ -23,6 +23,7 @@ PAGES = {
     "task": "/tasks/{task_id}/",
     "monitor": "/test_sse.html",
     "demo": "/sse-demo.html",
+    "connect": "/connect/",
     "login": "/login/",
     "used link": "/sign-in/?token=1.used.up",
     "missing": "/tasks/00000000-0000-4000-8000-000000000000/",

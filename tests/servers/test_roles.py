@@ -118,6 +118,8 @@ class Walker:
             "{webhook_id}",
             "{delivery_id}",
             "{execution_id}",
+            "{browser_session_id}",
+            "{stream_id}",
         ):
             path = path.replace(name, NOBODYS)
         for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}", "{environment}"):

@@ -66,6 +66,8 @@ WRITERS = {
     "taskhub/models/token.py": "a token that is deleted, by whatever way, leaves its digest behind (a signal)",
     "taskhub/auth/sign_in_limits.py": "an attempt to sign in is counted before the password is looked at",
     "taskhub/auth/sign_in_link.py": "a link is used up by Django's own note of the last sign-in",
+    "taskhub/auth/browser_sessions.py": "a sign-in is noted, so that its account sees the session",
+    "taskhub/auth/token_use.py": "the last use of a token, written while it is checked",
     "taskhub/events/outbox.py": "the storage of `publish`, inside the transaction of the service that publishes",
     "taskhub/events/connections.py": "a web process notes its own open streams, so that operators see them",
     "taskhub/events/process_status.py": "a web process reports on itself",

@@ -5,6 +5,7 @@ import { card, tick } from "./cards.js";
 import { $, button, closest, field, find, reconcileChildren } from "./dom.js";
 import { entryOf, enums, priorityOrder } from "./enums.js";
 import { closable, onPress, showError, tryAction } from "./forms.js";
+import { firstTask } from "./first-task.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
 import { TaskStore } from "./task-store.js";
@@ -29,6 +30,7 @@ const store = new TaskStore({ onChange: redraw, onError: (text) => showError($("
 /** By the task's id. @type {Map<string, HTMLElement>} */
 const cards = new Map();
 const mayWork = worksAs(await me);
+const offerFirst = mayWork ? firstTask() : () => {};
 /** @type {Map<string, Column>} */
 const columns = new Map(
   enums().statuses.map((status) => [
@@ -61,6 +63,7 @@ function draw() {
   /** @type {Set<string>} */
   const shown = new Set();
   const focused = document.activeElement;
+  offerFirst(store.tasks.size === 0);
   for (const column of columns.values()) {
     const all = [...store.tasks.values()].filter((task) => task.status === column.value);
     const wanted = all.filter(isWanted).sort(inOrder);

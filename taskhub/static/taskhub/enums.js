@@ -1,4 +1,4 @@
-// Enums of the server: each page brings them in a JSON block (`taskhub/pages.py`), so that none is repeated here.
+// Enums of the server: each page brings them in a JSON block (`taskhub/pages/`), so that none is repeated here.
 
 /**
  * @import { ExecutionEvent, ExecutionStatusEnum, RoleEnum, TaskPriorityEnum, TaskStatusEnum } from "schemas"

@@ -2,6 +2,7 @@
 
 import { onAnnouncement } from "./announcements.js";
 import { indicator } from "./indicator.js";
+import { noteEvent } from "./notices.js";
 import { Stream } from "./stream.js";
 
 /**
@@ -28,6 +29,7 @@ export function hubStream({ target = () => ({}), onSnapshot, onEvent, onRaw = ()
       onAnnouncement(event);
       if (event.name === "stream-reset" || (event.name === "connected" && !event.about.isResumed)) onSnapshot?.();
       onEvent?.(event);
+      noteEvent(event.name);
     },
   });
 }

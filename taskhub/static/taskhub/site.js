@@ -5,6 +5,7 @@ import { $ } from "./dom.js";
 import { closable, onPress, showError, tokenError } from "./forms.js";
 import { hubStream } from "./hub.js";
 import { me } from "./identity.js";
+import { startNotices } from "./notices.js";
 
 async function showIdentity() {
   const { name, role, problem } = await me;
@@ -15,11 +16,16 @@ async function showIdentity() {
   $("token-drop").hidden = !has;
   $("token-ask").hidden = has;
   $("sign-in").hidden = has;
+  $("ways-in").hidden = has && !problem;
 }
 
 async function useToken() {
   const given = $("token-field", HTMLInputElement).value.trim();
   await call("GET", api("me"), undefined, { bearer: given }); // a wrong one is refused
+  if ($("token-keep", HTMLInputElement).checked) {
+    $("token-form", HTMLFormElement).submit(); // the hub makes it a session, and leads back to this page
+    return;
+  }
   token.set(given);
   location.reload();
 }
@@ -37,6 +43,7 @@ if (document.getElementById("token-ask")) {
   });
 }
 void showIdentity();
+startNotices();
 
 // Pages with a stream of events show announcements by it.
 if (document.body.dataset["stream"] === "announcement")

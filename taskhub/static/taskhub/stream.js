@@ -100,7 +100,7 @@ const ENDINGS = {
   log_complete: { text: "the command has ended, the log is complete", isFinal: true },
   log_error: { text: "the rest of the log cannot be read", isFinal: true },
   idle: { text: "nothing was written for a long time" },
-  ended_by_operator: { text: "an operator closed the stream" },
+  ended_by_operator: { text: "an operator, or your account in its settings, closed the stream" },
   revoked: { text: "the credentials of this stream were revoked; sign in again" },
 };
 /** @type {Record<string, Ending>} */

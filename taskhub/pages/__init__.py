@@ -9,16 +9,14 @@ from typing import Any, Concatenate, Final, ParamSpec, get_args
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth import login
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_safe
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
-from taskhub.auth.sign_in_limits import device_remember
-from taskhub.auth.sign_in_link import VALID_FOR, LinkRefused, another_link, link_use
+from taskhub.auth.sign_in_link import another_link
+from taskhub.auth.token_session import session_token
 from taskhub.errors import NotFound
 from taskhub.events.types import EVENT_TYPES, ExecutionEvent
 from taskhub.lib.markdown import render_markdown
@@ -37,6 +35,17 @@ from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")
 
+THEME_COOKIE: Final = "taskhub_theme"
+THEMES: Final = {"light": "light", "dark": "dark"}
+FIRST_SCRIPT: Final = """\
+echo "Hello from a sandbox: $(uname -s), in $PWD"
+for n in 1 2 3; do
+  echo "step $n of 3"
+  sleep 1
+done
+echo "A file that a run leaves is kept." > result.txt
+"""
+"""Of the task that an empty board offers to try."""
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -61,12 +70,24 @@ def header(request: HttpRequest) -> dict[str, Any]:
     if not hasattr(request, "user"):
         return {}
     role = role_of(request.user)
-    token_file = settings.DATA_DIR / "token" if settings.TASKHUB_SIGN_IN_LINKS else ""
     return {
         "role": role.group,
-        "is_operator": role >= Role.OPERATOR,
-        "token_file": token_file,
+        "is_operator": role >= Role.OPERATOR and session_token(request) is None,
         "enums": page_enums,
+        "theme": theme if (theme := request.COOKIES.get(THEME_COOKIE, "")) in THEMES else "",
+        **_ways_in(),
+    }
+
+
+def _ways_in() -> dict[str, Any]:
+    """How a reader of the local profile gets in: where its token is, and what prints a link."""
+    if not settings.TASKHUB_SIGN_IN_LINKS:
+        return {}
+    token_file = str(settings.DATA_DIR / "token")
+    return {
+        "token_file": token_file,
+        "show_token": f"docker compose exec taskhub cat {token_file}" if settings.TASKHUB_IN_CONTAINER else "",
+        "print_link": another_link(),
     }
 
 
@@ -148,7 +169,8 @@ def _task_fields() -> dict[str, Any]:
 @page
 def board(request: HttpRequest) -> HttpResponse:
     """`/`: the tasks by status."""
-    return render(request, "board.html", {"columns": _statuses(), **_task_fields()})
+    first = {"first_script": FIRST_SCRIPT, "sandboxes_off": settings.TASKHUB_SANDBOXES_OFF}
+    return render(request, "board.html", {"columns": _statuses(), **first, **_task_fields()})
 
 
 @page
@@ -168,24 +190,3 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
 def event_monitor(request: HttpRequest) -> HttpResponse:
     """`/test_sse.html`: spec 003's visual event monitor."""
     return render(request, "test_sse.html", {"event_types": list(EVENT_TYPES)})
-
-
-@never_cache
-@require_GET  # not HEAD: what only looks whether there is something must not use the link up
-def sign_in_link(request: HttpRequest) -> HttpResponse:
-    """`/sign-in/?token=…`: signs the browser in with a one-time link of the local profile, and leads to the board."""
-    if not settings.TASKHUB_SIGN_IN_LINKS:
-        raise Http404
-    if "prefetch" in request.headers.get("Sec-Purpose", ""):
-        return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)  # the browser asks again when its user does
-    try:
-        user = link_use(request, request.GET.get("token", ""))
-    except LinkRefused:
-        if role_of(request.user) >= Role.VIEWER and request.user.is_authenticated:
-            return redirect("home")
-        shown = {"minutes": VALID_FOR.seconds // 60, "another": another_link()}
-        return render(request, "registration/sign_in_link.html", shown, status=HTTPStatus.BAD_REQUEST)
-    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
-    response = redirect("home")
-    device_remember(request, response, user)
-    return response

@@ -1,0 +1,36 @@
+"""Last use of API tokens: written at most once a minute, and never in the way of a request."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from taskhub.models import ApiToken
+
+log = logging.getLogger(__name__)
+
+EVERY: Final = timedelta(minutes=1)
+
+
+def token_note_use(token: ApiToken) -> None:
+    """Write `last_used_at` unless it is less than a minute old. `token` has the value that was read.
+
+    Of several processes one writes. A database that cannot write does not fail a request that only reads.
+    """
+    now = timezone.now()
+    if token.last_used_at is not None and now - EVERY < token.last_used_at <= now:
+        return
+    is_due = Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - EVERY) | Q(last_used_at__gt=now)
+    try:
+        if connection.in_atomic_block:
+            with transaction.atomic():  # a savepoint: an error must not end the caller's transaction
+                ApiToken.objects.filter(is_due, pk=token.pk).update(last_used_at=now)
+        else:
+            ApiToken.objects.filter(is_due, pk=token.pk).update(last_used_at=now)
+    except DatabaseError as error:
+        log.info("the last use of a token was not written: %s", error)

@@ -1,0 +1,33 @@
+"""Browser sessions: which of Django's sessions are an account's, for its owner to see and end."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from django.conf import settings
+from django.db import models
+
+from taskhub.models.token import ApiToken
+
+BROWSER_LENGTH: Final = 300
+
+
+class BrowserSession(models.Model):
+    """A sign-in. Django's own row holds the session and its end; without that one this row means nothing.
+
+    `id` identifies it in public: the key is the session.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    session_key = models.CharField(max_length=40, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="browser_sessions")
+    token = models.ForeignKey(
+        ApiToken, null=True, on_delete=models.CASCADE, related_name="+", help_text="The one that it was begun with."
+    )
+    address = models.CharField(max_length=45, blank=True, default="", help_text="The client's address.")
+    browser = models.CharField(max_length=BROWSER_LENGTH, blank=True, default="", help_text="Its User-Agent.")
+    begun_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.browser or self.address}, since {self.begun_at:%Y-%m-%d %H:%M:%S}"

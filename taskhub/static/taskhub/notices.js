@@ -1,0 +1,124 @@
+// Notices of tasks that wait for the account: a count in the tab's title, and the browser's notifications.
+//
+// It asks once a minute, also in a hidden tab, which keeps no stream; and at once after an event of the page's stream.
+
+import { api, readAll } from "./api.js";
+import { me } from "./identity.js";
+
+/**
+ * @import { Task } from "schemas"
+ *
+ * @typedef {{ title: boolean, notify: boolean }} Wishes
+ */
+
+const KEY = "taskhub-told"; // in localStorage: of this browser
+const EVERY_MS = 60_000;
+const SOON_MS = 1000;
+const PREFIX = /^\(\d+\+?\) /;
+/** @type {Record<string, string>} */
+const WORDS = {
+  answer: "A question waits for your answer",
+  person: "Agents have failed at it too often",
+  review: "It waits for your review",
+};
+
+/** @returns {Wishes} */
+export function wishes() {
+  try {
+    const kept = /** @type {Partial<Wishes> | null} */ (JSON.parse(localStorage.getItem(KEY) ?? "null"));
+    return { title: kept?.title ?? true, notify: kept?.notify ?? false };
+  } catch {
+    return { title: true, notify: false };
+  }
+}
+
+/** @param {Wishes} wanted */
+export function wish(wanted) {
+  localStorage.setItem(KEY, JSON.stringify(wanted));
+  void look();
+}
+
+/** What waited at the last look, as `<id> <what for>`; null before the first one. @type {Set<string> | null} */
+let known = null;
+let prefix = "";
+let timer = 0;
+
+async function look() {
+  clearTimeout(timer);
+  timer = setTimeout(look, EVERY_MS);
+  const { title, notify } = wishes();
+  if (!(title || notify) || !(await me).name) {
+    show("");
+    return;
+  }
+  let tasks;
+  try {
+    tasks = await waiting();
+  } catch {
+    return; // the next look may succeed; the page itself says that the server is away
+  }
+  const now = new Map(tasks.map((task) => [`${task.id} ${task.waiting_for}`, task]));
+  if (notify) tellNew(now);
+  known = new Set(now.keys());
+  show(title && now.size ? `(${now.size}) ` : "");
+}
+
+/** Tasks that are assigned to the account, or that it made. */
+async function waiting() {
+  const mine = ["assignee", "created_by"].map((name) =>
+    readAll(
+      api("tasks"),
+      [
+        ["waiting_for", "any"],
+        [name, "me"],
+      ],
+      200,
+    ),
+  );
+  /** @type {{ rows: Task[] }[]} */
+  const found = await Promise.all(mine);
+  return [...new Map(found.flatMap(({ rows }) => rows).map((task) => [task.id, task])).values()];
+}
+
+/** @param {string} wanted */
+function show(wanted) {
+  prefix = wanted;
+  const title = prefix + document.title.replace(PREFIX, "");
+  if (document.title !== title) document.title = title;
+}
+
+/**
+ * Tell what did not wait at the last look.
+ *
+ * @param {Map<string, Task>} now
+ */
+function tellNew(now) {
+  for (const [key, task] of now) if (known && !known.has(key)) tell(key, task);
+}
+
+/**
+ * @param {string} key - The same in every tab: the browser shows one notification for it.
+ * @param {Task} task
+ */
+function tell(key, task) {
+  if (!("Notification" in window) || Notification.permission !== "granted") return;
+  const notice = new Notification(task.title, { body: WORDS[task.waiting_for] ?? "", tag: key });
+  notice.onclick = () => {
+    window.focus();
+    location.assign(`/tasks/${task.id}/`);
+  };
+}
+
+/** An event of the page's stream may have changed what waits. @param {string} name */
+export function noteEvent(name) {
+  if (!["task_created", "task_updated", "task_deleted", "note_added"].includes(name)) return;
+  clearTimeout(timer);
+  timer = setTimeout(look, SOON_MS);
+}
+
+export function startNotices() {
+  const place = document.querySelector("title");
+  // A page that changes its own title keeps the count.
+  if (place) new MutationObserver(() => show(prefix)).observe(place, { childList: true });
+  void look();
+}
