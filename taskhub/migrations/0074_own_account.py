@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0072_index_of_ready_tasks'),
+        ('taskhub', '0073_environments'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('taskhub', '0078_own_account'),
+        ('taskhub', '0074_own_account'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
