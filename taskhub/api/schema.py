@@ -116,6 +116,7 @@ _PLACES: Final = {
     **{name: f"The id of the {name.removesuffix('_id')}." for name in ("session_id", "command_id", "execution_id")},
     "webhook_id": "The id of the webhook endpoint.",
     "sandbox_id": "The id or the name of the sandbox.",
+    "environment": "The name of the environment.",
     "account": "The name of the account.",
     "limit": "Rows in a page.",
     "cursor": "The position of a page, from the answer before.",

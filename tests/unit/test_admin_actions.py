@@ -26,6 +26,7 @@ from taskhub.models import (
     AdmissionRule,
     Announcement,
     AuditEntry,
+    Environment,
     Execution,
     ExecutionStatus,
     Replay,
@@ -37,6 +38,7 @@ from taskhub.models import (
     WebhookEndpoint,
 )
 from taskhub.services.announcements import announcement_create
+from taskhub.services.environments import environment_create
 from taskhub.services.executions import Outcome, execution_finish, execution_queue
 from taskhub.services.replays import REPLAY_LIMIT, replay_request
 from taskhub.services.tasks import task_create
@@ -308,6 +310,19 @@ def test_an_account_is_paused_for_a_while_and_resumed(client: Client) -> None:
     assert len(audited("admission:set")) == 2
 
 
+# --- Environments ------------------------------------------------------------------------------------
+
+
+def test_environments_are_deleted_but_for_the_default(client: Client, settings: Any) -> None:
+    settings.TASKHUB_DEFAULT_ENVIRONMENT = "usual"
+    made = [environment_create(actor=SYSTEM, name=name).environment for name in ("backend", "usual")]
+    said = answered(client, "remove", *made)
+    assert "1 of 2 deleted." in said
+    assert "usual: It is the hub's default" in said
+    assert list(Environment.objects.filter(deleted_at=None)) == made[1:]
+    assert audited("environment:delete") == [("operator", "admin")]
+
+
 # --- Who may -----------------------------------------------------------------------------------------
 
 
@@ -315,7 +330,7 @@ def test_every_list_with_actions_is_covered() -> None:
     acting = {model.__name__ for model, _ in ACTING}
     assert acting == {
         *("Task", "Execution", "Announcement", "Sandbox", "Subscription", "Event", "StreamConnection"),
-        *("WebhookEndpoint", "WebhookDelivery", "User", "AdmissionRule"),
+        *("WebhookEndpoint", "WebhookDelivery", "User", "AdmissionRule", "Environment"),
     }
 
 
@@ -326,6 +341,7 @@ def test_actions_are_for_operators(listener: StreamConnection, role: str, model:
     endpoint, _ = endpoint_create(actor=SYSTEM, url="https://hooks.example/")
     rows: dict[type[Model], Model] = {
         AdmissionRule: AdmissionRule.objects.create(account="mallory"),
+        Environment: environment_create(actor=SYSTEM, name="backend").environment,
         Task: task,
         Execution: execution_queue(actor=SYSTEM, task_id=task.pk, script="true"),
         Announcement: announcement_create(actor=SYSTEM, text="t", level="info"),

@@ -19,6 +19,8 @@ from taskhub.api.pagination import KeysetPages
 from taskhub.models import (
     Announcement,
     AuditEntry,
+    Environment,
+    EnvironmentVersion,
     Execution,
     ExecutionStatus,
     Note,
@@ -82,6 +84,15 @@ def subscriptions() -> list[Model]:
     return list(Subscription.objects.bulk_create(Subscription(**made) for _ in range(COUNT)))
 
 
+def environments() -> list[Model]:
+    rows = Environment.objects.bulk_create(Environment(name=f"e{n}") for n in range(COUNT))
+    EnvironmentVersion.objects.bulk_create(
+        EnvironmentVersion(environment=row, name=row.name, number=1, document={}) for row in rows
+    )
+    Environment.objects.update(created_at=NOW)
+    return list(rows)
+
+
 LISTS: dict[str, Callable[[], list[Model]]] = {
     "/api/executions/": executions,
     f"/api/tasks/{TASK}/executions/": executions,
@@ -91,6 +102,7 @@ LISTS: dict[str, Callable[[], list[Model]]] = {
     "/api/webhooks/": webhooks,
     f"/api/webhooks/{ENDPOINT}/deliveries/": deliveries,
     "/api/subscriptions/": subscriptions,
+    "/api/environments/": environments,
 }
 
 
@@ -99,6 +111,12 @@ def client(operator: User) -> APIClient:
     made = APIClient()
     made.force_login(operator)
     return made
+
+
+def remove(model: type[Model], pk: str) -> None:
+    if model is Environment:
+        EnvironmentVersion.objects.filter(environment=pk).delete()
+    model._default_manager.filter(pk=pk).delete()
 
 
 def id_of(row: dict[str, Any]) -> str:
@@ -115,7 +133,7 @@ def test_pages_hold_each_row_once_while_others_come_and_go(client: APIClient, ad
         assert len(page["results"]) <= SIZE
         seen += [id_of(row) for row in page["results"]]
         # The row that the cursor stands behind goes, and newer ones come.
-        type(rows[0])._default_manager.filter(pk=seen[-1]).delete()
+        remove(type(rows[0]), seen[-1])
         place = page["next"]
         if len(seen) == SIZE:
             assert client.get(page["next"]).json()["previous"]
@@ -134,6 +152,7 @@ def test_every_list_is_here_and_ends_its_order_in_the_unique_key() -> None:
     assert {view.__name__ for view in paged} == {
         *("TaskViewSet", "ExecutionsView", "TaskExecutionsView", "TaskHistoryView", "AnnouncementsViewSet"),
         *("WebhooksViewSet", "WebhookDeliveriesView", "SubscriptionsView", "TaskNotesView"),
+        "EnvironmentsViewSet",
     }
     for view in paged:
         assert view.pagination_class.ordering[-1] == "-id"
