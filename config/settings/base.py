@@ -15,7 +15,7 @@ from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 from config.settings.logs import logging_to_console
 from config.settings.mail import *
 from config.settings.mail import MAIL_SCHEDULE
-from config.settings.openapi import SPECTACULAR_SETTINGS  # noqa: F401 - likewise
+from config.settings.openapi import *
 
 django_stubs_ext.monkeypatch()
 
