@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar, cast
 
 import mcp_types as types
-from django.conf import settings
 from django.db import DatabaseError
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -16,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from taskhub import __version__
 from taskhub.errors import HubError
 from taskhub.mcp import resources, tasks_extension
 from taskhub.mcp.errors import failure_body
@@ -66,7 +66,7 @@ def build_server() -> Server[Any]:
     server = _HubServer(
         "taskhub",
         title="TaskHub",
-        version=str(settings.SPECTACULAR_SETTINGS["VERSION"]),
+        version=__version__,
         instructions=_INSTRUCTIONS,
         cache_hints={
             "server/discover": _FOR_AN_HOUR,
