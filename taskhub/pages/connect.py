@@ -1,7 +1,7 @@
 """`/connect/`: how programs, pages and agents connect to this hub, as snippets with its address.
 
 The page's script makes a token of the reader's own on demand and fills it in: `YOUR_TOKEN`, and in the EventSource page
-`TICKET_URL`. `tests/live/test_connect_page.py` runs what it shows.
+`TICKET_URL`. `tests/live/test_first_minute_pages.py` runs what it shows.
 """
 
 from __future__ import annotations
