@@ -41,7 +41,8 @@ export function wish(wanted) {
 /** What waited at the last look, as `<id> <what for>`; null before the first one. @type {Set<string> | null} */
 let known = null;
 let prefix = "";
-let timer = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
 
 async function look() {
   clearTimeout(timer);
