@@ -287,13 +287,16 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
 """REST's answer in the tool's shape, where it has one of its own."""
 
 
+DETAIL = ("blocked_by", "blocked_by_hidden", "environment", "environment_hidden", "notes")
+"""Of get_task, which a claim spares the agent."""
+
+
 def own(twin: Twin, body: dict[str, Any]) -> dict[str, Any]:
     """The tool's result without what it says beside its twin."""
     if twin.tool == "create_tasks":
         return {"tasks": [without("ref")(task) for task in body["tasks"]]}
     if twin.tool == "claim_task":
-        # It spares the agent get_task.
-        return {**body, "task": body["task"] and without("blocked_by", "blocked_by_hidden", "notes")(body["task"])}
+        return {**body, "task": body["task"] and without(*DETAIL)(body["task"])}
     return without(*BESIDE.get(twin.tool, ()))(body)
 
 
