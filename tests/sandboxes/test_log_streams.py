@@ -145,7 +145,8 @@ async def test_two_hundred_viewers_of_a_command_cost_one_connection_per_process(
     assert during[FOLLOW] > 0
     # Each process: one connection, and one snapshot of the finished log.
     assert 4 <= asked[FOLLOW] <= 4 + 3 * lingering
-    assert asked["GET /toolbox/{sandboxId}/process/session/{sessionId}/command/{commandId}"] <= 8 + 3 * lingering
+    # It is looked at now and then for as long as it lasts; not once for each viewer.
+    assert asked["GET /toolbox/{sandboxId}/process/session/{sessionId}/command/{commandId}"] <= 20 + 3 * lingering
 
 
 def test_a_slow_viewer_slows_nobody(watched: Watched, daytona: Daytona) -> None:
