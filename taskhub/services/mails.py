@@ -34,6 +34,7 @@ from taskhub.events.types import NoteAdded, TaskUpdated
 from taskhub.models import Mail, MailCursor, MailKind, NoteKind, Task, TaskStatus
 from taskhub.models.mail import ONLY
 from taskhub.roles import Role, role_of, sees_task
+from taskhub.selectors.notes import notes_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def _mails_of(text: str) -> Iterator[Mail]:
     if kind is None or task is None:
         return
     for user in _recipients(kind, task):
-        if kind is MailKind.QUESTION and (data["author"], data["agent"]) == (user.get_username(), ""):
+        if kind is MailKind.QUESTION and not _is_asked(user, task, data):
             continue
         subject, body = _words(kind, task, data)
         yield Mail(user=user, task_id=task.pk, kind=kind, subject=subject, body=body, next_attempt_at=timezone.now())
@@ -102,6 +103,13 @@ def _recipients(kind: MailKind, task: Task) -> Iterator[User]:
 def _may_receive(user: User, task: Task) -> bool:
     is_reader = user.is_active and bool(user.email) and role_of(user) >= Role.VIEWER
     return is_reader and sees_task(user, private=task.private, assignee=task.assignee)
+
+
+def _is_asked(user: User, task: Task, data: dict[str, Any]) -> bool:
+    """Not by themselves; and what was asked while the task was private stays with who could read it then."""
+    if (data["author"], data["agent"]) == (user.get_username(), ""):
+        return False
+    return notes_of(user=user, task=task).filter(pk=data["note_id"]).exists()
 
 
 def _words(kind: MailKind, task: Task, data: dict[str, Any]) -> tuple[str, str]:

@@ -191,6 +191,18 @@ def test_a_task_that_has_become_private_is_not_told(alice: User, post: Post) -> 
     assert not Mail.objects.exists()
 
 
+def test_what_was_asked_of_a_private_task_is_told_to_its_readers_of_then(alice: User, post: Post) -> None:
+    wants_mail(alice, "question")
+    bob = wants_mail(make_account("bob", "agent"), "question")
+    task = task_create(actor=Actor(door="rest", user=alice), title="t", assignee="bob")
+    for private in (True, False):
+        task_update(actor=Actor(door="rest", user=bob), task_id=task.pk, private=private)
+        if private:
+            ask(agent_of(bob), task)
+    mails_deliver()
+    assert post.said == [("bob@example.com", "Questions: t")]
+
+
 def test_the_settings_say_which_mail(alice: User, settings) -> None:
     client = Client()
     client.force_login(alice)
