@@ -117,6 +117,16 @@ def test_wrong_tokens_are_refused_told_and_limited(operator: User, settings) -> 
 
 
 @pytest.mark.sqlite_suffices
+def test_after_a_wrong_token_one_can_sign_in_with_a_password(operator: User) -> None:
+    client = Client()
+    page = client.post("/login/token/", {"token": "x" * 64, "next": "/connect/"}).text
+    # The page has the address of the token's form, which is for nothing else.
+    assert '<form class="panel" method="post" action="/login/">' in page
+    assert page.count('name="next" value="/connect/"') == 2
+    assert "?next=/login/" not in page
+
+
+@pytest.mark.sqlite_suffices
 def test_other_sites_cannot_sign_the_browser_in(operator: User) -> None:
     text = make_token(operator)[1]
     strict = Client(enforce_csrf_checks=True)
