@@ -135,6 +135,8 @@ def test_other_sites_cannot_sign_the_browser_in(operator: User) -> None:
     client = Client()
     answer = client.post("/login/token/", {"token": text, "next": "https://elsewhere.example/"})
     assert answer["Location"] == "/"
+    # An address is no name of a page: one that is wrong leads astray, and does not fail.
+    assert Client().post("/login/token/", {"token": text, "next": "x"})["Location"] == "x"
     # A session that is there stays what it is.
     client.post("/login/token/", {"token": make_token(operator, "viewer")[1]})
     assert client.get("/api/me/").json()["role"] == "operator"
