@@ -41,7 +41,9 @@ def test_the_password_is_changed_and_other_sessions_end(alice: User) -> None:
     alice.refresh_from_db()
     assert alice.check_password(NEW)
     assert AuditEntry.objects.filter(action="account:password", actor=alice).count() == 1
-    assert "· this one" in client.get("/settings/").text
+    page = client.get("/settings/").text
+    assert "· this one" in page
+    assert page.count("> the session ") == 1
 
 
 @pytest.mark.parametrize(("old", "new", "again"), [("wrong", NEW, ""), ("alice", "alice", ""), ("alice", NEW, "x")])
