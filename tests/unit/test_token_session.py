@@ -94,6 +94,21 @@ def test_the_session_ends_with_its_token(operator: User, ended: str) -> None:
 
 
 @pytest.mark.sqlite_suffices
+def test_a_release_without_token_sessions_takes_it_for_no_sign_in(operator: User, settings) -> None:
+    """As the previous one while both run: it would look at the account alone."""
+    now = signed_in(make_token(operator, "viewer")[1])
+    settings.AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
+    ours, djangos = (
+        "taskhub.auth.token_session.SessionAccounts",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    )
+    settings.MIDDLEWARE = [djangos if each == ours else each for each in settings.MIDDLEWARE]
+    before = Client()
+    before.cookies = now.cookies
+    assert before.get("/admin/").status_code == 302
+
+
+@pytest.mark.sqlite_suffices
 def test_it_lasts_no_longer_than_the_token(operator: User, settings) -> None:
     for expiry, lasts in [(timedelta(minutes=5), timedelta(minutes=5)), (None, timedelta(days=14))]:
         client = signed_in(make_token(operator, expiry=expiry)[1])
