@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -106,6 +107,18 @@ def test_a_release_without_token_sessions_takes_it_for_no_sign_in(operator: User
     before = Client()
     before.cookies = now.cookies
     assert before.get("/admin/").status_code == 302
+
+
+@pytest.mark.sqlite_suffices
+def test_a_release_without_token_sessions_can_delete_the_token(operator: User) -> None:
+    token, text = make_token(operator)
+    client = signed_in(text)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM taskhub_apitoken WHERE digest = %s", [token.pk])
+    connection.check_constraints()
+    assert client.get("/settings/").status_code == 302
+    client.force_login(operator)
+    assert client.get("/settings/").status_code == 200
 
 
 @pytest.mark.sqlite_suffices
