@@ -14,7 +14,6 @@ import { me } from "./identity.js";
 const KEY = "taskhub-told"; // in localStorage: of this browser
 const EVERY_MS = 60_000;
 const SOON_MS = 1000;
-const PREFIX = /^\(\d+\+?\) /;
 /** @type {Record<string, string>} */
 const WORDS = {
   answer: "A question waits for your answer",
@@ -40,7 +39,7 @@ export function wish(wanted) {
 
 /** What waited at the last look, as `<id> <what for>`; null before the first one. @type {Set<string> | null} */
 let known = null;
-let prefix = "";
+let prefix = ""; // what stands before the page's own title now
 let timer = 0;
 
 async function look() {
@@ -82,8 +81,9 @@ async function waiting() {
 
 /** @param {string} wanted */
 function show(wanted) {
+  const own = document.title.startsWith(prefix) ? document.title.slice(prefix.length) : document.title;
   prefix = wanted;
-  const title = prefix + document.title.replace(PREFIX, "");
+  const title = prefix + own;
   if (document.title !== title) document.title = title;
 }
 
@@ -102,7 +102,12 @@ function tellNew(now) {
  */
 function tell(key, task) {
   if (!("Notification" in window) || Notification.permission !== "granted") return;
-  const notice = new Notification(task.title, { body: WORDS[task.waiting_for] ?? "", tag: key });
+  let notice;
+  try {
+    notice = new Notification(task.title, { body: WORDS[task.waiting_for] ?? "", tag: key });
+  } catch {
+    return; // Chrome on Android has the permission, and lets service workers alone use it
+  }
   notice.onclick = () => {
     window.focus();
     location.assign(`/tasks/${task.id}/`);
