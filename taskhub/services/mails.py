@@ -181,7 +181,7 @@ def _send(connection: Any, mail: Mail) -> bool:
         _note_refusal(mail, error)
         return False
     except (OSError, MessageError, ValueError) as error:  # MessageError, ValueError: of an address that is none
-        log.warning("mail %s was not taken: %s", mail.pk, getattr(error, "smtp_code", type(error).__name__))
+        log.warning("mail %s was not taken: %s", mail.pk, getattr(error, "smtp_code", error))
         _note_failure(mail)
         return False
     mail.delete()
