@@ -54,8 +54,10 @@ async function looking(t, title) {
   await answered();
   return async (/** @type {string[]} */ ...ids) => {
     waiting = ids;
-    noteEvent("task_updated");
-    t.mock.timers.tick(1000);
+    for (let past = 0; past < 5000; past += 500) {
+      noteEvent("task_updated"); // a busy hub: twice a second
+      t.mock.timers.tick(500);
+    }
     await answered();
     return titled.title;
   };

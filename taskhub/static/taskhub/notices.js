@@ -1,6 +1,7 @@
 // Notices of tasks that wait for the account: a count in the tab's title, and the browser's notifications.
 //
-// It asks once a minute, also in a hidden tab, which keeps no stream; and at once after an event of the page's stream.
+// It asks once a minute, also in a hidden tab, which keeps no stream; and at once after an event of the page's stream,
+// at most once in 2 s.
 
 import { api, readAll } from "./api.js";
 import { me } from "./identity.js";
@@ -14,6 +15,7 @@ import { me } from "./identity.js";
 const KEY = "taskhub-told"; // in localStorage: of this browser
 const EVERY_MS = 60_000;
 const SOON_MS = 1000;
+const LEAST_MS = 2000;
 /** @type {Record<string, string>} */
 const WORDS = {
   answer: "A question waits for your answer",
@@ -41,10 +43,14 @@ export function wish(wanted) {
 let known = null;
 let prefix = ""; // what stands before the page's own title now
 let timer = 0;
+let isSoon = false; // an event has brought the next look forward
+let lookedAt = 0;
 
 async function look() {
   clearTimeout(timer);
   timer = setTimeout(look, EVERY_MS);
+  isSoon = false;
+  lookedAt = performance.now();
   const { title, notify } = wishes();
   if (!(title || notify) || !(await me).name) {
     show("");
@@ -117,8 +123,10 @@ function tell(key, task) {
 /** An event of the page's stream may have changed what waits. @param {string} name */
 export function noteEvent(name) {
   if (!["task_created", "task_updated", "task_deleted", "note_added"].includes(name)) return;
+  if (isSoon) return; // events that never pause do not put it off
+  isSoon = true;
   clearTimeout(timer);
-  timer = setTimeout(look, SOON_MS);
+  timer = setTimeout(look, Math.max(SOON_MS, lookedAt + LEAST_MS - performance.now()));
 }
 
 export function startNotices() {
