@@ -198,7 +198,7 @@ TASKHUB_ADDRESS = ""
 
 CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
 # --- Access control ---------------------------------------------------------------------------------
-AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
+AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend", "taskhub.auth.backends.TokenSessionBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"

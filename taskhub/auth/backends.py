@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import F
 from django.http import HttpRequest
@@ -50,6 +50,17 @@ class AccountBackend(ModelBackend):
 
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
         return is_operator(user_obj) or super().has_module_perms(user_obj, app_label)
+
+
+class TokenSessionBackend(BaseBackend):
+    """Of sessions that were begun with a token (`token_session.py`).
+
+    A session names its backend, and Django knows no account by one that the settings do not name: a release without
+    token sessions, as it runs during an upgrade, takes such a session for no sign-in, and not for all of the account.
+    """
+
+    def get_user(self, user_id: int) -> User | None:
+        return AccountBackend().get_user(user_id)
 
 
 def is_operator(user: User | AnonymousUser) -> bool:

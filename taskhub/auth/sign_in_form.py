@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from taskhub.auth.sign_in_limits import TooManyAttempts, device_remember
+from taskhub.auth.token_session import session_token
 
 
 class LimitedSignIn:
@@ -45,7 +46,11 @@ def with_limits(request: HttpRequest, response: HttpResponseBase, form: Any) -> 
 
 class SignInView(LoginView):
     authentication_form = SignInForm
-    redirect_authenticated_user = True
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Who is signed in is led on. A token's session becomes one of the account here."""
+        self.redirect_authenticated_user = session_token(request) is None
+        return super().dispatch(request, *args, **kwargs)
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         response = super().form_invalid(form)

@@ -6,6 +6,7 @@
 3. The session acts with the token: as an agent, under the token's name. Pasting a token gives no power beyond it, so
    the admin is closed (what is made there outlives the token), and neither password nor sessions can be changed.
 4. Streams and tickets of the session stand on both, session and token (`events/revocation.py`).
+5. Its backend is one of its own (`TOKEN_BACKEND`): a release that knows no token sessions refuses it.
 
 A sign-in by password or link makes it a session of the account.
 """
@@ -29,13 +30,14 @@ from taskhub.auth.token_use import token_note_use
 from taskhub.models import ApiToken
 from taskhub.roles import Caller, know_limit
 
+TOKEN_BACKEND: Final = "taskhub.auth.backends.TokenSessionBackend"  # noqa: S105 - an address in the settings
 _KEY: Final = "taskhub_token"
 _TOKEN: Final = "_taskhub_session_token"  # noqa: S105 - the name of an attribute
 
 
 def token_session_begin(request: HttpRequest, user: User, token: ApiToken) -> None:
     """Sign the browser in as the token's account, for as long as the token is valid, at most as long as a password."""
-    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    login(request, user, backend=TOKEN_BACKEND)
     request.session[_KEY] = token.public_id.hex
     latest = timezone.now() + timedelta(seconds=settings.SESSION_COOKIE_AGE)
     request.session.set_expiry(latest if token.expiry is None else min(token.expiry, latest))

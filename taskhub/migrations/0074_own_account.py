@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 ('address', models.CharField(blank=True, default='', help_text="The client's address.", max_length=45)),
                 ('browser', models.CharField(blank=True, default='', help_text='Its User-Agent.', max_length=300)),
                 ('begun_at', models.DateTimeField(auto_now_add=True)),
-                ('token', models.ForeignKey(help_text='The one that it was begun with.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.KNOX_TOKEN_MODEL)),
+                ('token', models.ForeignKey(db_constraint=False, help_text='The one that it was begun with.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.KNOX_TOKEN_MODEL)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='browser_sessions', to=settings.AUTH_USER_MODEL)),
             ],
         ),

@@ -22,8 +22,15 @@ class BrowserSession(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     session_key = models.CharField(max_length=40, unique=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="browser_sessions")
+    # Without a constraint: the previous release, which runs beside this one during an upgrade, deletes tokens and knows
+    # of no row that refers to them.
     token = models.ForeignKey(
-        ApiToken, null=True, on_delete=models.CASCADE, related_name="+", help_text="The one that it was begun with."
+        ApiToken,
+        null=True,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="+",
+        help_text="The one that it was begun with.",
     )
     address = models.CharField(max_length=45, blank=True, default="", help_text="The client's address.")
     browser = models.CharField(max_length=BROWSER_LENGTH, blank=True, default="", help_text="Its User-Agent.")

@@ -190,6 +190,7 @@ def _password_form(request: HttpRequest, data: Any = None) -> Any:
     made = form(user, data)
     for field in made.fields.values():
         field.widget.attrs.pop("autofocus", None)
+    made.fields["new_password2"].help_text = ""  # the page shows that of the first alone
     return made
 
 

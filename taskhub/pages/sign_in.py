@@ -7,7 +7,7 @@ from math import ceil
 
 from django.conf import settings
 from django.contrib.auth import login
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -55,17 +55,17 @@ def token_sign_in(request: HttpRequest) -> HttpResponse:
     """
     wanted = _page_after(request)
     if request.user.is_authenticated:
-        return redirect(wanted)
+        return HttpResponseRedirect(wanted)
     try:
         user, token = token_check(request, request.POST.get("token", "").strip())
     except (AuthenticationFailed, Throttled) as error:
         return _refused(request, error, wanted)
     account = account_get(user.pk)
     if account is None:  # deactivated since
-        return redirect(wanted)
+        return HttpResponseRedirect(wanted)
     token_session_begin(request, account, token)
     browser_session_record(request, account, token)
-    return redirect(wanted)
+    return HttpResponseRedirect(wanted)
 
 
 def _refused(request: HttpRequest, error: AuthenticationFailed | Throttled, wanted: str) -> HttpResponse:

@@ -16,7 +16,9 @@ import logging
 import smtplib
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from email.errors import MessageError
 from typing import Any, Final
 
 from django.conf import settings
@@ -32,6 +34,7 @@ from taskhub.events.types import NoteAdded, TaskUpdated
 from taskhub.models import Mail, MailCursor, MailKind, NoteKind, Task, TaskStatus
 from taskhub.models.mail import ONLY
 from taskhub.roles import Role, role_of, sees_task
+from taskhub.selectors.notes import notes_of
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def _mails_of(text: str) -> Iterator[Mail]:
     if kind is None or task is None:
         return
     for user in _recipients(kind, task):
-        if kind is MailKind.QUESTION and (data["author"], data["agent"]) == (user.get_username(), ""):
+        if kind is MailKind.QUESTION and not _is_asked(user, task, data):
             continue
         subject, body = _words(kind, task, data)
         yield Mail(user=user, task_id=task.pk, kind=kind, subject=subject, body=body, next_attempt_at=timezone.now())
@@ -102,6 +105,13 @@ def _may_receive(user: User, task: Task) -> bool:
     return is_reader and sees_task(user, private=task.private, assignee=task.assignee)
 
 
+def _is_asked(user: User, task: Task, data: dict[str, Any]) -> bool:
+    """Not by themselves; and what was asked while the task was private stays with who could read it then."""
+    if (data["author"], data["agent"]) == (user.get_username(), ""):
+        return False
+    return notes_of(user=user, task=task).filter(pk=data["note_id"]).exists()
+
+
 def _words(kind: MailKind, task: Task, data: dict[str, Any]) -> tuple[str, str]:
     """Subject and body."""
     title = " ".join(task.title.split())
@@ -121,7 +131,8 @@ def _words(kind: MailKind, task: Task, data: dict[str, Any]) -> tuple[str, str]:
 def mails_send() -> int:
     """Send what is due; returns how many were dealt with. A server that cannot be reached ends the round.
 
-    What never failed comes first, then the oldest: a mail that the server chokes on does not hold up the others.
+    What never failed comes first, then the oldest. After one that fails the next has a connection of its own: a mail
+    that the server chokes on, or that cannot be written, does not hold up the others.
     """
     until = time.monotonic() + ROUND_S
     due = (
@@ -129,28 +140,35 @@ def mails_send() -> int:
         .select_related("user")
         .order_by("failures", "created_at", "pk")
     )
-    sent = 0
+    done = 0
     mails = list(due[:PAGE])
     if not mails:
         return 0
     connection = get_connection()
     try:
-        connection.open()
         for mail in mails:
             if time.monotonic() > until:
                 break
-            sent += _send(connection, mail)
-    except (OSError, smtplib.SMTPException) as error:
+            connection.open()
+            if not _send(connection, mail):
+                _close(connection)
+            done += 1
+    except OSError as error:  # SMTPException is one
         log.warning("the mail server %s does not work: %s", settings.EMAIL_HOST, error)
-        for mail in mails[sent:]:
+        for mail in mails[done:]:
             _note_failure(mail)
     finally:
+        _close(connection)
+    return done
+
+
+def _close(connection: Any) -> None:
+    with suppress(OSError):
         connection.close()
-    return sent
 
 
 def _send(connection: Any, mail: Mail) -> bool:
-    """Raises OSError, SMTPException where the next mail would fail as well."""
+    """Returns whether the connection is good for another one."""
     task = Task.objects.filter(pk=mail.task_id).first()
     if task is None or not _may_receive(mail.user, task):
         mail.delete()
@@ -161,11 +179,11 @@ def _send(connection: Any, mail: Mail) -> bool:
         message.send()
     except smtplib.SMTPRecipientsRefused as error:
         _note_refusal(mail, error)
-        return True
-    except smtplib.SMTPDataError as error:
-        log.warning("the mail server does not take mail %s: %s", mail.pk, error.smtp_code)
+        return False
+    except (OSError, MessageError, ValueError) as error:  # MessageError, ValueError: of an address that is none
+        log.warning("mail %s was not taken: %s", mail.pk, getattr(error, "smtp_code", error))
         _note_failure(mail)
-        return True
+        return False
     mail.delete()
     return True
 
@@ -186,6 +204,6 @@ def _note_failure(mail: Mail) -> None:
         mail.delete()
         return
     wait_s = RETRIES_S[min(mail.failures, len(RETRIES_S) - 1)]
-    mail.failures += 1
-    mail.next_attempt_at = timezone.now() + timedelta(seconds=wait_s)
-    mail.save(update_fields=["failures", "next_attempt_at"])
+    due_at = timezone.now() + timedelta(seconds=wait_s)
+    # Not `save`, which fails where the account was deleted meanwhile, and its mail with it.
+    Mail.objects.filter(pk=mail.pk).update(failures=mail.failures + 1, next_attempt_at=due_at)

@@ -19,10 +19,17 @@ from taskhub.services.audit import audit_write
 
 @transaction.atomic
 def own_password_set(*, actor: Actor, password: str) -> None:
-    """Set the password; the account's other sessions end with it, and sign-in links. Raises Forbidden for a token."""
+    """Set the password; the account's sessions end with it, and sign-in links. Raises Forbidden for a token.
+
+    The caller begins the session of this request anew.
+    """
     user = _person(actor)
     user.set_password(password)
     user.save(update_fields=["password"])
+    # They would do nothing any more, but be listed as open until they expire.
+    recorded = BrowserSession.objects.filter(user=user)
+    Session.objects.filter(session_key__in=recorded.values("session_key")).delete()
+    recorded.delete()
     audit_write(actor=actor, action="account:password", subject=f"account:{user.get_username()}")
 
 

@@ -154,6 +154,30 @@ def test_a_refused_address_holds_up_no_other(alice: User, post: Post) -> None:
     assert not Mail.objects.exists()
 
 
+def test_a_mail_that_ends_the_connection_holds_up_no_other(alice: User, post: Post) -> None:
+    wants_mail(alice, "question")
+    bob = wants_mail(make_account("bob", "agent"), "question")
+    post.refuses = {"alice@example.com": "421 too many connections"}
+    ask(agent_of(bob), task_create(actor=Actor(door="rest", user=alice), title="t", assignee="bob"))
+    mails_deliver()
+    assert post.said == [("bob@example.com", "Questions: t")]
+    assert [(mail.user, mail.failures) for mail in Mail.objects.all()] == [(alice, 1)]
+
+
+def test_a_mail_that_cannot_be_written_holds_up_no_other(alice: User, post: Post) -> None:
+    bob = wants_mail(make_account("bob", "agent"), "question")
+    client = Client()
+    client.force_login(alice)
+    # Django takes it for an address; as a header it would be two.
+    odd = {"email": '"a\x0bBcc:b"@example.com', "kinds": ["question"]}
+    assert client.post("/settings/told/", odd).status_code == 302
+    alice.refresh_from_db()
+    ask(agent_of(bob), task_create(actor=Actor(door="rest", user=alice), title="t", assignee="bob"))
+    mails_deliver()
+    assert post.said == [("bob@example.com", "Questions: t")]
+    assert [(mail.user, mail.failures) for mail in Mail.objects.all()] == [(alice, 1)]
+
+
 def test_a_task_that_has_become_private_is_not_told(alice: User, post: Post) -> None:
     wants_mail(alice, "question")
     bob = make_account("bob", "agent")
@@ -165,6 +189,18 @@ def test_a_task_that_has_become_private_is_not_told(alice: User, post: Post) -> 
     mails_deliver()
     assert post.taken == []
     assert not Mail.objects.exists()
+
+
+def test_what_was_asked_of_a_private_task_is_told_to_its_readers_of_then(alice: User, post: Post) -> None:
+    wants_mail(alice, "question")
+    bob = wants_mail(make_account("bob", "agent"), "question")
+    task = task_create(actor=Actor(door="rest", user=alice), title="t", assignee="bob")
+    for private in (True, False):
+        task_update(actor=Actor(door="rest", user=bob), task_id=task.pk, private=private)
+        if private:
+            ask(agent_of(bob), task)
+    mails_deliver()
+    assert post.said == [("bob@example.com", "Questions: t")]
 
 
 def test_the_settings_say_which_mail(alice: User, settings) -> None:

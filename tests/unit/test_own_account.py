@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -41,7 +42,9 @@ def test_the_password_is_changed_and_other_sessions_end(alice: User) -> None:
     alice.refresh_from_db()
     assert alice.check_password(NEW)
     assert AuditEntry.objects.filter(action="account:password", actor=alice).count() == 1
-    assert "· this one" in client.get("/settings/").text
+    page = client.get("/settings/").text
+    assert "· this one" in page
+    assert page.count("> the session ") == 1
 
 
 @pytest.mark.parametrize(("old", "new", "again"), [("wrong", NEW, ""), ("alice", "alice", ""), ("alice", NEW, "x")])
@@ -51,6 +54,13 @@ def test_a_wrong_password_or_a_weak_one_changes_nothing(alice: User, old: str, n
     assert 'role="alert"' in answer.text
     alice.refresh_from_db()
     assert alice.check_password("alice")
+
+
+def test_what_describes_a_field_is_on_the_page(alice: User) -> None:
+    client = signed_in()
+    for page in (client.get("/settings/").text, change(client, "wrong", "x", "y").text):
+        named = " ".join(re.findall(r'aria-(?:describedby|labelledby)="([^"]+)"', page)).split()
+        assert set(named) <= set(re.findall(r'\bid="([^"]+)"', page))
 
 
 def test_the_present_password_cannot_be_guessed(alice: User, settings) -> None:

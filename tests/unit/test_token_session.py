@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
@@ -74,6 +75,17 @@ def test_the_admin_is_closed_to_it(operator: User) -> None:
 
 
 @pytest.mark.sqlite_suffices
+def test_a_password_makes_it_a_session_of_the_account(operator: User) -> None:
+    client = signed_in(make_token(operator, "viewer")[1])
+    assert 'href="/login/?next=/settings/"' in client.get("/settings/").text
+    assert client.get("/login/").status_code == 200
+    answer = client.post("/login/", {"username": "operator", "password": "operator", "next": "/settings/"})
+    assert answer["Location"] == "/settings/"
+    assert client.get("/api/me/").json()["role"] == "operator"
+    assert client.get("/login/").status_code == 302
+
+
+@pytest.mark.sqlite_suffices
 @pytest.mark.parametrize("ended", ["revoked", "expired", "deactivated", "weaker"])
 def test_the_session_ends_with_its_token(operator: User, ended: str) -> None:
     token, text = make_token(operator, expiry=timedelta(days=1))
@@ -91,6 +103,33 @@ def test_the_session_ends_with_its_token(operator: User, ended: str) -> None:
     assert create_task(client) in {401, 403}
     is_over = ended in {"revoked", "expired"}
     assert Session.objects.filter(session_key=key).exists() is not is_over
+
+
+@pytest.mark.sqlite_suffices
+def test_a_release_without_token_sessions_takes_it_for_no_sign_in(operator: User, settings) -> None:
+    """As the previous one while both run: it would look at the account alone."""
+    now = signed_in(make_token(operator, "viewer")[1])
+    settings.AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend"]
+    ours, djangos = (
+        "taskhub.auth.token_session.SessionAccounts",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    )
+    settings.MIDDLEWARE = [djangos if each == ours else each for each in settings.MIDDLEWARE]
+    before = Client()
+    before.cookies = now.cookies
+    assert before.get("/admin/").status_code == 302
+
+
+@pytest.mark.sqlite_suffices
+def test_a_release_without_token_sessions_can_delete_the_token(operator: User) -> None:
+    token, text = make_token(operator)
+    client = signed_in(text)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM taskhub_apitoken WHERE digest = %s", [token.pk])
+    connection.check_constraints()
+    assert client.get("/settings/").status_code == 302
+    client.force_login(operator)
+    assert client.get("/settings/").status_code == 200
 
 
 @pytest.mark.sqlite_suffices
@@ -117,6 +156,16 @@ def test_wrong_tokens_are_refused_told_and_limited(operator: User, settings) -> 
 
 
 @pytest.mark.sqlite_suffices
+def test_after_a_wrong_token_one_can_sign_in_with_a_password(operator: User) -> None:
+    client = Client()
+    page = client.post("/login/token/", {"token": "x" * 64, "next": "/connect/"}).text
+    # The page has the address of the token's form, which is for nothing else.
+    assert '<form class="panel" method="post" action="/login/">' in page
+    assert page.count('name="next" value="/connect/"') == 2
+    assert "?next=/login/" not in page
+
+
+@pytest.mark.sqlite_suffices
 def test_other_sites_cannot_sign_the_browser_in(operator: User) -> None:
     text = make_token(operator)[1]
     strict = Client(enforce_csrf_checks=True)
@@ -125,6 +174,8 @@ def test_other_sites_cannot_sign_the_browser_in(operator: User) -> None:
     client = Client()
     answer = client.post("/login/token/", {"token": text, "next": "https://elsewhere.example/"})
     assert answer["Location"] == "/"
+    # An address is no name of a page: one that is wrong leads astray, and does not fail.
+    assert Client().post("/login/token/", {"token": text, "next": "x"})["Location"] == "x"
     # A session that is there stays what it is.
     client.post("/login/token/", {"token": make_token(operator, "viewer")[1]})
     assert client.get("/api/me/").json()["role"] == "operator"

@@ -1,6 +1,7 @@
 // Notices of tasks that wait for the account: a count in the tab's title, and the browser's notifications.
 //
-// It asks once a minute, also in a hidden tab, which keeps no stream; and at once after an event of the page's stream.
+// It asks once a minute, also in a hidden tab, which keeps no stream; and at once after an event of the page's stream,
+// at most once in 2 s.
 
 import { api, readAll } from "./api.js";
 import { me } from "./identity.js";
@@ -14,7 +15,7 @@ import { me } from "./identity.js";
 const KEY = "taskhub-told"; // in localStorage: of this browser
 const EVERY_MS = 60_000;
 const SOON_MS = 1000;
-const PREFIX = /^\(\d+\+?\) /;
+const LEAST_MS = 2000;
 /** @type {Record<string, string>} */
 const WORDS = {
   answer: "A question waits for your answer",
@@ -40,13 +41,17 @@ export function wish(wanted) {
 
 /** What waited at the last look, as `<id> <what for>`; null before the first one. @type {Set<string> | null} */
 let known = null;
-let prefix = "";
+let prefix = ""; // what stands before the page's own title now
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
+let isSoon = false; // an event has brought the next look forward
+let lookedAt = 0;
 
 async function look() {
   clearTimeout(timer);
   timer = setTimeout(look, EVERY_MS);
+  isSoon = false;
+  lookedAt = performance.now();
   const { title, notify } = wishes();
   if (!(title || notify) || !(await me).name) {
     show("");
@@ -83,8 +88,9 @@ async function waiting() {
 
 /** @param {string} wanted */
 function show(wanted) {
+  const own = document.title.startsWith(prefix) ? document.title.slice(prefix.length) : document.title;
   prefix = wanted;
-  const title = prefix + document.title.replace(PREFIX, "");
+  const title = prefix + own;
   if (document.title !== title) document.title = title;
 }
 
@@ -103,7 +109,12 @@ function tellNew(now) {
  */
 function tell(key, task) {
   if (!("Notification" in window) || Notification.permission !== "granted") return;
-  const notice = new Notification(task.title, { body: WORDS[task.waiting_for] ?? "", tag: key });
+  let notice;
+  try {
+    notice = new Notification(task.title, { body: WORDS[task.waiting_for] ?? "", tag: key });
+  } catch {
+    return; // Chrome on Android has the permission, and lets service workers alone use it
+  }
   notice.onclick = () => {
     window.focus();
     location.assign(`/tasks/${task.id}/`);
@@ -113,8 +124,10 @@ function tell(key, task) {
 /** An event of the page's stream may have changed what waits. @param {string} name */
 export function noteEvent(name) {
   if (!["task_created", "task_updated", "task_deleted", "note_added"].includes(name)) return;
+  if (isSoon) return; // events that never pause do not put it off
+  isSoon = true;
   clearTimeout(timer);
-  timer = setTimeout(look, SOON_MS);
+  timer = setTimeout(look, Math.max(SOON_MS, lookedAt + LEAST_MS - performance.now()));
 }
 
 export function startNotices() {
