@@ -44,6 +44,8 @@ _SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.inte
 _FAILED: Final = frozenset({"error", "destroyed", "destroying"})
 _BUILDING: Final = frozenset({"pending_build", "building_snapshot", "pulling_snapshot"})
 _ON_ITS_WAY: Final = _BUILDING | {"creating", "starting", "restoring"}
+_NOT_TO_START: Final = _ON_ITS_WAY | {"build_failed"}
+"""Daytona would refuse to start it, whatever became of it."""
 _BUILDING_S: Final = 15.0
 """How long one try waits for an image; then its caller may look whether it is still wanted."""
 _POLL_S: Final = 0.1
@@ -155,7 +157,7 @@ class Gateway:
         """Started when it returns, whatever it was before. Raises SandboxError."""
         if sandbox.is_started:
             return sandbox
-        if sandbox.state in _ON_ITS_WAY:
+        if sandbox.state in _NOT_TO_START:
             return await self._started(await self.document(sandbox.id))
         return await self._started(await self.start(sandbox.id))
 

@@ -29,10 +29,10 @@ OURS = {"name": "taskhub-1", "labels": {"taskhub.execution": str(UUID(int=1))}, 
 
 
 class Answer:
-    status = 200
     headers: dict[str, str] = {}
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], status: int = 200) -> None:
+        self.status = status
         self._body = json.dumps(document).encode()
 
     async def read(self) -> bytes:
@@ -53,6 +53,9 @@ class Daytona:
 
     async def get_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
         return self._answer()
+
+    async def start_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+        return Answer({"message": "Sandbox is not in valid state"}, status=400)
 
     def _answer(self) -> Answer:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -117,6 +120,20 @@ def test_an_image_that_is_not_built_ends_it_at_once() -> None:
     with pytest.raises(SandboxRefused) as refused:
         make(Daytona("pending_build", "build_failed"), image="a")
     assert (refused.value.code, refused.value.permanent) == ("sandbox_build_failed", True)
+
+
+class Again(Daytona):
+    """Asked for a sandbox that it has: an earlier try waited for the image for a while."""
+
+    async def create_sandbox_without_preload_content(self, fields: Any, **_: Any) -> Answer:
+        return Answer({"message": f"Sandbox with name {fields.name} already exists"}, status=409)
+
+
+def test_an_image_that_was_not_built_between_two_tries_is_told_as_such() -> None:
+    with pytest.raises(SandboxRefused) as refused:
+        make(Again("build_failed"), image="a")
+    assert refused.value.code == "sandbox_build_failed"
+    assert make(Again("building_snapshot", "started"), image="a")[1] is False
 
 
 @pytest.mark.parametrize(
