@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from rest_framework.test import APIClient
 
-from taskhub.models import Environment, EnvironmentAccount
+from taskhub.auth.actor import SYSTEM
+from taskhub.models import Environment, EnvironmentAccount, Execution
 from taskhub.services import environments
+from taskhub.services.tasks import task_create
 from tests.conftest import client_of, make_account
-from tests.unit.test_environments import PATH, filled_in
+from tests.unit.test_environments import PATH, environment, filled_in, queued, run_of
 
 pytestmark = pytest.mark.django_db
 
@@ -34,3 +37,17 @@ def test_an_account_that_is_named_twice_is_allowed_once(operator: User) -> None:
     form = filled_in(name="other", open_to_all="", accounts="bob\nbob")
     assert browser.post("/admin/taskhub/environment/add/", form).status_code == 302
     assert EnvironmentAccount.objects.count() == 2
+
+
+def test_without_an_environment_no_sandbox_of_anothers_is_used(api: APIClient, operator: User) -> None:
+    bob = client_of(make_account("bob", "agent"))
+    environment("theirs", allowed=["bob"])
+    task = task_create(actor=SYSTEM, title="t")
+    execution = queued(bob, task.pk, environment="theirs")
+    Execution.objects.filter(pk=execution.pk).update(sandbox_id="box", status="completed")
+    for body in ({"same_sandbox": True}, {"sandbox_id": "box"}, {"sandbox_id": "box", "environment": None}):
+        refused = run_of(api, task.pk, **body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "environment_not_found")
+    for client in (bob, client_of(operator)):
+        assert queued(client, task.pk, same_sandbox=True).requested_sandbox_id == "box"
+        Execution.objects.update(status="completed")
