@@ -18,6 +18,7 @@ from sandboxes.gateway.translation import refusal
 from sandboxes.local.errors import ControlError
 from sandboxes.local.not_held import refuse_what_is_not_held
 from sandboxes.local.options import Options
+from sandboxes.services.sandbox_state import shown
 from taskhub.executions.executor import Launch
 from taskhub.models import EnvironmentSpec
 from taskhub.web.thread_pool import wait_here
@@ -100,6 +101,14 @@ def test_body_is_as_daytonas_document_has_it(fields: dict[str, Any], sent: dict[
     document = {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA, "additionalProperties": False}
     jsonschema.validate({name: value for name, value in body.items() if name not in NEWER}, document)
     assert body == {**OURS, **NEWER, "ttlMinutes": 1 + 10 + 30, **sent}
+
+
+def test_viewers_of_an_executions_sandbox_do_not_read_what_is_for_operators() -> None:
+    told = {"id": "box", "networkBlockAll": False}
+    theirs = {"snapshot": "private-tools", "networkAllowList": "10.0.0.0/8", "domainAllowList": "intern.example.com"}
+    assert shown({**told, **theirs, "labels": OURS["labels"]}) == {**told, "labels": OURS["labels"]}
+    by_hand = {**told, **theirs, "labels": {"team": "build"}}
+    assert shown(by_hand) == by_hand
 
 
 def test_time_to_live_covers_how_long_the_sandbox_is_kept() -> None:
