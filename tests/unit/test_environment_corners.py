@@ -39,6 +39,22 @@ def test_an_account_that_is_named_twice_is_allowed_once(operator: User) -> None:
     assert EnvironmentAccount.objects.count() == 2
 
 
+def test_the_admins_form_does_not_undo_what_was_changed_meanwhile(operator: User) -> None:
+    made = environment(env={"CI": "1"})
+    browser = Client()
+    browser.force_login(operator)
+    page = f"/admin/taskhub/environment/{made.environment_id}/change/"
+    initial = browser.get(page).context["adminform"].form.initial
+    form = {name: "" if value is None else value for name, value in initial.items()} | {"env": '{"CI": "1"}'}
+    assert 'name="seen_version"' in browser.get(page).content.decode()
+    environments.environment_update(actor=SYSTEM, name="backend", allowed=[])
+    refused = browser.post(page, {**form, "description": "words of mine"})
+    assert refused.status_code == 200
+    assert "changed meanwhile" in refused.content.decode()
+    assert Environment.objects.get().open_to_all is False
+    assert browser.post(page, {**form, "seen_version": "2"}).status_code == 302
+
+
 def test_without_an_environment_no_sandbox_of_anothers_is_used(api: APIClient, operator: User) -> None:
     bob = client_of(make_account("bob", "agent"))
     environment("theirs", allowed=["bob"])
