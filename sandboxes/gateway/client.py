@@ -197,11 +197,15 @@ class Gateway:
         return Sandbox(sandbox_id, str(document.get("state")), str(url), self.toolbox(sandbox_id, str(url)))
 
     async def sandbox_delete(self, id_or_name: str) -> None:
-        """What is gone already is no error."""
+        """What is gone already is no error. Raises SandboxUnavailable while its state changes, as in a build."""
         try:
             await self.delete(id_or_name)
         except SandboxMissing:
             return
+        except SandboxRefused as error:
+            if error.code == "sandbox_conflict":
+                raise SandboxUnavailable from None
+            raise
 
     @property
     def _api(self) -> Any:

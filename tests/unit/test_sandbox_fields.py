@@ -11,7 +11,7 @@ from uuid import UUID
 import jsonschema
 import pytest
 
-from sandboxes.errors import SandboxBuilding, SandboxRefused
+from sandboxes.errors import SandboxBuilding, SandboxRefused, SandboxUnavailable
 from sandboxes.execute.executor import SandboxExecutor
 from sandboxes.gateway import Gateway, client
 from sandboxes.gateway.translation import refusal
@@ -56,7 +56,7 @@ class Daytona:
         return self._answer()
 
     async def start_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
-        return Answer({"message": "Sandbox is not in valid state"}, status=400)
+        return Answer({"message": "Sandbox is in an errored state"}, status=400)
 
     def _answer(self) -> Answer:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -143,6 +143,17 @@ def test_an_image_that_was_not_built_between_two_tries_is_told_as_such() -> None
         make(Again("build_failed"), image="a")
     assert refused.value.code == "sandbox_build_failed"
     assert make(Again("building_snapshot", "started"), image="a")[1] is False
+
+
+def test_a_sandbox_that_changes_its_state_is_to_be_deleted_later() -> None:
+    class Changing(Daytona):
+        async def delete_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+            return Answer({"message": "Sandbox state change in progress"}, status=409)
+
+    gateway = Gateway(Changing("building_snapshot"))  # type: ignore[arg-type]  # in its place
+    with pytest.raises(SandboxUnavailable) as later:
+        wait_here(partial(gateway.sandbox_delete, "taskhub-1"))
+    assert later.value.permanent is False
 
 
 @pytest.mark.parametrize(
