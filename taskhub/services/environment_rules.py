@@ -16,7 +16,8 @@ from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, 
 
 DAY_S: Final = 86_400
 SIZE_MOST: Final = 10_000
-LIST_LENGTH: Final = 100
+LIST_LENGTH: Final = 10
+"""Networks, and domains: Daytona takes no more of each."""
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._\-]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{NAME_PATTERN}\Z")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
@@ -73,6 +74,8 @@ def _wrong_network(network: Network) -> str:
         return ""
     if not (network.cidrs or network.domains):
         return 'Name a network or a domain, or give "none".'
+    if max(len(network.cidrs), len(network.domains)) > LIST_LENGTH:
+        return f"At most {LIST_LENGTH} networks and {LIST_LENGTH} domains."
     for domain in network.domains:
         if not _DOMAIN.match(domain):
             return f"Not a domain in lower case, as example.com or *.example.com: {domain[:100]}"

@@ -91,6 +91,7 @@ def test_deletion_frees_the_name(rest: APIClient) -> None:
         ({"network": {"cidrs": ["10.0.0.1/8"]}}, {"network"}),
         ({"network": {"cidrs": ["::/0"]}}, {"network"}),
         ({"network": {"domains": ["http://example.com"]}}, {"network"}),
+        ({"network": {"domains": [f"d{n}.example.com" for n in range(11)]}}, {"network"}),
         ({"env": {"KEY": {"value": "v-secret", "secret": True}}}, {"env"}),
         ({"env": {"1": "x"}}, {"env"}),
         ({"allowed": ["no-such-account"]}, {"allowed"}),
@@ -368,6 +369,7 @@ def test_the_admins_form_makes_and_changes_versions(browser: Client) -> None:
     [
         ({"cpu": "2"}, "cpu"),
         ({"network_kind": "listed", "cidrs": "10.0.0.1/8"}, "network_kind"),
+        ({"network_kind": "listed", "domains": " ".join(f"d{n}.example.com" for n in range(11))}, "network_kind"),
         ({"env": '{"1": "x"}'}, "env"),
         ({"env": "[1]"}, "env"),
         ({"env": r'{"A": "half \u0000"}'}, "env"),
