@@ -85,7 +85,8 @@ def make(daytona: Daytona, **fields: Any) -> Any:
         ({"dockerfile": "FROM a\nRUN b"}, {"buildInfo": {"dockerfileContent": "FROM a\nRUN b"}}),
         (
             {"image": "a", "cpu": 2, "memory": 4, "disk": 10, "gpu": 1},
-            {"buildInfo": {"dockerfileContent": "FROM a\n"}, "cpu": 2, "memory": 4, "disk": 10, "gpu": 1},
+            {"buildInfo": {"dockerfileContent": "FROM a\n"}, "cpu": 2, "memory": 4, "disk": 10, "gpu": 1}
+            | {"autoDeleteInterval": 0},
         ),
         ({"network": "none"}, {"networkBlockAll": True}),
         ({"network": {"cidrs": ["10.0.0.0/8", "1.2.3.4/32"]}}, {"networkAllowList": "10.0.0.0/8,1.2.3.4/32"}),
