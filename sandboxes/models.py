@@ -9,6 +9,8 @@ from django.conf import settings
 from django.db import models
 
 DESTROYED: Final = "destroyed"
+EXECUTION_LABEL: Final = "taskhub.execution"
+"""At Daytona, of a sandbox that the hub made for an execution: its id."""
 
 
 class Sandbox(models.Model):

@@ -23,6 +23,7 @@ from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
 from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
 from sandboxes.log_follower import Follower
+from sandboxes.models import EXECUTION_LABEL
 from taskhub.executions.executor import (
     FileChanges,
     Launch,
@@ -87,7 +88,7 @@ class SandboxExecutor:
             lifetime_s = launch.timeout_s + _keep_s(launch)
             sandbox, is_new = await gateway.sandbox_create(
                 name=launch.session_name,
-                labels={"taskhub.execution": str(launch.execution_id)},
+                labels={EXECUTION_LABEL: str(launch.execution_id)},
                 ttl_minutes=math.ceil(lifetime_s / 60) + 30,
                 fields=sandbox_fields(launch.environment),
             )

@@ -18,7 +18,9 @@ def sandbox_fields(spec: EnvironmentSpec | None) -> dict[str, Any]:
     if spec is None:
         return {}
     sizes = {name: getattr(spec, name) for name in _SIZES if getattr(spec, name) is not None}
-    return {**_source(spec), **sizes, **_network(spec.network)}
+    # Daytona takes GPUs only for sandboxes that it deletes when they are stopped.
+    ephemeral = {"autoDeleteInterval": 0} if spec.gpu else {}
+    return {**_source(spec), **sizes, **ephemeral, **_network(spec.network)}
 
 
 def _source(spec: EnvironmentSpec) -> dict[str, Any]:

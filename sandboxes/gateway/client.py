@@ -44,6 +44,8 @@ _SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.inte
 _FAILED: Final = frozenset({"error", "destroyed", "destroying"})
 _BUILDING: Final = frozenset({"pending_build", "building_snapshot", "pulling_snapshot"})
 _ON_ITS_WAY: Final = _BUILDING | {"creating", "starting", "restoring"}
+_NOT_TO_START: Final = _ON_ITS_WAY | {"build_failed"}
+"""Daytona would refuse to start it, whatever became of it."""
 _BUILDING_S: Final = 15.0
 """How long one try waits for an image; then its caller may look whether it is still wanted."""
 _POLL_S: Final = 0.1
@@ -155,7 +157,7 @@ class Gateway:
         """Started when it returns, whatever it was before. Raises SandboxError."""
         if sandbox.is_started:
             return sandbox
-        if sandbox.state in _ON_ITS_WAY:
+        if sandbox.state in _NOT_TO_START:
             return await self._started(await self.document(sandbox.id))
         return await self._started(await self.start(sandbox.id))
 
@@ -195,11 +197,15 @@ class Gateway:
         return Sandbox(sandbox_id, str(document.get("state")), str(url), self.toolbox(sandbox_id, str(url)))
 
     async def sandbox_delete(self, id_or_name: str) -> None:
-        """What is gone already is no error."""
+        """What is gone already is no error. Raises SandboxUnavailable while its state changes, as in a build."""
         try:
             await self.delete(id_or_name)
         except SandboxMissing:
             return
+        except SandboxRefused as error:
+            if error.code == "sandbox_conflict":
+                raise SandboxUnavailable from None
+            raise
 
     @property
     def _api(self) -> Any:

@@ -64,7 +64,7 @@ class Registry:
         folders = _folders(path.parent, row)
         sandbox = Sandbox(row, folders, self._shells)
         await sandbox.recover()
-        if sandbox.row.desired_state == "destroyed":
+        if sandbox.row.desired_state == "destroyed" or _is_half_made(row):
             self._remove(folders.root)
             return
         if sandbox.row.state != "error":
@@ -256,9 +256,15 @@ def _folders(root: Path, row: SandboxRow) -> Folders:
     return Folders(root, network=row.fields.get("networkBlockAll") is not True)
 
 
+def _is_half_made(row: SandboxRow) -> bool:
+    """Its server ended while the snapshot was copied: who asks for it again gets a whole one."""
+    return row.state == "creating" and bool(row.fields.get("snapshot"))
+
+
 def _copy(snapshot: Path, home: Path) -> None:
-    """Links stay links. Raises OSError (`shutil.Error` is one)."""
+    """Links stay links, and the home its owner's alone and writable. Raises OSError (`shutil.Error` is one)."""
     shutil.copytree(snapshot, home, symlinks=True, dirs_exist_ok=True)
+    home.chmod(0o700)
 
 
 def age_s(moment: str) -> float:

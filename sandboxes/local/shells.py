@@ -66,6 +66,9 @@ class ShellFactory:
     async def _start(
         self, folders: Folders, env: dict[str, str], arguments: list[str], *, cwd: Path, files: tuple[int, int] | None
     ) -> "Shell":
+        if not folders.network and not self.closes_network:
+            # A server that was started anew, without bubblewrap, has sandboxes of the one before it.
+            raise PermissionError("the sandbox has no network, which needs bubblewrap")
         prefix = []
         if self._bwrap is not None:
             prefix = bwrap_prefix(self._bwrap, self._hidden, folders, cwd=cwd)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from sandboxes.channels import sessions_channel, status_channel
 from sandboxes.errors import SandboxError
 from sandboxes.gateway import Document
-from sandboxes.models import DESTROYED, Poll, Sandbox
+from sandboxes.models import DESTROYED, EXECUTION_LABEL, Poll, Sandbox
 from taskhub.events.publish import announce
 from taskhub.lib.timestamps import iso
 
@@ -33,10 +33,16 @@ _DETAILS: Final = frozenset(
 )
 """Fields that only single sandboxes have, not those of a list: left out, or they would alternate between the two."""
 
+_OF_ENVIRONMENTS: Final = frozenset({"snapshot", "networkAllowList", "domainAllowList"})
+"""Fields of an environment that its operators alone read: left out of sandboxes that the hub made for executions."""
+
 
 def shown(document: Document) -> Document:
     """Daytona's object as viewers see it, independent of its source."""
-    return {name: value for name, value in document.items() if name not in _UNSEEN and name not in _DETAILS}
+    labels, left_out = document.get("labels"), _UNSEEN | _DETAILS
+    if isinstance(labels, dict) and EXECUTION_LABEL in labels:
+        left_out |= _OF_ENVIRONMENTS
+    return {name: value for name, value in document.items() if name not in left_out}
 
 
 def sandbox_first_seen(*, document: Document) -> Sandbox:

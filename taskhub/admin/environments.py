@@ -87,6 +87,7 @@ class EnvironmentForm(forms.ModelForm[Environment]):
         required=False, initial=True, widget=UnfoldBooleanSwitchWidget(), help_text="Every account may use it."
     )
     accounts = _lines("Else the accounts that may use it")
+    seen_version = forms.IntegerField(required=False, widget=forms.HiddenInput())
 
     class Meta:
         model = Environment
@@ -95,10 +96,13 @@ class EnvironmentForm(forms.ModelForm[Environment]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:  # noqa: SLF001 - Django's documented name
-            self.initial.update(_initial(version_of(self.instance).spec))
+            self.initial.update(_initial(version_of(self.instance).spec), seen_version=self.instance.version)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("seen_version") not in {None, self.instance.version}:
+            # The form has every field, and would undo what another operator has changed.
+            self.add_error(None, "It was changed meanwhile: open this page anew, and repeat your change.")
         if self.errors:
             return cleaned
         env = cleaned["env"] or {}
@@ -145,6 +149,7 @@ class EnvironmentAdmin(ActingAdmin):
     """Deleted ones are not listed; what ran in them names their version."""
 
     form = EnvironmentForm
+    change_form_before_template = "admin/hidden_fields.html"
     what = "An environment is what executions run in: image, size, network, variables, limits."
     dangerous = ("remove",)
     list_display = ["shown_name", "version", "shown_description", "runs_in", "network", "open_to_all", "updated_at"]
@@ -159,7 +164,7 @@ class EnvironmentAdmin(ActingAdmin):
         return rows.annotate(present=Subquery(present.values("document")[:1]))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
-        asked = ["name", *(name for name in EnvironmentForm.base_fields if name != "name")]
+        asked = ["name", *(name for name in EnvironmentForm.base_fields if name not in {"name", "seen_version"})]
         return asked if obj is None else [*asked, *self.readonly_fields]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - likewise

@@ -66,11 +66,14 @@ class PauseWatch:
             self._has_looked.set()
 
     async def _look(self) -> None:
+        found = self._seen._replace(next_end=None)
         try:
             found = await running_hub().reader.run(read_pauses)
         except DatabaseError as error:
             log.info("pauses cannot be read (%s); trying again", type(error).__name__)
-            found = self._seen._replace(next_end=None)
+        except Exception:
+            # Whatever it was, the next look must come: who follows the events ends with this watch.
+            log.exception("the look at the pauses failed")
         before, self._seen = self._seen.rules, found
         changed = {name for name in before.keys() | found.rules.keys() if before.get(name) != found.rules.get(name)}
         if changed and self._has_looked.is_set():

@@ -68,7 +68,7 @@ class EnvironmentSpec:
         if "network" in given:
             given["network"] = Network.read(given["network"])
         if "allowed" in given:
-            given["allowed"] = tuple(given["allowed"])
+            given["allowed"] = tuple(dict.fromkeys(given["allowed"]))
         return cls(**given)
 
     def document(self) -> dict[str, Any]:

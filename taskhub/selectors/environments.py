@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
@@ -26,6 +27,14 @@ def environment_list_for(*, user: Caller | None) -> QuerySet[Environment]:
 def environment_get_for(*, user: Caller | None, name: str) -> Environment:
     """Raises NotFound, also where the caller may not use it."""
     found = environment_list_for(user=user).filter(name=name).first()
+    if found is None:
+        raise _not_found()
+    return found
+
+
+def environment_with_id(*, user: Caller | None, environment_id: UUID) -> Environment:
+    """Likewise; NotFound also for a deleted one."""
+    found = environment_list_for(user=user).filter(pk=environment_id).first()
     if found is None:
         raise _not_found()
     return found
@@ -58,10 +67,7 @@ def environment_for_run(*, actor: Actor, task: Task, named: str | None) -> Envir
     if named:
         return version_of(environment_get_for(user=actor.user, name=named))
     if task.environment_id is not None:
-        own = environment_list_for(user=actor.user).filter(pk=task.environment_id).first()
-        if own is None:
-            raise _not_found()
-        return version_of(own)
+        return version_of(environment_with_id(user=actor.user, environment_id=task.environment_id))
     return _default(actor)
 
 

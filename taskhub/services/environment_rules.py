@@ -16,11 +16,13 @@ from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, 
 
 DAY_S: Final = 86_400
 SIZE_MOST: Final = 10_000
-LIST_LENGTH: Final = 100
+LIST_LENGTH: Final = 10
+"""Networks, and domains: Daytona takes no more of each."""
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._\-]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{NAME_PATTERN}\Z")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _SOURCES: Final = ("snapshot", "image", "dockerfile")
 SIZES: Final = ("cpu", "memory", "disk", "gpu")
 
@@ -72,6 +74,8 @@ def _wrong_network(network: Network) -> str:
         return ""
     if not (network.cidrs or network.domains):
         return 'Name a network or a domain, or give "none".'
+    if max(len(network.cidrs), len(network.domains)) > LIST_LENGTH:
+        return f"At most {LIST_LENGTH} networks and {LIST_LENGTH} domains."
     for domain in network.domains:
         if not _DOMAIN.match(domain):
             return f"Not a domain in lower case, as example.com or *.example.com: {domain[:100]}"
@@ -91,6 +95,8 @@ def _wrong_cidr(text: str) -> str:
 def _wrong_env(env: Mapping[str, str]) -> str:
     if len(env) > ENV_LIMIT:
         return f"At most {ENV_LIMIT} variables."
+    if any(map(_NO_TEXT.search, (*env, *env.values()))):
+        return "Names and values must have no NUL and no half of a character (a lone surrogate)."
     if sum(len(name) + len(value.encode()) for name, value in env.items()) > ENV_BYTES:
         return f"At most {ENV_BYTES} bytes in all."
     wrong = sorted(name for name in env if name in BASH_KEEPS or not ENV_NAME.match(name))

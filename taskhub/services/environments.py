@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
@@ -28,12 +28,17 @@ def environment_create(*, actor: Actor, name: str, **fields: Any) -> Environment
     guard_spec(spec)
     present = Environment.objects.select_for_update().filter(deleted_at=None)
     if present.filter(name=name).exists():
-        raise Conflict("There is an environment of this name already.", code="environment_exists")
+        raise _exists()
     if present.count() >= ENVIRONMENTS_LIMIT:
         words = f"The limit of {ENVIRONMENTS_LIMIT} environments is reached; delete one first."
         raise Conflict(words, code="too_many_environments")
     _guard_default(name, spec)
-    environment = Environment.objects.create(name=name, created_by=actor.name)
+    try:
+        with transaction.atomic():
+            environment = Environment.objects.create(name=name, created_by=actor.name)
+    except IntegrityError:
+        # On PostgreSQL another one may have been made since the look.
+        raise _exists() from None
     return _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec))
 
 
@@ -108,6 +113,10 @@ def _guard_default(name: str, spec: EnvironmentSpec) -> None:
     if name == settings.TASKHUB_DEFAULT_ENVIRONMENT and spec.allowed is not None:
         words = "It is the hub's default (TASKHUB_DEFAULT_ENVIRONMENT), and must be open to all."
         raise Conflict(words, code="default_environment")
+
+
+def _exists() -> Conflict:
+    return Conflict("There is an environment of this name already.", code="environment_exists")
 
 
 def _locked(name: str) -> Environment:

@@ -10,10 +10,12 @@ from django.conf import settings
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
+from taskhub.auth.sandbox_access import executed_in
 from taskhub.errors import Invalid
 from taskhub.executions.masking import Secret
 from taskhub.models import EnvironmentVersion, Execution, Task
-from taskhub.selectors.environments import environment_for_run
+from taskhub.roles import viewer_of
+from taskhub.selectors.environments import environment_for_run, environment_with_id
 from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT
 
 
@@ -37,11 +39,13 @@ def environment_choose(*, actor: Actor, task: Task, wanted: Wanted) -> Chosen:
     """Raises NotFound, Forbidden and Conflict as `environment_for_run` does.
 
     Raises Invalid for a sandbox that was not made for this task in this version, for a time above the environment's,
-    and for too many variables.
+    and for too many variables; without an environment NotFound for a sandbox of one that the actor may not use.
     """
     timeout_s = wanted.timeout_s
     version = environment_for_run(actor=actor, task=task, named=wanted.environment)
     if version is None:
+        if wanted.sandbox_id:
+            _guard_made_in(actor, wanted.sandbox_id)
         return Chosen(None, timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S)
     if wanted.sandbox_id:
         _guard_sandbox(version, task, wanted.sandbox_id)
@@ -64,6 +68,16 @@ def _guard_sandbox(version: EnvironmentVersion, task: Task, sandbox_id: str) -> 
             "leave out sandbox_id and same_sandbox."
         )
         raise Invalid(words, code="sandbox_not_of_environment", details={"sandbox_id": [words]})
+
+
+def _guard_made_in(actor: Actor, sandbox_id: str) -> None:
+    """It has the image and the network of the environment that it was made in."""
+    if viewer_of(actor.user) is None:
+        return
+    made = executed_in([sandbox_id]).filter(requested_sandbox_id="", environment__isnull=False)
+    environment_id = made.values_list("environment__environment_id", flat=True).first()
+    if environment_id is not None:
+        environment_with_id(user=actor.user, environment_id=environment_id)
 
 
 def _guard_variables(env: Mapping[str, str | Secret]) -> None:

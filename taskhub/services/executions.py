@@ -253,8 +253,8 @@ def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
 
 
 def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = True) -> None:
-    """It cannot be moved on now: let any worker try again in `retry_s` seconds. `counts`: as an attempt to start it."""
-    _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(0, execution.attempts - 1)}))
+    """Let any worker try again in `retry_s` seconds. `counts`: as an attempt to start it; the first one always does."""
+    _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)}))
 
 
 @transaction.atomic

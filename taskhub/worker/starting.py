@@ -114,7 +114,10 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
 
 
 async def _wait_for_image(execution: Execution) -> None:
-    """No failed try: it is looked at again soon, by any worker, until the image takes too long."""
+    """It is looked at again soon, by any worker, until the image takes too long.
+
+    All these looks are one try, which has made the sandbox: that is given back with the execution, whatever ends it.
+    """
     began = execution.admitted_at or execution.queued_at
     if timezone.now() - began > timedelta(seconds=IMAGE_S):
         words = f"The sandbox service did not have the environment's image after {IMAGE_S // 60} minutes."

@@ -11,13 +11,14 @@ from uuid import UUID
 import jsonschema
 import pytest
 
-from sandboxes.errors import SandboxBuilding, SandboxRefused
+from sandboxes.errors import SandboxBuilding, SandboxRefused, SandboxUnavailable
 from sandboxes.execute.executor import SandboxExecutor
 from sandboxes.gateway import Gateway, client
 from sandboxes.gateway.translation import refusal
 from sandboxes.local.errors import ControlError
 from sandboxes.local.not_held import refuse_what_is_not_held
 from sandboxes.local.options import Options
+from sandboxes.services.sandbox_state import shown
 from taskhub.executions.executor import Launch
 from taskhub.models import EnvironmentSpec
 from taskhub.web.thread_pool import wait_here
@@ -29,10 +30,10 @@ OURS = {"name": "taskhub-1", "labels": {"taskhub.execution": str(UUID(int=1))}, 
 
 
 class Answer:
-    status = 200
     headers: dict[str, str] = {}
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], status: int = 200) -> None:
+        self.status = status
         self._body = json.dumps(document).encode()
 
     async def read(self) -> bytes:
@@ -53,6 +54,9 @@ class Daytona:
 
     async def get_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
         return self._answer()
+
+    async def start_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+        return Answer({"message": "Sandbox is in an errored state"}, status=400)
 
     def _answer(self) -> Answer:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -81,7 +85,8 @@ def make(daytona: Daytona, **fields: Any) -> Any:
         ({"dockerfile": "FROM a\nRUN b"}, {"buildInfo": {"dockerfileContent": "FROM a\nRUN b"}}),
         (
             {"image": "a", "cpu": 2, "memory": 4, "disk": 10, "gpu": 1},
-            {"buildInfo": {"dockerfileContent": "FROM a\n"}, "cpu": 2, "memory": 4, "disk": 10, "gpu": 1},
+            {"buildInfo": {"dockerfileContent": "FROM a\n"}, "cpu": 2, "memory": 4, "disk": 10, "gpu": 1}
+            | {"autoDeleteInterval": 0},
         ),
         ({"network": "none"}, {"networkBlockAll": True}),
         ({"network": {"cidrs": ["10.0.0.0/8", "1.2.3.4/32"]}}, {"networkAllowList": "10.0.0.0/8,1.2.3.4/32"}),
@@ -97,6 +102,14 @@ def test_body_is_as_daytonas_document_has_it(fields: dict[str, Any], sent: dict[
     document = {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA, "additionalProperties": False}
     jsonschema.validate({name: value for name, value in body.items() if name not in NEWER}, document)
     assert body == {**OURS, **NEWER, "ttlMinutes": 1 + 10 + 30, **sent}
+
+
+def test_viewers_of_an_executions_sandbox_do_not_read_what_is_for_operators() -> None:
+    told = {"id": "box", "networkBlockAll": False}
+    theirs = {"snapshot": "private-tools", "networkAllowList": "10.0.0.0/8", "domainAllowList": "intern.example.com"}
+    assert shown({**told, **theirs, "labels": OURS["labels"]}) == {**told, "labels": OURS["labels"]}
+    by_hand = {**told, **theirs, "labels": {"team": "build"}}
+    assert shown(by_hand) == by_hand
 
 
 def test_time_to_live_covers_how_long_the_sandbox_is_kept() -> None:
@@ -117,6 +130,31 @@ def test_an_image_that_is_not_built_ends_it_at_once() -> None:
     with pytest.raises(SandboxRefused) as refused:
         make(Daytona("pending_build", "build_failed"), image="a")
     assert (refused.value.code, refused.value.permanent) == ("sandbox_build_failed", True)
+
+
+class Again(Daytona):
+    """Asked for a sandbox that it has: an earlier try waited for the image for a while."""
+
+    async def create_sandbox_without_preload_content(self, fields: Any, **_: Any) -> Answer:
+        return Answer({"message": f"Sandbox with name {fields.name} already exists"}, status=409)
+
+
+def test_an_image_that_was_not_built_between_two_tries_is_told_as_such() -> None:
+    with pytest.raises(SandboxRefused) as refused:
+        make(Again("build_failed"), image="a")
+    assert refused.value.code == "sandbox_build_failed"
+    assert make(Again("building_snapshot", "started"), image="a")[1] is False
+
+
+def test_a_sandbox_that_changes_its_state_is_to_be_deleted_later() -> None:
+    class Changing(Daytona):
+        async def delete_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+            return Answer({"message": "Sandbox state change in progress"}, status=409)
+
+    gateway = Gateway(Changing("building_snapshot"))  # type: ignore[arg-type]  # in its place
+    with pytest.raises(SandboxUnavailable) as later:
+        wait_here(partial(gateway.sandbox_delete, "taskhub-1"))
+    assert later.value.permanent is False
 
 
 @pytest.mark.parametrize(

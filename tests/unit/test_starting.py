@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM
-from taskhub.executions.executor import Launch, Place
+from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.models import AdmissionState, Execution
-from taskhub.services import admission
+from taskhub.services import admission, capacity
 from taskhub.services.admission_rules import admission_rule_set
 from taskhub.services.dispatch import EXECUTION_START
 from taskhub.web.thread_pool import wait_here
@@ -162,3 +162,44 @@ def test_process_starts_itself_what_it_was_asked_for_before_its_turn(
     asked = {made[1].pk}
     assert start(made[0], takes=asked.__contains__) is not None
     assert sent == [made[2].pk]
+
+
+class ImageMissing(ExecutorError):
+    waits_for = "image"
+
+    def __init__(self) -> None:
+        super().__init__("sandbox_building", "The image is being built.", permanent=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "ending"),
+    [("stop_requested_at", ("stopped", "")), ("admitted_at", ("failed", "sandbox_build_slow"))],
+)
+def test_a_sandbox_whose_image_is_built_is_given_back_with_its_execution(
+    monkeypatch: pytest.MonkeyPatch, change: str, ending: tuple[str, str]
+) -> None:
+    given_back: list[str] = []
+
+    class Building(Launched):
+        async def launch(self, launch: Launch) -> Place:
+            raise ImageMissing
+
+        async def release(self, place: Place, *, made_sandbox: bool) -> None:
+            assert made_sandbox
+            given_back.append(place.session_name)
+
+    def look(**changes: Any) -> Execution:
+        Execution.objects.update(lease_until=None, **changes)  # as the reconciliation does, when it has run out
+        assert start(only) is None
+        return Execution.objects.get()
+
+    monkeypatch.setattr(starting, "get_executor", Building)
+    (only,) = queue("alice")
+    for _ in range(3):
+        waiting = look()
+        assert (waiting.status, waiting.attempts) == ("starting", 1)
+    Execution.objects.update(lease_until=None)
+    assert not capacity.unbegun().exists()
+    ended = look(**{change: timezone.now() - timedelta(seconds=starting.IMAGE_S + 1)})
+    assert (ended.status, ended.error_code) == ending
+    assert given_back == [only.session_name]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from taskhub.api import claim_lines as claim_lines_module
@@ -40,7 +40,7 @@ class Hub:
         self.tasks.head = 0
         self.admission = LiveChannel(lambda: None)
         self.reader = self
-        self.pauses: Pauses | DatabaseError = Pauses({}, None)
+        self.pauses: Pauses | Exception = Pauses({}, None)
 
     async def feed(self, channel: str) -> Feed:
         assert channel == TASKS
@@ -54,14 +54,14 @@ class Hub:
         """In the place of a thread that reads the table."""
         assert read is read_pauses
         await asyncio.sleep(0)
-        if isinstance(self.pauses, DatabaseError):
+        if isinstance(self.pauses, Exception):
             raise self.pauses
         return self.pauses
 
     def pause(self, account: str, *, paused: bool, ends: bool = False, tells: bool = True) -> None:
         """A rule that is set; `ends`: it is to be looked at again at once. Not all messages arrive."""
         now = timezone.now()
-        rules = {} if isinstance(self.pauses, DatabaseError) else self.pauses.rules
+        rules = {} if isinstance(self.pauses, Exception) else self.pauses.rules
         self.pauses = Pauses({**rules, account: (now, paused)}, now if ends else None)
         if tells:
             self.admission.take("rule-set", "{}")
@@ -388,6 +388,17 @@ async def test_a_pause_is_noticed_without_a_message(hub: Hub, tasks: Tasks, monk
         tasks.free = 1
         hub.pause("alice", paused=False, tells=False)
         await agents[0]
+
+
+async def test_a_look_at_the_pauses_that_fails_ends_no_line(hub: Hub, tasks: Tasks) -> None:
+    async with at_lines(tasks, "alice") as agents:
+        hub.pauses = InterfaceError("the connection is closed")  # no DatabaseError, in Django's order of things
+        hub.admission.take("rule-set", "{}")
+        await settled()
+        tasks.free = 1
+        hub.tell("task_created", status="todo")
+        await settled()
+        assert agents[0].done()
 
 
 async def test_an_agent_that_goes_away_before_it_stands_in_line_leaves_nothing(hub: Hub, tasks: Tasks) -> None:
