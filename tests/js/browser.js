@@ -40,7 +40,8 @@ export const enums = {
 class FakeDocument extends EventTarget {
   hidden = false;
   cookie = "";
-  /** @type {Record<string, { content: string } | undefined>} */
+  title = "";
+  /** @type {Record<string, { content: string, dataset?: Record<string, string> } | undefined>} */
   metas = {};
   /** @type {[string, EventListener][]} */
   #listeners = [];
