@@ -77,12 +77,13 @@ def test_the_admin_is_closed_to_it(operator: User) -> None:
 @pytest.mark.sqlite_suffices
 def test_a_password_makes_it_a_session_of_the_account(operator: User) -> None:
     client = signed_in(make_token(operator, "viewer")[1])
-    assert 'href="/login/?next=/settings/"' in client.get("/settings/").text
+    page = client.get("/settings/").text
     assert client.get("/login/").status_code == 200
     answer = client.post("/login/", {"username": "operator", "password": "operator", "next": "/settings/"})
     assert answer["Location"] == "/settings/"
     assert client.get("/api/me/").json()["role"] == "operator"
     assert client.get("/login/").status_code == 302
+    assert 'href="/login/?next=/settings/"' in page
 
 
 @pytest.mark.sqlite_suffices
