@@ -51,6 +51,14 @@ def _lines(help_text: str) -> forms.CharField:
     return forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(), help_text=f"{help_text}, one a line.")
 
 
+class VariablesField(forms.JSONField):
+    """Shows what was sent as it can be shown: a page has no half of a character."""
+
+    def prepare_value(self, value: Any) -> Any:
+        shown = super().prepare_value(value)
+        return shown.encode(errors="backslashreplace").decode() if isinstance(shown, str) else shown
+
+
 class EnvironmentForm(forms.ModelForm[Environment]):
     """Holds the input against the service's rules before it is saved, so a refusal loses none of it."""
 
@@ -75,7 +83,7 @@ class EnvironmentForm(forms.ModelForm[Environment]):
     )
     cidrs = _lines("IPv4 networks, as 10.0.0.0/8")
     domains = _lines("Domains, as pypi.org or *.example.com")
-    env = forms.JSONField(
+    env = VariablesField(
         required=False,
         widget=UnfoldAdminTextareaWidget(),
         help_text='Variables of the script: {"CI": "1"}. Every operator reads them.',
