@@ -112,7 +112,7 @@ class Process:
     def pid(self) -> int:
         return self.popen.pid
 
-    def wait_for_line(self, text: str, within_s: float = 60.0) -> str:
+    def wait_for_line(self, text: str, within_s: float = 150.0) -> str:
         """The next line that holds `text`."""
         until = time.monotonic() + within_s
         while True:

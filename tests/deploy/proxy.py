@@ -90,7 +90,7 @@ class Nginx:
 
     def check(self) -> str:
         """What `nginx -t` says; it must succeed."""
-        done = subprocess.run(self._command("-t"), check=False, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(self._command("-t"), check=False, capture_output=True, text=True, timeout=90)
         assert done.returncode == 0, done.stderr
         return done.stderr
 
@@ -121,7 +121,7 @@ class Nginx:
         """A client from an address of this machine that asks for the hub by its name."""
         transport = httpx.HTTPTransport(local_address=source, verify=self.trust)
         return httpx.Client(
-            transport=_ByName(transport), base_url=f"https://127.0.0.1:{self.https_port}", timeout=30, **options
+            transport=_ByName(transport), base_url=f"https://127.0.0.1:{self.https_port}", timeout=90, **options
         )
 
     def logged(self) -> str:

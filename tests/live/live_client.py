@@ -21,7 +21,7 @@ class HubClient:
         self.address = hub.address
         # No connection is kept: nothing is left open when a hub, or a part of it, is killed.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=hub.address, headers=hub.headers, timeout=30, trust_env=False, limits=limits)
+        self.http = httpx.Client(base_url=hub.address, headers=hub.headers, timeout=90, trust_env=False, limits=limits)
 
     def create_task(self, title: str = "a task", **fields: Any) -> str:
         answer = self.http.post("/api/tasks/", json={"title": title, **fields})

@@ -86,7 +86,7 @@ def photographed(page: Page, name: str) -> None:
 
 def opened(page: Page, installation: Installation, path: str) -> None:
     database = Path(installation.env["TASKHUB_DATA_DIR"]) / "taskhub.sqlite3"
-    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(database, timeout=90, isolation_level=None)) as connection:
         # The process of the open streams is alive.
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
         connection.execute("UPDATE taskhub_streamprocess SET reported_at = ?", [now])

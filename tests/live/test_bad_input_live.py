@@ -20,7 +20,7 @@ def ask(client: HubClient, method: str, path: str, body: bytes | str = b"", **he
     """Status, `error.code` and body, over a connection that sends exactly what it is told."""
     sent: dict[str, Any] = {"Authorization": f"Bearer {client.hub.token}", "Content-Type": "application/json"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection("127.0.0.1", client.hub.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", client.hub.port, timeout=90)
     try:
         content = body.encode() if isinstance(body, str) else body
         connection.request(method, path, content, {name: value for name, value in sent.items() if value is not None})

@@ -215,5 +215,5 @@ def test_restarted_web_process_refuses_nobody_while_it_is_away(fragile_hub: Runn
     pid = fragile_hub.child_pid("uvicorn")
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), "the end of the web process")
-    answer = httpx.get(f"{fragile_hub.address}/healthz", timeout=30, trust_env=False)
+    answer = httpx.get(f"{fragile_hub.address}/healthz", timeout=90, trust_env=False)
     assert answer.status_code == 200

@@ -37,7 +37,7 @@ class Daytona:
             *("--no-bwrap", "--faults", "--kill-grace-s", "0.5", "--transition-ms", "5", *options),
         ]
         self.http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {KEY}", **VERSION}, timeout=30, trust_env=False
+            base_url=self.url, headers={"Authorization": f"Bearer {KEY}", **VERSION}, timeout=90, trust_env=False
         )
         self.process: Process | None = None
         self.start()

@@ -146,7 +146,7 @@ for name in {names!r}:
             except httpx.TransportError:
                 return False
 
-        wait_until(answers, f"{name} answers", within_s=150)
+        wait_until(answers, f"{name} answers", within_s=400)
 
     def address(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"

@@ -106,7 +106,7 @@ def test_who_has_no_id_may_name_a_time(server: Served) -> None:
 
 def test_streams_of_many_clients_hold_no_thread_and_no_database_file(server: Served) -> None:
     folder = Path(f"/proc/{server.process.pid}")
-    with httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None)) as client:
+    with httpx.Client(timeout=90, limits=httpx.Limits(max_connections=None)) as client:
         responses = [client.send(client.build_request("GET", f"{server.address}/api/events/stream"), stream=True)]
         lines = responses[0].iter_lines()  # kept: the response closes with its iterator
         assert next(lines) == "retry: 2000"

@@ -106,7 +106,7 @@ while left:
 
 
 def test_each_task_is_claimed_exactly_once_and_those_of_killed_agents_once_more(installation: Installation) -> None:
-    with httpx.Client(base_url=installation.address("one"), headers=installation.headers, timeout=30) as operator:
+    with httpx.Client(base_url=installation.address("one"), headers=installation.headers, timeout=90) as operator:
         made = [
             operator.post("/api/tasks/", json={"title": f"{n}", "tags": ["claimed"]}).json()["id"] for n in range(TASKS)
         ]
@@ -135,7 +135,7 @@ def assert_killed_agents_lose_no_task(
     for n, name in enumerate(killed):
         headers = {"Authorization": f"Bearer {installation.accounts[name]}"}
         address = f"{installation.address(('one', 'two')[n % 2])}/api/tasks/status/{taken[name][0]}"
-        late = httpx.put(address, headers=headers, json={"new_status": "review"}, timeout=30)
+        late = httpx.put(address, headers=headers, json={"new_status": "review"}, timeout=90)
         assert (late.status_code, late.json()["error"]["code"]) == (409, "lease_lost")
     rows = operator.get("/api/tasks/", params={"status": "done", "page_size": TASKS}).json()["results"]
     assert {row["id"] for row in rows} == set(lost)

@@ -110,7 +110,7 @@ def test_a_stream_is_told_of_at_its_end_and_the_hub_belongs_to_none(local: Insta
     local.start_web("one")
     web = local.processes["one"]
     headers = {**local.headers, "X-Request-ID": "the-stream"}
-    with httpx.stream("GET", f"{local.address('one')}/api/events/stream", headers=headers, timeout=30) as stream:
+    with httpx.stream("GET", f"{local.address('one')}/api/events/stream", headers=headers, timeout=90) as stream:
         assert stream.headers["X-Request-ID"] == "the-stream"
         lines = stream.iter_lines()  # the connection goes with them
         assert next(lines)

@@ -79,6 +79,6 @@ def test_prometheus_finds_nothing_wrong(installation: Installation) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=90,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

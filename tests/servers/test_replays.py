@@ -33,7 +33,7 @@ class Operator:
     def __init__(self, installation: Installation) -> None:
         cookies = installation.log_in("one", "a-operator", PASSWORD)
         self.http = httpx.Client(
-            base_url=f"{installation.address('one')}/admin/", follow_redirects=True, trust_env=False, timeout=30
+            base_url=f"{installation.address('one')}/admin/", follow_redirects=True, trust_env=False, timeout=90
         )
         self.http.headers["Cookie"] = f"sessionid={cookies['sessionid']}; csrftoken={'c' * 32}"
         self.http.headers["X-CSRFToken"] = "c" * 32

@@ -79,7 +79,7 @@ class Walker:
     def __init__(self, installation: Installation, role: str | None) -> None:
         self.installation = installation
         self.http = httpx.Client(
-            base_url=installation.address("one"), headers=installation.base_headers, timeout=30, trust_env=False
+            base_url=installation.address("one"), headers=installation.base_headers, timeout=90, trust_env=False
         )
         self.token = installation.accounts[role] if role else None
         self.session = ""

@@ -99,7 +99,7 @@ def test_a_request_that_is_awaited_keeps_its_trace_and_its_log_context(hub: Inst
 def test_an_open_stream_holds_no_span_open(hub: Installation, collector: Collector) -> None:
     hub.env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{collector.endpoint}/v1/traces"
     hub.start_web("one")
-    with httpx.stream("GET", f"{hub.address('one')}/api/events/stream", timeout=30) as stream:
+    with httpx.stream("GET", f"{hub.address('one')}/api/events/stream", timeout=90) as stream:
         lines = stream.iter_lines()  # the connection goes with them
         assert next(lines)
         span = collector.wait_for(lambda _, span: span.name == "GET /api/events/stream/", "the stream")

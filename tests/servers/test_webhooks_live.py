@@ -26,7 +26,7 @@ class Hub(Installation):
 
     def rest(self, method: str, path: str, **body: Any) -> Any:
         url = f"{self.address('one')}/api/{path}"
-        answer = httpx.request(method, url, headers=self.headers, json=body or None, timeout=30, trust_env=False)
+        answer = httpx.request(method, url, headers=self.headers, json=body or None, timeout=90, trust_env=False)
         assert answer.status_code < 300, answer.text
         return answer.json()
 
