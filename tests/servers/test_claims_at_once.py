@@ -28,8 +28,9 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     made = Installation(tmp_path_factory.mktemp("claims"), url)
     try:
         made.make_accounts(*AGENTS)
-        made.start_web("one")
-        made.start_web("two")
+        for web in ("one", "two"):
+            # Longer than a client keeps what is idle: else a request may meet a connection that is just being closed.
+            made.start_web(web, "--timeout-keep-alive", "120")
         yield made
     finally:
         made.end()
