@@ -52,7 +52,7 @@ class HubClient:
         return [line["line"] for line in self.log(task_id) if line["stream"] == stream]
 
     @contextmanager
-    def events(self, *, timeout_s: float = 35.0, **query: str) -> Iterator[Iterator[Frame]]:
+    def events(self, *, timeout_s: float = 90.0, **query: str) -> Iterator[Iterator[Frame]]:
         """The event stream, live; with `lastEventId` what was before as well."""
         url = f"{self.address}/api/events/stream"
         with open_stream(url, params=query, timeout_s=timeout_s) as frames:
