@@ -121,8 +121,10 @@ def test_addresses_in_artifacts_and_announcements_are_links(page: Page, hub: Run
 def test_a_run_is_repeated_with_a_changed_script(
     page: Page, hub: RunningHub, client: HubClient, complaints: list[str]
 ) -> None:
+    made = client.http.post("/api/environments/", json={"name": "of-a-page", "env": {"WHO": "environment"}})
+    assert made.status_code == 201, made.text
     task_id = client.create_task("again")
-    client.execute(task_id, "echo first; exit 3", timeout_s=77)
+    client.execute(task_id, "echo first; exit 3", timeout_s=77, environment="of-a-page")
     client.wait_for_end(task_id)
     shown = opened(page, hub, task_id)
     shown.wait_for_line("first")
@@ -131,15 +133,17 @@ def test_a_run_is_repeated_with_a_changed_script(
     script = page.get_by_label("Script (default")
     assert script.input_value() == "echo first; exit 3"
     assert page.get_by_label("Timeout").input_value() == "77"
+    assert page.get_by_label("Environment (optional").input_value() == "of-a-page"
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Run", exact=True).click()
     assert script.input_value() == ""  # another run begins anew
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Run again").click()
     page.wait_for_selector("#run-dialog[open]")
-    script.fill("echo second")
+    script.fill("echo second, in the $WHO")
     page.get_by_role("button", name="Run now").click()
-    shown.wait_for_line("second")
+    shown.wait_for_line("second, in the environment")
     page.wait_for_selector('#outcome:has-text("completed")')
     assert page.get_by_role("button", name="Run again").count() == 2
     assert complaints == []
+    client.http.delete("/api/environments/of-a-page/")

@@ -157,30 +157,31 @@ ticker({
 
 const runner = closable($("run-dialog", HTMLDialogElement));
 let filledIn = ""; // the script of an earlier run, as it was filled in
-$("run").addEventListener("click", () => openRunner({ script: "", timeout: "" }));
+$("run").addEventListener("click", () => openRunner({ script: "", timeout: "", environment: "" }));
 
 /**
- * @param {{ script: string, timeout: string }} values - A script that a person has written or changed stays.
+ * @param {{ script: string, timeout: string, environment: string }} values - A script that a person has written or changed stays.
  */
-function openRunner({ script, timeout }) {
+function openRunner({ script, timeout, environment }) {
   const field = $("script", HTMLTextAreaElement);
   if (script || field.value === filledIn) {
     field.value = filledIn = script;
     $("timeout", HTMLInputElement).value = timeout;
+    $("environment", HTMLInputElement).value = environment;
   }
   showError($("run-problem"), "");
   runner.showModal();
 }
 
 /**
- * Run a script again: it is shown first, and may be changed.
+ * Run a script again, in the environment that it ran in: both are shown first, and may be changed.
  *
  * @param {Execution} execution
  */
-async function runAgain({ execution_id: id, timeout_s: timeout }) {
+async function runAgain({ execution_id: id, timeout_s: timeout, environment }) {
   /** @type {{ script: string }} */
   const { script } = await call("GET", api("executions", id));
-  openRunner({ script, timeout: String(timeout) });
+  openRunner({ script, timeout: String(timeout), environment: environment?.name ?? "" });
 }
 onPress($("run-form"), $("run-problem"), async () => {
   const script = $("script", HTMLTextAreaElement).value;
@@ -189,6 +190,8 @@ onPress($("run-form"), $("run-problem"), async () => {
   const body = {};
   if (script.trim()) body.script_content = script;
   if (timeout) body.timeout_s = Number(timeout);
+  const environment = $("environment", HTMLInputElement).value.trim();
+  if (environment) body.environment = environment;
   await call("POST", api("exec", taskId), body);
   runner.close();
   refresh();
