@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from live_client import HubClient
+from live_client import PATIENCE_MS, HubClient
 
 from tests.processes import RunningHub, running_hub
 
@@ -68,6 +68,7 @@ def complaints() -> list[str]:
 @pytest.fixture
 def page(chromium: Browser, complaints: list[str]) -> Iterator[Page]:
     context = chromium.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.on(
         "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None

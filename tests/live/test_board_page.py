@@ -18,7 +18,7 @@ from hub_pages import (
     use_token,
     wait_for_stream,
 )
-from live_client import HubClient
+from live_client import PATIENCE_MS, HubClient
 
 from tests.processes import RunningHub
 
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.browser
 def other(chromium: Browser, complaints: list[str]) -> Iterator[Page]:
     """Another user, on another machine."""
     context = chromium.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
     yield page

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-MANY = "for n in $(seq 1000); do echo line $n; done; sleep 1; echo the end"
+MANY = "for n in $(seq 1000); do echo line $n; done; while [ ! -e go ]; do sleep 0.1; done; echo the end"
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_thousand_lines_appear_all_once_and_in_order(demo: Demo, sandbox_id: str
     demo.run(MANY)
     demo.wait_for_line("line 1000")
     assert demo.page.locator('#log-stream [data-state="connected"]').count() == 1
+    demo.run_elsewhere("touch go")
     demo.wait_for_end("Ended with exit code 0 after 1,001 lines.")
     demo.wait_for_line("the end")
     assert demo.lines() == [f"line {n}" for n in range(1, 1001)] + ["the end"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hub_pages import make_account, pressed, sign_in, tab_to, use_token, wait_for_stream
-from live_client import HubClient
+from live_client import PATIENCE_MS, HubClient
 from playwright.sync_api import expect
 
 from tests.processes import RunningHub
@@ -104,6 +104,7 @@ def test_settings_end_a_stream_and_a_session(chromium: Browser, page: Page, hub:
     make_account(hub, ACCOUNT, "agent")
     sign_in(page, hub, ACCOUNT)
     phone: BrowserContext = chromium.new_context(**PHONE_BY_NIGHT)
+    phone.set_default_timeout(PATIENCE_MS)
     mine = phone.new_page()
     sign_in(mine, hub, ACCOUNT)
     mine.goto(f"{hub.address}/test_sse.html")
@@ -132,5 +133,5 @@ def test_what_waits_is_counted_in_the_tabs_title(page: Page, hub: RunningHub, cl
     wait_for_stream(page)
     task_id = client.create_task("a question waits", assignee=ACCOUNT)
     client.http.post(f"/api/tasks/{task_id}/notes/", json={"kind": "question", "text": "Blue?"}).raise_for_status()
-    expect(page).to_have_title(re.compile(r"^\(\d+\) Board"), timeout=30_000)
+    expect(page).to_have_title(re.compile(r"^\(\d+\) Board"), timeout=PATIENCE_MS)
     client.http.post(f"/api/tasks/{task_id}/notes/", json={"kind": "answer", "text": "Red."}).raise_for_status()
