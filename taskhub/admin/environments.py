@@ -55,8 +55,8 @@ class VariablesField(forms.JSONField):
     """Shows what was sent as it can be shown: a page has no half of a character."""
 
     def prepare_value(self, value: Any) -> Any:
-        shown = super().prepare_value(value)
-        return shown.encode(errors="backslashreplace").decode() if isinstance(shown, str) else shown
+        shown: str = super().prepare_value(value)
+        return shown.encode(errors="backslashreplace").decode()
 
 
 class EnvironmentForm(forms.ModelForm[Environment]):
