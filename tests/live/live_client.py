@@ -14,7 +14,7 @@ from tests.streaming import Frame, open_stream, until
 
 FINISHED = {"completed", "failed", "stopped", "timed_out", "lost"}
 
-PATIENCE_MS = 90_000
+PATIENCE_MS = 120_000
 """How long a browser waits for what a page is to show; machines differ."""
 
 
