@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from live_client import PATIENCE_MS, HubClient
+from hub_pages import new_context
+from live_client import HubClient
 
 from tests.processes import RunningHub, running_hub
 
@@ -67,8 +68,7 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def page(chromium: Browser, complaints: list[str]) -> Iterator[Page]:
-    context = chromium.new_context()
-    context.set_default_timeout(PATIENCE_MS)
+    context = new_context(chromium)
     page = context.new_page()
     page.on(
         "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 from tests.processes import ROOT, RunningHub
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
 PASSWORD = "a password of the tests"
+PATIENCE_MS = 120_000
+"""How long a browser waits for what a page is to show; machines differ."""
+
+
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A window of its own, that waits as long as a busy machine takes."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
 
 
 def manage(hub: RunningHub, code: str) -> None:

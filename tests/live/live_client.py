@@ -14,9 +14,6 @@ from tests.streaming import Frame, open_stream, until
 
 FINISHED = {"completed", "failed", "stopped", "timed_out", "lost"}
 
-PATIENCE_MS = 120_000
-"""How long a browser waits for what a page is to show; machines differ."""
-
 
 class HubClient:
     def __init__(self, hub: RunningHub) -> None:

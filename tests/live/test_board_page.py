@@ -12,13 +12,14 @@ from hub_pages import (
     fetched,
     make_account,
     manage,
+    new_context,
     set_hidden,
     sign_in,
     tab_to,
     use_token,
     wait_for_stream,
 )
-from live_client import PATIENCE_MS, HubClient
+from live_client import HubClient
 
 from tests.processes import RunningHub
 
@@ -33,8 +34,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def other(chromium: Browser, complaints: list[str]) -> Iterator[Page]:
     """Another user, on another machine."""
-    context = chromium.new_context()
-    context.set_default_timeout(PATIENCE_MS)
+    context = new_context(chromium)
     page = context.new_page()
     page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
     yield page

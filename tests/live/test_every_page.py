@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from hub_pages import set_hidden, use_token
-from live_client import PATIENCE_MS, HubClient
+from hub_pages import new_context, set_hidden, use_token
+from live_client import HubClient
 
 from tests.processes import RunningHub
 
@@ -59,8 +59,7 @@ def scheme(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=SIZES)
 def screen(request: pytest.FixtureRequest, chromium: Browser, scheme: Any, complaints: list[str]) -> Iterator[Page]:
-    context = chromium.new_context(viewport=SIZES[request.param], color_scheme=scheme)
-    context.set_default_timeout(PATIENCE_MS)
+    context = new_context(chromium, viewport=SIZES[request.param], color_scheme=scheme)
     page = context.new_page()
     page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from hub_pages import make_account, pressed, sign_in, tab_to, use_token, wait_for_stream
-from live_client import PATIENCE_MS, HubClient
+from hub_pages import PATIENCE_MS, make_account, new_context, pressed, sign_in, tab_to, use_token, wait_for_stream
+from live_client import HubClient
 from playwright.sync_api import expect
 
 from tests.processes import RunningHub
@@ -103,8 +103,7 @@ def test_the_snippets_work_as_displayed(page: Page, hub: RunningHub, client: Hub
 def test_settings_end_a_stream_and_a_session(chromium: Browser, page: Page, hub: RunningHub) -> None:
     make_account(hub, ACCOUNT, "agent")
     sign_in(page, hub, ACCOUNT)
-    phone: BrowserContext = chromium.new_context(**PHONE_BY_NIGHT)
-    phone.set_default_timeout(PATIENCE_MS)
+    phone: BrowserContext = new_context(chromium, **PHONE_BY_NIGHT)
     mine = phone.new_page()
     sign_in(mine, hub, ACCOUNT)
     mine.goto(f"{hub.address}/test_sse.html")

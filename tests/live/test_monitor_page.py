@@ -7,7 +7,8 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from live_client import PATIENCE_MS, HubClient
+from hub_pages import new_context
+from live_client import HubClient
 
 from tests.processes import RunningHub
 
@@ -112,8 +113,7 @@ def test_page_reconnects_after_the_death_of_the_web_process_and_misses_nothing(
 def test_nothing_is_wider_than_the_window(
     chromium: Browser, client: HubClient, tmp_path: Path, size: tuple[int, int], scheme: str
 ) -> None:
-    context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-    context.set_default_timeout(PATIENCE_MS)
+    context = new_context(chromium, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     page = context.new_page()
     open_monitor(page, client.address)
     task_id = client.create_task(

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from live_client import PATIENCE_MS, HubClient
+from hub_pages import new_context
+from live_client import HubClient
 
 from tests.processes import RunningHub
 
@@ -29,8 +30,7 @@ def test_the_link_that_was_printed_leads_to_the_board_as_the_operator_once(
     page.reload()
     assert "operator" in page.locator("header").inner_text()
     assert not complaints
-    other = chromium.new_context()
-    other.set_default_timeout(PATIENCE_MS)
+    other = new_context(chromium)
     second = other.new_page()
     second.goto(links[0])
     assert "This link does not work any more" in second.locator("main").inner_text()
