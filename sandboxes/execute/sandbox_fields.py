@@ -1,12 +1,10 @@
-"""Creation fields: an environment as Daytona's `POST /sandbox` has it (reference/daytona.md B.2)."""
+"""Creation fields: an environment as Daytona's `POST /sandbox` has it."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from taskhub.models.environment import EnvironmentSpec, Network
-
-_SIZES: Final = ("cpu", "memory", "disk", "gpu")
+from taskhub.models.environment import SIZES, EnvironmentSpec, Network
 
 
 def sandbox_fields(spec: EnvironmentSpec | None) -> dict[str, Any]:
@@ -17,7 +15,7 @@ def sandbox_fields(spec: EnvironmentSpec | None) -> dict[str, Any]:
     """
     if spec is None:
         return {}
-    sizes = {name: getattr(spec, name) for name in _SIZES if getattr(spec, name) is not None}
+    sizes = {name: getattr(spec, name) for name in SIZES if getattr(spec, name) is not None}
     # Daytona takes GPUs only for sandboxes that it deletes when they are stopped.
     ephemeral = {"autoDeleteInterval": 0} if spec.gpu else {}
     return {**_source(spec), **sizes, **ephemeral, **_network(spec.network)}

@@ -61,7 +61,11 @@ class ActingMixin(HubModelAdmin):
             "row_actions": [] if object_id is None else self._row_actions(request, object_id),
             "list_address": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
         }
-        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **context})
+        try:
+            return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **context})
+        except HubError as error:  # the service's, when the row is saved
+            self.message_user(request, error.message, messages.ERROR)
+            return redirect(request.path)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
         """After an action on a row's own page, redirect to that page."""

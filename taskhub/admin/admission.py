@@ -7,17 +7,15 @@ from typing import Any, Final
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from taskhub.admin.actions import ActingMixin
 from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, moment, row_link, short_id
-from taskhub.errors import HubError
 from taskhub.models import HUB, AdmissionRule, Execution, WaitingReason
 from taskhub.selectors.admission import account_exists, admission_overview, queue_first
 from taskhub.services.admission_rules import AT_ONCE_LIMIT, admission_rule_set
@@ -145,19 +143,6 @@ class AdmissionRuleAdmin(ActingMixin, HubModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002 - likewise
         return False
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except HubError as error:
-            self.message_user(request, error.message, messages.ERROR)
-            return redirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: AdmissionRule, form: Any, change: bool) -> None:  # noqa: ARG002 - likewise
         made = admission_rule_set(

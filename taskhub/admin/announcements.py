@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.shortcuts import redirect
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from taskhub.admin.actions import ActingAdmin
 from taskhub.admin.base import HubModelAdmin, actor_of, cut
 from taskhub.admin.list_pages import DateFilter
-from taskhub.errors import HubError
 from taskhub.models import Announcement, AnnouncementLevel
 from taskhub.services.announcements import announcement_create, announcement_withdraw
 
@@ -58,19 +56,6 @@ class AnnouncementAdmin(ActingAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(HubModelAdmin.has_add_permission(self, request))
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except HubError as error:
-            self.message_user(request, error.message, messages.ERROR)
-            return redirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Announcement, form: Any, change: bool) -> None:  # noqa: ARG002 - likewise
         made = announcement_create(actor=actor_of(request), text=obj.text, level=obj.level, ends_at=obj.ends_at)

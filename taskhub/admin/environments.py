@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -21,10 +21,11 @@ from unfold.widgets import (
 
 from taskhub.admin.actions import ActingAdmin, Sure
 from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, moment
-from taskhub.errors import HubError, Invalid
+from taskhub.errors import Invalid
 from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion
+from taskhub.models.environment import SIZES
 from taskhub.selectors.environments import version_of
-from taskhub.services.environment_rules import DAY_S, SIZE_MOST, SIZES, guard_name, guard_spec
+from taskhub.services.environment_rules import DAY_S, SIZE_MOST, guard_name, guard_spec
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
 _VERSIONS_SHOWN: Final = 20
@@ -183,19 +184,6 @@ class EnvironmentAdmin(ActingAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(HubModelAdmin.has_change_permission(self, request, obj))
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except HubError as error:
-            self.message_user(request, error.message, messages.ERROR)
-            return redirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Environment, form: Any, change: bool) -> None:
         spec = form.cleaned_data["spec"].document()

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -36,7 +36,7 @@ from taskhub.admin.charts import Picture
 from taskhub.admin.dashboard import Figure
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TitledRows, titled_link
-from taskhub.errors import HubError, Invalid
+from taskhub.errors import Invalid
 from taskhub.events.types import EVENT_TYPES
 from taskhub.models import DeliveryStatus, MetricName, WebhookDelivery, WebhookEndpoint
 from taskhub.selectors import webhooks as selectors
@@ -140,19 +140,6 @@ class WebhookEndpointAdmin(ActingAdmin):
     @admin.display
     def deliveries(self, endpoint: WebhookEndpoint) -> SafeString:
         return list_link("taskhub_webhookdelivery", "deliveries", endpoint__id__exact=endpoint.pk)
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except HubError as error:
-            self.message_user(request, error.message, messages.ERROR)
-            return redirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
         values = {name: form.cleaned_data[name] for name in form.changed_data}

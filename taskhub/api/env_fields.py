@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from taskhub.api.fields import StrictBooleanField, StrictSerializer, TextField
 from taskhub.executions.masking import LINES_MOST, SHORTEST, Secret, secret_lines
-from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME
+from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, env_bytes
 
 _ENV_VALUE_LIMIT: Final = 32 * 1024
 _ENV_TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$", "maxLength": _ENV_VALUE_LIMIT}
@@ -70,8 +70,7 @@ class EnvField(serializers.DictField):
         value: dict[str, str | Secret] = super().to_internal_value(data)
         if len(value) > ENV_LIMIT:
             raise serializers.ValidationError(f"At most {ENV_LIMIT} variables.")
-        texts = {name: each.value if isinstance(each, Secret) else each for name, each in value.items()}
-        if sum(len(name) + len(text.encode()) for name, text in texts.items()) > ENV_BYTES:
+        if env_bytes(value) > ENV_BYTES:
             raise serializers.ValidationError(f"At most {ENV_BYTES} bytes in all.")
         if len(secret_lines(each.value for each in value.values() if isinstance(each, Secret))) > LINES_MOST:
             raise serializers.ValidationError(f"At most {LINES_MOST} lines in all secret values.")

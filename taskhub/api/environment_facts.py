@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from taskhub.models import EnvironmentSpec, EnvironmentVersion
-from taskhub.services.environment_rules import SIZES
+from taskhub.models.environment import NETWORK_KINDS, SIZES
 
 _LIMITS = ("timeout_s", "timeout_max_s", "keep_sandbox_s")
 
@@ -37,7 +37,7 @@ class EnvironmentFactsSerializer(EnvironmentOfExecutionSerializer):
     memory = serializers.IntegerField(allow_null=True)
     disk = serializers.IntegerField(allow_null=True)
     gpu = serializers.IntegerField(allow_null=True)
-    network_kind = serializers.ChoiceField(choices=["open", "none", "listed"])
+    network_kind = serializers.ChoiceField(choices=NETWORK_KINDS)
     variables = serializers.ListField(child=serializers.CharField())
     timeout_s = serializers.IntegerField(allow_null=True)
     timeout_max_s = serializers.IntegerField(allow_null=True)

@@ -17,7 +17,7 @@ from taskhub.api.fields import ShortListField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery, QuerySerializer
 from taskhub.models import Environment, EnvironmentVersion
-from taskhub.models.environment import NAME_LENGTH
+from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
 from taskhub.services.environment_rules import DAY_S, LIST_LENGTH, NAME_PATTERN, SIZE_MOST
@@ -122,7 +122,7 @@ class EnvironmentSerializer(StrictSerializer):
     disk = _size("GiB")
     gpu = _size("GPUs")
     network = NetworkField(allow_null=True, required=False)
-    network_kind = serializers.ChoiceField(choices=["open", "none", "listed"], read_only=True)
+    network_kind = serializers.ChoiceField(choices=NETWORK_KINDS, read_only=True)
     env = PlainEnvField(allow_null=True, required=False, help_text="Plain values; every operator reads them.")
     variables = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The names in env.")
     timeout_s = _seconds(DAY_S, help_text="Of an execution that names none.")

@@ -193,21 +193,21 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
         super().__init__(*args, **kwargs)
         self._caller: Caller | None = caller if caller is not None else getattr(self.request, "user", None)
 
-    def by_assignee(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+    def by_assignee(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:
         if value == NOBODY:
             return tasks.filter(assignee="")
-        if value != ME:
-            return tasks.filter(assignee=value)
-        if self._caller is None or not self._caller.is_authenticated:
-            raise NotAuthenticated("assignee=me is the caller's account. Send Authorization: Bearer <token>.")
-        return tasks.filter(assignee=self._caller.get_username())
+        return tasks.filter(assignee=self._account(name, value))
 
-    def by_maker(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+    def by_maker(self, tasks: QuerySet[Task], name: str, value: str) -> QuerySet[Task]:
+        return tasks.filter(created_by=self._account(name, value))
+
+    def _account(self, parameter: str, value: str) -> str:
+        """The name of an account; `me` is the caller's. Raises NotAuthenticated."""
         if value != ME:
-            return tasks.filter(created_by=value)
+            return value
         if self._caller is None or not self._caller.is_authenticated:
-            raise NotAuthenticated("created_by=me is the caller's account. Send Authorization: Bearer <token>.")
-        return tasks.filter(created_by=self._caller.get_username())
+            raise NotAuthenticated(f"{parameter}=me is the caller's account. Send Authorization: Bearer <token>.")
+        return self._caller.get_username()
 
     def by_tags(self, tasks: QuerySet[Task], name: str, value: list[str]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks_tagged(tasks, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from django.db import models
 
@@ -12,6 +12,8 @@ NAME_LENGTH: Final = 63
 NO_ENVIRONMENT: Final = "none"
 """No environment has this name: with it an operator asks for none."""
 NetworkKind = Literal["open", "none", "listed"]
+NETWORK_KINDS: Final[tuple[NetworkKind, ...]] = get_args(NetworkKind)
+SIZES: Final = ("cpu", "memory", "disk", "gpu")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from taskhub.roles import Caller, Role, role_of
 
 
 def environment_list_for(*, user: Caller | None) -> QuerySet[Environment]:
-    """Those that this caller may use, by name: operators all; None is the hub itself."""
+    """Those that this caller may use: operators all; None is the hub itself."""
     found = Environment.objects.filter(deleted_at=None)
     if user is None or role_of(user) >= Role.OPERATOR:
         return found

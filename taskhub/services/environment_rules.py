@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 
 from taskhub.errors import Invalid
 from taskhub.models import EnvironmentSpec
-from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, Network
-from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME
+from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, Network
+from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, env_bytes
 
 DAY_S: Final = 86_400
 SIZE_MOST: Final = 10_000
@@ -24,7 +24,6 @@ _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _SOURCES: Final = ("snapshot", "image", "dockerfile")
-SIZES: Final = ("cpu", "memory", "disk", "gpu")
 
 
 def guard_name(name: str) -> None:
@@ -97,7 +96,7 @@ def _wrong_env(env: Mapping[str, str]) -> str:
         return f"At most {ENV_LIMIT} variables."
     if any(map(_NO_TEXT.search, (*env, *env.values()))):
         return "Names and values must have no NUL and no half of a character (a lone surrogate)."
-    if sum(len(name) + len(value.encode()) for name, value in env.items()) > ENV_BYTES:
+    if env_bytes(env) > ENV_BYTES:
         return f"At most {ENV_BYTES} bytes in all."
     wrong = sorted(name for name in env if name in BASH_KEEPS or not ENV_NAME.match(name))
     return f"Not a name that a script may set: {', '.join(wrong)[:200]}" if wrong else ""

@@ -16,7 +16,7 @@ from taskhub.executions.masking import Secret
 from taskhub.models import EnvironmentVersion, Execution, Task
 from taskhub.roles import viewer_of
 from taskhub.selectors.environments import environment_for_run, environment_with_id
-from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT
+from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT, env_bytes
 
 
 class Wanted(NamedTuple):
@@ -81,9 +81,8 @@ def _guard_made_in(actor: Actor, sandbox_id: str) -> None:
 
 
 def _guard_variables(env: Mapping[str, str | Secret]) -> None:
-    texts = {name: each.value if isinstance(each, Secret) else each for name, each in env.items()}
-    too_many = len(texts) > ENV_LIMIT
-    if too_many or sum(len(name) + len(text.encode()) for name, text in texts.items()) > ENV_BYTES:
+    too_many = len(env) > ENV_LIMIT
+    if too_many or env_bytes(env) > ENV_BYTES:
         most = f"{ENV_LIMIT} variables" if too_many else f"{ENV_BYTES} bytes"
         words = f"At most {most} with those of the environment."
         raise Invalid(words, details={"env": [words]})

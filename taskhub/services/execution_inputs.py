@@ -45,6 +45,12 @@ class Given:
     source_path: str = ""
 
 
+def env_bytes(env: Mapping[str, str | Secret]) -> int:
+    """Of the names and values, secret ones included."""
+    texts = (each.value if isinstance(each, Secret) else each for each in env.values())
+    return sum(map(len, env)) + sum(len(text.encode()) for text in texts)
+
+
 def env_apart(env: Mapping[str, str | Secret]) -> tuple[dict[str, str], str]:
     """The plain variables, and the encrypted secret ones: empty where there are none."""
     plain = {name: value for name, value in env.items() if isinstance(value, str)}

@@ -189,7 +189,7 @@ def _send(connection: Any, mail: Mail) -> bool:
 
 
 def _note_refusal(mail: Mail, error: smtplib.SMTPRecipientsRefused) -> None:
-    """Of this one recipient: for good, or for now."""
+    """The server refuses this recipient: a permanent refusal deletes the mail, a temporary one counts as a failure."""
     codes = [code for code, _ in error.recipients.values()]
     if all(code >= _PERMANENT for code in codes):
         log.warning("the mail server refuses the address of account %s", mail.user.get_username())
