@@ -37,12 +37,30 @@ class Network:
         return {"cidrs": list(self.cidrs), "domains": list(self.domains)}
 
 
+TASK_PLACE: Final = "{task}"
+"""In a volume's subpath: the id of the task whose script runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume of the sandbox service, by its name, and the folder of it that a sandbox has at `mount_path`.
+
+    Without `subpath` it is all of the volume.
+    """
+
+    name: str
+    mount_path: str
+    subpath: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EnvironmentSpec:
     """All that a version says. Empty texts and None: what the sandbox service, or the hub's settings, say.
 
     At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
     the latter two. Times are in seconds. `allowed`: accounts that may use it; None: all.
+    `secrets`: variables, and the names of their entries in the sandbox service's vault; `any_host`: those of these
+    entries that may be sent to any host.
     """
 
     description: str = ""
@@ -55,6 +73,9 @@ class EnvironmentSpec:
     gpu: int | None = None
     network: Network = field(default_factory=Network)
     env: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: dict[str, str] = field(default_factory=dict)
+    any_host: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     timeout_s: int | None = None
     timeout_max_s: int | None = None
     keep_sandbox_s: int | None = None
@@ -71,12 +92,22 @@ class EnvironmentSpec:
             given["network"] = Network.read(given["network"])
         if "allowed" in given:
             given["allowed"] = tuple(dict.fromkeys(given["allowed"]))
+        if "any_host" in given:
+            given["any_host"] = tuple(dict.fromkeys(given["any_host"]))
+        if "volumes" in given:
+            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         return cls(**given)
 
     def document(self) -> dict[str, Any]:
         """As the row and the API have it."""
         written = {**asdict(self), "network": self.network.written()}
-        return {**written, "allowed": None if self.allowed is None else list(self.allowed)}
+        lists = {"any_host": list(self.any_host), "volumes": list(written["volumes"])}
+        return {**written, **lists, "allowed": None if self.allowed is None else list(self.allowed)}
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of all that a script finds in its environment by it, sorted."""
+        return sorted({**self.env, **self.secrets})
 
 
 SPEC_FIELDS: Final = tuple(each.name for each in fields(EnvironmentSpec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskhub.executions.executor import ExecutorError, ScriptEnd, Stopped
+from taskhub.executions.executor import ExecutorError, Observation, ScriptEnd, Stopped
 from taskhub.models import Execution, ExecutionStatus, Leftover
 from taskhub.services.executions import Outcome
 
@@ -52,8 +52,11 @@ def outcome_of_dead_runner(execution: Execution, stopped: Stopped) -> Outcome:
     return _outcome(execution, _DIED, Leftover.NONE if stopped.by == "mark" else leftover_of(execution))
 
 
-def outcome_of_lost_sandbox(execution: Execution) -> Outcome:
+def outcome_of_lost_sandbox(execution: Execution, seen: Observation) -> Outcome:
     """Of a script whose sandbox is gone."""
+    if seen.reason == "disk_limit" and not execution.ending:
+        words = "Its files took more than the environment's disk, so the sandbox was ended."
+        return Outcome(ExecutionStatus.FAILED, error_code="disk_limit", error_message=words)
     status = ExecutionStatus(execution.ending) if execution.ending else ExecutionStatus.LOST
     return Outcome(status, error_code="sandbox_gone", error_message="Its sandbox is gone.")
 
