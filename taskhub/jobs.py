@@ -36,7 +36,7 @@ from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import claims, executions, idempotency, mails, notes, tokens
+from taskhub.services import claims, executions, idempotency, log_retention, mails, notes, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.web.thread_pool import wait_here
@@ -232,6 +232,16 @@ def artifacts_trim() -> None:
     deleted = artifacts_services.artifacts_trim(before=timezone.now() - settings.TASKHUB_ARTIFACTS_KEEP)
     if deleted:
         log.info("%d artifacts deleted", deleted)
+
+
+@shared_task
+@retention()
+def logs_trim() -> None:
+    """Retention: logs and scripts of executions that ended `TASKHUB_LOGS_KEEP_DAYS` ago go."""
+    if settings.TASKHUB_LOGS_KEEP_DAYS:
+        deleted = log_retention.logs_trim(before=timezone.now() - timedelta(days=settings.TASKHUB_LOGS_KEEP_DAYS))
+        if deleted:
+            log.info("the logs and scripts of %d executions deleted", deleted)
 
 
 @shared_task

@@ -119,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take sizes of sandboxes that this machine cannot hold: more CPUs than it has, memory without a cgroup",
     )
+    parser.add_argument(
+        "--fake-builds", action="store_true", help="play the builds of images; nothing is built. For tests"
+    )
     _add_limits(parser)
     parser.add_argument("--faults", action="store_true", help="serve /faults and /requests, for tests")
     return parser
@@ -166,6 +169,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         hide=tuple(folder.resolve() for folder in arguments.hide),
         kill_grace_s=arguments.kill_grace_s,
         sizes_not_held=arguments.sizes_not_held,
+        fake_builds=arguments.fake_builds,
         limits=Limits(
             cpus=arguments.limit_cpus,
             memory=arguments.limit_memory,

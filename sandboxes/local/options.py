@@ -38,6 +38,7 @@ class Options:
     `hide`: folders beside `data_dir` that processes in bubblewrap find empty.
     `kill_grace_s`: the time between SIGTERM and SIGKILL, in seconds.
     `limits`: the resources of all sandboxes together and of each.
+    `fake_builds`: images and Dockerfiles are taken, and their builds played; nothing is built. For tests.
     `sizes_not_held`: sizes are taken though processes may not be held to all of them; else they are refused.
     """
 
@@ -53,3 +54,4 @@ class Options:
     kill_grace_s: float = 5.0
     limits: Limits = field(default_factory=Limits)
     sizes_not_held: bool = False
+    fake_builds: bool = False

@@ -26,7 +26,7 @@ STATES: Final = frozenset(
         *("archived", "archiving", "resizing", "snapshotting", "forking", "pausing", "paused", "resuming"),
     }
 )
-_SETTLED: Final = frozenset({"started", "stopped", "error"})
+_SETTLED: Final = frozenset({"started", "stopped", "error", "build_failed"})
 
 _STRINGS: Final = (
     *("name", "snapshot", "user", "target", "networkAllowList", "domainAllowList"),
@@ -58,7 +58,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "autoDeleteInterval": -1,
 }
 # A list item has none of these.
-_DETAILS: Final = ("env", "kvm", "volumes")
+_DETAILS: Final = ("env", "kvm", "volumes", "buildInfo")
 # Daytona's document has no such fields.
 _UNSEEN: Final = frozenset({"secrets", "held"})
 
@@ -68,8 +68,9 @@ class SandboxRow:
     """`fields` are those that the creator gave, under Daytona's names, with defaults filled in.
 
     `state` is the state as shown. It moves so:
-    creating -> started; started -> stopping -> stopped; stopped -> starting -> started;
-    started | stopped | error -> destroying -> (gone). Any of them -> error if the disk fails in the middle.
+    creating -> started; with a build: pending_build -> building_snapshot -> creating | build_failed;
+    started -> stopping -> stopped; stopped -> starting -> started; stopped -> snapshotting -> stopped;
+    started | stopped | error | build_failed -> destroying -> (gone). Any of them -> error if the disk fails meanwhile.
     """
 
     id: str
@@ -177,6 +178,16 @@ def checked_fields(body: object) -> dict[str, Any]:
     for key, value in checked.items():
         _check(key, value)
     return checked
+
+
+def checked_build(info: object) -> dict[str, Any]:
+    """A creation request's `buildInfo`. Raises ControlError 400."""
+    if not info:
+        return {}
+    if not isinstance(info, dict) or not isinstance(info.get("dockerfileContent"), str):
+        raise ControlError(400, "buildInfo must have a dockerfileContent")
+    now = timestamp()
+    return {"dockerfileContent": info["dockerfileContent"], "createdAt": now, "updatedAt": now, "snapshotRef": ""}
 
 
 def checked_map(key: str, value: object) -> dict[str, str]:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sandboxes.local.builds import Build
 from sandboxes.local.capacity import refuse_beyond
 from sandboxes.local.disk import remove_tree
 from sandboxes.local.errors import NOT_STARTED, ControlError, ProxyError, timestamp
 from sandboxes.local.isolation import Folders
 from sandboxes.local.not_held import Held, refuse_what_is_not_held
 from sandboxes.local.options import Options
-from sandboxes.local.rows import SandboxRow
+from sandboxes.local.rows import SandboxRow, checked_build
 from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import ShellFactory
 from sandboxes.local.sizes import GIB, Sizes, disk_bytes, find_memory_groups
@@ -56,6 +57,7 @@ class Registry:
         self.volumes = Volumes(options.data_dir)
         self.snapshots = Snapshots(options.data_dir)
         self.sizes = Sizes(find_memory_groups())
+        self.builds: dict[str, Build] = {}
         self.announce: Callable[[StateChange], None] = lambda _: None
 
     async def load(self) -> None:
@@ -79,7 +81,7 @@ class Registry:
         if sandbox.row.desired_state == "destroyed" or _is_half_made(row):
             self._remove(folders.root)
             return
-        if sandbox.row.state != "error":
+        if sandbox.row.state not in {"error", "build_failed"}:
             sandbox.row.state = sandbox.row.desired_state
         sandbox.save()
         self._sandboxes[sandbox.row.id] = sandbox
@@ -141,14 +143,35 @@ class Registry:
             raise ControlError(500, f"The sandbox could not be stored: {error.strerror or error}") from error
         self._sandboxes[row.id] = sandbox
         self.announce(StateChange(row, "created"))
-        self._later(sandbox, self._make(sandbox, snapshot))
+        build = self._begin_build(row)
+        self._later(sandbox, self._build(sandbox, build) if build is not None else self._make(sandbox, snapshot))
         return row
+
+    def _begin_build(self, row: SandboxRow) -> Build | None:
+        info = row.fields.get("buildInfo")
+        if info is None:
+            return None
+        row.state = "pending_build"
+        self.builds[row.id] = Build(info["dockerfileContent"])
+        return self.builds[row.id]
+
+    async def _build(self, sandbox: Sandbox, build: Build) -> None:
+        await asyncio.sleep(self._options.transition_s)
+        self._set_state(sandbox, "building_snapshot")
+        await build.play(self._options.transition_s)
+        if build.failed:
+            sandbox.row.error_reason = f"Build failed: {build.failed}"
+            self._set_state(sandbox, "build_failed")
+            return
+        self._set_state(sandbox, "creating")
+        await self._settle(sandbox, "started")
 
     def _references(self, body: dict[str, Any]) -> dict[str, Any]:
         """Fields of the row for what it names: entries of the vault, and volumes. Raises ControlError 400."""
         secrets, volumes = checked_mounts(body.get("secrets")), self.volumes.checked(body.get("volumes"))
         self.vault.guard_names(secrets)
-        return {**({"secrets": secrets} if secrets else {}), **({"volumes": volumes} if volumes else {})}
+        named = {"secrets": secrets, "volumes": volumes, "buildInfo": checked_build(body.get("buildInfo"))}
+        return {name: value for name, value in named.items() if value}
 
     def snapshot(self, id_or_name: str, name: object) -> Sandbox:
         """Keep a stopped sandbox's home as a snapshot; returns at once (snapshotting). Raises ControlError."""
@@ -307,6 +330,7 @@ class Registry:
         self._set_state(sandbox, "destroyed")
         await asyncio.to_thread(self._remove, remains)
         self.sizes.release(sandbox.row.id)
+        self.builds.pop(sandbox.row.id, None)
 
     def _later(self, sandbox: Sandbox, work: Coroutine[Any, Any, None]) -> None:
         """Transitions go on when the client that asked for them has gone. One that fails leaves the state "error"."""
@@ -325,8 +349,9 @@ class Registry:
 
 
 def _is_half_made(row: SandboxRow) -> bool:
-    """Its server ended while the snapshot was copied: who asks for it again gets a whole one."""
-    return row.state == "creating" and bool(row.fields.get("snapshot"))
+    """Its server ended while the snapshot was copied, or the image built: asking for it again makes a whole one."""
+    is_building = row.state in {"pending_build", "building_snapshot"}
+    return is_building or (row.state == "creating" and bool(row.fields.get("snapshot")))
 
 
 def _copy(snapshot: Path, home: Path) -> None:

@@ -70,9 +70,10 @@ class Vault:
         """Raises ControlError 404, 400."""
         given = _checked(body)
         value = given.pop("value", None)
-        sealed = {"sealed": self._sealed(value)} if value is not None else {}
-        kept = {name: given[name] for name in ("description", "hosts") if name in given}
-        entry = {**self._entry(entry_id), **kept, **sealed, "updatedAt": timestamp()}
+        entry: dict[str, Any] = {**self._entry(entry_id), "updatedAt": timestamp()}
+        entry |= {name: given[name] for name in ("description", "hosts") if name in given}
+        if value is not None:
+            entry["sealed"] = self._sealed(value)
         self._keep({**self._entries, entry_id: entry})
         return _shown(entry)
 

@@ -119,3 +119,32 @@ async def test_a_stopped_sandbox_is_kept_as_a_snapshot(client: Client) -> None:
     assert (await client.call("GET", "/api/snapshots/of-it"))[0] == 404
     status, body, _ = await client.call("POST", "/api/sandbox", body={"snapshot": "of-it"})
     assert (status, body["message"].startswith("Snapshot of-it not found")) == (400, True)
+
+
+async def test_builds_are_played_with_their_states_and_log(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    with running(tmp_path / "data", "--no-bwrap", "--fake-builds", "--transition-ms", "30") as server:
+        client = Client(server, http)
+        logs, states = {}, {}
+        for name, last in (("good", "RUN true"), ("bad", "RUN make && exit 1")):
+            dockerfile = f"# of a test\nFROM python:3.12\n{last}\nCMD x\n"
+            body = {"name": name, "buildInfo": {"dockerfileContent": dockerfile}}
+            status, made, _ = await client.call("POST", "/api/sandbox", body=body)
+            assert (status, made["state"], made["buildInfo"]["dockerfileContent"]) == (200, "pending_build", dockerfile)
+            _, found, _ = await client.call("GET", f"/api/sandbox/{name}/build-logs-url")
+            address = found["url"].removeprefix(server.url)
+            logs[name] = (await client.call("GET", f"{address}?follow=true"))[1].decode().splitlines()
+            await client.call("GET", address)
+
+            async def settled(name: str = name) -> bool:
+                states[name] = (await client.call("GET", f"/api/sandbox/{name}"))[1]
+                return states[name]["state"] in {"started", "build_failed"}
+
+            await eventually(settled)
+        steps = ["Step 1/3 : FROM python:3.12", "Step 2/3 : RUN true", "Step 3/3 : CMD x", "Successfully built"]
+        assert (states["good"]["state"], logs["good"]) == ("started", steps)
+        assert logs["bad"][1:] == ["Step 2/3 : RUN make && exit 1", failed := states["bad"]["errorReason"][14:]]
+        assert (states["bad"]["state"], failed) == (
+            "build_failed",
+            "The command 'make && exit 1' returned a non-zero code: 1",
+        )
+        assert (await client.call("DELETE", "/api/sandbox/bad"))[0] == 200
