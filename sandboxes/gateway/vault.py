@@ -45,6 +45,19 @@ class Vault:
         """The entry of this name. Raises SandboxMissing."""
         return _shown(await self._entry(name))
 
+    async def find_all(self, names: Collection[str]) -> dict[str, Document]:
+        """Those of these names that are there."""
+        part = next(iter(names)) if len(names) == 1 else None
+        found: dict[str, Document] = {}
+        cursor: str | None = None
+        for _ in range(_PAGES_MOST):
+            page = await self.page(cursor=cursor, name=part)
+            found |= {entry["name"]: entry for entry in page.items if entry["name"] in names}
+            cursor = page.next_cursor
+            if cursor is None or len(found) == len(names):
+                break
+        return found
+
     async def create(self, *, name: str, value: str, hosts: Collection[str], description: str = "") -> Document:
         """Raises SandboxRefused `secret_exists`."""
         fields = {"name": name, "value": value, "hosts": list(hosts), "description": description}

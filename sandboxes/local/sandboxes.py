@@ -81,6 +81,8 @@ class Registry:
         if sandbox.row.desired_state == "destroyed" or _is_half_made(row):
             self._remove(folders.root)
             return
+        if not self._options.sizes_not_held and "memory" in row.held and self.sizes.memory is None:
+            row.state, row.error_reason = "error", "the memory of this sandbox cannot be held any more"
         if sandbox.row.state not in {"error", "build_failed"}:
             sandbox.row.state = sandbox.row.desired_state
         sandbox.save()
