@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from django.contrib.auth.models import User
 
 from taskhub.errors import Invalid
+from taskhub.executions.file_paths import is_inside
 from taskhub.models import EnvironmentSpec
 from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, Network
+from taskhub.services.environment_repositories import wrong_repository
 from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, env_bytes
 
 DAY_S: Final = 86_400
@@ -22,8 +24,11 @@ NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._\-]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{NAME_PATTERN}\Z")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
+_NOT_A_PATH: Final = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _SOURCES: Final = ("snapshot", "image", "dockerfile")
+SETUP_BYTES: Final = 64 * 1024
+KEEP_MOST: Final = 50
 
 
 def guard_name(name: str) -> None:
@@ -42,6 +47,12 @@ def guard_spec(spec: EnvironmentSpec) -> None:
         wrong["network"] = words
     if words := _wrong_env(spec.env):
         wrong["env"] = words
+    if len(spec.setup.encode(errors="replace")) > SETUP_BYTES or _NO_TEXT.search(spec.setup):
+        wrong["setup"] = f"At most {SETUP_BYTES} bytes, without NUL and halves of characters (lone surrogates)."
+    if words := _wrong_keep(spec.keep or ()):
+        wrong["keep"] = words
+    if spec.repository is not None:
+        wrong |= wrong_repository(spec.repository, spec.network)
     if words := _wrong_accounts(spec.allowed or ()):
         wrong["allowed"] = words
     if wrong:
@@ -100,6 +111,13 @@ def _wrong_env(env: Mapping[str, str]) -> str:
         return f"At most {ENV_BYTES} bytes in all."
     wrong = sorted(name for name in env if name in BASH_KEEPS or not ENV_NAME.match(name))
     return f"Not a name that a script may set: {', '.join(wrong)[:200]}" if wrong else ""
+
+
+def _wrong_keep(patterns: Sequence[str]) -> str:
+    if len(patterns) > KEEP_MOST:
+        return f"At most {KEEP_MOST} patterns."
+    wrong = [each for each in patterns if not is_inside(each) or _NOT_A_PATH.search(each)]
+    return f"Must be a path in the working folder, with * and **: {wrong[0][:100]}" if wrong else ""
 
 
 def _wrong_accounts(allowed: Iterable[str]) -> str:
