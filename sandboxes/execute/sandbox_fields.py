@@ -27,7 +27,8 @@ def sandbox_fields(
     # One entry for each variable, as in Daytona's own document.
     secrets = {"secrets": [{variable: name} for variable, name in spec.secrets.items()]} if spec.secrets else {}
     mounted = {"volumes": _volumes(spec, volume_ids or {}, task_id)} if spec.volumes else {}
-    return {**_source(spec), **sizes, **ephemeral, **_network(spec.network), **secrets, **mounted}
+    network = {} if spec.locks else _network(spec.network)  # closed after checkout and setup
+    return {**_source(spec), **sizes, **ephemeral, **network, **secrets, **mounted}
 
 
 def _volumes(spec: EnvironmentSpec, ids: Mapping[str, str], task_id: UUID | None) -> list[dict[str, str]]:

@@ -68,6 +68,7 @@ class ExecutionAdmin(ActingAdmin):
                     *(
                         "id",
                         "runs_in",
+                        "commit",
                         "whole_sandbox",
                         "requested_sandbox_id",
                         "session_name",
@@ -80,7 +81,17 @@ class ExecutionAdmin(ActingAdmin):
             },
         ),
     ]
-    readonly_fields = ["runs_in", "whole_task", "shown_status", "state", "log", "files", "took", "whole_sandbox"]
+    readonly_fields = [
+        "runs_in",
+        "commit",
+        "whole_task",
+        "shown_status",
+        "state",
+        "log",
+        "files",
+        "took",
+        "whole_sandbox",
+    ]
     actions = ["stop"]
     dangerous = ("stop",)
 

@@ -265,6 +265,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     )
     leftover = serializers.SerializerMethodField()
     environment = EnvironmentOfExecutionSerializer(allow_null=True, read_only=True)
+    commit = serializers.SerializerMethodField()
 
     class Meta:
         model = Execution
@@ -291,6 +292,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "artifacts_left_out",
             "leftover",
             "environment",
+            "commit",
         ]
 
     @extend_schema_field(WaitingSerializer(allow_null=True))
@@ -308,6 +310,10 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     def get_leftover(self, execution: Execution) -> str | None:
         """What may outlive it: its sandbox is being stopped, or processes may still run in a sandbox of yours."""
         return execution.leftover or None
+
+    def get_commit(self, execution: Execution) -> str | None:
+        """What was checked out of its environment's repository."""
+        return execution.commit or None
 
     def get_error(self, execution: Execution) -> dict[str, str] | None:
         if not execution.error_code:

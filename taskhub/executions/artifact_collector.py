@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-from taskhub.executions.executor import Executor, ExecutorError, FileChanges, Place
+from taskhub.executions.executor import Executor, ExecutorError, FileChanges, Place, ProducedFile
 from taskhub.lib.storage_threads import on_storage_thread
 
 log = logging.getLogger(__name__)
@@ -68,15 +68,14 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
     copies: list[Copy] = []
     room = settings.TASKHUB_ARTIFACTS_LIMIT_BYTES
     until = asyncio.get_running_loop().time() + COPY_S
-    results_first = sorted(produced.files, key=lambda file: not file.path.startswith(RESULTS))
-    for n, file in enumerate(results_first[:FILES_MOST], start=1):
+    for n, file in enumerate(_wanted(produced.files), start=1):
         limit = min(room, settings.TASKHUB_ARTIFACT_LIMIT_BYTES)
         if file.size > limit:
             continue
         with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
             try:
                 async with asyncio.timeout_at(until):
-                    size = await _fetch(executor, place, file.path, spool, limit)
+                    size = await _fetch(executor, place, file, spool, limit)
             except TimeoutError:
                 log.warning("not all files of execution %s could be copied in %.0f s", place.execution_id, COPY_S)
                 break
@@ -85,7 +84,16 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
                 name = await on_storage_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
                 copies.append(Copy(_shown(file.path, place, copies), size, name))
                 room -= size
-    return Kept(copies, produced.count - len(copies), produced.changes)
+    change_sets = sum(file.is_change_set for file in produced.files)
+    return Kept(copies, produced.count + change_sets - len(copies), produced.changes)
+
+
+def _wanted(files: list[ProducedFile]) -> list[ProducedFile]:
+    """What the script has changed of a checkout, then results, then as many others as there is room for."""
+    first = [file for file in files if file.is_change_set]
+    results = [file for file in files if not file.is_change_set and file.path.startswith(RESULTS)]
+    others = [file for file in files if not file.is_change_set and not file.path.startswith(RESULTS)]
+    return [*first, *results, *others[:FILES_MOST]]
 
 
 def _shown(path: str, place: Place, copies: list[Copy]) -> str:
@@ -98,11 +106,12 @@ def _shown(path: str, place: Place, copies: list[Copy]) -> str:
     return next(name for name in names if name not in taken)
 
 
-async def _fetch(executor: Executor, place: Place, path: str, spool: IO[bytes], limit: int) -> int | None:
+async def _fetch(executor: Executor, place: Place, file: ProducedFile, spool: IO[bytes], limit: int) -> int | None:
     """The file's bytes into `spool`, and how many; None if it is gone, cannot be read, or is longer than was said."""
     size = 0
     try:
-        async with aclosing(executor.read_file(place, path)) as chunks:
+        more = {"is_change_set": True} if file.is_change_set else {}
+        async with aclosing(executor.read_file(place, file.path, **more)) as chunks:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > limit:

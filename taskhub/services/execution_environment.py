@@ -61,6 +61,9 @@ def environment_choose(*, actor: Actor, task: Task, wanted: Wanted) -> Chosen:
 
 def _guard_sandbox(version: EnvironmentVersion, task: Task, sandbox_id: str) -> None:
     """Another one would have another image, size and network than the environment promises."""
+    if version.spec.locks:
+        words = "The environment closes the network of a sandbox after its first setup; leave out sandbox_id."
+        raise Invalid(words, code="sandbox_not_of_environment", details={"sandbox_id": [words]})
     made = Execution.objects.filter(sandbox_id=sandbox_id, requested_sandbox_id="", task=task, environment=version)
     if not made.exists():
         words = (
