@@ -15,6 +15,7 @@ urlpatterns = [
     route(_SANDBOX, sandboxes.SandboxView.as_view(), "sandbox"),
     route(f"{_SANDBOX}/start", sandboxes.SandboxStartView.as_view(), "sandbox-start"),
     route(f"{_SANDBOX}/stop", sandboxes.SandboxStopView.as_view(), "sandbox-stop"),
+    route(f"{_SANDBOX}/build-log", sandboxes.BuildLogView.as_view(), "build-log"),
     route(f"{_SANDBOX}/sessions", sandboxes.SessionsView.as_view(), "sessions"),
     route(_SESSION, sandboxes.SessionView.as_view(), "session"),
     route(f"{_SESSION}/commands", sandboxes.CommandsView.as_view(), "commands"),
