@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings as django_settings
+from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
@@ -27,6 +28,7 @@ from taskhub.services.environments import environment_create
 from taskhub.webhooks.endpoints import endpoint_create
 from taskhub.webhooks.jobs import webhooks_deliver
 from tests.canaries import SCRIPT, canaries, files_below, found_in
+from tests.conftest import client_of
 from tests.receiver import receiving
 from tests.sandbox_server import SandboxServer, running_sandbox_server
 from tests.settling import settle
@@ -68,8 +70,9 @@ def run(api: APIClient, **body: Any) -> Execution:
 
 
 def test_a_hundred_canaries_are_nowhere_after_the_release(
-    server: SandboxServer, api: APIClient, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: SandboxServer, operator: User, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    api = client_of(operator)
     caplog.set_level(logging.DEBUG)
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     ours, theirs = canaries("env", COUNT), canaries("vault", COUNT)
