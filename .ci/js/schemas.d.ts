@@ -125,6 +125,7 @@ export interface Execution {
   artifacts_left_out: number;
   leftover: LeftoverEnum | NullEnum;
   environment: EnvironmentOfExecution | null;
+  commit: string | null;
   timed_out?: boolean;
 }
 
