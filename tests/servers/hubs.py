@@ -152,7 +152,8 @@ for name in {names!r}:
     def start_web(self, name: str, *options: str, application: str = "config.asgi:application") -> None:
         port = self.ports.setdefault(name, free_port())
         serve = ("-m", "uvicorn", application, "--port", str(port), "--no-access-log")
-        process = self.start(name, *serve, "--timeout-graceful-shutdown", "8", *options)
+        serve += ("--timeout-keep-alive", "60", "--timeout-graceful-shutdown", "8")
+        process = self.start(name, *serve, *options)
 
         def answers() -> bool:
             assert process.popen.poll() is None, "\n".join(process.output)
