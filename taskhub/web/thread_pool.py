@@ -64,7 +64,7 @@ class _RowTurns:
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def of(self, row: str) -> asyncio.Semaphore:
-        """Its turns; whoever holds the result keeps them known."""
+        """Its turns, known for as long as the result is held."""
         return self._turns.setdefault(row, asyncio.Semaphore(_PER_ROW))
 
 
