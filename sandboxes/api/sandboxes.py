@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import StreamingHttpResponse
-from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from sandboxes.api.serializers import (
-    BuildLogQuerySerializer,
     CommandRunSerializer,
     CommandSerializer,
     CommandStartedSerializer,
@@ -38,7 +32,6 @@ from taskhub.api.actors import actor_of
 from taskhub.api.awaited import awaited
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
 from taskhub.api.query import KnownQuery
-from taskhub.roles import Role
 
 TAKES_S = LIFECYCLE_S + REQUEST_S
 """The longest a request may be under way at Daytona."""
@@ -129,37 +122,6 @@ class SandboxStopView(KnownQuery, APIView):
         """Stop the sandbox; its processes end."""
         stopped = await services.sandbox_stop(actor=actor_of(request), sandbox_id=sandbox_id)
         return Response(stopped, status=status.HTTP_202_ACCEPTED)
-
-
-class BuildLogView(KnownQuery, APIView):
-    queries = {"get": BuildLogQuerySerializer}
-    roles = {"GET": Role.OPERATOR}
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: ARG002 - DRF's interface
-        """There is one form of a log; errors are JSON, whatever was asked for."""
-        return super().perform_content_negotiation(request, force=True)
-
-    @extend_schema(
-        parameters=[BuildLogQuerySerializer],
-        responses={(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "The log so far, or as it grows.")},
-    )
-    @awaited()
-    async def get(self, request: Request, sandbox_id: str) -> HttpResponseBase:
-        """The log of the build of a sandbox's image, by the sandbox's id or name."""
-        chunks = selectors.build_log(sandbox_id=sandbox_id, follow=self.read_query(request)["follow"])
-        # Its errors come with the first piece, while they can still be the answer.
-        first = await anext(chunks, b"")
-        headers = {"Cache-Control": "private, no-store"}
-        return StreamingHttpResponse(
-            _with_first(first, chunks), headers=headers, content_type="text/plain; charset=utf-8"
-        )
-
-
-async def _with_first(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(chunks):
-        yield first
-        async for chunk in chunks:
-            yield chunk
 
 
 class SessionsView(KnownQuery, APIView):

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from sandboxes.api import sandboxes as views
+from sandboxes.api import build_log as views
 from sandboxes.gateway import open_gateway
 from sandboxes.selectors.sandboxes import build_log
 from taskhub import jobs
