@@ -42,7 +42,9 @@ def start(hub: Installation, *pool: str) -> None:
 
 def execute(hub: Installation, address: str) -> httpx.Response:
     task = httpx.post(f"{address}/api/tasks/", json={"title": "t"}, headers=hub.headers).json()
-    script = {"script_content": "true", "env": {"A": "1"}}
+    script = {"script_content": "true", "env": {"A": {"value": "canary-of-env", "secret": True}}}
+    entry = {"name": "of-traces", "value": "canary-of-vault", "hosts": ["example.com"]}
+    httpx.post(f"{address}/api/secrets/", json=entry, headers=hub.headers)  # nothing answers, and that is traced
     httpx.get(f"{address}/api/tasks/?ticket=hunter22", headers=hub.headers)  # refused, and traced all the same
     return httpx.post(f"{address}/api/exec/{task['id']}", json=script, headers=hub.headers)
 
@@ -72,6 +74,8 @@ def test_a_trace_goes_on_from_the_request_into_the_job_and_to_daytona(
     assert daytona.parent_span_id
     # A line of the job names the trace.
     hub.processes["worker"].wait_for_line(f'"trace_id": "{job.trace_id.hex()}"')
+    assert "/api/secrets/" in collector.text
+    assert "canary-of" not in collector.text + "\n".join(hub.processes["worker"].output)
     assert "hunter22" not in collector.text
     assert "ticket=[hidden]" in collector.text
     assert hub.token not in collector.text
