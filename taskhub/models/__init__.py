@@ -8,6 +8,7 @@ from taskhub.models.browser_session import BrowserSession
 from taskhub.models.claim import Agent, Claim, ClaimEnd
 from taskhub.models.dependency import Dependency
 from taskhub.models.environment import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
+from taskhub.models.evidence import NOT_SUPERSEDED, ExecutionKind, Verdict, VerifyPolicy
 from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
 from taskhub.models.given_file import GivenFile
 from taskhub.models.idempotency import IdempotencyKey
@@ -35,6 +36,7 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 __all__ = [
     "ACTIVE_STATUSES",
     "HUB",
+    "NOT_SUPERSEDED",
     "NO_ENTRY",
     "PRIORITY_RANK",
     "READY",
@@ -62,6 +64,7 @@ __all__ = [
     "EnvironmentSpec",
     "EnvironmentVersion",
     "Execution",
+    "ExecutionKind",
     "ExecutionStatus",
     "GivenFile",
     "HasTag",
@@ -85,6 +88,8 @@ __all__ = [
     "Task",
     "TaskPriority",
     "TaskStatus",
+    "Verdict",
+    "VerifyPolicy",
     "WaitingReason",
     "WebhookDelivery",
     "WebhookEndpoint",

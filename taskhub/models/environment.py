@@ -8,6 +8,8 @@ from typing import Any, Final, Literal, get_args
 
 from django.db import models
 
+from taskhub.models.evidence import VerifyPolicy
+
 NAME_LENGTH: Final = 63
 NO_ENVIRONMENT: Final = "none"
 """No environment has this name: with it an operator asks for none."""
@@ -42,7 +44,8 @@ class EnvironmentSpec:
     """All that a version says. Empty texts and None: what the sandbox service, or the hub's settings, say.
 
     At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
-    the latter two. Times are in seconds. `allowed`: accounts that may use it; None: all.
+    the latter two. Times are in seconds. `verify` is a script that checks the work of its tasks. `allowed`: accounts
+    that may use it; None: all.
     """
 
     description: str = ""
@@ -58,6 +61,8 @@ class EnvironmentSpec:
     timeout_s: int | None = None
     timeout_max_s: int | None = None
     keep_sandbox_s: int | None = None
+    verify: str = ""
+    verify_policy: str = VerifyPolicy.OFF.value
     allowed: tuple[str, ...] | None = None
 
     @classmethod

@@ -15,6 +15,7 @@ from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, Netwo
 from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, env_bytes
 
 DAY_S: Final = 86_400
+VERIFY_BYTES: Final = 64 * 1024
 SIZE_MOST: Final = 10_000
 LIST_LENGTH: Final = 10
 """Networks, and domains: Daytona takes no more of each."""
@@ -40,6 +41,8 @@ def guard_spec(spec: EnvironmentSpec) -> None:
     wrong = {**_wrong_source(spec), **_wrong_times(spec)}
     if words := _wrong_network(spec.network):
         wrong["network"] = words
+    if words := _wrong_verify(spec):
+        wrong["verify"] = words
     if words := _wrong_env(spec.env):
         wrong["env"] = words
     if words := _wrong_accounts(spec.allowed or ()):
@@ -100,6 +103,14 @@ def _wrong_env(env: Mapping[str, str]) -> str:
         return f"At most {ENV_BYTES} bytes in all."
     wrong = sorted(name for name in env if name in BASH_KEEPS or not ENV_NAME.match(name))
     return f"Not a name that a script may set: {', '.join(wrong)[:200]}" if wrong else ""
+
+
+def _wrong_verify(spec: EnvironmentSpec) -> str:
+    if _NO_TEXT.search(spec.verify):
+        return "Must have no NUL and no half of a character (a lone surrogate)."
+    if len(spec.verify.encode()) > VERIFY_BYTES:
+        return f"At most {VERIFY_BYTES} bytes."
+    return ""
 
 
 def _wrong_accounts(allowed: Iterable[str]) -> str:

@@ -12,7 +12,9 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound
 from taskhub.models import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
 from taskhub.services.audit import audit_write
+from taskhub.services.dispatch import VERDICTS_VOID, send_job_on_commit
 from taskhub.services.environment_rules import guard_name, guard_spec
+from taskhub.services.evidence import evidence_clean
 
 ENVIRONMENTS_LIMIT: Final = 200
 
@@ -24,7 +26,7 @@ def environment_create(*, actor: Actor, name: str, **fields: Any) -> Environment
     Raises Invalid for values that do not go together; Conflict for a name that is taken, and beyond 200 environments.
     """
     guard_name(name)
-    spec = EnvironmentSpec.read(fields)
+    spec = EnvironmentSpec.read(evidence_clean(fields))
     guard_spec(spec)
     present = Environment.objects.select_for_update().filter(deleted_at=None)
     if present.filter(name=name).exists():
@@ -50,7 +52,7 @@ def environment_update(*, actor: Actor, name: str, **fields: Any) -> Environment
     """
     environment = _locked(name)
     before = environment.versions.get(number=environment.version)
-    spec = EnvironmentSpec.read({**before.document, **fields})
+    spec = EnvironmentSpec.read({**before.document, **evidence_clean(fields)})
     guard_spec(spec)
     _guard_default(name, spec)
     changed = _changed(before.spec, spec)
@@ -93,6 +95,8 @@ def _save(
         document=spec.document(),
         made_by=actor.name,
     )
+    if verb == "update":
+        send_job_on_commit(VERDICTS_VOID)  # of what was checked in the version before
     # The values are in the versions; an entry says which fields changed.
     number = environment.version
     audit_write(

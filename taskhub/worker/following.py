@@ -205,7 +205,7 @@ class Following:
             self.end = sign
             self._changes = max(self._changes, sign.changes)
             self.moved.send()
-        elif isinstance(sign, FilesChanged) and sign.upto > self._changes:
+        elif isinstance(sign, FilesChanged) and sign.upto > self._changes and not self.execution.is_verification:
             self._changes = sign.upto
             self.moved.send()
 
@@ -328,6 +328,8 @@ class Following:
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
+        if self.execution.is_verification:
+            return None  # only its log and its exit code are kept
         if end is None or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
@@ -357,9 +359,15 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        if not await with_database(
-            executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
-        ):
+        ended = await with_database(
+            executions.execution_finish,
+            execution=self.execution,
+            outcome=outcome,
+            archived=archived,
+            kept=kept,
+            log_tail=self._log.tail,
+        )
+        if not ended:
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
 

@@ -21,6 +21,7 @@ from taskhub.services import admission, capacity, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.web.thread_pool import with_database
+from taskhub.worker.evidence_files import evidence_content, evidence_rows
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,13 @@ def launch_of(execution: Execution) -> Launch:
 
 
 async def given_files(execution: Execution) -> dict[str, bytes]:
-    """What is to be in its working folder, by path. Raises ExecutorError where a copy is gone, or cannot be read."""
+    """What is to be in its working folder, by path: given files, or what the run that is verified left.
+
+    Raises ExecutorError where a copy is gone, or cannot be read.
+    """
+    if execution.is_verification:
+        kept = await with_database(evidence_rows, execution)
+        return await on_storage_thread(lambda: {row.path: evidence_content(row) for row in kept}) if kept else {}
     rows = await with_database(lambda: list(GivenFile.objects.filter(execution=execution)))
     return await on_storage_thread(lambda: {row.path: _content(row) for row in rows}) if rows else {}
 
