@@ -85,7 +85,7 @@ class SandboxExecutor:
         if launch.sandbox_id:
             sandbox = await _by_id(gateway, launch.sandbox_id)
         else:
-            lifetime_s = launch.timeout_s + _keep_s(launch)
+            lifetime_s = launch.setup_timeout_s + launch.timeout_s + _keep_s(launch)
             sandbox, is_new = await gateway.sandbox_create(
                 name=launch.session_name,
                 labels={EXECUTION_LABEL: str(launch.execution_id)},
@@ -136,10 +136,12 @@ class SandboxExecutor:
         async with open_gateway(watching=True) as gateway:
             return await produced(gateway, place, after)
 
-    async def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
-        async with open_gateway(watching=True) as gateway, aclosing(read_produced(gateway, place, path)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    async def read_file(self, place: Place, path: str, *, is_change_set: bool = False) -> AsyncGenerator[bytes, None]:
+        async with open_gateway(watching=True) as gateway:
+            found = read_produced(gateway, place, path, is_change_set=is_change_set)
+            async with aclosing(found) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     async def present(self, places: Sequence[Place]) -> list[Observation]:
         wanted = {place.sandbox_id for place in places}
@@ -154,6 +156,14 @@ class SandboxExecutor:
     async def runner_state(self, place: Place) -> RunnerState:
         async with open_gateway(watching=True) as gateway:
             return await runner_state(await toolboxes.find(gateway, place.sandbox_id), place)
+
+    async def lock(self, place: Place) -> None:
+        tokens = LogTokens.read(place.log_token)
+        async with open_gateway() as gateway:
+            await gateway.close_network(place.sandbox_id)
+            toolbox = await toolboxes.find(gateway, place.sandbox_id)
+            if tokens is not None:
+                await toolbox.upload(Run.go(Folders(place.session_name), tokens))
 
     async def stop(
         self, place: Place, *, ended: Callable[[], ScriptEnd | None] | None = None, runner_is_dead: bool = False
@@ -260,6 +270,10 @@ def _run(launch: Launch) -> Run:
         skip,
         launch.merge_output,
         launch.files,
+        setup=launch.environment.setup if launch.environment is not None else "",
+        checkout=launch.checkout,
+        locks=launch.locks,
+        keep=launch.environment.keep if launch.environment is not None else None,
     )
 
 

@@ -18,7 +18,8 @@ def sandbox_fields(spec: EnvironmentSpec | None) -> dict[str, Any]:
     sizes = {name: getattr(spec, name) for name in SIZES if getattr(spec, name) is not None}
     # Daytona takes GPUs only for sandboxes that it deletes when they are stopped.
     ephemeral = {"autoDeleteInterval": 0} if spec.gpu else {}
-    return {**_source(spec), **sizes, **ephemeral, **_network(spec.network)}
+    network = {} if spec.locks else _network(spec.network)  # closed after checkout and setup
+    return {**_source(spec), **sizes, **ephemeral, **network}
 
 
 def _source(spec: EnvironmentSpec) -> dict[str, Any]:

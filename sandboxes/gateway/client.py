@@ -122,6 +122,18 @@ class Gateway:
             request = self._api.delete_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
             return await _fetch_sandbox(request)
 
+    async def close_network(self, id_or_name: str) -> None:
+        """Nothing goes in or out any more, but for Daytona's own toolbox. Raises SandboxError."""
+        with _past_breaker():
+            request = self._api.update_network_settings_without_preload_content(
+                id_or_name,
+                daytona_api_client_async.UpdateSandboxNetworkSettings(networkBlockAll=True),
+                _request_timeout=LIFECYCLE_S,
+            )
+            document = await _fetch_sandbox(request)
+        if document.get("networkBlockAll") is not True:
+            raise SandboxRefused("network_not_closed", "The sandbox service says that it is still open.")
+
     def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
         """The sandbox's toolbox by its known address, without a request."""
         return Toolbox.at(self._client, sandbox_id, toolbox_url)

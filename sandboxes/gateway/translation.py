@@ -52,7 +52,7 @@ _FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", _ANY_CASE)
 _TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", _ANY_CASE)
 _NOT_HELD: Final = (
     *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "volumes", "secrets", "linked sandboxes"),
-    *("sizes of its own", "network to close without bubblewrap"),
+    *("sizes of its own", "network to close without bubblewrap", "network to close later"),
 )
 """What the local sandbox server says that it has not; its sentences, and no other text, are passed on."""
 _REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {

@@ -45,6 +45,7 @@ class ControlApi:
             web.post(f"{sandbox}/last-activity", self.last_activity),
             web.get(f"{sandbox}/toolbox-proxy-url", self.toolbox_proxy_url),
             web.post(f"{sandbox}/public/{{isPublic}}", self.set_public),
+            web.post(f"{sandbox}/network-settings", self.set_network),
             web.post(f"{sandbox}/ttl/{{interval}}", self.set_ttl),
             web.post(sandbox + "/{setting:autostop|autopause|autoarchive|autodelete}/{interval}", self.set_interval),
         ]
@@ -97,6 +98,14 @@ class ControlApi:
     async def set_public(self, request: web.Request) -> web.StreamResponse:
         public = _boolean(request.match_info["isPublic"], "isPublic")
         return _answer(request, self._registry.change(_name(request), public=public))
+
+    async def set_network(self, request: web.Request) -> web.StreamResponse:
+        """The namespace of processes that run cannot be changed, so this is never done in part, or only said."""
+        sandbox = self._registry.get(_name(request))
+        body = await json_body(request)
+        if not isinstance(body, dict) or body.get("networkBlockAll") is not sandbox.row.fields.get("networkBlockAll"):
+            raise ControlError(400, "This local sandbox server has no network to close later")
+        return _answer(request, sandbox)
 
     async def set_interval(self, request: web.Request) -> web.StreamResponse:
         setting = request.match_info["setting"]

@@ -78,6 +78,7 @@ class ExecutionAdmin(ActingAdmin):
                     *(
                         "id",
                         "runs_in",
+                        "commit",
                         "whole_sandbox",
                         "requested_sandbox_id",
                         "session_name",
@@ -94,6 +95,7 @@ class ExecutionAdmin(ActingAdmin):
         "verdict",
         "checked_run",
         "runs_in",
+        "commit",
         "whole_task",
         "shown_status",
         "state",

@@ -293,6 +293,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     )
     leftover = serializers.SerializerMethodField()
     environment = EnvironmentOfExecutionSerializer(allow_null=True, read_only=True)
+    commit = serializers.SerializerMethodField()
     verdict = serializers.SerializerMethodField()
 
     class Meta:
@@ -320,6 +321,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "artifacts_left_out",
             "leftover",
             "environment",
+            "commit",
             "kind",
             "verdict",
         ]
@@ -339,6 +341,10 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     def get_leftover(self, execution: Execution) -> str | None:
         """What may outlive it: its sandbox is being stopped, or processes may still run in a sandbox of yours."""
         return execution.leftover or None
+
+    def get_commit(self, execution: Execution) -> str | None:
+        """What was checked out of its environment's repository."""
+        return execution.commit or None
 
     @extend_schema_field(serializers.ChoiceField(choices=Verdict.values, allow_null=True))
     def get_verdict(self, execution: Execution) -> str | None:

@@ -7,7 +7,7 @@ VERDICTS = [("passed", "Passed"), ("failed", "Failed"), ("unavailable", "Unavail
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0075_mail"),
+        ("taskhub", "0077_environment_credential"),
     ]
 
     operations = [

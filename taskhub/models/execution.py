@@ -35,6 +35,11 @@ ENDING_S: Final = 20
 """Seconds within which an execution that is being ended has ended."""
 
 ACTIVE_STATUSES: Final = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
+TO_START: Final = models.Q(status=ExecutionStatus.STARTING, command_id="")
+FOLLOWED: Final = models.Q(status=ExecutionStatus.RUNNING) | (
+    models.Q(status=ExecutionStatus.STARTING) & ~models.Q(command_id="")
+)
+"""Under way in a sandbox: its script runs, or its checkout and setup do."""
 
 
 class Leftover(models.TextChoices):
@@ -53,11 +58,12 @@ class Execution(models.Model):
                                 | timed_out   it ran longer than `timeout_s`
                                 | lost        its sandbox is gone
 
-    A queued execution may also be stopped, and a starting one may fail. At most one execution of a task is active (a
-    constraint), beside verifications that a run has superseded and that are being ended. No worker is blocked while the
-    script runs: a worker that moves the row on first takes its lease (`lease_until`) and increments `fence`; a write
-    with an older fence changes nothing. A lease that has run out is taken from the row by the reconciliation
-    (`services/execution_leases.py`).
+    A queued execution may also be stopped, and a starting one may fail. One whose environment has a repository or a
+    setup is `starting` until these are done; from its start in a sandbox on (`command_id`) it is followed like one that
+    runs (`FOLLOWED`). At most one execution of a task is active (a constraint), beside verifications that a run has
+    superseded and that are being ended. No worker is blocked while the script runs: a worker that moves the row on
+    first takes its lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing. A lease
+    that has run out is taken from the row by the reconciliation (`services/execution_leases.py`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -114,6 +120,14 @@ class Execution(models.Model):
     session_name = models.CharField(max_length=200)
     command_id = models.CharField(max_length=200, blank=True, default="")
     log_file = models.CharField(max_length=200)
+    commit = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What was checked out of its environment's repository.",
+    )
     log_token = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text="What marks in the log carry (LogTokens)."
     )
@@ -208,6 +222,9 @@ class Execution(models.Model):
     )
     waiting_since = models.DateTimeField(null=True, blank=True)
     admitted_at = models.DateTimeField(null=True, blank=True, help_text="When it left the queue to be started.")
+    setup_deadline = models.DateTimeField(
+        null=True, editable=False, help_text="When checkout and setup must have ended."
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     kept_until = models.DateTimeField(
@@ -259,6 +276,16 @@ class Execution(models.Model):
         return self.status in ACTIVE_STATUSES
 
     @property
+    def is_followed(self) -> bool:
+        """As `FOLLOWED`."""
+        return self.status == ExecutionStatus.RUNNING or self.is_set_up
+
+    @property
+    def is_set_up(self) -> bool:
+        """Its checkout or its setup runs."""
+        return self.status == ExecutionStatus.STARTING and bool(self.command_id)
+
+    @property
     def shown_ending(self) -> str | None:
         """As what it is being ended right now; None for one that is not being ended, or has ended."""
         if not self.is_active:
@@ -272,5 +299,5 @@ class Execution(models.Model):
 
     @property
     def deadline(self) -> datetime | None:
-        """When the script must have ended; None before it has started."""
-        return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else None
+        """When the script must have ended, or before it its checkout and setup; None before these have started."""
+        return self.started_at + timedelta(seconds=self.timeout_s) if self.started_at else self.setup_deadline

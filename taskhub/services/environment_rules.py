@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from django.contrib.auth.models import User
 
 from taskhub.errors import Invalid
+from taskhub.executions.file_paths import is_inside
 from taskhub.models import EnvironmentSpec
 from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, Network
+from taskhub.services.environment_repositories import wrong_repository
 from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, env_bytes
 
 DAY_S: Final = 86_400
@@ -23,8 +25,11 @@ NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._\-]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{NAME_PATTERN}\Z")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
+_NOT_A_PATH: Final = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _SOURCES: Final = ("snapshot", "image", "dockerfile")
+SETUP_BYTES: Final = 64 * 1024
+KEEP_MOST: Final = 50
 
 
 def guard_name(name: str) -> None:
@@ -38,15 +43,17 @@ def guard_name(name: str) -> None:
 
 def guard_spec(spec: EnvironmentSpec) -> None:
     """Raises Invalid, whose details name the fields."""
-    wrong = {**_wrong_source(spec), **_wrong_times(spec)}
-    if words := _wrong_network(spec.network):
-        wrong["network"] = words
-    if words := _wrong_verify(spec):
-        wrong["verify"] = words
-    if words := _wrong_env(spec.env):
-        wrong["env"] = words
-    if words := _wrong_accounts(spec.allowed or ()):
-        wrong["allowed"] = words
+    words = {
+        "network": _wrong_network(spec.network),
+        "env": _wrong_env(spec.env),
+        "setup": _wrong_script(spec.setup, SETUP_BYTES),
+        "keep": _wrong_keep(spec.keep or ()),
+        "verify": _wrong_script(spec.verify, VERIFY_BYTES),
+        "allowed": _wrong_accounts(spec.allowed or ()),
+    }
+    wrong = {**_wrong_source(spec), **_wrong_times(spec), **{name: said for name, said in words.items() if said}}
+    if spec.repository is not None:
+        wrong |= wrong_repository(spec.repository, spec.network)
     if wrong:
         raise invalid(**wrong)
 
@@ -105,12 +112,17 @@ def _wrong_env(env: Mapping[str, str]) -> str:
     return f"Not a name that a script may set: {', '.join(wrong)[:200]}" if wrong else ""
 
 
-def _wrong_verify(spec: EnvironmentSpec) -> str:
-    if _NO_TEXT.search(spec.verify):
-        return "Must have no NUL and no half of a character (a lone surrogate)."
-    if len(spec.verify.encode()) > VERIFY_BYTES:
-        return f"At most {VERIFY_BYTES} bytes."
-    return ""
+def _wrong_script(script: str, most: int) -> str:
+    if len(script.encode(errors="replace")) <= most and not _NO_TEXT.search(script):
+        return ""
+    return f"At most {most} bytes, without NUL and halves of characters (lone surrogates)."
+
+
+def _wrong_keep(patterns: Sequence[str]) -> str:
+    if len(patterns) > KEEP_MOST:
+        return f"At most {KEEP_MOST} patterns."
+    wrong = [each for each in patterns if not is_inside(each) or _NOT_A_PATH.search(each)]
+    return f"Must be a path in the working folder, with * and **: {wrong[0][:100]}" if wrong else ""
 
 
 def _wrong_accounts(allowed: Iterable[str]) -> str:

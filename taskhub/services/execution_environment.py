@@ -68,6 +68,9 @@ def time_limit_of(version: EnvironmentVersion | None) -> int:
 
 def _guard_sandbox(version: EnvironmentVersion, task: Task, sandbox_id: str) -> None:
     """Another one would have another image, size and network than the environment promises."""
+    if version.spec.locks:
+        words = "The environment closes the network of a sandbox after its first setup; leave out sandbox_id."
+        raise Invalid(words, code="sandbox_not_of_environment", details={"sandbox_id": [words]})
     runs = task.executions.filter(kind=ExecutionKind.RUN, environment=version)
     made = runs.filter(sandbox_id=sandbox_id, requested_sandbox_id="")
     if not made.exists():

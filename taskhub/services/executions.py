@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -27,7 +27,9 @@ from taskhub.executions.masking import Secret
 from taskhub.executions.script import script_to_run
 from taskhub.models import (
     ACTIVE_STATUSES,
+    FOLLOWED,
     NOT_SUPERSEDED,
+    TO_START,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -58,6 +60,7 @@ from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fiel
 log = logging.getLogger(__name__)
 
 START_ATTEMPTS: Final = 5
+_TAKEN_AS: Final = {ExecutionStatus.STARTING: TO_START, ExecutionStatus.RUNNING: FOLLOWED}
 NO_SECRETS: Final = ""
 """What is kept of secret values once they are not needed any more."""
 
@@ -159,7 +162,7 @@ def _end_by_request(execution: Execution) -> None:
             _show_ending(execution, execution.shown_ending or "")
     if execution.status == ExecutionStatus.QUEUED:
         execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
-    elif execution.status == ExecutionStatus.RUNNING:
+    elif execution.is_followed:
         send_job_on_commit(EXECUTION_END, execution.pk)
 
 
@@ -168,9 +171,10 @@ def execution_take_lease(
 ) -> Execution | None:
     """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
 
-    `changes` are made with it.
+    One whose checkout or setup is under way is followed, as if it were `running`, and never started again. `changes`
+    are made with it.
     """
-    free = Execution.objects.filter(pk=execution_id, status=status, lease_until__isnull=True)
+    free = Execution.objects.filter(_TAKEN_AS.get(status, Q(status=status)), pk=execution_id, lease_until__isnull=True)
     taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **(changes or {}))
     return Execution.objects.select_related("task", "environment").get(pk=execution_id) if taken else None
 
@@ -274,18 +278,46 @@ def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = T
     _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)}))
 
 
+def execution_mark_set_up(
+    *, execution: Execution, place: Place, setup_timeout_s: int, lease_s: float | None = None
+) -> bool:
+    """Its checkout and setup have begun; it stays `starting`, and is followed from now on. Else as below."""
+    return _move(
+        execution,
+        sandbox_id=place.sandbox_id,
+        command_id=place.command_id,
+        setup_deadline=timezone.now() + timedelta(seconds=setup_timeout_s),
+        waiting_reason="",
+        **_lease(lease_s),
+    )
+
+
 @transaction.atomic
 def execution_mark_started(*, execution: Execution, place: Place, lease_s: float | None = None) -> bool:
     """starting → running; False if another worker was faster. With `lease_s` the caller goes on with it."""
-    moved = _move(
+    return _mark_running(
         execution,
-        status=ExecutionStatus.RUNNING,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
         **_lease(lease_s),
     )
+
+
+@transaction.atomic
+def execution_mark_begun(*, execution: Execution, at: datetime | None = None) -> bool:
+    """starting → running: checkout and setup are done, and its script has begun, now or at `at`. False likewise."""
+    return _mark_running(execution, started_at=at or timezone.now())
+
+
+def execution_note_commit(*, execution: Execution, commit: str) -> bool:
+    """What was checked out. False likewise."""
+    return _move(execution, commit=commit)
+
+
+def _mark_running(execution: Execution, **changes: Any) -> bool:
+    moved = _move(execution, status=ExecutionStatus.RUNNING, **changes)
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
         execution_tell(execution, "started")

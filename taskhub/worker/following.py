@@ -1,7 +1,8 @@
 """Follows a running execution to its end, and settles it.
 
 1. The log is read as it is written, into a spool: what a lost execution printed is kept, with the times of its lines.
-2. The runner's end mark in the log is the end. Nothing is asked for.
+2. The runner's end mark in the log is the end. Nothing is asked for. Where a checkout or a setup comes first, another
+   mark says when the script begins: until then the execution is `starting`, and the limit is the setup's.
 3. While nothing comes, the runner's lock is looked at: one that has died does not say so.
 4. A stop that is asked for, and the time limit, climb the executor's ladder.
 5. Log and files are stored, and the row says how it ended.
@@ -13,13 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any, Final, TypeVar
-
-from django.utils import timezone
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.executor import (
@@ -45,8 +44,10 @@ from taskhub.worker.outcomes import (
     outcome_of_end,
     outcome_of_error,
     outcome_of_lost_sandbox,
+    outcome_of_open_network,
     outcome_of_stop,
 )
+from taskhub.worker.preparation import Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Following:
         self.is_settling = False
         """Log and files are being stored."""
         self._executor = get_executor()
+        self._preparation = Preparation(execution, self.place, self._executor, is_first=is_first)
         self._log = FollowedLog(execution, self.place, self._executor, self._hear, self.moved, is_first=is_first)
         self._changes = execution.files_seen
         self._seen = False
@@ -131,12 +133,15 @@ class Following:
         """Raises ExecutorError: what it says is true now, and may be over soon."""
         while True:
             reader = self._log.start()
+            await self._note_preparation()
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             if self.is_gone:
                 return outcome_of_lost_sandbox(self.execution)
             if self._is_to_end():
                 return await self._stop()
+            if (outcome := await self._close_network()) is not None:
+                return outcome
             if reader.done() and not self._log.is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
@@ -184,7 +189,7 @@ class Following:
     async def _wait(self) -> None:
         """Until something was heard, or something is due."""
         now = time.monotonic()
-        due = [self._look_at - now]
+        due = [self._look_at - now, self._preparation.due_s]
         if self._changes > self.execution.files_seen:
             due.append(self._changes_at - now)
         await self._wait_until(min(due))
@@ -208,6 +213,37 @@ class Following:
         elif isinstance(sign, FilesChanged) and sign.upto > self._changes and not self.execution.is_verification:
             self._changes = sign.upto
             self.moved.send()
+        elif self._preparation.hear(sign):
+            self.moved.send()
+
+    # What comes before the script.
+
+    async def _note_preparation(self) -> None:
+        """Raises Lost."""
+        if not self.execution.is_set_up:
+            return
+        if not await self._preparation.note():
+            raise Lost
+        self._deadline = deadline_of(self.execution)
+
+    async def _close_network(self) -> Outcome | None:
+        """The end of an execution whose network cannot be closed."""
+        if not self._preparation.wants_lock or self._preparation.due_s > 0:
+            return None
+        error = await self._unless_it_ends(self._preparation.close_network())
+        if error is None:
+            self.moved.send()
+            return None
+        stopped = await self._climb(runner_is_dead=False)
+        return outcome_of_open_network(outcome_of_stop(self.execution, stopped), error)
+
+    def shift(self, by: timedelta) -> None:
+        """The wall clock was set."""
+        execution = self.execution
+        if execution.started_at is not None:
+            execution.started_at += by
+        if execution.setup_deadline is not None:
+            execution.setup_deadline += by
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
@@ -343,6 +379,7 @@ class Following:
         """Store log and files, and say how it ended. Raises Lost."""
         self.is_settling = True
         try:
+            await self._note_preparation()
             await self._finish(outcome)
         finally:
             self.is_settling = False
@@ -370,11 +407,3 @@ class Following:
         if not ended:
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
-
-
-def deadline_of(execution: Execution) -> float:
-    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
-    left_s = math.inf
-    if execution.deadline is not None:
-        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
-    return time.monotonic() + left_s

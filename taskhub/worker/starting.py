@@ -13,10 +13,11 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from taskhub.executions import get_executor
-from taskhub.executions.executor import ExecutorError, Launch, Place
+from taskhub.executions.executor import Checkout, Credential, ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
 from taskhub.lib.storage_threads import on_storage_thread
-from taskhub.models import Execution, ExecutionStatus, GivenFile
+from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile
+from taskhub.models.environment import DEPTH
 from taskhub.services import admission, capacity, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
@@ -43,7 +44,7 @@ async def start(
     on_claim: Callable[[Execution], None] | None = None,
     takes: Takes | None = None,
 ) -> Execution | None:
-    """The execution, running; None if there is nothing to go on with.
+    """The execution, running, or with its checkout and setup under way; None if there is nothing to go on with.
 
     A caller that gives `lease_s` renews the lease, from `on_claim` on, and keeps the execution when it runs.
     """
@@ -56,12 +57,12 @@ async def start(
         await _abandon(execution, Outcome(ExecutionStatus.STOPPED))
         return None
     try:
-        launch = replace(launch_of(execution), files=await given_files(execution))
+        launch = replace(await with_database(launch_of, execution), files=await given_files(execution))
         place = await get_executor().launch(launch)
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
-    if not await with_database(_mark_started, execution, place, lease_s, takes):
+    if not await with_database(_mark_started, execution, launch, place, lease_s, takes):
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
     return execution
@@ -84,8 +85,17 @@ def _claim(execution_id: UUID, lease_s: float, takes: Takes | None) -> Execution
     return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
 
 
-def _mark_started(execution: Execution, place: Place, lease_s: float | None, takes: Takes | None) -> bool:
-    if not executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s):
+def _mark_started(
+    execution: Execution, launch: Launch, place: Place, lease_s: float | None, takes: Takes | None
+) -> bool:
+    if launch.prepares:
+        limit_s = launch.setup_timeout_s
+        moved = executions.execution_mark_set_up(
+            execution=execution, place=place, setup_timeout_s=limit_s, lease_s=lease_s
+        )
+    else:
+        moved = executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s)
+    if not moved:
         return False
     standing = admission.execution_standing(execution.pk)
     if standing is None or standing.is_bounded:
@@ -146,7 +156,30 @@ def launch_of(execution: Execution) -> Launch:
         merge_output=execution.merge_output,
         all_files=execution.all_files,
         environment=environment,
+        checkout=checkout_of(execution),
+        setup_timeout_s=environment.setup_limit_s if environment is not None else 0,
     )
+
+
+def checkout_of(execution: Execution) -> Checkout | None:
+    """What its environment's repository is, with the credential as it is now. Raises ExecutorError."""
+    version = execution.environment
+    repository = version.spec.repository if version is not None else None
+    if version is None or repository is None:
+        return None
+    depth = DEPTH if repository.depth is None else repository.depth
+    found = Checkout(repository.url, repository.ref, repository.path, depth)
+    if repository.credential is None:
+        return found
+    row = EnvironmentCredential.objects.filter(environment=version.environment_id).first()
+    if row is None:
+        words = "The credential of the environment's repository was deleted; its operator must give another one."
+        raise ExecutorError("credential_missing", words, permanent=True)
+    try:
+        return replace(found, credential=Credential(*row.opened()))
+    except SealBroken:
+        words = "The credential of the environment's repository cannot be decrypted: the hub's key was changed."
+        raise ExecutorError("credential_unreadable", words, permanent=True) from None
 
 
 async def given_files(execution: Execution) -> dict[str, bytes]:
