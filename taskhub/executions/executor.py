@@ -70,6 +70,7 @@ class Checkout:
     """What is in the working folder, or in its folder `path`, before setup and script.
 
     `ref`: a branch, a tag, a commit, or "" for what the server says. `depth`: commits of the history; 0: all.
+    `changes`: by their names, the change sets (CHANGE_SETS) that are applied to it, of a run that is verified.
     """
 
     url: str
@@ -77,6 +78,7 @@ class Checkout:
     path: str = ""
     depth: int = 1
     credential: Credential | None = None
+    changes: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,9 @@ class ScriptEnd:
     reason: str = ""
 
 
-CHECKOUT_FAILED: Final = frozenset({"checkout", "ref", "auth", "redirect", "host", "repository", "submodule"})
+CHECKOUT_FAILED: Final = frozenset(
+    {"checkout", "ref", "auth", "redirect", "host", "repository", "submodule", "changes"}
+)
 """Why a checkout has failed, as far as git says."""
 
 

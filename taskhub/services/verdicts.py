@@ -47,15 +47,17 @@ class Ended(Protocol):
     def error_code(self) -> str: ...
 
 
-def files_fields(kept: Kept | None) -> dict[str, Any]:
+def files_fields(execution: Execution, kept: Kept | None) -> dict[str, Any]:
     """The fields of a run that has left these files."""
     if kept is None:
         return {}
+    spec = execution.environment.spec if execution.environment is not None else None
+    is_all_named = spec is not None and spec.keep is not None
     return {
         "artifacts_kept": len(kept.copies),
         "artifacts_left_out": kept.left_out,
         "files_digest": files_digest((copy.path, copy.sha256) for copy in kept.copies),
-        "evidence_left_out": kept.evidence_left_out,
+        "evidence_left_out": kept.left_out if is_all_named else kept.evidence_left_out,
     }
 
 

@@ -5,12 +5,39 @@ Whatever is not there as it was makes the verification unavailable, never failed
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
+from typing import Final
 
 from django.core.files.storage import default_storage
 
-from taskhub.executions.executor import ExecutorError
+from taskhub.executions.executor import CHANGE_SETS, ExecutorError, Launch
+from taskhub.lib.per_loop import PerLoop
+from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.models import Artifact, Execution
+from taskhub.web.thread_pool import with_database
+
+LARGE_BYTES: Final = 20 * 1024 * 1024
+"""A worker holds the files of a start in memory: of those that have more, one at a time."""
+_large: Final = PerLoop(lambda: asyncio.Semaphore(1))
+
+
+@asynccontextmanager
+async def evidence_launch(verification: Execution, launch: Launch) -> AsyncIterator[Launch]:
+    """The launch at the commit of the run that is checked, with what the run has changed and the files that it left."""
+    rows = await with_database(evidence_rows, verification)
+    is_large = sum(row.size for row in rows) > LARGE_BYTES
+    async with _large.get() if is_large else nullcontext():
+        files = await on_storage_thread(lambda: {row.path: evidence_content(row) for row in rows}) if rows else {}
+        commit = verification.checks.commit if verification.checks else ""
+        if launch.checkout is None or not commit:
+            yield replace(launch, files=files)
+            return
+        changes = {name: files.pop(name) for name in CHANGE_SETS if name in files}
+        yield replace(launch, files=files, checkout=replace(launch.checkout, ref=commit, changes=changes))
 
 
 def evidence_rows(verification: Execution) -> list[Artifact]:
