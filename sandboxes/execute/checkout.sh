@@ -47,7 +47,7 @@ chmod +x "$launch/askpass"
 
 run_git() { env -i "${environ[@]}" git -C "$target" "$@" 2>"$home/told"; }
 
-tell() { sed "s/^/git: /" "$home/told" | awk -v url="$url" '{
+tell() { sed "/askpass/d; s/^/git: /" "$home/told" | awk -v url="$url" '{
     while (at = index($0, url)) $0 = substr($0, 1, at - 1) "the repository" substr($0, at + length(url)); print }' >&2; }
 
 reason() {
@@ -64,6 +64,7 @@ reason() {
 
 stop() {
   local why=${1:-$(reason)}
+  [ -s "$home/told" ] || echo "there is no such branch, tag or commit" >"$home/told"
   tell
   fail "$why"
 }

@@ -193,18 +193,21 @@ own() {
 }
 kept() { if [ -n "$keep" ]; then grep -E "^[^ ]* [^ ]* ($keep)\$"; else cat; fi; }
 
-in_repository() { timeout 30 git -C "$work/$path" -c core.fsmonitor=false "$@" 2>/dev/null; }
+in_repository() { timeout 10 git -C "$work/$path" -c core.fsmonitor=false "$@" 2>/dev/null; }
 
 # What the script has committed, what else it has changed of the tracked files, and which of these it has not.
 bundle() {
-  local commit head plain=(--binary --full-index --no-color --no-ext-diff --no-textconv --src-prefix=a/ --dst-prefix=b/)
+  local commit head plain
+  # Whatever the script has configured, `git am` and `git apply` must take it.
+  plain=(--binary --full-index --no-color --no-ext-diff --no-textconv --src-prefix=a/ --dst-prefix=b/)
+  plain+=(--submodule=short --ignore-submodules=dirty)
   read -r commit <"$dir/commit"
   head=$(in_repository rev-parse -q --verify 'HEAD^{commit}') || return
   [ "$head" = "$commit" ] || in_repository format-patch --stdout "${plain[@]}" "$commit..$head" >"$dir/changes.mbox"
   in_repository diff "${plain[@]}" HEAD >"$dir/changes.patch"
   comm -23 <(in_repository ls-tree -r -z --name-only "$commit" | tr '\0' '\n' | sort) \
     <(in_repository diff --name-only -z --no-ext-diff --no-textconv "$commit" | tr '\0' '\n' | sort) \
-    | sed "s|^|${path:+$path/}|" >"$dir/same"
+    | prefix=${path:+$path/} awk '{ print ENVIRON["prefix"] $0 }' >"$dir/same"
 }
 
 size_of() { if [ -s "$1" ]; then wc -c <"$1"; else echo 0; fi; }
@@ -257,7 +260,7 @@ watch() {
     pause=$((took > 100000 ? took / 100000 : 1))
   done
   [ -z "$prepares" ] || [ -e "$dir/begun" ] || return
-  if [ "$changes" -gt 0 ] || has_files; then
+  if [ "$changes" -gt 0 ] || [ -n "$checks_out" ] || has_files; then
     look
     conclude
   fi

@@ -329,8 +329,9 @@ class Following:
             executions.execution_mark_ending, execution=execution, ending=ending
         ):
             raise Lost
-        stopped = await self._climb(runner_is_dead=False)
-        return outcome_of_stop(execution, stopped)
+        outcome = outcome_of_stop(execution, await self._climb(runner_is_dead=False))
+        refusal = self._preparation.refusal if self._preparation.wants_lock else None
+        return outcome if refusal is None else outcome_of_open_network(outcome, refusal)
 
     async def _climb(self, *, runner_is_dead: bool) -> Stopped:
         ended = (lambda: self.end) if self._log.is_followed else None

@@ -40,6 +40,8 @@ class Preparation:
         self._is_locked = not (execution.environment is not None and execution.environment.spec.locks)
         self.lock_at = 0.0
         """When closing the network is tried again, on the monotonic clock."""
+        self.refusal: ExecutorError | None = None
+        """Why it is not closed yet."""
 
     def hear(self, sign: Sign) -> bool:
         """Whether the sign is of the preparation."""
@@ -71,6 +73,7 @@ class Preparation:
             await self._executor.lock(self._place)
         except ExecutorError as error:
             log.warning("the network of execution %s is not closed: %s", self._execution.pk, error.code)
+            self.refusal = error
             return error if error.permanent else None
         self._is_locked = True
         return None
