@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
 from taskhub.models import Artifact, Execution, Note, Task
 from taskhub.services.environments import environment_create
+from taskhub.services.tasks import task_update
 from tests.agents.calls import result
+from tests.git_servers import GitServer, commit, make_repository
 from tests.settling import settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
@@ -93,3 +97,44 @@ def test_results_that_were_left_out_are_not_verified(alice: User, settings: Any)
     assert executed(alice, task, verify=True).error_code == "evidence_incomplete"
     executed(alice, task, script_content="head -c 11 /dev/zero >large")
     assert executed(alice, task, verify=True).verdict == "passed"
+
+
+COMMITS = """\
+set -e
+echo 2 >>a
+git -c user.name=n -c user.email=e@example.com commit -qam second
+echo 3 >>a
+printf '\\0\\1' >binary
+git add binary
+echo new >untracked
+"""
+PROVES = """\
+set -ex
+test "$(git log --format=%s)" = "$(printf 'second\\na')"
+test "$(cat a)" = "$(printf '1\\n2\\n3')"
+test "$(od -An -tx1 binary)" = " 00 01"
+test "$(cat untracked)" = new
+"""
+
+
+def test_what_a_run_has_committed_and_changed_is_verified_at_its_commit(alice: User, tmp_path: Path) -> None:
+    app = make_repository(tmp_path / "app", a="1\n")
+    with GitServer(tmp_path).serving() as server:
+        environment_create(actor=SYSTEM, name="backend", repository={"url": f"{server.url}/app"}, verify=PROVES)
+        task = made(alice, verify="", environment="backend")
+        run = executed(alice, task, script_content=COMMITS)
+        assert run.status == "completed", run.error_message
+        commit(app, a="moved on\n")
+        verification = executed(alice, task, verify=True)
+        told = result(alice, "get_execution", task_id=str(task.pk), execution_id=str(verification.pk))
+        assert verification.verdict == "passed", told
+        assert verification.commit == run.commit
+        stored = Artifact.objects.get(path="changes.patch")
+        text = default_storage.open(stored.stored_as).read().replace(b"+3", b"+4").replace(b"\n 2\n", b"\n 9\n")
+        default_storage.delete(stored.stored_as)
+        default_storage.save(stored.stored_as, ContentFile(text))
+        Artifact.objects.filter(pk=stored.pk).update(sha256=hashlib.sha256(text).hexdigest())
+        task_update(actor=SYSTEM, task_id=task.pk, description="other")
+        unfit = executed(alice, task, verify=True)
+        assert (unfit.verdict, unfit.error_code) == ("unavailable", "checkout_failed")
+        assert unfit.error_message.startswith("What the last run has changed does not apply")
