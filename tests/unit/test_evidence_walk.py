@@ -1,7 +1,7 @@
 """No way leads round a required verification: every endpoint, tool and admin action is tried with all that could.
 
 The walk knows no endpoint by its name. It takes all that writes from the OpenAPI document, the registry of tools and
-that of the admin, and sends whatever of `TRIES` the schema has, in every combination.
+that of the admin, and sends whatever of `TRIES` the schema has: nothing, each, each two together, and all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -60,7 +61,7 @@ def tasks() -> list[Task]:
 
 def bodies(properties: dict[str, Any], tries: dict[str, Any]) -> Iterator[dict[str, Any]]:
     names = [name for name in tries if name in properties]
-    for count in range(1, len(names) + 1):
+    for count in sorted({0, 1, 2, len(names)}):
         for chosen in combinations(names, count):
             yield {name: tries[name] for name in chosen}
 
@@ -74,13 +75,15 @@ def properties_of(schema: dict[str, Any]) -> dict[str, Any]:
     return dict(schema.get("properties", {}))
 
 
-def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """All that writes about a task, or makes one: method, address, and the properties of its body."""
+def operations() -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """All that writes about a task, or makes one: method, address, the properties of its body, and a query."""
     for path, methods in document()["paths"].items():
         for method in WRITES:
             if method in methods and ("{task_id}" in path or path == "/api/tasks/"):
                 content = methods[method].get("requestBody", {}).get("content", {})
-                yield method, path, properties_of(content.get("application/json", {}).get("schema", {}))
+                named = {each["name"] for each in methods[method].get("parameters", [])}
+                query = "?force=true&as=walker" if {"as", "force"} <= named else ""
+                yield method, path, properties_of(content.get("application/json", {}).get("schema", {})), query
 
 
 def assert_nothing_is_done(how: object) -> None:
@@ -96,23 +99,23 @@ def end_runs() -> None:
 
 def walk_rest(client: APIClient, tasks: list[Task], tries: dict[str, Any]) -> int:
     sent = 0
-    for (method, path, properties), task in product(list(operations()), tasks):
-        address = path.replace("{task_id}", str(task.pk))
-        new = {"title": "t", "verify": "true"} if path == "/api/tasks/" else {}
-        for query, body in product(("", "?force=true&as=walker"), bodies(properties, tries)):
-            given = {**new, **({"verify_policy": "required"} if new else {}), **body}
-            if new and body.get("verify_policy"):
-                continue  # a new task's policy is its maker's
-            answer = getattr(client, method)(f"{address}{query if '/tasks/' in path else ''}", given, format="json")
-            assert answer.status_code < 500
-            assert_nothing_is_done((method, address, given, answer.content))
-            end_runs()
-            sent += 1
+    for method, path, properties, query in operations():
+        new = {"title": "t", "verify": "true", "verify_policy": "required"} if path == "/api/tasks/" else {}
+        some = {name: properties[name] for name in properties if not (new and name == "verify_policy")}
+        for n, body in enumerate(bodies(some, tries)):
+            # Each task is sent all that is short, and in turn what is longer.
+            for task in tasks if len(body) < 2 and not new else [tasks[n % len(tasks)]]:
+                address = path.replace("{task_id}", str(task.pk)) + (query if len(body) != 1 else "")
+                answer = getattr(client, method)(address, {**new, **body}, format="json")
+                assert answer.status_code < 500
+                assert_nothing_is_done((method, address, body, answer.content))
+                sent += 1
+        end_runs()
     return sent
 
 
 def test_rest_for_an_agent(alice: User, tasks: list[Task]) -> None:
-    assert walk_rest(client_of(alice), tasks, TRIES) > 100
+    assert walk_rest(client_of(alice), tasks, TRIES) > 80
 
 
 def test_rest_for_a_person_and_an_operator(operator: User, tasks: list[Task]) -> None:
@@ -120,7 +123,7 @@ def test_rest_for_a_person_and_an_operator(operator: User, tasks: list[Task]) ->
     for user in (make_account("carol", "agent"), operator):
         client = APIClient()
         client.force_login(user)
-        assert walk_rest(client, tasks, tries) > 20
+        assert walk_rest(client, tasks, tries) > 30
 
 
 def test_tools(alice: User, operator: User, tasks: list[Task]) -> None:
@@ -128,15 +131,13 @@ def test_tools(alice: User, operator: User, tasks: list[Task]) -> None:
     called = 0
     for user, tries in ((alice, TRIES), (operator, operators)):
         requester = requester_for(user, ApiToken.objects.create(user=user)[0])
-        for tool, task in product(TOOLS.values(), tasks):
-            properties = tool.input_schema["properties"]
-            if "task_id" not in properties:
-                continue
-            for body in bodies(properties, tries):
+        writing = [tool for tool in TOOLS.values() if not tool.reads and "task_id" in tool.input_schema["properties"]]
+        for tool, task in product(writing, tasks):
+            for body in bodies(tool.input_schema["properties"], tries):
                 outcome = call_as(requester, tool.name, task_id=str(task.pk), **body)
                 assert_nothing_is_done((tool.name, body, outcome.body))
-                end_runs()
                 called += 1
+            end_runs()
     for status in ("done", "review"):
         call_as(requester, "create_tasks", tasks=[{"title": "t", "verify": "true", "status": status}])
     assert_nothing_is_done("create_tasks")
@@ -149,21 +150,21 @@ def test_the_admin(operator: User, tasks: list[Task]) -> None:
     client.force_login(operator)
     acted = 0
     for name in admin.site._registry[Task].actions:
-        for status in ("done", "review"):
-            chosen = {ACTION_CHECKBOX_NAME: [str(task.pk) for task in tasks], "action": name, "_answered": "1"}
-            client.post(reverse("admin:taskhub_task_changelist"), {**chosen, "status": status, "script": "true"})
-            assert_nothing_is_done((name, status))
-            end_runs()
-            acted += 1
-    for task in tasks:
+        chosen = {ACTION_CHECKBOX_NAME: [str(task.pk) for task in tasks], "action": name, "_answered": "1"}
+        client.post(reverse("admin:taskhub_task_changelist"), {**chosen, "status": "done", "script": "true"})
+        assert_nothing_is_done(name)
+        end_runs()
+        acted += 1
+    for task in tasks[::3]:
         client.post(reverse("admin:taskhub_task_change", args=[task.pk]), {"status": "done", "closed_as": ""})
         assert_nothing_is_done("the form")
-    assert acted >= 8
+    assert acted >= 5
 
 
 def test_the_walk_finds_a_way_that_is_open(alice: User, tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would prove nothing."""
     monkeypatch.setattr("taskhub.services.evidence._needs_override", lambda task, evidence: False)
     client = client_of(alice)
-    with pytest.raises(AssertionError):
-        walk_rest(client, tasks, {"new_status": "done"})
+    for tries in ({"new_status": "done"}, {"status": "done"}, {"closed_as": ""}):
+        with pytest.raises(AssertionError), transaction.atomic():
+            walk_rest(client, tasks, tries)
