@@ -121,7 +121,7 @@ class Following:
     async def _settled_now(self) -> Outcome | None:
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
-            return outcome_of_lost_sandbox(self.execution)
+            return outcome_of_lost_sandbox(self.execution, seen)
         if seen.state == "ended":
             await self._log.rest()
             if self.end is not None:
@@ -137,7 +137,7 @@ class Following:
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             if self.is_gone:
-                return outcome_of_lost_sandbox(self.execution)
+                return await self._lost()
             if self._is_to_end():
                 return await self._stop()
             if (outcome := await self._close_network()) is not None:
@@ -146,6 +146,11 @@ class Following:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
                 return outcome
+
+    async def _lost(self) -> Outcome:
+        """Its sandbox is known to be gone; the service may also know why."""
+        (seen,) = await self._executor.observe([self.place])
+        return outcome_of_lost_sandbox(self.execution, seen)
 
     async def _look_or_wait(self) -> Outcome | None:
         if time.monotonic() >= self._look_at:
@@ -250,7 +255,7 @@ class Following:
         error = self._log.start().exception()
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
-            return outcome_of_lost_sandbox(self.execution)
+            return outcome_of_lost_sandbox(self.execution, seen)
         if isinstance(error, ExecutorError) and error.permanent and seen.state == "running":
             # Its script has deleted it, say. It runs on all the same, and is looked at.
             log.warning("the log of execution %s is lost: %s", self.execution.pk, error.code)
@@ -275,7 +280,7 @@ class Following:
             if error.permanent:
                 (seen,) = await self._executor.observe([self.place])
                 self.is_gone = seen.state == "gone"
-            return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
+            return await self._lost() if self.is_gone else None
         if state is None:
             return None
         if not self.place.log_token:
