@@ -15,10 +15,12 @@ else
   rm -f "$launch/env.sh"
 fi
 read -r _ end_token run_token _ <<<"${exports%%$'\n'*}"
+# Also of other tries to start it, which have folders of their own.
+drop_credentials() { rm -f "$dir"/*/credential; }
 key=
 if [ -e "$launch/credential" ]; then
   exec {key}<"$launch/credential"
-  rm -f "$launch/credential"
+  drop_credentials
 fi
 if [ -z "$note" ]; then
   mkdir "$dir/started" || exit "$twice"
@@ -80,6 +82,7 @@ prepare() {
     echo "[TaskHub: checkout]"
     commit=$(exec {said}>&1 1>&2; . "$launch/checkout.sh") || exit
     [ -z "$key" ] || exec {key}<&-
+    drop_credentials
     printf '\e_%sC%s\e\\\n' "$run_token" "$commit"
     echo "$commit" >"$dir/commit"
   fi

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -84,6 +85,13 @@ def test_branch_tag_or_commit_is_there_before_setup_and_script(
     assert not list((tmp_path / "home" / ".taskhub").rglob("git"))
 
 
+def test_two_branches_are_checked_out_at_once(tmp_path: Path, root: Path, daemon: str) -> None:
+    refs = ("main", "other")
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(run, tmp_path / ref, Checkout(f"{daemon}/app", ref), "cat a") for ref in refs]
+    assert [done.result()[0][-2] for done in runs] == ["2", "other"]
+
+
 def test_history_is_as_deep_as_asked_for(tmp_path: Path, daemon: str) -> None:
     lines, _ = run(tmp_path / "home", Checkout(f"{daemon}/app", depth=0), "git rev-list --count HEAD")
     assert lines[-2] == "2"
@@ -132,6 +140,9 @@ def test_credential_is_gone_before_setup_and_script(tmp_path: Path, private: Git
     )
     credential = Credential(USER, TOKEN, (private.host,))
     env = {"GIT_TERMINAL_PROMPT": "0"}
+    earlier = home / ".taskhub" / "taskhub-x" / "earlier-try"
+    earlier.mkdir(parents=True)
+    (earlier / "credential").write_text(TOKEN)
     lines, _ = run(home, Checkout(f"{private.url}/app", "main", "", 1, credential), look, setup=look, env=env)
     assert lines[2:-1] == ["[TaskHub: setup]", "0", "refused", "[TaskHub: script]", "0", "refused"]
     assert "could not read Username" in (home / "asked").read_text()
