@@ -265,7 +265,7 @@ class CheckedOut:
 
 @dataclass(frozen=True, slots=True)
 class WaitsForLock:
-    """Checkout and setup are done; the script begins when `Executor.lock` has closed the network."""
+    """Checkout and setup are done; the script begins when the network is closed (`Executor.let_begin`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,8 +371,12 @@ class Executor(Protocol):
         """Whether the runner lives. One request. Raises ExecutorError."""
         ...
 
-    async def lock(self, place: Place) -> None:
-        """Close the network of its sandbox, then let the script begin that waits for it. Raises ExecutorError."""
+    async def close_network(self, place: Place) -> None:
+        """Close the network of its sandbox, whose script waits for that. Raises ExecutorError."""
+        ...
+
+    async def let_begin(self, place: Place) -> None:
+        """Let the script begin. Raises ExecutorError."""
         ...
 
     async def stop(

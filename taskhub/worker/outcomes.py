@@ -114,7 +114,7 @@ def outcome_of_open_network(ended: Outcome, error: ExecutorError) -> Outcome:
     """Of a script that was not begun, since the network cannot be closed; `ended` is how the rest was ended."""
     if ended.status == ExecutionStatus.STOPPED:
         return ended
-    words = f"The network was not closed after checkout and setup, so the script was not started. {error.message}"
+    words = f"The network was not closed between setup and script, so the execution was ended. {error.message}"
     return replace(ended, error_code="network_not_closed", error_message=words)
 
 

@@ -79,7 +79,7 @@ def test_branch_tag_or_commit_is_there_before_setup_and_script(
     )
     assert commit_of(lines) == wanted
     shown = git(app, "show", f"{wanted}:a")
-    branch = [ref] if ref in {"main", "other"} else [""]
+    branch = [ref] if ref in {"main", "other"} else []
     history = git(app, "log", "--format=%H", wanted).split() if ref == "short" else [wanted]
     assert lines[2:-1] == ["[TaskHub: setup]", shown, "[TaskHub: script]", *history, *branch]
     assert not list((tmp_path / "home" / ".taskhub").rglob("git"))
@@ -114,7 +114,7 @@ def test_failed_checkout_says_why(tmp_path: Path, daemon: str, private: GitServe
     assert lines[0] == "[TaskHub: checkout]"
     assert lines[-1] + "\n" == end_mark(f"1 0 0 {reason}")
     assert "git: " in err
-    assert url not in err
+    assert url.split("/")[2].partition(":")[0] not in err
     assert not (tmp_path / "home" / "ran").exists()
 
 
@@ -136,7 +136,7 @@ def test_credential_is_gone_before_setup_and_script(tmp_path: Path, private: Git
     home = tmp_path / "home"
     look = (
         "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >>~/processes 2>/dev/null; git config --list >>~/config; "
-        "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c credential; git ls-remote >/dev/null 2>~/asked || echo refused"
+        "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c /credential; git ls-remote >/dev/null 2>~/asked || echo refused"
     )
     credential = Credential(USER, TOKEN, (private.host,))
     env = {"GIT_TERMINAL_PROMPT": "0"}
