@@ -45,7 +45,17 @@ from taskhub.models import (
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import claims, executions, idempotency, mails, notes, tokens, verdicts, verifications
+from taskhub.services import (
+    claims,
+    executions,
+    idempotency,
+    log_retention,
+    mails,
+    notes,
+    tokens,
+    verdicts,
+    verifications,
+)
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.environment_repositories import credentials_trim
 from taskhub.services.execution_leases import executions_expire_leases
@@ -255,6 +265,16 @@ def artifacts_trim() -> None:
     deleted = artifacts_services.artifacts_trim(before=timezone.now() - settings.TASKHUB_ARTIFACTS_KEEP)
     if deleted:
         log.info("%d artifacts deleted", deleted)
+
+
+@shared_task
+@retention()
+def logs_trim() -> None:
+    """Retention: logs and scripts of executions that ended `TASKHUB_LOGS_KEEP_DAYS` ago go."""
+    if settings.TASKHUB_LOGS_KEEP_DAYS:
+        deleted = log_retention.logs_trim(before=timezone.now() - timedelta(days=settings.TASKHUB_LOGS_KEEP_DAYS))
+        if deleted:
+            log.info("the logs and scripts of %d executions deleted", deleted)
 
 
 @shared_task

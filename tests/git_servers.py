@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+from tests.local_server.daemon_front import forwarded
 from tests.processes import Process, free_port, wait_until
 
 ENV = {
@@ -91,11 +92,13 @@ class GitServer(ThreadingHTTPServer):
 
     @contextmanager
     def serving(self) -> Iterator[GitServer]:
-        thread = Thread(target=self.serve_forever, daemon=True)
+        thread = Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         thread.start()
+        forwarded.add(self.server_port)
         try:
             yield self
         finally:
+            forwarded.discard(self.server_port)
             self.shutdown()
             self.server_close()
             thread.join()

@@ -153,6 +153,8 @@ TASKHUB_ARTIFACTS_SKIP = env.words(
     ".git,node_modules,__pycache__,.venv,venv,.cache,.mypy_cache,.pytest_cache,.ruff_cache,.tox,.npm,.gradle,.terraform",
 )
 TASKHUB_ARTIFACTS_KEEP = timedelta(days=env.integer("TASKHUB_ARTIFACTS_KEEP_DAYS", 30, least=1))
+# Logs of executions, and with them their scripts; 0: for ever.
+TASKHUB_LOGS_KEEP_DAYS = env.integer("TASKHUB_LOGS_KEEP_DAYS", 0)
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
 TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, least=1, most=86_400)
 # Executions at once, for the hub and for each account; 0: no limit. Operators may set others while the hub runs.
@@ -328,6 +330,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
     "void verdicts": {"task": "taskhub.jobs.verdicts_void", "schedule": 600.0, "options": {"expires": 600}},
+    "trim logs": {"task": "taskhub.jobs.logs_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},
     "poll sandboxes": {

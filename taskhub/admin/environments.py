@@ -33,11 +33,19 @@ from taskhub.services.environment_repositories import (
     URL_LENGTH,
     credential_apart,
 )
-from taskhub.services.environment_rules import DAY_S, SETUP_BYTES, SIZE_MOST, VERIFY_BYTES, guard_name, guard_spec
+from taskhub.services.environment_rules import (
+    DAY_S,
+    SETUP_BYTES,
+    SIZE_MOST,
+    VERIFY_BYTES,
+    guard_name,
+    guard_spec,
+    warnings_of,
+)
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
 _VERSIONS_SHOWN: Final = 20
-_LINES: Final = ("cidrs", "domains", "accounts", "credential_hosts")
+_LINES: Final = ("cidrs", "domains", "accounts", "any_host", "credential_hosts")
 _SPELT_OTHERWISE: Final = {"network": "network_kind", "allowed": "accounts", "repository": "repository_url"}
 """Fields of the API that the form has under other names."""
 _REPOSITORY: Final = ("url", "ref", "path", "depth", "before_lock")
@@ -132,6 +140,18 @@ class EnvironmentForm(forms.ModelForm[Environment]):
         widget=UnfoldAdminTextareaWidget(),
         help_text='Variables of the script: {"CI": "1"}. Every operator reads them.',
     )
+    secrets = VariablesField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text='Variables, and the names of their entries in the vault: {"NPM_TOKEN": "npm-read"}.',
+    )
+    any_host = _lines("Entries among these that have no hosts, and may be sent to any")
+    volumes = VariablesField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text='[{"name": "caches", "mount_path": "/caches", "subpath": "tasks/{task}"}]: {task} gives each task a '
+        "folder of its own; without a subpath all of them share the whole volume.",
+    )
     timeout_s = _number(DAY_S, "Seconds, of an execution that names none.")
     timeout_max_s = _number(DAY_S, "The most seconds that an execution may ask for.")
     keep_sandbox_s = _number(7 * DAY_S, "Seconds for which a sandbox is kept after the end.", 0)
@@ -172,11 +192,9 @@ class EnvironmentForm(forms.ModelForm[Environment]):
             self.add_error(None, "It was changed meanwhile: open this page anew, and repeat your change.")
         if self.errors:
             return cleaned
-        env = cleaned["env"] or {}
-        if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
-            self.add_error("env", "Must be an object whose values are strings.")
+        if not self._has_its_forms(cleaned):
             return cleaned
-        cleaned["document"] = _document(cleaned, env)
+        cleaned["document"] = _document(cleaned)
         try:
             if "name" in cleaned:
                 guard_name(cleaned["name"])
@@ -187,8 +205,30 @@ class EnvironmentForm(forms.ModelForm[Environment]):
                 self.add_error(_SPELT_OTHERWISE.get(name, name), words)
         return cleaned
 
+    def _has_its_forms(self, cleaned: dict[str, Any]) -> bool:
+        """Of what was written as JSON; an empty field is an empty object, or list."""
+        for name in ("env", "secrets"):
+            cleaned[name] = cleaned[name] or {}
+            if not _are_texts(cleaned[name]):
+                self.add_error(name, "Must be an object whose values are strings.")
+        cleaned["volumes"] = cleaned["volumes"] or []
+        if not _are_volumes(cleaned["volumes"]):
+            self.add_error("volumes", "Must be a list of objects with name, mount_path and, if you like, subpath.")
+        return not self.errors
 
-def _document(cleaned: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _are_volumes(value: Any) -> bool:
+    known, needed = {"name", "mount_path", "subpath"}, {"name", "mount_path"}
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and needed <= each.keys() <= known and _are_texts(each) for each in value
+    )
+
+
+def _document(cleaned: dict[str, Any]) -> dict[str, Any]:
     lists = {name: cleaned[name].split() for name in _LINES}
     is_listed = cleaned["network_kind"] == "listed"
     patterns = [line.strip() for line in cleaned["keep"].splitlines() if line.strip()]
@@ -199,7 +239,8 @@ def _document(cleaned: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
         "setup": cleaned["setup"].replace("\r\n", "\n"),
         "keep": patterns if cleaned["keeps_only"] else None,
         "network": {name: lists[name] for name in ("cidrs", "domains")} if is_listed else cleaned["network_kind"],
-        "env": env,
+        **{name: cleaned[name] for name in ("env", "secrets", "volumes")},
+        "any_host": lists["any_host"],
         "verify": cleaned["verify"].replace("\r\n", "\n"),
         "verify_policy": cleaned["verify_policy"] or VerifyPolicy.OFF.value,
         "allowed": None if cleaned["open_to_all"] else lists["accounts"],
@@ -229,6 +270,7 @@ def _initial(spec: EnvironmentSpec) -> dict[str, Any]:
         "domains": "\n".join(spec.network.domains),
         "open_to_all": spec.allowed is None,
         "accounts": "\n".join(spec.allowed or ()),
+        "any_host": "\n".join(spec.any_host),
     }
 
 
@@ -243,7 +285,7 @@ class EnvironmentAdmin(ActingAdmin):
     list_display = ["shown_name", "version", "shown_description", "runs_in", "network", "open_to_all", "updated_at"]
     list_filter = ["open_to_all"]
     search_fields = ["name"]
-    readonly_fields = ["version", "versions", "created_by", "created_at", "updated_at"]
+    readonly_fields = ["warnings", "version", "versions", "created_by", "created_at", "updated_at"]
     actions = ["remove"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
@@ -287,6 +329,11 @@ class EnvironmentAdmin(ActingAdmin):
     @admin.display
     def network(self, environment: Environment) -> str:
         return _spec_of(environment).network.kind
+
+    @admin.display
+    def warnings(self, environment: Environment) -> SafeString | str:
+        told = warnings_of(version_of(environment).spec)
+        return format_html_join(SafeString("<br>"), "{}", ((each,) for each in told)) or NOTHING
 
     @admin.display
     def versions(self, environment: Environment) -> SafeString:

@@ -16,7 +16,7 @@ def facts_of(spec: EnvironmentSpec) -> dict[str, Any]:
     return {
         **{name: getattr(spec, name) for name in (*SIZES, *_LIMITS)},
         "network_kind": spec.network.kind,
-        "variables": sorted(spec.env),
+        "variables": spec.variables,
     }
 
 

@@ -21,15 +21,21 @@ from taskhub.models import Environment, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
-from taskhub.services.environment_repositories import DEPTH_MOST, HOSTS_MOST, PATH_LENGTH, REF_LENGTH, URL_LENGTH
+from taskhub.services.environment_repositories import DEPTH_MOST, HOSTS_MOST, REF_LENGTH, URL_LENGTH
+from taskhub.services.environment_repositories import PATH_LENGTH as FOLDER_LENGTH
 from taskhub.services.environment_rules import (
     DAY_S,
+    ENTRY_NAME_PATTERN,
     KEEP_MOST,
     LIST_LENGTH,
     NAME_PATTERN,
+    PATH_LENGTH,
+    SECRETS_MOST,
     SETUP_BYTES,
     SIZE_MOST,
     VERIFY_BYTES,
+    VOLUMES_MOST,
+    warnings_of,
 )
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
@@ -49,8 +55,29 @@ _NETWORK_SCHEMA: Final = {
         },
     ]
 }
+_SECRETS_SCHEMA: Final = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    "additionalProperties": {"type": "string", "pattern": f"^{ENTRY_NAME_PATTERN}$"},
+    "maxProperties": SECRETS_MOST,
+}
 _FOR_OPERATORS: Final = (
-    *("id", "snapshot", "image", "dockerfile", "network", "repository", "setup", "keep", "env", "allowed"),
+    *(
+        "id",
+        "snapshot",
+        "image",
+        "dockerfile",
+        "network",
+        "repository",
+        "setup",
+        "keep",
+        "env",
+        "secrets",
+        "any_host",
+        "volumes",
+        "allowed",
+    ),
+    "warnings",
 )
 """Others read null."""
 
@@ -80,6 +107,23 @@ class NetworkField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+@extend_schema_field(_SECRETS_SCHEMA)
+class SecretNamesField(serializers.DictField):
+    """Variables, and the names of their entries in the vault."""
+
+    child = TextField(max_length=100)
+
+
+class VolumeSerializer(StrictSerializer):
+    """A volume of the sandbox service, by its name; `subpath` may hold `{task}`, for a folder of each task's own."""
+
+    name = TextField(max_length=100)
+    mount_path = TextField(max_length=PATH_LENGTH, help_text="An absolute path, as /data.")
+    subpath = TextField(
+        max_length=PATH_LENGTH, allow_blank=True, required=False, help_text="Empty: all of the volume, for every task."
+    )
 
 
 def _size(unit: str) -> serializers.IntegerField:
@@ -125,7 +169,7 @@ class RepositorySerializer(StrictSerializer):
         help_text="A branch, a tag or a commit; empty: what the server says.",
     )
     path = TextField(
-        max_length=PATH_LENGTH,
+        max_length=FOLDER_LENGTH,
         allow_blank=True,
         allow_null=True,
         required=False,
@@ -147,8 +191,8 @@ class RepositorySerializer(StrictSerializer):
 class EnvironmentSerializer(StrictSerializer):
     """What executions run in. What is left out, empty or null is as the sandbox service or the hub's settings have it.
 
-    `id`, `snapshot`, `image`, `dockerfile`, `network`, `repository`, `setup`, `keep`, `env` and `allowed` are null for
-    readers that are not operators.
+    `id`, `snapshot`, `image`, `dockerfile`, `network`, `repository`, `setup`, `keep`, `env`, `secrets`, `any_host`,
+    `volumes`, `allowed` and `warnings` are null for readers that are not operators.
     """
 
     example: ClassVar[dict[str, Any]] = {
@@ -159,6 +203,8 @@ class EnvironmentSerializer(StrictSerializer):
         "memory": 4,
         "network": "none",
         "env": {"CI": "1"},
+        "secrets": {"NPM_TOKEN": "npm-read"},
+        "volumes": [{"name": "caches", "mount_path": "/caches", "subpath": "tasks/{task}"}],
         "timeout_s": 900,
         "timeout_max_s": 3600,
     }
@@ -205,7 +251,23 @@ class EnvironmentSerializer(StrictSerializer):
         help_text="Patterns of the files that are kept besides those in out/; null: all.",
     )
     env = PlainEnvField(allow_null=True, required=False, help_text="Plain values; every operator reads them.")
-    variables = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The names in env.")
+    secrets = SecretNamesField(
+        allow_null=True, required=False, help_text="Variables, and the names of their entries at /api/secrets/."
+    )
+    any_host = ShortListField(
+        child=TextField(max_length=100),
+        max_length=SECRETS_MOST,
+        allow_null=True,
+        required=False,
+        help_text="Entries in secrets that have no hosts, and may be sent to any.",
+    )
+    volumes = ShortListField(child=VolumeSerializer(), max_length=VOLUMES_MOST, allow_null=True, required=False)
+    variables = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text="The names in env and secrets."
+    )
+    warnings = ShortListField(
+        child=serializers.CharField(), read_only=True, allow_null=True, help_text="What may not be meant like this."
+    )
     timeout_s = _seconds(DAY_S, help_text="Of an execution that names none.")
     timeout_max_s = _seconds(DAY_S, help_text="The most that an execution may ask for.")
     keep_sandbox_s = _seconds(7 * DAY_S, least=0, help_text="How long a sandbox is kept after the end.")
@@ -249,6 +311,7 @@ def environment_shown(version: EnvironmentVersion, reader: Caller) -> dict[str, 
     shown = {
         **facts_of(spec),
         **spec.document(),
+        "warnings": warnings_of(spec),
         "id": version.environment_id,
         "name": version.name,
         "version": version.number,

@@ -26,12 +26,12 @@ class ExecutorError(Exception):
     """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
 
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
-    wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), or an image that
-    is being built (`image`).
+    wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
+    being built (`image`), or a volume that is being made (`volume`).
     """
 
     status: int = 502
-    waits_for: Literal["capacity", "rate", "image"] | None = None
+    waits_for: Literal["capacity", "rate", "image", "volume"] | None = None
     retry_after_s: float | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
@@ -85,7 +85,8 @@ class Checkout:
 class Launch:
     """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it.
 
-    `environment` says what a sandbox that is made for it is like; its variables are in `env` already.
+    `environment` says what a sandbox that is made for it is like; its variables are in `env` already. `task_id` names
+    its task in the volumes' subpaths.
     `merge_output`: stderr goes the way of stdout, so their order is kept. `all_files`: the folders that
     `TASKHUB_ARTIFACTS_SKIP` names are looked through as well. `files`, by path, are in the working folder when the
     script starts; they are neither changes nor kept unless the script changes them. `checkout`, then the environment's
@@ -103,6 +104,7 @@ class Launch:
     all_files: bool = False
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     environment: EnvironmentSpec | None = None
+    task_id: UUID | None = None
     checkout: Checkout | None = None
     setup_timeout_s: int = 0
 
@@ -159,10 +161,14 @@ def masked_path(path: str, mask: Mask | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final."""
+    """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final.
+
+    `reason`, of one that is gone: `disk_limit` where its files took more than the sandbox's disk.
+    """
 
     state: Literal["running", "ended", "gone", "unknown"]
     exit_code: int | None = None
+    reason: Literal["", "disk_limit"] = ""
 
 
 class FileChange(NamedTuple):
@@ -263,7 +269,7 @@ class CheckedOut:
 
 @dataclass(frozen=True, slots=True)
 class WaitsForLock:
-    """Checkout and setup are done; the script begins when `Executor.lock` has closed the network."""
+    """Checkout and setup are done; the script begins when the network is closed (`Executor.let_begin`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,8 +375,12 @@ class Executor(Protocol):
         """Whether the runner lives. One request. Raises ExecutorError."""
         ...
 
-    async def lock(self, place: Place) -> None:
-        """Close the network of its sandbox, then let the script begin that waits for it. Raises ExecutorError."""
+    async def close_network(self, place: Place) -> None:
+        """Close the network of its sandbox, whose script waits for that. Raises ExecutorError."""
+        ...
+
+    async def let_begin(self, place: Place) -> None:
+        """Let the script begin. Raises ExecutorError."""
         ...
 
     async def stop(

@@ -7,7 +7,7 @@ VERDICTS = [("passed", "Passed"), ("failed", "Failed"), ("unavailable", "Unavail
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0077_environment_credential"),
+        ("taskhub", "0078_network_closed"),
     ]
 
     operations = [

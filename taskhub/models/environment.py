@@ -23,7 +23,7 @@ SETUP_TIMEOUT_S: Final = 600
 DEPTH: Final = 1
 
 
-_LISTS: Final = ("keep", "allowed")
+_LISTS: Final = ("keep", "any_host", "allowed")
 CREDENTIAL_SEAL: Final = Seal("taskhub.environments", "credential")
 
 
@@ -46,6 +46,22 @@ class Network:
         if self.kind != "listed":
             return self.kind
         return {"cidrs": list(self.cidrs), "domains": list(self.domains)}
+
+
+TASK_PLACE: Final = "{task}"
+"""In a volume's subpath: the id of the task whose script runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume of the sandbox service, by its name, and the folder of it that a sandbox has at `mount_path`.
+
+    Without `subpath` it is all of the volume.
+    """
+
+    name: str
+    mount_path: str
+    subpath: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,8 @@ class EnvironmentSpec:
     the latter two. Times are in seconds. `setup` is a bash script. `keep`: patterns of the files that are kept besides
     those in `out/`; None: all. `verify` is a script that checks the work of its tasks. `allowed`: accounts that may use
     it; None: all.
+    `secrets`: variables, and the names of their entries in the sandbox service's vault; `any_host`: those of these
+    entries that may be sent to any host.
     """
 
     description: str = ""
@@ -113,6 +131,9 @@ class EnvironmentSpec:
     setup_timeout_s: int | None = None
     keep: tuple[str, ...] | None = None
     env: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: dict[str, str] = field(default_factory=dict)
+    any_host: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     timeout_s: int | None = None
     timeout_max_s: int | None = None
     keep_sandbox_s: int | None = None
@@ -134,6 +155,8 @@ class EnvironmentSpec:
         for name in _LISTS:
             if name in given:
                 given[name] = tuple(dict.fromkeys(given[name]))
+        if "volumes" in given:
+            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         return cls(**given)
 
     def document(self) -> dict[str, Any]:
@@ -141,6 +164,7 @@ class EnvironmentSpec:
         repository = self.repository.written() if self.repository is not None else None
         written = {**asdict(self), "network": self.network.written(), "repository": repository}
         lists = {name: getattr(self, name) for name in _LISTS}
+        written["volumes"] = list(written["volumes"])
         return {**written, **{name: None if value is None else list(value) for name, value in lists.items()}}
 
     @property
@@ -152,6 +176,11 @@ class EnvironmentSpec:
     def setup_limit_s(self) -> int:
         """Seconds for checkout and setup."""
         return self.setup_timeout_s or SETUP_TIMEOUT_S
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of all that a script finds in its environment by it, sorted."""
+        return sorted({**self.env, **self.secrets})
 
 
 SPEC_FIELDS: Final = tuple(each.name for each in fields(EnvironmentSpec))

@@ -128,6 +128,12 @@ class Execution(models.Model):
         editable=False,
         help_text="What was checked out of its environment's repository.",
     )
+    network_closed = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="The network of its sandbox was closed after checkout and setup.",
+    )
     log_token = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text="What marks in the log carry (LogTokens)."
     )

@@ -50,7 +50,7 @@ def environment_choose(*, actor: Actor, task: Task, wanted: Wanted) -> Chosen:
     if wanted.sandbox_id:
         _guard_sandbox(version, task, wanted.sandbox_id)
     spec = version.spec
-    _guard_variables({**spec.env, **wanted.env})
+    _guard_variables({**spec.secrets, **spec.env, **wanted.env})
     most = spec.timeout_max_s
     if timeout_s is not None and most is not None and timeout_s > most:
         words = f"May be at most {most} in the environment {version.name}."

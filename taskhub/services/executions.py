@@ -316,6 +316,11 @@ def execution_note_commit(*, execution: Execution, commit: str) -> bool:
     return _move(execution, commit=commit)
 
 
+def execution_note_network_closed(*, execution: Execution) -> bool:
+    """Before its script is let begin. False likewise."""
+    return _move(execution, network_closed=True)
+
+
 def _mark_running(execution: Execution, **changes: Any) -> bool:
     moved = _move(execution, status=ExecutionStatus.RUNNING, **changes)
     if moved:

@@ -47,7 +47,7 @@ from taskhub.worker.outcomes import (
     outcome_of_open_network,
     outcome_of_stop,
 )
-from taskhub.worker.preparation import Preparation, deadline_of
+from taskhub.worker.preparation import EARLY, Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,10 @@ class Following:
     async def _settled_now(self) -> Outcome | None:
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
-            return outcome_of_lost_sandbox(self.execution)
+            return outcome_of_lost_sandbox(self.execution, seen)
         if seen.state == "ended":
             await self._log.rest()
+            await self._note_preparation()
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             return await self._without_mark() if self._log.is_over() else None
@@ -133,19 +134,23 @@ class Following:
         """Raises ExecutorError: what it says is true now, and may be over soon."""
         while True:
             reader = self._log.start()
-            await self._note_preparation()
+            if (outcome := await self._prepared()) is not None:
+                return outcome
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             if self.is_gone:
-                return outcome_of_lost_sandbox(self.execution)
+                return await self._lost()
             if self._is_to_end():
                 return await self._stop()
-            if (outcome := await self._close_network()) is not None:
-                return outcome
             if reader.done() and not self._log.is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
                 return outcome
+
+    async def _lost(self) -> Outcome:
+        """Its sandbox is known to be gone; the service may also know why."""
+        (seen,) = await self._executor.observe([self.place])
+        return outcome_of_lost_sandbox(self.execution, seen)
 
     async def _look_or_wait(self) -> Outcome | None:
         if time.monotonic() >= self._look_at:
@@ -226,16 +231,24 @@ class Following:
             raise Lost
         self._deadline = deadline_of(self.execution)
 
-    async def _close_network(self) -> Outcome | None:
-        """The end of an execution whose network cannot be closed."""
-        if not self._preparation.wants_lock or self._preparation.due_s > 0:
+    async def _prepared(self) -> Outcome | None:
+        """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
+        await self._note_preparation()
+        if self._preparation.began_too_early:
+            return await self._end_open(EARLY)
+        if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
             return None
-        error = await self._unless_it_ends(self._preparation.close_network())
-        if error is None:
-            self.moved.send()
-            return None
-        stopped = await self._climb(runner_is_dead=False)
-        return outcome_of_open_network(outcome_of_stop(self.execution, stopped), error)
+        try:
+            is_ours = await self._unless_it_ends(self._preparation.close_network())
+        except ExecutorError as error:
+            return await self._end_open(error)
+        if is_ours is False:
+            raise Lost
+        return await self._prepared()
+
+    async def _end_open(self, error: ExecutorError) -> Outcome:
+        outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
+        return outcome_of_open_network(outcome, error)
 
     def shift(self, by: timedelta) -> None:
         """The wall clock was set."""
@@ -250,7 +263,7 @@ class Following:
         error = self._log.start().exception()
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
-            return outcome_of_lost_sandbox(self.execution)
+            return outcome_of_lost_sandbox(self.execution, seen)
         if isinstance(error, ExecutorError) and error.permanent and seen.state == "running":
             # Its script has deleted it, say. It runs on all the same, and is looked at.
             log.warning("the log of execution %s is lost: %s", self.execution.pk, error.code)
@@ -275,7 +288,7 @@ class Following:
             if error.permanent:
                 (seen,) = await self._executor.observe([self.place])
                 self.is_gone = seen.state == "gone"
-            return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
+            return await self._lost() if self.is_gone else None
         if state is None:
             return None
         if not self.place.log_token:

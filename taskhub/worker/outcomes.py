@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from taskhub.executions.executor import CHECKOUT_FAILED, ExecutorError, ScriptEnd, Stopped
+from taskhub.executions.executor import CHECKOUT_FAILED, ExecutorError, Observation, ScriptEnd, Stopped
 from taskhub.models import EnvironmentSpec, Execution, ExecutionStatus, Leftover
 from taskhub.services.executions import Outcome
 
@@ -115,12 +115,15 @@ def outcome_of_open_network(ended: Outcome, error: ExecutorError) -> Outcome:
     """Of a script that was not begun, since the network cannot be closed; `ended` is how the rest was ended."""
     if ended.status == ExecutionStatus.STOPPED:
         return ended
-    words = f"The network was not closed after checkout and setup, so the script was not started. {error.message}"
+    words = f"The network was not closed between setup and script, so the execution was ended. {error.message}"
     return replace(ended, error_code="network_not_closed", error_message=words)
 
 
-def outcome_of_lost_sandbox(execution: Execution) -> Outcome:
+def outcome_of_lost_sandbox(execution: Execution, seen: Observation) -> Outcome:
     """Of a script whose sandbox is gone."""
+    if seen.reason == "disk_limit" and not execution.ending:
+        words = "Its files took more than the environment's disk, so the sandbox was ended."
+        return Outcome(ExecutionStatus.FAILED, error_code="disk_limit", error_message=words)
     status = ExecutionStatus(execution.ending) if execution.ending else ExecutionStatus.LOST
     if execution.is_set_up and execution.ending == ExecutionStatus.TIMED_OUT:
         status = ExecutionStatus.FAILED

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -30,9 +30,20 @@ log = logging.getLogger(__name__)
 START_LEASE_S: Final = 60.0
 """For a start whose lease is not renewed meanwhile."""
 RETRY_S: Final = 5.0
-IMAGE_S: Final = 1800
-"""How long a start waits for the image that its sandbox is made from."""
 
+
+class Awaited(NamedTuple):
+    """What a start waits for at most so many seconds, and how it fails then."""
+
+    words: str
+    code: str
+    most_s: int
+
+
+WAITED_FOR: Final = {
+    "image": Awaited("image", "sandbox_build_slow", 1800),
+    "volume": Awaited("volumes", "volume_slow", 300),
+}
 
 Takes = Callable[[UUID], bool]
 """Called on any thread; True where the caller starts the admitted execution itself, so that no job is sent for it."""
@@ -116,8 +127,8 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
         await with_database(capacity.admission_note_full, execution=execution)
-    elif error.waits_for == "image":
-        await _wait_for_image(execution)
+    elif awaited := WAITED_FOR.get(error.waits_for or ""):
+        await _wait_for(execution, awaited)
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
         await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
@@ -125,15 +136,17 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
         await _failed(execution, error)
 
 
-async def _wait_for_image(execution: Execution) -> None:
+async def _wait_for(execution: Execution, awaited: Awaited) -> None:
     """It is looked at again soon, by any worker, until the image takes too long.
 
     All these looks are one try, which has made the sandbox: that is given back with the execution, whatever ends it.
     """
     began = execution.admitted_at or execution.queued_at
-    if timezone.now() - began > timedelta(seconds=IMAGE_S):
-        words = f"The sandbox service did not have the environment's image after {IMAGE_S // 60} minutes."
-        await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code="sandbox_build_slow", error_message=words))
+    if timezone.now() - began > timedelta(seconds=awaited.most_s):
+        words = (
+            f"The sandbox service did not have the environment's {awaited.words} after {awaited.most_s // 60} minutes."
+        )
+        await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code=awaited.code, error_message=words))
         return
     await with_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
 
@@ -159,6 +172,7 @@ def launch_of(execution: Execution) -> Launch:
         environment=environment,
         checkout=checkout_of(execution),
         setup_timeout_s=environment.setup_limit_s if environment is not None else 0,
+        task_id=execution.task_id,
     )
 
 

@@ -140,7 +140,7 @@ def test_form_keeps_a_credential_that_is_not_given_anew(operator: User) -> None:
     page = client.get(address)
     assert "t@k/e:n" not in page.content.decode()
     form = page.context["adminform"].form
-    given = {name: form.initial.get(name) for name in form.fields if form.initial.get(name) not in {None, False}}
+    given = {name: form.initial.get(name) for name in form.fields if form.initial.get(name) not in (None, False)}
     given |= {"description": "changed", "setup": "a\r\nb\r\n", "env": "{}"}
     answer = client.post(address, given)
     assert answer.status_code == 302, answer.context["errors"]
