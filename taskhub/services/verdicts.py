@@ -93,13 +93,14 @@ def _is_of_service(status: str, error_code: str) -> bool:
 
 def verdict_exists(execution: Execution) -> bool:
     """Whether the execution's task has a verdict, which the end of a run may make void."""
-    return Task.objects.filter(pk=execution.task_id).exclude(verified="").exists()
+    of_task = Task.objects.filter(executions=execution.pk)
+    return of_task.exclude(verified="").exists()
 
 
 def verdict_follow(*, execution: Execution, log_tail: str) -> None:
     """The end of an execution, in the transaction that ends it: of a verification, or of a run of a task that has a
     verdict. The task's row is locked; `log_tail` is of a verification."""
-    task = _locked(execution.task_id)
+    task = task_locked(execution.task_id)
     if task is None:
         return
     if not execution.is_verification:
@@ -123,7 +124,8 @@ def _write(task: Task, execution: Execution, log_tail: str) -> None:
             _ask(task)
 
 
-def _locked(task_id: UUID | None) -> Task | None:
+def task_locked(task_id: UUID | None) -> Task | None:
+    """The row, locked until the transaction ends; None for a deleted task."""
     if task_id is None:
         return None
     return Task.objects.select_for_update().defer("folded_text").order_by().filter(pk=task_id).first()
@@ -183,7 +185,7 @@ def verdicts_void() -> int:
     voided = 0
     for task_id in list(outdated.order_by("pk").values_list("pk", flat=True)[:_VOIDED_AT_ONCE]):
         with transaction.atomic():
-            task = _locked(task_id)
+            task = task_locked(task_id)
             if task is not None and task.verified:
                 _void_if_changed(task)
                 voided += not task.verified

@@ -27,7 +27,7 @@ from taskhub.services import tasks
 from taskhub.services.execution_environment import time_limit_of
 from taskhub.services.execution_rows import execution_create
 from taskhub.services.executions import execution_active
-from taskhub.services.verdicts import RETRY
+from taskhub.services.verdicts import RETRY, task_locked
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,11 @@ def verifications_retry() -> list[UUID]:
     """Repeat, once, those that failed a minute ago because of the sandbox service, if nothing has happened since."""
     queued: list[UUID] = []
     for pk, retry_at in Execution.objects.filter(retry_at__isnull=False).values_list("pk", "retry_at"):
-        if watch.moment_is_past(("verification", pk), retry_at, RETRY) and (again := _retry(pk)) is not None:
+        if (
+            retry_at is not None
+            and watch.moment_is_past(("verification", pk), retry_at, RETRY)
+            and (again := _retry(pk)) is not None
+        ):
             queued.append(again.pk)
     return queued
 
@@ -148,7 +152,7 @@ def verifications_retry() -> list[UUID]:
 @transaction.atomic
 def _retry(execution_id: UUID) -> Execution | None:
     failed = Execution.objects.defer("script", "env").get(pk=execution_id)
-    task = Task.objects.select_for_update().defer("folded_text").order_by().filter(pk=failed.task_id).first()
+    task = task_locked(failed.task_id)
     if not Execution.objects.filter(pk=execution_id, retry_at__isnull=False).update(retry_at=None):
         return None
     if task is None or task.verified_by_id != failed.pk or not task.verified or active_execution(task) is not None:
@@ -188,7 +192,7 @@ def _in_review() -> QuerySet[Task]:
 @transaction.atomic
 def _begin(task_id: UUID) -> Execution | None:
     """None where there is nothing to check, or it was checked as it is, or something is under way."""
-    task = Task.objects.select_for_update().defer("folded_text").order_by().filter(pk=task_id).first()
+    task = task_locked(task_id)
     if task is None:
         return None
     evidence = evidence_of(task)

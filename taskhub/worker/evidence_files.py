@@ -36,7 +36,7 @@ async def evidence_launch(verification: Execution, launch: Launch) -> AsyncItera
         if launch.checkout is None or not commit:
             yield replace(launch, files=files)
             return
-        changes = {name: files.pop(name) for name in CHANGE_SETS if name in files}
+        changes: dict[str, bytes] = {name: files.pop(name) for name in CHANGE_SETS if name in files}
         yield replace(launch, files=files, checkout=replace(launch.checkout, ref=commit, changes=changes))
 
 

@@ -130,7 +130,8 @@ def test_what_a_run_has_committed_and_changed_is_verified_at_its_commit(alice: U
         assert verification.verdict == "passed", told
         assert verification.commit == run.commit
         stored = Artifact.objects.get(path="changes.patch")
-        text = default_storage.open(stored.stored_as).read().replace(b"+3", b"+4").replace(b"\n 2\n", b"\n 9\n")
+        with default_storage.open(stored.stored_as) as file:
+            text = file.read().replace(b"+3", b"+4").replace(b"\n 2\n", b"\n 9\n")
         default_storage.delete(stored.stored_as)
         default_storage.save(stored.stored_as, ContentFile(text))
         Artifact.objects.filter(pk=stored.pk).update(sha256=hashlib.sha256(text).hexdigest())

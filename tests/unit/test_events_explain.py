@@ -425,6 +425,7 @@ READ_OR_SHARED = {
     "verdict_exists",
     "verdict_follow",
     "script_of",
+    "task_locked",
 }
 
 
