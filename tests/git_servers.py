@@ -92,7 +92,7 @@ class GitServer(ThreadingHTTPServer):
 
     @contextmanager
     def serving(self) -> Iterator[GitServer]:
-        thread = Thread(target=self.serve_forever, daemon=True)
+        thread = Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         forwarded.add(self.server_port)
         try:

@@ -12,7 +12,7 @@ fail() {
   exit 1
 }
 
-type -P git >/dev/null || { echo "TaskHub: the sandbox has no git." >&2; fail git; }
+[ -x "$(type -P git)" ] || { echo "TaskHub: the sandbox has no git." >&2; fail git; }
 
 # Without a credential a redirect takes nothing along.
 redirects=initial
@@ -47,8 +47,16 @@ chmod +x "$launch/askpass"
 
 run_git() { env -i "${environ[@]}" git -C "$target" "$@" 2>"$home/told"; }
 
-tell() { sed "/askpass/d; s/^/git: /" "$home/told" | awk -v url="$url" '{
-    while (at = index($0, url)) $0 = substr($0, 1, at - 1) "the repository" substr($0, at + length(url)); print }' >&2; }
+# What git says, without the addresses: they are for operators.
+tell() {
+  local host=${url#*://}
+  host=${host%%[:/]*}
+  sed -E "/askpass/d; s/^/git: /; s,[a-z]+://[^ ']*,the repository,g" "$home/told" | awk -v host="$host" '{
+    told = ""
+    while (at = index($0, host)) { told = told substr($0, 1, at - 1) "its server"; $0 = substr($0, at + length(host)) }
+    print told $0
+  }' >&2
+}
 
 reason() {
   case $(<"$home/told") in
@@ -94,6 +102,13 @@ if [ -n "$branch" ]; then run_git checkout -q -B "$branch" "$commit"; else run_g
 if [ -e "$target/.gitmodules" ]; then
   update=(submodule --quiet update --init --recursive)
   run_git "${update[@]}" "${shallow[@]}" || run_git "${update[@]}" || stop submodule
+fi
+# Of a run that is verified: what it has committed, then the rest.
+if [ -e "$launch/changes.mbox" ]; then
+  run_git -c user.name=TaskHub -c user.email=taskhub@localhost am -q --keep-cr "$launch/changes.mbox" || stop changes
+fi
+if [ -e "$launch/changes.patch" ]; then
+  run_git apply --whitespace=nowarn "$launch/changes.patch" || stop changes
 fi
 rm -rf "$home"
 echo "$commit" >&$said

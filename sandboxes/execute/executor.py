@@ -162,13 +162,15 @@ class SandboxExecutor:
         async with open_gateway(watching=True) as gateway:
             return await runner_state(await toolboxes.find(gateway, place.sandbox_id), place)
 
-    async def lock(self, place: Place) -> None:
-        tokens = LogTokens.read(place.log_token)
+    async def close_network(self, place: Place) -> None:
         async with open_gateway() as gateway:
             await gateway.close_network(place.sandbox_id)
+
+    async def let_begin(self, place: Place) -> None:
+        tokens = LogTokens(place.log_token[:32], place.log_token[32:])
+        async with open_gateway() as gateway:
             toolbox = await toolboxes.find(gateway, place.sandbox_id)
-            if tokens is not None:
-                await toolbox.upload(Run.go(Folders(place.session_name), tokens))
+            await toolbox.upload(Run.go(Folders(place.session_name), tokens))
 
     async def stop(
         self, place: Place, *, ended: Callable[[], ScriptEnd | None] | None = None, runner_is_dead: bool = False

@@ -15,10 +15,12 @@ else
   rm -f "$launch/env.sh"
 fi
 read -r _ end_token run_token _ <<<"${exports%%$'\n'*}"
+# Also of other tries to start it, which have folders of their own.
+drop_credentials() { rm -f "$dir"/*/credential; }
 key=
 if [ -e "$launch/credential" ]; then
   exec {key}<"$launch/credential"
-  rm -f "$launch/credential"
+  drop_credentials
 fi
 if [ -z "$note" ]; then
   mkdir "$dir/started" || exit "$twice"
@@ -80,6 +82,7 @@ prepare() {
     echo "[TaskHub: checkout]"
     commit=$(exec {said}>&1 1>&2; . "$launch/checkout.sh") || exit
     [ -z "$key" ] || exec {key}<&-
+    drop_credentials
     printf '\e_%sC%s\e\\\n' "$run_token" "$commit"
     echo "$commit" >"$dir/commit"
   fi
@@ -184,8 +187,8 @@ tell_change() {
   if [ -n "$note" ]; then echo "F $changes" >&$note; else printf '\e_%sF%s\e\\\n' "$run_token" "$changes" >&$out; fi
 }
 
-# At the end: how many files there are, the number of the last change, and the sizes of the two files of changes; the last
-# modified files, those in out/ as the very last; an empty line; the last changes.
+# At the end: how many files there are, the number of the last change and, of a checkout, the sizes of the two files of
+# changes; the last modified files, those in out/ as the very last; an empty line; the last changes.
 # A given file that is as it was is no artifact, and none that is as the commit has it.
 own() {
   if [ -s "$dir/given" ]; then grep -vxFf "$dir/given"; else cat; fi | awk '
@@ -228,7 +231,7 @@ conclude() {
     total=$((total - $(comm -12 "$dir/given" "$dir/seen" | wc -l)))
   fi
   {
-    echo "$total $changes $(size_of "$dir/changes.mbox") $(size_of "$dir/changes.patch")"
+    echo "$total $changes${checks_out:+ $(size_of "$dir/changes.mbox") $(size_of "$dir/changes.patch")}"
     tail -n "$artifacts_kept" "$dir/rest"
     [ ! -e "$dir/results" ] || tail -n "$artifacts_kept" "$dir/results"
     echo

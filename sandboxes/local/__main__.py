@@ -70,9 +70,8 @@ async def _serve(options: Options, listener: socket.socket) -> None:
     await runner.setup()
     site = web.SockSite(runner, listener, backlog=_BACKLOG)
     await site.start()
-    sys.stdout.write(
-        f"{_announcement(options, listener, isolated=bwrap is not None, memory=registry.sizes.memory is not None)}\n"
-    )
+    memory = registry.stock.sizes.memory is not None
+    sys.stdout.write(f"{_announcement(options, listener, isolated=bwrap is not None, memory=memory)}\n")
     sys.stdout.flush()
     await stopping.wait()
     # Streams are closed and processes ended first; then there is nothing left that a request could wait for.

@@ -104,7 +104,7 @@ class ControlApi:
 
     async def build_log(self, request: web.Request) -> web.StreamResponse:
         """Text, as far as it is; with `follow=true` as it comes."""
-        build = self._registry.builds.get(self._registry.get(_name(request)).row.id)
+        build = self._registry.stock.builds.get(self._registry.get(_name(request)).row.id)
         if build is None:
             raise ControlError(404, "Build logs not found")
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})

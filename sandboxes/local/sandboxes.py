@@ -14,16 +14,13 @@ from sandboxes.local.builds import Build
 from sandboxes.local.capacity import refuse_beyond
 from sandboxes.local.disk import remove_tree
 from sandboxes.local.errors import NOT_STARTED, ControlError, ProxyError, timestamp
-from sandboxes.local.isolation import Folders
-from sandboxes.local.not_held import Held, refuse_what_is_not_held
+from sandboxes.local.not_held import refuse_what_is_not_held
 from sandboxes.local.options import Options
-from sandboxes.local.rows import SandboxRow, checked_build
+from sandboxes.local.rows import SandboxRow
 from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import ShellFactory
-from sandboxes.local.sizes import GIB, Sizes, disk_bytes, find_memory_groups
-from sandboxes.local.snapshots import Snapshots
-from sandboxes.local.vault import Vault, checked_mounts
-from sandboxes.local.volumes import Volumes
+from sandboxes.local.sizes import GIB, disk_bytes
+from sandboxes.local.stock import Stock
 
 _logger = logging.getLogger(__name__)
 
@@ -53,17 +50,12 @@ class Registry:
         self._shells = shells
         self._sandboxes: dict[str, Sandbox] = {}
         self._transitions: set[asyncio.Task[None]] = set()
-        self.vault = Vault(options.data_dir)
-        self.volumes = Volumes(options.data_dir)
-        self.snapshots = Snapshots(options.data_dir)
-        self.sizes = Sizes(find_memory_groups())
-        self.builds: dict[str, Build] = {}
+        self.stock = Stock(options.data_dir)
         self.announce: Callable[[StateChange], None] = lambda _: None
 
     async def load(self) -> None:
         """Bring back what a former server on the same folder had. Sandboxes that were started are started again."""
-        self.vault.load()
-        self.snapshots.clear()
+        self.stock.load()
         for remains in self._options.data_dir.glob(f"{_REMAINS}*"):
             self._remove(remains)
         for path in sorted(self._options.data_dir.glob("*/sandbox.json")):
@@ -75,13 +67,13 @@ class Registry:
 
     async def _load(self, path: Path) -> None:
         row = SandboxRow.load(path)
-        folders = self._folders(path.parent, row)
-        sandbox = Sandbox(row, folders, self._shells, self.vault)
+        folders = self.stock.folders(path.parent, row)
+        sandbox = Sandbox(row, folders, self._shells, self.stock.vault)
         await sandbox.recover()
         if sandbox.row.desired_state == "destroyed" or _is_half_made(row):
             self._remove(folders.root)
             return
-        if not self._options.sizes_not_held and "memory" in row.held and self.sizes.memory is None:
+        if not self._options.sizes_not_held and "memory" in row.held and self.stock.sizes.memory is None:
             row.state, row.error_reason = "error", "the memory of this sandbox cannot be held any more"
         if sandbox.row.state not in {"error", "build_failed"}:
             sandbox.row.state = sandbox.row.desired_state
@@ -125,16 +117,17 @@ class Registry:
         Raises ControlError 400, also for what cannot be held; 409 if the name is taken; 403 (or 400, as configured)
         if the limits are reached; 500 if the disk takes no sandbox.
         """
-        refuse_what_is_not_held(self._options, body, self._held())
+        refuse_what_is_not_held(self._options, body, self.stock.held(self._shells))
         row = SandboxRow.create(body, minute_s=self._options.minute_s)
-        if isinstance(body, dict):
-            row.fields |= self._references(body)
-        snapshot = self.snapshots.folder(row.fields.get("snapshot"))
+        row.fields |= self.stock.references(body)
+        snapshot = self.stock.snapshots.folder(row.fields.get("snapshot"))
         if self._named(row.name) is not None:
             raise ControlError(409, f"Sandbox with name {row.name} already exists")
         refuse_beyond(self._options.limits, row, self.rows())
         try:
-            sandbox = Sandbox(row, self._folders(self._options.data_dir / row.id, row), self._shells, self.vault)
+            sandbox = Sandbox(
+                row, self.stock.folders(self._options.data_dir / row.id, row), self._shells, self.stock.vault
+            )
         except OSError as error:
             raise ControlError(500, f"The sandbox could not be held: {error.strerror or error}") from error
         try:
@@ -145,17 +138,9 @@ class Registry:
             raise ControlError(500, f"The sandbox could not be stored: {error.strerror or error}") from error
         self._sandboxes[row.id] = sandbox
         self.announce(StateChange(row, "created"))
-        build = self._begin_build(row)
+        build = self.stock.begin_build(row)
         self._later(sandbox, self._build(sandbox, build) if build is not None else self._make(sandbox, snapshot))
         return row
-
-    def _begin_build(self, row: SandboxRow) -> Build | None:
-        info = row.fields.get("buildInfo")
-        if info is None:
-            return None
-        row.state = "pending_build"
-        self.builds[row.id] = Build(info["dockerfileContent"])
-        return self.builds[row.id]
 
     async def _build(self, sandbox: Sandbox, build: Build) -> None:
         await asyncio.sleep(self._options.transition_s)
@@ -168,20 +153,13 @@ class Registry:
         self._set_state(sandbox, "creating")
         await self._settle(sandbox, "started")
 
-    def _references(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Fields of the row for what it names: entries of the vault, and volumes. Raises ControlError 400."""
-        secrets, volumes = checked_mounts(body.get("secrets")), self.volumes.checked(body.get("volumes"))
-        self.vault.guard_names(secrets)
-        named = {"secrets": secrets, "volumes": volumes, "buildInfo": checked_build(body.get("buildInfo"))}
-        return {name: value for name, value in named.items() if value}
-
     def snapshot(self, id_or_name: str, name: object) -> Sandbox:
         """Keep a stopped sandbox's home as a snapshot; returns at once (snapshotting). Raises ControlError."""
         sandbox = self.get(id_or_name)
         self._refuse_in_transition(sandbox)
         if sandbox.row.state != "stopped":
             raise ControlError(400, "Sandbox must be stopped before it is kept as a snapshot")
-        snapshot = self.snapshots.begin(name)
+        snapshot = self.stock.snapshots.begin(name)
         self._set_state(sandbox, "snapshotting")
         self._later(sandbox, self._keep(sandbox, snapshot))
         return sandbox
@@ -292,24 +270,10 @@ class Registry:
     async def _keep(self, sandbox: Sandbox, snapshot: str) -> None:
         """A copy that fails is the snapshot's error, and leaves the sandbox stopped."""
         try:
-            await asyncio.to_thread(self.snapshots.keep, snapshot, sandbox.folders.home)
+            await asyncio.to_thread(self.stock.snapshots.keep, snapshot, sandbox.folders.home)
         except OSError:
             _logger.exception("sandbox %s could not be kept as a snapshot", sandbox.row.id)
         await self._settle(sandbox, "stopped")
-
-    def _folders(self, root: Path, row: SandboxRow) -> Folders:
-        network = row.fields.get("networkBlockAll") is not True
-        bounds = self.sizes.hold(row.id, row.held)
-        return Folders(root, network=network, mounts=self.volumes.mounts(row.volumes), bounds=bounds)
-
-    def _held(self) -> Held:
-        shells, sizes = self._shells, self.sizes
-        return Held(
-            closes_network=shells.closes_network,
-            mounts=shells.isolated,
-            cpus=len(sizes.cpus),
-            memory=sizes.memory is not None,
-        )
 
     async def _settle(self, sandbox: Sandbox, state: str) -> None:
         await asyncio.sleep(self._options.transition_s)
@@ -331,8 +295,7 @@ class Registry:
         del self._sandboxes[sandbox.row.id]
         self._set_state(sandbox, "destroyed")
         await asyncio.to_thread(self._remove, remains)
-        self.sizes.release(sandbox.row.id)
-        self.builds.pop(sandbox.row.id, None)
+        self.stock.release(sandbox.row.id)
 
     def _later(self, sandbox: Sandbox, work: Coroutine[Any, Any, None]) -> None:
         """Transitions go on when the client that asked for them has gone. One that fails leaves the state "error"."""

@@ -14,9 +14,9 @@ class StoresApi:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._vault = registry.vault
-        self._volumes = registry.volumes
-        self._snapshots = registry.snapshots
+        self._vault = registry.stock.vault
+        self._volumes = registry.stock.volumes
+        self._snapshots = registry.stock.snapshots
 
     def routes(self) -> list[web.RouteDef]:
         return [

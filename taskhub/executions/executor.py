@@ -70,6 +70,7 @@ class Checkout:
     """What is in the working folder, or in its folder `path`, before setup and script.
 
     `ref`: a branch, a tag, a commit, or "" for what the server says. `depth`: commits of the history; 0: all.
+    `changes`: by their names, the change sets (CHANGE_SETS) that are applied to it, of a run that is verified.
     """
 
     url: str
@@ -77,6 +78,7 @@ class Checkout:
     path: str = ""
     depth: int = 1
     credential: Credential | None = None
+    changes: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,9 @@ class ScriptEnd:
     reason: str = ""
 
 
-CHECKOUT_FAILED: Final = frozenset({"checkout", "ref", "auth", "redirect", "host", "repository", "submodule"})
+CHECKOUT_FAILED: Final = frozenset(
+    {"checkout", "ref", "auth", "redirect", "host", "repository", "submodule", "changes"}
+)
 """Why a checkout has failed, as far as git says."""
 
 
@@ -265,7 +269,7 @@ class CheckedOut:
 
 @dataclass(frozen=True, slots=True)
 class WaitsForLock:
-    """Checkout and setup are done; the script begins when `Executor.lock` has closed the network."""
+    """Checkout and setup are done; the script begins when the network is closed (`Executor.let_begin`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,8 +375,12 @@ class Executor(Protocol):
         """Whether the runner lives. One request. Raises ExecutorError."""
         ...
 
-    async def lock(self, place: Place) -> None:
-        """Close the network of its sandbox, then let the script begin that waits for it. Raises ExecutorError."""
+    async def close_network(self, place: Place) -> None:
+        """Close the network of its sandbox, whose script waits for that. Raises ExecutorError."""
+        ...
+
+    async def let_begin(self, place: Place) -> None:
+        """Let the script begin. Raises ExecutorError."""
         ...
 
     async def stop(

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 from django.db import models
 
 from taskhub.lib.encryption import Seal
+from taskhub.models.evidence import VerifyPolicy
 
 NAME_LENGTH: Final = 63
 NO_ENVIRONMENT: Final = "none"
@@ -22,7 +23,7 @@ SETUP_TIMEOUT_S: Final = 600
 DEPTH: Final = 1
 
 
-_LISTS: Final = ("keep", "allowed", "any_host")
+_LISTS: Final = ("keep", "any_host", "allowed")
 CREDENTIAL_SEAL: Final = Seal("taskhub.environments", "credential")
 
 
@@ -110,8 +111,9 @@ class EnvironmentSpec:
 
     At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
     the latter two. Times are in seconds. `setup` is a bash script. `keep`: patterns of the files that are kept besides
-    those in `out/`; None: all. `secrets`: variables, and the names of their entries in the sandbox service's vault;
-    `any_host`: those of these entries that may be sent to any host. `allowed`: accounts that may use it; None: all.
+    those in `out/`; None: all. `verify` is a script that checks the work of its tasks. `secrets`: variables, and the
+    names of their entries in the sandbox service's vault; `any_host`: those of these entries that may be sent to any
+    host. `allowed`: accounts that may use it; None: all.
     """
 
     description: str = ""
@@ -134,6 +136,8 @@ class EnvironmentSpec:
     timeout_s: int | None = None
     timeout_max_s: int | None = None
     keep_sandbox_s: int | None = None
+    verify: str = ""
+    verify_policy: str = VerifyPolicy.OFF.value
     allowed: tuple[str, ...] | None = None
 
     @classmethod
@@ -152,6 +156,8 @@ class EnvironmentSpec:
         for name in _LISTS:
             if name in given:
                 given[name] = tuple(dict.fromkeys(given[name]))
+        if "volumes" in given:
+            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         return cls(**given)
 
     def document(self) -> dict[str, Any]:
@@ -162,11 +168,6 @@ class EnvironmentSpec:
         return {**written, **{name: None if value is None else list(value) for name, value in lists.items()}}
 
     @property
-    def variables(self) -> list[str]:
-        """The names of all that a script finds in its environment by it, sorted."""
-        return sorted({**self.env, **self.secrets})
-
-    @property
     def locks(self) -> bool:
         """The network is open for checkout and setup, and closed for the script."""
         return self.repository is not None and self.repository.before_lock
@@ -175,6 +176,11 @@ class EnvironmentSpec:
     def setup_limit_s(self) -> int:
         """Seconds for checkout and setup."""
         return self.setup_timeout_s or SETUP_TIMEOUT_S
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of all that a script finds in its environment by it, sorted."""
+        return sorted({**self.env, **self.secrets})
 
 
 SPEC_FIELDS: Final = tuple(each.name for each in fields(EnvironmentSpec))

@@ -47,7 +47,7 @@ from taskhub.worker.outcomes import (
     outcome_of_open_network,
     outcome_of_stop,
 )
-from taskhub.worker.preparation import Preparation, deadline_of
+from taskhub.worker.preparation import EARLY, Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ class Following:
             return outcome_of_lost_sandbox(self.execution, seen)
         if seen.state == "ended":
             await self._log.rest()
+            await self._note_preparation()
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             return await self._without_mark() if self._log.is_over() else None
@@ -133,15 +134,14 @@ class Following:
         """Raises ExecutorError: what it says is true now, and may be over soon."""
         while True:
             reader = self._log.start()
-            await self._note_preparation()
+            if (outcome := await self._prepared()) is not None:
+                return outcome
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             if self.is_gone:
                 return await self._lost()
             if self._is_to_end():
                 return await self._stop()
-            if (outcome := await self._close_network()) is not None:
-                return outcome
             if reader.done() and not self._log.is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
@@ -215,7 +215,7 @@ class Following:
             self.end = sign
             self._changes = max(self._changes, sign.changes)
             self.moved.send()
-        elif isinstance(sign, FilesChanged) and sign.upto > self._changes:
+        elif isinstance(sign, FilesChanged) and sign.upto > self._changes and not self.execution.is_verification:
             self._changes = sign.upto
             self.moved.send()
         elif self._preparation.hear(sign):
@@ -231,16 +231,24 @@ class Following:
             raise Lost
         self._deadline = deadline_of(self.execution)
 
-    async def _close_network(self) -> Outcome | None:
-        """The end of an execution whose network cannot be closed."""
-        if not self._preparation.wants_lock or self._preparation.due_s > 0:
+    async def _prepared(self) -> Outcome | None:
+        """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
+        await self._note_preparation()
+        if self._preparation.began_too_early:
+            return await self._end_open(EARLY)
+        if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
             return None
-        error = await self._unless_it_ends(self._preparation.close_network())
-        if error is None:
-            self.moved.send()
-            return None
-        stopped = await self._climb(runner_is_dead=False)
-        return outcome_of_open_network(outcome_of_stop(self.execution, stopped), error)
+        try:
+            is_ours = await self._unless_it_ends(self._preparation.close_network())
+        except ExecutorError as error:
+            return await self._end_open(error)
+        if is_ours is False:
+            raise Lost
+        return await self._prepared()
+
+    async def _end_open(self, error: ExecutorError) -> Outcome:
+        outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
+        return outcome_of_open_network(outcome, error)
 
     def shift(self, by: timedelta) -> None:
         """The wall clock was set."""
@@ -370,6 +378,8 @@ class Following:
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
+        if self.execution.is_verification:
+            return None  # only its log and its exit code are kept
         if end is None or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
@@ -400,8 +410,14 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        if not await with_database(
-            executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
-        ):
+        ended = await with_database(
+            executions.execution_finish,
+            execution=self.execution,
+            outcome=outcome,
+            archived=archived,
+            kept=kept,
+            log_tail=self._log.tail,
+        )
+        if not ended:
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)

@@ -34,6 +34,7 @@ _GIT_MISSING: Final = (
     "The sandbox does not have git, so the environment's repository was not checked out.",
 )
 _CHECKOUT: Final = {
+    "changes": "What the last run has changed does not apply to the commit that it was made on.",
     "ref": "The repository does not have the branch, tag or commit that the environment names.",
     "redirect": "The repository's server redirects; the environment must have the address that it leads to.",
     "host": "The repository's server was not reached from the sandbox.",
@@ -114,7 +115,7 @@ def outcome_of_open_network(ended: Outcome, error: ExecutorError) -> Outcome:
     """Of a script that was not begun, since the network cannot be closed; `ended` is how the rest was ended."""
     if ended.status == ExecutionStatus.STOPPED:
         return ended
-    words = f"The network was not closed after checkout and setup, so the script was not started. {error.message}"
+    words = f"The network was not closed between setup and script, so the execution was ended. {error.message}"
     return replace(ended, error_code="network_not_closed", error_message=words)
 
 

@@ -24,6 +24,7 @@ from taskhub.web.thread_pool import with_database
 log = logging.getLogger(__name__)
 
 LOCK_AGAIN_S: Final = 5.0
+EARLY: Final = ExecutorError("script_early", "The script did not wait for that, and was ended.", permanent=True)
 
 
 class Preparation:
@@ -37,7 +38,8 @@ class Preparation:
         self._checked_out: CheckedOut | None = None
         self._waits = False
         self._begun: ScriptBegun | None = None
-        self._is_locked = not (execution.environment is not None and execution.environment.spec.locks)
+        self._locks = execution.environment is not None and execution.environment.spec.locks
+        self._may_begin = not self._locks
         self.lock_at = 0.0
         """When closing the network is tried again, on the monotonic clock."""
         self.refusal: ExecutorError | None = None
@@ -57,26 +59,39 @@ class Preparation:
 
     @property
     def wants_lock(self) -> bool:
-        """The network is to be closed; also where a script says that it has begun without that."""
-        is_due = self._waits or self._begun is not None
-        return is_due and not self._is_locked and self._execution.is_set_up
+        """The script waits for the network to be closed."""
+        return self._waits and self._begun is None and not self._may_begin and self._execution.is_set_up
+
+    @property
+    def began_too_early(self) -> bool:
+        """A setup can say that the script has begun, and let it begin; the row knows whether that may be."""
+        return self._locks and self._begun is not None and not self._execution.network_closed
 
     @property
     def due_s(self) -> float:
         """Seconds until the close of the network is tried again."""
         return max(0.0, self.lock_at - time.monotonic()) if self.wants_lock else math.inf
 
-    async def close_network(self) -> ExecutorError | None:
-        """The reason why it cannot be closed; where asking again may help, `due_s` says when, and None is returned."""
+    async def close_network(self) -> bool:
+        """Close it, and let the script begin; False if the execution is another's now.
+
+        Raises a permanent ExecutorError where it cannot be closed; else `due_s` says when it is tried again.
+        """
         self.lock_at = time.monotonic() + LOCK_AGAIN_S
         try:
-            await self._executor.lock(self._place)
+            if not self._execution.network_closed:
+                await self._executor.close_network(self._place)
+                if not await with_database(executions.execution_note_network_closed, execution=self._execution):
+                    return False
+            await self._executor.let_begin(self._place)
         except ExecutorError as error:
             log.warning("the network of execution %s is not closed: %s", self._execution.pk, error.code)
             self.refusal = error
-            return error if error.permanent else None
-        self._is_locked = True
-        return None
+            if error.permanent:
+                raise
+            return True
+        self._may_begin = True
+        return True
 
     async def note(self) -> bool:
         """Write down what was checked out, and that the script has begun. False if the execution is another's now."""
@@ -86,7 +101,7 @@ class Preparation:
         if self._checked_out is not None and not execution.commit:
             commit = self._checked_out.commit
             is_ours = await with_database(executions.execution_note_commit, execution=execution, commit=commit)
-        if is_ours and self._begun is not None and self._is_locked:
+        if is_ours and self._begun is not None and not self.began_too_early:
             at = None if self._is_first else self._began_at(self._begun)
             is_ours = await with_database(executions.execution_mark_begun, execution=execution, at=at)
         return is_ours

@@ -158,7 +158,7 @@ def test_network_that_cannot_be_closed_fails_the_run(alice: User, task: Task, tm
         None,
     )
     assert ended.error_message == (
-        "The network was not closed after checkout and setup, so the script was not started. The local sandbox server "
+        "The network was not closed between setup and script, so the execution was ended. The local sandbox server "
         "has no network to close later; use another environment, or connect a Daytona account."
     )
     assert log_of(alice, ended)[-1] == "prepared"

@@ -28,8 +28,8 @@ from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import executions
 from taskhub.services.environments import environment_create
 from taskhub.services.tasks import task_create
-from taskhub.web.thread_pool import wait_here
-from taskhub.worker import following, preparation
+from taskhub.web.thread_pool import wait_here, with_database
+from taskhub.worker import followed_log, following, preparation
 from taskhub.worker.following import Following
 
 pytestmark = pytest.mark.django_db
@@ -54,10 +54,13 @@ class Runner:
             if isinstance(sign, WaitsForLock):
                 await self.locked.wait()
 
-    async def lock(self, _: Place) -> None:
-        self.done.append(f"lock while {await asyncio.to_thread(status)}")
+    async def close_network(self, _: Place) -> None:
+        self.done.append(f"close while {await with_database(status)}")
         if self.refusals:
             raise self.refusals.pop(0)
+
+    async def let_begin(self, _: Place) -> None:
+        self.done.append("begin")
         self.locked.set()
 
     async def stop(self, *_: Any, **__: Any) -> Stopped:
@@ -77,6 +80,7 @@ def follow(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> Ca
     """An execution whose environment closes the network before the script, followed to its end."""
     settings.MEDIA_ROOT = str(tmp_path)
     monkeypatch.setattr(preparation, "LOCK_AGAIN_S", 0.01)
+    monkeypatch.setattr(followed_log, "LOG_END_S", 0.1)
     repository = {"url": "https://git.example.com/app", "before_lock": True}
     environment_create(actor=SYSTEM, name="backend", network="none", repository=repository, setup_timeout_s=500)
 
@@ -106,7 +110,7 @@ def test_network_is_closed_before_the_script_begins(follow: Callable[..., Execut
     away = ExecutorError("away", "It is away.", permanent=False)
     runner = Runner(CheckedOut(COMMIT), WaitsForLock(), ScriptBegun(now()), ScriptEnd(0), refusals=[away])
     ended = follow(runner)
-    assert runner.done == ["lock while starting"] * 2
+    assert runner.done == ["close while starting", "close while starting", "begin"]
     assert (ended.status, ended.exit_code, ended.commit) == ("completed", 0, COMMIT)
     assert ended.started_at is not None
 
@@ -115,15 +119,16 @@ def test_network_that_cannot_be_closed_ends_the_execution(follow: Callable[..., 
     refusal = ExecutorError("network_refused", "It does not let us.", permanent=True)
     runner = Runner(CheckedOut(COMMIT), WaitsForLock(), refusals=[refusal])
     ended = follow(runner)
-    assert runner.done == ["lock while starting", "stop"]
+    assert runner.done == ["close while starting", "stop"]
     assert (ended.status, ended.error_code, ended.exit_code) == ("failed", "network_not_closed", None)
-    assert ended.error_message.endswith("so the script was not started. It does not let us.")
+    assert ended.error_message.endswith("so the execution was ended. It does not let us.")
 
 
-def test_script_that_says_it_has_begun_is_closed_in_all_the_same(follow: Callable[..., Execution]) -> None:
-    runner = Runner(ScriptBegun(now()), refusals=[ExecutorError("refused", "It does not.", permanent=True)])
+def test_script_that_begins_too_early_is_ended(follow: Callable[..., Execution]) -> None:
+    """The setup, or what it has fetched, may find out how to make it begin."""
+    runner = Runner(ScriptBegun(now()), ScriptEnd(0))
     ended = follow(runner)
-    assert runner.done == ["lock while starting", "stop"]
+    assert runner.done == ["stop"]
     assert (ended.status, ended.error_code) == ("failed", "network_not_closed")
 
 
