@@ -151,8 +151,6 @@ class EnvironmentSpec:
             given["network"] = Network.read(given["network"])
         if "repository" in given:
             given["repository"] = Repository.read(given["repository"])
-        if "volumes" in given:
-            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         for name in _LISTS:
             if name in given:
                 given[name] = tuple(dict.fromkeys(given[name]))
