@@ -10,9 +10,9 @@ for name in ${!CANARY_@}; do
   value=${!name}
   echo "printed: $value, ${#value} characters"
   printf '%s' "${value:0:9}"; printf '%s\\n' "${value:9}" >&1
-  cat "/of-no-such-name/$value"
-  ( set -x; : "$value"; test "$value" = another )
-  bash -c 'echo "failed with $1" >&2; exit 3' - "$value" || "$value"
+  cd "/of-no-such-name/$value"
+  { set -x; : "$value"; test "$value" = another; set +x; }
+  bash -c 'echo "failed with $1" >&2; exit 3' - "$value"
   echo "its content: none" >"$value.txt"
 done
 mkdir -p "out/$CANARY_0"; echo result >"out/$CANARY_0/$CANARY_0"
