@@ -36,7 +36,7 @@ from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import claims, executions, idempotency, mails, notes, tokens
+from taskhub.services import claims, executions, idempotency, mails, notes, oauth_grants, tokens
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.web.thread_pool import wait_here
@@ -216,6 +216,13 @@ def tokens_expire() -> None:
     tokens.tokens_expire()
     failures_trim()
     browser_sessions_trim()
+
+
+@shared_task
+@retention()
+def oauth_trim() -> None:
+    """Retention: expired authorization codes and OAuth tokens, and clients without a grant."""
+    oauth_grants.oauth_trim()
 
 
 @shared_task
