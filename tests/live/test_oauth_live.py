@@ -48,11 +48,10 @@ async def test_the_official_client_signs_in_when_a_call_needs_an_account(hub: Ru
         answer = {name: values[0] for name, values in parse_qs(urlsplit(visited[-1]).query).items()}
         return AuthorizationCodeResult(code=answer["code"], state=answer["state"], iss=answer["iss"])
 
-    def provider() -> OAuthClientProvider:
-        metadata = OAuthClientMetadata(client_name="Python SDK", redirect_uris=[CALLBACK])  # type: ignore[list-item]
-        return OAuthClientProvider(f"{hub.address}/mcp", metadata, memory, redirect, callback)
+    metadata = OAuthClientMetadata(client_name="Python SDK", redirect_uris=[CALLBACK])  # type: ignore[list-item]
+    auth = OAuthClientProvider(f"{hub.address}/mcp", metadata, memory, redirect, callback)
 
-    async def created(auth: OAuthClientProvider, title: str) -> str:
+    async def created(title: str) -> str:
         async with (
             httpx2.AsyncClient(auth=auth, timeout=60, trust_env=False) as http,
             Client(streamable_http_client(f"{hub.address}/mcp", http_client=http)) as client,
@@ -62,17 +61,14 @@ async def test_the_official_client_signs_in_when_a_call_needs_an_account(hub: Ru
             assert not done.is_error
             return done.structured_content["tasks"][0]["id"]
 
-    made = await created(provider(), "by OAuth")
+    made = await created("by OAuth")
     task = (await asyncio.to_thread(httpx.get, f"{hub.address}/api/tasks/{made}/")).json()
     assert (task["title"], task["created_by"]) == ("by OAuth", "operator")
     assert len(visited) == 1, "reading needed no sign-in"
     assert visited[0].startswith(f"{CALLBACK}?")
     assert memory.tokens is not None
     first = memory.tokens.access_token
-    # The next run of the host finds its token expired.
-    again = provider()
-    await again._initialize()
-    again.context.token_expiry_time = 1.0
-    await created(again, "after a refresh")
+    auth.context.token_expiry_time = 1.0  # as an hour later
+    await created("after a refresh")
     assert memory.tokens.access_token != first
     assert len(visited) == 1, "a refresh asks no person"
