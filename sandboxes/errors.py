@@ -8,6 +8,7 @@
     ├── KeyRefused              502  permanent: Daytona does not take our key
     ├── SandboxesOff            409  permanent: this installation runs no scripts
     ├── SandboxBuilding         503  transient: the image that it is made from is being built or fetched
+    ├── VolumeNotReady          503  transient: a volume that it is to have is being made
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
         └── SandboxThrottled         transient: it asks for fewer requests (429)
 
@@ -68,6 +69,14 @@ class SandboxBuilding(SandboxError):
         super().__init__(
             "sandbox_building", "The sandbox service still prepares the image for this sandbox.", permanent=False
         )
+
+
+class VolumeNotReady(SandboxError):
+    status = 503
+    waits_for = "volume"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("volume_not_ready", f"The sandbox service still makes the volume {name}.", permanent=False)
 
 
 class SandboxesOff(SandboxRefused):

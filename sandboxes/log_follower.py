@@ -22,13 +22,17 @@ from sandboxes.log_marks import BEGIN, MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
 from taskhub.executions.executor import (
     SPLIT_MARK,
+    CheckedOut,
     FilesChanged,
     LogLine,
     LogTokens,
     PartialLines,
+    ScriptBegun,
     ScriptEnd,
+    Sign,
     Signed,
     Troubled,
+    WaitsForLock,
 )
 from taskhub.executions.masking import Mask
 
@@ -276,6 +280,7 @@ class Follower:
         self._is_known = is_known
         self._is_watched = is_watched
         self._told_changes = 0
+        self._told: set[CheckedOut | WaitsForLock | ScriptBegun] = set()
         self._told_partials: tuple[tuple[int, str], ...] = ()
         self.exit_code: int | None = None
         self.end: ScriptEnd | None = None
@@ -333,6 +338,10 @@ class Follower:
         if marks.changes > self._told_changes:
             self._told_changes = marks.changes
             self._sign(FilesChanged(marks.changes))
+        for sign in (marks.checked_out, marks.waits, marks.begun):
+            if sign is not None and sign not in self._told:
+                self._told.add(sign)
+                self._sign(sign)
         partials = counter.partials()
         told = tuple((line.n, line.line) for line in partials)
         if told != self._told_partials:
@@ -345,7 +354,7 @@ class Follower:
         self._sign(marks.end)
         return True
 
-    def _sign(self, sign: FilesChanged | PartialLines | ScriptEnd) -> None:
+    def _sign(self, sign: Sign) -> None:
         if self._on_sign is not None:
             self._on_sign(sign)
 

@@ -32,12 +32,33 @@ from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
 from taskhub.lib.locks import alone
-from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus, Leftover, MetricName, WaitingReason
+from taskhub.models import (
+    ACTIVE_STATUSES,
+    FOLLOWED,
+    TO_START,
+    Execution,
+    ExecutionStatus,
+    Leftover,
+    MetricName,
+    WaitingReason,
+)
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import claims, executions, idempotency, mails, notes, oauth_grants, tokens
+from taskhub.services import (
+    claims,
+    executions,
+    idempotency,
+    log_retention,
+    mails,
+    notes,
+    oauth_grants,
+    tokens,
+    verdicts,
+    verifications,
+)
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
+from taskhub.services.environment_repositories import credentials_trim
 from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker.conductor import hand_over
@@ -88,13 +109,23 @@ def executions_reconcile() -> None:
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             executions_expire_leases()
+            verifications.verifications_retry()
+            verifications.verifications_begin()
             _resend_starts()
             _hand_over_running()
 
 
+@shared_task
+def verdicts_void() -> None:
+    """Void verdicts of which a newer version of the environment exists: sent when one is saved, and now and then."""
+    with alone("taskhub:verdicts", at_most_s=RELEASE_S) as is_ours:
+        while is_ours and verdicts.verdicts_void():
+            pass
+
+
 def _resend_starts() -> None:
     """Admitted ones whose job was lost, or whose worker died, or that are due for another try; and those that wait."""
-    free = Execution.objects.filter(status=ExecutionStatus.STARTING, lease_until__isnull=True)
+    free = Execution.objects.filter(TO_START, lease_until__isnull=True)
     for execution_id, admitted_at in free.order_by("admitted_at").values_list("pk", "admitted_at"):
         if admitted_at is None or watch.moment_is_past(("start", execution_id), admitted_at + RETRY, RETRY):
             send_job(EXECUTION_START, execution_id)
@@ -104,7 +135,7 @@ def _resend_starts() -> None:
 
 
 def _hand_over_running() -> None:
-    left = Execution.objects.filter(status=ExecutionStatus.RUNNING, lease_until__isnull=True)
+    left = Execution.objects.filter(FOLLOWED, lease_until__isnull=True)
     for execution_id in left.values_list("pk", flat=True):
         send_job(EXECUTION_END, execution_id)
 
@@ -113,7 +144,7 @@ def _hand_over_running() -> None:
 def executions_check_sandboxes() -> None:
     """One look at the sandboxes of all running executions, by pages of the account's list."""
     with alone("taskhub:check-sandboxes", at_most_s=LOOK_S) as is_ours:
-        running = list(Execution.objects.filter(status=ExecutionStatus.RUNNING).defer("script", "env"))
+        running = list(Execution.objects.filter(FOLLOWED).defer("script", "env"))
         if not is_ours or not running:
             return
         began = time.monotonic()
@@ -212,8 +243,11 @@ def mails_deliver() -> None:
 @shared_task
 @retention()
 def tokens_expire() -> None:
-    """Retention: expired API tokens and sessions are deleted, and counters of failed sign-ins that have ended."""
+    """Retention: expired API tokens and sessions are deleted, counters of failed sign-ins that have ended, and the
+    credentials of deleted environments.
+    """
     tokens.tokens_expire()
+    credentials_trim()
     failures_trim()
     browser_sessions_trim()
 
@@ -239,6 +273,16 @@ def artifacts_trim() -> None:
     deleted = artifacts_services.artifacts_trim(before=timezone.now() - settings.TASKHUB_ARTIFACTS_KEEP)
     if deleted:
         log.info("%d artifacts deleted", deleted)
+
+
+@shared_task
+@retention()
+def logs_trim() -> None:
+    """Retention: logs and scripts of executions that ended `TASKHUB_LOGS_KEEP_DAYS` ago go."""
+    if settings.TASKHUB_LOGS_KEEP_DAYS:
+        deleted = log_retention.logs_trim(before=timezone.now() - timedelta(days=settings.TASKHUB_LOGS_KEEP_DAYS))
+        if deleted:
+            log.info("the logs and scripts of %d executions deleted", deleted)
 
 
 @shared_task

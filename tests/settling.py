@@ -17,5 +17,5 @@ def settle(execution_id: str) -> Execution:
     while (execution := Execution.objects.get(pk=execution_id)).is_active:
         assert time.monotonic() < until, execution.status
         jobs.execution_end(execution_id)
-        Execution.objects.filter(pk=execution_id, status="running").update(lease_until=None)
+        Execution.objects.filter(pk=execution_id, finished_at=None).update(lease_until=None)
     return execution

@@ -143,6 +143,8 @@ TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, lea
 
 # Concurrent requests of a web process; each of these threads keeps a database connection.
 TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
+# A request that waits for others of its process to write the same row waits as long as a connection does for a lock.
+TASKHUB_ROW_WAIT_S = env.integer("TASKHUB_DATABASE_LOCK_TIMEOUT_S", 5)
 
 # --- Executions --------------------------------------------------------------------------------------
 TASKHUB_EXECUTOR = "sandboxes.execute.executor.SandboxExecutor"
@@ -155,6 +157,8 @@ TASKHUB_ARTIFACTS_SKIP = env.words(
     ".git,node_modules,__pycache__,.venv,venv,.cache,.mypy_cache,.pytest_cache,.ruff_cache,.tox,.npm,.gradle,.terraform",
 )
 TASKHUB_ARTIFACTS_KEEP = timedelta(days=env.integer("TASKHUB_ARTIFACTS_KEEP_DAYS", 30, least=1))
+# Logs of executions, and with them their scripts; 0: for ever.
+TASKHUB_LOGS_KEEP_DAYS = env.integer("TASKHUB_LOGS_KEEP_DAYS", 0)
 TASKHUB_LOG_LIMIT_BYTES = env.integer("TASKHUB_LOG_LIMIT_BYTES", 10 * 1024 * 1024, least=1024)
 TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, least=1, most=86_400)
 # Executions at once, for the hub and for each account; 0: no limit. Operators may set others while the hub runs.
@@ -179,6 +183,8 @@ TASKHUB_STALE_AFTER_S = env.integer("TASKHUB_STALE_AFTER_S", 3600, least=1)
 # An agent may change what another one holds.
 TASKHUB_OPEN_CHANGES = env.flag("TASKHUB_OPEN_CHANGES")
 TASKHUB_ATTEMPTS = env.integer("TASKHUB_ATTEMPTS", 3, least=1)
+# Tasks in review are verified without a request.
+TASKHUB_VERIFY_IN_REVIEW = env.flag("TASKHUB_VERIFY_IN_REVIEW")
 
 # --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
@@ -333,6 +339,8 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 600},
     },
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "void verdicts": {"task": "taskhub.jobs.verdicts_void", "schedule": 600.0, "options": {"expires": 600}},
+    "trim logs": {"task": "taskhub.jobs.logs_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "trim OAuth": {"task": "taskhub.jobs.oauth_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},

@@ -26,6 +26,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "executions", "description": "Run a task's script, follow its log, fetch what it left."},
         {"name": "events", "description": "What happens in the hub, live over Server-Sent Events."},
         {"name": "environments", "description": "What executions run in: written by operators, used by name."},
+        {"name": "secrets", "description": "Entries of the sandbox service's vault, write-only, for environments."},
         {"name": "sandboxes", "description": "Sandboxes, their sessions and commands, at Daytona's side."},
         {"name": "admission", "description": "Limits and pauses of starts, and what waits."},
         {"name": "announcements", "description": "What operators tell everyone who is connected."},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandboxes.api import sandboxes, subscriptions
+from sandboxes.api import sandboxes, secrets, subscriptions
 from sandboxes.api.daytona_webhooks import daytona_webhook
 from taskhub.api.routes import route
 
@@ -20,6 +20,8 @@ urlpatterns = [
     route(f"{_SESSION}/commands", sandboxes.CommandsView.as_view(), "commands"),
     route(_COMMAND, sandboxes.CommandView.as_view(), "command"),
     route(f"{_COMMAND}/logs", sandboxes.CommandLogsView.as_view(), "command-logs"),
+    route("secrets", secrets.SecretsView.as_view(), "secrets"),
+    route("secrets/{secret}", secrets.SecretView.as_view(), "secret"),
     route("subscriptions", subscriptions.SubscriptionsView.as_view(), "subscriptions"),
     route("subscriptions/{subscription_id}", subscriptions.SubscriptionView.as_view(), "subscription"),
     route("daytona/webhooks", daytona_webhook, "daytona-webhooks"),

@@ -20,7 +20,7 @@ $^F = 2;
 unlink "$launch/env.sh";
 my (undef, $end, $run) = split ' ', scalar <$file>;
 seek $file, 0, 0;
-mkdir "$own/started" or exit 222;
+mkdir "$own/started" or do { unlink "$launch/credential"; exit 222 };
 open(my $lock, ">>", "$own/lock");
 flock $lock, 2 | 4;
 { my $path = $work; $path =~ s{/[^/]*$}{}; mkdir $path; mkdir $work }

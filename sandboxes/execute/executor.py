@@ -19,6 +19,7 @@ from django.conf import settings
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.execute.file_changes import look_at_changes, produced, read_produced, toolboxes
 from sandboxes.execute.ladder import Ladder, runner_state
+from sandboxes.execute.references import guard_secrets, volume_ids
 from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
 from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
@@ -85,12 +86,16 @@ class SandboxExecutor:
         if launch.sandbox_id:
             sandbox = await _by_id(gateway, launch.sandbox_id)
         else:
-            lifetime_s = launch.timeout_s + _keep_s(launch)
+            spec = launch.environment
+            if spec is not None:
+                await guard_secrets(gateway, spec)
+            ids = await volume_ids(gateway, spec) if spec is not None else {}
+            lifetime_s = launch.setup_timeout_s + launch.timeout_s + _keep_s(launch)
             sandbox, is_new = await gateway.sandbox_create(
                 name=launch.session_name,
                 labels={EXECUTION_LABEL: str(launch.execution_id)},
                 ttl_minutes=math.ceil(lifetime_s / 60) + 30,
-                fields=sandbox_fields(launch.environment),
+                fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id),
             )
         return await gateway.sandbox_start(sandbox), is_new
 
@@ -116,7 +121,7 @@ class SandboxExecutor:
             async with limit:
                 sandbox = await gateway.sandbox_get(place.sandbox_id)
                 if sandbox.state in _GONE:
-                    return Observation("gone")
+                    return Observation("gone", reason=_reason(sandbox))
                 return _observation(await _command(sandbox.toolbox, place))
         except SandboxMissing:
             return Observation("gone")
@@ -136,10 +141,12 @@ class SandboxExecutor:
         async with open_gateway(watching=True) as gateway:
             return await produced(gateway, place, after)
 
-    async def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
-        async with open_gateway(watching=True) as gateway, aclosing(read_produced(gateway, place, path)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    async def read_file(self, place: Place, path: str, *, is_change_set: bool = False) -> AsyncGenerator[bytes, None]:
+        async with open_gateway(watching=True) as gateway:
+            found = read_produced(gateway, place, path, is_change_set=is_change_set)
+            async with aclosing(found) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     async def present(self, places: Sequence[Place]) -> list[Observation]:
         wanted = {place.sandbox_id for place in places}
@@ -154,6 +161,16 @@ class SandboxExecutor:
     async def runner_state(self, place: Place) -> RunnerState:
         async with open_gateway(watching=True) as gateway:
             return await runner_state(await toolboxes.find(gateway, place.sandbox_id), place)
+
+    async def close_network(self, place: Place) -> None:
+        async with open_gateway() as gateway:
+            await gateway.close_network(place.sandbox_id)
+
+    async def let_begin(self, place: Place) -> None:
+        tokens = LogTokens(place.log_token[:32], place.log_token[32:])
+        async with open_gateway() as gateway:
+            toolbox = await toolboxes.find(gateway, place.sandbox_id)
+            await toolbox.upload(Run.go(Folders(place.session_name), tokens))
 
     async def stop(
         self, place: Place, *, ended: Callable[[], ScriptEnd | None] | None = None, runner_is_dead: bool = False
@@ -260,6 +277,10 @@ def _run(launch: Launch) -> Run:
         skip,
         launch.merge_output,
         launch.files,
+        setup=launch.environment.setup if launch.environment is not None else "",
+        checkout=launch.checkout,
+        locks=launch.locks,
+        keep=launch.environment.keep if launch.environment is not None else None,
     )
 
 
@@ -290,6 +311,11 @@ async def _state(gateway: Gateway, sandbox_id: str, limit: asyncio.Semaphore) ->
         return "gone"
     except SandboxError:
         return "unknown"
+
+
+def _reason(sandbox: Sandbox) -> Literal["", "disk_limit"]:
+    """The local server's reason; Daytona has a disk of its own for each sandbox, which is full then."""
+    return "disk_limit" if sandbox.state == "error" and sandbox.error_reason.startswith("disk_limit") else ""
 
 
 def _started(commands: list[Command]) -> str | None:

@@ -17,7 +17,7 @@ from typing import Final, Literal, cast
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing
 from sandboxes.execute.script_runner import ARTIFACTS_KEPT, CHANGES_KEPT, Folders
 from sandboxes.gateway import Gateway, Toolbox
-from taskhub.executions.executor import FileChange, FileChanges, Place, Produced, ProducedFile
+from taskhub.executions.executor import CHANGE_SETS, FileChange, FileChanges, Place, Produced, ProducedFile
 from taskhub.executions.file_paths import PATH_BYTES, is_inside
 from taskhub.lib.cancellation import cancel_all
 
@@ -30,6 +30,7 @@ _CHANGES_BYTES: Final = CHANGES_KEPT * (PATH_BYTES + 50)
 _LINE: Final = re.compile(r"(\d{1,9}) (created|modified|deleted) (\d{1,18}|-) (.*)", re.ASCII)
 _ARTIFACTS_BYTES: Final = 2 * ARTIFACTS_KEPT * (PATH_BYTES + 60) + _CHANGES_BYTES
 _COUNT: Final = re.compile(r"\s*\d{1,9}", re.ASCII)
+_SIZES: Final = re.compile(r"\d+ \d+ (\d{1,18}) (\d{1,18})", re.ASCII)
 _FILE: Final = re.compile(r"\d{1,18}\.\d{1,18} (\d{1,18}) (.*)", re.ASCII)
 _KNOWN_MOST: Final = 1000
 
@@ -105,10 +106,13 @@ async def produced(gateway: Gateway, place: Place, after: int) -> Produced:
         return Produced([], 0, FileChanges(after, []))
 
 
-async def read_produced(gateway: Gateway, place: Place, path: str) -> AsyncGenerator[bytes, None]:
-    """The content of a file of the working folder. Raises SandboxError."""
+async def read_produced(
+    gateway: Gateway, place: Place, path: str, *, is_change_set: bool = False
+) -> AsyncGenerator[bytes, None]:
+    """The content of a file of the working folder, or of a change set. Raises SandboxError."""
     toolbox = await toolboxes.find(gateway, place.sandbox_id)
-    whole = f"{Folders(place.session_name).working}/{path}"
+    folders = Folders(place.session_name)
+    whole = f"{folders.own if is_change_set else folders.working}/{path}"
     async with aclosing(toolbox.file_chunks(whole)) as chunks:
         async for chunk in chunks:
             yield chunk
@@ -124,11 +128,22 @@ def read_artifacts(text: bytes, after: int = 0) -> Produced:
         if found is not None and is_inside(found[2]):
             sizes.setdefault(found[2], int(found[1]))
     counted = _COUNT.match(first)
+    change_sets = _change_sets(first)
+    for file in change_sets:
+        sizes.pop(file.path, None)  # the script's own one of this name
     return Produced(
-        [ProducedFile(path, size) for path, size in sizes.items()],
+        [*change_sets, *(ProducedFile(path, size) for path, size in sizes.items())],
         max(int(counted[0]) if counted else 0, len(sizes)),
         read_changes(changes.encode(), after),
     )
+
+
+def _change_sets(first: str) -> list[ProducedFile]:
+    found = _SIZES.fullmatch(first)
+    if found is None:
+        return []
+    sizes = zip(CHANGE_SETS, map(int, found.groups()), strict=True)
+    return [ProducedFile(path, size, is_change_set=True) for path, size in sizes if size]
 
 
 def read_changes(text: bytes, after: int) -> FileChanges:

@@ -15,6 +15,13 @@ else
   rm -f "$launch/env.sh"
 fi
 read -r _ end_token run_token _ <<<"${exports%%$'\n'*}"
+# Also of other tries to start it, which have folders of their own.
+drop_credentials() { rm -f "$dir"/*/credential; }
+key=
+if [ -e "$launch/credential" ]; then
+  exec {key}<"$launch/credential"
+  drop_credentials
+fi
 if [ -z "$note" ]; then
   mkdir "$dir/started" || exit "$twice"
   exec {lock}>>"$dir/lock"
@@ -37,25 +44,90 @@ found() {
   done
 }
 
-skipped=()
+skipped=() newer=()
 for name in "${skip[@]}"; do skipped+=(-o -name "$name"); done
 # Lines of modification time, size and path of what is in a folder; a path with control characters is not named.
 list() {
   timeout 10 find "$@" -ignore_readdir_race -mindepth 1 \
-    \( -name '*[[:cntrl:]]*' -o -type d \( -false "${skipped[@]}" \) \) -prune -o -type f -printf '%T@ %s %P\n' \
+    \( -name '*[[:cntrl:]]*' -o -type d \( -false "${skipped[@]}" \) \) -prune \
+    -o -type f "${newer[@]}" -printf '%T@ %s %P\n' \
     | head -n $((files_most + 1))
   # 124 and above: it did not come to its end.
   [ "${PIPESTATUS[0]}" -lt 124 ]
 }
 
-# What it was given is there before the script, and is no change. $dir/given has it as a look lists it.
+# What is there before the script is no change: given files, a checkout, what the setup made. $dir/given has it as a look
+# lists it.
 : >"$dir/seen"
-unfit=
-if [ -d "$launch/files" ]; then
-  cp -R "$launch/files/." "$work" && list "$work" | LC_ALL=C sort >"$dir/seen" || unfit=yes
+: >"$dir/given"
+give() {
+  [ -d "$launch/files" ] || return 0
+  cp -R "$launch/files/." "$work" || return
   rm -rf "$launch/files"
+}
+note_given() {
+  list "$work" | LC_ALL=C sort >"$dir/seen"
+  cp "$dir/seen" "$dir/given"
+}
+unfit=
+if [ -z "$prepares" ] && [ -d "$launch/files" ]; then
+  give && note_given || unfit=yes
 fi
-cp "$dir/seen" "$dir/given"
+
+# Checkout and setup, in the script's process group. $dir/phase says what has failed where it does not come to its end;
+# with $dir/begun the script has begun.
+prepare() {
+  if [ -n "$checks_out" ]; then
+    echo checkout >"$dir/phase"
+    echo "[TaskHub: checkout]"
+    commit=$(exec {said}>&1 1>&2; . "$launch/checkout.sh") || exit
+    [ -z "$key" ] || exec {key}<&-
+    drop_credentials
+    printf '\e_%sC%s\e\\\n' "$run_token" "$commit"
+    echo "$commit" >"$dir/commit"
+  fi
+  echo given >"$dir/phase"
+  give || exit 126
+  echo setup >"$dir/phase"
+  if [ -e "$launch/setup" ]; then
+    echo "[TaskHub: setup]"
+    run_setup || exit
+  fi
+  note_given
+  [ -z "$locks" ] || wait_for_lock
+  touch -d "@$((EPOCHSECONDS - 1))" "$dir/since"
+  : >"$dir/begun"
+  # Each ends a line that the setup has left unfinished.
+  printf '\e_%sS%s\e\\\n' "$run_token" "$EPOCHSECONDS" >&2
+  printf '\e_%sS%s\e\\\n' "$run_token" "$EPOCHSECONDS"
+  echo "[TaskHub: script]"
+}
+
+# Until the network is closed. Only the hub, which has closed it, can write this file: the token is in no mark before the
+# end.
+wait_for_lock() {
+  local wanted said=
+  read -r wanted _ < <(printf %s "$end_token" | sha256sum)
+  printf '\e_%sL\e\\\n' "$run_token"
+  while [ "$said" != "$wanted" ]; do
+    sleep 0.1
+    read -r said <"$dir/go"
+  done 2>/dev/null
+}
+
+run_setup() {
+  local shown code
+  exec {shown}>&2 2>/dev/null  # what bash itself says of a setup that was killed
+  (
+    exec 2>&$shown {shown}>&-
+    set -- "$launch/setup"
+    eval "$exports"
+    exec /bin/bash "$1"
+  )
+  code=$?
+  exec 2>&$shown {shown}>&-
+  return $code
+}
 
 read -r first <"$launch/script"
 interpreter=/bin/bash argument=
@@ -75,6 +147,7 @@ set -m
   [ -z "$lock" ] || exec {lock}>&-
   unset TASKHUB_RUNNER
   cd "$work" || exit
+  [ -z "$prepares" ] || prepare
   [ -z "$unfit" ] || { echo "TaskHub: the given files could not be copied into the working folder." >&2; exit 126; }
   set -- "$dir/missing" "$interpreter" "$argument" "$launch/script"
   # From here on every variable may be the script's.
@@ -83,6 +156,7 @@ set -m
   exec "$2" ${3:+"$3"} "$4"
 ) &
 script=$!
+[ -z "$key" ] || exec {key}<&-
 
 (
   set +m
@@ -113,18 +187,53 @@ tell_change() {
   if [ -n "$note" ]; then echo "F $changes" >&$note; else printf '\e_%sF%s\e\\\n' "$run_token" "$changes" >&$out; fi
 }
 
-# At the end: how many files there are and the number of the last change; the last modified files, those in out/ as the
-# very last; an empty line; the last changes.
-# A given file that is as it was is no artifact.
-own() { if [ -s "$dir/given" ]; then grep -vxFf "$dir/given"; else cat; fi; }
+# At the end: how many files there are, the number of the last change and, of a checkout, the sizes of the two files of
+# changes; the last modified files, those in out/ as the very last; an empty line; the last changes.
+# A given file that is as it was is no artifact, and none that is as the commit has it.
+own() {
+  if [ -s "$dir/given" ]; then grep -vxFf "$dir/given"; else cat; fi | awk '
+    !known { same[$0]; next } { path = $0; sub(/^[^ ]* [^ ]* /, "", path) } !(path in same)' "$dir/same" known=1 -
+}
+kept() { if [ -n "$keep" ]; then grep -E "^[^ ]* [^ ]* ($keep)\$"; else cat; fi; }
+
+in_repository() { timeout 10 git -C "$work/$path" -c core.fsmonitor=false "$@" 2>/dev/null; }
+
+# What the script has committed, what else it has changed of the tracked files, and which of these it has not.
+bundle() {
+  local commit head plain
+  # Whatever the script has configured, `git am` and `git apply` must take it.
+  plain=(--binary --full-index --no-color --no-ext-diff --no-textconv --src-prefix=a/ --dst-prefix=b/)
+  plain+=(--submodule=short --ignore-submodules=dirty)
+  read -r commit <"$dir/commit"
+  head=$(in_repository rev-parse -q --verify 'HEAD^{commit}') || return
+  [ "$head" = "$commit" ] || in_repository format-patch --stdout "${plain[@]}" "$commit..$head" >"$dir/changes.mbox"
+  in_repository diff "${plain[@]}" HEAD >"$dir/changes.patch"
+  comm -23 <(in_repository ls-tree -r -z --name-only "$commit" | tr '\0' '\n' | sort) \
+    <(in_repository diff --name-only -z --no-ext-diff --no-textconv "$commit" | tr '\0' '\n' | sort) \
+    | prefix=${path:+$path/} awk '{ print ENVIRON["prefix"] $0 }' >"$dir/same"
+}
+
+size_of() { if [ -s "$1" ]; then wc -c <"$1"; else echo 0; fi; }
 
 conclude() {
-  total=$(timeout 10 find "$work" -mindepth 1 -type f -printf x | wc -c)
-  total=$((total - $(comm -12 "$dir/given" "$dir/seen" | wc -l)))
+  : >"$dir/same"
+  rm -f "$dir/changes.mbox" "$dir/changes.patch"
+  [ -z "$checks_out" ] || bundle
+  # Of a checkout, only what has been changed since: it may have more files than are listed.
+  [ -z "$prepares" ] || newer=(-cnewer "$dir/since")
+  cd "$work" || return
+  list . -path ./out -type d -prune -o -true | sort | own | kept >"$dir/rest"
+  [ ! -d out ] || list out | sed 's/^\([^ ]* [^ ]* \)/\1out\//' | sort | own >"$dir/results"
+  if [ -n "$prepares$keep" ]; then
+    total=$(cat "$dir/rest" "$dir/results" | wc -l)
+  else
+    total=$(timeout 10 find . -mindepth 1 -type f -printf x | wc -c)
+    total=$((total - $(comm -12 "$dir/given" "$dir/seen" | wc -l)))
+  fi
   {
-    echo "$total $changes"
-    cd "$work" && list . -path ./out -type d -prune -o -true | sort | own | tail -n "$artifacts_kept"
-    [ -d "$work/out" ] && list "$work/out" | sed 's/^\([^ ]* [^ ]* \)/\1out\//' | sort | own | tail -n "$artifacts_kept"
+    echo "$total $changes${checks_out:+ $(size_of "$dir/changes.mbox") $(size_of "$dir/changes.patch")}"
+    tail -n "$artifacts_kept" "$dir/rest"
+    [ ! -e "$dir/results" ] || tail -n "$artifacts_kept" "$dir/results"
     echo
     cat "$dir/changes"
   } >"$dir/artifacts.new"
@@ -146,13 +255,15 @@ watch() {
   pause=1 changes=0
   # A pause is over at its time; the script, when the input is.
   while read -r -t $pause; [ $? -gt 128 ]; do
+    [ -z "$prepares" ] || [ -e "$dir/begun" ] || continue
     [ "$changes" -gt 0 ] || has_files || continue
     begun=${EPOCHREALTIME/[.,]/}
     look
     took=$((${EPOCHREALTIME/[.,]/} - begun))  # microseconds
     pause=$((took > 100000 ? took / 100000 : 1))
   done
-  if [ "$changes" -gt 0 ] || has_files; then
+  [ -z "$prepares" ] || [ -e "$dir/begun" ] || return
+  if [ "$changes" -gt 0 ] || [ -n "$checks_out" ] || has_files; then
     look
     conclude
   fi
@@ -173,6 +284,10 @@ kill -KILL -- -$listener
 wait $listener
 why=-
 [ ! -e "$dir/missing" ] || [ $code -ne 127 ] || why=interpreter
+if [ -n "$prepares" ] && [ ! -e "$dir/begun" ]; then
+  read -r why <"$dir/phase"
+  case $why in *[!a-z]* | '') why=setup ;; esac
+fi
 total=0 changes=0
 [ ! -e "$dir/artifacts" ] || read -r total changes _ <"$dir/artifacts"
 if [ -n "$note" ]; then

@@ -12,14 +12,24 @@ Two programs go into the sandbox beside the script and its environment, in one u
   end mark, also where run.sh was killed. Without perl, run.sh prints the end mark itself, holds the lock with flock,
   and there are no unfinished lines.
 
+Where the environment has a repository or a setup, run.sh sees to these first, in the script's process group:
+`checkout.sh` is the checkout, `askpass.sh` what gives git the credential. A mark in the log tells the commit, and
+another one that the script begins.
+
 The runner's own folder, beside the working folder, holds
 
     started    a folder that only one start can make, so a repeated start runs the script once
     lock       locked while the runner lives
     control    a FIFO; each line is a signal's name
-    given      a line for each file that was given, as a look lists it
+    given      a line for each file that was there when the script began, as a look lists it
+    phase      what is under way before the script, or why it has failed
+    begun      is there when the script has begun; `since` is a second older
+    commit     what was checked out
+    go         the hub has closed the network
     changes    the last changes, a line each: a number that counts from 1, what happened, the size (or -), the path
     artifacts  at the end, where there are files; see `run.sh`, `conclude`
+    changes.mbox, changes.patch
+               what the script has committed, and what else it has changed of the tracked files
 
 Nothing in it is trusted: the script may write there too. The programs take find, sort, comm, cmp and awk as Debian
 has them; without them, no change is seen. A look takes at most a tenth of the time; a folder of more than FILES_MOST
@@ -29,15 +39,17 @@ files is not looked through.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from taskhub.executions.executor import LogTokens
+from taskhub.executions.executor import Checkout, LogTokens
 from taskhub.executions.file_paths import PATH_BYTES
+from taskhub.executions.keep_patterns import expression_of
 
 RUN_TWICE: Final = 222
 """The exit code of a runner that found its folder taken: its twin runs the script."""
@@ -82,7 +94,11 @@ class Folders:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What `files` and `command` are made from; `launch` is the folder of this try, relative as `Folders` is."""
+    """What `files` and `command` are made from; `launch` is the folder of this try, relative as `Folders` is.
+
+    `keep`: patterns of the files that are kept besides those in `out/`; None: all. `locks`: the script does not begin
+    before the hub has written `go` (`Run.go`) into the runner's folder.
+    """
 
     folders: Folders
     launch: str
@@ -93,6 +109,10 @@ class Run:
     skip: Sequence[str] = ()
     merge_output: bool = False
     given: Mapping[str, bytes] = field(default_factory=dict)
+    setup: str = ""
+    checkout: Checkout | None = None
+    keep: Sequence[str] | None = None
+    locks: bool = False
 
     def files(self) -> dict[str, bytes]:
         """What goes into the sandbox, by path."""
@@ -103,8 +123,21 @@ class Run:
             f"{self.launch}/env.sh": f"# {self.tokens.end} {self.tokens.run}\n{exports}".encode(),
             f"{self.launch}/run.sh": f"#!/bin/bash\n{self._settings()}{_program('run.sh')}".encode(),
             f"{self.launch}/attend.pl": _program("attend.pl").encode(),
+            **{f"{self.launch}/{name}": content for name, content in self._preparation()},
             **{f"{self.launch}/files/{path}": content for path, content in self.given.items()},
         }
+
+    def _preparation(self) -> Iterator[tuple[str, bytes]]:
+        if self.setup:
+            yield "setup", self.setup.encode()
+        if self.checkout is None:
+            return
+        yield "checkout.sh", _program("checkout.sh").encode()
+        yield from self.checkout.changes.items()
+        yield "askpass", _program("askpass.sh").encode()
+        if (credential := self.checkout.credential) is not None:
+            lines = (credential.username, credential.token, *credential.hosts)
+            yield "credential", "".join(f"{line}\n" for line in lines).encode()
 
     def command(self) -> str:
         """What the session runs.
@@ -121,6 +154,11 @@ class Run:
             "taskhub_code=$?; exec 9>&-; (exit $taskhub_code)"
         )
 
+    @staticmethod
+    def go(folders: Folders, tokens: LogTokens) -> dict[str, bytes]:
+        """The file, by its path, that lets the script begin."""
+        return {f"{folders.own}/go": f"{sha256(tokens.end.encode()).hexdigest()}\n".encode()}
+
     def _settings(self) -> str:
         settings: dict[str, object] = {
             "session": self.folders.session_name,
@@ -133,9 +171,17 @@ class Run:
             "changes_kept": CHANGES_KEPT,
             "artifacts_kept": ARTIFACTS_KEPT,
             "differences": _DIFFERENCES,
+            "prepares": "yes" if self.setup or self.checkout is not None else "",
+            "checks_out": "" if self.checkout is None else "yes",
+            "locks": "yes" if self.locks else "",
+            "keep": "" if self.keep is None else expression_of(self.keep),
         }
+        if self.checkout is not None:
+            settings |= {name: getattr(self.checkout, name) for name in ("url", "ref", "path", "depth")}
         assigned = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in settings.items())
-        return f"{assigned}skip=({shlex.join(self.skip)})\n"
+        # What git keeps for itself is never the script's.
+        skip = self.skip if self.checkout is None or ".git" in self.skip else (*self.skip, ".git")
+        return f"{assigned}skip=({shlex.join(skip)})\n"
 
 
 @cache

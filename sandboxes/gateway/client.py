@@ -8,8 +8,8 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 from urllib.request import getproxies
 
@@ -19,18 +19,26 @@ import daytona_api_client_async
 from aiohttp.helpers import netrc_from_env
 from django.conf import settings
 
-from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import (
     KeyRefused,
     SandboxBuilding,
-    SandboxError,
     SandboxesOff,
     SandboxMissing,
     SandboxRefused,
     SandboxUnavailable,
 )
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
-from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, BoundedResponse, Document, fetch, refused
+from sandboxes.gateway.translation import (
+    LIFECYCLE_S,
+    REQUEST_S,
+    BoundedResponse,
+    Document,
+    fetch,
+    past_breaker,
+    refused,
+)
+from sandboxes.gateway.vault import Vault
+from sandboxes.gateway.volumes import Volumes
 from taskhub.lib.event_loops import keep_open, lasts
 from taskhub.lib.per_loop import PerLoop
 
@@ -66,17 +74,25 @@ class Gateway:
     def __init__(self, client: daytona.AsyncDaytona) -> None:
         self._client = client
 
+    @property
+    def vault(self) -> Vault:
+        return Vault(daytona_api_client_async.SecretApi(self._client._api_client))  # noqa: SLF001 - see `_api`
+
+    @property
+    def volumes(self) -> Volumes:
+        return Volumes(daytona_api_client_async.VolumesApi(self._client._api_client))  # noqa: SLF001 - see `_api`
+
     # What is shown: Daytona's own documents.
 
     async def document(self, id_or_name: str) -> Document:
         """The sandbox as it is now. Raises SandboxMissing."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.get_sandbox_without_preload_content(id_or_name, _request_timeout=REQUEST_S)
             return await _fetch_sandbox(request)
 
     async def page(self, cursor: str | None = None, *, limit: int = PAGE_LIMIT) -> Page:
         """A page of all sandboxes, the most recently active first; up to 200. What it shows may be a little old."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.list_sandboxes_without_preload_content(
                 cursor=cursor, limit=limit, _request_timeout=REQUEST_S
             )
@@ -87,7 +103,7 @@ class Gateway:
 
     async def labelled(self, labels: dict[str, str]) -> Document | None:
         """The sandbox that has these labels, if the list shows one; it may be a little behind."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.list_sandboxes_without_preload_content(
                 labels=json.dumps(labels), limit=1, _request_timeout=REQUEST_S
             )
@@ -97,7 +113,7 @@ class Gateway:
 
     async def create(self, fields: Document) -> Document:
         """Make a sandbox from Daytona's own creation fields. It may still be starting when this returns."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.create_sandbox_without_preload_content(
                 daytona_api_client_async.CreateSandbox.from_dict({"target": settings.DAYTONA_TARGET or None, **fields}),
                 _request_timeout=LIFECYCLE_S,
@@ -106,21 +122,33 @@ class Gateway:
 
     async def start(self, id_or_name: str) -> Document:
         """Ask for the start; the document says `starting` or `started`."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.start_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
             return await _fetch_sandbox(request)
 
     async def stop(self, id_or_name: str) -> Document:
         """Ask for the stop; the document says `stopping` or `stopped`."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.stop_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
             return await _fetch_sandbox(request)
 
     async def delete(self, id_or_name: str) -> Document:
         """Ask for the end; the document says `destroying`. Raises SandboxMissing."""
-        with _past_breaker():
+        with past_breaker():
             request = self._api.delete_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
             return await _fetch_sandbox(request)
+
+    async def close_network(self, id_or_name: str) -> None:
+        """Nothing goes in or out any more, but for Daytona's own toolbox. Raises SandboxError."""
+        with past_breaker():
+            request = self._api.update_network_settings_without_preload_content(
+                id_or_name,
+                daytona_api_client_async.UpdateSandboxNetworkSettings(networkBlockAll=True),
+                _request_timeout=LIFECYCLE_S,
+            )
+            document = await _fetch_sandbox(request)
+        if document.get("networkBlockAll") is not True:
+            raise SandboxRefused("network_not_closed", "The sandbox service says that it is still open.")
 
     def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
         """The sandbox's toolbox by its known address, without a request."""
@@ -186,7 +214,7 @@ class Gateway:
     async def _sandbox(self, document: Document) -> Sandbox:
         sandbox_id, url = str(document["id"]), document.get("toolboxProxyUrl")
         if not url:
-            with _past_breaker():
+            with past_breaker():
                 request = self._api.get_toolbox_proxy_url_without_preload_content(
                     sandbox_id, _request_timeout=REQUEST_S
                 )
@@ -194,7 +222,8 @@ class Gateway:
                 url = found.get("url") if isinstance(found, dict) else None
                 if not isinstance(url, str):
                     raise SandboxUnavailable
-        return Sandbox(sandbox_id, str(document.get("state")), str(url), self.toolbox(sandbox_id, str(url)))
+        reason = str(document.get("errorReason") or "")
+        return Sandbox(sandbox_id, str(document.get("state")), str(url), self.toolbox(sandbox_id, str(url)), reason)
 
     async def sandbox_delete(self, id_or_name: str) -> None:
         """What is gone already is no error. Raises SandboxUnavailable while its state changes, as in a build."""
@@ -224,22 +253,6 @@ async def _fetch_sandbox(request: Awaitable[aiohttp.ClientResponse]) -> Document
 
 def _is_sandbox(found: Any) -> bool:
     return isinstance(found, dict) and isinstance(found.get("id"), str)
-
-
-@contextmanager
-def _past_breaker() -> Iterator[None]:
-    """Nothing goes out while Daytona is left alone; how a request ends is what the breaker learns from."""
-    breaker.check()
-    try:
-        yield
-    except SandboxUnavailable as error:
-        breaker.failed(error)
-        raise
-    except SandboxError:
-        breaker.succeeded()
-        raise
-    else:
-        breaker.succeeded()
 
 
 def load_sdk() -> None:

@@ -239,6 +239,7 @@ class Sandbox(NamedTuple):
     state: str
     toolbox_url: str
     toolbox: Toolbox
+    error_reason: str = ""
 
     @property
     def is_started(self) -> bool:

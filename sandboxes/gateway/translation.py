@@ -14,6 +14,7 @@ from typing import Any, Final
 import aiohttp
 import daytona
 
+from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import (
     KeyRefused,
     SandboxError,
@@ -51,8 +52,9 @@ _ANY_CASE: Final = re.IGNORECASE
 _FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", _ANY_CASE)
 _TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", _ANY_CASE)
 _NOT_HELD: Final = (
-    *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "volumes", "secrets", "linked sandboxes"),
-    *("sizes of its own", "network to close without bubblewrap"),
+    *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "linked sandboxes"),
+    *("network to close without bubblewrap", "volumes without bubblewrap", "network to close later"),
+    *(r"\d+ CPUs, only \d+", "limits of memory without a writable cgroup"),
 )
 """What the local sandbox server says that it has not; its sentences, and no other text, are passed on."""
 _REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
@@ -78,6 +80,26 @@ _REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
         re.compile(r"\bcannot specify sandbox resources\b", _ANY_CASE),
         "The sandbox service takes no sizes for this sandbox; those of a snapshot are the snapshot's own.",
     ),
+    "secret_not_found": (
+        re.compile(r"\bsecret\b.*\bnot found\b", _ANY_CASE),
+        "The vault of the sandbox service has no entry of a name that the environment gives.",
+    ),
+    "secret_unreadable": (
+        re.compile(r"\bsecret\b.*\bcannot be decrypted\b", _ANY_CASE),
+        "The local sandbox server cannot decrypt a secret: its key file was replaced. Give the value anew.",
+    ),
+    "secret_too_short": (
+        re.compile(r"\bcannot mask shorter ones\b"),
+        "The local sandbox server takes only values with a line of at least 4 bytes: it cannot mask shorter ones.",
+    ),
+    "volume_not_found": (
+        re.compile(r"\bvolume\b.*\bnot found\b", _ANY_CASE),
+        "The sandbox service has no volume of a name that the environment gives.",
+    ),
+    "volume_not_ready": (
+        re.compile(r"\bvolume\b.*\bnot (?:in a )?ready\b", _ANY_CASE),
+        "A volume of the environment cannot be used at the sandbox service yet; execute again.",
+    ),
     "sandbox_not_held": (
         re.compile(rf"\blocal sandbox server has no (?P<what>{'|'.join(_NOT_HELD)})\b"),
         "The local sandbox server has no {what}; use another environment, or connect a Daytona account.",
@@ -88,6 +110,22 @@ _REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
 
 class AnswerTooLong(aiohttp.ClientPayloadError):
     """An answer above `ANSWER_LIMIT_BYTES`; its connection is closed."""
+
+
+@contextmanager
+def past_breaker() -> Iterator[None]:
+    """Nothing goes out while Daytona is left alone; how a request ends is what the breaker learns from."""
+    breaker.check()
+    try:
+        yield
+    except SandboxUnavailable as error:
+        breaker.failed(error)
+        raise
+    except SandboxError:
+        breaker.succeeded()
+        raise
+    else:
+        breaker.succeeded()
 
 
 @contextmanager

@@ -70,7 +70,9 @@ async def _serve(options: Options, listener: socket.socket) -> None:
     await runner.setup()
     site = web.SockSite(runner, listener, backlog=_BACKLOG)
     await site.start()
-    sys.stdout.write(f"{_announcement(options, listener, isolated=bwrap is not None)}\n")
+    sys.stdout.write(
+        f"{_announcement(options, listener, isolated=bwrap is not None, memory=registry.sizes.memory is not None)}\n"
+    )
     sys.stdout.flush()
     await stopping.wait()
     # Streams are closed and processes ended first; then there is nothing left that a request could wait for.
@@ -80,12 +82,13 @@ async def _serve(options: Options, listener: socket.socket) -> None:
     shells.close()
 
 
-def _announcement(options: Options, listener: socket.socket, *, isolated: bool) -> str:
+def _announcement(options: Options, listener: socket.socket, *, isolated: bool, memory: bool) -> str:
+    not_held = "" if memory else "; memory of sandboxes is not held"
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     how = "bubblewrap" if isolated else "no bubblewrap: separated by folder only"
     if options.sizes_not_held:
-        how += "; sizes of sandboxes are not held"
+        how += not_held
     return f"Local sandbox server ready on http://{shown}:{port} (data in {options.data_dir}; {how})"
 
 
@@ -106,12 +109,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kill-grace-s", type=float, default=5.0, help="from SIGTERM to SIGKILL (default: %(default)s)"
     )
+    parser.add_argument("--disk-s", type=float, default=5.0, help="how often disk is counted (default: %(default)s)")
     parser.add_argument("--no-bwrap", action="store_true", help="do not use bubblewrap, even where it works")
     parser.add_argument(
         "--hide", type=Path, action="append", default=[], help="a folder that scripts in bubblewrap find empty"
     )
     parser.add_argument(
-        "--sizes-not-held", action="store_true", help="take sizes of sandboxes, though processes are not held to them"
+        "--sizes-not-held",
+        action="store_true",
+        help="take sizes of sandboxes that this machine cannot hold: more CPUs than it has, memory without a cgroup",
+    )
+    parser.add_argument(
+        "--fake-builds", action="store_true", help="play the builds of images; nothing is built. For tests"
     )
     _add_limits(parser)
     parser.add_argument("--faults", action="store_true", help="serve /faults and /requests, for tests")
@@ -144,7 +153,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     key = os.environ.pop(KEY_VARIABLE, "")
     if len(key) < MINIMUM_KEY_LENGTH:
         raise ValueError(f"set {KEY_VARIABLE} to a secret of at least {MINIMUM_KEY_LENGTH} characters")
-    if min(arguments.transition_ms, arguments.kill_grace_s) < 0 or arguments.minute_s <= 0:
+    if min(arguments.transition_ms, arguments.kill_grace_s) < 0 or min(arguments.minute_s, arguments.disk_s) <= 0:
         raise ValueError("times can not be negative, and a minute not empty")
     data_dir: Path = arguments.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,12 +162,14 @@ def _options(arguments: argparse.Namespace) -> Options:
         key=key,
         transition_s=arguments.transition_ms / 1000,
         minute_s=arguments.minute_s,
+        disk_s=arguments.disk_s,
         dialect=arguments.dialect,
         allow_bwrap=not arguments.no_bwrap,
         faults=arguments.faults,
         hide=tuple(folder.resolve() for folder in arguments.hide),
         kill_grace_s=arguments.kill_grace_s,
         sizes_not_held=arguments.sizes_not_held,
+        fake_builds=arguments.fake_builds,
         limits=Limits(
             cpus=arguments.limit_cpus,
             memory=arguments.limit_memory,

@@ -14,11 +14,12 @@ from sandboxes.local.errors import ControlError, ProxyError, SandboxServerError,
 from sandboxes.local.faults import Faults
 from sandboxes.local.files import FilesApi
 from sandboxes.local.gateway import Gateway
-from sandboxes.local.idle import keep_idle_rules
+from sandboxes.local.idle import keep_disk_limits, keep_idle_rules
 from sandboxes.local.options import Options
 from sandboxes.local.processes import ProcessApi
 from sandboxes.local.sandboxes import Registry
 from sandboxes.local.searching import SearchingApi
+from sandboxes.local.stores import StoresApi
 from sandboxes.local.throttles import Throttles
 from sandboxes.local.toolbox import ToolboxProxy
 from sandboxes.local.transfers import TransfersApi
@@ -48,6 +49,7 @@ def build_app(options: Options, registry: Registry) -> web.Application:
     )
     apis: tuple[Api, ...] = (
         ControlApi(registry, options),
+        StoresApi(registry),
         ProcessApi(options, faults),
         FilesApi(),
         TransfersApi(),
@@ -61,7 +63,8 @@ def build_app(options: Options, registry: Registry) -> web.Application:
     gateway.attach(app)
 
     async def in_background(_: web.Application) -> AsyncIterator[None]:
-        tasks = [create_task(gateway.run()), create_task(keep_idle_rules(registry, options))]
+        kept = (keep_idle_rules(registry, options), keep_disk_limits(registry, options))
+        tasks = [create_task(gateway.run()), *map(create_task, kept)]
         yield
         for task in tasks:
             task.cancel()

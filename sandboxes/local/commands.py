@@ -13,6 +13,7 @@ from uuid import uuid4
 from sandboxes.local.disk import read_text, write_atomically
 from sandboxes.local.errors import ToolboxError
 from sandboxes.local.logs import LogWriter, Pulse, append_restart_note
+from sandboxes.local.masking import NO_MASK, Mask
 from sandboxes.local.pipes import RETRY_S, Pipes
 from sandboxes.local.supervisor import STATUS_FD
 
@@ -91,13 +92,13 @@ class Command:
             document["exitCode"] = self.exit_code
         return document
 
-    def start(self, run_folder: Path) -> str:
+    def start(self, run_folder: Path, mask: Mask = NO_MASK) -> str:
         """Open the pipes; the answer is the line that makes the session's shell run this command. Raises OSError.
 
         The text is a file that the shell reads, not part of the line: so no text can break the line, and `cd`, `export`
         and `exit` act on the session's own shell, as they do in Daytona.
         """
-        pipes = Pipes(run_folder, self.id, LogWriter(self.log), self.changed.send)
+        pipes = Pipes(run_folder, self.id, LogWriter(self.log), self.changed.send, mask)
         try:
             pipes.put("command", f"{self.text}\n".encode("utf-8", errors="replace"))
         except OSError:

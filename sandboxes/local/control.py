@@ -44,7 +44,10 @@ class ControlApi:
             web.put(f"{sandbox}/labels", self.replace_labels),
             web.post(f"{sandbox}/last-activity", self.last_activity),
             web.get(f"{sandbox}/toolbox-proxy-url", self.toolbox_proxy_url),
+            web.get(f"{sandbox}/build-logs-url", self.build_log_url),
+            web.get(f"{sandbox}/build-logs", self.build_log),
             web.post(f"{sandbox}/public/{{isPublic}}", self.set_public),
+            web.post(f"{sandbox}/network-settings", self.set_network),
             web.post(f"{sandbox}/ttl/{{interval}}", self.set_ttl),
             web.post(sandbox + "/{setting:autostop|autopause|autoarchive|autodelete}/{interval}", self.set_interval),
         ]
@@ -62,7 +65,8 @@ class ControlApi:
         row = await self._registry.create(await json_body(request))
         # Daytona answers with the sandbox as first made, though by then it is started.
         answer = row.document(base_url(request))
-        await self._registry.settled(self._registry.get(row.id), _HOLD_S)
+        if row.state != "pending_build":
+            await self._registry.settled(self._registry.get(row.id), _HOLD_S)
         return web.json_response(answer)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -94,9 +98,35 @@ class ControlApi:
         self._registry.get(_name(request))
         return web.json_response({"url": f"{base_url(request)}/toolbox"})
 
+    async def build_log_url(self, request: web.Request) -> web.StreamResponse:
+        sandbox = self._registry.get(_name(request))
+        return web.json_response({"url": f"{base_url(request)}/api/sandbox/{sandbox.row.id}/build-logs"})
+
+    async def build_log(self, request: web.Request) -> web.StreamResponse:
+        """Text, as far as it is; with `follow=true` as it comes."""
+        build = self._registry.builds.get(self._registry.get(_name(request)).row.id)
+        if build is None:
+            raise ControlError(404, "Build logs not found")
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        await response.prepare(request)
+        if request.query.get("follow") == "true":
+            async for line in build.follow():
+                await response.write(f"{line}\n".encode())
+        else:
+            await response.write("".join(f"{line}\n" for line in build.lines).encode())
+        return response
+
     async def set_public(self, request: web.Request) -> web.StreamResponse:
         public = _boolean(request.match_info["isPublic"], "isPublic")
         return _answer(request, self._registry.change(_name(request), public=public))
+
+    async def set_network(self, request: web.Request) -> web.StreamResponse:
+        """The namespace of processes that run cannot be changed, so this is never done in part, or only said."""
+        sandbox = self._registry.get(_name(request))
+        body = await json_body(request)
+        if not isinstance(body, dict) or body.get("networkBlockAll") is not sandbox.row.fields.get("networkBlockAll"):
+            raise ControlError(400, "This local sandbox server has no network to close later")
+        return _answer(request, sandbox)
 
     async def set_interval(self, request: web.Request) -> web.StreamResponse:
         setting = request.match_info["setting"]

@@ -8,8 +8,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from sandboxes.local.commands import Command
 from sandboxes.local.faults import Cut
+from sandboxes.local.log_answers import wants_streams_apart
 from sandboxes.local.logs import Demarker, read_log
-from sandboxes.local.snapshots import wants_streams_apart
 
 FRAME_BYTES = 1024
 # How long Daytona pauses after it found nothing new, and how often it does so before it asks for the exit code.

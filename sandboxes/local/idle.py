@@ -28,6 +28,17 @@ async def keep_idle_rules(registry: Registry, options: Options) -> None:
                 _logger.exception("the idle rules of sandbox %s could not be applied", sandbox.row.id)
 
 
+async def keep_disk_limits(registry: Registry, options: Options) -> None:
+    """Runs as long as the server. A count that takes longer than its period holds up the next one."""
+    while True:
+        await asyncio.sleep(options.disk_s)
+        for sandbox in registry.sandboxes():
+            try:
+                await registry.count_disk(sandbox)
+            except OSError as error:
+                _logger.warning("the disk of sandbox %s could not be counted: %s", sandbox.row.id, error)
+
+
 async def _apply(registry: Registry, row: SandboxRow, minute_s: float) -> None:
     if _to_be_destroyed(row, minute_s):
         await registry.destroy(row.id)

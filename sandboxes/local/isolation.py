@@ -10,6 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandboxes.local.sizes import UNBOUND, Bounds
+from sandboxes.local.volumes import Mount, mount_arguments
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROBE_TIMEOUT_S = 5.0
 _RUNTIME_FOLDERS = ("/run", "/var/run")
@@ -20,11 +23,14 @@ _RESOLVER = Path("/etc/resolv.conf")
 class Folders:
     """The folders of one sandbox. In bubblewrap its processes see `home`, writable, and `run`, read-only.
 
-    Without `network` they have a loopback interface of their own and nothing else.
+    Without `network` they have a loopback interface of their own and nothing else. `mounts` are its volumes,
+    `bounds` those of its processes.
     """
 
     root: Path
     network: bool = True
+    mounts: tuple[Mount, ...] = ()
+    bounds: Bounds = UNBOUND
 
     @property
     def home(self) -> Path:
@@ -82,14 +88,17 @@ def bwrap_prefix(bwrap: str, hidden: Sequence[Path], folders: Folders, *, cwd: P
     put another file in their place.
     """
     home, run = str(folders.home), str(folders.run)
+    system, mounted = mount_arguments(folders.mounts)
     emptied = [*_runtime_folders(), *(folder for folder in hidden if folder.is_dir())]
     return [
         *(bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
         *(() if folders.network else ("--unshare-net",)),
-        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108  a mount point, not a file
+        *system,
+        *("--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108  a mount point, not a file
         *(word for folder in emptied for word in ("--tmpfs", str(folder))),
         *_resolver(),
         *("--ro-bind", run, run, "--bind", home, home),
+        *mounted,
         *("--chdir", str(cwd or folders.home), "--"),
     ]
 

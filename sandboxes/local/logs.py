@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sandboxes.local.disk import open_regular
+from sandboxes.local.masking import NO_MASK, Mask
 
 STDOUT_MARKER = b"\x01\x01\x01"
 STDERR_MARKER = b"\x02\x02\x02"
@@ -99,11 +100,16 @@ class LogWriter:
 
 
 class Marker:
-    """Turns one stream's bytes into marked lines. NUL bytes are lost, as they are in Daytona's shell loop."""
+    """Turns one stream's bytes into marked lines. NUL bytes are lost, as they are in Daytona's shell loop.
 
-    def __init__(self, marker: bytes) -> None:
+    Lines are masked when they are complete, so a value is found however it is cut into reads.
+    """
+
+    def __init__(self, marker: bytes, mask: Mask = NO_MASK) -> None:
         self._marker = marker
+        self._mask = mask
         self._held = b""
+        self._covered = 0
         self._inside_line = False
 
     def feed(self, data: bytes) -> bytes:
@@ -111,12 +117,14 @@ class Marker:
         data = self._held + data.replace(b"\0", b"")
         complete = data.rfind(b"\n") + 1
         self._held = data[complete:]
-        marked = self._mark(data[: complete - 1]) + b"\n" if complete else b""
+        marked = b""
         if complete:
+            marked = self._mark(self._mask.apply(data[: complete - 1], self._covered)) + b"\n"
             self._inside_line = False
+            self._covered = 0
         if len(self._held) > _LONGEST_HELD_BYTES:
-            marked += self._marker + self._held
-            self._held = b""
+            shown, self._held, self._covered = self._mask.begin(self._held, self._covered)
+            marked += self._marker + shown
             self._inside_line = True
         return marked
 
@@ -124,8 +132,9 @@ class Marker:
         """What is held back, with the newline that a last line gets."""
         if not self._held and not self._inside_line:
             return b""
-        rest = self._marker + self._held + b"\n"
+        rest = self._marker + self._mask.apply(self._held, self._covered) + b"\n"
         self._held = b""
+        self._covered = 0
         self._inside_line = False
         return rest
 

@@ -33,17 +33,20 @@ class Options:
     """`transition_s`: how long creating, starting, stopping and destroying are visible at least, in seconds.
 
     `minute_s`: the length of a minute of the auto-stop, auto-delete and time-to-live intervals, in seconds.
+    `disk_s`: how often the disk of sandboxes that have a size of it is counted, in seconds.
     `dialect`: which generation of Daytona's error bodies is spoken.
     `hide`: folders beside `data_dir` that processes in bubblewrap find empty.
     `kill_grace_s`: the time between SIGTERM and SIGKILL, in seconds.
     `limits`: the resources of all sandboxes together and of each.
-    `sizes_not_held`: sizes are counted and shown, but processes are not held to them; else they are refused.
+    `fake_builds`: images and Dockerfiles are taken, and their builds played; nothing is built. For tests.
+    `sizes_not_held`: sizes are taken though processes may not be held to all of them; else they are refused.
     """
 
     data_dir: Path
     key: str
     transition_s: float = 0.05
     minute_s: float = 60.0
+    disk_s: float = 5.0
     dialect: Dialect = "v0.190"
     allow_bwrap: bool = True
     faults: bool = False
@@ -51,8 +54,4 @@ class Options:
     kill_grace_s: float = 5.0
     limits: Limits = field(default_factory=Limits)
     sizes_not_held: bool = False
-
-    @property
-    def snapshots(self) -> Path:
-        """A folder for each snapshot, by its name; operators make them."""
-        return self.data_dir / "snapshots"
+    fake_builds: bool = False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sandboxes.local.disk import NotRegularFileError, remove_tree_at
 from sandboxes.local.logs import STDERR_MARKER, STDOUT_MARKER, LogWriter, Marker
+from sandboxes.local.masking import NO_MASK, Mask
 
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 262_144
@@ -30,8 +31,14 @@ class Pipes:
     all of it. While the disk takes no output the pipes are not read: the command waits, and loses nothing.
     """
 
-    def __init__(self, run_folder: Path, name: str, log: LogWriter, on_output: Callable[[], None]) -> None:
-        """Make the folder `name` in `run_folder` with the three pipes. Raises OSError; `log` is closed then."""
+    def __init__(
+        self, run_folder: Path, name: str, log: LogWriter, on_output: Callable[[], None], mask: Mask = NO_MASK
+    ) -> None:
+        """Make the folder `name` in `run_folder` with the three pipes. Raises OSError; `log` is closed then.
+
+        What comes through them is masked before the log has it.
+        """
+        self._mask = mask
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._log = log
@@ -59,7 +66,7 @@ class Pipes:
         self._stdin = self._open_pipe("in", os.O_RDWR)
         for pipe, marker in (("out", STDOUT_MARKER), ("err", STDERR_MARKER)):
             descriptor = self._open_pipe(pipe, os.O_RDONLY)
-            self._readers[descriptor] = Marker(marker)
+            self._readers[descriptor] = Marker(marker, self._mask)
             self._loop.add_reader(descriptor, self._read, descriptor)
 
     def _kept(self, descriptor: int) -> int:
@@ -83,7 +90,7 @@ class Pipes:
 
     def echo(self, data: bytes) -> None:
         """Append input to the log, as Daytona does."""
-        self._append(STDOUT_MARKER + data)
+        self._append(STDOUT_MARKER + self._mask.apply(data))
 
     def command_ended(self) -> None:
         """The shell has reported the command's end; what a background process still prints is read on."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -12,13 +13,14 @@ from sandboxes.local.control import json_body
 from sandboxes.local.errors import ControlError, ExecError, ToolboxError, no_session
 from sandboxes.local.faults import Faults
 from sandboxes.local.follow import follow_log, send_once
+from sandboxes.local.log_answers import send_document, send_log, send_result
 from sandboxes.local.logs import read_descriptor
+from sandboxes.local.masking import Mask
 from sandboxes.local.options import Options
 from sandboxes.local.paths import Home
 from sandboxes.local.rows import checked_map
 from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import Shell
-from sandboxes.local.snapshots import send_document, send_log, send_result
 from sandboxes.local.toolbox import sandbox_of
 
 # The session of an image's entrypoint. There are no images here, so there is no such session.
@@ -141,11 +143,20 @@ class ProcessApi:
         try:
             shell = await sandbox.start_once(text, env=env, cwd=cwd, output=output)
             exit_code = await _exit_code(sandbox, shell, timeout or _EXECUTE_TIMEOUT_S)
-            result = read_descriptor(output, end=os.fstat(output).st_size)
+            result = _masked(read_descriptor(output, end=os.fstat(output).st_size), sandbox.mask)
             return await send_document(request, {"exitCode": exit_code}, {"result": result})
         finally:
             os.close(text)
             os.close(output)
+
+
+def _masked(chunks: Iterator[bytes], mask: Mask) -> Iterator[bytes]:
+    """A value is found however the chunks are cut."""
+    held, covered = b"", 0
+    for chunk in chunks:
+        shown, held, covered = mask.begin(held + chunk, covered)
+        yield shown
+    yield mask.apply(held, covered)
 
 
 def _in_memory(name: str, content: bytes = b"") -> int:

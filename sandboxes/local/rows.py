@@ -26,7 +26,7 @@ STATES: Final = frozenset(
         *("archived", "archiving", "resizing", "snapshotting", "forking", "pausing", "paused", "resuming"),
     }
 )
-_SETTLED: Final = frozenset({"started", "stopped", "error"})
+_SETTLED: Final = frozenset({"started", "stopped", "error", "build_failed"})
 
 _STRINGS: Final = (
     *("name", "snapshot", "user", "target", "networkAllowList", "domainAllowList"),
@@ -39,7 +39,7 @@ _INTEGERS: Final = (
 _SIZES: Final = ("cpu", "memory", "disk")
 _BOOLEANS: Final = ("public", "networkBlockAll", "kvm", "spot")
 _MAPS: Final = ("env", "labels")
-# Empty when they come here (`not_held`).
+# Empty when they come here (`not_held`), or kept by their stores (`volumes`, `vault`).
 _IGNORED: Final = ("buildInfo", "volumes", "gpuType", "linkedSandbox", "secrets")
 _DEFAULTS: Final[dict[str, Any]] = {
     "user": "daytona",
@@ -57,8 +57,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "autoArchiveInterval": 10080,
     "autoDeleteInterval": -1,
 }
-# A list item has neither of these.
-_DETAILS: Final = ("env", "kvm")
+# A list item has none of these.
+_DETAILS: Final = ("env", "kvm", "volumes", "buildInfo")
+# Daytona's document has no such fields.
+_UNSEEN: Final = frozenset({"secrets", "held"})
 
 
 @dataclass
@@ -66,8 +68,9 @@ class SandboxRow:
     """`fields` are those that the creator gave, under Daytona's names, with defaults filled in.
 
     `state` is the state as shown. It moves so:
-    creating -> started; started -> stopping -> stopped; stopped -> starting -> started;
-    started | stopped | error -> destroying -> (gone). Any of them -> error if the disk fails in the middle.
+    creating -> started; with a build: pending_build -> building_snapshot -> creating | build_failed;
+    started -> stopping -> stopped; stopped -> starting -> started; stopped -> snapshotting -> stopped;
+    started | stopped | error | build_failed -> destroying -> (gone). Any of them -> error if the disk fails meanwhile.
     """
 
     id: str
@@ -88,7 +91,8 @@ class SandboxRow:
         sandbox_id = str(uuid4())
         given = checked_fields(body)
         ttl_minutes = given.pop("ttlMinutes", 0)
-        fields = {"name": sandbox_id, **{key: _copy(value) for key, value in _DEFAULTS.items()}, **given}
+        held = {"held": sizes} if (sizes := {name: given[name] for name in _SIZES if name in given}) else {}
+        fields = {"name": sandbox_id, **{key: _copy(value) for key, value in _DEFAULTS.items()}, **given, **held}
         row = cls(id=sandbox_id, fields=fields)
         row.set_ttl(ttl_minutes, minute_s=minute_s)
         return row
@@ -118,6 +122,21 @@ class SandboxRow:
         return dict(self.fields["env"])
 
     @property
+    def secrets(self) -> dict[str, str]:
+        """Variables, and the names of their entries in the vault."""
+        return dict(self.fields.get("secrets", {}))
+
+    @property
+    def held(self) -> dict[str, int]:
+        """The sizes that its creator gave: CPUs, GiB of memory and disk."""
+        return dict(self.fields.get("held", {}))
+
+    @property
+    def volumes(self) -> list[dict[str, str]]:
+        """Each with `volumeId`, `mountPath` and, if it is a part, `subpath`."""
+        return list(self.fields.get("volumes", []))
+
+    @property
     def in_transition(self) -> bool:
         return self.state not in _SETTLED
 
@@ -132,7 +151,7 @@ class SandboxRow:
         return {
             "id": self.id,
             "organizationId": ORGANIZATION_ID,
-            **{key: value for key, value in self.fields.items() if details or key not in _DETAILS},
+            **{key: value for key, value in self.fields.items() if self._is_shown(key, details=details)},
             "state": self.state,
             "desiredState": self.desired_state,
             "backupState": "None",
@@ -146,6 +165,9 @@ class SandboxRow:
             **{key: value for key, value in optional.items() if value is not None},
         }
 
+    def _is_shown(self, key: str, *, details: bool) -> bool:
+        return key not in _UNSEEN and (details or key not in _DETAILS)
+
 
 def checked_fields(body: object) -> dict[str, Any]:
     """The known fields of a creation request that are not null. Raises ControlError 400."""
@@ -156,6 +178,16 @@ def checked_fields(body: object) -> dict[str, Any]:
     for key, value in checked.items():
         _check(key, value)
     return checked
+
+
+def checked_build(info: object) -> dict[str, Any]:
+    """A creation request's `buildInfo`. Raises ControlError 400."""
+    if not info:
+        return {}
+    if not isinstance(info, dict) or not isinstance(info.get("dockerfileContent"), str):
+        raise ControlError(400, "buildInfo must have a dockerfileContent")
+    now = timestamp()
+    return {"dockerfileContent": info["dockerfileContent"], "createdAt": now, "updatedAt": now, "snapshotRef": ""}
 
 
 def checked_map(key: str, value: object) -> dict[str, str]:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from sandboxes.local.commands import Ending
 from sandboxes.local.disk import remove_tree
-from sandboxes.local.errors import NOT_STARTED, ProxyError, ToolboxError, no_session, timestamp
+from sandboxes.local.errors import NOT_STARTED, ControlError, ProxyError, ToolboxError, no_session, timestamp
 from sandboxes.local.isolation import Folders
 from sandboxes.local.logs import Pulse
+from sandboxes.local.masking import Mask
 from sandboxes.local.rows import SandboxRow
 from sandboxes.local.sessions import Session
 from sandboxes.local.shells import Shell, ShellFactory, end_leftovers, sweep
+from sandboxes.local.vault import Vault
 
 _logger = logging.getLogger(__name__)
 
@@ -19,13 +21,16 @@ _logger = logging.getLogger(__name__)
 class Sandbox:
     """One sandbox with its processes. Transitions are made by the registry."""
 
-    def __init__(self, row: SandboxRow, folders: Folders, shells: ShellFactory) -> None:
+    def __init__(self, row: SandboxRow, folders: Folders, shells: ShellFactory, vault: Vault) -> None:
         self.row = row
         self.folders = folders
         self.sessions: dict[str, Session] = {}
         self.open_requests = 0
         self.changed = Pulse()
         self._shells = shells
+        self._vault = vault
+        # All that shells of this server's life were given: an entry can be changed while they have the former value.
+        self._secret_values: set[str] = set()
         self._once: set[Shell] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         # As it was last stored; None if the disk did not take it.
@@ -65,7 +70,8 @@ class Sandbox:
         if session_id in self.sessions:
             raise ToolboxError(409, "session already exists")
         try:
-            session = await Session.create(self.folders, session_id, self._shells, self.row.env)
+            env = self.row.env | self._secret_env()
+            session = await Session.create(self.folders, session_id, self._shells, env, self.mask)
         except FileExistsError:
             # Another request is making it right now.
             raise ToolboxError(409, "session already exists") from None
@@ -76,6 +82,20 @@ class Sandbox:
             await session.end("stopped", 0.0)
             raise ProxyError(400, NOT_STARTED)
         self.sessions[session_id] = session
+
+    @property
+    def mask(self) -> Mask:
+        """For all output of its processes."""
+        return Mask(self._secret_values)
+
+    def _secret_env(self) -> dict[str, str]:
+        """Raises ToolboxError 400 for an entry that is gone, or cannot be decrypted."""
+        try:
+            values = self._vault.values(self.row.secrets)
+        except ControlError as error:
+            raise ToolboxError(error.status, error.message) from None
+        self._secret_values |= set(values.values())
+        return values
 
     async def delete_session(self, session_id: str, grace_s: float) -> None:
         """Returns when every process of the session is gone. Raises ToolboxError 404."""

@@ -10,20 +10,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sandboxes.local.builds import Build
 from sandboxes.local.capacity import refuse_beyond
 from sandboxes.local.disk import remove_tree
 from sandboxes.local.errors import NOT_STARTED, ControlError, ProxyError, timestamp
 from sandboxes.local.isolation import Folders
-from sandboxes.local.not_held import refuse_what_is_not_held, snapshot_folder
+from sandboxes.local.not_held import Held, refuse_what_is_not_held
 from sandboxes.local.options import Options
-from sandboxes.local.rows import SandboxRow
+from sandboxes.local.rows import SandboxRow, checked_build
 from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import ShellFactory
+from sandboxes.local.sizes import GIB, Sizes, disk_bytes, find_memory_groups
+from sandboxes.local.snapshots import Snapshots
+from sandboxes.local.vault import Vault, checked_mounts
+from sandboxes.local.volumes import Volumes
 
 _logger = logging.getLogger(__name__)
 
 # Sessions and commands get a moment after SIGTERM even when the server itself has to be gone soon.
 _SHUTDOWN_GRACE_S = 1.0
+DISK_LIMIT = "disk_limit"
+"""Begins the reason of a sandbox whose files took more than its disk."""
 # The folder of a destroyed sandbox, until it is empty.
 _REMAINS = "destroyed-"
 
@@ -46,10 +53,17 @@ class Registry:
         self._shells = shells
         self._sandboxes: dict[str, Sandbox] = {}
         self._transitions: set[asyncio.Task[None]] = set()
+        self.vault = Vault(options.data_dir)
+        self.volumes = Volumes(options.data_dir)
+        self.snapshots = Snapshots(options.data_dir)
+        self.sizes = Sizes(find_memory_groups())
+        self.builds: dict[str, Build] = {}
         self.announce: Callable[[StateChange], None] = lambda _: None
 
     async def load(self) -> None:
         """Bring back what a former server on the same folder had. Sandboxes that were started are started again."""
+        self.vault.load()
+        self.snapshots.clear()
         for remains in self._options.data_dir.glob(f"{_REMAINS}*"):
             self._remove(remains)
         for path in sorted(self._options.data_dir.glob("*/sandbox.json")):
@@ -61,13 +75,15 @@ class Registry:
 
     async def _load(self, path: Path) -> None:
         row = SandboxRow.load(path)
-        folders = _folders(path.parent, row)
-        sandbox = Sandbox(row, folders, self._shells)
+        folders = self._folders(path.parent, row)
+        sandbox = Sandbox(row, folders, self._shells, self.vault)
         await sandbox.recover()
         if sandbox.row.desired_state == "destroyed" or _is_half_made(row):
             self._remove(folders.root)
             return
-        if sandbox.row.state != "error":
+        if not self._options.sizes_not_held and "memory" in row.held and self.sizes.memory is None:
+            row.state, row.error_reason = "error", "the memory of this sandbox cannot be held any more"
+        if sandbox.row.state not in {"error", "build_failed"}:
             sandbox.row.state = sandbox.row.desired_state
         sandbox.save()
         self._sandboxes[sandbox.row.id] = sandbox
@@ -109,13 +125,18 @@ class Registry:
         Raises ControlError 400, also for what cannot be held; 409 if the name is taken; 403 (or 400, as configured)
         if the limits are reached; 500 if the disk takes no sandbox.
         """
-        refuse_what_is_not_held(self._options, body, closes_network=self._shells.closes_network)
+        refuse_what_is_not_held(self._options, body, self._held())
         row = SandboxRow.create(body, minute_s=self._options.minute_s)
-        snapshot = snapshot_folder(self._options, row.fields)
+        if isinstance(body, dict):
+            row.fields |= self._references(body)
+        snapshot = self.snapshots.folder(row.fields.get("snapshot"))
         if self._named(row.name) is not None:
             raise ControlError(409, f"Sandbox with name {row.name} already exists")
         refuse_beyond(self._options.limits, row, self.rows())
-        sandbox = Sandbox(row, _folders(self._options.data_dir / row.id, row), self._shells)
+        try:
+            sandbox = Sandbox(row, self._folders(self._options.data_dir / row.id, row), self._shells, self.vault)
+        except OSError as error:
+            raise ControlError(500, f"The sandbox could not be held: {error.strerror or error}") from error
         try:
             sandbox.folders.make()
             row.save(sandbox.folders.row)
@@ -124,8 +145,46 @@ class Registry:
             raise ControlError(500, f"The sandbox could not be stored: {error.strerror or error}") from error
         self._sandboxes[row.id] = sandbox
         self.announce(StateChange(row, "created"))
-        self._later(sandbox, self._make(sandbox, snapshot))
+        build = self._begin_build(row)
+        self._later(sandbox, self._build(sandbox, build) if build is not None else self._make(sandbox, snapshot))
         return row
+
+    def _begin_build(self, row: SandboxRow) -> Build | None:
+        info = row.fields.get("buildInfo")
+        if info is None:
+            return None
+        row.state = "pending_build"
+        self.builds[row.id] = Build(info["dockerfileContent"])
+        return self.builds[row.id]
+
+    async def _build(self, sandbox: Sandbox, build: Build) -> None:
+        await asyncio.sleep(self._options.transition_s)
+        self._set_state(sandbox, "building_snapshot")
+        await build.play(self._options.transition_s)
+        if build.failed:
+            sandbox.row.error_reason = f"Build failed: {build.failed}"
+            self._set_state(sandbox, "build_failed")
+            return
+        self._set_state(sandbox, "creating")
+        await self._settle(sandbox, "started")
+
+    def _references(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Fields of the row for what it names: entries of the vault, and volumes. Raises ControlError 400."""
+        secrets, volumes = checked_mounts(body.get("secrets")), self.volumes.checked(body.get("volumes"))
+        self.vault.guard_names(secrets)
+        named = {"secrets": secrets, "volumes": volumes, "buildInfo": checked_build(body.get("buildInfo"))}
+        return {name: value for name, value in named.items() if value}
+
+    def snapshot(self, id_or_name: str, name: object) -> Sandbox:
+        """Keep a stopped sandbox's home as a snapshot; returns at once (snapshotting). Raises ControlError."""
+        sandbox = self.get(id_or_name)
+        self._refuse_in_transition(sandbox)
+        if sandbox.row.state != "stopped":
+            raise ControlError(400, "Sandbox must be stopped before it is kept as a snapshot")
+        snapshot = self.snapshots.begin(name)
+        self._set_state(sandbox, "snapshotting")
+        self._later(sandbox, self._keep(sandbox, snapshot))
+        return sandbox
 
     async def start(self, id_or_name: str) -> Sandbox:
         """Nothing changes if it is started. Raises ControlError 404, 400, 409; beyond the limits as `create` does."""
@@ -168,6 +227,21 @@ class Registry:
     def updated(self, sandbox: Sandbox) -> None:
         sandbox.row.updated_at = timestamp()
         sandbox.save()
+
+    async def count_disk(self, sandbox: Sandbox) -> None:
+        """End what runs in a sandbox whose files take more than its disk: its state is "error" then. Raises OSError."""
+        gib = sandbox.row.held.get("disk")
+        if gib is None or sandbox.row.state != "started":
+            return
+        found = await asyncio.to_thread(disk_bytes, sandbox.folders.home, most=gib * GIB)
+        if found > gib * GIB and sandbox.row.state == "started":
+            sandbox.row.error_reason = f"{DISK_LIMIT}: the files take more than {gib} GiB"
+            self._begin(sandbox, "stopping", "stopped")
+            self._later(sandbox, self._end_full(sandbox))
+
+    async def _end_full(self, sandbox: Sandbox) -> None:
+        await sandbox.end_processes("stopped", 0.0)
+        self._set_state(sandbox, "error")
 
     async def settled(self, sandbox: Sandbox, timeout: float) -> None:
         """Wait until its transition is over, but no longer than `timeout` seconds."""
@@ -215,6 +289,28 @@ class Registry:
             await asyncio.to_thread(_copy, snapshot, sandbox.folders.home)
         await self._settle(sandbox, "started")
 
+    async def _keep(self, sandbox: Sandbox, snapshot: str) -> None:
+        """A copy that fails is the snapshot's error, and leaves the sandbox stopped."""
+        try:
+            await asyncio.to_thread(self.snapshots.keep, snapshot, sandbox.folders.home)
+        except OSError:
+            _logger.exception("sandbox %s could not be kept as a snapshot", sandbox.row.id)
+        await self._settle(sandbox, "stopped")
+
+    def _folders(self, root: Path, row: SandboxRow) -> Folders:
+        network = row.fields.get("networkBlockAll") is not True
+        bounds = self.sizes.hold(row.id, row.held)
+        return Folders(root, network=network, mounts=self.volumes.mounts(row.volumes), bounds=bounds)
+
+    def _held(self) -> Held:
+        shells, sizes = self._shells, self.sizes
+        return Held(
+            closes_network=shells.closes_network,
+            mounts=shells.isolated,
+            cpus=len(sizes.cpus),
+            memory=sizes.memory is not None,
+        )
+
     async def _settle(self, sandbox: Sandbox, state: str) -> None:
         await asyncio.sleep(self._options.transition_s)
         self._set_state(sandbox, state)
@@ -235,6 +331,8 @@ class Registry:
         del self._sandboxes[sandbox.row.id]
         self._set_state(sandbox, "destroyed")
         await asyncio.to_thread(self._remove, remains)
+        self.sizes.release(sandbox.row.id)
+        self.builds.pop(sandbox.row.id, None)
 
     def _later(self, sandbox: Sandbox, work: Coroutine[Any, Any, None]) -> None:
         """Transitions go on when the client that asked for them has gone. One that fails leaves the state "error"."""
@@ -252,13 +350,10 @@ class Registry:
         task.add_done_callback(self._transitions.discard)
 
 
-def _folders(root: Path, row: SandboxRow) -> Folders:
-    return Folders(root, network=row.fields.get("networkBlockAll") is not True)
-
-
 def _is_half_made(row: SandboxRow) -> bool:
-    """Its server ended while the snapshot was copied: who asks for it again gets a whole one."""
-    return row.state == "creating" and bool(row.fields.get("snapshot"))
+    """Its server ended while the snapshot was copied, or the image built: asking for it again makes a whole one."""
+    is_building = row.state in {"pending_build", "building_snapshot"}
+    return is_building or (row.state == "creating" and bool(row.fields.get("snapshot")))
 
 
 def _copy(snapshot: Path, home: Path) -> None:

@@ -12,6 +12,7 @@ from sandboxes.local.commands import Command, Ending
 from sandboxes.local.disk import read_text, remove_tree, write_atomically
 from sandboxes.local.errors import ExecError, ToolboxError, no_command
 from sandboxes.local.isolation import Folders
+from sandboxes.local.masking import NO_MASK, Mask
 from sandboxes.local.pipes import RETRY_S
 from sandboxes.local.shells import Shell, ShellFactory
 
@@ -28,11 +29,12 @@ class Session:
     exit code.
     """
 
-    def __init__(self, folders: Folders, session_id: str) -> None:
+    def __init__(self, folders: Folders, session_id: str, mask: Mask = NO_MASK) -> None:
         self.id = session_id
         # Daytona lists sessions in the order of a hash table: clients must not rely on any.
         self.order = sha256(session_id.encode()).digest()
         self._folders = folders
+        self._mask = mask
         self._folder = folders.sessions / _folder_name(session_id)
         self._commands: dict[str, Command] = {}
         self._queue: deque[Command] = deque()
@@ -45,9 +47,14 @@ class Session:
         self._ending = False
 
     @classmethod
-    async def create(cls, folders: Folders, session_id: str, shells: ShellFactory, env: dict[str, str]) -> "Session":
-        """A session with a fresh shell. Raises FileExistsError, and OSError if no process can be made."""
-        session = cls(folders, session_id)
+    async def create(
+        cls, folders: Folders, session_id: str, shells: ShellFactory, env: dict[str, str], mask: Mask = NO_MASK
+    ) -> "Session":
+        """A session with a fresh shell. Raises FileExistsError, and OSError if no process can be made.
+
+        `mask` is for the logs of its commands.
+        """
+        session = cls(folders, session_id, mask)
         session._folder.mkdir(mode=0o700)
         try:
             session._save(alive=True)
@@ -144,7 +151,7 @@ class Session:
             return
         self._running = command = self._queue.popleft()
         try:
-            line = command.start(self._folders.run)
+            line = command.start(self._folders.run, self._mask)
         except OSError as error:
             _logger.warning("command %s is not started yet: %s", command.id, error)
             self._queue.appendleft(command)

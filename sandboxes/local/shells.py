@@ -69,6 +69,10 @@ class ShellFactory:
         if not folders.network and not self.closes_network:
             # A server that was started anew, without bubblewrap, has sandboxes of the one before it.
             raise PermissionError("the sandbox has no network, which needs bubblewrap")
+        if folders.mounts and self._bwrap is None:
+            raise PermissionError("the sandbox has volumes, which need bubblewrap")
+        for mount in folders.mounts:
+            mount.prepare()
         prefix = []
         if self._bwrap is not None:
             prefix = bwrap_prefix(self._bwrap, self._hidden, folders, cwd=cwd)
@@ -79,6 +83,8 @@ class ShellFactory:
                 "env": shell_environment(folders, env),
                 # bubblewrap changes to the folder itself, inside: from here the path may lead anywhere by now.
                 "cwd": "/" if self.isolated else str(cwd),
+                "cpus": list(folders.bounds.cpus),
+                "group": folders.bounds.group,
             }
         )
         return shell

@@ -1,106 +1,142 @@
-"""A log as one answer: JSON or plain text, streamed from disk so that its size does not matter."""
+"""Snapshots: folders that the homes of new sandboxes are copied from; a stopped sandbox can be kept as one."""
 
-import asyncio
-import codecs
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from http import HTTPStatus
+import re
+import shutil
+import stat
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
-from aiohttp import web
+from sandboxes.local.disk import remove_tree
+from sandboxes.local.errors import ControlError, timestamp
+from sandboxes.local.rows import ORGANIZATION_ID
 
-from sandboxes.local.commands import Command
-from sandboxes.local.logs import STDERR_MARKER, STDOUT_MARKER, read_log, read_stream
-
-_FIRST_JSON_VERSION = (0, 167, 0)
-_VERSION_HEADER = "X-Daytona-SDK-Version"
-
-
-def wants_streams_apart(request: web.Request) -> bool:
-    """SDKs from 0.167.0 on get JSON, and markers on the websocket; a client that names no version gets neither."""
-    offered = [protocol.strip() for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-    version = request.headers.get(_VERSION_HEADER) or next(
-        (each.partition("~")[2] for each in offered if each.startswith(f"{_VERSION_HEADER}~")), ""
-    )
-    numbers = version.removeprefix("v").split("-")[0].split(".")
-    if not all(number.isdigit() for number in numbers):
-        return False
-    return tuple(map(int, numbers)) >= _FIRST_JSON_VERSION
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}\Z")
+_UNFINISHED = ".unfinished-"
+_LEFT_OUT = ".tmp"
 
 
-async def send_log(request: web.Request, command: Command, *, drop_lines: int = 0) -> web.StreamResponse:
-    """200 {"output", "stdout", "stderr"}, or text for old clients.
+class Snapshots:
+    """A folder by name, `snapshots/<name>`; an operator may make one by hand. An id is derived from the name."""
 
-    `drop_lines` is a fault for tests: the snapshot lacks so many lines at its end, as if it had been taken earlier.
-    """
-    end = _end_without_lines(command, drop_lines)
-    if wants_streams_apart(request):
-        return await send_document(request, {}, _streams(command, end))
-    keep_markers = request.headers.get("X-Daytona-Split-Output") == "true"
-    chunks = read_log(command.log, end=end) if keep_markers else read_stream(command.log, end=end)
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    await response.prepare(request)
-    await write_all(response, chunks)
-    return response
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "snapshots"
+        self._copying: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+
+    def clear(self) -> None:
+        """What a server that was killed had begun. Raises OSError."""
+        if self._root.is_dir():
+            for folder in self._root.glob(f"{_UNFINISHED}*"):
+                remove_tree(folder)
+
+    def folder(self, name: object) -> Path | None:
+        """The folder that a new sandbox's home is copied from, None where none is named. Raises ControlError 400."""
+        if not isinstance(name, str) or not name:
+            return None
+        if name in self._copying:
+            raise ControlError(400, f"Snapshot {name} is not active")
+        folder = self._root / name
+        if not _is_snapshot(folder) or folder.parent != self._root:
+            found = next((each for each in self._folders() if _id(each.name) == name), None)
+            if found is None:
+                raise ControlError(
+                    400, f"Snapshot {name} not found. Make the folder snapshots/{name} in the data folder."
+                )
+            return found
+        return folder
+
+    def begin(self, name: object) -> str:
+        """The name of a snapshot that is to be made. Raises ControlError 400, 409."""
+        if not isinstance(name, str) or not _NAME.match(name) or "/" in name:
+            raise ControlError(400, "name must have letters, digits, dots, hyphens and underscores")
+        if name in self._copying or (self._root / name).exists():
+            raise ControlError(409, f"Snapshot with name {name} already exists")
+        self._copying[name] = timestamp()
+        self._failed.pop(name, None)
+        return name
+
+    def keep(self, name: str, home: Path) -> None:
+        """Copy a stopped sandbox's home, under its name once it is whole. Raises OSError."""
+        unfinished = self._root / f"{_UNFINISHED}{name}"
+        try:
+            self._root.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):
+                remove_tree(unfinished)
+            shutil.copytree(home, unfinished, symlinks=True, ignore=_left_out)
+            unfinished.rename(self._root / name)
+        except OSError as error:
+            self._failed[name] = str(error)[:500]
+            with suppress(OSError):
+                remove_tree(unfinished)
+            raise
+        finally:
+            self._copying.pop(name, None)
+
+    def index(self, name: str = "") -> list[dict[str, Any]]:
+        """Those whose names hold `name`."""
+        known = {*(folder.name for folder in self._folders()), *self._copying, *self._failed}
+        return [self._document(each) for each in sorted(known) if name.lower() in each.lower()]
+
+    def get(self, id_or_name: str) -> dict[str, Any]:
+        """Raises ControlError 404."""
+        found = next((each for each in self.index() if id_or_name in (each["id"], each["name"])), None)
+        if found is None:
+            raise ControlError(404, f"Snapshot with ID or name {id_or_name} not found")
+        return found
+
+    def delete(self, id_or_name: str) -> None:
+        """Sandboxes have copies, so none uses it. Raises ControlError 404, 409 while it is being made."""
+        document = self.get(id_or_name)
+        if document["state"] == "snapshotting":
+            raise ControlError(409, f"Snapshot {document['name']} is being made")
+        self._failed.pop(document["name"], None)
+        with suppress(FileNotFoundError):
+            remove_tree(self._root / document["name"])
+
+    def _folders(self) -> list[Path]:
+        return [folder for folder in self._root.iterdir() if _is_snapshot(folder)] if self._root.is_dir() else []
+
+    def _document(self, name: str) -> dict[str, Any]:
+        state = "snapshotting" if name in self._copying else "error" if name in self._failed else "active"
+        folder = self._root / name
+        made = self._copying.get(name) or timestamp(
+            datetime.fromtimestamp(folder.stat().st_ctime, UTC) if folder.exists() else datetime.now(UTC)
+        )
+        return {
+            "id": _id(name),
+            "organizationId": ORGANIZATION_ID,
+            "general": False,
+            "name": name,
+            "state": state,
+            "size": None,
+            "entrypoint": None,
+            "cpu": 1,
+            "gpu": 0,
+            "mem": 1,
+            "disk": 3,
+            "errorReason": self._failed.get(name),
+            "createdAt": made,
+            "updatedAt": made,
+            "lastUsedAt": None,
+            "sourceSandboxId": None,
+        }
 
 
-async def send_result(request: web.Request, command: Command, exit_code: int) -> web.StreamResponse:
-    """200 for a command that was waited for: {"cmdId", "exitCode", "output", "stdout", "stderr"}."""
-    end = command.log_size()
-    known: dict[str, object] = {"cmdId": command.id, "exitCode": exit_code}
-    if wants_streams_apart(request):
-        return await send_document(request, known, _streams(command, end))
-    return await send_document(request, known, {"output": read_stream(command.log, end=end)})
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Temporary files, and what is neither a file nor a folder nor a link: pipes and sockets of ended processes."""
+    return {name for name in names if name == _LEFT_OUT or not _is_kept((Path(folder) / name).lstat().st_mode)}
 
 
-async def send_document(
-    request: web.Request, known: Mapping[str, object], texts: Mapping[str, Iterable[bytes]]
-) -> web.StreamResponse:
-    """A JSON object of small known fields, and of texts read while they are sent. Invalid UTF-8 becomes U+FFFD."""
-    response = web.StreamResponse(status=HTTPStatus.OK, headers={"Content-Type": "application/json; charset=utf-8"})
-    await response.prepare(request)
-    separator = "{"
-    for key, value in known.items():
-        await response.write(f"{separator}{json.dumps(key)}:{json.dumps(value)}".encode())
-        separator = ","
-    for key, chunks in texts.items():
-        await response.write(f'{separator}{json.dumps(key)}:"'.encode())
-        separator = ","
-        await write_all(response, _escaped(chunks))
-        await response.write(b'"')
-    await response.write(b"}")
-    return response
+def _is_kept(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
 
-async def write_all(response: web.StreamResponse, chunks: Iterable[bytes]) -> None:
-    """Write chunk by chunk, and let others have their turn: a fast client alone would never make this wait."""
-    for chunk in chunks:
-        await response.write(chunk)
-        await asyncio.sleep(0)
+def _is_snapshot(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and not folder.name.startswith(".")
 
 
-def _streams(command: Command, end: int) -> dict[str, Iterator[bytes]]:
-    return {
-        "output": read_log(command.log, end=end),
-        "stdout": read_stream(command.log, end=end, only=STDOUT_MARKER),
-        "stderr": read_stream(command.log, end=end, only=STDERR_MARKER),
-    }
-
-
-def _escaped(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for chunk in chunks:
-        yield json.dumps(decoder.decode(chunk))[1:-1].encode()
-    yield json.dumps(decoder.decode(b"", final=True))[1:-1].encode()
-
-
-def _end_without_lines(command: Command, lines: int) -> int:
-    """The size of the log without its last `lines` lines."""
-    end = command.log_size()
-    if lines == 0:
-        return end
-    starts = [0]
-    position = 0
-    for chunk in read_log(command.log, end=end):
-        starts += [position + index + 1 for index, byte in enumerate(chunk) if byte == ord("\n")]
-        position += len(chunk)
-    return starts[max(0, len(starts) - 1 - lines)]
+def _id(name: str) -> str:
+    return str(uuid5(NAMESPACE_OID, f"snapshot {name}"))

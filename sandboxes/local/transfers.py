@@ -14,10 +14,14 @@ from aiohttp import BodyPartReader, web
 from sandboxes.local.control import json_body
 from sandboxes.local.errors import ControlError, ToolboxError
 from sandboxes.local.files import answering, home_of, required
+from sandboxes.local.log_answers import write_all
 from sandboxes.local.paths import Home
-from sandboxes.local.snapshots import write_all
+from sandboxes.local.toolbox import sandbox_of
 
 _CHUNK_BYTES = 65536
+# Where TaskHub's runner writes down the names of files: output that goes another way than through pipes.
+_NOTES = ".taskhub"
+_LONGEST_NOTES_BYTES = 16 << 20
 _PART = re.compile(r"files\[(\d+)\]\.(path|file)")
 
 
@@ -60,8 +64,12 @@ class TransfersApi:
     async def download(self, request: web.Request) -> web.StreamResponse:
         """200 with the file's bytes."""
         home = home_of(request)
-        descriptor = _open_file(home, required(request, "path"))
+        path = required(request, "path")
+        descriptor = _open_file(home, path)
+        mask = sandbox_of(request).mask
         try:
+            if mask and home.follow(path).is_relative_to(home.folder / _NOTES):
+                return web.Response(body=mask.apply(_read(descriptor)), content_type="application/octet-stream")
             response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
             response.content_length = os.fstat(descriptor).st_size
             await response.prepare(request)
@@ -126,6 +134,11 @@ def _open_file(home: Home, path: str) -> int:
         os.close(descriptor)
         raise ToolboxError(400, f"{path} is a directory")
     return descriptor
+
+
+def _read(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        return file.read(_LONGEST_NOTES_BYTES)
 
 
 async def _send_whole(response: web.StreamResponse, descriptor: int, size: int) -> None:

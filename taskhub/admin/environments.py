@@ -13,6 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -22,16 +23,32 @@ from unfold.widgets import (
 from taskhub.admin.actions import ActingAdmin, Sure
 from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, moment
 from taskhub.errors import Invalid
-from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion
+from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import SIZES
 from taskhub.selectors.environments import version_of
-from taskhub.services.environment_rules import DAY_S, SIZE_MOST, guard_name, guard_spec
+from taskhub.services.environment_repositories import (
+    DEPTH_MOST,
+    PATH_LENGTH,
+    REF_LENGTH,
+    URL_LENGTH,
+    credential_apart,
+)
+from taskhub.services.environment_rules import (
+    DAY_S,
+    SETUP_BYTES,
+    SIZE_MOST,
+    VERIFY_BYTES,
+    guard_name,
+    guard_spec,
+    warnings_of,
+)
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
 _VERSIONS_SHOWN: Final = 20
-_LINES: Final = ("cidrs", "domains", "accounts")
-_SPELT_OTHERWISE: Final = {"network": "network_kind", "allowed": "accounts"}
+_LINES: Final = ("cidrs", "domains", "accounts", "any_host", "credential_hosts")
+_SPELT_OTHERWISE: Final = {"network": "network_kind", "allowed": "accounts", "repository": "repository_url"}
 """Fields of the API that the form has under other names."""
+_REPOSITORY: Final = ("url", "ref", "path", "depth", "before_lock")
 
 
 def _text(length: int, help_text: str) -> forms.CharField:
@@ -84,14 +101,73 @@ class EnvironmentForm(forms.ModelForm[Environment]):
     )
     cidrs = _lines("IPv4 networks, as 10.0.0.0/8")
     domains = _lines("Domains, as pypi.org or *.example.com")
+    repository_url = _text(URL_LENGTH, "Checked out before the setup, as https://git.example.com/team/app.git.")
+    repository_ref = _text(REF_LENGTH, "A branch, a tag or a commit; empty: what the server says.")
+    repository_path = _text(PATH_LENGTH, "A folder in the working folder; empty: that itself.")
+    repository_depth = _number(DEPTH_MOST, "Commits of the history; 0: all; empty: 1.", 0)
+    repository_before_lock = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text='With the network "none": it is closed after checkout and setup, before the script.',
+    )
+    credential_username = _text(200, "With the token, for the repository's server; never shown again.")
+    credential_token = forms.CharField(
+        max_length=8000,
+        required=False,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Empty: the one that there is.",
+    )
+    credential_hosts = _lines("All hosts that are given the credential, as git.example.com; empty: no credential")
+    setup = forms.CharField(
+        max_length=SETUP_BYTES,
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text="A bash script that runs before each script, in its working folder and with its variables.",
+    )
+    setup_timeout_s = _number(DAY_S, "Seconds, for checkout and setup; empty: 600.")
+    keeps_only = forms.BooleanField(
+        required=False, widget=UnfoldBooleanSwitchWidget(), help_text="Keep only out/ and the files below."
+    )
+    keep = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text="Patterns of the files to keep, as dist/** or reports/*.xml, one a line.",
+    )
     env = VariablesField(
         required=False,
         widget=UnfoldAdminTextareaWidget(),
         help_text='Variables of the script: {"CI": "1"}. Every operator reads them.',
     )
+    secrets = VariablesField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text='Variables, and the names of their entries in the vault: {"NPM_TOKEN": "npm-read"}.',
+    )
+    any_host = _lines("Entries among these that have no hosts, and may be sent to any")
+    volumes = VariablesField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(),
+        help_text='[{"name": "caches", "mount_path": "/caches", "subpath": "tasks/{task}"}]: {task} gives each task a '
+        "folder of its own; without a subpath all of them share the whole volume.",
+    )
     timeout_s = _number(DAY_S, "Seconds, of an execution that names none.")
     timeout_max_s = _number(DAY_S, "The most seconds that an execution may ask for.")
     keep_sandbox_s = _number(7 * DAY_S, "Seconds for which a sandbox is kept after the end.", 0)
+    verify = forms.CharField(
+        max_length=VERIFY_BYTES,
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"spellcheck": "false"}),
+        help_text="Script that checks the work of tasks in this environment, before their own.",
+    )
+    verify_policy = forms.ChoiceField(
+        choices=VerifyPolicy.choices,
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Required: a task is done only when its verification has passed.",
+    )
     open_to_all = forms.BooleanField(
         required=False, initial=True, widget=UnfoldBooleanSwitchWidget(), help_text="Every account may use it."
     )
@@ -104,8 +180,10 @@ class EnvironmentForm(forms.ModelForm[Environment]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.present = EnvironmentSpec()
         if not self.instance._state.adding:  # noqa: SLF001 - Django's documented name
-            self.initial.update(_initial(version_of(self.instance).spec), seen_version=self.instance.version)
+            self.present = version_of(self.instance).spec
+            self.initial.update(_initial(self.present), seen_version=self.instance.version)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -114,42 +192,85 @@ class EnvironmentForm(forms.ModelForm[Environment]):
             self.add_error(None, "It was changed meanwhile: open this page anew, and repeat your change.")
         if self.errors:
             return cleaned
-        env = cleaned["env"] or {}
-        if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
-            self.add_error("env", "Must be an object whose values are strings.")
+        if not self._has_its_forms(cleaned):
             return cleaned
-        cleaned["spec"] = _spec(cleaned, env)
+        cleaned["document"] = _document(cleaned)
         try:
             if "name" in cleaned:
                 guard_name(cleaned["name"])
-            guard_spec(cleaned["spec"])
+            document, _ = credential_apart(cleaned["document"], self.present.repository)
+            guard_spec(EnvironmentSpec.read(document))
         except Invalid as refusal:
             for name, words in (refusal.details or {}).items():
                 self.add_error(_SPELT_OTHERWISE.get(name, name), words)
         return cleaned
 
+    def _has_its_forms(self, cleaned: dict[str, Any]) -> bool:
+        """Of what was written as JSON; an empty field is an empty object, or list."""
+        for name in ("env", "secrets"):
+            cleaned[name] = cleaned[name] or {}
+            if not _are_texts(cleaned[name]):
+                self.add_error(name, "Must be an object whose values are strings.")
+        cleaned["volumes"] = cleaned["volumes"] or []
+        if not _are_volumes(cleaned["volumes"]):
+            self.add_error("volumes", "Must be a list of objects with name, mount_path and, if you like, subpath.")
+        return not self.errors
 
-def _spec(cleaned: dict[str, Any], env: dict[str, str]) -> EnvironmentSpec:
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _are_volumes(value: Any) -> bool:
+    known, needed = {"name", "mount_path", "subpath"}, {"name", "mount_path"}
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and needed <= each.keys() <= known and _are_texts(each) for each in value
+    )
+
+
+def _document(cleaned: dict[str, Any]) -> dict[str, Any]:
     lists = {name: cleaned[name].split() for name in _LINES}
     is_listed = cleaned["network_kind"] == "listed"
-    document = {
+    patterns = [line.strip() for line in cleaned["keep"].splitlines() if line.strip()]
+    return {
         **{name: cleaned[name] for name in ("description", "snapshot", "image", "dockerfile", *SIZES)},
-        **{name: cleaned[name] for name in ("timeout_s", "timeout_max_s", "keep_sandbox_s")},
+        **{name: cleaned[name] for name in ("timeout_s", "timeout_max_s", "keep_sandbox_s", "setup_timeout_s")},
+        "repository": _repository(cleaned, lists["credential_hosts"]),
+        "setup": cleaned["setup"].replace("\r\n", "\n"),
+        "keep": patterns if cleaned["keeps_only"] else None,
         "network": {name: lists[name] for name in ("cidrs", "domains")} if is_listed else cleaned["network_kind"],
-        "env": env,
+        **{name: cleaned[name] for name in ("env", "secrets", "volumes")},
+        "any_host": lists["any_host"],
+        "verify": cleaned["verify"].replace("\r\n", "\n"),
+        "verify_policy": cleaned["verify_policy"] or VerifyPolicy.OFF.value,
         "allowed": None if cleaned["open_to_all"] else lists["accounts"],
     }
-    return EnvironmentSpec.read(document)
+
+
+def _repository(cleaned: dict[str, Any], hosts: list[str]) -> dict[str, Any] | None:
+    if not cleaned["repository_url"]:
+        return None
+    names = ("username", "token")
+    credential = {"hosts": hosts, **{name: cleaned[f"credential_{name}"] for name in names}}
+    given = {name: cleaned[f"repository_{name}"] for name in _REPOSITORY}
+    return {**given, "credential": credential if any(credential.values()) else None}
 
 
 def _initial(spec: EnvironmentSpec) -> dict[str, Any]:
+    repository = spec.repository
+    credential = repository.credential if repository is not None else None
     return {
         **spec.document(),
+        **{f"repository_{name}": getattr(repository, name, None) for name in _REPOSITORY},
+        "credential_hosts": "\n".join(credential.hosts if credential is not None else ()),
+        "keeps_only": spec.keep is not None,
+        "keep": "\n".join(spec.keep or ()),
         "network_kind": spec.network.kind,
         "cidrs": "\n".join(spec.network.cidrs),
         "domains": "\n".join(spec.network.domains),
         "open_to_all": spec.allowed is None,
         "accounts": "\n".join(spec.allowed or ()),
+        "any_host": "\n".join(spec.any_host),
     }
 
 
@@ -164,7 +285,7 @@ class EnvironmentAdmin(ActingAdmin):
     list_display = ["shown_name", "version", "shown_description", "runs_in", "network", "open_to_all", "updated_at"]
     list_filter = ["open_to_all"]
     search_fields = ["name"]
-    readonly_fields = ["version", "versions", "created_by", "created_at", "updated_at"]
+    readonly_fields = ["warnings", "version", "versions", "created_by", "created_at", "updated_at"]
     actions = ["remove"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
@@ -186,11 +307,11 @@ class EnvironmentAdmin(ActingAdmin):
         return bool(HubModelAdmin.has_change_permission(self, request, obj))
 
     def save_model(self, request: HttpRequest, obj: Environment, form: Any, change: bool) -> None:
-        spec = form.cleaned_data["spec"].document()
+        fields = form.cleaned_data["document"]
         if change:
-            environment_update(actor=actor_of(request), name=obj.name, **spec)
+            environment_update(actor=actor_of(request), name=obj.name, **fields)
             return
-        obj.__dict__ |= environment_create(actor=actor_of(request), name=obj.name, **spec).environment.__dict__
+        obj.__dict__ |= environment_create(actor=actor_of(request), name=obj.name, **fields).environment.__dict__
 
     @admin.display(description="Name", ordering="name")
     def shown_name(self, environment: Environment) -> SafeString | str:
@@ -208,6 +329,11 @@ class EnvironmentAdmin(ActingAdmin):
     @admin.display
     def network(self, environment: Environment) -> str:
         return _spec_of(environment).network.kind
+
+    @admin.display
+    def warnings(self, environment: Environment) -> SafeString | str:
+        told = warnings_of(version_of(environment).spec)
+        return format_html_join(SafeString("<br>"), "{}", ((each,) for each in told)) or NOTHING
 
     @admin.display
     def versions(self, environment: Environment) -> SafeString:

@@ -9,14 +9,14 @@ from rest_framework import serializers
 from taskhub.models import EnvironmentSpec, EnvironmentVersion
 from taskhub.models.environment import NETWORK_KINDS, SIZES
 
-_LIMITS = ("timeout_s", "timeout_max_s", "keep_sandbox_s")
+_LIMITS = ("setup_timeout_s", "timeout_s", "timeout_max_s", "keep_sandbox_s")
 
 
 def facts_of(spec: EnvironmentSpec) -> dict[str, Any]:
     return {
         **{name: getattr(spec, name) for name in (*SIZES, *_LIMITS)},
         "network_kind": spec.network.kind,
-        "variables": sorted(spec.env),
+        "variables": spec.variables,
     }
 
 
@@ -39,6 +39,7 @@ class EnvironmentFactsSerializer(EnvironmentOfExecutionSerializer):
     gpu = serializers.IntegerField(allow_null=True)
     network_kind = serializers.ChoiceField(choices=NETWORK_KINDS)
     variables = serializers.ListField(child=serializers.CharField())
+    setup_timeout_s = serializers.IntegerField(allow_null=True)
     timeout_s = serializers.IntegerField(allow_null=True)
     timeout_max_s = serializers.IntegerField(allow_null=True)
     keep_sandbox_s = serializers.IntegerField(allow_null=True)

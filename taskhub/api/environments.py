@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Final
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -13,16 +14,32 @@ from rest_framework.viewsets import GenericViewSet
 from taskhub.api.actors import actor_of
 from taskhub.api.env_fields import PlainEnvField
 from taskhub.api.environment_facts import facts_of
-from taskhub.api.fields import ShortListField, StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, ShortListField, StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery, QuerySerializer
-from taskhub.models import Environment, EnvironmentVersion
+from taskhub.models import Environment, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
-from taskhub.services.environment_rules import DAY_S, LIST_LENGTH, NAME_PATTERN, SIZE_MOST
+from taskhub.services.environment_repositories import DEPTH_MOST, HOSTS_MOST, REF_LENGTH, URL_LENGTH
+from taskhub.services.environment_repositories import PATH_LENGTH as FOLDER_LENGTH
+from taskhub.services.environment_rules import (
+    DAY_S,
+    ENTRY_NAME_PATTERN,
+    KEEP_MOST,
+    LIST_LENGTH,
+    NAME_PATTERN,
+    PATH_LENGTH,
+    SECRETS_MOST,
+    SETUP_BYTES,
+    SIZE_MOST,
+    VERIFY_BYTES,
+    VOLUMES_MOST,
+    warnings_of,
+)
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
+_LINE_END: Final = re.compile("[\0\r\n]")
 _NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH}
 _NETWORK_SCHEMA: Final = {
     "oneOf": [
@@ -38,7 +55,30 @@ _NETWORK_SCHEMA: Final = {
         },
     ]
 }
-_FOR_OPERATORS: Final = ("id", "snapshot", "image", "dockerfile", "network", "env", "allowed")
+_SECRETS_SCHEMA: Final = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    "additionalProperties": {"type": "string", "pattern": f"^{ENTRY_NAME_PATTERN}$"},
+    "maxProperties": SECRETS_MOST,
+}
+_FOR_OPERATORS: Final = (
+    *(
+        "id",
+        "snapshot",
+        "image",
+        "dockerfile",
+        "network",
+        "repository",
+        "setup",
+        "keep",
+        "env",
+        "secrets",
+        "any_host",
+        "volumes",
+        "allowed",
+    ),
+    "warnings",
+)
 """Others read null."""
 
 
@@ -69,6 +109,23 @@ class NetworkField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field(_SECRETS_SCHEMA)
+class SecretNamesField(serializers.DictField):
+    """Variables, and the names of their entries in the vault."""
+
+    child = TextField(max_length=100)
+
+
+class VolumeSerializer(StrictSerializer):
+    """A volume of the sandbox service, by its name; `subpath` may hold `{task}`, for a folder of each task's own."""
+
+    name = TextField(max_length=100)
+    mount_path = TextField(max_length=PATH_LENGTH, help_text="An absolute path, as /data.")
+    subpath = TextField(
+        max_length=PATH_LENGTH, allow_blank=True, required=False, help_text="Empty: all of the volume, for every task."
+    )
+
+
 def _size(unit: str) -> serializers.IntegerField:
     return serializers.IntegerField(
         min_value=1, max_value=SIZE_MOST, allow_null=True, required=False, help_text=f"{unit}; null: not said."
@@ -81,10 +138,61 @@ def _seconds(most: int, *, least: int = 1, help_text: str) -> serializers.Intege
     )
 
 
+class CredentialSerializer(StrictSerializer):
+    """User name and token are never shown. Without both, the hosts stand for the credential that there is."""
+
+    username = TextField(max_length=200, required=False, write_only=True)
+    token = TextField(max_length=8000, required=False, write_only=True, trim_whitespace=False)
+    hosts = ShortListField(
+        child=TextField(max_length=260),
+        max_length=HOSTS_MOST,
+        min_length=1,
+        help_text="No other host is given it: `name`, or `name:port`.",
+    )
+
+    def validate(self, attrs: Any) -> Any:
+        for name in ("username", "token"):
+            if _LINE_END.search(attrs.get(name, "")):
+                raise serializers.ValidationError({name: ["Must be one line."]})
+        return attrs
+
+
+class RepositorySerializer(StrictSerializer):
+    """What is checked out before the setup."""
+
+    url = TextField(max_length=URL_LENGTH, help_text="Of https, http or git, without user name and token.")
+    ref = TextField(
+        max_length=REF_LENGTH,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        help_text="A branch, a tag or a commit; empty: what the server says.",
+    )
+    path = TextField(
+        max_length=FOLDER_LENGTH,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        help_text="A folder in the working folder; empty: that itself.",
+    )
+    depth = serializers.IntegerField(
+        min_value=0,
+        max_value=DEPTH_MOST,
+        allow_null=True,
+        required=False,
+        help_text="Commits of the history; 0: all; null: 1.",
+    )
+    before_lock = StrictBooleanField(
+        required=False, help_text="With network none: it is closed after checkout and setup, before the script."
+    )
+    credential = CredentialSerializer(allow_null=True, required=False)
+
+
 class EnvironmentSerializer(StrictSerializer):
     """What executions run in. What is left out, empty or null is as the sandbox service or the hub's settings have it.
 
-    `id`, `snapshot`, `image`, `dockerfile`, `network`, `env` and `allowed` are null for readers that are not operators.
+    `id`, `snapshot`, `image`, `dockerfile`, `network`, `repository`, `setup`, `keep`, `env`, `secrets`, `any_host`,
+    `volumes`, `allowed` and `warnings` are null for readers that are not operators.
     """
 
     example: ClassVar[dict[str, Any]] = {
@@ -95,6 +203,8 @@ class EnvironmentSerializer(StrictSerializer):
         "memory": 4,
         "network": "none",
         "env": {"CI": "1"},
+        "secrets": {"NPM_TOKEN": "npm-read"},
+        "volumes": [{"name": "caches", "mount_path": "/caches", "subpath": "tasks/{task}"}],
         "timeout_s": 900,
         "timeout_max_s": 3600,
     }
@@ -123,11 +233,55 @@ class EnvironmentSerializer(StrictSerializer):
     gpu = _size("GPUs")
     network = NetworkField(allow_null=True, required=False)
     network_kind = serializers.ChoiceField(choices=NETWORK_KINDS, read_only=True)
+    repository = RepositorySerializer(allow_null=True, required=False)
+    setup = TextField(
+        max_length=SETUP_BYTES,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        trim_whitespace=False,
+        help_text="A bash script that runs before each script, in its working folder and with its variables.",
+    )
+    setup_timeout_s = _seconds(DAY_S, help_text="For checkout and setup; null: 600.")
+    keep = ShortListField(
+        child=TextField(max_length=200),
+        max_length=KEEP_MOST,
+        allow_null=True,
+        required=False,
+        help_text="Patterns of the files that are kept besides those in out/; null: all.",
+    )
     env = PlainEnvField(allow_null=True, required=False, help_text="Plain values; every operator reads them.")
-    variables = serializers.ListField(child=serializers.CharField(), read_only=True, help_text="The names in env.")
+    secrets = SecretNamesField(
+        allow_null=True, required=False, help_text="Variables, and the names of their entries at /api/secrets/."
+    )
+    any_host = ShortListField(
+        child=TextField(max_length=100),
+        max_length=SECRETS_MOST,
+        allow_null=True,
+        required=False,
+        help_text="Entries in secrets that have no hosts, and may be sent to any.",
+    )
+    volumes = ShortListField(child=VolumeSerializer(), max_length=VOLUMES_MOST, allow_null=True, required=False)
+    variables = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text="The names in env and secrets."
+    )
+    warnings = ShortListField(
+        child=serializers.CharField(), read_only=True, allow_null=True, help_text="What may not be meant like this."
+    )
     timeout_s = _seconds(DAY_S, help_text="Of an execution that names none.")
     timeout_max_s = _seconds(DAY_S, help_text="The most that an execution may ask for.")
     keep_sandbox_s = _seconds(7 * DAY_S, least=0, help_text="How long a sandbox is kept after the end.")
+    verify = TextField(
+        max_length=VERIFY_BYTES,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        trim_whitespace=False,
+        help_text="Script that checks the work of its tasks, before their own.",
+    )
+    verify_policy = OneOfField(
+        choices=VerifyPolicy.values, required=False, help_text="required: its tasks are done only with a pass."
+    )
     allowed = ShortListField(
         child=TextField(max_length=150),
         max_length=1000,
@@ -157,6 +311,7 @@ def environment_shown(version: EnvironmentVersion, reader: Caller) -> dict[str, 
     shown = {
         **facts_of(spec),
         **spec.document(),
+        "warnings": warnings_of(spec),
         "id": version.environment_id,
         "name": version.name,
         "version": version.number,

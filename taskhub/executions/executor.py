@@ -26,12 +26,12 @@ class ExecutorError(Exception):
     """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
 
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
-    wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), or an image that
-    is being built (`image`).
+    wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
+    being built (`image`), or a volume that is being made (`volume`).
     """
 
     status: int = 502
-    waits_for: Literal["capacity", "rate", "image"] | None = None
+    waits_for: Literal["capacity", "rate", "image", "volume"] | None = None
     retry_after_s: float | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
@@ -57,13 +57,40 @@ class LogTokens(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What a server of repositories wants to see. No other host than these (`name` or `name:port`) is given it."""
+
+    username: str
+    token: str = field(repr=False)
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """What is in the working folder, or in its folder `path`, before setup and script.
+
+    `ref`: a branch, a tag, a commit, or "" for what the server says. `depth`: commits of the history; 0: all.
+    `changes`: by their names, the change sets (CHANGE_SETS) that are applied to it, of a run that is verified.
+    """
+
+    url: str
+    ref: str = ""
+    path: str = ""
+    depth: int = 1
+    credential: Credential | None = None
+    changes: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """What is to run. `sandbox_id` is empty where the executor is to make a sandbox for it.
 
-    `environment` says what a sandbox that is made for it is like; its variables are in `env` already.
+    `environment` says what a sandbox that is made for it is like; its variables are in `env` already. `task_id` names
+    its task in the volumes' subpaths.
     `merge_output`: stderr goes the way of stdout, so their order is kept. `all_files`: the folders that
     `TASKHUB_ARTIFACTS_SKIP` names are looked through as well. `files`, by path, are in the working folder when the
-    script starts; they are neither changes nor kept unless the script changes them.
+    script starts; they are neither changes nor kept unless the script changes them. `checkout`, then the environment's
+    setup, come before the script, in `setup_timeout_s` seconds.
     """
 
     execution_id: UUID
@@ -77,6 +104,19 @@ class Launch:
     all_files: bool = False
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     environment: EnvironmentSpec | None = None
+    task_id: UUID | None = None
+    checkout: Checkout | None = None
+    setup_timeout_s: int = 0
+
+    @property
+    def prepares(self) -> bool:
+        """Something comes before the script: `ScriptBegun` tells when that has begun."""
+        return self.checkout is not None or bool(self.environment and self.environment.setup)
+
+    @property
+    def locks(self) -> bool:
+        """The network is closed between setup and script."""
+        return self.environment is not None and self.environment.locks
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +161,14 @@ def masked_path(path: str, mask: Mask | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final."""
+    """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final.
+
+    `reason`, of one that is gone: `disk_limit` where its files took more than the sandbox's disk.
+    """
 
     state: Literal["running", "ended", "gone", "unknown"]
     exit_code: int | None = None
+    reason: Literal["", "disk_limit"] = ""
 
 
 class FileChange(NamedTuple):
@@ -147,18 +191,26 @@ class FileChanges:
     left_out: int = 0
 
 
+CHANGE_SETS: Final = ("changes.mbox", "changes.patch")
+"""What a script has committed, and what else it has changed of a checkout's tracked files."""
+
+
 class ProducedFile(NamedTuple):
-    """A file that a script left; `path` is relative to its working folder, `size` in bytes."""
+    """A file that a script left; `path` is relative to its working folder, `size` in bytes.
+
+    `is_change_set`: the runner has made it (CHANGE_SETS), and it is not in that folder.
+    """
 
     path: str
     size: int
+    is_change_set: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """The files in a working folder after the end, in the order in which they are to be kept.
+    """The files in a working folder after the end, in the order in which they are to be kept: change sets come first.
 
-    `count` is of all, also of those not named; `changes` are the last ones, read with them.
+    `count` is of all but these, also of those not named; `changes` are the last ones, read with them.
     """
 
     files: list[ProducedFile]
@@ -192,13 +244,39 @@ class ScriptEnd:
     """The runner's last word: the script's exit code, the number of the last change, how many files there are.
 
     `reason` says what the exit code does not: `killed` for a runner that was killed, whose exit code is its own;
-    `interpreter` for a script whose first line names a program that the sandbox does not have.
+    `interpreter` for a script whose first line names a program that the sandbox does not have. Where the script has not
+    begun, it says why: `setup` (the exit code is the setup's), `given`, `git`, or a word of `CHECKOUT_FAILED`.
     """
 
     exit_code: int
     changes: int = 0
     files: int = 0
-    reason: Literal["", "killed", "interpreter"] = ""
+    reason: str = ""
+
+
+CHECKOUT_FAILED: Final = frozenset(
+    {"checkout", "ref", "auth", "redirect", "host", "repository", "submodule", "changes"}
+)
+"""Why a checkout has failed, as far as git says."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """The commit, in hexadecimal digits."""
+
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitsForLock:
+    """Checkout and setup are done; the script begins when the network is closed (`Executor.let_begin`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptBegun:
+    """Checkout and setup are done; `at` is the sandbox's time, in seconds since 1970."""
+
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +296,7 @@ class PartialLines:
     lines: tuple[LogLine, ...]
 
 
-Sign = ScriptEnd | FilesChanged | PartialLines
+Sign = ScriptEnd | FilesChanged | PartialLines | CheckedOut | WaitsForLock | ScriptBegun
 """What a log's source says beside the lines."""
 
 Signed = Callable[[Sign], None]
@@ -282,7 +360,7 @@ class Executor(Protocol):
         """
         ...
 
-    def read_file(self, place: Place, path: str) -> AsyncGenerator[bytes, None]:
+    def read_file(self, place: Place, path: str, *, is_change_set: bool = False) -> AsyncGenerator[bytes, None]:
         """The content of one of them. Raises ExecutorError."""
         ...
 
@@ -295,6 +373,14 @@ class Executor(Protocol):
 
     async def runner_state(self, place: Place) -> RunnerState:
         """Whether the runner lives. One request. Raises ExecutorError."""
+        ...
+
+    async def close_network(self, place: Place) -> None:
+        """Close the network of its sandbox, whose script waits for that. Raises ExecutorError."""
+        ...
+
+    async def let_begin(self, place: Place) -> None:
+        """Let the script begin. Raises ExecutorError."""
         ...
 
     async def stop(

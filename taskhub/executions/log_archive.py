@@ -141,6 +141,12 @@ def _replace(name: str, file: tempfile.SpooledTemporaryFile[bytes]) -> None:
     default_storage.save(name, File(file))
 
 
+def delete(name: str) -> None:
+    """The archived log; one that is not there is no error."""
+    for stored in (name + SUFFIX, name):
+        default_storage.delete(stored)
+
+
 class TextBlock(NamedTuple):
     """Some lines of a log: the first one's number, how many (`number`), their text, and a function that makes them."""
 

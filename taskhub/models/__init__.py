@@ -7,8 +7,23 @@ from taskhub.models.audit import AuditEntry
 from taskhub.models.browser_session import BrowserSession
 from taskhub.models.claim import Agent, Claim, ClaimEnd
 from taskhub.models.dependency import Dependency
-from taskhub.models.environment import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
-from taskhub.models.execution import ACTIVE_STATUSES, SESSION_PREFIX, Execution, ExecutionStatus, Leftover
+from taskhub.models.environment import (
+    Environment,
+    EnvironmentAccount,
+    EnvironmentCredential,
+    EnvironmentSpec,
+    EnvironmentVersion,
+)
+from taskhub.models.evidence import NOT_SUPERSEDED, ExecutionKind, Verdict, VerifyPolicy
+from taskhub.models.execution import (
+    ACTIVE_STATUSES,
+    FOLLOWED,
+    SESSION_PREFIX,
+    TO_START,
+    Execution,
+    ExecutionStatus,
+    Leftover,
+)
 from taskhub.models.given_file import GivenFile
 from taskhub.models.idempotency import IdempotencyKey
 from taskhub.models.mail import Mail, MailCursor, MailKind, MailPreference
@@ -35,11 +50,14 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "FOLLOWED",
     "HUB",
+    "NOT_SUPERSEDED",
     "NO_ENTRY",
     "PRIORITY_RANK",
     "READY",
     "SESSION_PREFIX",
+    "TO_START",
     "TRANSITIONS",
     "WAITING_FOR",
     "AdmissionRule",
@@ -61,9 +79,11 @@ __all__ = [
     "EndedToken",
     "Environment",
     "EnvironmentAccount",
+    "EnvironmentCredential",
     "EnvironmentSpec",
     "EnvironmentVersion",
     "Execution",
+    "ExecutionKind",
     "ExecutionStatus",
     "GivenFile",
     "HasTag",
@@ -88,6 +108,8 @@ __all__ = [
     "Task",
     "TaskPriority",
     "TaskStatus",
+    "Verdict",
+    "VerifyPolicy",
     "WaitingReason",
     "WebhookDelivery",
     "WebhookEndpoint",

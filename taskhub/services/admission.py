@@ -44,6 +44,7 @@ from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.lib.leases import watch
 from taskhub.models import (
     HUB,
+    TO_START,
     AdmissionRule,
     AdmissionState,
     AdmissionTurn,
@@ -96,7 +97,7 @@ _STANDING: Final = Lookup(
         ),
         Exists(AdmissionRule.objects.all()),
         Exists(_BOUNDED),
-        _count(Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")),
+        _count(Execution.objects.filter(TO_START, requested_sandbox_id="")),
         _count(unbegun().filter(requested_sandbox_id="", admitted_at__lt=OuterRef("admitted_at"))),
     ),
     UUIDField(),
@@ -242,7 +243,7 @@ def _is_over(what: str, since: datetime | None, length: timedelta) -> bool:
 
 def starts_under_way(now: datetime) -> int:
     """The starts that make a sandbox and have begun just now."""
-    made = Execution.objects.filter(status=ExecutionStatus.STARTING, requested_sandbox_id="")
+    made = Execution.objects.filter(TO_START, requested_sandbox_id="")
     return made.filter(admitted_at__gt=now - UNDER_WAY_FOR).count()
 
 

@@ -12,7 +12,10 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound
 from taskhub.models import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
 from taskhub.services.audit import audit_write
+from taskhub.services.dispatch import VERDICTS_VOID, send_job_on_commit
+from taskhub.services.environment_repositories import credential_apart, credential_save, credentials_trim
 from taskhub.services.environment_rules import guard_name, guard_spec
+from taskhub.services.evidence import evidence_clean
 
 ENVIRONMENTS_LIMIT: Final = 200
 
@@ -21,9 +24,12 @@ ENVIRONMENTS_LIMIT: Final = 200
 def environment_create(*, actor: Actor, name: str, **fields: Any) -> EnvironmentVersion:
     """The first version of a new environment; `fields` are those of EnvironmentSpec, as its `document` has them.
 
+    A repository's credential is `{"username", "token", "hosts"}`.
+
     Raises Invalid for values that do not go together; Conflict for a name that is taken, and beyond 200 environments.
     """
     guard_name(name)
+    fields, credential = credential_apart(evidence_clean(fields), None)
     spec = EnvironmentSpec.read(fields)
     guard_spec(spec)
     present = Environment.objects.select_for_update().filter(deleted_at=None)
@@ -39,7 +45,9 @@ def environment_create(*, actor: Actor, name: str, **fields: Any) -> Environment
     except IntegrityError:
         # On PostgreSQL another one may have been made since the look.
         raise _exists() from None
-    return _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec))
+    version = _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec))
+    credential_save(environment, spec.repository, credential)
+    return version
 
 
 @transaction.atomic
@@ -50,6 +58,7 @@ def environment_update(*, actor: Actor, name: str, **fields: Any) -> Environment
     """
     environment = _locked(name)
     before = environment.versions.get(number=environment.version)
+    fields, credential = credential_apart(evidence_clean(fields), before.spec.repository)
     spec = EnvironmentSpec.read({**before.document, **fields})
     guard_spec(spec)
     _guard_default(name, spec)
@@ -57,7 +66,9 @@ def environment_update(*, actor: Actor, name: str, **fields: Any) -> Environment
     if not changed:
         return before
     environment.version += 1
-    return _save(actor, "update", environment, spec, changed)
+    version = _save(actor, "update", environment, spec, changed)
+    credential_save(environment, spec.repository, credential)
+    return version
 
 
 @transaction.atomic
@@ -69,6 +80,7 @@ def environment_delete(*, actor: Actor, name: str) -> None:
         raise Conflict(words, code="default_environment")
     environment.deleted_at = timezone.now()
     environment.save(update_fields=["deleted_at", "updated_at"])
+    credentials_trim(environment)
     audit_write(
         actor=actor,
         action="environment:delete",
@@ -93,6 +105,8 @@ def _save(
         document=spec.document(),
         made_by=actor.name,
     )
+    if verb == "update":
+        send_job_on_commit(VERDICTS_VOID)  # of what was checked in the version before
     # The values are in the versions; an entry says which fields changed.
     number = environment.version
     audit_write(

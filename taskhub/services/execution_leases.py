@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import F
 
 from taskhub.lib.leases import watch
-from taskhub.models import Execution, ExecutionStatus
+from taskhub.models import FOLLOWED, Execution, ExecutionStatus
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ UNKNOWN_S: Final = 60.0
 def executions_shift_start(*, fences: Mapping[UUID, int], by: timedelta) -> None:
     """The wall clock was set by so much while these ran: what they have left is the same, by the clock as it is now."""
     for execution_id, fence in fences.items():
-        running = Execution.objects.filter(pk=execution_id, fence=fence, status=ExecutionStatus.RUNNING)
-        running.update(started_at=F("started_at") + by)
+        running = Execution.objects.filter(FOLLOWED, pk=execution_id, fence=fence)
+        running.update(started_at=F("started_at") + by, setup_deadline=F("setup_deadline") + by)
 
 
 def executions_expire_leases() -> list[UUID]:

@@ -190,8 +190,7 @@ class Conductor:
         await with_database(executions_shift_start, fences=held, by=by)
         self._clock_offset += set_by
         for following in self._followed.values():
-            if following.execution.started_at is not None:
-                following.execution.started_at += by
+            following.shift(by)
 
     def _take_notice(self, execution_id: UUID, row: executions.Seen | None) -> None:
         following = self._followed.get(execution_id)
@@ -251,7 +250,7 @@ def _clock_offset() -> float:
 def _hand_back(execution: Execution) -> None:
     """Give the lease back, and have another worker go on at once."""
     executions.execution_postpone(execution=execution, retry_s=0.0)
-    send_job(EXECUTION_START if execution.status == ExecutionStatus.STARTING else EXECUTION_END, execution.pk)
+    send_job(EXECUTION_END if execution.is_followed else EXECUTION_START, execution.pk)
 
 
 _conductors: Final = PerLoop(Conductor)

@@ -1,7 +1,8 @@
 """Follows a running execution to its end, and settles it.
 
 1. The log is read as it is written, into a spool: what a lost execution printed is kept, with the times of its lines.
-2. The runner's end mark in the log is the end. Nothing is asked for.
+2. The runner's end mark in the log is the end. Nothing is asked for. Where a checkout or a setup comes first, another
+   mark says when the script begins: until then the execution is `starting`, and the limit is the setup's.
 3. While nothing comes, the runner's lock is looked at: one that has died does not say so.
 4. A stop that is asked for, and the time limit, climb the executor's ladder.
 5. Log and files are stored, and the row says how it ended.
@@ -13,13 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any, Final, TypeVar
-
-from django.utils import timezone
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.executor import (
@@ -45,8 +44,10 @@ from taskhub.worker.outcomes import (
     outcome_of_end,
     outcome_of_error,
     outcome_of_lost_sandbox,
+    outcome_of_open_network,
     outcome_of_stop,
 )
+from taskhub.worker.preparation import EARLY, Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Following:
         self.is_settling = False
         """Log and files are being stored."""
         self._executor = get_executor()
+        self._preparation = Preparation(execution, self.place, self._executor, is_first=is_first)
         self._log = FollowedLog(execution, self.place, self._executor, self._hear, self.moved, is_first=is_first)
         self._changes = execution.files_seen
         self._seen = False
@@ -119,9 +121,10 @@ class Following:
     async def _settled_now(self) -> Outcome | None:
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
-            return outcome_of_lost_sandbox(self.execution)
+            return outcome_of_lost_sandbox(self.execution, seen)
         if seen.state == "ended":
             await self._log.rest()
+            await self._note_preparation()
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             return await self._without_mark() if self._log.is_over() else None
@@ -131,16 +134,23 @@ class Following:
         """Raises ExecutorError: what it says is true now, and may be over soon."""
         while True:
             reader = self._log.start()
+            if (outcome := await self._prepared()) is not None:
+                return outcome
             if self.end is not None:
                 return outcome_of_end(self.execution, self.end)
             if self.is_gone:
-                return outcome_of_lost_sandbox(self.execution)
+                return await self._lost()
             if self._is_to_end():
                 return await self._stop()
             if reader.done() and not self._log.is_lost and (outcome := await self._without_mark()) is not None:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
                 return outcome
+
+    async def _lost(self) -> Outcome:
+        """Its sandbox is known to be gone; the service may also know why."""
+        (seen,) = await self._executor.observe([self.place])
+        return outcome_of_lost_sandbox(self.execution, seen)
 
     async def _look_or_wait(self) -> Outcome | None:
         if time.monotonic() >= self._look_at:
@@ -184,7 +194,7 @@ class Following:
     async def _wait(self) -> None:
         """Until something was heard, or something is due."""
         now = time.monotonic()
-        due = [self._look_at - now]
+        due = [self._look_at - now, self._preparation.due_s]
         if self._changes > self.execution.files_seen:
             due.append(self._changes_at - now)
         await self._wait_until(min(due))
@@ -205,16 +215,55 @@ class Following:
             self.end = sign
             self._changes = max(self._changes, sign.changes)
             self.moved.send()
-        elif isinstance(sign, FilesChanged) and sign.upto > self._changes:
+        elif isinstance(sign, FilesChanged) and sign.upto > self._changes and not self.execution.is_verification:
             self._changes = sign.upto
             self.moved.send()
+        elif self._preparation.hear(sign):
+            self.moved.send()
+
+    # What comes before the script.
+
+    async def _note_preparation(self) -> None:
+        """Raises Lost."""
+        if not self.execution.is_set_up:
+            return
+        if not await self._preparation.note():
+            raise Lost
+        self._deadline = deadline_of(self.execution)
+
+    async def _prepared(self) -> Outcome | None:
+        """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
+        await self._note_preparation()
+        if self._preparation.began_too_early:
+            return await self._end_open(EARLY)
+        if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
+            return None
+        try:
+            is_ours = await self._unless_it_ends(self._preparation.close_network())
+        except ExecutorError as error:
+            return await self._end_open(error)
+        if is_ours is False:
+            raise Lost
+        return await self._prepared()
+
+    async def _end_open(self, error: ExecutorError) -> Outcome:
+        outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
+        return outcome_of_open_network(outcome, error)
+
+    def shift(self, by: timedelta) -> None:
+        """The wall clock was set."""
+        execution = self.execution
+        if execution.started_at is not None:
+            execution.started_at += by
+        if execution.setup_deadline is not None:
+            execution.setup_deadline += by
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
         error = self._log.start().exception()
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
-            return outcome_of_lost_sandbox(self.execution)
+            return outcome_of_lost_sandbox(self.execution, seen)
         if isinstance(error, ExecutorError) and error.permanent and seen.state == "running":
             # Its script has deleted it, say. It runs on all the same, and is looked at.
             log.warning("the log of execution %s is lost: %s", self.execution.pk, error.code)
@@ -239,7 +288,7 @@ class Following:
             if error.permanent:
                 (seen,) = await self._executor.observe([self.place])
                 self.is_gone = seen.state == "gone"
-            return outcome_of_lost_sandbox(self.execution) if self.is_gone else None
+            return await self._lost() if self.is_gone else None
         if state is None:
             return None
         if not self.place.log_token:
@@ -293,8 +342,9 @@ class Following:
             executions.execution_mark_ending, execution=execution, ending=ending
         ):
             raise Lost
-        stopped = await self._climb(runner_is_dead=False)
-        return outcome_of_stop(execution, stopped)
+        outcome = outcome_of_stop(execution, await self._climb(runner_is_dead=False))
+        refusal = self._preparation.refusal if self._preparation.wants_lock else None
+        return outcome if refusal is None else outcome_of_open_network(outcome, refusal)
 
     async def _climb(self, *, runner_is_dead: bool) -> Stopped:
         ended = (lambda: self.end) if self._log.is_followed else None
@@ -328,6 +378,8 @@ class Following:
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
+        if self.execution.is_verification:
+            return None  # only its log and its exit code are kept
         if end is None or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
@@ -341,6 +393,7 @@ class Following:
         """Store log and files, and say how it ended. Raises Lost."""
         self.is_settling = True
         try:
+            await self._note_preparation()
             await self._finish(outcome)
         finally:
             self.is_settling = False
@@ -357,16 +410,14 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        if not await with_database(
-            executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
-        ):
+        ended = await with_database(
+            executions.execution_finish,
+            execution=self.execution,
+            outcome=outcome,
+            archived=archived,
+            kept=kept,
+            log_tail=self._log.tail,
+        )
+        if not ended:
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
-
-
-def deadline_of(execution: Execution) -> float:
-    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
-    left_s = math.inf
-    if execution.deadline is not None:
-        left_s = min((execution.deadline - timezone.now()).total_seconds(), execution.timeout_s)
-    return time.monotonic() + left_s

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from taskhub.executions import get_executor
-from taskhub.executions.executor import ExecutorError, Launch, Place
+from taskhub.executions.executor import Checkout, Credential, ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
 from taskhub.lib.storage_threads import on_storage_thread
-from taskhub.models import Execution, ExecutionStatus, GivenFile
+from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile
+from taskhub.models.environment import DEPTH
 from taskhub.services import admission, capacity, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.executions import Outcome
 from taskhub.web.thread_pool import with_database
+from taskhub.worker.evidence_files import evidence_launch
 
 log = logging.getLogger(__name__)
 
 START_LEASE_S: Final = 60.0
 """For a start whose lease is not renewed meanwhile."""
 RETRY_S: Final = 5.0
-IMAGE_S: Final = 1800
-"""How long a start waits for the image that its sandbox is made from."""
 
+
+class Awaited(NamedTuple):
+    """What a start waits for at most so many seconds, and how it fails then."""
+
+    words: str
+    code: str
+    most_s: int
+
+
+WAITED_FOR: Final = {
+    "image": Awaited("image", "sandbox_build_slow", 1800),
+    "volume": Awaited("volumes", "volume_slow", 300),
+}
 
 Takes = Callable[[UUID], bool]
 """Called on any thread; True where the caller starts the admitted execution itself, so that no job is sent for it."""
@@ -42,7 +56,7 @@ async def start(
     on_claim: Callable[[Execution], None] | None = None,
     takes: Takes | None = None,
 ) -> Execution | None:
-    """The execution, running; None if there is nothing to go on with.
+    """The execution, running, or with its checkout and setup under way; None if there is nothing to go on with.
 
     A caller that gives `lease_s` renews the lease, from `on_claim` on, and keeps the execution when it runs.
     """
@@ -55,12 +69,12 @@ async def start(
         await _abandon(execution, Outcome(ExecutionStatus.STOPPED))
         return None
     try:
-        launch = replace(launch_of(execution), files=await given_files(execution))
-        place = await get_executor().launch(launch)
+        async with launch_with_files(execution) as launch:
+            place = await get_executor().launch(launch)
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
-    if not await with_database(_mark_started, execution, place, lease_s, takes):
+    if not await with_database(_mark_started, execution, launch, place, lease_s, takes):
         return None
     log.info("execution %s runs in sandbox %s", execution.pk, place.sandbox_id)
     return execution
@@ -83,8 +97,17 @@ def _claim(execution_id: UUID, lease_s: float, takes: Takes | None) -> Execution
     return executions.execution_claim_start(execution_id=execution_id, lease_s=lease_s)
 
 
-def _mark_started(execution: Execution, place: Place, lease_s: float | None, takes: Takes | None) -> bool:
-    if not executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s):
+def _mark_started(
+    execution: Execution, launch: Launch, place: Place, lease_s: float | None, takes: Takes | None
+) -> bool:
+    if launch.prepares:
+        limit_s = launch.setup_timeout_s
+        moved = executions.execution_mark_set_up(
+            execution=execution, place=place, setup_timeout_s=limit_s, lease_s=lease_s
+        )
+    else:
+        moved = executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s)
+    if not moved:
         return False
     standing = admission.execution_standing(execution.pk)
     if standing is None or standing.is_bounded:
@@ -104,8 +127,8 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
         await with_database(capacity.admission_note_full, execution=execution)
-    elif error.waits_for == "image":
-        await _wait_for_image(execution)
+    elif awaited := WAITED_FOR.get(error.waits_for or ""):
+        await _wait_for(execution, awaited)
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
         await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
@@ -113,15 +136,17 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
         await _failed(execution, error)
 
 
-async def _wait_for_image(execution: Execution) -> None:
+async def _wait_for(execution: Execution, awaited: Awaited) -> None:
     """It is looked at again soon, by any worker, until the image takes too long.
 
     All these looks are one try, which has made the sandbox: that is given back with the execution, whatever ends it.
     """
     began = execution.admitted_at or execution.queued_at
-    if timezone.now() - began > timedelta(seconds=IMAGE_S):
-        words = f"The sandbox service did not have the environment's image after {IMAGE_S // 60} minutes."
-        await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code="sandbox_build_slow", error_message=words))
+    if timezone.now() - began > timedelta(seconds=awaited.most_s):
+        words = (
+            f"The sandbox service did not have the environment's {awaited.words} after {awaited.most_s // 60} minutes."
+        )
+        await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code=awaited.code, error_message=words))
         return
     await with_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
 
@@ -145,7 +170,42 @@ def launch_of(execution: Execution) -> Launch:
         merge_output=execution.merge_output,
         all_files=execution.all_files,
         environment=environment,
+        checkout=checkout_of(execution),
+        setup_timeout_s=environment.setup_limit_s if environment is not None else 0,
+        task_id=execution.task_id,
     )
+
+
+def checkout_of(execution: Execution) -> Checkout | None:
+    """What its environment's repository is, with the credential as it is now. Raises ExecutorError."""
+    version = execution.environment
+    repository = version.spec.repository if version is not None else None
+    if version is None or repository is None:
+        return None
+    depth = DEPTH if repository.depth is None else repository.depth
+    found = Checkout(repository.url, repository.ref, repository.path, depth)
+    if repository.credential is None:
+        return found
+    row = EnvironmentCredential.objects.filter(environment=version.environment_id).first()
+    if row is None:
+        words = "The credential of the environment's repository was deleted; its operator must give another one."
+        raise ExecutorError("credential_missing", words, permanent=True)
+    try:
+        return replace(found, credential=Credential(*row.opened()))
+    except SealBroken:
+        words = "The credential of the environment's repository cannot be decrypted: the hub's key was changed."
+        raise ExecutorError("credential_unreadable", words, permanent=True) from None
+
+
+@asynccontextmanager
+async def launch_with_files(execution: Execution) -> AsyncIterator[Launch]:
+    """With its given files, or what the run that it verifies left. Raises ExecutorError."""
+    launch = await with_database(launch_of, execution)
+    if execution.is_verification:
+        async with evidence_launch(execution, launch) as proving:
+            yield proving
+    else:
+        yield replace(launch, files=await given_files(execution))
 
 
 async def given_files(execution: Execution) -> dict[str, bytes]:

@@ -105,6 +105,11 @@ def _use_sandboxes(ask: Any) -> None:
     ask("delete", f"{place}sessions/s/")
     ask("post", f"{place}stop/")
     ask("delete", place)
+    ask("post", "/api/secrets/", {"name": "of-this-test", "value": "long enough", "hosts": ["example.com"]})
+    ask("get", "/api/secrets/")
+    ask("get", "/api/secrets/of-this-test/")
+    ask("patch", "/api/secrets/of-this-test/", {"value": "long enough, too"})
+    ask("delete", "/api/secrets/of-this-test/")
 
 
 def _use_the_rest(ask: Any) -> None:

@@ -44,6 +44,20 @@ def why_not() -> str:
     return f"needs {', '.join(missing)}" if missing else ""
 
 
+forwarded: set[int] = set()
+"""Ports of this machine that sandboxes which start from now on find on their own loopback address."""
+
+
+def _forwards(folder: Path, sandbox_id: str) -> tuple[str, str]:
+    """Commands for the inside and the outside of a network name space."""
+    sockets = {port: folder / f"{sandbox_id}-{port}.sock" for port in forwarded}
+    inner = [
+        f"socat TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork UNIX-CONNECT:{path} &" for port, path in sockets.items()
+    ]
+    outer = [f"socat UNIX-LISTEN:{path},fork TCP:127.0.0.1:{port} &" for port, path in sockets.items()]
+    return " ".join(inner), " ".join(outer)
+
+
 class Daemon:
     """The daemon of one sandbox."""
 
@@ -59,10 +73,13 @@ class Daemon:
             "unshare --pid --fork --kill-child --mount-proc "
             f"setpriv --reuid {USER} --regid {USER} --clear-groups --pdeathsig KILL"
         )
-        inside = f"ip link set lo up && {{ {listen} & }} && cd {shlex.quote(str(home))} && exec {become} {program}"
+        inner, outer = _forwards(folder, sandbox_id)
+        inside = (
+            f"ip link set lo up && {{ {listen} & {inner}}} && cd {shlex.quote(str(home))} && exec {become} {program}"
+        )
         with (folder / f"{sandbox_id}.out").open("ab") as output:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", inside],
+                ["sh", "-c", f"{outer} exec unshare --net sh -c {shlex.quote(inside)}"],
                 env=env
                 | {
                     "PATH": os.environ["PATH"],

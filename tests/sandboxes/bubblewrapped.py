@@ -38,6 +38,8 @@ class Session:
         self.own = home / folders.own
         self.work = home / folders.working
         taken = str(fields.pop("taken", ""))
+        without = str(fields.pop("without", ""))
+        hidden = ("--ro-bind", "/dev/null", without) if without else ()
         env: dict[str, str] = fields.pop("env", {})  # type: ignore[assignment]  # a dict of strings
         run = Run(folders, f"{folders.own}/try", self.execution_id, TOKENS, script, env, **fields)  # type: ignore[arg-type]
         for path, content in run.files().items():
@@ -52,6 +54,7 @@ class Session:
             [
                 *(require_bubblewrap(), "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
                 *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
+                *hidden,
                 *("--bind", str(home), str(home), "--chdir", str(home), "--", "bash"),
             ],
             stdin=subprocess.PIPE,

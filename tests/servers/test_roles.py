@@ -122,7 +122,7 @@ class Walker:
             "{stream_id}",
         ):
             path = path.replace(name, NOBODYS)
-        for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}", "{environment}"):
+        for name in ("{sandbox_id}", "{session_id}", "{command_id}", "{account}", "{environment}", "{secret}"):
             path = path.replace(name, "none-of-this-name")
         assert "{" not in path, f"the walk does not know how to fill in {address}"
         bodies = {
@@ -137,6 +137,8 @@ class Walker:
             "POST /api/announcements": {"level": "info", "text": "t"},
             "POST /api/environments": {"name": f"e-{uuid4()}"},
             "PATCH /api/environments/{environment}": {"description": "d"},
+            "POST /api/secrets": {"name": f"s-{uuid4()}", "value": "long enough", "hosts": ["example.com"]},
+            "PATCH /api/secrets/{secret}": {"description": "d"},
             "POST /api/webhooks": {"url": "https://hooks.example/"},
             "POST /api/tokens": {"name": "n"},
             "POST /api/tickets": {"kind": "events"},

@@ -97,7 +97,7 @@ def test_deletion_frees_the_name(rest: APIClient) -> None:
         ({"allowed": ["no-such-account"]}, {"allowed"}),
         ({"name": "none"}, {"name"}),
         ({"name": "With Blanks"}, {"name"}),
-        ({"volumes": []}, {"volumes"}),
+        ({"of_no_such_name": []}, {"of_no_such_name"}),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_field(rest: APIClient, fields: Any, wrong: set[str]) -> None:

@@ -16,7 +16,7 @@ from sandboxes.execute.executor import SandboxExecutor
 from sandboxes.gateway import Gateway, client
 from sandboxes.gateway.translation import refusal
 from sandboxes.local.errors import ControlError
-from sandboxes.local.not_held import refuse_what_is_not_held
+from sandboxes.local.not_held import Held, refuse_what_is_not_held
 from sandboxes.local.options import Options
 from sandboxes.services.sandbox_state import shown
 from taskhub.executions.executor import Launch
@@ -180,20 +180,24 @@ def test_refusals_have_a_sentence_of_ours(said: str, code: str) -> None:
         ({"gpu": 1}, "GPUs"),
         ({"networkAllowList": "10.0.0.0/8"}, "lists of addresses and domains"),
         ({"domainAllowList": "example.com"}, "lists of addresses and domains"),
-        ({"volumes": [{"volumeId": "v", "mountPath": "/v"}]}, "volumes"),
-        ({"secrets": [{"A": "b"}]}, "secrets"),
+        ({"volumes": [{"volumeId": "v", "mountPath": "/v"}]}, "volumes without bubblewrap"),
         ({"linkedSandbox": "other"}, "linked sandboxes"),
-        ({"cpu": 2}, "sizes of its own"),
+        ({"cpu": 3}, "3 CPUs, only 2"),
+        ({"memory": 1}, "limits of memory without a writable cgroup"),
         ({"networkBlockAll": True}, "network to close without bubblewrap"),
     ],
 )
 def test_local_server_refuses_what_it_cannot_hold(body: dict[str, Any], words: str, tmp_path: Path) -> None:
+    nothing = Held(closes_network=False, mounts=False, cpus=2, memory=False)
     with pytest.raises(ControlError) as refused:
-        refuse_what_is_not_held(Options(data_dir=tmp_path, key="k" * 16), body, closes_network=False)
+        refuse_what_is_not_held(Options(data_dir=tmp_path, key="k" * 16), body, nothing)
     assert refused.value.status == 400
     error = refusal("sandbox", 400, {}, json.dumps({"message": refused.value.message}))
     assert error.code == "sandbox_not_held"
     assert error.message.startswith(f"The local sandbox server has no {words};")
     # With what holds it, or without asking for anything, it is taken.
     can = Options(data_dir=tmp_path, key="k" * 16, sizes_not_held=True)
-    refuse_what_is_not_held(can, {"cpu": 2, "networkBlockAll": True, "volumes": [], "gpu": 0}, closes_network=True)
+    refuse_what_is_not_held(can, {"cpu": 3, "memory": 1, "disk": 1, "volumes": [], "gpu": 0}, nothing)
+    all_of_it = Held(closes_network=True, mounts=True, cpus=3, memory=True)
+    asked = {"cpu": 3, "memory": 1, "networkBlockAll": True, "volumes": [{"volumeId": "v", "mountPath": "/v"}]}
+    refuse_what_is_not_held(Options(data_dir=tmp_path, key="k" * 16), asked, all_of_it)

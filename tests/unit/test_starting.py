@@ -200,6 +200,6 @@ def test_a_sandbox_whose_image_is_built_is_given_back_with_its_execution(
         assert (waiting.status, waiting.attempts) == ("starting", 1)
     Execution.objects.update(lease_until=None)
     assert not capacity.unbegun().exists()
-    ended = look(**{change: timezone.now() - timedelta(seconds=starting.IMAGE_S + 1)})
+    ended = look(**{change: timezone.now() - timedelta(seconds=starting.WAITED_FOR["image"].most_s + 1)})
     assert (ended.status, ended.error_code) == ending
     assert given_back == [only.session_name]

@@ -19,6 +19,7 @@ import { TaskLog } from "./task-log.js";
  */
 
 const STEP = 20;
+const COMMIT_SHOWN = 12; // characters, of 40
 const LOOK_MS = 5000; // position in the queue and ending change without an event
 
 export class Executions {
@@ -134,7 +135,7 @@ export class Executions {
     select.addEventListener("click", () => this.#show(id));
     const buttons = element("div", "", "fields");
     buttons.append(select);
-    if (this.#options.mayRun() && !this.#active) buttons.append(this.#againButton(execution));
+    if (this.#options.mayRun() && !this.#active && execution.kind === "run") buttons.append(this.#againButton(execution));
     item.append(text, buttons);
     return item;
   }
@@ -162,10 +163,15 @@ const named = () => new URLSearchParams(location.search).get("execution");
 const addressOf = (id) => `${location.pathname}?execution=${id}`;
 
 /** @param {Execution} execution */
-function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, error }) {
+function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, commit, error }) {
   const note = element("p", "", "note");
   note.append(timeElement(startedAt ?? queuedAt));
   if (lines !== null) note.append(`, ${count(lines)}`);
+  if (commit) {
+    const code = element("code", commit.slice(0, COMMIT_SHOWN));
+    code.title = commit;
+    note.append(", commit ", code);
+  }
   if (error) note.append(`. ${error["message"] ?? ""}`);
   return note;
 }

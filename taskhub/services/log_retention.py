@@ -1,0 +1,23 @@
+"""Retention of logs: the archive goes, and the script with it. The execution's row stays."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from taskhub.executions import log_archive
+from taskhub.models import ACTIVE_STATUSES, Execution
+
+_BATCH: Final = 1000
+
+
+def logs_trim(*, before: datetime) -> int:
+    """Delete logs and scripts of executions that ended before then. Returns for how many."""
+    old = Execution.objects.filter(finished_at__lt=before).exclude(status__in=ACTIVE_STATUSES)
+    due = old.exclude(script="", log_lines=None).order_by("finished_at")
+    found = list(due.values_list("pk", "log_file")[:_BATCH])
+    for _, name in found:
+        # The files first: a process that dies here leaves a row, which the next run finds.
+        log_archive.delete(name)
+    Execution.objects.filter(pk__in=[pk for pk, _ in found]).update(script="", log_lines=None, log_truncated=False)
+    return len(found)

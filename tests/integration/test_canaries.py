@@ -1,0 +1,125 @@
+"""A hundred canaries, used by scripts in every way: none is anywhere when their sandboxes are released.
+
+The values of `env` are masked by the hub, those of the vault by the local sandbox server. Each is printed, part of a
+failing command's error, traced by `set -x`, and the name of a file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.conf import settings as django_settings
+from django.core.files.storage import default_storage
+from django.core.management import call_command
+from django.db import connection
+from rest_framework.test import APIClient
+
+from taskhub import jobs
+from taskhub.auth.actor import SYSTEM
+from taskhub.executions.masking import MASK
+from taskhub.models import Artifact, Execution
+from taskhub.services.environments import environment_create
+from taskhub.webhooks.endpoints import endpoint_create
+from taskhub.webhooks.jobs import webhooks_deliver
+from tests.canaries import SCRIPT, canaries, files_below, found_in
+from tests.receiver import receiving
+from tests.sandbox_server import SandboxServer, running_sandbox_server
+from tests.settling import settle
+
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
+COUNT = 50
+
+
+@pytest.fixture
+def server(tmp_path: Path, settings: Any) -> Iterator[SandboxServer]:
+    with running_sandbox_server(tmp_path / "sandboxes", "--transition-ms", "5", "--kill-grace-s", "0") as server:
+        settings.DAYTONA_API_URL = server.env["DAYTONA_API_URL"]
+        settings.DAYTONA_API_KEY = server.env["DAYTONA_API_KEY"]
+        yield server
+
+
+def database(tmp_path: Path) -> bytes:
+    dump = tmp_path / "rows.json"
+    call_command("dumpdata", output=str(dump), verbosity=0)
+    with connection.cursor() as cursor:  # and what has no model
+        cursor.execute("SELECT data FROM django_eventstream_event")
+        return dump.read_bytes() + " ".join(row[0] for row in cursor.fetchall()).encode()
+
+
+def redis_content() -> bytes:
+    """Every key with its value, as Redis itself would store it; LZF would hide a text, so it is off."""
+    client = redis.Redis.from_url(django_settings.REDIS_URL)
+    client.config_set("rdbcompression", "no")
+    return b"".join(key + (client.dump(key) or b"") for key in client.scan_iter())
+
+
+def run(api: APIClient, **body: Any) -> Execution:
+    task = api.post("/api/tasks/", {"title": "t"}, format="json").json()
+    answer = api.post(f"/api/exec/{task['id']}", {"script_content": SCRIPT, **body}, format="json")
+    assert answer.status_code == 202, answer.content
+    execution_id = answer.json()["execution_id"]
+    jobs.execution_start(execution_id)
+    return settle(execution_id)
+
+
+def test_a_hundred_canaries_are_nowhere_after_the_release(
+    server: SandboxServer, api: APIClient, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
+    ours, theirs = canaries("env", COUNT), canaries("vault", COUNT)
+    for name, value in theirs.items():
+        body = {"name": f"entry-{name}", "value": value, "hosts": ["example.com"]}
+        answer = api.post("/api/secrets/", body, format="json", headers={"Idempotency-Key": name})
+        assert answer.status_code == 201, answer.content
+    environment_create(actor=SYSTEM, name="vault", secrets={name: f"entry-{name}" for name in theirs})
+    with receiving() as receiver:
+        endpoint_create(actor=SYSTEM, url=receiver.url)
+        ended = [
+            run(api, env={name: {"value": value, "secret": True} for name, value in ours.items()}),
+            run(api, environment="vault"),
+        ]
+        webhooks_deliver()
+        told = receiver.wait_for(6)
+    assert [execution.status for execution in ended] == ["completed", "completed"]
+    logs = [api.get(f"/api/exec/logs/{execution.task_id}?tail=5000").content for execution in ended]
+    # The scripts did what they are for: each value was printed, in an error, traced, and in a name.
+    for execution, log in zip(ended, logs, strict=True):
+        lines = [line["line"] for line in api.get(f"/api/exec/logs/{execution.task_id}?tail=5000").json()["lines"]]
+        for line in (f"printed: {MASK}, ", f"cat: /of-no-such-name/{MASK}: ", f"+ : {MASK}", f"failed with {MASK}"):
+            assert sum(each.startswith(line) for each in lines) == COUNT, line
+        assert found_in(log, {*ours.values(), *theirs.values()}) == set()
+    assert Artifact.objects.filter(execution=ended[0], path=f"out/{MASK}/{MASK}").exists()
+    assert ended[1].artifacts_left_out  # the hub never learns names with values that it does not know
+    shown = [
+        api.get(address).content
+        for execution in ended
+        for address in (
+            f"/api/executions/{execution.pk}",
+            f"/api/exec/status/{execution.task_id}",
+            f"/api/exec/artifacts/{execution.task_id}",
+            f"/api/tasks/{execution.task_id}/history/",
+        )
+    ]
+    settings.TASKHUB_SANDBOX_KEEP_S = -1
+    jobs.executions_release()
+    assert not Execution.objects.exclude(released_at=None, secret_env="").filter(released_at=None).exists()
+    places = {
+        "database": database(tmp_path),
+        "Redis": redis_content(),
+        "archive and spool": files_below(Path(default_storage.path(""))) + files_below(settings.TASKHUB_SPOOL_DIR),
+        "logs": caplog.text.encode() + "\n".join(server.process.output).encode(),
+        "webhooks": "\n".join(each.body + str(each.headers) for each in told).encode(),
+        "the local server's store": files_below(tmp_path / "sandboxes"),
+        "answers": b"\n".join(shown),
+    }
+    # What is looked through is where it would be: a name that is no secret is found.
+    assert all(b"execution" in places[name] for name in ("database", "logs", "webhooks", "answers"))
+    assert b"entry-CANARY_1" in places["database"] + places["the local server's store"]
+    everything = {*ours.values(), *theirs.values()}
+    assert {name: found_in(content, everything) for name, content in places.items()} == {name: set() for name in places}
