@@ -19,7 +19,7 @@ import httpx
 from tests.clients.environments import NPM, node
 from tests.clients.targets import Target
 from tests.consent_browser import ConsentBrowser
-from tests.processes import ROOT, free_port
+from tests.processes import ROOT, free_port, wait_until
 
 MCP: Final = ROOT / ".ci" / "mcp"
 CONFORMANCE: Final = MCP / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
@@ -66,13 +66,25 @@ def _remote(target: Target, browser: ConsentBrowser, scratch: Path) -> None:
     env = {"MCP_REMOTE_CONFIG_DIR": str(scratch / "mcp-remote"), "BROWSER": "/bin/false", "HOME": str(scratch)}
     with _running(target, command, env) as process:
         address = _line(process.stderr, "/oauth/authorize")
-        httpx.get(browser.agree(address), timeout=30, trust_env=False)
+        _lead_back(browser.agree(address))
         _line(process.stderr, "Proxy established")
         begin = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
         assert _ask(process, "initialize", begin)["result"]["serverInfo"]["name"] == "taskhub"
         arguments = {"tasks": [{"title": "by mcp-remote"}]}
         called = _ask(process, "tools/call", {"name": "create_tasks", "arguments": arguments})
         assert not called["result"].get("isError"), called
+
+
+def _lead_back(address: str) -> None:
+    """mcp-remote listens a moment after it has said the address: a person takes longer."""
+
+    def is_taken() -> bool:
+        try:
+            return httpx.get(address, timeout=30, trust_env=False).status_code == 200
+        except httpx.ConnectError:
+            return False
+
+    wait_until(is_taken, "the client listens for the answer")
 
 
 def _ask(process: subprocess.Popen[str], method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def test_an_address_that_is_not_the_clients_is_never_redirected_to(
 def test_only_the_port_of_loopback_may_differ(client: OAuthClient, browser: Client) -> None:
     response = client.consent(browser, redirect_uri="http://127.0.0.1:4321/callback")
     assert urlsplit(response["Location"]).port == 4321
+    by_name = OAuthClient(register(redirect_uris=["http://localhost/callback"]).json()["client_id"])
+    assert by_name.authorize(browser, redirect_uri="http://localhost:3118/callback").status_code == 200
     web = OAuthClient(register(redirect_uris=["https://app.example/cb"]).json()["client_id"])
     assert web.authorize(browser, redirect_uri="https://app.example/cb").status_code == 200
     assert web.authorize(browser, redirect_uri="https://app.example:8443/cb").status_code == 400
