@@ -145,7 +145,7 @@ def test_a_client_is_known_by_its_document_and_shown_by_its_host(host: Host, ali
         {"status": 302},
         {"status": 404},
         {"kind": "text/html"},
-        {"body": b"{" + b" " * 20_000 + b"}"},
+        {"document": {"client_id": DOCUMENT, "redirect_uris": [CALLBACK], "padding": "x" * 20_000}},
         {"body": b"no JSON"},
         {"document": [1]},
         {"document": {"client_id": "https://other.example/c", "redirect_uris": [CALLBACK]}},
