@@ -45,7 +45,10 @@ function transport() {
 }
 
 const first = transport();
-await assert.rejects(createTask(first), (error) => error instanceof UnauthorizedError || /unauthorized/i.test(String(error)));
+await assert.rejects(
+  createTask(first),
+  (error) => error instanceof UnauthorizedError || /unauthorized/i.test(String(error)),
+);
 const input = createInterface({ input: process.stdin });
 const back = new URL(await input.question(""));
 input.close();
