@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 from django.views.decorators.http import require_http_methods
 from django.views.generic import RedirectView
@@ -27,6 +26,7 @@ from taskhub.pages.account import (
 )
 from taskhub.pages.connect import connect
 from taskhub.pages.sign_in import sign_in_link, token_sign_in
+from taskhub.sign_on.views import SignOnCallbackView, SignOnView, SignOutView
 
 _ICON = f"{settings.STATIC_URL}taskhub/favicon.svg"
 _form = require_http_methods(["GET", "HEAD", "POST"])
@@ -36,12 +36,15 @@ urlpatterns = [
     path("api/", include("sandboxes.api.urls")),
     path("sse", sse, name="sse"),
     re_path(r"^mcp/?$", mcp, name="mcp"),
+    path("", include("taskhub.oauth.urls")),
     path("sse-demo.html", sse_demo, name="sse-demo"),
     path("admin/", admin.site.urls),
     path("login/", _form(SignInView.as_view()), name="login"),
     path("login/token/", token_sign_in, name="token-sign-in"),
     path("sign-in/", sign_in_link, name="sign-in-link"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("logout/", SignOutView.as_view(), name="logout"),
+    path("sign-on/", SignOnView.as_view(), name="sign-on"),
+    path("sign-on/callback/", SignOnCallbackView.as_view(), name="sign-on-callback"),
     path("", board, name="home"),
     path("tasks/<uuid:task_id>/", task_page, name="task-page"),
     path("connect/", connect, name="connect"),

@@ -7,11 +7,14 @@ from typing import Any, Final, cast
 
 from csp.constants import UNSAFE_EVAL
 from csp.decorators import csp_update
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, User
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import ValidationError
 from django.core.paginator import InvalidPage
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
@@ -56,6 +59,8 @@ class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no type
         return found
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method == "GET" and settings.TASKHUB_OIDC_ISSUER and not request.user.is_authenticated:
+            return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
         login = cast("Callable[..., HttpResponse]", _lets_alpine_compile(super().login))
         response = login(request, extra_context)
         with_limits(request, response, (getattr(response, "context_data", None) or {}).get("form"))

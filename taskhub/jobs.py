@@ -52,6 +52,7 @@ from taskhub.services import (
     log_retention,
     mails,
     notes,
+    oauth_grants,
     tokens,
     verdicts,
     verifications,
@@ -258,6 +259,13 @@ def tokens_expire() -> None:
     credentials_trim()
     failures_trim()
     browser_sessions_trim()
+
+
+@shared_task
+@retention()
+def oauth_trim() -> None:
+    """Retention: expired authorization codes and OAuth tokens, and clients without a grant."""
+    oauth_grants.oauth_trim()
 
 
 @shared_task

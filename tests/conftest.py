@@ -36,6 +36,7 @@ from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
 from taskhub.lib.recent import Recent
 from taskhub.models import ApiToken
+from taskhub.oauth.registration import registrations
 from taskhub.observability.heartbeat import ages
 from taskhub.selectors.dashboard import past_events
 from tests import documented
@@ -164,6 +165,7 @@ def client_of(user: User, name: str = "") -> APIClient:
 def nothing_is_remembered() -> Iterator[None]:
     """What a process remembers of callers and rows, and a loop that would keep its connections for all later tests."""
     failures.forget()
+    registrations.forget()
     watch.forget()
     ages.forget()
     Recent.forget_all()

@@ -15,7 +15,10 @@ from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
 from config.settings.logs import logging_to_console
 from config.settings.mail import *
 from config.settings.mail import MAIL_SCHEDULE
+from config.settings.oauth import *
 from config.settings.openapi import *
+from config.settings.sign_on import *
+from config.settings.sign_on import SIGN_ON_BACKENDS, SIGN_ON_ORIGINS
 
 django_stubs_ext.monkeypatch()
 
@@ -41,6 +44,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "knox",
+    "oauth2_provider",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_eventstream",
@@ -115,7 +119,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],  # the icons in style sheets
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF],
+        "form-action": [SELF, *SIGN_ON_ORIGINS],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
     }
@@ -204,7 +208,10 @@ TASKHUB_ADDRESS = ""
 
 CSRF_FAILURE_VIEW = "taskhub.api.errors.csrf_failure"
 # --- Access control ---------------------------------------------------------------------------------
-AUTHENTICATION_BACKENDS = ["taskhub.accounts.AccountBackend", "taskhub.auth.backends.TokenSessionBackend"]
+AUTHENTICATION_BACKENDS = [
+    *("taskhub.accounts.AccountBackend", "taskhub.auth.backends.TokenSessionBackend"),
+    *SIGN_ON_BACKENDS,
+]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
@@ -238,7 +245,10 @@ REST_KNOX = {
 
 # The streams have rules of their own (taskhub/web/cors.py). No cookies: an allowed page sends a token.
 CORS_ALLOWED_ORIGINS = TASKHUB_ALLOWED_ORIGINS
-CORS_URLS_REGEX = r"^/(?:api/(?!events/stream/?$|exec/logs/[^/]+/stream/?$)|mcp/?$)"
+CORS_URLS_REGEX = (
+    r"^/(?:api/(?!events/stream/?$|exec/logs/[^/]+/stream/?$)|mcp/?$|oauth/(?:token|revoke|register)$"
+    r"|\.well-known/oauth-)"
+)
 CORS_ALLOW_HEADERS = [
     *default_headers,
     *("cache-control", "idempotency-key", "if-match", "if-none-match", "last-event-id", "taskhub-lease"),
@@ -332,6 +342,7 @@ CELERY_BEAT_SCHEDULE = {
     "void verdicts": {"task": "taskhub.jobs.verdicts_void", "schedule": 600.0, "options": {"expires": 600}},
     "trim logs": {"task": "taskhub.jobs.logs_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
+    "trim OAuth": {"task": "taskhub.jobs.oauth_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},
     "poll sandboxes": {
         "task": "sandboxes.jobs.poll_status",

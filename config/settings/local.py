@@ -22,6 +22,7 @@ TASKHUB_SIGN_IN_LINKS = True
 # One user has few streams, and the limits of their session are what they are.
 TASKHUB_DESCRIPTORS_LOG_LEVEL = logging.INFO
 TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1, most=65_535)}"
+OAUTH2_PROVIDER = oauth_provider_of("local")  # noqa: F405 - from base
 TASKHUB_SANDBOXES_OFF = env.text("TASKHUB_SANDBOXES_OFF", "")
 # Browsers on this machine also show pages of other sites, whose requests are refused.
 MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWARE[1:]]

@@ -15,6 +15,8 @@ TASKHUB_ADDRESS = f"https://{_NAMES[0].lstrip('.')}" if _NAMES and not _NAMES[0]
 CSRF_TRUSTED_ORIGINS = [f"https://{name}" for name in _NAMES if not name.startswith((".", "*"))]
 DATABASES = {"default": env.database("DATABASE_URL")}
 
+OAUTH2_PROVIDER = oauth_provider_of("production")  # noqa: F405 - from base
+
 LOGGING = logging_to_console(form="json")
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -25,7 +27,8 @@ SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", 31_536_000)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 # The browsers' preload list is hard to leave, so it must be requested explicitly.
 SECURE_HSTS_PRELOAD = env.flag("SECURE_HSTS_PRELOAD")
-SILENCED_SYSTEM_CHECKS = ["security.W021"]
+# Redirects over plain HTTP are for loopback alone (taskhub/oauth/redirects.py), where hosts of agents listen.
+SILENCED_SYSTEM_CHECKS = ["security.W021", "oauth2_provider.W008"]
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 STORAGES = {

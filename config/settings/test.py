@@ -37,6 +37,7 @@ DATABASES = {
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, not memory: tests with several threads need the real locking.
     DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ["TASKHUB_DATA_DIR"]) / "test.sqlite3")}
+OAUTH2_PROVIDER = oauth_provider(registration=True, documents=True)  # noqa: F405 - from base
 TASKHUB_OPEN_READING = True
 TASKHUB_SIGN_IN_LINKS = True
 TASKHUB_ADDRESS = "http://localhost:8000"

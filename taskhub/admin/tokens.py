@@ -46,23 +46,33 @@ class TokenForm(forms.ModelForm[ApiToken]):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """Tokens are created here and shown once; deleting one revokes it."""
 
-    what = "Programs and agents show a token with each request."
+    what = "Programs and agents show a token with each request; a row with a client is a grant of OAuth."
 
     form = TokenForm
-    list_display = ["name", "account", "role", "created", "expiry"]
-    list_filter = [("user", admin.RelatedOnlyFieldListFilter), ("expiry", admin.EmptyFieldListFilter)]
+    list_display = ["name", "account", "role", "oauth_client", "created", "expiry", "last_used_at"]
+    list_filter = [
+        ("user", admin.RelatedOnlyFieldListFilter),
+        ("expiry", admin.EmptyFieldListFilter),
+        ("client", admin.EmptyFieldListFilter),
+    ]
     search_fields = ["name", "user__username", "public_id"]
-    list_select_related = ["user"]
+    list_select_related = ["user", "client"]
     fields = ["user", "name", "role"]
 
     @admin.display(ordering="user__username")
     def account(self, token: ApiToken) -> SafeString | str:
         return row_link("auth_user", token.user_id, cut(token.user, COLUMN))
 
+    @admin.display(description="OAuth client", ordering="client__client_id")
+    def oauth_client(self, token: ApiToken) -> SafeString | str:
+        return row_link(
+            "oauth2_provider_application", token.client_id, token.client and cut(token.client.client_id, COLUMN)
+        )
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
         if obj is None:
             return ["user", "name", "role", "days"]
-        return ["user", "name", "role", "public_id", "created", "expiry"]
+        return ["user", "name", "role", "client", "public_id", "created", "expiry", "last_used_at"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(HubModelAdmin.has_add_permission(self, request))

@@ -25,6 +25,7 @@ from taskhub.auth.token_use import token_note_use
 from taskhub.errors import HOW_TO_AUTHENTICATE
 from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.models import ApiToken, EndedToken
+from taskhub.models.token import OAUTH_ACCESS_PREFIX
 from taskhub.observability.log_context import bind_caller
 from taskhub.roles import know_role
 
@@ -59,17 +60,20 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
         try:
             found: tuple[User, ApiToken] | None = super().authenticate(request)
         except AuthenticationFailed as error:
-            count_failure(request)
+            if not isinstance(error, OutdatedCredential):
+                count_failure(request)
             if type(error) is AuthenticationFailed:  # knox's own, of a header that holds no token
-                raise _Wrong from None
+                raise WrongCredential from None
             raise
         if found is not None:
             bind_caller(found[0])
         return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
+        if token.startswith(OAUTH_ACCESS_PREFIX.encode()):
+            raise _ForMcpOnly
         if not token.isalnum():
-            raise _Wrong
+            raise WrongCredential
         text = token.decode("ascii")
         digest = hash_token(text)
         rows = [row for row in _SHOWN.rows(text[:_KEY_LENGTH]) if compare_digest(digest, row[0])]
@@ -106,8 +110,16 @@ def token_check(request: HttpRequest, text: str) -> tuple[User, ApiToken]:
     return found
 
 
-class _Wrong(AuthenticationFailed):
+class WrongCredential(AuthenticationFailed):
     default_detail = f"The token is wrong. {HOW_TO_AUTHENTICATE}"
+
+
+class OutdatedCredential(AuthenticationFailed):
+    """It was right once, so it is no guess and not counted as one: an OAuth client shows it before it refreshes."""
+
+
+class _ForMcpOnly(OutdatedCredential):
+    default_detail = "An OAuth access token opens /mcp only; send an API token here."
 
 
 class _Expired(AuthenticationFailed):
@@ -130,7 +142,7 @@ def _why_it_fails(digest: str) -> AuthenticationFailed:
     ended = EndedToken.objects.filter(digest=digest).first()
     if ended is not None:
         return _Expired() if ended.expired else _Revoked()
-    return _Disabled() if ApiToken.objects.filter(digest=digest).exists() else _Wrong()
+    return _Disabled() if ApiToken.objects.filter(digest=digest).exists() else WrongCredential()
 
 
 def has_expired(token: ApiToken) -> bool:

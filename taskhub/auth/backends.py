@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import F
 from django.http import HttpRequest
 
 from taskhub.auth.sign_in_limits import attempt_begin, attempt_succeeded
+from taskhub.models import BreakGlassAccount
 from taskhub.observability.log_context import bind_caller
 from taskhub.roles import Role, know_role, role_of
 
@@ -32,7 +34,7 @@ class AccountBackend(ModelBackend):
         """Raises TooManyAttempts at a limit; then the password is not looked at."""
         attempt = attempt_begin(request, username) if request is not None and username is not None else None
         user = super().authenticate(request, username, password, **kwargs)
-        if not isinstance(user, User):
+        if not isinstance(user, User) or not _may_use_password(user):
             return None
         if attempt is not None:
             attempt_succeeded(attempt)
@@ -50,6 +52,11 @@ class AccountBackend(ModelBackend):
 
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
         return is_operator(user_obj) or super().has_module_perms(user_obj, app_label)
+
+
+def _may_use_password(user: User) -> bool:
+    """Where people sign in with the provider, passwords may be off, except for break-glass accounts."""
+    return settings.TASKHUB_PASSWORD_SIGN_IN or BreakGlassAccount.objects.filter(user=user).exists()
 
 
 class TokenSessionBackend(BaseBackend):

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
@@ -19,7 +19,6 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled
 
-from taskhub.api.authentication import BearerAuthentication
 from taskhub.api.callers import caller_key
 from taskhub.api.errors import answer
 from taskhub.auth.rate_limits import Limit, account_requests, address_requests, network_of
@@ -30,13 +29,19 @@ from taskhub.mcp.errors import rpc_error
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.protocol import LISTENING, REQUESTER
 from taskhub.mcp.server import get_server
+from taskhub.mcp.tools import TOOLS
 from taskhub.models import ApiToken
+from taskhub.oauth.access_tokens import McpAuthentication
+from taskhub.oauth.resource import metadata_address
 from taskhub.roles import Caller, Role
 from taskhub.web.detached_response import DetachedResponse, Receive, Send
 from taskhub.web.origin_check import guard_origin
 
 _READ_BYTES = 2 * 1024 * 1024
 """A script and what is beside it."""
+_SCOPE: Final = "viewer agent"
+"""What a client asks for unless it is told otherwise: agents work."""
+_FOR_ACCOUNTS: Final = frozenset({"tasks/cancel", "tasks/update"})
 _SDKS_OWN = frozenset({b"content-type", b"content-length"})
 
 
@@ -51,6 +56,8 @@ def mcp(request: HttpRequest) -> HttpResponseBase:
         guard_origin(request)
         requester = _requester(request)
         requester.guard(Role.VIEWER, account=False)
+        if not requester.user.is_authenticated:
+            _guard_account(request, requester)
         _guard_rate(request, requester)
     except (HubError, APIException) as error:
         return _refusal(request, error)
@@ -59,9 +66,24 @@ def mcp(request: HttpRequest) -> HttpResponseBase:
 
 def _requester(request: HttpRequest) -> Requester:
     """Authenticated by token only, never by session. Raises AuthenticationFailed, Throttled."""
-    found: tuple[Caller, ApiToken | None] = BearerAuthentication().authenticate(request) or (AnonymousUser(), None)
+    found: tuple[Caller, ApiToken | None] = McpAuthentication().authenticate(request) or (AnonymousUser(), None)
     user, token = found
     return Requester(user, token, caller_key(request, user), request.build_absolute_uri("/"))
+
+
+def _guard_account(request: HttpRequest, requester: Requester) -> None:
+    """A message that needs an account is an HTTP 401 where reading is open, too: that is how a client's sign-in begins.
+
+    Raises NotAuthenticated.
+    """
+    message = _message_of(request)
+    if message.get("method") in _FOR_ACCOUNTS:
+        requester.guard(Role.VIEWER, account=True)
+    params = message.get("params")
+    name = params.get("name") if isinstance(params, dict) else None
+    tool = TOOLS.get(name) if message.get("method") == "tools/call" and isinstance(name, str) else None
+    if tool is not None:
+        requester.guard(tool.role, account=tool.needs_account)
 
 
 def _guard_rate(request: HttpRequest, requester: Requester) -> None:
@@ -86,27 +108,37 @@ def _refusal(request: HttpRequest, error: Exception) -> JsonResponse:
     headers = dict(response.headers)
     headers.pop("Content-Type", None)
     if response.status_code == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = _challenge(error)
+        headers["WWW-Authenticate"] = _challenge(request, error)
     body = rpc_error(_id_of(request), error, headers.get("Retry-After"))
     return JsonResponse(body, status=response.status_code, headers=headers)
 
 
-def _challenge(error: Exception) -> str:
-    """RFC 6750, section 3: without credentials the challenge has no error."""
-    if not isinstance(error, AuthenticationFailed):
-        return "Bearer"
-    words = str(error.detail).replace('"', "'").encode("ascii", "replace").decode()
-    return f'Bearer error="invalid_token", error_description="{words}"'
+def _challenge(request: HttpRequest, error: Exception) -> str:
+    """Where a client learns how to sign in (RFC 9728, section 5.1), and what for.
+
+    RFC 6750, section 3: without credentials the challenge has no error.
+    """
+    told = {}
+    if isinstance(error, AuthenticationFailed):
+        words = str(error.detail).replace('"', "'").encode("ascii", "replace").decode()
+        told = {"error": "invalid_token", "error_description": words}
+    told |= {"resource_metadata": metadata_address(request), "scope": _SCOPE}
+    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in told.items())
 
 
 def _id_of(request: HttpRequest) -> str | int | None:
     """The id of the message; null where it has none, or cannot be read. Callers that are refused cost little."""
+    found = _message_of(request).get("id")
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+
+
+def _message_of(request: HttpRequest) -> dict[str, Any]:
+    """The message of a caller without an account; empty where it is too long for that, or is no message."""
     try:
         message = json.loads(request.body) if len(request.body) <= _READ_BYTES else None
     except (ValueError, RecursionError, RequestDataTooBig):
-        return None
-    found = message.get("id") if isinstance(message, dict) else None
-    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+        return {}
+    return message if isinstance(message, dict) else {}
 
 
 class Exchange(DetachedResponse):

@@ -52,6 +52,10 @@ class Tool:
     rest: str = "Ask for less at a time."
     most: int = ANSWER_BYTES
 
+    @property
+    def needs_account(self) -> bool:
+        return self.for_accounts or not self.reads
+
     @cached_property
     def input_schema(self) -> Schema:
         return input_schema(self.takes)
@@ -72,7 +76,7 @@ class Tool:
 
     def _prepare(self, requester: Requester, arguments: Arguments) -> Arguments:
         """The validated arguments, if the caller may call this."""
-        requester.guard(self.role, account=self.for_accounts or not self.reads)
+        requester.guard(self.role, account=self.needs_account)
         guard_values(arguments)
         body = self.takes(data=given_only(self.takes(), arguments))
         body.is_valid(raise_exception=True)

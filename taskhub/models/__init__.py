@@ -32,6 +32,7 @@ from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
+from taskhub.models.sign_on import BreakGlassAccount, SignOnIdentity
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import (
     PRIORITY_RANK,
@@ -68,6 +69,7 @@ __all__ = [
     "ApiToken",
     "Artifact",
     "AuditEntry",
+    "BreakGlassAccount",
     "BrowserSession",
     "Claim",
     "ClaimEnd",
@@ -100,6 +102,7 @@ __all__ = [
     "PasswordFailures",
     "PrivateReader",
     "Replay",
+    "SignOnIdentity",
     "StreamConnection",
     "StreamProcess",
     "Task",

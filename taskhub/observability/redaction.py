@@ -22,6 +22,7 @@ _NAMED: Final = re.compile(
     r"((?:=|%3D)['\"]?|['\"]?: ?['\"]?)(?!Bearer|Basic)[^\s&'\",;]+"
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)([ :]+|%20)[A-Za-z0-9+/=_.:~-]{6,}")
+_OAUTH: Final = re.compile(r"\bth[or]_[0-9a-f]{8,}")
 _SIGNING: Final = re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+")
 _LOGIN: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
@@ -36,7 +37,7 @@ def scrub(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1\2{HIDDEN}", text)
     text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
-    text = _SIGNING.sub(HIDDEN, text)
+    text = _OAUTH.sub(HIDDEN, _SIGNING.sub(HIDDEN, text))
     return _LOGIN.sub(rf"\1{HIDDEN}@", text)
 
 

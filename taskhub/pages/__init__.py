@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
@@ -75,6 +76,8 @@ def header(request: HttpRequest) -> dict[str, Any]:
         "is_operator": role >= Role.OPERATOR and session_token(request) is None,
         "enums": page_enums,
         "theme": theme if (theme := request.COOKIES.get(THEME_COOKIE, "")) in THEMES else "",
+        "sign_on": urlsplit(settings.TASKHUB_OIDC_ISSUER).hostname or "",
+        "passwords": settings.TASKHUB_PASSWORD_SIGN_IN,
         **_ways_in(),
     }
 

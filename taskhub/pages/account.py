@@ -34,7 +34,9 @@ from taskhub.events.process_status import ALIVE_FOR
 from taskhub.models import MailKind, MailPreference, StreamConnection
 from taskhub.pages import THEME_COOKIE, THEMES
 from taskhub.roles import Role, role_of
+from taskhub.selectors.oauth_grants import grant_list_for
 from taskhub.selectors.tokens import token_list_for
+from taskhub.services.oauth_grants import host_of
 from taskhub.services.own_account import own_mail_set, own_password_set, own_session_end, own_stream_end
 from taskhub.services.tokens import token_revoke
 
@@ -167,6 +169,7 @@ def _shown(request: HttpRequest, form: Any, status: int = HTTPStatus.OK, **more:
         "has_password": user.has_usable_password(),
         "token_session": session_token(request),
         "tokens": token_list_for(user=user),
+        "grants": [(grant, host_of(getattr(grant.client, "client_id", ""))) for grant in grant_list_for(user=user)],
         "sessions": browser_sessions_of(user),
         "session_key": request.session.session_key,
         "streams": streams[:_STREAMS_SHOWN],

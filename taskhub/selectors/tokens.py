@@ -9,6 +9,6 @@ from taskhub.models import ApiToken
 
 
 def token_list_for(*, user: User) -> QuerySet[ApiToken]:
-    """The account's own tokens, newest first; expired ones are listed until a job deletes them."""
-    tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user=user).order_by("-created", "-public_id")
-    return tokens
+    """The account's own tokens, newest first, without OAuth grants; expired ones until a job deletes them."""
+    tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user=user, client__isnull=True)
+    return tokens.order_by("-created", "-public_id")

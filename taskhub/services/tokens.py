@@ -36,7 +36,7 @@ def token_create(
     expiry = _earliest(expiry, actor.token.expiry if actor.token else None)
     if expiry is not None and expiry <= timezone.now():
         raise Invalid("expires_at must be in the future.", details={"expires_at": ["Must be in the future."]})
-    if user.auth_token_set.count() >= TOKENS_PER_ACCOUNT:
+    if user.auth_token_set.filter(client__isnull=True).count() >= TOKENS_PER_ACCOUNT:
         raise Invalid("The account has the maximum number of tokens; revoke one first.", code="too_many_tokens")
     token, text = ApiToken.objects.create(
         user=user, name=name, expiry=expiry and expiry - timezone.now(), role=role.group if role else ""

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.clients import agent_hosts, environments, monitoring, snippets, spec_pages, targets, webhooks
+from tests.clients import agent_hosts, environments, monitoring, oauth_hosts, snippets, spec_pages, targets, webhooks
 from tests.clients.matrix import check_target
 from tests.clients.targets import Target
 from tests.processes import ROOT, RunningHub, running_hub
@@ -78,6 +78,7 @@ def _check(checks: Checks, target: Target, hub: RunningHub, scratch: Path) -> No
         checks.run("the snippets of docs/clients.md work as they are", snippets.check, target, scratch / "snippets")
         checks.run("hosts of agents work on a task over MCP", agent_hosts.check, hub)
         checks.run("`celery inspect` and Flower see the worker and its jobs", monitoring.check, hub, scratch)
+    checks.run(f"{target.name}: OAuth clients sign in", oauth_hosts.check, target, scratch / "oauth")
     checks.run(f"{target.name}: all clients", check_target, target, scratch / "matrix")
 
 

@@ -82,6 +82,7 @@ def production() -> Iterator[Target]:
         deployment = Deployment(
             made_folder(folder / "hub"), postgres.url, name="localhost", daytona=(daytona.api_url, KEY)
         )
+        deployment.env["TASKHUB_OAUTH_REGISTRATION"] = "1"
         try:
             for instance in ("1", "2"):
                 deployment.start_unit(WEB, instance)

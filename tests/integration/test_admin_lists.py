@@ -18,6 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_eventstream.models import Event
+from oauth2_provider.models import Application
 
 from sandboxes.models import Poll, Sandbox, Subscription
 from taskhub.admin.list_pages import CountedPaginator
@@ -42,6 +43,7 @@ from taskhub.models import (
 )
 from taskhub.services.environments import environment_create
 from taskhub.services.executions import execution_queue
+from taskhub.services.oauth_grants import client_register
 from taskhub.services.tasks import task_create
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +164,9 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
     ),
     ApiToken: lambda count: [
         ApiToken.objects.create(user=User.objects.create(username=fresh()), name="t") for _ in range(count)
+    ],
+    Application: lambda count: [
+        client_register(name="t", redirect_uris=["https://a.example/"], is_public=True) for _ in range(count)
     ],
     StreamProcess: lambda count: StreamProcess.objects.bulk_create(
         StreamProcess(name=fresh(), reported_at=timezone.now(), report=REPORT) for _ in range(count)

@@ -39,8 +39,10 @@ async def test_the_official_client_works_in_every_revision(server: Served, revis
 async def test_without_a_token_this_machine_may_read(server: Served) -> None:
     async with connected(server.address) as client:
         assert not (await client.call_tool("list_tasks", {})).is_error
-        refused = await client.call_tool("create_tasks", {"tasks": [{"title": "t"}]})
-        assert refused.structured_content["error"]["code"] == "not_authenticated"
+    # A client's sign-in begins with this status.
+    refused = rpc(server.address, "tools/call", {"name": "create_tasks", "arguments": {"tasks": [{"title": "t"}]}})
+    assert refused.status_code == 401
+    assert "resource_metadata=" in refused.headers["WWW-Authenticate"]
 
 
 def test_many_calls_at_once_hold_no_thread_and_no_database_connection_of_their_own(server: Served) -> None:
@@ -149,7 +151,8 @@ def ask(
 def test_in_production_nobody_asks_without_a_token(production: Installation) -> None:
     for method in ("tools/list", "initialize", "ping", "resources/list"):
         answer = ask(production, None, method)
-        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer resource_metadata=")
         assert answer.json()["error"]["data"]["error"]["code"] == "not_authenticated"
     assert ask(production, production.accounts["viewer"]).status_code == 200
     assert ask(production, production.accounts["nothing"]).status_code == 403

@@ -153,6 +153,26 @@ def test_streams_close_in_every_process_and_no_others(installation: Installation
             assert not any(watch.has_ended(0) for watch in getattr(streams[name], way)), (name, way)
 
 
+GRANT = """
+from uuid import uuid4
+from django.contrib.auth.models import User
+from taskhub.events.tickets import EVENTS, Ticket
+from taskhub.services.oauth_grants import client_register, grant_create
+user = User.objects.get(username="a-viewer")
+client, _ = client_register(name="host", redirect_uris=["https://host.example/"], is_public=True)
+family = uuid4()
+grant_create(user=user, client=client, family=family, scope="viewer", latest=None, code_digest="")
+print(family, EVENTS.url({}, Ticket("events", {}, user.pk, family).sign()))
+"""
+
+
+def test_streams_of_an_oauth_grant_close_in_every_process_when_it_ends(installation: Installation) -> None:
+    family, path = installation.manage("shell", "--no-imports", "-c", GRANT).split()
+    watches = [Watch(installation, name, path, {}) for name in ("one", "two")]
+    run(installation, f"from taskhub.services.oauth_grants import grant_end; grant_end(family='{family}', reason='x')")
+    assert_ended(watches, time.monotonic())
+
+
 def test_a_revoked_ticket_does_not_open_again_nor_does_a_log_of_what_became_private(installation: Installation) -> None:
     base = installation.address("two")
     agent = {**installation.base_headers, "Authorization": f"Bearer {installation.accounts['agent']}"}

@@ -71,6 +71,7 @@ WRITERS = {
     "taskhub/auth/sign_in_link.py": "a link is used up by Django's own note of the last sign-in",
     "taskhub/auth/browser_sessions.py": "a sign-in is noted, so that its account sees the session",
     "taskhub/auth/token_use.py": "the last use of a token, written while it is checked",
+    "taskhub/oauth/validator.py": "a code is used up in the transaction of the toolkit that makes its tokens",
     "taskhub/events/outbox.py": "the storage of `publish`, inside the transaction of the service that publishes",
     "taskhub/events/connections.py": "a web process notes its own open streams, so that operators see them",
     "taskhub/events/process_status.py": "a web process reports on itself",
