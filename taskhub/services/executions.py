@@ -261,11 +261,12 @@ def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = T
     _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)}))
 
 
+@transaction.atomic
 def execution_mark_set_up(
     *, execution: Execution, place: Place, setup_timeout_s: int, lease_s: float | None = None
 ) -> bool:
     """Its checkout and setup have begun; it stays `starting`, and is followed from now on. Else as below."""
-    return _move(
+    moved = _move(
         execution,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
@@ -273,6 +274,9 @@ def execution_mark_set_up(
         waiting_reason="",
         **_lease(lease_s),
     )
+    if moved:
+        _publish(execution, "preparing")
+    return moved
 
 
 @transaction.atomic
