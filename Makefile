@@ -51,9 +51,10 @@ token: installed ## an API token of role agent, or of ROLE (viewer, agent, opera
 password: installed ## a new password for the account operator, or for NAME
 	@$(BIN)/python manage.py new_password $(if $(call given,NAME),"$$NAME")
 
+# With -X dev come also the allocator's checks of C code, which take a third of the time; they stay off.
 .PHONY: test
 test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
-	$(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
+	PYTHONMALLOC=pymalloc $(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-daemon
 test-daemon: install-dev ## the sandbox contract tests, and executions, in front of Daytona's own daemon: DAEMON=path (needs root, socat)

@@ -63,7 +63,7 @@ _SESSION: Final = "TASKHUB_BENCH_SESSION"
 
 def _fill(env: dict[str, str]) -> None:
     command = [sys.executable, "-m", "benchmarks.many_rows"]
-    done = subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=env, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     env[_SESSION] = done.stdout.split()[-1]
 
 

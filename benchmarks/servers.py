@@ -33,6 +33,7 @@ TASKHUB_SETTINGS: Final = "config.settings.local"
 UVICORN: Final = (
     *("--host", HOST, "--no-access-log", "--log-level", "warning"),
     *("--no-proxy-headers", "--no-server-header", "--timeout-graceful-shutdown", "3"),
+    *("--timeout-keep-alive", "60"),
 )
 """How the launcher starts the web process, but for the socket: here uvicorn binds a free port itself."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -20,6 +21,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.utils import timezone
+from httpx._transports import default as transports
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
@@ -47,6 +49,9 @@ hypothesis_settings.load_profile("untimed")
 # Nor is a request: httpx gives up after 5 s without an answer, which a server on a busy machine may need.
 for phase in ("connect", "read", "write", "pool"):
     setattr(inspect.signature(httpx.get).parameters["timeout"].default, phase, 60.0)
+
+# A context for TLS takes 40 ms of CPU, and httpx makes one for each request that is no client's, for http:// as well.
+transports.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 UNIT = Path(__file__).parent / "unit"
 SERVING = ("local_server", "sandboxes", "deploy", "servers", "live")

@@ -194,6 +194,8 @@ class Launcher:
                     *(python, "-m", "uvicorn", "config.asgi:application"),
                     *("--fd", str(web.fileno()), "--lifespan", "on"),
                     *("--no-access-log", "--log-level", "warning", "--no-proxy-headers", "--no-server-header"),
+                    # Longer than clients keep an idle connection: httpx 5 s, as long as uvicorn by itself, aiohttp 15.
+                    *("--timeout-keep-alive", "60"),
                     *("--timeout-graceful-shutdown", "3", "--http", "taskhub.web.bounded_http:BoundedHttp"),
                 ],
                 self.env,

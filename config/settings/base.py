@@ -139,6 +139,8 @@ TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, lea
 
 # Concurrent requests of a web process; each of these threads keeps a database connection.
 TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
+# A request that waits for others of its process to write the same row waits as long as a connection does for a lock.
+TASKHUB_ROW_WAIT_S = env.integer("TASKHUB_DATABASE_LOCK_TIMEOUT_S", 5)
 
 # --- Executions --------------------------------------------------------------------------------------
 TASKHUB_EXECUTOR = "sandboxes.execute.executor.SandboxExecutor"

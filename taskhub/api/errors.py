@@ -19,12 +19,11 @@ from rest_framework.views import set_rollback
 from taskhub.api.routes import malformed_ids
 from taskhub.errors import HOW_TO_AUTHENTICATE, ExecutionEnding, HubError, TooLarge, Unavailable, Upstream, error_body
 from taskhub.executions.executor import ExecutorError
-from taskhub.lib.database_errors import passing_trouble
+from taskhub.lib.database_errors import RETRY_S, passing_trouble
 
 log = logging.getLogger(__name__)
 
 _COME_AGAIN: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
-_DATABASE_RETRY_S: Final = 5
 _CODES: Final = {
     status.HTTP_400_BAD_REQUEST: "invalid",
     status.HTTP_401_UNAUTHORIZED: "not_authenticated",
@@ -74,7 +73,7 @@ def database_unavailable(error: BaseException) -> Unavailable | None:
     if message is None:
         return None
     log.warning("the database failed a request: %s", error)
-    return Unavailable(message, code="database_unavailable", details={"retry_after_s": _DATABASE_RETRY_S})
+    return Unavailable(message, code="database_unavailable", details={"retry_after_s": RETRY_S})
 
 
 def _hub_headers(error: HubError) -> dict[str, str]:

@@ -12,10 +12,13 @@ from typing import Final
 
 from django.db.utils import Error, IntegrityError, InterfaceError, OperationalError
 
+RETRY_S: Final = 5
+"""After how long a client is told to come again."""
+LOCKED: Final = "Another transaction holds a lock for too long; try again."
 _MESSAGES: Final = {
     "full": "The database's disk is full; an operator must free some space. Try again later.",
     "read-only": "The database takes no writes at present; try again.",
-    "locked": "Another transaction holds a lock for too long; try again.",
+    "locked": LOCKED,
     "away": "The database does not answer; try again.",
 }
 _BY_SQLSTATE: Final = {

@@ -22,7 +22,7 @@ from taskhub.mcp.principal import Requester
 from taskhub.mcp.schemas import Schema, input_schema
 from taskhub.observability.log_context import bind_subjects
 from taskhub.roles import Role, role_of
-from taskhub.web.thread_pool import with_database, with_database_writing
+from taskhub.web.thread_pool import thread_slot, with_database
 
 Arguments = dict[str, Any]
 _MESSAGE_BYTES: Final = 1024
@@ -59,8 +59,8 @@ class Tool:
     async def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""
         if not iscoroutinefunction(self.run):
-            on_thread = with_database if self.reads else with_database_writing
-            return await on_thread(self._run_on_thread, requester, arguments)
+            async with thread_slot(writes=not self.reads, row=str(arguments.get("task_id") or "")):
+                return await with_database(self._run_on_thread, requester, arguments)
         given = await with_database(self._prepare, requester, arguments)
         return await with_database(self._told, await self.run(requester, given))
 

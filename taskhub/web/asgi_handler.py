@@ -13,6 +13,7 @@ keeps the thread while a response streams. Here
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import IO, Any, Final, cast
@@ -27,7 +28,8 @@ from django.urls import set_script_prefix
 from django.views import View
 from rest_framework.permissions import SAFE_METHODS
 
-from taskhub.errors import TooLarge
+from taskhub.errors import HubError, TooLarge, Unavailable
+from taskhub.lib.database_errors import RETRY_S
 from taskhub.models import MetricName
 from taskhub.observability.log_context import begin_request
 from taskhub.observability.metrics_store import meter
@@ -38,6 +40,7 @@ from taskhub.web.thread_pool import on_web_thread, thread_slot
 _ON_LOOP: Final = "/healthz"
 """Answered without a thread: the view and its middleware use no database."""
 _METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DRAIN: Final = 8
 """Multiple of the body limit that is read and discarded, so that the client reads our response."""
 
@@ -67,8 +70,11 @@ class HubHandler(ASGIHandler):
         if scope["path"] == _ON_LOOP:
             response: Any = self._respond(scope, body)
         else:
-            async with thread_slot(writes=_may_write(scope)):
-                response = await on_web_thread(self._respond, scope, body)
+            try:
+                async with thread_slot(writes=_may_write(scope), row=_row_of(scope["path"])):
+                    response = await on_web_thread(self._respond, scope, body)
+            except Unavailable as error:
+                response = _refused(error, {"Retry-After": str(RETRY_S)})
         if isinstance(response, DetachedResponse):
             await response.run(receive, send)
             return response
@@ -110,6 +116,12 @@ def _may_write(scope: Mapping[str, Any]) -> bool:
     return scope["method"] not in SAFE_METHODS and scope["path"].rstrip("/") != "/mcp"
 
 
+def _row_of(path: str) -> str:
+    """The first id in an address: the row that a request locks, if it locks one."""
+    found = _ID.search(path)
+    return found.group() if found else ""
+
+
 class _LimitedBody:
     """Receives a request's body up to the limit; Django would write one of any size to the disk first.
 
@@ -136,7 +148,11 @@ class _LimitedBody:
 
 def _too_big() -> JsonResponse:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    error = TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large")
-    # No middleware runs for it.
-    headers = {"Connection": "close", REQUEST_ID: begin_request("")}
-    return JsonResponse(error.body(), status=error.status, headers=headers)
+    return _refused(
+        TooLarge(f"A request body may have at most {limit} bytes.", code="body_too_large"), {"Connection": "close"}
+    )
+
+
+def _refused(error: HubError, headers: Mapping[str, str]) -> JsonResponse:
+    """Without a thread: no middleware runs for it."""
+    return JsonResponse(error.body(), status=error.status, headers={**headers, REQUEST_ID: begin_request("")})

@@ -12,11 +12,14 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any, Final, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.db import close_old_connections
 
+from taskhub.errors import Unavailable
+from taskhub.lib.database_errors import LOCKED, RETRY_S
 from taskhub.lib.per_loop import PerLoop
 
 P = ParamSpec("P")
@@ -50,17 +53,54 @@ _FREE_FOR_READERS: Final = 2
 _writers: Final = PerLoop(lambda: asyncio.Semaphore(max(1, settings.TASKHUB_WEB_THREADS - _FREE_FOR_READERS)))
 
 
+_PER_ROW: Final = 2
+"""Threads of a process that may write the same row at once: the database lets one go on, the other is ready."""
+
+
+class _RowTurns:
+    """The writers of each row that this process knows of at the moment."""
+
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, row: str) -> asyncio.Semaphore:
+        """Its turns, known for as long as the result is held."""
+        return self._turns.setdefault(row, asyncio.Semaphore(_PER_ROW))
+
+
+_rows: Final = PerLoop(_RowTurns)
+
+
 @asynccontextmanager
-async def thread_slot(*, writes: bool) -> AsyncIterator[None]:
+async def thread_slot(*, writes: bool, row: str = "") -> AsyncIterator[None]:
     """Around work on a web thread: work that may write waits on the loop for one of all threads but two.
 
-    A lock in the database that every writer waits for then keeps no reader waiting.
+    A lock in the database that every writer waits for then keeps no reader waiting. `row`: the id of what is written,
+    if known; a lock on it then takes no more than two threads from those who write something else. Raises `Unavailable`
+    after as long a wait for its turn as a connection waits for a lock.
     """
     if not writes:
         yield
         return
-    async with _writers.get():
+    async with _row_turn(row), _writers.get():
         yield
+
+
+@asynccontextmanager
+async def _row_turn(row: str) -> AsyncIterator[None]:
+    if not row:
+        yield
+        return
+    turns = _rows.get().of(row)
+    try:
+        async with asyncio.timeout(settings.TASKHUB_ROW_WAIT_S or None):
+            await turns.acquire()
+    except TimeoutError:
+        raise Unavailable(LOCKED, code="database_unavailable", details={"retry_after_s": RETRY_S}) from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 _thread_waits: Final = ContextVar("thread_waits", default=False)

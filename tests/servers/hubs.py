@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,17 @@ def static_files() -> Path:
     return folder
 
 
+@functools.cache
+def prepared_folder() -> Path:
+    """A data folder with a migrated SQLite file and the operator's token, for all installations of a run to copy."""
+    folder = Path(tempfile.mkdtemp(prefix="taskhub-prepared-"))
+    reaper.tell("folder", folder)
+    env = os.environ | {"TASKHUB_DATA_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "config.settings.local"}
+    env.pop("DATABASE_URL", None)
+    subprocess.run([sys.executable, "manage.py", "prepare"], env=env, cwd=ROOT, check=True, timeout=500)
+    return folder
+
+
 class Installation:
     """A data folder, a database and a private Redis; web processes on top of them, on ports that stay theirs."""
 
@@ -58,7 +70,10 @@ class Installation:
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         self.start_redis()
-        self.manage("prepare")
+        if self.env.get("DATABASE_URL", "").startswith("postgres"):
+            self.manage("prepare")
+        else:
+            shutil.copytree(prepared_folder(), data_dir, dirs_exist_ok=True)
         self.token = (data_dir / "token").read_text().strip()
         self.headers = {"Authorization": f"Bearer {self.token}"}
 
@@ -137,7 +152,8 @@ for name in {names!r}:
     def start_web(self, name: str, *options: str, application: str = "config.asgi:application") -> None:
         port = self.ports.setdefault(name, free_port())
         serve = ("-m", "uvicorn", application, "--port", str(port), "--no-access-log")
-        process = self.start(name, *serve, "--timeout-graceful-shutdown", "8", *options)
+        serve += ("--timeout-keep-alive", "60", "--timeout-graceful-shutdown", "8")
+        process = self.start(name, *serve, *options)
 
         def answers() -> bool:
             assert process.popen.poll() is None, "\n".join(process.output)
@@ -177,7 +193,7 @@ class ProductionInstallation(Installation):
 
     def profile(self, data_dir: Path) -> dict[str, str]:
         return PRODUCTION | {
-            "DATABASE_URL": f"sqlite:///{data_dir}/db.sqlite3",
+            "DATABASE_URL": f"sqlite:///{data_dir}/taskhub.sqlite3",
             "TASKHUB_STATIC_ROOT": str(static_files()),
         }
 

@@ -65,6 +65,7 @@ def test_a_forgotten_row_lock_stops_only_what_needs_the_row(database: str, clien
         # More requests wait than there are threads, and these need none or another.
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get("/api/tasks/").status_code == 200
+        assert make_task(client) != task
         assert not any(each.done() for each in writing)
         answers = [each.result() for each in writing]
         other.rollback()
