@@ -168,9 +168,9 @@ def launch_of(execution: Execution) -> Launch:
         merge_output=execution.merge_output,
         all_files=execution.all_files,
         environment=environment,
+        task_id=execution.task_id,
         checkout=checkout_of(execution),
         setup_timeout_s=environment.setup_limit_s if environment is not None else 0,
-        task_id=execution.task_id,
     )
 
 
