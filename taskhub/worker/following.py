@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from taskhub.executions import artifact_collector, get_executor
@@ -47,7 +46,7 @@ from taskhub.worker.outcomes import (
     outcome_of_open_network,
     outcome_of_stop,
 )
-from taskhub.worker.preparation import EARLY, Preparation, deadline_of
+from taskhub.worker.preparation import EARLY, Lost, Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +60,6 @@ UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 LAST_WORD_S: Final = 4.0
 """A runner that has ended has said so once its log has been silent for so long."""
-
-
-class Lost(Exception):
-    """The execution is not this worker's any more, or has ended."""
 
 
 class Following:
@@ -225,11 +220,9 @@ class Following:
 
     async def _note_preparation(self) -> None:
         """Raises Lost."""
-        if not self.execution.is_set_up:
-            return
-        if not await self._preparation.note():
-            raise Lost
-        self._deadline = deadline_of(self.execution)
+        if self.execution.is_set_up:
+            await self._preparation.note()
+            self._deadline = deadline_of(self.execution)
 
     async def _prepared(self) -> Outcome | None:
         """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
@@ -239,24 +232,14 @@ class Following:
         if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
             return None
         try:
-            is_ours = await self._unless_it_ends(self._preparation.close_network())
+            await self._unless_it_ends(self._preparation.close_network())
         except ExecutorError as error:
             return await self._end_open(error)
-        if is_ours is False:
-            raise Lost
         return await self._prepared()
 
     async def _end_open(self, error: ExecutorError) -> Outcome:
         outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
         return outcome_of_open_network(outcome, error)
-
-    def shift(self, by: timedelta) -> None:
-        """The wall clock was set."""
-        execution = self.execution
-        if execution.started_at is not None:
-            execution.started_at += by
-        if execution.setup_deadline is not None:
-            execution.setup_deadline += by
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""

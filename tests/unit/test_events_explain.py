@@ -24,6 +24,7 @@ from taskhub.services import (
     capacity,
     claims,
     dependencies,
+    execution_preparation,
     executions,
     file_changes,
     notes,
@@ -213,7 +214,7 @@ def _set_up(actor: Actor) -> Any:
     claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60, is_queued=True)
     assert claimed is not None
     place = Place(claimed.pk, "sandbox-1", claimed.session_name, "command-1")
-    assert executions.execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=60)
+    assert execution_preparation.execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=60)
     return claimed
 
 
@@ -223,17 +224,17 @@ def execution_mark_set_up(actor: Actor) -> Callable[[], Any]:
 
 def execution_mark_begun(actor: Actor) -> Callable[[], Any]:
     execution = _set_up(actor)
-    return lambda: executions.execution_mark_begun(execution=execution)
+    return lambda: execution_preparation.execution_mark_begun(execution=execution)
 
 
 def execution_note_commit(actor: Actor) -> Callable[[], Any]:
     execution = _set_up(actor)
-    return lambda: executions.execution_note_commit(execution=execution, commit="a" * 40)
+    return lambda: execution_preparation.execution_note_commit(execution=execution, commit="a" * 40)
 
 
 def execution_note_network_closed(actor: Actor) -> Callable[[], Any]:
     execution = _set_up(actor)
-    return lambda: executions.execution_note_network_closed(execution=execution)
+    return lambda: execution_preparation.execution_note_network_closed(execution=execution)
 
 
 def execution_request_stop(actor: Actor) -> Callable[[], Any]:
@@ -363,9 +364,9 @@ def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor
 
 MODULES = (
     *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
-    *(announcements, file_changes),
+    *(announcements, execution_preparation, file_changes),
 )
-PARTS = {"order", "task_events"}
+PARTS = {"order", "task_events", "execution_moves"}
 """What publishes in the transaction of these."""
 
 
