@@ -47,6 +47,7 @@ BODIES: Final = (
     "TaskRequest",
     "Ticket",
     "TokenCreated",
+    "Verification",
 )
 # Keywords that limit or describe a value and do not change its type.
 _SILENT: Final = frozenset(

@@ -10,6 +10,7 @@
     │   ├── TransitionRefused    the status may not follow the current one; details list the allowed ones
     │   ├── ExecutionActive      the task is already being executed
     │   ├── ExecutionEnding      its execution is being ended; retry after Retry-After seconds
+    │   ├── Unverified           (services/evidence.py) the task is done only with a passed verification
     │   ├── LeaseLost            the caller's claim on the task has ended, or its lease is not the present one
     │   └── Held                 another agent holds the task
     ├── PreconditionFailed 412   the row changed since the caller read it (If-Match)

@@ -45,7 +45,17 @@ from taskhub.models import (
 from taskhub.observability.metrics_store import meter, trim_measures
 from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
-from taskhub.services import claims, executions, idempotency, log_retention, mails, notes, tokens
+from taskhub.services import (
+    claims,
+    executions,
+    idempotency,
+    log_retention,
+    mails,
+    notes,
+    tokens,
+    verdicts,
+    verifications,
+)
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_GONE, EXECUTION_START, EXECUTIONS_RELEASE, send_job
 from taskhub.services.environment_repositories import credentials_trim
 from taskhub.services.execution_leases import executions_expire_leases
@@ -99,8 +109,18 @@ def executions_reconcile() -> None:
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             executions_expire_leases()
+            verifications.verifications_retry()
+            verifications.verifications_begin()
             _resend_starts()
             _hand_over_running()
+
+
+@shared_task
+def verdicts_void() -> None:
+    """Void verdicts of which a newer version of the environment exists: sent when one is saved, and now and then."""
+    with alone("taskhub:verdicts", at_most_s=RELEASE_S) as is_ours:
+        while is_ours and verdicts.verdicts_void():
+            pass
 
 
 def _resend_starts() -> None:

@@ -19,6 +19,7 @@ _TASK_FIELDS = (
     *("status", "priority", "assignee", "artifacts", "title", "tags", "private", "version", "description"),
     *("holder", "held_back", "ready", "closed_as", "waiting_for"),
 )
+"""Beside these `verified`, which events leave out where there is no verdict."""
 _NOTE_FIELDS = ("kind", "text", "author", "agent", "question")
 _NOT_BEGUN = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING)
 _EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "exit_code")
@@ -38,7 +39,10 @@ def known_world() -> World:
     """
     begun = Execution.objects.exclude(status__in=_NOT_BEGUN, waiting_reason="", command_id="")
     return {
-        "tasks": {str(task.pk): {name: getattr(task, name) for name in _TASK_FIELDS} for task in Task.objects.all()},
+        "tasks": {
+            str(task.pk): {**{name: getattr(task, name) for name in _TASK_FIELDS}, "verified": task.verified or None}
+            for task in Task.objects.all()
+        },
         "executions": {
             str(execution.pk): {
                 "execution_event": _step_of(execution),
@@ -63,8 +67,8 @@ def apply(world: World, event: dict[str, Any]) -> None:
     data = event["data"]
     if event["event"] in {"task_created", "task_updated"}:
         known = world["tasks"].setdefault(data["task_id"], {})
-        known.update({name: data[name] for name in _TASK_FIELDS if name in data})
-    elif event["event"] in {"note_added", "task_ready"}:
+        known.update({name: data[name] for name in _TASK_FIELDS if name in data}, verified=data.get("verified"))
+    elif event["event"] in {"note_added", "task_ready", "task_verified"}:
         _apply_beside(world, event["event"], data)
     elif event["event"] == "task_deleted":
         del world["tasks"][data["task_id"]]
@@ -83,10 +87,13 @@ def apply(world: World, event: dict[str, Any]) -> None:
 
 
 def _apply_beside(world: World, name: str, data: dict[str, Any]) -> None:
-    """Events about a task that leave its version as it is."""
+    """Events about a task that say only a part of it."""
     task = world["tasks"][data["task_id"]]
     if name == "task_ready":
         task["ready"] = True
+        return
+    if name == "task_verified":
+        task.update({each: data[each] for each in ("verified", "version")})
         return
     task["waiting_for"] = data["waiting_for"]
     world["notes"][str(data["note_id"])] = {each: data.get(each) for each in _NOTE_FIELDS}

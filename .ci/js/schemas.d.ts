@@ -57,6 +57,15 @@ export interface ChangedFile {
   size: number | null;
 }
 
+export interface Check {
+  policy: PolicyEnum;
+  has_script: boolean;
+  environment_verify: string | null;
+  verified_at: string | null;
+  last: LastVerification | null;
+  last_stands: boolean;
+}
+
 export type ClosedAsEnum = "cancelled" | "duplicate";
 
 export interface Command {
@@ -126,6 +135,8 @@ export interface Execution {
   leftover: LeftoverEnum | NullEnum;
   environment: EnvironmentOfExecution | null;
   commit: string | null;
+  kind: Kind82fEnum;
+  verdict: VerdictEnum | NullEnum;
   timed_out?: boolean;
 }
 
@@ -143,6 +154,7 @@ export interface ExecutionEvent {
   artifacts?: number | null;
   reason?: "capacity" | "limit" | "paused" | null;
   position?: number | null;
+  kind?: "run" | "verify";
 }
 
 export type ExecutionStatusEnum = "queued" | "starting" | "running" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
@@ -162,7 +174,20 @@ export interface GivenFileRequest {
   source_path?: string;
 }
 
-export type KindEnum = "note" | "result" | "review" | "question" | "answer";
+export type Kind82fEnum = "run" | "verify";
+
+export type KindBc8Enum = "note" | "result" | "review" | "question" | "answer";
+
+export interface LastVerification {
+  execution_id: string;
+  status: ExecutionStatusEnum;
+  verdict: VerdictEnum | NullEnum;
+  exit_code: number | null;
+  error_code: string;
+  error_message: string;
+  finished_at: string | null;
+  checked: string | null;
+}
 
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
@@ -198,7 +223,7 @@ export interface Me {
 
 export interface Note {
   id: number;
-  kind: KindEnum;
+  kind: KindBc8Enum;
   text: string;
   author: string;
   agent: string;
@@ -228,7 +253,7 @@ export interface NoteAdded {
 }
 
 export interface NoteCreateRequest {
-  kind?: KindEnum;
+  kind?: KindBc8Enum;
   text: string;
   question?: number;
   options?: string[];
@@ -250,13 +275,18 @@ export interface PatchedTaskRequest {
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
   environment?: string | null;
+  verify?: string;
+  verify_policy?: VerifyPolicyEnum;
+  override_reason?: string;
 }
+
+export type PolicyEnum = "off" | "warn" | "required";
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
 
 export interface RenderedNote {
   id: number;
-  kind: KindEnum;
+  kind: KindBc8Enum;
   text: string;
   author: string;
   agent: string;
@@ -292,8 +322,13 @@ export interface RenderedTask {
   ready: boolean;
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
+  verify: string;
+  verify_policy: VerifyPolicyEnum;
+  verified: VerifiedEnum | NullEnum;
+  override_reason: string;
   blocked_by_hidden: number;
   environment_hidden: boolean;
+  check: Check | null;
   notes: Note[];
   description_html?: string | null;
 }
@@ -328,6 +363,7 @@ export interface StatusChangeRequest {
   artifacts?: string[];
   closed_as?: ClosedAsEnum | BlankEnum;
   note?: string;
+  override_reason?: string;
 }
 
 export type StreamEnum = "stdout" | "stderr";
@@ -359,6 +395,8 @@ export interface Task {
   ready: boolean;
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
+  verify_policy: VerifyPolicyEnum;
+  verified: VerifiedEnum | NullEnum;
   timed_out?: boolean;
 }
 
@@ -378,6 +416,7 @@ export interface TaskCreated {
   ready?: boolean | null;
   closed_as?: string;
   waiting_for?: "" | "person" | "answer" | "review";
+  verified?: "passed" | "failed" | "unavailable" | null;
   omitted?: string[] | null;
   description?: string | null;
   created_at: string;
@@ -413,6 +452,9 @@ export interface TaskRequest {
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
   environment?: string | null;
+  verify?: string;
+  verify_policy?: VerifyPolicyEnum;
+  override_reason?: string;
 }
 
 export type TaskStatus = "todo" | "inprogress" | "review" | "done";
@@ -435,11 +477,22 @@ export interface TaskUpdated {
   ready?: boolean | null;
   closed_as?: string;
   waiting_for?: "" | "person" | "answer" | "review";
+  verified?: "passed" | "failed" | "unavailable" | null;
   omitted?: string[] | null;
   changed: string[];
   previous: Record<string, string | boolean>;
   description?: string | null;
   reason?: "lease_expired" | "blocked" | null;
+}
+
+export interface TaskVerified {
+  task_id: string;
+  verified: "passed" | "failed" | "unavailable" | null;
+  version: number;
+  updated_at: string;
+  assignee: string;
+  execution_id?: string | null;
+  checked_execution_id?: string | null;
 }
 
 export interface Ticket {
@@ -458,6 +511,25 @@ export interface TokenCreated {
   token: string;
 }
 
+export type VerdictEnum = "passed" | "failed" | "unavailable";
+
+export interface Verification {
+  execution_id: string;
+  kind: VerificationKindEnum;
+  status: ExecutionStatusEnum;
+  verified: VerifiedEnum | NullEnum;
+  exit_code: number | null;
+  error: Record<string, string> | null;
+  log_tail: string;
+  cached: boolean;
+}
+
+export type VerificationKindEnum = "verify";
+
+export type VerifiedEnum = "passed" | "failed" | "unavailable";
+
+export type VerifyPolicyEnum = "off" | "warn" | "required";
+
 export interface Waiting {
   reason: ReasonEnum;
   since: string;
@@ -474,6 +546,7 @@ export interface EventData {
   "task_created": TaskCreated;
   "task_updated": TaskUpdated;
   "task_ready": TaskReady;
+  "task_verified": TaskVerified;
   "note_added": NoteAdded;
   "task_deleted": TaskDeleted;
   "execution_event": ExecutionEvent;

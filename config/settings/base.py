@@ -179,6 +179,8 @@ TASKHUB_STALE_AFTER_S = env.integer("TASKHUB_STALE_AFTER_S", 3600, least=1)
 # An agent may change what another one holds.
 TASKHUB_OPEN_CHANGES = env.flag("TASKHUB_OPEN_CHANGES")
 TASKHUB_ATTEMPTS = env.integer("TASKHUB_ATTEMPTS", 3, least=1)
+# Tasks in review are verified without a request.
+TASKHUB_VERIFY_IN_REVIEW = env.flag("TASKHUB_VERIFY_IN_REVIEW")
 
 # --- Live logs ---------------------------------------------------------------------------------------
 TASKHUB_SPOOL_DIR = DATA_DIR / "spool"
@@ -327,6 +329,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 600},
     },
     "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
+    "void verdicts": {"task": "taskhub.jobs.verdicts_void", "schedule": 600.0, "options": {"expires": 600}},
     "trim logs": {"task": "taskhub.jobs.logs_trim", "schedule": 600.0, "options": {"expires": 600}},
     "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
     "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},

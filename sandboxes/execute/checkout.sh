@@ -103,5 +103,12 @@ if [ -e "$target/.gitmodules" ]; then
   update=(submodule --quiet update --init --recursive)
   run_git "${update[@]}" "${shallow[@]}" || run_git "${update[@]}" || stop submodule
 fi
+# Of a run that is verified: what it has committed, then the rest.
+if [ -e "$launch/changes.mbox" ]; then
+  run_git -c user.name=TaskHub -c user.email=taskhub@localhost am -q --keep-cr "$launch/changes.mbox" || stop changes
+fi
+if [ -e "$launch/changes.patch" ]; then
+  run_git apply --whitespace=nowarn "$launch/changes.patch" || stop changes
+fi
 rm -rf "$home"
 echo "$commit" >&$said

@@ -134,6 +134,7 @@ class Run:
         if self.checkout is None:
             return
         yield "checkout.sh", _program("checkout.sh").encode()
+        yield from self.checkout.changes.items()
         yield "askpass", _program("askpass.sh").encode()
         if (credential := self.checkout.credential) is not None:
             lines = (credential.username, credential.token, *credential.hosts)

@@ -23,7 +23,7 @@ from unfold.widgets import (
 from taskhub.admin.actions import ActingAdmin, Sure
 from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, moment
 from taskhub.errors import Invalid
-from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion
+from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import SIZES
 from taskhub.selectors.environments import version_of
 from taskhub.services.environment_references import warnings_of
@@ -34,7 +34,7 @@ from taskhub.services.environment_repositories import (
     URL_LENGTH,
     credential_apart,
 )
-from taskhub.services.environment_rules import DAY_S, SETUP_BYTES, SIZE_MOST, guard_name, guard_spec
+from taskhub.services.environment_rules import DAY_S, SETUP_BYTES, SIZE_MOST, VERIFY_BYTES, guard_name, guard_spec
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
 _VERSIONS_SHOWN: Final = 20
@@ -148,6 +148,19 @@ class EnvironmentForm(forms.ModelForm[Environment]):
     timeout_s = _number(DAY_S, "Seconds, of an execution that names none.")
     timeout_max_s = _number(DAY_S, "The most seconds that an execution may ask for.")
     keep_sandbox_s = _number(7 * DAY_S, "Seconds for which a sandbox is kept after the end.", 0)
+    verify = forms.CharField(
+        max_length=VERIFY_BYTES,
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"spellcheck": "false"}),
+        help_text="Script that checks the work of tasks in this environment, before their own.",
+    )
+    verify_policy = forms.ChoiceField(
+        choices=VerifyPolicy.choices,
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Required: a task is done only when its verification has passed.",
+    )
     open_to_all = forms.BooleanField(
         required=False, initial=True, widget=UnfoldBooleanSwitchWidget(), help_text="Every account may use it."
     )
@@ -221,6 +234,8 @@ def _document(cleaned: dict[str, Any]) -> dict[str, Any]:
         "network": {name: lists[name] for name in ("cidrs", "domains")} if is_listed else cleaned["network_kind"],
         **{name: cleaned[name] for name in ("env", "secrets", "volumes")},
         "any_host": lists["any_host"],
+        "verify": cleaned["verify"].replace("\r\n", "\n"),
+        "verify_policy": cleaned["verify_policy"] or VerifyPolicy.OFF.value,
         "allowed": None if cleaned["open_to_all"] else lists["accounts"],
     }
 

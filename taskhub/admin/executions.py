@@ -41,7 +41,7 @@ class ExecutionAdmin(ActingAdmin):
     list_display = [
         *("short", "shown_status", "for_task", "state", "result", "sandbox", "queued_at", "took"),
     ]
-    list_filter = ["status", ("error_code", admin.EmptyFieldListFilter), ("queued_at", DateFilter)]
+    list_filter = ["status", "kind", "verdict", ("error_code", admin.EmptyFieldListFilter), ("queued_at", DateFilter)]
     list_filter_submit = True
     time_field = "queued_at"
     served_by_index = frozenset({"status__exact", "task__id__exact", "sandbox_id__exact"})
@@ -51,12 +51,22 @@ class ExecutionAdmin(ActingAdmin):
     list_select_related = ["task"]
     # The environments may hold secrets, and so may the token of the log's marks.
     fieldsets = [
-        ("What ran", {"fields": ["whole_task", "script", "account", "timeout_s", "merge_output", "all_files"]}),
+        ("What ran", {"fields": ["whole_task", "kind", "script", "account", "timeout_s", "merge_output", "all_files"]}),
         (
             "How it went",
             {
                 "fields": [
-                    *("shown_status", "state", "exit_code", "error_code", "error_message", "log", "files"),
+                    *(
+                        "shown_status",
+                        "verdict",
+                        "checked_run",
+                        "state",
+                        "exit_code",
+                        "error_code",
+                        "error_message",
+                        "log",
+                        "files",
+                    ),
                     *("artifacts_left_out", "took", "queued_at", "started_at", "finished_at"),
                 ]
             },
@@ -82,6 +92,8 @@ class ExecutionAdmin(ActingAdmin):
         ),
     ]
     readonly_fields = [
+        "verdict",
+        "checked_run",
         "runs_in",
         "commit",
         "whole_task",
@@ -103,7 +115,9 @@ class ExecutionAdmin(ActingAdmin):
 
     @admin.display
     def result(self, execution: Execution) -> str:
-        """Why it failed, else its exit code."""
+        """What a verification says, why it failed, else its exit code."""
+        if execution.verdict:
+            return f"verification {execution.verdict}"
         return execution.error_code or (NOTHING if execution.exit_code is None else f"exit code {execution.exit_code}")
 
     @admin.display(description="Execution")
@@ -123,6 +137,11 @@ class ExecutionAdmin(ActingAdmin):
         text = f"{version.name}, version {version.number}"
         is_there = version.environment.deleted_at is None
         return row_link("taskhub_environment", version.environment_id, text) if is_there else text
+
+    @admin.display(description="Checks the execution")
+    def checked_run(self, execution: Execution) -> SafeString | str:
+        """Of a verification: the run whose files it checks."""
+        return row_link("taskhub_execution", execution.checks_id) if execution.checks_id else NOTHING
 
     @admin.display(description="Sandbox")
     def whole_sandbox(self, execution: Execution) -> SafeString | str:

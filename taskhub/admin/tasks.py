@@ -16,18 +16,21 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from taskhub.admin.actions import ActingAdmin
-from taskhub.admin.base import NOTHING, actor_of, cut, json_block, label, list_link
+from taskhub.admin.base import NOTHING, actor_of, cut, json_block, label, list_link, moment, row_link
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.models import ACTIVE_STATUSES, ExecutionStatus, Task, TaskStatus
+from taskhub.models.task import OVERRIDE_LENGTH
 from taskhub.selectors.executions import Runs, runs_of
 from taskhub.selectors.tasks import tasks_last_executed, tasks_searched, tasks_tagged
 from taskhub.services.claims import task_release
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.services.tasks import task_update
+from taskhub.services.verifications import verification_request
 
 MOST_S: Final = 86_400
 LABELS: Final = {
@@ -63,6 +66,19 @@ class RunForm(forms.Form):
 
 class StatusForm(forms.Form):
     status = forms.ChoiceField(choices=TaskStatus.choices, widget=UnfoldAdminSelectWidget)
+    override_reason = forms.CharField(
+        label="Override",
+        required=False,
+        max_length=OVERRIDE_LENGTH,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Why a task that needs a passed verification is done without one. It is kept and shown.",
+    )
+
+
+class VerifyForm(forms.Form):
+    again = forms.BooleanField(
+        required=False, widget=UnfoldBooleanSwitchWidget, help_text="Also where a verdict stands."
+    )
 
 
 class AssigneeFilter(TextFilter):  # type: ignore[misc]  # unfold has no types
@@ -113,7 +129,17 @@ class TaskAdmin(ActingAdmin):
         "updated_at",
     ]
     list_filter = [
-        *("status", "priority", "private", "held_back", AssigneeFilter, TagFilter, LastExecutionFilter),
+        *(
+            "status",
+            "priority",
+            "private",
+            "held_back",
+            "verify_policy",
+            "verified",
+            AssigneeFilter,
+            TagFilter,
+            LastExecutionFilter,
+        ),
         ("created_at", DateFilter),
     ]
     list_filter_submit = True
@@ -125,9 +151,10 @@ class TaskAdmin(ActingAdmin):
     readonly_fields = [
         *("shown_tags", "shown_artifacts", "runs", "last_run"),
         *("created_by", "holder", "held_back", "attempts", "failures", "open_blockers"),
+        *("verification", "override_reason"),
     ]
     exclude = ["tags", "artifacts"]
-    actions = ["run", "stop", "change_status", "release"]
+    actions = ["run", "stop", "verify", "change_status", "release"]
     dangerous = ("stop",)
 
     def applies(self, action: str, row: Task) -> bool:
@@ -209,6 +236,26 @@ class TaskAdmin(ActingAdmin):
 
         self.act_on_each(request, tasks, stop, "being stopped")
 
+    @admin.action(description="Verify…")
+    def verify(self, request: HttpRequest, tasks: QuerySet[Task]) -> HttpResponse | None:
+        answers = self.ask(request, tasks, VerifyForm, title="Verify the work on these tasks", button="Verify")
+        if isinstance(answers, HttpResponse):
+            return answers
+
+        def verify(task: Task) -> None:
+            verification_request(actor=actor_of(request), task_id=task.pk, again=answers["again"])
+
+        self.act_on_each(request, tasks, verify, "verified, or being verified")
+        return None
+
+    @admin.display(description="Verified")
+    def verification(self, task: Task) -> SafeString | str:
+        """The verdict that stands, with a link to the verification."""
+        if not task.verified or task.verified_by is None:
+            return NOTHING
+        told = f"{task.get_verified_display()}, {moment(task.verified_by.finished_at)}"
+        return row_link("taskhub_execution", task.verified_by_id, told)
+
     @admin.action(description="Release")
     def release(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
         def release(task: Task) -> None:
@@ -222,10 +269,12 @@ class TaskAdmin(ActingAdmin):
         if isinstance(answers, HttpResponse):
             return answers
         status = TaskStatus(answers["status"])
+        reason = answers["override_reason"]
+        override = {"override_reason": reason} if reason else {}
         self.act_on_each(
             request,
             tasks,
-            lambda task: task_update(actor=actor_of(request), task_id=task.pk, status=status.value),
+            lambda task: task_update(actor=actor_of(request), task_id=task.pk, status=status.value, **override),
             f"now {status.label}",
         )
         return None

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from taskhub.admin.base import HubModelAdmin, cut, row_link, short_id
 from taskhub.models import Task
 
-TASK_WITHOUT: Final = ("description", "folded_text", "tags", "artifacts")
+TASK_WITHOUT: Final = ("description", "folded_text", "tags", "artifacts", "verify")
 """Fields of a task that no list shows, and that may be long."""
 
 

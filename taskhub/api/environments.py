@@ -14,10 +14,10 @@ from rest_framework.viewsets import GenericViewSet
 from taskhub.api.actors import actor_of
 from taskhub.api.env_fields import PlainEnvField
 from taskhub.api.environment_facts import facts_of
-from taskhub.api.fields import ShortListField, StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.fields import OneOfField, ShortListField, StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery, QuerySerializer
-from taskhub.models import Environment, EnvironmentVersion
+from taskhub.models import Environment, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
@@ -36,6 +36,7 @@ from taskhub.services.environment_rules import (
     NAME_PATTERN,
     SETUP_BYTES,
     SIZE_MOST,
+    VERIFY_BYTES,
 )
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
@@ -257,6 +258,17 @@ class EnvironmentSerializer(StrictSerializer):
     timeout_s = _seconds(DAY_S, help_text="Of an execution that names none.")
     timeout_max_s = _seconds(DAY_S, help_text="The most that an execution may ask for.")
     keep_sandbox_s = _seconds(7 * DAY_S, least=0, help_text="How long a sandbox is kept after the end.")
+    verify = TextField(
+        max_length=VERIFY_BYTES,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        trim_whitespace=False,
+        help_text="Script that checks the work of its tasks, before their own.",
+    )
+    verify_policy = OneOfField(
+        choices=VerifyPolicy.values, required=False, help_text="required: its tasks are done only with a pass."
+    )
     allowed = ShortListField(
         child=TextField(max_length=150),
         max_length=1000,

@@ -31,10 +31,13 @@ from taskhub.models import (
     Task,
     TaskPriority,
     TaskStatus,
+    Verdict,
+    VerifyPolicy,
     WaitingReason,
 )
 from taskhub.models.environment import NAME_LENGTH
 from taskhub.models.note import TEXT_LIMIT_BYTES
+from taskhub.models.task import OVERRIDE_LENGTH
 from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.execution_inputs import GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
@@ -54,8 +57,15 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 """What a caller sees of an audit entry from a time at which they could not read the task; its id and time stay."""
 
 
-_WRITTEN: Final = frozenset({"blocked_by", "environment", "ref"})
+_WRITTEN: Final = frozenset({"blocked_by", "environment", "override_reason", "ref", "verify"})
 """Fields of a task that only requests have."""
+
+
+class OverrideField(TextField):
+    """Why an operator sets a task to done without a passed verification."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=OVERRIDE_LENGTH, **options)
 
 
 class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
@@ -91,6 +101,19 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
         write_only=True,
         help_text="Of its executions.",
     )
+    verify = TextField(
+        max_length=_DESCRIPTION_LIMIT,
+        allow_blank=True,
+        required=False,
+        trim_whitespace=False,
+        write_only=True,
+        help_text="Script that checks the work.",
+    )
+    verify_policy = OneOfField(choices=VerifyPolicy.values, required=False, help_text="required: done needs a pass.")
+    verified = serializers.ChoiceField(
+        choices=Verdict.values, allow_null=True, read_only=True, help_text="Verdict on the work as it is."
+    )
+    override_reason = OverrideField(required=False, write_only=True)
     waiting_for = serializers.ChoiceField(
         choices=["", *WAITING_FOR], read_only=True, help_text="What it needs of people."
     )
@@ -127,16 +150,20 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             "ready",
             "open_blockers",
             "waiting_for",
+            "verify",
+            "verify_policy",
+            "verified",
+            "override_reason",
         ]
         read_only_fields = [
             *("id", "ending", "version", "created_at", "updated_at"),
-            *("created_by", "holder", "held_back", "ready", "open_blockers", "waiting_for"),
+            *("created_by", "holder", "held_back", "ready", "open_blockers", "waiting_for", "verified"),
         ]
 
     def to_representation(self, instance: Task) -> dict[str, Any]:
         # Each field goes out as it is; DRF would make eleven field objects, for every answer anew, to find that out.
         shown = {name: getattr(instance, name) for name in self.Meta.fields if name not in _WRITTEN}
-        return shown | {"ending": instance.ending or None}
+        return shown | {"ending": instance.ending or None, "verified": instance.verified or None}
 
 
 class ListedTaskSerializer(TaskSerializer):
@@ -182,6 +209,7 @@ class StatusChangeSerializer(StrictSerializer):
         trim_whitespace=False,
         allow_blank=True,
     )
+    override_reason = OverrideField(required=False)
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
@@ -266,6 +294,7 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     leftover = serializers.SerializerMethodField()
     environment = EnvironmentOfExecutionSerializer(allow_null=True, read_only=True)
     commit = serializers.SerializerMethodField()
+    verdict = serializers.SerializerMethodField()
 
     class Meta:
         model = Execution
@@ -293,6 +322,8 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
             "leftover",
             "environment",
             "commit",
+            "kind",
+            "verdict",
         ]
 
     @extend_schema_field(WaitingSerializer(allow_null=True))
@@ -314,6 +345,11 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     def get_commit(self, execution: Execution) -> str | None:
         """What was checked out of its environment's repository."""
         return execution.commit or None
+
+    @extend_schema_field(serializers.ChoiceField(choices=Verdict.values, allow_null=True))
+    def get_verdict(self, execution: Execution) -> str | None:
+        """Of a verification that has ended."""
+        return execution.verdict or None
 
     def get_error(self, execution: Execution) -> dict[str, str] | None:
         if not execution.error_code:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,9 +20,10 @@ from taskhub.api.rendered import HTML_HELP
 from taskhub.api.serializers import TaskSerializer
 from taskhub.api.task_answers import task_response
 from taskhub.lib.markdown import render_markdown
-from taskhub.models import Dependency, Task
+from taskhub.models import Dependency, Execution, ExecutionStatus, Task, Verdict, VerifyPolicy
 from taskhub.roles import Caller
 from taskhub.selectors.environments import environment_of_task
+from taskhub.selectors.evidence import check_of
 from taskhub.selectors.notes import last_notes
 from taskhub.selectors.order import blockers_for
 from taskhub.services.dependencies import dependency_waive
@@ -48,6 +49,40 @@ class BlockerSerializer(serializers.Serializer[Any]):
         return is_open(dependency.blocker, dependency)
 
 
+class LastVerificationSerializer(serializers.Serializer[Any]):
+    """`verdict` is null while it is under way; `stands`: it is the verdict on the work as it is now. `checked`: the run
+    whose files it checks."""
+
+    execution_id = serializers.UUIDField(source="id")
+    status = serializers.ChoiceField(choices=ExecutionStatus.choices)
+    verdict = serializers.SerializerMethodField()
+    exit_code = serializers.IntegerField(allow_null=True)
+    error_code = serializers.CharField()
+    error_message = serializers.CharField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    checked = serializers.UUIDField(source="checks_id", allow_null=True)
+
+    @extend_schema_field(serializers.ChoiceField(choices=Verdict.values, allow_null=True))
+    def get_verdict(self, execution: Execution) -> str | None:
+        return execution.verdict or None
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    """How the hub checks the task's work: with `has_script` its script runs when a verification is asked for.
+
+    `policy` is the stricter one of the task and its environment: under `required` the task is done only with a passed
+    verification. `environment_verify` is the environment's script, which runs before the task's `verify`; null for
+    readers who may not use the environment. `last_stands`: the last one's verdict is on the work as it is now.
+    """
+
+    policy = serializers.ChoiceField(choices=VerifyPolicy.values)
+    has_script = serializers.BooleanField()
+    environment_verify = serializers.CharField(allow_null=True)
+    verified_at = serializers.DateTimeField(allow_null=True)
+    last = LastVerificationSerializer(allow_null=True)
+    last_stands = serializers.BooleanField(source="stands")
+
+
 class TaskDetailSerializer(TaskSerializer):
     """A task, what it waits for, and its last notes, the newest first; an older open question comes after them.
 
@@ -61,19 +96,26 @@ class TaskDetailSerializer(TaskSerializer):
     blocked_by_hidden = serializers.IntegerField(read_only=True)
     environment = serializers.CharField(allow_null=True, read_only=True)  # type: ignore[assignment]  # likewise
     environment_hidden = serializers.BooleanField(read_only=True)
+    verify = serializers.CharField(read_only=True)  # type: ignore[assignment]  # likewise
+    override_reason = serializers.CharField(read_only=True)  # type: ignore[assignment]  # likewise
+    check = CheckSerializer(read_only=True, allow_null=True, help_text="null: nothing is checked.")
 
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "blocked_by_hidden", "environment_hidden", "notes"]
+        fields = [*TaskSerializer.Meta.fields, "blocked_by_hidden", "environment_hidden", "check", "notes"]
 
 
 def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
     """The task as `TaskDetailSerializer` describes it, for this reader."""
     blockers = blockers_for(user=caller, task=task)
+    check = check_of(user=caller, task=task)
     return {
         **TaskSerializer(task).data,
         "blocked_by": BlockerSerializer(blockers.visible, many=True).data,
         "blocked_by_hidden": blockers.hidden,
         **environment_of_task(user=caller, task=task)._asdict(),
+        "verify": task.verify,
+        "override_reason": task.override_reason,
+        "check": None if check is None else CheckSerializer(check).data,
         "notes": NoteSerializer(last_notes(user=caller, task=task, most=_NOTES), many=True).data,
     }
 

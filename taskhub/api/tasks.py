@@ -63,7 +63,7 @@ def expected_version_of(request: Request) -> int | None:
     return int(found[1])
 
 
-_TASK_MOVES: Final = frozenset({"task_updated", "note_added", "task_deleted", "stream-reset"})
+_TASK_MOVES: Final = frozenset({"task_updated", "task_verified", "note_added", "task_deleted", "stream-reset"})
 LIST_MOVES: Final = _TASK_MOVES | {"task_created", "task_ready"}
 LIST_TOGETHER_S: Final = 0.5
 """A list looks again at most so often, however many tasks change."""

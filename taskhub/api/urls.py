@@ -31,6 +31,7 @@ from taskhub.api.task_detail import TaskWaiveView
 from taskhub.api.tasks import TaskHistoryView, TaskStatusView, TaskViewSet
 from taskhub.api.tickets import TicketsView
 from taskhub.api.tokens import TokensView, TokenView
+from taskhub.api.verifications import TaskVerifyView
 from taskhub.api.webhooks import (
     WebhookDeliveriesView,
     WebhookSecretView,
@@ -56,6 +57,7 @@ urlpatterns = [
     route("tasks/{task_id}/claim", TaskClaimView.as_view(), "task-claim-one"),
     route("tasks/{task_id}/notes", TaskNotesView.as_view(), "task-notes"),
     route("tasks/{task_id}/waive", TaskWaiveView.as_view(), "task-waive"),
+    route("tasks/{task_id}/verify", TaskVerifyView.as_view(), "task-verify"),
     route("tasks/{task_id}/release", TaskReleaseView.as_view(), "task-release"),
     route("tasks/{task_id}/history", TaskHistoryView.as_view(), "task-history"),
     route("tasks/{task_id}/executions", TaskExecutionsView.as_view(), "task-executions"),

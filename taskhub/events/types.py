@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from taskhub.models import AnnouncementLevel, TaskPriority, TaskStatus
 
 WaitingFor = Literal["", "person", "answer", "review"]
 """What a task needs of people; empty: nothing."""
+Verified = Literal["passed", "failed", "unavailable"]
+"""What a task's verification says of the work as it is."""
 
 
 class EventData(BaseModel):
@@ -31,7 +33,7 @@ class _TaskState(EventData):
     `holder` is the agent that holds it, as account/name; empty: none. `held_back`: agents failed at it too often, and
     none may claim it until a person releases it. `ready`: an agent may claim it, as it is `todo`, not held back, and
     what it waits for is done. `closed_as` says why nothing came of a task that is done. `waiting_for`: what it
-    needs of people.
+    needs of people. `verified`: the verdict on its work; left out where there is none, or it is void.
 
     `omitted` names the fields that are left out because the event would have more than 96 KiB on the wire:
     `description`, then `artifacts`. GET /api/tasks/{task_id} has them.
@@ -52,6 +54,7 @@ class _TaskState(EventData):
     ready: bool | None = None
     closed_as: str = ""
     waiting_for: WaitingFor = ""
+    verified: Verified | None = None
     omitted: list[str] | None = None
 
 
@@ -86,6 +89,29 @@ class TaskReady(EventData):
     priority: TaskPriority
     title: str
     tags: list[str]
+
+
+class TaskVerified(EventData):
+    """A task has another verdict: `verified` is null where there is none any more, since what was checked has changed.
+
+    `execution_id` is the verification, `checked_execution_id` the run whose files it checked. A task that is done stays
+    done.
+    """
+
+    name: ClassVar[str] = "task_verified"
+    task_id: UUID
+    verified: Verified | None
+    version: int
+    updated_at: datetime
+    assignee: str
+    execution_id: UUID | None = None
+    checked_execution_id: UUID | None = None
+
+    @model_serializer(mode="wrap")
+    def _with_null(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is told is never left out."""
+        told: dict[str, Any] = handler(self)
+        return {"task_id": told.pop("task_id"), "verified": self.verified, **told}
 
 
 class NoteAdded(EventData):
@@ -130,7 +156,8 @@ class ExecutionEvent(EventData):
     reached, starts are paused) and its `position` in the queue at that moment, from 1. It comes once for each reason.
 
     With `sandbox_id`, `session_name` and `command_id` a client can open the log stream of the sandbox itself.
-    `artifacts`, at the end, is how many of its files can be had from `/api/exec/artifacts/`.
+    `artifacts`, at the end, is how many of its files can be had from `/api/exec/artifacts/`. `kind`: `verify` for a
+    verification, which checks what the last run left and changes neither status nor lease.
     """
 
     name: ClassVar[str] = "execution_event"
@@ -147,6 +174,7 @@ class ExecutionEvent(EventData):
     artifacts: int | None = None
     reason: Literal["capacity", "limit", "paused"] | None = None
     position: int | None = None
+    kind: Literal["run", "verify"] = "run"
 
 
 class ChangedFile(BaseModel):
@@ -240,6 +268,7 @@ EVENT_TYPES: Final[dict[str, type[EventData]]] = {
         TaskCreated,
         TaskUpdated,
         TaskReady,
+        TaskVerified,
         NoteAdded,
         TaskDeleted,
         ExecutionEvent,

@@ -7,6 +7,7 @@ file system. A try that was interrupted is made again from the start, over what 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import tempfile
@@ -18,7 +19,15 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-from taskhub.executions.executor import Executor, ExecutorError, FileChanges, Place, ProducedFile
+from taskhub.executions.executor import (
+    CHANGE_SETS,
+    Executor,
+    ExecutorError,
+    FileChanges,
+    Place,
+    Produced,
+    ProducedFile,
+)
 from taskhub.lib.storage_threads import on_storage_thread
 
 log = logging.getLogger(__name__)
@@ -37,18 +46,29 @@ class Copy(NamedTuple):
     path: str
     size: int
     stored_as: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """The copies, and how many files have none: skipped, too large, too many, gone, or not read in time.
 
-    `changes` are the last changes, which were read with the list.
+    `changes` are the last changes, which were read with the list. `evidence_left_out`: results without a copy, without
+    which the work cannot be verified.
     """
 
     copies: list[Copy]
     left_out: int = 0
+    evidence_left_out: int = 0
     changes: FileChanges | None = None
+
+
+async def changes_after(executor: Executor, place: Place, after: int) -> FileChanges | None:
+    """What a script that runs has changed since the change of number `after`; None: nothing, or no answer."""
+    async with aclosing(executor.changed_files({place: after})) as looks:
+        async for _, changes in looks:
+            return changes
+    return None
 
 
 async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
@@ -75,17 +95,32 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
         with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
             try:
                 async with asyncio.timeout_at(until):
-                    size = await _fetch(executor, place, file, spool, limit)
+                    fetched = await _fetch(executor, place, file, spool, limit)
             except TimeoutError:
                 log.warning("not all files of execution %s could be copied in %.0f s", place.execution_id, COPY_S)
                 break
-            if size is not None:
+            if fetched is not None:
                 # The storage may be slow, and others work on this loop.
                 name = await on_storage_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
-                copies.append(Copy(_shown(file.path, place, copies), size, name))
-                room -= size
+                copies.append(Copy(_shown(file.path, place, copies), fetched.size, name, fetched.sha256))
+                room -= fetched.size
     change_sets = sum(file.is_change_set for file in produced.files)
-    return Kept(copies, produced.count + change_sets - len(copies), produced.changes)
+    return Kept(
+        copies,
+        left_out=produced.count + change_sets - len(copies),
+        evidence_left_out=_evidence_left_out(produced, copies),
+        changes=produced.changes,
+    )
+
+
+def _evidence_left_out(produced: Produced, copies: list[Copy]) -> int:
+    """Of change sets and results. These come first in a list that may be cut: what it does not name is a result only if
+    all that it names are."""
+    sets = sum(file.is_change_set for file in produced.files)
+    results = sum(file.path.startswith(RESULTS) for file in produced.files)
+    unnamed = produced.count + sets - len(produced.files) if results + sets == len(produced.files) else 0
+    kept = sum(copy.path.startswith(RESULTS) or copy.path in CHANGE_SETS for copy in copies)
+    return max(0, sets + results + unnamed - kept)
 
 
 def _wanted(files: list[ProducedFile]) -> list[ProducedFile]:
@@ -106,9 +141,14 @@ def _shown(path: str, place: Place, copies: list[Copy]) -> str:
     return next(name for name in names if name not in taken)
 
 
-async def _fetch(executor: Executor, place: Place, file: ProducedFile, spool: IO[bytes], limit: int) -> int | None:
-    """The file's bytes into `spool`, and how many; None if it is gone, cannot be read, or is longer than was said."""
-    size = 0
+class _Fetched(NamedTuple):
+    size: int
+    sha256: str
+
+
+async def _fetch(executor: Executor, place: Place, file: ProducedFile, spool: IO[bytes], limit: int) -> _Fetched | None:
+    """The file's bytes into `spool`; None if it is gone, cannot be read, or is longer than was said."""
+    size, digest = 0, hashlib.sha256()
     try:
         more = {"is_change_set": True} if file.is_change_set else {}
         async with aclosing(executor.read_file(place, file.path, **more)) as chunks:
@@ -117,12 +157,13 @@ async def _fetch(executor: Executor, place: Place, file: ProducedFile, spool: IO
                 if size > limit:
                     return None
                 spool.write(chunk)
+                digest.update(chunk)
     except ExecutorError as error:
         if not error.permanent:
             raise
         log.info("a file of execution %s is not copied: %s", place.execution_id, error.code)
         return None
-    return size
+    return _Fetched(size, digest.hexdigest())
 
 
 def _store(name: str, spool: IO[bytes]) -> str:

@@ -19,6 +19,7 @@ class Checkout:
     """What is in the working folder, or in its folder `path`, before setup and script.
 
     `ref`: a branch, a tag, a commit, or "" for what the server says. `depth`: commits of the history; 0: all.
+    `changes`: by their names, the change sets (CHANGE_SETS) that are applied to it, of a run that is verified.
     """
 
     url: str
@@ -26,3 +27,4 @@ class Checkout:
     path: str = ""
     depth: int = 1
     credential: Credential | None = None
+    changes: dict[str, bytes] = field(default_factory=dict, repr=False)

@@ -230,7 +230,9 @@ class ScriptEnd:
     reason: str = ""
 
 
-CHECKOUT_FAILED: Final = frozenset({"checkout", "ref", "auth", "redirect", "host", "repository", "submodule"})
+CHECKOUT_FAILED: Final = frozenset(
+    {"checkout", "ref", "auth", "redirect", "host", "repository", "submodule", "changes"}
+)
 """Why a checkout has failed, as far as git says."""
 
 

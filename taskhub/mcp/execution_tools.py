@@ -1,4 +1,4 @@
-"""MCP tools for executions: start, read with the log, stop; the first two may wait for the end."""
+"""MCP tools for executions: start a run or a verification, read with the log, stop; the first two may wait."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from uuid import UUID
 from rest_framework import serializers
 
 from taskhub.api.executions import JUST_QUEUED, execution_events, execution_look, guard_size
-from taskhub.api.fields import IdField, TextField
+from taskhub.api.fields import IdField, StrictBooleanField, TextField
 from taskhub.api.serializers import ExecuteSerializer, ExecutionSerializer
+from taskhub.api.verifications import verification_told
 from taskhub.api.waiting import Look, feed_signals, waiting
 from taskhub.executions.artifact_collector import RESULTS
 from taskhub.executions.executor import ExecutorError
@@ -27,10 +28,12 @@ from taskhub.models import Execution
 from taskhub.roles import Caller, Role
 from taskhub.selectors.executions import execution_get_for
 from taskhub.services.executions import execution_queue, execution_request_stop
+from taskhub.services.verifications import Requested, verification_request
 from taskhub.web.thread_pool import with_database, with_database_writing
 
 _TAIL = 50
 
+_WITH_VERIFY: Final = frozenset({"task_id", "as", "lease", "force", "wait_s"})
 _LEFT_OUT: Final = frozenset({"session_name", "command_id", "log_file", "queued_at", "stop_requested_at"})
 
 
@@ -38,6 +41,15 @@ class ExecuteTaskSerializer(HolderSerializer, WaitSerializer, ExecuteSerializer)
     task_id = TaskIdField()
     env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
     environment = TextField(required=False)
+    verify = StrictBooleanField(required=False, help_text="Check the work instead.")
+
+    def validate(self, attrs: Any) -> Any:
+        """A verification takes no script and no inputs: it is about what the last run left."""
+        if not attrs.pop("verify", False):
+            return super().validate(attrs)
+        if others := attrs.keys() - _WITH_VERIFY:
+            raise serializers.ValidationError({name: ["Leave it out with verify."] for name in sorted(others)})
+        return {**attrs, "verify": True}
 
     def to_internal_value(self, data: Any) -> Any:
         guard_size(data)
@@ -54,6 +66,8 @@ class ExecutionPlaceSerializer(NamedSerializer, WaitSerializer):
 async def _execute(requester: Requester, arguments: Arguments) -> Any:
     """Without `wait_s` the handle; else how the execution stands at its end, when it must wait, or at the limit."""
     wait_s = arguments.pop("wait_s", 0)
+    if arguments.pop("verify", False):
+        return await _verify(requester, arguments, wait_s)
     arguments["sandbox_is_missing"] = await sandbox_is_missing(arguments.get("sandbox_id", ""))
     if not wait_s:
         return await with_database_writing(_queue, requester, arguments)
@@ -65,6 +79,27 @@ async def _execute(requester: Requester, arguments: Arguments) -> Any:
         look = _look(task_id, begun["execution_id"])
         seen = ended(*await wait.until(look, lambda now: now.ends_wait(JUST_QUEUED)))
     return {**begun, **seen.data, **await _log(requester, seen.about, _TAIL, None)}
+
+
+async def _verify(requester: Requester, arguments: Arguments, wait_s: int) -> Any:
+    """The verdict, at once where it stands or with `wait_s` when it is known; else the handle."""
+    if not wait_s:
+        asked = await with_database_writing(_request_verification, requester, arguments)
+        return await verification_told(asked.execution, is_cached=asked.is_cached)
+    task_id = arguments["task_id"]
+    signals = feed_signals(execution_events(task_id))
+    async with waiting(requester.waiter, wait_s, signals, gone=requester.gone) as wait:
+        asked = await with_database_writing(_request_verification, requester, arguments)
+        execution, late = asked.execution, {}
+        if execution.is_active:
+            look = _look(task_id, execution.pk)
+            seen, timed_out = await wait.until(look, lambda now: not now.is_active)
+            execution, late = seen.about, {"timed_out": True} if timed_out else {}
+    return {**await verification_told(execution, is_cached=asked.is_cached), **late}
+
+
+def _request_verification(requester: Requester, arguments: Arguments) -> Requested:
+    return verification_request(actor=requester.acting(arguments), task_id=arguments["task_id"])
 
 
 def _look(task_id: UUID, execution_id: UUID) -> Look:

@@ -37,6 +37,7 @@ from taskhub.mcp.tools import Arguments, Tool
 from taskhub.mcp.waits import WaitSerializer, ended, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
 from taskhub.roles import Caller, Role
+from taskhub.selectors.evidence import is_checked
 from taskhub.selectors.tasks import task_list_for
 from taskhub.services.claims import Claimed, claim_touch, task_claim
 from taskhub.services.idempotency import Answer, Asked, idempotency_keep, idempotency_open
@@ -68,7 +69,10 @@ class NewTaskSerializer(ListedTaskSerializer):
     environment = TextField(required=False)
 
     class Meta(ListedTaskSerializer.Meta):
-        fields = ["title", "description", "priority", "assignee", "tags", "private", "ref", "blocked_by", "environment"]
+        fields = [
+            *("title", "description", "priority", "assignee", "tags", "private", "ref", "blocked_by", "environment"),
+            *("verify", "verify_policy"),
+        ]
 
 
 class NewTasksSerializer(NamedSerializer):
@@ -92,7 +96,7 @@ class TaskChangeSerializer(HolderSerializer, TaskSerializer):
     class Meta(TaskSerializer.Meta):
         fields = [
             *("task_id", "title", "description", "priority", "assignee", "tags", "artifacts", "private", "blocked_by"),
-            "expected_version",
+            *("verify_policy", "expected_version"),
         ]
 
 
@@ -127,7 +131,7 @@ class TaskListSerializer(WaitSerializer):
 
 _ROW: Final = (
     *("id", "title", "status", "priority", "assignee", "holder", "tags", "ready", "waiting_for", "closed_as"),
-    *("open_blockers", "ending", "version", "updated_at"),
+    *("open_blockers", "ending", "verified", "version", "updated_at"),
 )
 _ROUND_ROWS_BYTES: Final = 256
 """More than an answer has beside the rows and the cursor."""
@@ -264,7 +268,8 @@ def _update(requester: Requester, arguments: Arguments) -> Any:
 def _set_status(requester: Requester, arguments: Arguments) -> Any:
     actor = requester.acting(arguments)
     task = task_set_status(actor=actor, status=arguments.pop("new_status"), **arguments)
-    return {**_done(task), "lease": lease_shown(actor, task.pk)}
+    told = {"verified": task.verified or None} if is_checked(task) else {}
+    return {**_done(task), "lease": lease_shown(actor, task.pk), **told}
 
 
 async def _claim(requester: Requester, arguments: Arguments) -> Any:

@@ -14,6 +14,7 @@ from taskhub.models.environment import (
     EnvironmentSpec,
     EnvironmentVersion,
 )
+from taskhub.models.evidence import NOT_SUPERSEDED, ExecutionKind, Verdict, VerifyPolicy
 from taskhub.models.execution import (
     ACTIVE_STATUSES,
     FOLLOWED,
@@ -50,6 +51,7 @@ __all__ = [
     "ACTIVE_STATUSES",
     "FOLLOWED",
     "HUB",
+    "NOT_SUPERSEDED",
     "NO_ENTRY",
     "PRIORITY_RANK",
     "READY",
@@ -79,6 +81,7 @@ __all__ = [
     "EnvironmentSpec",
     "EnvironmentVersion",
     "Execution",
+    "ExecutionKind",
     "ExecutionStatus",
     "GivenFile",
     "HasTag",
@@ -102,6 +105,8 @@ __all__ = [
     "Task",
     "TaskPriority",
     "TaskStatus",
+    "Verdict",
+    "VerifyPolicy",
     "WaitingReason",
     "WebhookDelivery",
     "WebhookEndpoint",

@@ -16,6 +16,9 @@ class Artifact(models.Model):
     execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="artifacts")
     path = models.CharField(max_length=1000)
     size = models.PositiveBigIntegerField(help_text="In bytes.")
+    sha256 = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Of its content; empty: kept by an old release."
+    )
     stored_as = models.CharField(max_length=100)
     kept_at = models.DateTimeField(auto_now_add=True, db_index=True)
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 from django.db import models
 
 from taskhub.lib.encryption import Seal
+from taskhub.models.evidence import VerifyPolicy
 
 NAME_LENGTH: Final = 63
 NO_ENVIRONMENT: Final = "none"
@@ -110,8 +111,9 @@ class EnvironmentSpec:
 
     At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
     the latter two. Times are in seconds. `setup` is a bash script. `keep`: patterns of the files that are kept besides
-    those in `out/`; None: all. `secrets`: variables, and the names of their entries in the sandbox service's vault;
-    `any_host`: those of these entries that may be sent to any host. `allowed`: accounts that may use it; None: all.
+    those in `out/`; None: all. `verify` is a script that checks the work of its tasks. `secrets`: variables, and the
+    names of their entries in the sandbox service's vault; `any_host`: those of these entries that may be sent to any
+    host. `allowed`: accounts that may use it; None: all.
     """
 
     description: str = ""
@@ -134,6 +136,8 @@ class EnvironmentSpec:
     timeout_s: int | None = None
     timeout_max_s: int | None = None
     keep_sandbox_s: int | None = None
+    verify: str = ""
+    verify_policy: str = VerifyPolicy.OFF.value
     allowed: tuple[str, ...] | None = None
 
     @classmethod

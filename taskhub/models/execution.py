@@ -13,6 +13,7 @@ from django.db import models
 from taskhub.lib.encryption import Seal
 from taskhub.models.admission import WaitingReason
 from taskhub.models.environment import EnvironmentVersion
+from taskhub.models.evidence import NOT_SUPERSEDED, ExecutionKind, Verdict
 from taskhub.models.task import Task
 
 
@@ -59,10 +60,10 @@ class Execution(models.Model):
 
     A queued execution may also be stopped, and a starting one may fail. One whose environment has a repository or a
     setup is `starting` until these are done; from its start in a sandbox on (`command_id`) it is followed like one that
-    runs (`FOLLOWED`). At most one execution of a task is
-    active (a constraint). No worker is blocked while the script runs: a worker that moves the row on first takes its
-    lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing. A lease that has run out
-    is taken from the row by the reconciliation (`services/execution_leases.py`).
+    runs (`FOLLOWED`). At most one execution of a task is active (a constraint), beside verifications that a run has
+    superseded and that are being ended. No worker is blocked while the script runs: a worker that moves the row on
+    first takes its lease (`lease_until`) and increments `fence`; a write with an older fence changes nothing. A lease
+    that has run out is taken from the row by the reconciliation (`services/execution_leases.py`).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -76,6 +77,9 @@ class Execution(models.Model):
         editable=False,
         help_text="Id of the audit entry since which it was private: its readers are those of this entry. "
         "None: its task was public while it ran.",
+    )
+    kind = models.CharField(
+        max_length=6, choices=ExecutionKind.choices, default=ExecutionKind.RUN, db_default=ExecutionKind.RUN
     )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
@@ -146,6 +150,62 @@ class Execution(models.Model):
         default=0, help_text="Files that were not copied: too large, too many, or unreadable."
     )
 
+    files_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="SHA-256 over the paths and digests of the files that were kept. Empty: none were.",
+    )
+    evidence_left_out = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Files that had to be kept and were not."
+    )
+    checks = models.ForeignKey(
+        "self",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        db_index=False,
+        related_name="+",
+        help_text="Of a verification: the run that left what it checks.",
+    )
+    fingerprint = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Of a verification: SHA-256 over what it checks (`selectors/evidence.py`).",
+    )
+    verdict = models.CharField(
+        max_length=11,
+        choices=Verdict.choices,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Of a verification that has ended.",
+    )
+    superseded = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="A verification that is being ended, since the task is executed again.",
+    )
+    retry_at = models.DateTimeField(
+        null=True, editable=False, help_text="When a verification that the service failed is repeated."
+    )
+    retries = models.ForeignKey(
+        "self",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        db_index=False,
+        related_name="+",
+        help_text="The verification that this one repeats.",
+    )
+
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     lease_s = models.FloatField(null=True, blank=True, help_text="The length of the lease in seconds.")
@@ -189,13 +249,16 @@ class Execution(models.Model):
             models.Index(fields=["finished_at"], name="execution_finished"),
             models.Index(fields=["sandbox_id"], name="execution_sandbox"),
             models.Index(fields=["status"], name="execution_active", condition=models.Q(status__in=ACTIVE_STATUSES)),
+            models.Index(fields=["retry_at"], name="execution_retry", condition=models.Q(retry_at__isnull=False)),
             models.Index(
                 fields=["finished_at"], name="execution_unreleased", condition=models.Q(released_at__isnull=True)
             ),
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["task"], name="execution_one_active", condition=models.Q(status__in=ACTIVE_STATUSES)
+                fields=["task"],
+                name="execution_one_at_a_time",
+                condition=models.Q(status__in=ACTIVE_STATUSES) & NOT_SUPERSEDED,
             ),
             models.CheckConstraint(
                 name="execution_status_known", condition=models.Q(status__in=ExecutionStatus.values)
@@ -209,6 +272,10 @@ class Execution(models.Model):
         """The secret part of its environment. Raises SealBroken."""
         found: dict[str, str] = json.loads(ENV_SEAL.open(self.secret_env)) if self.secret_env else {}
         return found
+
+    @property
+    def is_verification(self) -> bool:
+        return self.kind == ExecutionKind.VERIFY
 
     @property
     def is_active(self) -> bool:

@@ -9,6 +9,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 
 from taskhub.lib.text_folding import fold
+from taskhub.models.evidence import Verdict, VerifyPolicy
 
 
 class TaskStatus(models.TextChoices):
@@ -40,6 +41,7 @@ TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
     TaskStatus.DONE: frozenset({TaskStatus.TODO, TaskStatus.INPROGRESS}),
 }
 
+OVERRIDE_LENGTH: Final = 500
 READY: Final = models.Q(status=TaskStatus.TODO, held_back=False, open_blockers=0)
 """Condition on tasks that an agent may begin; of a loaded one, `Task.ready`."""
 WAITING_FOR: Final = {
@@ -182,6 +184,45 @@ class Task(models.Model):
         related_name="+",
         help_text="What its executions run in unless they name another one.",
     )
+    verify = models.TextField(
+        blank=True, default="", db_default="", help_text="Script that checks the work, beside the environment's."
+    )
+    verify_policy = models.CharField(
+        max_length=8,
+        choices=VerifyPolicy.choices,
+        default=VerifyPolicy.OFF,
+        db_default=VerifyPolicy.OFF,
+        help_text="Whether the task needs a passed verification to be done; the environment's counts where stricter.",
+    )
+    verified = models.CharField(
+        max_length=11,
+        choices=Verdict.choices,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Verdict on the work as it is now. Empty: there is none.",
+    )
+    verified_by = models.ForeignKey(
+        "taskhub.Execution",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        db_index=False,
+        related_name="+",
+        help_text="The verification that the last verdict is from.",
+    )
+    verify_failures = models.PositiveIntegerField(
+        default=0, db_default=0, editable=False, help_text="Verifications in a row that failed, since it was told."
+    )
+    override_reason = models.CharField(
+        max_length=OVERRIDE_LENGTH,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Why an operator set it to done without a passed verification.",
+    )
     version = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)], editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -198,6 +239,7 @@ class Task(models.Model):
                 name="task_ready",
                 condition=models.Q(held_back=False),
             ),
+            models.Index(fields=["verified"], name="task_verified", condition=~models.Q(verified="")),
         ]
         constraints = [
             models.CheckConstraint(name="task_status_known", condition=models.Q(status__in=TaskStatus.values)),

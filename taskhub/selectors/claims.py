@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 
 from taskhub.auth.actor import Actor
-from taskhub.models import ACTIVE_STATUSES, Claim, Execution, Note
+from taskhub.models import ACTIVE_STATUSES, Claim, Execution, ExecutionKind, Note
 
 
 def claim_held_by(actor: Actor, task_id: UUID) -> Claim | None:
@@ -31,5 +31,5 @@ def is_kept(now: datetime) -> Q:
         agent=OuterRef("agent__name"),
         at__gt=now - timedelta(seconds=settings.TASKHUB_QUESTION_KEEPS_S),
     )
-    runs = Execution.objects.filter(task=OuterRef("task"), status__in=ACTIVE_STATUSES)
+    runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("task"), status__in=ACTIVE_STATUSES)
     return Exists(runs) | Exists(asked)

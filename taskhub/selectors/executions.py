@@ -11,21 +11,21 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from taskhub.auth.private_text import unreadable, visible_executions
 from taskhub.errors import NotFound
-from taskhub.models import Execution, Task
+from taskhub.models import Execution, ExecutionKind, Task
 from taskhub.selectors.tasks import task_get_for
 from taskhub.selectors.words import in_any_of, with_each_word
 
 
 def execution_get_for(*, user: User | AnonymousUser, task_id: UUID, execution_id: UUID | None = None) -> Execution:
-    """An execution of the task, by default the newest; without its script and environment.
+    """An execution of the task, by default the newest run; without its script and environment.
 
     Raises NotFound for the task, for the execution, or if the task was never executed.
     """
     task = task_get_for(user=user, task_id=task_id)
     executions = _shown(task.executions.exclude(unreadable(user)))
     executions = executions.order_by("-queued_at", "-id")
-    if execution_id is not None:
-        executions = executions.filter(pk=execution_id)
+    named = {"kind": ExecutionKind.RUN} if execution_id is None else {"pk": execution_id}
+    executions = executions.filter(**named)
     execution = executions.first()
     if execution is None:
         raise NotFound("The task has no such execution.", code="execution_not_found")
@@ -74,7 +74,7 @@ def executions_searched(executions: QuerySet[Execution], text: str) -> QuerySet[
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """How many executions a task has, and the status of the newest one; empty without any."""
+    """How many executions a task has, and the status of the newest run; empty without any."""
 
     count: int
     last_status: str
@@ -84,7 +84,7 @@ def runs_of(task_ids: Iterable[UUID]) -> dict[UUID, Runs]:
     """For operators: the executions of these tasks, in one statement."""
     runs = Execution.objects.filter(task=OuterRef("pk"))
     counted = runs.order_by().values("task").annotate(count=Count("pk")).values("count")
-    newest = runs.order_by("-queued_at", "-id").values("status")[:1]
+    newest = runs.filter(kind=ExecutionKind.RUN).order_by("-queued_at", "-id").values("status")[:1]
     tasks = Task.objects.filter(pk__in=list(task_ids)).order_by()
     rows = tasks.annotate(runs=Subquery(counted), last_status=Subquery(newest)).values_list("pk", "runs", "last_status")
     return {pk: Runs(count or 0, last_status or "") for pk, count, last_status in rows}

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import DateTimeField, Exists, F, Func, OuterRef, Q
 
-from taskhub.models import ACTIVE_STATUSES, Claim, Execution, TaskStatus
+from taskhub.models import ACTIVE_STATUSES, Claim, Execution, ExecutionKind, TaskStatus
 from taskhub.selectors.claims import is_kept
 
 
@@ -37,7 +37,7 @@ def stale_tasks(now: datetime) -> Q:
     * have a holder that was silent for half its lease, where that lease can run out.
     """
     since = now - timedelta(seconds=settings.TASKHUB_STALE_AFTER_S)
-    runs = Execution.objects.filter(task=OuterRef("pk"))
+    runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("pk"))
     recent = runs.filter(Q(status__in=ACTIVE_STATUSES) | Q(finished_at__gt=since))
     left_alone = Q(holder="", updated_at__lte=since) & ~Exists(recent)
     held = Claim.objects.filter(task=OuterRef("pk"), ended_at__isnull=True)

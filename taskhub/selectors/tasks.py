@@ -13,7 +13,7 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from taskhub.auth.private_text import with_privacy
 from taskhub.errors import NotFound
 from taskhub.lib.text_folding import fold
-from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, HasTag, Task
+from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, ExecutionKind, HasTag, Task
 from taskhub.roles import viewer_of, visible_tasks
 from taskhub.selectors.words import with_each_word
 
@@ -38,8 +38,9 @@ def tasks_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
 
 
 def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> QuerySet[Task]:
-    """Those whose newest execution has one of these statuses."""
-    newest = Execution.objects.filter(task=OuterRef("pk")).order_by("-queued_at", "-id").values("status")[:1]
+    """Those whose newest run has one of these statuses; a verification is none."""
+    runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("pk"))
+    newest = runs.order_by("-queued_at", "-id").values("status")[:1]
     return tasks.alias(last_execution=Subquery(newest)).filter(last_execution__in=statuses)
 
 

@@ -17,7 +17,8 @@ _BATCH: Final = 1000
 def artifacts_create(*, execution: Execution, copies: list[Copy]) -> None:
     """Part of the transaction in which the execution ends."""
     Artifact.objects.bulk_create(
-        Artifact(execution=execution, path=copy.path, size=copy.size, stored_as=copy.stored_as) for copy in copies
+        Artifact(execution=execution, path=copy.path, size=copy.size, sha256=copy.sha256, stored_as=copy.stored_as)
+        for copy in copies
     )
 
 

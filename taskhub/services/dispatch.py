@@ -21,6 +21,7 @@ EXECUTION_END: Final = "taskhub.jobs.execution_end"
 EXECUTIONS_ADMIT: Final = "taskhub.jobs.executions_admit"
 EXECUTIONS_RELEASE: Final = "taskhub.jobs.executions_release"
 EXECUTION_GONE: Final = "taskhub.jobs.execution_gone"
+VERDICTS_VOID: Final = "taskhub.jobs.verdicts_void"
 EXECUTION_STOP_SANDBOX: Final = "taskhub.jobs.execution_stop_sandbox"
 
 

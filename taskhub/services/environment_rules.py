@@ -18,6 +18,7 @@ from taskhub.services.environment_repositories import wrong_repository
 from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT, env_bytes
 
 DAY_S: Final = 86_400
+VERIFY_BYTES: Final = 64 * 1024
 SIZE_MOST: Final = 10_000
 LIST_LENGTH: Final = 10
 """Networks, and domains: Daytona takes no more of each."""
@@ -112,6 +113,21 @@ def _wrong_env(env: Mapping[str, str]) -> str:
     if env_bytes(env) > ENV_BYTES:
         return f"At most {ENV_BYTES} bytes in all."
     return wrong_names(env)
+
+
+def _wrong_script(script: str, most: int) -> str:
+    if len(script.encode(errors="replace")) <= most and not _NO_TEXT.search(script):
+        return ""
+    return f"At most {most} bytes, without NUL and halves of characters (lone surrogates)."
+
+
+def _wrong_preparation(spec: EnvironmentSpec) -> dict[str, str]:
+    wrong = {} if spec.repository is None else wrong_repository(spec.repository, spec.network)
+    scripts = {"setup": (spec.setup, SETUP_BYTES), "verify": (spec.verify, VERIFY_BYTES)}
+    wrong |= {name: words for name, (script, most) in scripts.items() if (words := _wrong_script(script, most))}
+    if words := _wrong_keep(spec.keep or ()):
+        wrong["keep"] = words
+    return wrong
 
 
 def _wrong_keep(patterns: Sequence[str]) -> str:

@@ -12,8 +12,10 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound
 from taskhub.models import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
 from taskhub.services.audit import audit_write
+from taskhub.services.dispatch import VERDICTS_VOID, send_job_on_commit
 from taskhub.services.environment_repositories import credential_apart, credential_save, credentials_trim
 from taskhub.services.environment_rules import guard_name, guard_spec
+from taskhub.services.evidence import evidence_clean
 
 ENVIRONMENTS_LIMIT: Final = 200
 
@@ -27,7 +29,7 @@ def environment_create(*, actor: Actor, name: str, **fields: Any) -> Environment
     Raises Invalid for values that do not go together; Conflict for a name that is taken, and beyond 200 environments.
     """
     guard_name(name)
-    fields, credential = credential_apart(fields, None)
+    fields, credential = credential_apart(evidence_clean(fields), None)
     spec = EnvironmentSpec.read(fields)
     guard_spec(spec)
     present = Environment.objects.select_for_update().filter(deleted_at=None)
@@ -56,7 +58,7 @@ def environment_update(*, actor: Actor, name: str, **fields: Any) -> Environment
     """
     environment = _locked(name)
     before = environment.versions.get(number=environment.version)
-    fields, credential = credential_apart(fields, before.spec.repository)
+    fields, credential = credential_apart(evidence_clean(fields), before.spec.repository)
     spec = EnvironmentSpec.read({**before.document, **fields})
     guard_spec(spec)
     _guard_default(name, spec)
@@ -103,6 +105,8 @@ def _save(
         document=spec.document(),
         made_by=actor.name,
     )
+    if verb == "update":
+        send_job_on_commit(VERDICTS_VOID)  # of what was checked in the version before
     # The values are in the versions; an entry says which fields changed.
     number = environment.version
     audit_write(

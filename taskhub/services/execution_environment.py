@@ -13,7 +13,7 @@ from taskhub.auth.actor import Actor
 from taskhub.auth.sandbox_access import executed_in
 from taskhub.errors import Invalid
 from taskhub.executions.masking import Secret
-from taskhub.models import EnvironmentVersion, Execution, Task
+from taskhub.models import EnvironmentVersion, Execution, ExecutionKind, Task
 from taskhub.roles import viewer_of
 from taskhub.selectors.environments import environment_for_run, environment_with_id
 from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT, env_bytes
@@ -46,7 +46,7 @@ def environment_choose(*, actor: Actor, task: Task, wanted: Wanted) -> Chosen:
     if version is None:
         if wanted.sandbox_id:
             _guard_made_in(actor, wanted.sandbox_id)
-        return Chosen(None, timeout_s or settings.TASKHUB_EXECUTION_TIMEOUT_S)
+        return Chosen(None, timeout_s or time_limit_of(None))
     if wanted.sandbox_id:
         _guard_sandbox(version, task, wanted.sandbox_id)
     spec = version.spec
@@ -55,8 +55,15 @@ def environment_choose(*, actor: Actor, task: Task, wanted: Wanted) -> Chosen:
     if timeout_s is not None and most is not None and timeout_s > most:
         words = f"May be at most {most} in the environment {version.name}."
         raise Invalid(words, code="timeout_above_maximum", details={"timeout_s": [words]})
-    usual = spec.timeout_s or min(settings.TASKHUB_EXECUTION_TIMEOUT_S, most or settings.TASKHUB_EXECUTION_TIMEOUT_S)
-    return Chosen(version, timeout_s or usual)
+    return Chosen(version, timeout_s or time_limit_of(version))
+
+
+def time_limit_of(version: EnvironmentVersion | None) -> int:
+    """Seconds that a script may run in this environment where no request says."""
+    usual: int = settings.TASKHUB_EXECUTION_TIMEOUT_S
+    if version is None:
+        return usual
+    return version.spec.timeout_s or min(usual, version.spec.timeout_max_s or usual)
 
 
 def _guard_sandbox(version: EnvironmentVersion, task: Task, sandbox_id: str) -> None:
@@ -64,7 +71,8 @@ def _guard_sandbox(version: EnvironmentVersion, task: Task, sandbox_id: str) -> 
     if version.spec.locks:
         words = "The environment closes the network of a sandbox after its first setup; leave out sandbox_id."
         raise Invalid(words, code="sandbox_not_of_environment", details={"sandbox_id": [words]})
-    made = Execution.objects.filter(sandbox_id=sandbox_id, requested_sandbox_id="", task=task, environment=version)
+    runs = task.executions.filter(kind=ExecutionKind.RUN, environment=version)
+    made = runs.filter(sandbox_id=sandbox_id, requested_sandbox_id="")
     if not made.exists():
         words = (
             f"The sandbox was not made for this task in version {version.number} of the environment {version.name}; "

@@ -14,7 +14,7 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, Invalid, NotFound, TooLarge
 from taskhub.executions.file_paths import is_inside
 from taskhub.executions.masking import Secret
-from taskhub.models import Artifact, Execution, GivenFile, Task
+from taskhub.models import Artifact, Execution, ExecutionKind, GivenFile, Task
 from taskhub.models.execution import ENV_SEAL
 from taskhub.roles import Caller
 from taskhub.selectors.artifacts import artifact_named
@@ -119,7 +119,7 @@ def given_files_delete(*, execution: Execution) -> None:
 
 def sandbox_of_last(task: Task) -> str:
     """The sandbox in which the task was executed last. Raises Conflict where there is none any more."""
-    runs = task.executions.exclude(sandbox_id="").order_by("-queued_at", "-id")
+    runs = task.executions.filter(kind=ExecutionKind.RUN).exclude(sandbox_id="").order_by("-queued_at", "-id")
     sandbox_id = runs.values_list("sandbox_id", flat=True).first()
     if sandbox_id is None:
         raise Conflict("The task was not executed yet; leave out same_sandbox.", code="no_sandbox")

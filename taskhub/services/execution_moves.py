@@ -1,4 +1,4 @@
-"""Moves of executions, which all of their services share: the conditional UPDATE, the lease, the event."""
+"""Moves of executions, which all of their services share: the conditional UPDATE, and the lease."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM
-from taskhub.events.publish import publish
-from taskhub.events.types import ExecutionEvent
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus
 from taskhub.services.audit import audit_write
+from taskhub.services.execution_rows import execution_tell
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +36,9 @@ def lease_fields(length_s: float | None) -> dict[str, Any]:
     return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
-def execution_publish(
-    execution: Execution, step: str, *, reason: str | None = None, position: int | None = None
-) -> None:
-    task = execution.task
-    if task is None:
-        return  # its task was deleted: no client can know it by that id
-    publish(
-        ExecutionEvent(
-            task_id=task.pk,
-            execution_event=step,
-            session_name=execution.session_name,
-            log_file=execution.log_file,
-            execution_id=execution.pk,
-            assignee=task.assignee,
-            sandbox_id=execution.sandbox_id,
-            command_id=execution.command_id,
-            exit_code=execution.exit_code,
-            error_code=execution.error_code or None,
-            artifacts=None if execution.is_active else execution.artifacts_kept,
-            reason=reason,
-            position=position,
-        )
-    )
-
-
 def execution_run(execution: Execution, **changes: Any) -> bool:
     moved = execution_move(execution, status=ExecutionStatus.RUNNING, **changes)
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
-        execution_publish(execution, "started")
+        execution_tell(execution, "started")
     return moved

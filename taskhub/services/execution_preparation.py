@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from taskhub.executions.executor import Place
 from taskhub.models import Execution
-from taskhub.services.execution_moves import execution_move, execution_publish, execution_run, lease_fields
+from taskhub.services.execution_moves import execution_move, execution_run, lease_fields
+from taskhub.services.execution_rows import execution_tell
 
 
 @transaction.atomic
@@ -26,7 +27,7 @@ def execution_mark_set_up(
         **lease_fields(lease_s),
     )
     if moved:
-        execution_publish(execution, "preparing")
+        execution_tell(execution, "preparing")
     return moved
 
 

@@ -7,8 +7,6 @@ worker was faster, and the caller drops what it has.
 from __future__ import annotations
 
 import logging
-import secrets
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,9 +28,8 @@ from taskhub.executions.script import script_to_run
 from taskhub.models import (
     ACTIVE_STATUSES,
     FOLLOWED,
-    SESSION_PREFIX,
+    NOT_SUPERSEDED,
     TO_START,
-    AuditEntry,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -43,22 +40,23 @@ from taskhub.models import (
 )
 from taskhub.observability.metrics_store import meter
 from taskhub.selectors.admission import positions
+from taskhub.selectors.evidence import active_execution
 from taskhub.services import execution_inputs as inputs
 from taskhub.services import tasks
 from taskhub.services.artifacts import artifacts_create
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import (
     EXECUTION_END,
-    EXECUTION_START,
     EXECUTION_STOP_SANDBOX,
     EXECUTIONS_RELEASE,
     send_job_on_commit,
 )
 from taskhub.services.execution_environment import Wanted, ended_now, environment_choose
-from taskhub.services.execution_moves import execution_move, execution_publish, execution_run, lease_fields
+from taskhub.services.execution_moves import execution_move, execution_run, lease_fields
+from taskhub.services.execution_rows import execution_create, execution_tell
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
-from taskhub.services.privacy import last_entry
+from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fields, verdict_follow
 
 log = logging.getLogger(__name__)
 
@@ -109,22 +107,17 @@ def execution_queue(
     task = tasks.task_lock(actor, task_id)
     claim = lease_guard(actor, task)
     script = script_to_run(script, task.description)
-    active = task.executions.filter(status__in=ACTIVE_STATUSES).defer("script", "env").first()
+    active = active_execution(task)
     if active is not None:
-        tasks.guard_ending(active)
-        raise ExecutionActive(
-            "The task is being executed already; wait for its end or stop it.",
-            details={"execution_id": str(active.pk)},
-        )
+        _make_way(actor, active)
     if same_sandbox:
         sandbox_id = inputs.sandbox_of_last(task)
     if sandbox_id:
         guard_sandbox(user=actor.user, task=task, sandbox_id=sandbox_id, is_missing=sandbox_is_missing)
     chosen = environment_choose(actor=actor, task=task, wanted=Wanted(environment, sandbox_id, timeout_s, env or {}))
-    execution_id = uuid.uuid4()
     plain, sealed = inputs.env_apart(env or {})
-    execution = Execution.objects.create(
-        id=execution_id,
+    execution = execution_create(
+        actor=actor,
         task=task,
         script=script,
         env=plain,
@@ -134,21 +127,44 @@ def execution_queue(
         requested_sandbox_id=sandbox_id,
         account=actor.name,
         sandbox_id=sandbox_id,
-        session_name=f"{SESSION_PREFIX}{execution_id}",
-        log_file=f"logs/task-{execution_id}.log",
-        log_token=secrets.token_hex(32),
         merge_output=merge_output,
         all_files=all_files,
     )
     inputs.given_files_create(actor=actor, execution=execution, files=files)
-    audit_write(actor=actor, action="execution:queue", task_id=task_id, execution_id=execution_id)
-    if task.private:
-        execution.private_entry = last_entry(AuditEntry.objects.filter(task_id=task_id, action="execution:queue"))
-        execution.save(update_fields=["private_entry"])
     taken = tasks.task_take(actor, task) if claim is None else {}
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value, **taken})
-    send_job_on_commit(EXECUTION_START, execution.pk)
     return execution
+
+
+def _make_way(actor: Actor, active: Execution) -> None:
+    """For a run: a verification is superseded and ends beside it. Raises ExecutionActive, -Ending for another run."""
+    if not active.is_verification:
+        tasks.guard_ending(active)
+        raise execution_active(active)
+    active.superseded = True
+    active.save(update_fields=["superseded"])
+    audit_write(actor=actor, action="execution:supersede", task_id=active.task_id, execution_id=active.pk)
+    _end_by_request(active)
+
+
+def execution_active(active: Execution) -> ExecutionActive:
+    """What is told to a request for another one."""
+    return ExecutionActive(
+        "The task is being executed already; wait for its end or stop it.", details={"execution_id": str(active.pk)}
+    )
+
+
+def _end_by_request(execution: Execution) -> None:
+    """It was asked for the first time, or is asked for again."""
+    if execution.stop_requested_at is None:
+        execution.stop_requested_at = timezone.now()
+        execution.save(update_fields=["stop_requested_at"])
+        if execution.status != ExecutionStatus.QUEUED and not execution.superseded:
+            _show_ending(execution, execution.shown_ending or "")
+    if execution.status == ExecutionStatus.QUEUED:
+        execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
+    elif execution.is_followed:
+        send_job_on_commit(EXECUTION_END, execution.pk)
 
 
 def execution_take_lease(
@@ -205,7 +221,7 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
     )
     if told:
         place = position or positions([execution.pk]).get(execution.pk)
-        execution_publish(execution, "waiting", reason=reason.value, position=place)
+        execution_tell(execution, "waiting", reason=reason.value, position=place)
 
 
 @transaction.atomic
@@ -214,13 +230,16 @@ def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> b
     _lock_task(execution)
     if not execution_move(execution, ending=ending.value):
         return False
-    _show_ending(execution, ending.value)
+    if not execution.superseded:
+        _show_ending(execution, ending.value)
     return True
 
 
 def _lock_task(execution: Execution) -> None:
     """Before the execution's row, as a request to stop does: the other way round they could wait for each other."""
     Task.objects.select_for_update().filter(pk=cast("UUID", execution.task_id)).order_by().values_list("pk").first()
+    if execution.is_verification:
+        execution.refresh_from_db(fields=["superseded"])
 
 
 def _show_ending(execution: Execution, ending: str) -> None:
@@ -279,68 +298,75 @@ def execution_request_stop(*, actor: Actor, task_id: UUID, execution_id: UUID | 
     """
     task = tasks.task_lock(actor, task_id)
     lease_guard(actor, task)
-    execution = task.executions.select_for_update().filter(status__in=ACTIVE_STATUSES).first()
+    execution = task.executions.select_for_update().filter(NOT_SUPERSEDED, status__in=ACTIVE_STATUSES).first()
     if execution is None or execution_id not in {None, execution.pk}:
         raise Conflict("The task is not being executed.", code="execution_not_active")
     if execution.stop_requested_at is None:
-        execution.stop_requested_at = timezone.now()
-        execution.save(update_fields=["stop_requested_at"])
-        if execution.status != ExecutionStatus.QUEUED:
-            _show_ending(execution, execution.shown_ending or "")
         audit_write(actor=actor, action="execution:stop", task_id=task_id, execution_id=execution.pk)
-    if execution.status == ExecutionStatus.QUEUED:
-        execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.STOPPED))
-    elif execution.is_followed:
-        send_job_on_commit(EXECUTION_END, execution.pk)
+    _end_by_request(execution)
     return execution
 
 
 @transaction.atomic
 def execution_finish(
-    *, execution: Execution, outcome: Outcome, archived: Archived | None = None, kept: Kept | None = None
+    *,
+    execution: Execution,
+    outcome: Outcome,
+    archived: Archived | None = None,
+    kept: Kept | None = None,
+    log_tail: str = "",
 ) -> bool:
-    """The end, whatever it is; False if another worker was faster."""
+    """The end, whatever it is; False if another worker was faster. `log_tail`: the last lines of a verification."""
     is_being_ended = bool(execution.ending) or execution.stop_requested_at is not None
-    if is_being_ended:
+    has_verdict = execution.is_verification or verdict_exists(execution)
+    if is_being_ended or has_verdict:
         _lock_task(execution)
+    ends_as = {
+        **{name: getattr(outcome, name) for name in ("status", "exit_code", "error_code", "error_message")},
+        **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, kept)),
+    }
     moved = execution_move(
         execution,
-        status=outcome.status,
-        exit_code=outcome.exit_code,
-        error_code=outcome.error_code,
-        error_message=outcome.error_message,
+        **ends_as,
         log_lines=archived.lines if archived else None,
         log_truncated=archived.truncated if archived else False,
-        artifacts_kept=len(kept.copies) if kept else 0,
-        artifacts_left_out=kept.left_out if kept else 0,
         leftover=outcome.leftover.value,
         **ended_now(execution),
         lease_until=None,
         waiting_reason="",
         env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
-    if moved:
-        inputs.given_files_delete(execution=execution)
-        if is_being_ended:
-            _show_ending(execution, "")
-        transaction.on_commit(lambda: _measure_end(execution, outcome))
-        if outcome.leftover == Leftover.SANDBOX_STOPPING:
-            send_job_on_commit(EXECUTION_STOP_SANDBOX, execution.pk)
+    if not moved:
+        return False
+    inputs.given_files_delete(execution=execution)
+    if is_being_ended and not execution.superseded:
+        _show_ending(execution, "")
+    transaction.on_commit(lambda: _measure_end(execution, outcome))
+    if outcome.leftover == Leftover.SANDBOX_STOPPING:
+        send_job_on_commit(EXECUTION_STOP_SANDBOX, execution.pk)
+    if kept is not None:
+        artifacts_create(execution=execution, copies=kept.copies)
+    _tell_end(execution)
+    if has_verdict:
+        verdict_follow(execution=execution, log_tail=log_tail)
+    if Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="").exists():
+        # Its place, and its sandbox if that is what others wait for. One without a reason has just been queued.
+        send_job_on_commit(EXECUTIONS_RELEASE)
+    return True
+
+
+def _tell_end(execution: Execution) -> None:
+    """Audit and event; the lease of its task's holder begins anew, unless it was a verification."""
+    if not execution.is_verification:
         lease_after_run(execution)
-        if kept is not None:
-            artifacts_create(execution=execution, copies=kept.copies)
-        audit_write(
-            actor=SYSTEM,
-            action="execution:finish",
-            task_id=execution.task_id,
-            execution_id=execution.pk,
-            changes={"status": [None, outcome.status.value], "exit_code": [None, outcome.exit_code]},
-        )
-        execution_publish(execution, outcome.status.value)
-        if Execution.objects.filter(status=ExecutionStatus.QUEUED).exclude(waiting_reason="").exists():
-            # Its place, and its sandbox if that is what others wait for. One without a reason has just been queued.
-            send_job_on_commit(EXECUTIONS_RELEASE)
-    return moved
+    audit_write(
+        actor=SYSTEM,
+        action="execution:finish",
+        task_id=execution.task_id,
+        execution_id=execution.pk,
+        changes={"status": [None, str(execution.status)], "exit_code": [None, execution.exit_code]},
+    )
+    execution_tell(execution, str(execution.status))
 
 
 def _measure_end(execution: Execution, outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, Held, LeaseLost
 from taskhub.lib.leases import watch
 from taskhub.lib.timestamps import iso
-from taskhub.models import Agent, Claim, ClaimEnd, Execution, ExecutionStatus, Task, TaskStatus
+from taskhub.models import Agent, Claim, ClaimEnd, Execution, ExecutionKind, ExecutionStatus, Task, TaskStatus
 from taskhub.models.claim import agent_title
 from taskhub.roles import Role, role_of
 from taskhub.selectors.admission import pause_of
@@ -222,7 +222,7 @@ def lease_end(task: Task, end: ClaimEnd, *, by: str = "") -> dict[str, Any]:
 
 
 def _had_failures(claim: Claim) -> bool:
-    runs = claim.task.executions.filter(queued_at__gte=claim.begun_at)
+    runs = claim.task.executions.filter(kind=ExecutionKind.RUN, queued_at__gte=claim.begun_at)
     return runs.filter(status__in=_UNSUCCESSFUL).exists()
 
 

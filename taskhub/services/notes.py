@@ -81,6 +81,14 @@ def note_add(
     return note
 
 
+def hub_note_add(*, task: Task, kind: NoteKind, text: str) -> Note:
+    """A note of the hub itself, in the transaction of a service that has locked the task.
+
+    A question is only for a task without an open one.
+    """
+    return _write(SYSTEM, task, Note(kind=kind, text=text))
+
+
 def _ask(actor: Actor, task: Task, text: str, question: Question) -> Note:
     if task.open_question_id is not None:
         raise Conflict(

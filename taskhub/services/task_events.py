@@ -27,6 +27,7 @@ def task_state(task: Task) -> dict[str, Any]:
         "ready": task.ready,
         "closed_as": task.closed_as,
         "waiting_for": task.waiting_for,
+        "verified": task.verified or None,
     }
 
 

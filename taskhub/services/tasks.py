@@ -15,10 +15,17 @@ from taskhub.errors import Conflict, ExecutionEnding, Invalid, NotFound, Precond
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
-from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, Execution, Task, TaskStatus
+from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, Execution, Task, TaskStatus, VerifyPolicy
 from taskhub.roles import sees_task, viewer_of
 from taskhub.selectors.environments import environment_for_task
 from taskhub.services.audit import audit_write
+from taskhub.services.evidence import (
+    evidence_clean,
+    evidence_follow,
+    evidence_guard_new,
+    evidence_guard_set,
+    evidence_tell,
+)
 from taskhub.services.leases import lease_follow, lease_guard, lease_take
 from taskhub.services.order import Follow, order_lock, order_lock_if_done, order_set
 from taskhub.services.privacy import privacy_follow
@@ -27,7 +34,7 @@ from taskhub.services.task_refs import refs_in_order
 
 EDITABLE: Final = (
     *("title", "description", "status", "priority", "assignee", "tags", "artifacts", "private"),
-    "closed_as",
+    *("closed_as", "verify", "verify_policy", "override_reason"),
 )
 _PREVIOUS: Final = frozenset({"status", "priority", "assignee", "private"})
 _SEARCHED: Final = frozenset({"title", "description"})
@@ -43,7 +50,8 @@ def task_create(
 ) -> Task:
     """`fields`: any of EDITABLE, already validated. A task may start in any status. `blocked_by`: what it waits for.
 
-    `environment`: the name of the one that its executions run in; None and "": none. Raises NotFound, Forbidden.
+    `environment`: the name of the one that its executions run in; None and "": none. Raises NotFound, Forbidden;
+    Unverified for one that is done from the beginning and needs a verification.
 
     A private task for which an agent names no assignee is the agent's: it could not see the task otherwise.
     """
@@ -55,8 +63,10 @@ def task_create(
         raise _not_done()
     if environment:
         fields["environment"] = environment_for_task(actor=actor, named=environment)
+    fields = evidence_clean(fields)
     task = Task.objects.create(title=title, created_by=actor.name, created_by_agent=actor.agent, **fields)
-    after = {name: [None, getattr(task, name)] for name in EDITABLE if getattr(task, name)}
+    evidence_guard_new(actor, task)
+    after = {name: [None, value] for name, value in _said(task).items()}
     if blocked_by and (moved := order_set(actor=actor, task=task, blockers=blocked_by)):
         task.save(update_fields=["open_blockers"])
         after["blocked_by"] = [None, moved[1]]
@@ -109,7 +119,8 @@ def task_update(
     An agent whose requests claim, and that begins a task which no other agent holds, takes its lease.
 
     Raises NotFound; Forbidden; PreconditionFailed if the row is no longer at `expected_version`; TransitionRefused;
-    Invalid; Cycle; LeaseLost; Held.
+    Invalid; Cycle; LeaseLost; Held; Unverified where `done` needs a verification, which `override_reason` of an
+    operator spares.
     """
     if blocked_by is not None or "closed_as" in fields or fields.get("status") == TaskStatus.DONE:
         order_lock()
@@ -120,6 +131,8 @@ def task_update(
     _guard_version(task, expected_version)
     if environment:
         fields["environment"] = environment_for_task(actor=actor, named=environment)
+    fields = evidence_clean(fields)
+    evidence_guard_set(actor, task, fields)
     if claim is None and fields.get("status") == TaskStatus.INPROGRESS:
         fields |= task_take(actor, task)
     task_apply(actor=actor, task=task, fields=fields, blocked_by=blocked_by)
@@ -149,7 +162,7 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
         guard_ending(active)
         raise Conflict("The task is being executed; stop the execution first.", code="execution_active")
     assignee, private = task.assignee, task.private
-    before = {name: [getattr(task, name), None] for name in EDITABLE if getattr(task, name)}
+    before = {name: [value, None] for name, value in _said(task).items()}
     if private:
         task.executions.update(was_private=True)
     follow = Follow(task)
@@ -158,6 +171,12 @@ def task_delete(*, actor: Actor, task_id: UUID, expected_version: int | None = N
     audit_write(actor=actor, action="task:delete", task_id=task_id, changes=before)
     publish(TaskDeleted(task_id=task_id, assignee=assignee, private=private))
     follow.tell()
+
+
+def _said(task: Task) -> dict[str, Any]:
+    """The fields that say something, for the history."""
+    said = {name: value for name in EDITABLE if (value := getattr(task, name))}
+    return {name: value for name, value in said.items() if (name, value) != ("verify_policy", VerifyPolicy.OFF)}
 
 
 def guard_ending(active: Execution) -> None:
@@ -192,6 +211,7 @@ def task_apply(
     follow = Follow(task) if _opens_or_closes(changes) else None
     for name, (_, value) in changes.items():
         setattr(task, name, value)
+    changes = evidence_follow(actor, task, changes)
     names = tuple(changes)
     if "environment" in changes:
         # By its id: not every reader of the history may know its name.
@@ -252,6 +272,8 @@ def _tell(actor: Actor, task: Task, changes: dict[str, list[Any]], reason: str |
             reason=reason,
         )
     )
+    if "verified" in changes:
+        evidence_tell(task)
     if _WHO_SEES & changes.keys():
         was_private, was_assignee = (changes.get(name, [getattr(task, name)])[0] for name in ("private", "assignee"))
         privacy_follow(task=task, action="task:update", event=event, was_private=was_private, was_assignee=was_assignee)

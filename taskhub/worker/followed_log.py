@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
@@ -15,6 +16,8 @@ from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution
 
+TAIL_LINES: Final = 20
+TAIL_BYTES: Final = 4096
 LOG_END_S: Final = 10.0
 """How long the rest of a log is waited for where its script has ended without an end mark."""
 
@@ -43,11 +46,18 @@ class FollowedLog:
         self._moved = moved
         self._is_first = is_first
         self._spool = LogSpool()
+        self._last: deque[LogLine] = deque(maxlen=TAIL_LINES)
         self._reader: asyncio.Task[None] | None = None
         self.batches = 0
         """Counts what came, so that a log that is silent can be told from one that is not."""
         self.is_lost = False
         """The sandbox does not have it any more."""
+
+    @property
+    def tail(self) -> str:
+        """The last lines: at most `TAIL_LINES`, and `TAIL_BYTES` in UTF-8."""
+        text = "\n".join(line.line for line in self._last)
+        return text.encode("utf-8", "replace")[-TAIL_BYTES:].decode("utf-8", "ignore")
 
     @property
     def lines(self) -> int:
@@ -84,6 +94,11 @@ class FollowedLog:
 
     def add(self, lines: list[LogLine]) -> None:
         """Lines of another source, that cannot be followed any more."""
+        self._take(lines)
+
+    def _take(self, lines: list[LogLine]) -> None:
+        known = self._last[-1].n if self._last else 0
+        self._last.extend([line for line in lines[-TAIL_LINES:] if line.n > known])
         self._spool.add(lines)
 
     async def store(self) -> Archived:
@@ -109,7 +124,7 @@ class FollowedLog:
                 async for batch in batches:
                     self.batches += 1
                     stamped = times.stamp(batch)
-                    self._spool.add(stamped)
+                    self._take(stamped)
                     writer.note(stamped)
         finally:
             writer.close()

@@ -16,13 +16,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.executor import (
     ExecutorError,
-    FileChanges,
     FilesChanged,
     RunnerState,
     ScriptEnd,
@@ -210,7 +208,7 @@ class Following:
             self.end = sign
             self._changes = max(self._changes, sign.changes)
             self.moved.send()
-        elif isinstance(sign, FilesChanged) and sign.upto > self._changes:
+        elif isinstance(sign, FilesChanged) and sign.upto > self._changes and not self.execution.is_verification:
             self._changes = sign.upto
             self.moved.send()
         elif self._preparation.hear(sign):
@@ -347,20 +345,17 @@ class Following:
 
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
-        changes = await self._unless_it_ends(self._changed_files())
+        changes = await self._unless_it_ends(
+            artifact_collector.changes_after(self._executor, self.place, self.execution.files_seen)
+        )
         if changes is not None:
             await with_database(file_changes_tell, execution=self.execution, changes=changes)
         self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
 
-    async def _changed_files(self) -> FileChanges | None:
-        looks = self._executor.changed_files({self.place: self.execution.files_seen})
-        async with aclosing(looks):
-            async for _, changes in looks:
-                return changes
-        return None
-
     async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
+        if self.execution.is_verification:
+            return None  # only its log and its exit code are kept
         if end is None or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
@@ -391,8 +386,14 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        if not await with_database(
-            executions.execution_finish, execution=self.execution, outcome=outcome, archived=archived, kept=kept
-        ):
+        ended = await with_database(
+            executions.execution_finish,
+            execution=self.execution,
+            outcome=outcome,
+            archived=archived,
+            kept=kept,
+            log_tail=self._log.tail,
+        )
+        if not ended:
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)

@@ -34,6 +34,7 @@ _GIT_MISSING: Final = (
     "The sandbox does not have git, so the environment's repository was not checked out.",
 )
 _CHECKOUT: Final = {
+    "changes": "What the last run has changed does not apply to the commit that it was made on.",
     "ref": "The repository does not have the branch, tag or commit that the environment names.",
     "redirect": "The repository's server redirects; the environment must have the address that it leads to.",
     "host": "The repository's server was not reached from the sandbox.",

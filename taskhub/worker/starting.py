@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.executions import Outcome
 from taskhub.web.thread_pool import with_database
+from taskhub.worker.evidence_files import evidence_launch
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +71,8 @@ async def start(
         await _abandon(execution, Outcome(ExecutionStatus.STOPPED))
         return None
     try:
-        launch = replace(await with_database(launch_of, execution), files=await given_files(execution))
-        place = await get_executor().launch(launch)
+        async with launch_with_files(execution) as launch:
+            place = await get_executor().launch(launch)
     except ExecutorError as error:
         await _not_started(execution, error)
         return None
@@ -193,6 +195,17 @@ def checkout_of(execution: Execution) -> Checkout | None:
     except SealBroken:
         words = "The credential of the environment's repository cannot be decrypted: the hub's key was changed."
         raise ExecutorError("credential_unreadable", words, permanent=True) from None
+
+
+@asynccontextmanager
+async def launch_with_files(execution: Execution) -> AsyncIterator[Launch]:
+    """With its given files, or what the run that it verifies left. Raises ExecutorError."""
+    launch = await with_database(launch_of, execution)
+    if execution.is_verification:
+        async with evidence_launch(execution, launch) as proving:
+            yield proving
+    else:
+        yield replace(launch, files=await given_files(execution))
 
 
 async def given_files(execution: Execution) -> dict[str, bytes]:

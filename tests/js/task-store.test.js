@@ -36,7 +36,7 @@ const updated = (fields = {}) => {
 /** @param {string} [id] @returns {Row} */
 const running = (id = "a") => ({
   ...{ task_id: id, status: "running", queued_at: "1", started_at: "2" },
-  ...{ waiting: null, ending: null },
+  ...{ waiting: null, ending: null, kind: "run" },
 });
 
 /** The rows of the server: tasks by status, and executions. @type {{ tasks: Row[], executions: Row[] }} */
@@ -74,8 +74,8 @@ test("the snapshot has all statuses that the page brought, and the active execut
   assert.ok(store.isLoaded);
   assert.deepEqual([...store.tasks.keys()], ["a", "b"]);
   assert.deepEqual(Object.fromEntries(store.runs), {
-    a: { step: "running", since: "2", waiting: null, ending: null },
-    b: { step: "queued", since: "1", waiting: { reason: "capacity", position: 3 }, ending: null },
+    a: { step: "running", since: "2", waiting: null, ending: null, kind: "run" },
+    b: { step: "queued", since: "1", waiting: { reason: "capacity", position: 3 }, ending: null, kind: "run" },
   });
   assert.equal(requests.length, 4);
   assert.deepEqual(errors, [""]);
@@ -108,7 +108,7 @@ test("events that come while the snapshot is read are applied after it", async (
     ["New", "Second"],
   );
   const since = "2026-01-01T00:00:09Z";
-  assert.deepEqual(store.runs.get("a"), { step: "running", since, waiting: null, ending: null });
+  assert.deepEqual(store.runs.get("a"), { step: "running", since, waiting: null, ending: null, kind: "run" });
 });
 
 test("a deleted task is gone with its run, also where it was in the snapshot", async () => {
@@ -125,6 +125,25 @@ test("a run ends with its execution", async () => {
   assert.ok(store.runs.has("a"));
   store.take(event("execution_event", { task_id: "a", execution_event: "failed" }));
   assert.ok(!store.runs.has("a"));
+});
+
+test("the end of a superseded verification is not the end of the run", async () => {
+  await store.load();
+  store.take(event("execution_event", { task_id: "a", execution_event: "started", kind: "verify" }));
+  assert.equal(store.runs.get("a")?.kind, "verify");
+  store.take(event("execution_event", { task_id: "a", execution_event: "started" }));
+  store.take(event("execution_event", { task_id: "a", execution_event: "stopped", kind: "verify" }));
+  assert.equal(store.runs.get("a")?.kind, "run");
+});
+
+test("a verdict is the task's, until it is void", async () => {
+  await store.load();
+  const told = { task_id: "a", assignee: "", updated_at: "2026-01-02T00:00:00Z" };
+  store.take(event("task_verified", { ...told, verified: "passed", version: 2 }));
+  const { verified, version } = store.tasks.get("a") ?? {};
+  assert.deepEqual([verified, version], ["passed", 2]);
+  store.take(event("task_verified", { ...told, verified: null, version: 3 }));
+  assert.equal(store.tasks.get("a")?.verified, null);
 });
 
 test("a task that moves between two lists is where its later version is", async () => {

@@ -14,9 +14,10 @@ import pytest
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
+from taskhub.executions.artifact_collector import Copy, Kept
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ApiToken, Claim, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
+from taskhub.models import ApiToken, Claim, Execution, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
 from taskhub.services import (
     admission,
     admission_rules,
@@ -24,11 +25,14 @@ from taskhub.services import (
     capacity,
     claims,
     dependencies,
+    environments,
     execution_preparation,
     executions,
     file_changes,
     notes,
     tasks,
+    verdicts,
+    verifications,
 )
 from taskhub.services.executions import Outcome
 from tests.explaining import assert_events_explain
@@ -45,7 +49,11 @@ def _agent(actor: Actor) -> Actor:
 
 
 def _started(actor: Actor) -> Any:
-    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    return _run_of(actor, _task(actor))
+
+
+def _run_of(actor: Actor, task: Any) -> Any:
+    queued = executions.execution_queue(actor=actor, task_id=task.pk)
     admission.executions_admit()
     claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
     assert claimed is not None
@@ -283,6 +291,82 @@ def execution_take_lease(actor: Actor) -> Callable[[], Any]:
     return lambda: executions.execution_take_lease(execution_id=started.pk, status=ExecutionStatus.RUNNING, lease_s=1)
 
 
+CHECKED = {"verify": "make test", "verify_policy": "required"}
+
+
+def _verifying(actor: Actor, **fields: Any) -> Any:
+    """A verification that runs."""
+    task = _task(actor, **CHECKED, **fields)
+    queued = verifications.verification_request(actor=actor, task_id=task.pk).execution
+    admission.executions_admit()
+    claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
+    assert claimed is not None
+    place = Place(claimed.pk, "sandbox-1", claimed.session_name, "command-1")
+    assert executions.execution_mark_started(execution=claimed, place=place)
+    return claimed
+
+
+def _verified(actor: Actor, outcome: Outcome | None = None, **fields: Any) -> Any:
+    """A task whose verification has ended."""
+    verification = _verifying(actor, **fields)
+    ended = outcome or Outcome(ExecutionStatus.COMPLETED, exit_code=0)
+    executions.execution_finish(execution=verification, outcome=ended)
+    return Task.objects.get(pk=verification.task_id)
+
+
+def verification_request(actor: Actor) -> Callable[[], Any]:
+    task = _task(actor, **CHECKED)
+    return lambda: verifications.verification_request(actor=actor, task_id=task.pk)
+
+
+def verifications_retry(actor: Actor) -> Callable[[], Any]:
+    _verified(actor, Outcome(ExecutionStatus.LOST, error_code="sandbox_gone"))
+    Execution.objects.update(retry_at=timezone.now() - timedelta(minutes=2))
+    return verifications.verifications_retry
+
+
+def verifications_begin(actor: Actor) -> Callable[[], Any]:
+    _task(actor, **CHECKED, status=TaskStatus.REVIEW)
+    return verifications.verifications_begin
+
+
+def verdicts_void(actor: Actor) -> Callable[[], Any]:
+    environments.environment_create(actor=actor, name="backend", verify="true", verify_policy="warn")
+    _verified(actor, environment="backend")
+    environments.environment_update(actor=actor, name="backend", verify="false")
+    return verdicts.verdicts_void
+
+
+def execution_finish_of_a_verification(actor: Actor) -> Callable[[], Any]:
+    verifying = _verifying(actor)
+    Task.objects.update(verify_failures=2)  # the hub asks
+    outcome = Outcome(ExecutionStatus.FAILED, exit_code=1)
+    return lambda: executions.execution_finish(execution=verifying, outcome=outcome, log_tail="1 test failed")
+
+
+def execution_queue_that_supersedes(actor: Actor) -> Callable[[], Any]:
+    verifying = _verifying(actor)
+    return lambda: executions.execution_queue(actor=actor, task_id=verifying.task_id)
+
+
+def execution_finish_that_voids(actor: Actor) -> Callable[[], Any]:
+    task = _verified(actor)
+    run = _run_of(actor, task)
+    kept = Kept([Copy("report.md", 5, "artifacts/1", "0" * 64)])
+    outcome = Outcome(ExecutionStatus.COMPLETED, exit_code=0)
+    return lambda: executions.execution_finish(execution=run, outcome=outcome, kept=kept)
+
+
+def task_update_that_voids(actor: Actor) -> Callable[[], Any]:
+    task = _verified(actor)
+    return lambda: tasks.task_update(actor=actor, task_id=task.pk, description="other")
+
+
+def task_update_that_is_proven(actor: Actor) -> Callable[[], Any]:
+    task = _verified(actor)
+    return lambda: tasks.task_update(actor=actor, task_id=task.pk, status=TaskStatus.DONE)
+
+
 def file_changes_tell(actor: Actor) -> Callable[[], Any]:
     started = _started(actor)
     changes = FileChanges(3, [FileChange("created", "a/b", 5), FileChange("deleted", "c", None)], left_out=1)
@@ -337,8 +421,22 @@ CASES = [
     execution_mark_released,
     execution_mark_sandbox_stopped,
     execution_take_lease,
+    verification_request,
+    verifications_retry,
+    verifications_begin,
+    verdicts_void,
 ]
-ALSO = [note_add_of_an_answer, task_update_of_a_blocker, task_update_that_opens_a_blocker, task_delete_of_a_blocker]
+ALSO = [
+    execution_finish_of_a_verification,
+    execution_queue_that_supersedes,
+    execution_finish_that_voids,
+    task_update_that_voids,
+    task_update_that_is_proven,
+    note_add_of_an_answer,
+    task_update_of_a_blocker,
+    task_update_that_opens_a_blocker,
+    task_delete_of_a_blocker,
+]
 """Other cases of services that are among the first."""
 READ_OR_SHARED = {
     "task_lock",
@@ -354,19 +452,30 @@ READ_OR_SHARED = {
     "lock_state",
     "guard_ending",
     "executions_seen",
+    "execution_active",
+    "hub_note_add",
+    "files_fields",
+    "verdict_fields",
+    "verdict_exists",
+    "verdict_follow",
+    "script_of",
+    "task_locked",
 }
 
 
 @pytest.mark.parametrize("case", CASES + ALSO, ids=lambda case: case.__name__)
-def test_events_explain_what_the_service_did(actor: Actor, case: Callable[[Actor], Callable[[], Any]]) -> None:
+def test_events_explain_what_the_service_did(
+    actor: Actor, settings: Any, case: Callable[[Actor], Callable[[], Any]]
+) -> None:
+    settings.TASKHUB_VERIFY_IN_REVIEW = True
     assert_events_explain(case(actor))
 
 
 MODULES = (
     *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
-    *(announcements, execution_preparation, file_changes),
+    *(announcements, execution_preparation, file_changes, verdicts, verifications),
 )
-PARTS = {"order", "task_events", "execution_moves"}
+PARTS = {"order", "task_events", "evidence", "execution_rows"}
 """What publishes in the transaction of these."""
 
 

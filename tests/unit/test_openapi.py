@@ -24,6 +24,7 @@ def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
         ("/api/tasks/claim/", "post"),
         ("/api/tasks/{task_id}/claim/", "post"),
         ("/api/tasks/{task_id}/release/", "post"),
+        ("/api/tasks/{task_id}/verify/", "post"),
         ("/api/tasks/{task_id}/waive/", "post"),
         ("/api/tasks/{task_id}/notes/", "get"),
         ("/api/tasks/{task_id}/notes/", "post"),

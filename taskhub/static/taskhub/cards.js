@@ -59,7 +59,7 @@ function fillRun(item, run) {
   find(item, ".elapsed").dataset["since"] = run?.since ?? "";
   if (!run) return;
   find(item, ".run").dataset["run"] = run.ending ? "ending" : run.waiting ? "waiting" : "";
-  find(item, ".step").textContent = stateText(run) || run.step;
+  find(item, ".step").textContent = stateText(run) || (run.kind === "verify" ? "being verified" : run.step);
   find(item, ".elapsed").textContent = duration(run.since);
 }
 

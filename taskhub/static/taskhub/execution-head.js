@@ -13,14 +13,16 @@ import { duration } from "./format.js";
  * @returns {(string | HTMLElement)[]}
  */
 export function headOf(execution, { hasClock = true } = {}) {
-  const { status, exit_code: code } = execution;
+  const { status, exit_code: code, kind, verdict } = execution;
   const { isActive: runs, isSuccess } = entryOf(enums().executionStatuses, status);
   const word = element("strong", status.replace("_", " "));
   if (!runs) word.dataset["good"] = String(isSuccess);
   const time = runs && !hasClock ? "" : lasted(execution);
   const state = stateText(execution);
   return [
+    kind === "verify" ? "verification " : "",
     word,
+    verdict ? `, ${verdict}` : "",
     code === null ? "" : `, exit code ${code}`,
     time && ", ",
     element("span", time, "elapsed"),

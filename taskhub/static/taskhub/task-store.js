@@ -4,15 +4,17 @@ import { api, readAll, Refused } from "./api.js";
 import { enums, isActive } from "./enums.js";
 
 /**
- * @import { Execution, ExecutionStatusEnum, Task, TaskCreated, TaskStatusEnum, TaskUpdated } from "schemas"
+ * @import { Execution, ExecutionStatusEnum, Task, TaskCreated, TaskStatusEnum, TaskUpdated, TaskVerified } from "schemas"
  * @import { State } from "./execution-state.js"
  * @import { HubEvent } from "./hub.js"
  *
- * @typedef {"created_at" | "created_by" | "open_blockers" | "holder" | "held_back" | "ready" | "closed_as" | "waiting_for"} Beside -
+ * @typedef {"created_at" | "created_by" | "open_blockers" | "holder" | "held_back" | "ready" | "closed_as" | "waiting_for" |
+ *   "verify_policy"} Beside -
  *   Fields that the board does not show.
  * @typedef {Omit<Task, Beside>} ListedTask
  * @typedef {ListedTask & { text: string }} StoredTask - `text` is what the search looks into, in lower case.
- * @typedef {{ step: ExecutionStatusEnum, since: string } & State} Run - An execution that is queued or under way.
+ * @typedef {{ step: ExecutionStatusEnum, since: string, kind: string } & State} Run - An execution that is queued or
+ *   under way; a verification only where no run is.
  */
 
 const MOST = 1000; // newest tasks that are read of a status
@@ -134,15 +136,23 @@ export class TaskStore {
   /** @param {HubEvent} event */
   #apply({ name, data, about }) {
     if (name === "task_created" || name === "task_updated") this.#putEvent(data);
+    else if (name === "task_verified") this.#putVerdict(data);
     else if (name === "task_deleted") {
       this.tasks.delete(data.task_id);
       this.#putRun(data.task_id, null);
     } else if (name === "execution_event") {
-      const { task_id: id, execution_event: event, reason = null, position = null } = data;
+      const { task_id: id, execution_event: event, reason = null, position = null, kind = "run" } = data;
+      if (kind === "verify" && this.runs.get(id)?.kind === "run") return; // superseded: its end is not the run's
       const step = enums().executionSteps[event];
       const waiting = reason ? { reason, position } : null;
-      this.#putRun(id, isActive(step) ? { step, since: about.timestamp, waiting, ending: null } : null);
+      this.#putRun(id, isActive(step) ? { step, since: about.timestamp, waiting, ending: null, kind } : null);
     }
+  }
+
+  /** @param {TaskVerified} data */
+  #putVerdict({ task_id: id, verified, version, updated_at }) {
+    const known = this.tasks.get(id);
+    if (known) this.put({ ...known, verified, version, updated_at });
   }
 
   /**
@@ -160,7 +170,8 @@ export class TaskStore {
     const known = this.tasks.get(id);
     const description = data.description ?? known?.description ?? "";
     const artifacts = data.artifacts ?? known?.artifacts ?? [];
-    this.put({ ...data, id, artifacts, description, ending: known?.ending ?? null }); // events do not say it
+    const ending = known?.ending ?? null; // events do not say it
+    this.put({ ...data, id, artifacts, description, ending, verified: data.verified ?? null });
   }
 }
 
@@ -181,8 +192,9 @@ function copyRun(from, to, id) {
  */
 function runsOf(active) {
   const runs = new Map();
-  for (const { task_id: id, status, started_at: startedAt, queued_at: queuedAt, waiting, ending } of active)
-    if (id) runs.set(id, { step: status, since: startedAt ?? queuedAt, waiting, ending });
+  for (const { task_id: id, status, started_at: startedAt, queued_at: queuedAt, waiting, ending, kind } of active)
+    if (id && (kind !== "verify" || !runs.has(id)))
+      runs.set(id, { step: status, since: startedAt ?? queuedAt, waiting, ending, kind });
   return runs;
 }
 

@@ -9,6 +9,7 @@ import { mayWork as worksAs, me } from "./identity.js";
 import { linkNodes } from "./links.js";
 import { showMarkdown } from "./markdown.js";
 import { showBlockers } from "./task-blockers.js";
+import { showCheck, verifier } from "./task-check.js";
 import { editor } from "./task-edit.js";
 import { Executions } from "./task-executions.js";
 import { historyOf } from "./task-history.js";
@@ -34,7 +35,7 @@ const history = historyOf(taskId);
 const notes = new Notes(taskId, refresh);
 const executions = new Executions(taskId, {
   onChange: (active) => {
-    $("run").hidden = Boolean(active);
+    $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
     $("stop").hidden = !active || active.ending !== null;
   },
   mayRun: () => mayWork,
@@ -129,6 +130,7 @@ async function current() {
   showDescription(now);
   show(now);
   showBlockers(now, refresh);
+  showCheck(now, { mayWork });
   notes.show(now);
   return now;
 }
@@ -201,6 +203,12 @@ onPress($("stop"), problem, async () => {
   await call("POST", api("exec", "stop", taskId));
   $("note").textContent = "Stop requested.";
   refresh();
+});
+
+verifier(taskId, {
+  problem,
+  hasVerdict: () => task !== null && task.verified !== null,
+  onAsked: refresh,
 });
 
 onPress($("release"), problem, async () => {

@@ -1,0 +1,209 @@
+"""Verifications: request one, repeat one, begin those of tasks in review.
+
+A verification is an execution of kind `verify`, in a sandbox of its own: environment, checkout of the commit that the
+last run recorded, its changes and kept files, setup, script. It changes neither status, assignee nor lease of its task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from taskhub.auth.actor import SYSTEM, Actor
+from taskhub.errors import Forbidden, HubError, Invalid
+from taskhub.lib.leases import watch
+from taskhub.models import EnvironmentVersion, Execution, ExecutionKind, Task, TaskStatus, Verdict, VerifyPolicy
+from taskhub.roles import Role, role_of
+from taskhub.selectors.environments import environment_with_id
+from taskhub.selectors.evidence import Evidence, active_execution, evidence_of, last_verification, stands
+from taskhub.services import tasks
+from taskhub.services.execution_environment import time_limit_of
+from taskhub.services.execution_rows import execution_create
+from taskhub.services.executions import execution_active
+from taskhub.services.verdicts import RETRY, task_locked
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 20
+"""Verifications of tasks in review that one look begins."""
+_TOGETHER: Final = """\
+# The environment's verification, then the task's.
+checks=$(mktemp -d) || exit 75
+cat >"$checks/environment" <<'{first_end}' || exit 75
+{first}{first_end}
+cat >"$checks/task" <<'{second_end}' || exit 75
+{second}{second_end}
+chmod 700 "$checks"/* || exit 75
+{first_run} || exit
+{second_run}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The verification that answers a request: a new one, one that is under way, or that of a standing verdict."""
+
+    execution: Execution
+    is_new: bool = False
+    is_cached: bool = False
+
+
+@transaction.atomic
+def verification_request(*, actor: Actor, task_id: UUID, again: bool = False) -> Requested:
+    """Verify the task's work as it is now. `again`: also where a verdict on it stands; agents may not ask for that.
+
+    Raises NotFound, also for an environment that the actor may not use; Invalid (`nothing_to_verify`) without a script;
+    ExecutionActive, -Ending while a run is active; Forbidden.
+    """
+    task = tasks.task_lock(actor, task_id)
+    if again and actor.is_agent and actor.user is not None and role_of(actor.user) < Role.OPERATOR:
+        raise Forbidden("Only people and operators verify again what has a verdict.", code="evidence_locked")
+    evidence = evidence_of(task)
+    _guard(actor, evidence)
+    active = active_execution(task)
+    if active is not None:
+        return Requested(_under_way(active))
+    has_verdict = task.verified in {Verdict.PASSED, Verdict.FAILED} and stands(task, evidence)
+    if has_verdict and not again and task.verified_by is not None:
+        return Requested(task.verified_by, is_cached=True)
+    return Requested(_queue(actor, task, evidence, account=actor.name), is_new=True)
+
+
+def _guard(actor: Actor, evidence: Evidence) -> None:
+    """What runs in an environment is for those who may use it: what the task's runs left is a part of it."""
+    if evidence.version is not None:
+        environment_with_id(user=actor.user, environment_id=evidence.version.environment_id)
+    if not evidence.scripts:
+        raise Invalid(
+            "Neither the task nor its environment has a verify script.",
+            code="nothing_to_verify",
+            details={"verify": ["There is no script."]},
+        )
+
+
+def _under_way(active: Execution) -> Execution:
+    if active.is_verification:
+        return active
+    tasks.guard_ending(active)
+    raise execution_active(active)
+
+
+def _queue(
+    actor: Actor, task: Task, evidence: Evidence, *, account: str, retries: Execution | None = None
+) -> Execution:
+    return execution_create(
+        actor=actor,
+        task=task,
+        kind=ExecutionKind.VERIFY,
+        script=script_of(evidence.scripts),
+        timeout_s=time_limit_of(evidence.version),
+        environment=evidence.version,
+        account=account,
+        checks=evidence.run,
+        fingerprint=evidence.fingerprint(),
+        retries=retries,
+    )
+
+
+def script_of(scripts: list[str]) -> str:
+    """One script that runs these, in order, until one fails: each by its own interpreter, in a process of its own."""
+    if len(scripts) == 1:
+        return scripts[0]
+    first, second = (text if text.endswith("\n") else f"{text}\n" for text in scripts)
+    return _TOGETHER.format(
+        first=first,
+        second=second,
+        first_end=_end_word(first),
+        second_end=_end_word(second),
+        first_run=_run(first, "environment"),
+        second_run=_run(second, "task"),
+    )
+
+
+def _end_word(script: str) -> str:
+    """Ends a here-document; no line of the script is its own digest."""
+    return f"end_{hashlib.sha256(script.encode('utf-8', 'replace')).hexdigest()}"
+
+
+def _run(script: str, name: str) -> str:
+    return f'"$checks/{name}"' if script.startswith("#!") else f'/bin/bash "$checks/{name}"'
+
+
+def verifications_retry() -> list[UUID]:
+    """Repeat, once, those that failed a minute ago because of the sandbox service, if nothing has happened since."""
+    queued: list[UUID] = []
+    for pk, retry_at in Execution.objects.filter(retry_at__isnull=False).values_list("pk", "retry_at"):
+        if (
+            retry_at is not None
+            and watch.moment_is_past(("verification", pk), retry_at, RETRY)
+            and (again := _retry(pk)) is not None
+        ):
+            queued.append(again.pk)
+    return queued
+
+
+@transaction.atomic
+def _retry(execution_id: UUID) -> Execution | None:
+    failed = Execution.objects.defer("script", "env").get(pk=execution_id)
+    task = task_locked(failed.task_id)
+    if not Execution.objects.filter(pk=execution_id, retry_at__isnull=False).update(retry_at=None):
+        return None
+    if task is None or task.verified_by_id != failed.pk or not task.verified or active_execution(task) is not None:
+        return None
+    evidence = evidence_of(task)
+    if not evidence.scripts or not stands(task, evidence):
+        return None
+    return _queue(SYSTEM, task, evidence, account=failed.account, retries=failed)
+
+
+def verifications_begin() -> list[UUID]:
+    """With `TASKHUB_VERIFY_IN_REVIEW`: verify tasks in review that have no verdict; the verifications."""
+    if not settings.TASKHUB_VERIFY_IN_REVIEW:
+        return []
+    begun: list[UUID] = []
+    for task_id in _in_review().values_list("pk", flat=True):
+        if len(begun) >= AT_ONCE:
+            break
+        execution = _begin(task_id)
+        if execution is not None:
+            begun.append(execution.pk)
+    return begun
+
+
+def _in_review() -> QuerySet[Task]:
+    """Tasks in review without a verdict that may have something to check."""
+    versions = EnvironmentVersion.objects.filter(number=F("environment__version"), environment__deleted_at=None)
+    checking = {each.environment_id: each.name for each in versions if each.spec.verify_policy != VerifyPolicy.OFF}
+    may_be = ~Q(verify_policy=VerifyPolicy.OFF) | Q(environment__in=checking)
+    ran_there = Execution.objects.filter(task=OuterRef("pk"), environment__environment__in=checking)
+    may_be |= Q(Exists(ran_there), environment=None)
+    if settings.TASKHUB_DEFAULT_ENVIRONMENT in checking.values():
+        may_be |= Q(environment=None)
+    return Task.objects.filter(may_be, status=TaskStatus.REVIEW, verified="").order_by("updated_at", "pk")
+
+
+@transaction.atomic
+def _begin(task_id: UUID) -> Execution | None:
+    """None where there is nothing to check, or it was checked as it is, or something is under way."""
+    task = task_locked(task_id)
+    if task is None:
+        return None
+    evidence = evidence_of(task)
+    is_due = task.status == TaskStatus.REVIEW and not task.verified and evidence.is_checked
+    last = last_verification(task) if is_due else None
+    was_checked = last is not None and not last.superseded and last.fingerprint == evidence.fingerprint()
+    if not is_due or was_checked or active_execution(task) is not None:
+        return None
+    try:
+        _guard(SYSTEM, evidence)
+    except HubError as refusal:
+        log.info("task %s in review is not verified: %s", task_id, refusal.code)
+        return None
+    return _queue(SYSTEM, task, evidence, account="")

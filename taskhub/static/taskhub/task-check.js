@@ -1,0 +1,87 @@
+// How a task is checked: policy and scripts in force, the verdict with its time, and the executions it is from.
+
+import { api, call } from "./api.js";
+import { $, element, timeElement } from "./dom.js";
+import { onPress } from "./forms.js";
+
+/**
+ * @import { RenderedTask, Verification } from "schemas"
+ */
+
+/** @type {Record<string, string>} */
+const VERDICTS = {
+  passed: "passed",
+  failed: "failed",
+  unavailable: "could not be carried out",
+};
+
+/** @type {Record<string, string>} */
+const POLICIES = {
+  off: "a verification may be asked for",
+  warn: "done does not need it",
+  required: "done needs a passed verification",
+};
+
+/**
+ * @param {RenderedTask} task
+ * @param {{ mayWork: boolean }} options
+ */
+export function showCheck({ check, verified, verify, override_reason: reason }, { mayWork }) {
+  $("verify").hidden = !mayWork || !check?.has_script;
+  $("check").replaceChildren(...(check ? verdictOf(check, verified) : ["nothing is checked"]));
+  $("check-policy").textContent = check ? `${POLICIES[check.policy] ?? check.policy}.` : "";
+  const scripts = [check?.environment_verify ?? "", verify].filter(Boolean);
+  $("check-scripts").hidden = !scripts.length;
+  $("check-script").textContent = scripts.join("\n\n");
+  $("override").textContent = reason ? `Done without a passed verification: ${reason}` : "";
+}
+
+/**
+ * The verdict that stands, when and by which executions; else how the last verification has ended.
+ *
+ * @param {NonNullable<RenderedTask["check"]>} check
+ * @param {RenderedTask["verified"]} verified
+ * @returns {(string | HTMLElement)[]}
+ */
+function verdictOf({ verified_at: at, last, last_stands: stands, has_script: hasScript }, verified) {
+  if (verified) {
+    const word = element("strong", VERDICTS[verified] ?? verified);
+    word.dataset["good"] = String(verified === "passed");
+    const by = last && stands ? [" ", linkTo("by this verification", last.execution_id)] : [];
+    const of = last?.checked && stands ? [" of ", linkTo("this run", last.checked)] : [];
+    const why = last && stands && last.error_message ? [`. ${last.error_message}`] : [];
+    return [word, ...(at ? [", ", timeElement(at)] : []), ...by, ...of, ...why];
+  }
+  if (!last) return [hasScript ? "not verified yet" : "there is no script to verify with"];
+  if (!last.verdict) return [linkTo("being verified", last.execution_id)];
+  const old = `the last verification ${VERDICTS[last.verdict] ?? last.verdict}, on an earlier state`;
+  return ["not verified: ", linkTo(old, last.execution_id)];
+}
+
+/**
+ * @param {string} text
+ * @param {string} execution
+ */
+function linkTo(text, execution) {
+  const link = element("a", text);
+  link.href = `${location.pathname}?execution=${execution}`;
+  return link;
+}
+
+/**
+ * Let the button verify the task; where a verdict stands, again.
+ *
+ * @param {string} taskId
+ * @param {object} options
+ * @param {HTMLElement} options.problem
+ * @param {() => boolean} options.hasVerdict
+ * @param {() => void} options.onAsked
+ */
+export function verifier(taskId, { problem, hasVerdict, onAsked }) {
+  onPress($("verify"), problem, async () => {
+    /** @type {Verification} */
+    const { cached } = await call("POST", api("tasks", taskId, "verify"), hasVerdict() ? { again: true } : {});
+    $("note").textContent = cached ? "It was verified already." : "Verification requested.";
+    onAsked();
+  });
+}
