@@ -51,9 +51,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_S: Final = 5.0
+"""How often the runner's lock is looked at: at most one request in this time."""
 UNBEGUN_LOOKS: Final = 6
 """After so many, a runner that has not begun will not: the shell that was to start it has ended, say."""
-"""How often the runner's lock is looked at: at most one request in this time."""
 CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
 UNREACHABLE_S: Final = 600.0
@@ -228,19 +228,18 @@ class Following:
     async def _prepared(self) -> Outcome | None:
         """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
         await self._note_preparation()
-        if self._preparation.began_too_early:
-            return await self._end_open(EARLY)
-        if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
-            return None
-        try:
-            await self._unless_it_ends(self._preparation.close_network())
-        except ExecutorError as error:
-            return await self._end_open(error)
-        return await self._prepared()
-
-    async def _end_open(self, error: ExecutorError) -> Outcome:
-        outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
-        return outcome_of_open_network(outcome, error)
+        refusal = EARLY if self._preparation.began_too_early else None
+        if refusal is None:
+            if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
+                return None
+            try:
+                await self._unless_it_ends(self._preparation.close_network())
+            except ExecutorError as error:
+                refusal = error
+            else:
+                return await self._prepared()
+        stopped = await self._climb(runner_is_dead=False)
+        return outcome_of_open_network(outcome_of_stop(self.execution, stopped), refusal)
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
@@ -351,9 +350,8 @@ class Following:
 
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
-        changes = await self._unless_it_ends(
-            artifact_collector.changes_after(self._executor, self.place, self.execution.files_seen)
-        )
+        asking = artifact_collector.changes_after(self._executor, self.place, self.execution.files_seen)
+        changes = await self._unless_it_ends(asking)
         if changes is not None:
             await with_database(file_changes_tell, execution=self.execution, changes=changes)
         self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
@@ -392,14 +390,7 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        ended = await with_database(
-            executions.execution_finish,
-            execution=self.execution,
-            outcome=outcome,
-            archived=archived,
-            kept=kept,
-            log_tail=self._log.tail,
-        )
-        if not ended:
+        told: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
+        if not await with_database(executions.execution_finish, execution=self.execution, **told):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
