@@ -142,7 +142,7 @@ export interface Execution {
 
 export interface ExecutionEvent {
   task_id: string;
-  execution_event: "waiting" | "started" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
+  execution_event: "waiting" | "preparing" | "started" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
   session_name: string;
   log_file: string;
   execution_id: string;

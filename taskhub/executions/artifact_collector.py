@@ -63,6 +63,14 @@ class Kept:
     changes: FileChanges | None = None
 
 
+async def changes_after(executor: Executor, place: Place, after: int) -> FileChanges | None:
+    """What a script that runs has changed since the change of number `after`; None: nothing, or no answer."""
+    async with aclosing(executor.changed_files({place: after})) as looks:
+        async for _, changes in looks:
+            return changes
+    return None
+
+
 async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
     """Copy the files at the place within the limits: results, then the rest in the executor's order.
 

@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
@@ -53,6 +53,7 @@ from taskhub.services.dispatch import (
     send_job_on_commit,
 )
 from taskhub.services.execution_environment import Wanted, ended_now, environment_choose
+from taskhub.services.execution_moves import execution_move, execution_run, lease_fields
 from taskhub.services.execution_rows import execution_create, execution_tell
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
@@ -176,15 +177,8 @@ def execution_take_lease(
     are made with it.
     """
     free = Execution.objects.filter(_TAKEN_AS.get(status, Q(status=status)), pk=execution_id, lease_until__isnull=True)
-    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **(changes or {}))
+    taken = free.update(fence=F("fence") + 1, **lease_fields(lease_s), **(changes or {}))
     return Execution.objects.select_related("task", "environment").get(pk=execution_id) if taken else None
-
-
-def _lease(length_s: float | None) -> dict[str, Any]:
-    """The fields of a lease from now on; of none, where it would end at once."""
-    if not length_s:
-        return {"lease_until": None, "lease_s": None}
-    return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
 def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool = False) -> Execution | None:
@@ -211,7 +205,9 @@ def execution_return_to_queue(*, execution: Execution) -> bool:
 
     `admitted_at` stays: the try may have made a sandbox before it was refused.
     """
-    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
+    return execution_move(
+        execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None
+    )
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
@@ -235,7 +231,7 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
 def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
     """It is about to be ended by us: however its script then ends, this is what it will have been."""
     _lock_task(execution)
-    if not _move(execution, ending=ending.value):
+    if not execution_move(execution, ending=ending.value):
         return False
     if not execution.superseded:
         _show_ending(execution, ending.value)
@@ -267,69 +263,33 @@ def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dic
     found = {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
     if renew_s is not None:
         mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
-        Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**_lease(renew_s))
+        Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**lease_fields(renew_s))
     return found
 
 
 def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
     """The caller needs longer than it thought; False if the lease was lost."""
-    return _move(execution, **_lease(lease_s))
+    return execution_move(execution, **lease_fields(lease_s))
 
 
 def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = True) -> None:
     """Let any worker try again in `retry_s` seconds. `counts`: as an attempt to start it; the first one always does."""
-    _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)}))
-
-
-def execution_mark_set_up(
-    *, execution: Execution, place: Place, setup_timeout_s: int, lease_s: float | None = None
-) -> bool:
-    """Its checkout and setup have begun; it stays `starting`, and is followed from now on. Else as below."""
-    return _move(
-        execution,
-        sandbox_id=place.sandbox_id,
-        command_id=place.command_id,
-        setup_deadline=timezone.now() + timedelta(seconds=setup_timeout_s),
-        waiting_reason="",
-        **_lease(lease_s),
+    execution_move(
+        execution, **lease_fields(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)})
     )
 
 
 @transaction.atomic
 def execution_mark_started(*, execution: Execution, place: Place, lease_s: float | None = None) -> bool:
     """starting → running; False if another worker was faster. With `lease_s` the caller goes on with it."""
-    return _mark_running(
+    return execution_run(
         execution,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
-        **_lease(lease_s),
+        **lease_fields(lease_s),
     )
-
-
-@transaction.atomic
-def execution_mark_begun(*, execution: Execution, at: datetime | None = None) -> bool:
-    """starting → running: checkout and setup are done, and its script has begun, now or at `at`. False likewise."""
-    return _mark_running(execution, started_at=at or timezone.now())
-
-
-def execution_note_commit(*, execution: Execution, commit: str) -> bool:
-    """What was checked out. False likewise."""
-    return _move(execution, commit=commit)
-
-
-def execution_note_network_closed(*, execution: Execution) -> bool:
-    """Before its script is let begin. False likewise."""
-    return _move(execution, network_closed=True)
-
-
-def _mark_running(execution: Execution, **changes: Any) -> bool:
-    moved = _move(execution, status=ExecutionStatus.RUNNING, **changes)
-    if moved:
-        audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
-        execution_tell(execution, "started")
-    return moved
 
 
 @transaction.atomic
@@ -368,7 +328,7 @@ def execution_finish(
         **{name: getattr(outcome, name) for name in ("status", "exit_code", "error_code", "error_message")},
         **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, kept)),
     }
-    moved = _move(
+    moved = execution_move(
         execution,
         **ends_as,
         log_lines=archived.lines if archived else None,
@@ -426,16 +386,3 @@ def execution_mark_sandbox_stopped(*, execution: Execution) -> None:
 
 def execution_mark_released(*, execution: Execution) -> None:
     Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now(), secret_env=NO_SECRETS)
-
-
-def _move(execution: Execution, **changes: Any) -> bool:
-    """The conditional UPDATE: only while the row is active and under the fence that the caller knows."""
-    moved = Execution.objects.filter(pk=execution.pk, fence=execution.fence, status__in=ACTIVE_STATUSES).update(
-        **changes
-    )
-    if moved != 1:
-        log.info("execution %s moved on under another worker", execution.pk)
-        return False
-    for name, value in changes.items():
-        setattr(execution, name, value)
-    return True

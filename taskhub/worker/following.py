@@ -16,14 +16,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from contextlib import aclosing
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.executor import (
     ExecutorError,
-    FileChanges,
     FilesChanged,
     RunnerState,
     ScriptEnd,
@@ -47,26 +44,22 @@ from taskhub.worker.outcomes import (
     outcome_of_open_network,
     outcome_of_stop,
 )
-from taskhub.worker.preparation import EARLY, Preparation, deadline_of
+from taskhub.worker.preparation import EARLY, Lost, Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LOOK_S: Final = 5.0
+"""How often the runner's lock is looked at: at most one request in this time."""
 UNBEGUN_LOOKS: Final = 6
 """After so many, a runner that has not begun will not: the shell that was to start it has ended, say."""
-"""How often the runner's lock is looked at: at most one request in this time."""
 CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
 UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 LAST_WORD_S: Final = 4.0
 """A runner that has ended has said so once its log has been silent for so long."""
-
-
-class Lost(Exception):
-    """The execution is not this worker's any more, or has ended."""
 
 
 class Following:
@@ -228,38 +221,25 @@ class Following:
 
     async def _note_preparation(self) -> None:
         """Raises Lost."""
-        if not self.execution.is_set_up:
-            return
-        if not await self._preparation.note():
-            raise Lost
-        self._deadline = deadline_of(self.execution)
+        if self.execution.is_set_up:
+            await self._preparation.note()
+            self._deadline = deadline_of(self.execution)
 
     async def _prepared(self) -> Outcome | None:
         """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
         await self._note_preparation()
-        if self._preparation.began_too_early:
-            return await self._end_open(EARLY)
-        if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
-            return None
-        try:
-            is_ours = await self._unless_it_ends(self._preparation.close_network())
-        except ExecutorError as error:
-            return await self._end_open(error)
-        if is_ours is False:
-            raise Lost
-        return await self._prepared()
-
-    async def _end_open(self, error: ExecutorError) -> Outcome:
-        outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
-        return outcome_of_open_network(outcome, error)
-
-    def shift(self, by: timedelta) -> None:
-        """The wall clock was set."""
-        execution = self.execution
-        if execution.started_at is not None:
-            execution.started_at += by
-        if execution.setup_deadline is not None:
-            execution.setup_deadline += by
+        refusal = EARLY if self._preparation.began_too_early else None
+        if refusal is None:
+            if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
+                return None
+            try:
+                await self._unless_it_ends(self._preparation.close_network())
+            except ExecutorError as error:
+                refusal = error
+            else:
+                return await self._prepared()
+        stopped = await self._climb(runner_is_dead=False)
+        return outcome_of_open_network(outcome_of_stop(self.execution, stopped), refusal)
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
@@ -370,17 +350,11 @@ class Following:
 
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
-        changes = await self._unless_it_ends(self._changed_files())
+        asking = artifact_collector.changes_after(self._executor, self.place, self.execution.files_seen)
+        changes = await self._unless_it_ends(asking)
         if changes is not None:
             await with_database(file_changes_tell, execution=self.execution, changes=changes)
         self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
-
-    async def _changed_files(self) -> FileChanges | None:
-        looks = self._executor.changed_files({self.place: self.execution.files_seen})
-        async with aclosing(looks):
-            async for _, changes in looks:
-                return changes
-        return None
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end
@@ -416,14 +390,7 @@ class Following:
         archived = None
         if self._log.lines or outcome.status != ExecutionStatus.LOST:
             archived = await self._log.store()
-        ended = await with_database(
-            executions.execution_finish,
-            execution=self.execution,
-            outcome=outcome,
-            archived=archived,
-            kept=kept,
-            log_tail=self._log.tail,
-        )
-        if not ended:
+        told: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
+        if not await with_database(executions.execution_finish, execution=self.execution, **told):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)
