@@ -1,7 +1,8 @@
-"""Rows of executions: what all of them are made with, and the events that tell how they stand."""
+"""Rows of executions: how one is made, moved on under its fence, and the events that tell how it stands."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import uuid
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from taskhub.auth.actor import Actor
 from taskhub.events.publish import publish
 from taskhub.events.types import ExecutionEvent
-from taskhub.models import SESSION_PREFIX, AuditEntry, Execution, Task
+from taskhub.models import ACTIVE_STATUSES, SESSION_PREFIX, AuditEntry, Execution, Task
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import EXECUTION_START, send_job_on_commit
 from taskhub.services.privacy import last_entry
+
+log = logging.getLogger(__name__)
 
 
 def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
@@ -58,3 +61,16 @@ def execution_tell(execution: Execution, step: str, *, reason: str | None = None
             kind=execution.kind,
         )
     )
+
+
+def execution_move(execution: Execution, **changes: Any) -> bool:
+    """The conditional UPDATE: only while the row is active and under the fence that the caller knows."""
+    moved = Execution.objects.filter(pk=execution.pk, fence=execution.fence, status__in=ACTIVE_STATUSES).update(
+        **changes
+    )
+    if moved != 1:
+        log.info("execution %s moved on under another worker", execution.pk)
+        return False
+    for name, value in changes.items():
+        setattr(execution, name, value)
+    return True

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -27,9 +27,7 @@ from taskhub.executions.masking import Secret
 from taskhub.executions.script import script_to_run
 from taskhub.models import (
     ACTIVE_STATUSES,
-    FOLLOWED,
     NOT_SUPERSEDED,
-    TO_START,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -52,7 +50,8 @@ from taskhub.services.dispatch import (
     send_job_on_commit,
 )
 from taskhub.services.execution_environment import Wanted, ended_now, environment_choose
-from taskhub.services.execution_rows import execution_create, execution_tell
+from taskhub.services.execution_leases import execution_take_lease, lease_fields
+from taskhub.services.execution_rows import execution_create, execution_move, execution_tell
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
 from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fields, verdict_follow
@@ -60,7 +59,6 @@ from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fiel
 log = logging.getLogger(__name__)
 
 START_ATTEMPTS: Final = 5
-_TAKEN_AS: Final = {ExecutionStatus.STARTING: TO_START, ExecutionStatus.RUNNING: FOLLOWED}
 NO_SECRETS: Final = ""
 """What is kept of secret values once they are not needed any more."""
 
@@ -166,26 +164,6 @@ def _end_by_request(execution: Execution) -> None:
         send_job_on_commit(EXECUTION_END, execution.pk)
 
 
-def execution_take_lease(
-    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, changes: Mapping[str, Any] | None = None
-) -> Execution | None:
-    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
-
-    One whose checkout or setup is under way is followed, as if it were `running`, and never started again. `changes`
-    are made with it.
-    """
-    free = Execution.objects.filter(_TAKEN_AS.get(status, Q(status=status)), pk=execution_id, lease_until__isnull=True)
-    taken = free.update(fence=F("fence") + 1, **_lease(lease_s), **(changes or {}))
-    return Execution.objects.select_related("task", "environment").get(pk=execution_id) if taken else None
-
-
-def _lease(length_s: float | None) -> dict[str, Any]:
-    """The fields of a lease from now on; of none, where it would end at once."""
-    if not length_s:
-        return {"lease_until": None, "lease_s": None}
-    return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
-
-
 def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool = False) -> Execution | None:
     """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done.
 
@@ -208,7 +186,9 @@ def execution_return_to_queue(*, execution: Execution) -> bool:
 
     `admitted_at` stays: the try may have made a sandbox before it was refused.
     """
-    return _move(execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None)
+    return execution_move(
+        execution, status=ExecutionStatus.QUEUED, attempts=max(0, execution.attempts - 1), lease_until=None
+    )
 
 
 def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, position: int | None = None) -> None:
@@ -232,7 +212,7 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
 def execution_mark_ending(*, execution: Execution, ending: ExecutionStatus) -> bool:
     """It is about to be ended by us: however its script then ends, this is what it will have been."""
     _lock_task(execution)
-    if not _move(execution, ending=ending.value):
+    if not execution_move(execution, ending=ending.value):
         return False
     if not execution.superseded:
         _show_ending(execution, ending.value)
@@ -251,44 +231,17 @@ def _show_ending(execution: Execution, ending: str) -> None:
     Task.objects.filter(pk=cast("UUID", execution.task_id)).update(ending=ending)
 
 
-class Seen(NamedTuple):
-    """What another process may have changed of an execution that is followed."""
-
-    fence: int
-    stop_requested_at: datetime | None
-
-
-def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dict[UUID, Seen]:
-    """The active ones of these rows; with `renew_s` the leases of those whose fence is still as given are renewed."""
-    active = Execution.objects.filter(pk__in=fences, status__in=ACTIVE_STATUSES)
-    found = {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
-    if renew_s is not None:
-        mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
-        Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**_lease(renew_s))
-    return found
-
-
-def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
-    """The caller needs longer than it thought; False if the lease was lost."""
-    return _move(execution, **_lease(lease_s))
-
-
-def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = True) -> None:
-    """Let any worker try again in `retry_s` seconds. `counts`: as an attempt to start it; the first one always does."""
-    _move(execution, **_lease(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)}))
-
-
 def execution_mark_set_up(
     *, execution: Execution, place: Place, setup_timeout_s: int, lease_s: float | None = None
 ) -> bool:
     """Its checkout and setup have begun; it stays `starting`, and is followed from now on. Else as below."""
-    return _move(
+    return execution_move(
         execution,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
         setup_deadline=timezone.now() + timedelta(seconds=setup_timeout_s),
         waiting_reason="",
-        **_lease(lease_s),
+        **lease_fields(lease_s),
     )
 
 
@@ -301,7 +254,7 @@ def execution_mark_started(*, execution: Execution, place: Place, lease_s: float
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
-        **_lease(lease_s),
+        **lease_fields(lease_s),
     )
 
 
@@ -313,16 +266,16 @@ def execution_mark_begun(*, execution: Execution, at: datetime | None = None) ->
 
 def execution_note_commit(*, execution: Execution, commit: str) -> bool:
     """What was checked out. False likewise."""
-    return _move(execution, commit=commit)
+    return execution_move(execution, commit=commit)
 
 
 def execution_note_network_closed(*, execution: Execution) -> bool:
     """Before its script is let begin. False likewise."""
-    return _move(execution, network_closed=True)
+    return execution_move(execution, network_closed=True)
 
 
 def _mark_running(execution: Execution, **changes: Any) -> bool:
-    moved = _move(execution, status=ExecutionStatus.RUNNING, **changes)
+    moved = execution_move(execution, status=ExecutionStatus.RUNNING, **changes)
     if moved:
         audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
         execution_tell(execution, "started")
@@ -365,7 +318,7 @@ def execution_finish(
         **{name: getattr(outcome, name) for name in ("status", "exit_code", "error_code", "error_message")},
         **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, kept)),
     }
-    moved = _move(
+    moved = execution_move(
         execution,
         **ends_as,
         log_lines=archived.lines if archived else None,
@@ -423,16 +376,3 @@ def execution_mark_sandbox_stopped(*, execution: Execution) -> None:
 
 def execution_mark_released(*, execution: Execution) -> None:
     Execution.objects.filter(pk=execution.pk).update(released_at=timezone.now(), secret_env=NO_SECRETS)
-
-
-def _move(execution: Execution, **changes: Any) -> bool:
-    """The conditional UPDATE: only while the row is active and under the fence that the caller knows."""
-    moved = Execution.objects.filter(pk=execution.pk, fence=execution.fence, status__in=ACTIVE_STATUSES).update(
-        **changes
-    )
-    if moved != 1:
-        log.info("execution %s moved on under another worker", execution.pk)
-        return False
-    for name, value in changes.items():
-        setattr(execution, name, value)
-    return True

@@ -34,7 +34,7 @@ from taskhub.executions.executor import (
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.services import executions
+from taskhub.services import execution_leases, executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
 from taskhub.web.thread_pool import with_database
@@ -116,7 +116,7 @@ class Following:
                 return
         finally:
             await self._log.close()
-        await with_database(executions.execution_postpone, execution=self.execution, retry_s=RETRY_S)
+        await with_database(execution_leases.execution_postpone, execution=self.execution, retry_s=RETRY_S)
 
     async def _settled_now(self) -> Outcome | None:
         (seen,) = await self._executor.observe([self.place])
