@@ -27,7 +27,7 @@ _EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "ex
 
 def _step_of(execution: Execution) -> str:
     if execution.status in _NOT_BEGUN:
-        return "waiting"
+        return "preparing" if execution.is_set_up else "waiting"
     return "started" if execution.status == ExecutionStatus.RUNNING else execution.status
 
 
@@ -37,7 +37,7 @@ def known_world() -> World:
     That an execution was queued, or is asked to stop, is no event: the answer to the request says it. That it waits is
     one; where it stands in the queue moves on without events.
     """
-    begun = Execution.objects.exclude(status__in=_NOT_BEGUN, waiting_reason="")
+    begun = Execution.objects.exclude(status__in=_NOT_BEGUN, waiting_reason="", command_id="")
     return {
         "tasks": {
             str(task.pk): {**{name: getattr(task, name) for name in _TASK_FIELDS}, "verified": task.verified or None}

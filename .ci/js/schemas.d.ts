@@ -125,12 +125,13 @@ export interface Execution {
   artifacts_left_out: number;
   leftover: LeftoverEnum | NullEnum;
   environment: EnvironmentOfExecution | null;
+  commit: string | null;
   timed_out?: boolean;
 }
 
 export interface ExecutionEvent {
   task_id: string;
-  execution_event: "waiting" | "started" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
+  execution_event: "waiting" | "preparing" | "started" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
   session_name: string;
   log_file: string;
   execution_id: string;

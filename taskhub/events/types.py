@@ -150,6 +150,8 @@ class TaskDeleted(EventData):
 class ExecutionEvent(EventData):
     """A step in the life of an execution. `execution_event` is the status it reached (`started` for running).
 
+    `preparing` tells that its environment's checkout and setup have begun: its log can be read.
+
     `waiting` tells that a queued execution cannot start yet, with the `reason` (the sandbox service is full, a limit is
     reached, starts are paused) and its `position` in the queue at that moment, from 1. It comes once for each reason.
 
@@ -160,7 +162,7 @@ class ExecutionEvent(EventData):
 
     name: ClassVar[str] = "execution_event"
     task_id: UUID
-    execution_event: Literal["waiting", "started", "completed", "failed", "stopped", "timed_out", "lost"]
+    execution_event: Literal["waiting", "preparing", "started", "completed", "failed", "stopped", "timed_out", "lost"]
     session_name: str
     log_file: str
     execution_id: UUID

@@ -130,7 +130,11 @@ def _entries(words: Mapping[Any, str]) -> list[dict[str, str]]:
     return [{"value": value.value, "label": label} for value, label in words.items()]
 
 
-_STATUS_OF_STEP: Final = {"waiting": ExecutionStatus.QUEUED, "started": ExecutionStatus.RUNNING}
+_STATUS_OF_STEP: Final = {
+    "waiting": ExecutionStatus.QUEUED,
+    "preparing": ExecutionStatus.STARTING,
+    "started": ExecutionStatus.RUNNING,
+}
 _EXECUTION_STEPS: Final[tuple[str, ...]] = get_args(ExecutionEvent.model_fields["execution_event"].annotation)
 
 

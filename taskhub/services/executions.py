@@ -231,11 +231,12 @@ def _show_ending(execution: Execution, ending: str) -> None:
     Task.objects.filter(pk=cast("UUID", execution.task_id)).update(ending=ending)
 
 
+@transaction.atomic
 def execution_mark_set_up(
     *, execution: Execution, place: Place, setup_timeout_s: int, lease_s: float | None = None
 ) -> bool:
     """Its checkout and setup have begun; it stays `starting`, and is followed from now on. Else as below."""
-    return execution_move(
+    moved = execution_move(
         execution,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
@@ -243,6 +244,9 @@ def execution_mark_set_up(
         waiting_reason="",
         **lease_fields(lease_s),
     )
+    if moved:
+        execution_tell(execution, "preparing")
+    return moved
 
 
 @transaction.atomic

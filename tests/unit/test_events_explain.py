@@ -216,6 +216,35 @@ def execution_mark_started(actor: Actor) -> Callable[[], Any]:
     return lambda: _started(actor)
 
 
+def _set_up(actor: Actor) -> Any:
+    """Not started yet: its checkout and setup are under way."""
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60, is_queued=True)
+    assert claimed is not None
+    place = Place(claimed.pk, "sandbox-1", claimed.session_name, "command-1")
+    assert executions.execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=60)
+    return claimed
+
+
+def execution_mark_set_up(actor: Actor) -> Callable[[], Any]:
+    return lambda: _set_up(actor)
+
+
+def execution_mark_begun(actor: Actor) -> Callable[[], Any]:
+    execution = _set_up(actor)
+    return lambda: executions.execution_mark_begun(execution=execution)
+
+
+def execution_note_commit(actor: Actor) -> Callable[[], Any]:
+    execution = _set_up(actor)
+    return lambda: executions.execution_note_commit(execution=execution, commit="a" * 40)
+
+
+def execution_note_network_closed(actor: Actor) -> Callable[[], Any]:
+    execution = _set_up(actor)
+    return lambda: executions.execution_note_network_closed(execution=execution)
+
+
 def execution_request_stop(actor: Actor) -> Callable[[], Any]:
     queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
     return lambda: executions.execution_request_stop(actor=actor, task_id=queued.task_id)
@@ -392,6 +421,10 @@ CASES = [
     admission_rule_set,
     execution_claim_start,
     execution_mark_started,
+    execution_mark_set_up,
+    execution_mark_begun,
+    execution_note_commit,
+    execution_note_network_closed,
     execution_request_stop,
     execution_finish,
     execution_mark_ending,
