@@ -57,6 +57,15 @@ export interface ChangedFile {
   size: number | null;
 }
 
+export interface Check {
+  policy: VerifyPolicyEnum;
+  has_script: boolean;
+  environment_verify: string | null;
+  verified_at: string | null;
+  last: LastVerification | null;
+  last_stands: boolean;
+}
+
 export type ClosedAsEnum = "cancelled" | "duplicate";
 
 export interface Command {
@@ -126,6 +135,8 @@ export interface Execution {
   leftover: LeftoverEnum | NullEnum;
   environment: EnvironmentOfExecution | null;
   commit: string | null;
+  kind: ExecutionKindEnum;
+  verdict: VerdictEnum | NullEnum;
   timed_out?: boolean;
 }
 
@@ -143,7 +154,10 @@ export interface ExecutionEvent {
   artifacts?: number | null;
   reason?: "capacity" | "limit" | "paused" | null;
   position?: number | null;
+  kind?: "run" | "verify";
 }
+
+export type ExecutionKindEnum = "run" | "verify";
 
 export type ExecutionStatusEnum = "queued" | "starting" | "running" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
 
@@ -162,7 +176,16 @@ export interface GivenFileRequest {
   source_path?: string;
 }
 
-export type KindEnum = "note" | "result" | "review" | "question" | "answer";
+export interface LastVerification {
+  execution_id: string;
+  status: ExecutionStatusEnum;
+  verdict: VerdictEnum | NullEnum;
+  exit_code: number | null;
+  error_code: string;
+  error_message: string;
+  finished_at: string | null;
+  checked: string | null;
+}
 
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
@@ -198,7 +221,7 @@ export interface Me {
 
 export interface Note {
   id: number;
-  kind: KindEnum;
+  kind: NoteKindEnum;
   text: string;
   author: string;
   agent: string;
@@ -228,13 +251,15 @@ export interface NoteAdded {
 }
 
 export interface NoteCreateRequest {
-  kind?: KindEnum;
+  kind?: NoteKindEnum;
   text: string;
   question?: number;
   options?: string[];
   deadline_s?: number;
   assumes?: string;
 }
+
+export type NoteKindEnum = "note" | "result" | "review" | "question" | "answer";
 
 export type NullEnum = null;
 
@@ -250,13 +275,16 @@ export interface PatchedTaskRequest {
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
   environment?: string | null;
+  verify?: string;
+  verify_policy?: VerifyPolicyEnum;
+  override_reason?: string;
 }
 
 export type ReasonEnum = "capacity" | "limit" | "paused";
 
 export interface RenderedNote {
   id: number;
-  kind: KindEnum;
+  kind: NoteKindEnum;
   text: string;
   author: string;
   agent: string;
@@ -292,8 +320,13 @@ export interface RenderedTask {
   ready: boolean;
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
+  verify: string;
+  verify_policy: VerifyPolicyEnum;
+  verified: VerdictEnum | NullEnum;
+  override_reason: string;
   blocked_by_hidden: number;
   environment_hidden: boolean;
+  check: Check | null;
   notes: Note[];
   description_html?: string | null;
 }
@@ -328,6 +361,7 @@ export interface StatusChangeRequest {
   artifacts?: string[];
   closed_as?: ClosedAsEnum | BlankEnum;
   note?: string;
+  override_reason?: string;
 }
 
 export type StreamEnum = "stdout" | "stderr";
@@ -359,6 +393,8 @@ export interface Task {
   ready: boolean;
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
+  verify_policy: VerifyPolicyEnum;
+  verified: VerdictEnum | NullEnum;
   timed_out?: boolean;
 }
 
@@ -378,6 +414,7 @@ export interface TaskCreated {
   ready?: boolean | null;
   closed_as?: string;
   waiting_for?: "" | "person" | "answer" | "review";
+  verified?: "passed" | "failed" | "unavailable" | null;
   omitted?: string[] | null;
   description?: string | null;
   created_at: string;
@@ -413,6 +450,9 @@ export interface TaskRequest {
   closed_as?: ClosedAsEnum | BlankEnum;
   blocked_by?: string[];
   environment?: string | null;
+  verify?: string;
+  verify_policy?: VerifyPolicyEnum;
+  override_reason?: string;
 }
 
 export type TaskStatus = "todo" | "inprogress" | "review" | "done";
@@ -435,11 +475,22 @@ export interface TaskUpdated {
   ready?: boolean | null;
   closed_as?: string;
   waiting_for?: "" | "person" | "answer" | "review";
+  verified?: "passed" | "failed" | "unavailable" | null;
   omitted?: string[] | null;
   changed: string[];
   previous: Record<string, string | boolean>;
   description?: string | null;
   reason?: "lease_expired" | "blocked" | null;
+}
+
+export interface TaskVerified {
+  task_id: string;
+  verified: "passed" | "failed" | "unavailable" | null;
+  version: number;
+  updated_at: string;
+  assignee: string;
+  execution_id?: string | null;
+  checked_execution_id?: string | null;
 }
 
 export interface Ticket {
@@ -458,6 +509,23 @@ export interface TokenCreated {
   token: string;
 }
 
+export type VerdictEnum = "passed" | "failed" | "unavailable";
+
+export interface Verification {
+  execution_id: string;
+  kind: VerificationKindEnum;
+  status: ExecutionStatusEnum;
+  verified: VerdictEnum | NullEnum;
+  exit_code: number | null;
+  error: Record<string, string> | null;
+  log_tail: string;
+  cached: boolean;
+}
+
+export type VerificationKindEnum = "verify";
+
+export type VerifyPolicyEnum = "off" | "warn" | "required";
+
 export interface Waiting {
   reason: ReasonEnum;
   since: string;
@@ -474,6 +542,7 @@ export interface EventData {
   "task_created": TaskCreated;
   "task_updated": TaskUpdated;
   "task_ready": TaskReady;
+  "task_verified": TaskVerified;
   "note_added": NoteAdded;
   "task_deleted": TaskDeleted;
   "execution_event": ExecutionEvent;
