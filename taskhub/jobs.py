@@ -217,6 +217,7 @@ def _release_due() -> None:
     users = Execution.objects.filter(requested_sandbox_id=OuterRef("sandbox_id"), released_at__isnull=True)
     ended = ended.exclude(Exists(users.exclude(pk=OuterRef("pk"))), ~Q(sandbox_id=""), requested_sandbox_id="")
     due = list(ended.filter(Q(kept_until=None, finished_at__lt=until) | Q(kept_until__lt=now))[:100])
+    due += [execution for execution in ended.filter(finished_at__gt=now)[:100] if _was_kept(execution)]
     if not due and (needed := waiting_by_reason()[WaitingReason.CAPACITY]):
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
     for execution in due:
@@ -228,6 +229,14 @@ def _release_due() -> None:
             if not error.permanent:
                 continue
         executions.execution_mark_released(execution=execution)
+
+
+def _was_kept(execution: Execution) -> bool:
+    """Whether a sandbox whose end seems to lie ahead, as the clock was set back since, was kept from first sight on."""
+    kept = timedelta(seconds=settings.TASKHUB_SANDBOX_KEEP_S)
+    if execution.kept_until is not None and execution.finished_at is not None:
+        kept = execution.kept_until - execution.finished_at
+    return watch.lease_is_past(("kept", execution.pk), execution.finished_at, kept.total_seconds())
 
 
 @shared_task

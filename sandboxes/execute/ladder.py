@@ -175,14 +175,15 @@ async def runner_state(toolbox: Toolbox, place: Place) -> RunnerState:
     """One request. Raises SandboxError."""
     own = shlex.quote(Folders(place.session_name).own)
     text = (
-        f"cd {own} && [ -e lock ] && if ! command -v flock >&2; then echo missing; "
-        "elif flock -n lock true; then echo free; else echo held; fi || echo missing; "
+        f"if ! cd {own}; then echo missing; elif [ -e lock ]; then "
+        "if ! command -v flock >&2; then echo missing; elif flock -n lock true; then echo free; else echo held; fi; "
+        "elif [ -e started ]; then echo missing; else echo unbegun; fi; "
         f"grep -qzsFx TASKHUB_RUNNER={place.execution_id} /proc/[0-9]*/environ && echo seen"
     )
     _, answer = await toolbox.shell(f"bash -c {shlex.quote(text)} 2>/dev/null")
     words = answer.split()
-    lock = next((word for word in ("held", "free") if word in words), "missing")
-    return RunnerState(lock, "seen" in words)  # type: ignore[arg-type]  # one of the three
+    lock = next((word for word in ("held", "free", "unbegun") if word in words), "missing")
+    return RunnerState(lock, "seen" in words)  # type: ignore[arg-type]  # one of the four
 
 
 @cache

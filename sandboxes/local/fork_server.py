@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from asyncio import StreamReader, StreamReaderProtocol
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 
 from sandboxes.local import supervisor
@@ -63,7 +63,7 @@ class ForkServer:
         ours, theirs = _pipes()
         try:
             async with self._turn:
-                pid = await self._ask([*theirs, *files])
+                pid = await _to_the_end(self._ask([*theirs, *files]))
         except BaseException:
             _close(ours)
             raise
@@ -121,6 +121,20 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
         self._socket = self._process = None
+
+
+async def _to_the_end(asking: Coroutine[None, None, int]) -> int:
+    """The answer, which is read also if the caller is cancelled: left unread, it would be taken for the next one's."""
+    task = asyncio.ensure_future(asking)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: the cancelled caller wants no result
+        raise
 
 
 def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:

@@ -320,11 +320,11 @@ class Stopped:
 class RunnerState:
     """Whether a runner lives: the lock that it holds, and whether one of its processes is seen.
 
-    `free` is a runner that has died, or has just ended; `missing` is no news. `seen` is False where a fresh process
-    does not see the session's, so only a change of it says something.
+    `free` is a runner that has died, or has just ended; `unbegun` one that has not begun; `missing` is no news. `seen`
+    is False where a fresh process does not see the session's, so only a change of it says something.
     """
 
-    lock: Literal["held", "free", "missing"]
+    lock: Literal["held", "free", "unbegun", "missing"]
     seen: bool
 
 

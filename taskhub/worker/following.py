@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_S: Final = 5.0
+UNBEGUN_LOOKS: Final = 6
+"""After so many, a runner that has not begun will not: the shell that was to start it has ended, say."""
 """How often the runner's lock is looked at: at most one request in this time."""
 CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
@@ -85,6 +87,7 @@ class Following:
         self._log = FollowedLog(execution, self.place, self._executor, self._hear, self.moved, is_first=is_first)
         self._changes = execution.files_seen
         self._seen = False
+        self._unbegun = 0
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
         self._deadline = deadline_of(execution)
@@ -317,6 +320,9 @@ class Following:
 
     def _says_dead(self, state: RunnerState) -> bool:
         was_seen, self._seen = self._seen, state.seen
+        if state.lock == "unbegun":
+            self._unbegun += 1
+            return self._unbegun >= UNBEGUN_LOOKS and not state.seen
         if state.lock == "missing":
             return was_seen and not state.seen
         return state.lock == "free"
@@ -329,7 +335,7 @@ class Following:
             # The log had not brought it: it did say how the script ended.
             self.end = stopped.end
             return outcome_of_end(self.execution, stopped.end)
-        return outcome_of_dead_runner(self.execution, stopped)
+        return outcome_of_dead_runner(self.execution, stopped, has_begun=self._unbegun < UNBEGUN_LOOKS)
 
     # A stop, or the time limit.
 

@@ -24,6 +24,7 @@ _DIED: Final = (
     "runner_died",
     "The process that ran the script was killed, by the script itself or by the sandbox. Its exit code is not known.",
 )
+_UNBEGUN: Final = ("runner_died", "The sandbox did not begin the script: the shell that was to run it has ended.")
 _STOPPING: Final = " Its sandbox is being stopped."
 _POSSIBLE: Final = " Processes of the script that left its session may still run in the sandbox."
 
@@ -75,9 +76,10 @@ def _outcome_of_stop(execution: Execution, stopped: Stopped) -> Outcome:
     return _outcome(execution, reason, leftover, code)
 
 
-def outcome_of_dead_runner(execution: Execution, stopped: Stopped) -> Outcome:
-    """Of a script whose runner died; `stopped` is how its remains were ended."""
-    found = _outcome(execution, _DIED, Leftover.NONE if stopped.by == "mark" else leftover_of(execution))
+def outcome_of_dead_runner(execution: Execution, stopped: Stopped, *, has_begun: bool) -> Outcome:
+    """Of a script whose runner died, or never began; `stopped` is how its remains were ended."""
+    reason = _DIED if has_begun else _UNBEGUN
+    found = _outcome(execution, reason, Leftover.NONE if stopped.by == "mark" else leftover_of(execution))
     return _before_script(execution, None, found)
 
 

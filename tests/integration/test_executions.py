@@ -253,6 +253,20 @@ def test_sandbox_and_session_are_given_back_after_a_while(execute: Any, settings
     assert seen.state == "gone"
 
 
+def test_a_clock_that_was_set_back_keeps_no_sandbox_longer(execute: Any, settings, pass_time: Any) -> None:
+    queued = execute("true")
+    jobs.execution_start(queued["execution_id"])
+    reconcile_until(queued["execution_id"], ended)
+    Execution.objects.update(finished_at=timezone.now() + timedelta(hours=1))
+    jobs.executions_release()
+    pass_time(settings.TASKHUB_SANDBOX_KEEP_S - 1)
+    jobs.executions_release()
+    assert Execution.objects.get().released_at is None
+    pass_time(2)
+    jobs.executions_release()
+    assert Execution.objects.get().released_at is not None
+
+
 def test_a_long_log_is_cut_with_a_marker(execute: Any, api: APIClient, settings) -> None:
     settings.TASKHUB_LOG_LIMIT_BYTES = 10_000
     queued = execute("yes 0123456789 | head -n 5000")

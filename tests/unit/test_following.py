@@ -22,8 +22,10 @@ from taskhub.worker.following import Following
 class SilentExecutor:
     """Its runner has died, and its log never ends. `pause_s` between lines; None: silence after two."""
 
-    def __init__(self, pause_s: float | None) -> None:
+    def __init__(self, pause_s: float | None, lock: Any = "free") -> None:
         self._pause_s = pause_s
+        self._lock = lock
+        self.looks = 0
         self.closed = asyncio.Event()
 
     async def follow_log(self, *_: Any, **__: Any) -> AsyncGenerator[list[LogLine], None]:
@@ -39,7 +41,8 @@ class SilentExecutor:
             self.closed.set()
 
     async def runner_state(self, _: Any) -> RunnerState:
-        return RunnerState("free", seen=False)
+        self.looks += 1
+        return RunnerState(self._lock, seen=False)
 
     async def observe(self, _: Any) -> list[Observation]:
         return [Observation("running")]  # its output is still open
@@ -88,6 +91,23 @@ async def test_log_that_does_not_end_is_cut(
     assert (last.n, last.stream) == (told["archived"].lines, "stderr")
     assert last.n == 3 if pause_s is None else last.n > 3
     assert "it had not ended 0 s after the script" in last.line
+
+
+async def test_a_runner_that_does_not_begin_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, ended: list[dict[str, Any]]
+) -> None:
+    """The shell that was to start it has ended: there is no lock, and nothing will ever be heard."""
+    executor = SilentExecutor(None, lock="unbegun")
+    monkeypatch.setattr(following, "get_executor", lambda: executor)
+    execution = Execution(
+        id=uuid.uuid4(), status="running", sandbox_id="s", command_id="c", log_token="0" * 64, log_file="log"
+    )
+    async with asyncio.timeout(30):
+        await Following(execution).run()
+    (told,) = ended
+    assert (told["outcome"].status, told["outcome"].error_code) == ("failed", "runner_died")
+    assert "did not begin" in told["outcome"].error_message
+    assert executor.looks == following.UNBEGUN_LOOKS
 
 
 def test_limit_is_what_the_documents_say() -> None:
