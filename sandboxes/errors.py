@@ -30,7 +30,7 @@ class SandboxMissing(SandboxError):
 
     def __init__(self, what: str = "sandbox") -> None:
         self.what = what
-        super().__init__(f"{what}_not_found", f"{what.capitalize()} not found.", permanent=True)
+        super().__init__(f"{what}_not_found", f"{what.capitalize().replace('_', ' ')} not found.", permanent=True)
 
 
 class SandboxRefused(SandboxError):

@@ -22,17 +22,14 @@ from sandboxes.log_marks import BEGIN, MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
 from taskhub.executions.executor import (
     SPLIT_MARK,
-    CheckedOut,
     FilesChanged,
     LogLine,
     LogTokens,
     PartialLines,
-    ScriptBegun,
     ScriptEnd,
     Sign,
     Signed,
     Troubled,
-    WaitsForLock,
 )
 from taskhub.executions.masking import Mask
 
@@ -280,7 +277,7 @@ class Follower:
         self._is_known = is_known
         self._is_watched = is_watched
         self._told_changes = 0
-        self._told: set[CheckedOut | WaitsForLock | ScriptBegun] = set()
+        self._told: set[Sign] = set()
         self._told_partials: tuple[tuple[int, str], ...] = ()
         self.exit_code: int | None = None
         self.end: ScriptEnd | None = None

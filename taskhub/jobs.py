@@ -62,7 +62,8 @@ from taskhub.services.environment_repositories import credentials_trim
 from taskhub.services.execution_leases import executions_expire_leases
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker.conductor import hand_over
-from taskhub.worker.following import Following, Lost
+from taskhub.worker.following import Following
+from taskhub.worker.preparation import Lost
 from taskhub.worker.starting import RETRY_S, admit, release, start
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ for name in ${!CANARY_@}; do
   printf '%s' "${value:0:9}"; printf '%s\\n' "${value:9}" >&1
   cat "/of-no-such-name/$value"
   ( set -x; : "$value"; test "$value" = another )
-  python3 -c 'import sys; sys.exit("failed with " + sys.argv[1])' "$value" || bash -c "$value"
+  bash -c 'echo "failed with $1" >&2; exit 3' - "$value" || "$value"
   echo "its content: none" >"$value.txt"
 done
 mkdir -p "out/$CANARY_0"; echo result >"out/$CANARY_0/$CANARY_0"

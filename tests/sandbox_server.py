@@ -23,7 +23,7 @@ class SandboxServer:
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         self.env = {"DAYTONA_API_URL": f"{self.address}/api", "DAYTONA_API_KEY": KEY}
-        self._headers = {"Authorization": f"Bearer {KEY}"}
+        self.headers = {"Authorization": f"Bearer {KEY}"}
         command = [
             *(sys.executable, "-m", "sandboxes.local"),
             "--data-dir",
@@ -38,22 +38,22 @@ class SandboxServer:
 
     def states(self) -> list[str]:
         """Of all its sandboxes, at most 200."""
-        answer = httpx.get(f"{self.address}/api/sandbox?limit=200", headers=self._headers, trust_env=False)
+        answer = httpx.get(f"{self.address}/api/sandbox?limit=200", headers=self.headers, trust_env=False)
         return [item["state"] for item in answer.json()["items"]]
 
     def requests(self) -> dict[str, int]:
         """How often each route was asked for; with `--faults`."""
-        answer = httpx.get(f"{self.address}/requests", headers=self._headers, trust_env=False)
+        answer = httpx.get(f"{self.address}/requests", headers=self.headers, trust_env=False)
         return dict(answer.json())
 
     def fault(self, match: str, *, times: int = 1, **effect: object) -> None:
         """See `Fault` of the server; with `--faults`."""
         body = {"match": f"{match}$", "times": times, **effect}
-        answer = httpx.post(f"{self.address}/faults", json=body, headers=self._headers, trust_env=False)
+        answer = httpx.post(f"{self.address}/faults", json=body, headers=self.headers, trust_env=False)
         assert answer.status_code < HTTPStatus.BAD_REQUEST, answer.text
 
     def forget_faults(self) -> None:
-        httpx.delete(f"{self.address}/faults", headers=self._headers, trust_env=False)
+        httpx.delete(f"{self.address}/faults", headers=self.headers, trust_env=False)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from taskhub.api.fields import ShortListField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
 from taskhub.api.query import KnownQuery
 from taskhub.roles import Role
-from taskhub.services.environment_rules import ENTRY_NAME_PATTERN
+from taskhub.services.environment_references import ENTRY_NAME_PATTERN
 
 VALUE_LIMIT: Final = 32 * 1024
 HOSTS_MOST: Final = 50

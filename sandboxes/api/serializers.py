@@ -59,6 +59,10 @@ class PageQuerySerializer(QuerySerializer):
     limit = serializers.IntegerField(min_value=1, max_value=200, default=100)
 
 
+class BuildLogQuerySerializer(QuerySerializer):
+    follow = serializers.BooleanField(default=False, help_text="The answer goes on until the build has ended.")
+
+
 class CommandSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     command = serializers.CharField()

@@ -24,10 +24,10 @@ def sandbox_fields(
     sizes = {name: getattr(spec, name) for name in SIZES if getattr(spec, name) is not None}
     # Daytona takes GPUs only for sandboxes that it deletes when they are stopped.
     ephemeral = {"autoDeleteInterval": 0} if spec.gpu else {}
-    network = {} if spec.locks else _network(spec.network)  # closed after checkout and setup
     # One entry for each variable, as in Daytona's own document.
     secrets = {"secrets": [{variable: name} for variable, name in spec.secrets.items()]} if spec.secrets else {}
     mounted = {"volumes": _volumes(spec, volume_ids or {}, task_id)} if spec.volumes else {}
+    network = {} if spec.locks else _network(spec.network)  # closed after checkout and setup
     return {**_source(spec), **sizes, **ephemeral, **network, **secrets, **mounted}
 
 

@@ -47,7 +47,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from taskhub.executions.executor import Checkout, LogTokens
+from taskhub.executions.checkout import Checkout
+from taskhub.executions.executor import LogTokens
 from taskhub.executions.file_paths import PATH_BYTES
 from taskhub.executions.keep_patterns import expression_of
 

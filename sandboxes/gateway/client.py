@@ -9,7 +9,7 @@ import logging
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, NamedTuple
 from urllib.request import getproxies
 
@@ -34,6 +34,7 @@ from sandboxes.gateway.translation import (
     BoundedResponse,
     Document,
     fetch,
+    fetch_chunks,
     past_breaker,
     refused,
 )
@@ -58,6 +59,8 @@ _BUILDING_S: Final = 15.0
 """How long one try waits for an image; then its caller may look whether it is still wanted."""
 _POLL_S: Final = 0.1
 _POLL_MOST_S: Final = 1.0
+_BUILD_LOG_SILENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=300.0)
+"""A step of a build may say nothing for minutes."""
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
 
 
@@ -149,6 +152,23 @@ class Gateway:
             document = await _fetch_sandbox(request)
         if document.get("networkBlockAll") is not True:
             raise SandboxRefused("network_not_closed", "The sandbox service says that it is still open.")
+
+    async def build_log(self, id_or_name: str, *, follow: bool) -> AsyncGenerator[bytes, None]:
+        """The text of the build of the sandbox's image, with `follow` until it has ended. Raises SandboxError."""
+        with past_breaker():
+            request = self._api.get_build_logs_url_without_preload_content(id_or_name, _request_timeout=REQUEST_S)
+            found = await fetch("build_log", request)
+        url = found.get("url") if isinstance(found, dict) else None
+        session = self._client._shared_session.session  # noqa: SLF001 - see `_api`
+        if session is None or not isinstance(url, str) or not url.startswith(("https://", "http://")):
+            raise SandboxUnavailable
+        # The SDK takes this address from Daytona in the same way, and shows it the same key.
+        headers = dict(self._client._api_client.default_headers)  # noqa: SLF001 - see `_api`
+        query = {"follow": "true"} if follow else {}
+        asked = session.get(url, params=query, headers=headers, timeout=_BUILD_LOG_SILENCE, allow_redirects=False)
+        async with aclosing(fetch_chunks("build_log", asked)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
         """The sandbox's toolbox by its known address, without a request."""

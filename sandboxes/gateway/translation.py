@@ -53,7 +53,7 @@ _FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", _ANY_CASE)
 _TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", _ANY_CASE)
 _NOT_HELD: Final = (
     *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "linked sandboxes"),
-    *("network to close without bubblewrap", "volumes without bubblewrap", "network to close later"),
+    *("network to close without bubblewrap", "network to close later", "volumes without bubblewrap"),
     *(r"\d+ CPUs, only \d+", "limits of memory without a writable cgroup"),
 )
 """What the local sandbox server says that it has not; its sentences, and no other text, are passed on."""

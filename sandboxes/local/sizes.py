@@ -97,11 +97,11 @@ def _version_1(proc: Path) -> list[MemoryGroups]:
 def _version_2(proc: Path) -> list[MemoryGroups]:
     """Groups below our own have limits only where our own passes the controller on."""
     own = next((path for names, path in _own_groups(proc) if not names), None)
-    folders = _mounted(proc, "cgroup2", "", own)
+    folders = [each for each in _mounted(proc, "cgroup2", "", own) if (each / "cgroup.subtree_control").exists()]
     for folder in folders:
         with suppress(OSError):
             (folder / "cgroup.subtree_control").write_text("+memory")
-    return [MemoryGroups(folder, "memory.max") for folder in folders if (folder / "cgroup.subtree_control").exists()]
+    return [MemoryGroups(folder, "memory.max") for folder in folders]
 
 
 def _own_groups(proc: Path) -> list[tuple[str, str]]:

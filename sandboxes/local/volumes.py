@@ -10,7 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from sandboxes.local.disk import remove_tree
-from sandboxes.local.errors import ControlError, ToolboxError, timestamp
+from sandboxes.local.errors import ControlError, timestamp
 from sandboxes.local.paths import Home
 from sandboxes.local.rows import ORGANIZATION_ID
 
@@ -34,11 +34,7 @@ class Mount:
 
     def prepare(self) -> None:
         """Make the folder where it is missing. Raises OSError, also where a link lies in its way."""
-        home = Home(self.volume)
-        try:
-            os.close(home.open_folder(home.locate(self.subpath or "~"), make=0o700))
-        except ToolboxError as error:
-            raise OSError(error.message) from None
+        os.close(Home(self.volume).open_folder(self.source, make=0o700))
 
 
 class Volumes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -47,6 +48,19 @@ async def sandbox_get_for(*, user: Reader, sandbox_id: str) -> Document:
         document = await gateway.document(sandbox_id)
     await _guard_private(user, document)
     return shown(document)
+
+
+async def build_log(*, sandbox_id: str, follow: bool) -> AsyncGenerator[bytes, None]:
+    """The log of the build of its image, from the first byte; with `follow` as it grows. For operators.
+
+    Raises SandboxError, before the first byte.
+    """
+    async with (
+        open_gateway(watching=True) as gateway,
+        aclosing(gateway.build_log(sandbox_id, follow=follow)) as chunks,
+    ):
+        async for chunk in chunks:
+            yield chunk
 
 
 async def session_list_for(*, user: Reader, sandbox_id: str) -> list[Document]:

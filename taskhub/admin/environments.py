@@ -26,6 +26,7 @@ from taskhub.errors import Invalid
 from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import SIZES
 from taskhub.selectors.environments import version_of
+from taskhub.services.environment_references import warnings_of
 from taskhub.services.environment_repositories import (
     DEPTH_MOST,
     PATH_LENGTH,
@@ -33,15 +34,7 @@ from taskhub.services.environment_repositories import (
     URL_LENGTH,
     credential_apart,
 )
-from taskhub.services.environment_rules import (
-    DAY_S,
-    SETUP_BYTES,
-    SIZE_MOST,
-    VERIFY_BYTES,
-    guard_name,
-    guard_spec,
-    warnings_of,
-)
+from taskhub.services.environment_rules import DAY_S, SETUP_BYTES, SIZE_MOST, VERIFY_BYTES, guard_name, guard_spec
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
 _VERSIONS_SHOWN: Final = 20

@@ -21,21 +21,22 @@ from taskhub.models import Environment, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
 from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
-from taskhub.services.environment_repositories import DEPTH_MOST, HOSTS_MOST, REF_LENGTH, URL_LENGTH
-from taskhub.services.environment_repositories import PATH_LENGTH as FOLDER_LENGTH
+from taskhub.services.environment_references import (
+    ENTRY_NAME_PATTERN,
+    MOUNT_LENGTH,
+    SECRETS_MOST,
+    VOLUMES_MOST,
+    warnings_of,
+)
+from taskhub.services.environment_repositories import DEPTH_MOST, HOSTS_MOST, PATH_LENGTH, REF_LENGTH, URL_LENGTH
 from taskhub.services.environment_rules import (
     DAY_S,
-    ENTRY_NAME_PATTERN,
     KEEP_MOST,
     LIST_LENGTH,
     NAME_PATTERN,
-    PATH_LENGTH,
-    SECRETS_MOST,
     SETUP_BYTES,
     SIZE_MOST,
     VERIFY_BYTES,
-    VOLUMES_MOST,
-    warnings_of,
 )
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 
@@ -62,22 +63,8 @@ _SECRETS_SCHEMA: Final = {
     "maxProperties": SECRETS_MOST,
 }
 _FOR_OPERATORS: Final = (
-    *(
-        "id",
-        "snapshot",
-        "image",
-        "dockerfile",
-        "network",
-        "repository",
-        "setup",
-        "keep",
-        "env",
-        "secrets",
-        "any_host",
-        "volumes",
-        "allowed",
-    ),
-    "warnings",
+    *("id", "snapshot", "image", "dockerfile", "network", "repository", "setup", "keep", "env", "allowed"),
+    *("secrets", "any_host", "volumes", "warnings"),
 )
 """Others read null."""
 
@@ -120,9 +107,9 @@ class VolumeSerializer(StrictSerializer):
     """A volume of the sandbox service, by its name; `subpath` may hold `{task}`, for a folder of each task's own."""
 
     name = TextField(max_length=100)
-    mount_path = TextField(max_length=PATH_LENGTH, help_text="An absolute path, as /data.")
+    mount_path = TextField(max_length=MOUNT_LENGTH, help_text="An absolute path, as /data.")
     subpath = TextField(
-        max_length=PATH_LENGTH, allow_blank=True, required=False, help_text="Empty: all of the volume, for every task."
+        max_length=MOUNT_LENGTH, allow_blank=True, required=False, help_text="Empty: all of the volume, for every task."
     )
 
 
@@ -169,7 +156,7 @@ class RepositorySerializer(StrictSerializer):
         help_text="A branch, a tag or a commit; empty: what the server says.",
     )
     path = TextField(
-        max_length=FOLDER_LENGTH,
+        max_length=PATH_LENGTH,
         allow_blank=True,
         allow_null=True,
         required=False,

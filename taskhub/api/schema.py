@@ -117,6 +117,7 @@ _PLACES: Final = {
     "webhook_id": "The id of the webhook endpoint.",
     "sandbox_id": "The id or the name of the sandbox.",
     "environment": "The name of the environment.",
+    "secret": "The name of the entry in the vault.",
     "account": "The name of the account.",
     "limit": "Rows in a page.",
     "cursor": "The position of a page, from the answer before.",

@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from taskhub.errors import NotFound
+from taskhub.executions.checkout import Checkout
 from taskhub.executions.masking import Mask, MaskAll
 from taskhub.lib.encryption import SealBroken
 from taskhub.models import EnvironmentSpec, Execution
@@ -54,31 +55,6 @@ class LogTokens(NamedTuple):
     def read(cls, token: str) -> LogTokens | None:
         """From an execution's `log_token`; None for one that was started without."""
         return cls(token[:32], token[32:]) if token else None
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What a server of repositories wants to see. No other host than these (`name` or `name:port`) is given it."""
-
-    username: str
-    token: str = field(repr=False)
-    hosts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    """What is in the working folder, or in its folder `path`, before setup and script.
-
-    `ref`: a branch, a tag, a commit, or "" for what the server says. `depth`: commits of the history; 0: all.
-    `changes`: by their names, the change sets (CHANGE_SETS) that are applied to it, of a run that is verified.
-    """
-
-    url: str
-    ref: str = ""
-    path: str = ""
-    depth: int = 1
-    credential: Credential | None = None
-    changes: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class NewTaskSerializer(ListedTaskSerializer):
     private = StrictBooleanField(required=False)
     environment = TextField(required=False)
     verify = TextField(max_length=DESCRIPTION_LIMIT, required=False, trim_whitespace=False)
-    verify_policy = PolicyField(required=False, help_text="off, warn, required.")
+    verify_policy = PolicyField(required=False, help_text="off, warn, required.")  # type: ignore[assignment]  # REST's
 
     class Meta(ListedTaskSerializer.Meta):
         fields = [

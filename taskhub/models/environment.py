@@ -23,7 +23,7 @@ SETUP_TIMEOUT_S: Final = 600
 DEPTH: Final = 1
 
 
-_LISTS: Final = ("keep", "any_host", "allowed")
+_LISTS: Final = ("keep", "allowed", "any_host")
 CREDENTIAL_SEAL: Final = Seal("taskhub.environments", "credential")
 
 
@@ -111,10 +111,9 @@ class EnvironmentSpec:
 
     At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
     the latter two. Times are in seconds. `setup` is a bash script. `keep`: patterns of the files that are kept besides
-    those in `out/`; None: all. `verify` is a script that checks the work of its tasks. `allowed`: accounts that may use
-    it; None: all.
-    `secrets`: variables, and the names of their entries in the sandbox service's vault; `any_host`: those of these
-    entries that may be sent to any host.
+    those in `out/`; None: all. `secrets`: variables, and the names of their entries in the sandbox service's vault;
+    `any_host`: those of these entries that may be sent to any host. `verify` is a script that checks
+    the work of its tasks. `allowed`: accounts that may use it; None: all.
     """
 
     description: str = ""
@@ -152,20 +151,24 @@ class EnvironmentSpec:
             given["network"] = Network.read(given["network"])
         if "repository" in given:
             given["repository"] = Repository.read(given["repository"])
+        if "volumes" in given:
+            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         for name in _LISTS:
             if name in given:
                 given[name] = tuple(dict.fromkeys(given[name]))
-        if "volumes" in given:
-            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         return cls(**given)
 
     def document(self) -> dict[str, Any]:
         """As the row and the API have it."""
         repository = self.repository.written() if self.repository is not None else None
         written = {**asdict(self), "network": self.network.written(), "repository": repository}
-        lists = {name: getattr(self, name) for name in _LISTS}
-        written["volumes"] = list(written["volumes"])
+        lists = {**{name: getattr(self, name) for name in _LISTS}, "volumes": written["volumes"]}
         return {**written, **{name: None if value is None else list(value) for name, value in lists.items()}}
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of all that a script finds in its environment by it, sorted."""
+        return sorted({**self.env, **self.secrets})
 
     @property
     def locks(self) -> bool:
@@ -176,11 +179,6 @@ class EnvironmentSpec:
     def setup_limit_s(self) -> int:
         """Seconds for checkout and setup."""
         return self.setup_timeout_s or SETUP_TIMEOUT_S
-
-    @property
-    def variables(self) -> list[str]:
-        """The names of all that a script finds in its environment by it, sorted."""
-        return sorted({**self.env, **self.secrets})
 
 
 SPEC_FIELDS: Final = tuple(each.name for each in fields(EnvironmentSpec))

@@ -99,7 +99,7 @@ def credential_apart(
     if token and username:
         facts, given = {"id": str(uuid.uuid4()), "hosts": list(hosts)}, GivenCredential(username, token, hosts)
     elif token or username or present is None or set(hosts) != set(present.hosts):
-        # Else an operator could have the token of another one sent to a host of their own.
+        # Else an account that may change an environment could have the token sent to a host of theirs.
         words = "credential needs username and token; without both, hosts must be those that it has."
         raise Invalid("The environment cannot be saved like this.", details={"repository": [words]})
     else:

@@ -12,32 +12,21 @@ from django.contrib.auth.models import User
 from taskhub.errors import Invalid
 from taskhub.executions.file_paths import is_inside
 from taskhub.models import EnvironmentSpec
-from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, TASK_PLACE, Network, Volume
+from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, Network
+from taskhub.services.environment_references import wrong_names, wrong_references
 from taskhub.services.environment_repositories import wrong_repository
-from taskhub.services.execution_inputs import BASH_KEEPS, ENV_BYTES, ENV_LIMIT, ENV_NAME, env_bytes
+from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT, env_bytes
 
 DAY_S: Final = 86_400
 VERIFY_BYTES: Final = 64 * 1024
 SIZE_MOST: Final = 10_000
 LIST_LENGTH: Final = 10
 """Networks, and domains: Daytona takes no more of each."""
-SECRETS_MOST: Final = 50
-VOLUMES_MOST: Final = 10
-PATH_LENGTH: Final = 500
-ENTRY_NAME_PATTERN: Final = r"[A-Za-z0-9_\-]{1,100}"
-"""Of an entry in the vault, as Daytona has it."""
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9._\-]*[a-z0-9])?"
 _NAME: Final = re.compile(rf"{NAME_PATTERN}\Z")
 _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
 _NOT_A_PATH: Final = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
-_SECRET_NAME: Final = re.compile(rf"{ENTRY_NAME_PATTERN}\Z")
-_VOLUME_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,99}\Z")
-_MOUNT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._\-]+)+\Z")
-_SYSTEM: Final = frozenset(
-    {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "tmp", "usr"}
-)
-"""Folders at the root in which Daytona mounts nothing, or a sandbox has its own."""
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 _SOURCES: Final = ("snapshot", "image", "dockerfile")
 SETUP_BYTES: Final = 64 * 1024
@@ -60,10 +49,8 @@ def guard_spec(spec: EnvironmentSpec) -> None:
         wrong["network"] = words
     if words := _wrong_env(spec.env):
         wrong["env"] = words
+    wrong |= wrong_references(spec)
     wrong |= _wrong_preparation(spec)
-    wrong |= _wrong_secrets(spec)
-    if words := _wrong_volumes(spec.volumes):
-        wrong["volumes"] = words
     if words := _wrong_accounts(spec.allowed or ()):
         wrong["allowed"] = words
     if wrong:
@@ -120,12 +107,7 @@ def _wrong_env(env: Mapping[str, str]) -> str:
         return "Names and values must have no NUL and no half of a character (a lone surrogate)."
     if env_bytes(env) > ENV_BYTES:
         return f"At most {ENV_BYTES} bytes in all."
-    return _wrong_names(env)
-
-
-def _wrong_names(names: Iterable[str]) -> str:
-    wrong = sorted(name for name in names if name in BASH_KEEPS or not ENV_NAME.match(name))
-    return f"Not a name that a script may set: {', '.join(wrong)[:200]}" if wrong else ""
+    return wrong_names(env)
 
 
 def _wrong_script(script: str, most: int) -> str:
@@ -148,62 +130,6 @@ def _wrong_keep(patterns: Sequence[str]) -> str:
         return f"At most {KEEP_MOST} patterns."
     wrong = [each for each in patterns if not is_inside(each) or _NOT_A_PATH.search(each)]
     return f"Must be a path in the working folder, with * and **: {wrong[0][:100]}" if wrong else ""
-
-
-def _wrong_secrets(spec: EnvironmentSpec) -> dict[str, str]:
-    wrong = {}
-    if words := _wrong_secret_names(spec):
-        wrong["secrets"] = words
-    unknown = sorted(set(spec.any_host) - set(spec.secrets.values()))
-    if unknown:
-        wrong["any_host"] = f"Not among the names in secrets: {', '.join(unknown)[:200]}."
-    return wrong
-
-
-def _wrong_secret_names(spec: EnvironmentSpec) -> str:
-    if len(spec.secrets) > SECRETS_MOST:
-        return f"At most {SECRETS_MOST} secrets."
-    if words := _wrong_names(spec.secrets):
-        return words
-    for name in spec.secrets.values():
-        if not _SECRET_NAME.match(name):
-            return f"Not a name in the vault (letters, digits, - and _): {name[:100]}"
-    both = sorted(set(spec.secrets) & set(spec.env))
-    return f"Also in env: {', '.join(both)[:200]}. Give a variable one value." if both else ""
-
-
-def _wrong_volumes(volumes: Sequence[Volume]) -> str:
-    if len(volumes) > VOLUMES_MOST:
-        return f"At most {VOLUMES_MOST} volumes."
-    paths = [volume.mount_path.split("/") for volume in volumes]
-    if any(a == b[: len(a)] for n, a in enumerate(paths) for m, b in enumerate(paths) if n != m):
-        return "A mount_path is given twice, or is below another one."
-    return next(filter(None, map(_wrong_volume, volumes)), "")
-
-
-def _wrong_volume(volume: Volume) -> str:
-    if not _VOLUME_NAME.match(volume.name):
-        return f"Not a volume's name: {volume.name[:100]}"
-    path, first = volume.mount_path, volume.mount_path.split("/")[1:2]
-    if not _MOUNT_PATH.match(path) or {".", ".."} & set(path.split("/")):
-        return f"A mount_path must be absolute, as /data: letters, digits, - . _ only, not {path[:100]}"
-    if set(first) & _SYSTEM:
-        return f"A mount_path must not be in a folder of the system: {path[:100]}"
-    subpath = volume.subpath.replace(TASK_PLACE, "task")
-    if subpath and not (is_inside(subpath) and _MOUNT_PATH.match(f"/{subpath}")):
-        words = f"A subpath must be relative, as tasks/{TASK_PLACE}, without . and .., with the letters of a mount_path"
-        return f"{words}, not {volume.subpath[:100]}"
-    return ""
-
-
-def warnings_of(spec: EnvironmentSpec) -> list[str]:
-    """What is allowed, and may not be what was meant."""
-    return [
-        f"Every script in this environment reads and changes all of the volume {volume.name}; a subpath as "
-        f"tasks/{TASK_PLACE} gives each task a folder of its own."
-        for volume in spec.volumes
-        if not volume.subpath
-    ]
 
 
 def _wrong_accounts(allowed: Iterable[str]) -> str:

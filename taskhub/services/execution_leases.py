@@ -9,11 +9,10 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, Q
-from django.utils import timezone
 
 from taskhub.lib.leases import watch
 from taskhub.models import ACTIVE_STATUSES, FOLLOWED, TO_START, Execution, ExecutionStatus
-from taskhub.services.execution_rows import execution_move
+from taskhub.services.execution_moves import execution_move, lease_fields
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +20,6 @@ _TAKEN_AS: Final = {ExecutionStatus.STARTING: TO_START, ExecutionStatus.RUNNING:
 
 UNKNOWN_S: Final = 60.0
 """The length of a lease whose row does not say it, as an older release writes them."""
-
-
-def lease_fields(length_s: float | None) -> dict[str, Any]:
-    """The fields of a lease from now on; of none, where it would end at once."""
-    if not length_s:
-        return {"lease_until": None, "lease_s": None}
-    return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
 
 
 def execution_take_lease(

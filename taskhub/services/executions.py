@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
 from django.db import transaction
@@ -50,8 +49,9 @@ from taskhub.services.dispatch import (
     send_job_on_commit,
 )
 from taskhub.services.execution_environment import Wanted, ended_now, environment_choose
-from taskhub.services.execution_leases import execution_take_lease, lease_fields
-from taskhub.services.execution_rows import execution_create, execution_move, execution_tell
+from taskhub.services.execution_leases import execution_take_lease
+from taskhub.services.execution_moves import execution_move, execution_publish, execution_run, lease_fields
+from taskhub.services.execution_rows import execution_create
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
 from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fields, verdict_follow
@@ -205,7 +205,7 @@ def execution_tell_waiting(*, execution: Execution, reason: WaitingReason, posit
     )
     if told:
         place = position or positions([execution.pk]).get(execution.pk)
-        execution_tell(execution, "waiting", reason=reason.value, position=place)
+        execution_publish(execution, "waiting", reason=reason.value, position=place)
 
 
 @transaction.atomic
@@ -232,27 +232,9 @@ def _show_ending(execution: Execution, ending: str) -> None:
 
 
 @transaction.atomic
-def execution_mark_set_up(
-    *, execution: Execution, place: Place, setup_timeout_s: int, lease_s: float | None = None
-) -> bool:
-    """Its checkout and setup have begun; it stays `starting`, and is followed from now on. Else as below."""
-    moved = execution_move(
-        execution,
-        sandbox_id=place.sandbox_id,
-        command_id=place.command_id,
-        setup_deadline=timezone.now() + timedelta(seconds=setup_timeout_s),
-        waiting_reason="",
-        **lease_fields(lease_s),
-    )
-    if moved:
-        execution_tell(execution, "preparing")
-    return moved
-
-
-@transaction.atomic
 def execution_mark_started(*, execution: Execution, place: Place, lease_s: float | None = None) -> bool:
     """starting → running; False if another worker was faster. With `lease_s` the caller goes on with it."""
-    return _mark_running(
+    return execution_run(
         execution,
         sandbox_id=place.sandbox_id,
         command_id=place.command_id,
@@ -260,30 +242,6 @@ def execution_mark_started(*, execution: Execution, place: Place, lease_s: float
         waiting_reason="",
         **lease_fields(lease_s),
     )
-
-
-@transaction.atomic
-def execution_mark_begun(*, execution: Execution, at: datetime | None = None) -> bool:
-    """starting → running: checkout and setup are done, and its script has begun, now or at `at`. False likewise."""
-    return _mark_running(execution, started_at=at or timezone.now())
-
-
-def execution_note_commit(*, execution: Execution, commit: str) -> bool:
-    """What was checked out. False likewise."""
-    return execution_move(execution, commit=commit)
-
-
-def execution_note_network_closed(*, execution: Execution) -> bool:
-    """Before its script is let begin. False likewise."""
-    return execution_move(execution, network_closed=True)
-
-
-def _mark_running(execution: Execution, **changes: Any) -> bool:
-    moved = execution_move(execution, status=ExecutionStatus.RUNNING, **changes)
-    if moved:
-        audit_write(actor=SYSTEM, action="execution:start", task_id=execution.task_id, execution_id=execution.pk)
-        execution_tell(execution, "started")
-    return moved
 
 
 @transaction.atomic
@@ -363,7 +321,7 @@ def _tell_end(execution: Execution) -> None:
         execution_id=execution.pk,
         changes={"status": [None, str(execution.status)], "exit_code": [None, execution.exit_code]},
     )
-    execution_tell(execution, str(execution.status))
+    execution_publish(execution, str(execution.status))
 
 
 def _measure_end(execution: Execution, outcome: Outcome) -> None:

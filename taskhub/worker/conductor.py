@@ -28,7 +28,8 @@ from taskhub.services import execution_leases
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.services.execution_leases import executions_shift_start
 from taskhub.web.thread_pool import with_database
-from taskhub.worker.following import Following, Lost
+from taskhub.worker.following import Following
+from taskhub.worker.preparation import Lost, shift_times
 from taskhub.worker.starting import start
 
 log = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ class Conductor:
         await with_database(executions_shift_start, fences=held, by=by)
         self._clock_offset += set_by
         for following in self._followed.values():
-            following.shift(by)
+            shift_times(following.execution, by)
 
     def _take_notice(self, execution_id: UUID, row: execution_leases.Seen | None) -> None:
         following = self._followed.get(execution_id)

@@ -17,7 +17,6 @@ import logging
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from taskhub.executions import artifact_collector, get_executor
@@ -47,7 +46,7 @@ from taskhub.worker.outcomes import (
     outcome_of_open_network,
     outcome_of_stop,
 )
-from taskhub.worker.preparation import EARLY, Preparation, deadline_of
+from taskhub.worker.preparation import EARLY, Lost, Preparation, deadline_of
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +62,6 @@ UNREACHABLE_S: Final = 600.0
 """Past its deadline for this long with a sandbox service that does not answer, an execution is lost."""
 LAST_WORD_S: Final = 4.0
 """A runner that has ended has said so once its log has been silent for so long."""
-
-
-class Lost(Exception):
-    """The execution is not this worker's any more, or has ended."""
 
 
 class Following:
@@ -228,11 +223,9 @@ class Following:
 
     async def _note_preparation(self) -> None:
         """Raises Lost."""
-        if not self.execution.is_set_up:
-            return
-        if not await self._preparation.note():
-            raise Lost
-        self._deadline = deadline_of(self.execution)
+        if self.execution.is_set_up:
+            await self._preparation.note()
+            self._deadline = deadline_of(self.execution)
 
     async def _prepared(self) -> Outcome | None:
         """The end of an execution whose network cannot be closed, or whose script did not wait for it. Raises Lost."""
@@ -242,24 +235,14 @@ class Following:
         if self._preparation.due_s > 0 or self.end is not None or self.is_gone or self._is_to_end():
             return None
         try:
-            is_ours = await self._unless_it_ends(self._preparation.close_network())
+            await self._unless_it_ends(self._preparation.close_network())
         except ExecutorError as error:
             return await self._end_open(error)
-        if is_ours is False:
-            raise Lost
         return await self._prepared()
 
     async def _end_open(self, error: ExecutorError) -> Outcome:
         outcome = outcome_of_stop(self.execution, await self._climb(runner_is_dead=False))
         return outcome_of_open_network(outcome, error)
-
-    def shift(self, by: timedelta) -> None:
-        """The wall clock was set."""
-        execution = self.execution
-        if execution.started_at is not None:
-            execution.started_at += by
-        if execution.setup_deadline is not None:
-            execution.setup_deadline += by
 
     async def _without_mark(self) -> Outcome | None:
         """The log has ended, and the runner has not said how the script did. Raises ExecutorError."""
@@ -366,8 +349,6 @@ class Following:
             self.end = stopped.end
         return stopped
 
-    # Files.
-
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
         changes = await self._unless_it_ends(self._changed_files())
@@ -383,10 +364,8 @@ class Following:
         return None
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
-        end = self.end
-        if self.execution.is_verification:
-            return None  # only its log and its exit code are kept
-        if end is None or not (end.files or end.changes > self.execution.files_seen):
+        end = self.end  # of a verification, only its log and its exit code are kept
+        if end is None or self.execution.is_verification or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
         if kept.changes is not None and kept.changes.upto > self.execution.files_seen:
@@ -413,17 +392,8 @@ class Following:
                 log.warning("the files of execution %s cannot be had: %s", self.execution.pk, error.code)
                 if not error.permanent:
                     raise
-        archived = None
-        if self._log.lines or outcome.status != ExecutionStatus.LOST:
-            archived = await self._log.store()
-        ended = await with_database(
-            executions.execution_finish,
-            execution=self.execution,
-            outcome=outcome,
-            archived=archived,
-            kept=kept,
-            log_tail=self._log.tail,
-        )
-        if not ended:
+        archived = await self._log.store() if self._log.lines or outcome.status != ExecutionStatus.LOST else None
+        ended: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
+        if not await with_database(executions.execution_finish, execution=self.execution, **ended):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)

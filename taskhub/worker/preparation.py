@@ -18,13 +18,21 @@ from django.utils import timezone
 from taskhub.executions.executor import CheckedOut, Executor, ExecutorError, Place, ScriptBegun, Sign, WaitsForLock
 from taskhub.models import Execution
 from taskhub.models.environment import SETUP_TIMEOUT_S
-from taskhub.services import executions
+from taskhub.services.execution_preparation import (
+    execution_mark_begun,
+    execution_note_commit,
+    execution_note_network_closed,
+)
 from taskhub.web.thread_pool import with_database
 
 log = logging.getLogger(__name__)
 
 LOCK_AGAIN_S: Final = 5.0
 EARLY: Final = ExecutorError("script_early", "The script did not wait for that, and was ended.", permanent=True)
+
+
+class Lost(Exception):
+    """The execution is not this worker's any more, or has ended."""
 
 
 class Preparation:
@@ -72,8 +80,8 @@ class Preparation:
         """Seconds until the close of the network is tried again."""
         return max(0.0, self.lock_at - time.monotonic()) if self.wants_lock else math.inf
 
-    async def close_network(self) -> bool:
-        """Close it, and let the script begin; False if the execution is another's now.
+    async def close_network(self) -> None:
+        """Close it, and let the script begin. Raises Lost.
 
         Raises a permanent ExecutorError where it cannot be closed; else `due_s` says when it is tried again.
         """
@@ -81,30 +89,28 @@ class Preparation:
         try:
             if not self._execution.network_closed:
                 await self._executor.close_network(self._place)
-                if not await with_database(executions.execution_note_network_closed, execution=self._execution):
-                    return False
+                if not await with_database(execution_note_network_closed, execution=self._execution):
+                    raise Lost
             await self._executor.let_begin(self._place)
         except ExecutorError as error:
             log.warning("the network of execution %s is not closed: %s", self._execution.pk, error.code)
             self.refusal = error
             if error.permanent:
                 raise
-            return True
-        self._may_begin = True
-        return True
+        else:
+            self._may_begin = True
 
-    async def note(self) -> bool:
-        """Write down what was checked out, and that the script has begun. False if the execution is another's now."""
+    async def note(self) -> None:
+        """Write down what was checked out, and that the script has begun. Raises Lost."""
         execution, is_ours = self._execution, True
-        if not execution.is_set_up:
-            return True
         if self._checked_out is not None and not execution.commit:
             commit = self._checked_out.commit
-            is_ours = await with_database(executions.execution_note_commit, execution=execution, commit=commit)
+            is_ours = await with_database(execution_note_commit, execution=execution, commit=commit)
         if is_ours and self._begun is not None and not self.began_too_early:
             at = None if self._is_first else self._began_at(self._begun)
-            is_ours = await with_database(executions.execution_mark_begun, execution=execution, at=at)
-        return is_ours
+            is_ours = await with_database(execution_mark_begun, execution=execution, at=at)
+        if not is_ours:
+            raise Lost
 
     def _began_at(self, begun: ScriptBegun) -> datetime | None:
         """The mark may be older than this worker. The sandbox's clock is taken at its word within what can be."""
@@ -126,3 +132,11 @@ def deadline_of(execution: Execution) -> float:
         most_s = execution.timeout_s if execution.started_at is not None else setup_limit_s(execution)
         left_s = min((execution.deadline - timezone.now()).total_seconds(), most_s)
     return time.monotonic() + left_s
+
+
+def shift_times(execution: Execution, by: timedelta) -> None:
+    """The wall clock was set by so much while it was under way."""
+    if execution.started_at is not None:
+        execution.started_at += by
+    if execution.setup_deadline is not None:
+        execution.setup_deadline += by

@@ -14,13 +14,15 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from taskhub.executions import get_executor
-from taskhub.executions.executor import Checkout, Credential, ExecutorError, Launch, Place
+from taskhub.executions.checkout import Checkout, Credential
+from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile
 from taskhub.models.environment import DEPTH
 from taskhub.services import admission, capacity, execution_leases, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
+from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.executions import Outcome
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.evidence_files import evidence_launch
@@ -102,9 +104,7 @@ def _mark_started(
 ) -> bool:
     if launch.prepares:
         limit_s = launch.setup_timeout_s
-        moved = executions.execution_mark_set_up(
-            execution=execution, place=place, setup_timeout_s=limit_s, lease_s=lease_s
-        )
+        moved = execution_mark_set_up(execution=execution, place=place, setup_timeout_s=limit_s, lease_s=lease_s)
     else:
         moved = executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s)
     if not moved:
@@ -170,9 +170,9 @@ def launch_of(execution: Execution) -> Launch:
         merge_output=execution.merge_output,
         all_files=execution.all_files,
         environment=environment,
+        task_id=execution.task_id,
         checkout=checkout_of(execution),
         setup_timeout_s=environment.setup_limit_s if environment is not None else 0,
-        task_id=execution.task_id,
     )
 
 

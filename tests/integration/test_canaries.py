@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from django.conf import settings as django_settings
+from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import connection
@@ -27,12 +29,15 @@ from taskhub.services.environments import environment_create
 from taskhub.webhooks.endpoints import endpoint_create
 from taskhub.webhooks.jobs import webhooks_deliver
 from tests.canaries import SCRIPT, canaries, files_below, found_in
+from tests.conftest import client_of
 from tests.receiver import receiving
 from tests.sandbox_server import SandboxServer, running_sandbox_server
 from tests.settling import settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 COUNT = 50
+THROUGH_THE_HUB = 3
+"""Entries that are made over REST; the others are made at once, which is faster."""
 
 
 @pytest.fixture
@@ -68,14 +73,18 @@ def run(api: APIClient, **body: Any) -> Execution:
 
 
 def test_a_hundred_canaries_are_nowhere_after_the_release(
-    server: SandboxServer, api: APIClient, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: SandboxServer, operator: User, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    api = client_of(operator)
     caplog.set_level(logging.DEBUG)
     settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
     ours, theirs = canaries("env", COUNT), canaries("vault", COUNT)
-    for name, value in theirs.items():
+    for n, (name, value) in enumerate(theirs.items()):
         body = {"name": f"entry-{name}", "value": value, "hosts": ["example.com"]}
-        answer = api.post("/api/secrets/", body, format="json", headers={"Idempotency-Key": name})
+        if n < THROUGH_THE_HUB:
+            answer: Any = api.post("/api/secrets/", body, format="json", headers={"Idempotency-Key": name})
+        else:
+            answer = httpx.post(f"{server.address}/api/secret", json=body, headers=server.headers, trust_env=False)
         assert answer.status_code == 201, answer.content
     environment_create(actor=SYSTEM, name="vault", secrets={name: f"entry-{name}" for name in theirs})
     with receiving() as receiver:

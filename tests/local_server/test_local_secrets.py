@@ -3,17 +3,18 @@
 import json
 import random
 import re
-import shutil
 import stat
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from local_server_harness import Raw, Server, eventually, running
+from local_server_harness import Raw, Server
 
+from sandboxes.local.errors import ControlError
 from sandboxes.local.logs import STDOUT_MARKER, Marker
 from sandboxes.local.masking import MASK, Mask
+from sandboxes.local.vault import Vault
 
 VALUE = "hunter2-of-the-local-vault"
 OTHER = "-----BEGIN KEY-----\nc2VjcmV0LW9m\n-----END KEY-----\n"
@@ -91,7 +92,7 @@ async def test_the_script_alone_has_the_values_and_nothing_shows_them(client: Cl
         'ls "/$TOKEN" 2>&1; (set -x; : "$TOKEN") ; head -c 300000 /dev/zero | tr "\\0" "x"; echo "$TOKEN"'
     )
     found = await client.run(sandbox, script)
-    assert found["stdout"].startswith(f"len {len(VALUE)} ***\n***\n***\n***\n***!\n")
+    assert found["stdout"].startswith(f"len {len(VALUE)} ***\n***\n***\n***\n\n***!\n")
     assert found["stdout"].endswith("xxx***\n")
     assert VALUE not in json.dumps(found)
     # Outside the script's session there is none, and what runs there is masked all the same.
@@ -101,7 +102,7 @@ async def test_the_script_alone_has_the_values_and_nothing_shows_them(client: Cl
     # A running script goes on with what it was given; a changed entry is for the next session.
     await client.call("PATCH", f"/api/secret/{key}", body={"value": "another-value"})
     assert (await client.run(sandbox, 'echo "$KEY" | head -n 2 | tail -n 1'))["stdout"] == "***\n"
-    assert (await client.run(sandbox, 'printf %s "${#KEY}"', "later"))["stdout"] == "13"
+    assert (await client.run(sandbox, 'printf %s "${#KEY}"', "later"))["stdout"] == "13\n"
     assert VALUE.encode() not in stored(client.server.data_dir, besides="home")
     assert b"c2VjcmV0LW9m" not in stored(client.server.data_dir, besides="home")
 
@@ -123,26 +124,24 @@ async def test_an_entry_that_is_gone_keeps_new_sessions_from_starting(client: Cl
     assert (status, "Secret of-gone not found" in json.dumps(body)) == (400, True)
 
 
-async def test_values_outlive_the_server_and_not_their_key(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    with running(tmp_path / "data", "--no-bwrap", "--transition-ms", "5") as server:
-        client = Client(server, http)
-        await entry(client, "kept")
-        sandbox = await client.make(secrets=[{"TOKEN": "kept"}], autoStopInterval=0)
-        for name in ("secrets.key", "secrets.json"):
-            assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600
-        assert VALUE.encode() not in stored(server.data_dir)
-        server.stop()
-        server.start()
-        assert (await client.run(sandbox, 'echo "$TOKEN ${#TOKEN}"'))["stdout"] == f"*** {len(VALUE)}\n"
-        server.stop()
-        shutil.copy(server.data_dir / "secrets.key", tmp_path)
-        (server.data_dir / "secrets.key").unlink()
-        server.start()
-        await entry(client, "of-the-new-key")
-        address = f"/toolbox/{sandbox}/process/session"
-        status, body, _ = await client.call("POST", address, body={"sessionId": "t"})
-        assert (status, "cannot be decrypted" in json.dumps(body)) == (400, True)
-        assert (await eventually(lambda: client.call("GET", f"/api/sandbox/{sandbox}")))[1]["state"] == "started"
+def test_values_outlive_the_server_and_not_their_key(tmp_path: Path) -> None:
+    vault = Vault(tmp_path)
+    vault.load()
+    vault.create({"name": "kept", "value": VALUE})
+    for name in ("secrets.key", "secrets.json"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert VALUE.encode() not in stored(tmp_path)
+    after = Vault(tmp_path)
+    after.load()
+    assert after.values({"TOKEN": "kept"}) == {"TOKEN": VALUE}
+    (tmp_path / "secrets.key").unlink()
+    replaced = Vault(tmp_path)
+    replaced.load()
+    replaced.create({"name": "of-the-new-key", "value": OTHER})
+    with pytest.raises(ControlError, match="Secret kept cannot be decrypted") as refused:
+        replaced.values({"TOKEN": "kept"})
+    assert refused.value.status == 400
+    assert replaced.values({"KEY": "of-the-new-key"}) == {"KEY": OTHER}
 
 
 def test_masking_does_not_depend_on_how_output_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Sizes that sandboxes are held to, and stopped sandboxes that are kept as snapshots."""
 
 import os
+import shutil
 from pathlib import Path
 
 import aiohttp
@@ -34,8 +35,7 @@ def test_cpus_are_dealt_out_in_turn() -> None:
 async def test_processes_have_no_more_memory_than_their_sandbox(client: Client) -> None:
     sandbox = await client.make(memory=1)
     take = "perl -e '$x = \"a\" x ({} << 20); print length($x) >> 20'"
-    # As it begins, and as it is refused: 1 GiB.
-    assert (await client.run(sandbox, take.format(100)))["stdout"] == "100"
+    assert (await client.run(sandbox, take.format(10)))["stdout"] == "10\n"
     assert (await client.run(sandbox, f"{take.format(1100)} 2>&1; echo $?"))["stdout"] in {"137\n", "Killed\n137\n"}
     assert (await client.run(sandbox, "echo on"))["stdout"] == "on\n"
 
@@ -52,7 +52,7 @@ def test_groups_are_found_in_either_version_and_in_containers(tmp_path: Path) ->
     found = find_memory_groups(proc)
     assert found is not None
     assert (found.parent, found.limit) == (first / "b", "memory.limit_in_bytes")
-    (first / "b").rmdir()
+    shutil.rmtree(first / "b")
     assert find_memory_groups(proc) is None  # version 2 passes no controller on
     (second / "user" / "cgroup.subtree_control").write_text("")
     found = find_memory_groups(proc)

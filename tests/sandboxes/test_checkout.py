@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from taskhub.executions.executor import Checkout, Credential
+from taskhub.executions.checkout import Checkout, Credential
 from tests.git_servers import GitServer, commit, git, git_daemon, make_repository
 from tests.sandboxes.bubblewrapped import TOKENS, Session, end_mark
 

@@ -40,7 +40,10 @@ def names_used(path: Path) -> Iterator[str]:
         ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
         ({"send_event"}, {"taskhub/events/publish.py"}),
         # A streaming response: of events, and of a log's text.
-        ({"StreamingHttpResponse", "OpenStream"}, {"taskhub/events/stream.py", "taskhub/api/log_raw.py"}),
+        (
+            {"StreamingHttpResponse", "OpenStream"},
+            {"taskhub/events/stream.py", "taskhub/api/log_raw.py", "sandboxes/api/build_log.py"},
+        ),
         # Reading what only the environment module may read; the others choose the settings, or fill the environment.
         (
             {"environ"},

@@ -27,6 +27,7 @@ from taskhub.services import (
     dependencies,
     environments,
     execution_leases,
+    execution_preparation,
     executions,
     file_changes,
     notes,
@@ -222,7 +223,7 @@ def _set_up(actor: Actor) -> Any:
     claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60, is_queued=True)
     assert claimed is not None
     place = Place(claimed.pk, "sandbox-1", claimed.session_name, "command-1")
-    assert executions.execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=60)
+    assert execution_preparation.execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=60)
     return claimed
 
 
@@ -232,17 +233,17 @@ def execution_mark_set_up(actor: Actor) -> Callable[[], Any]:
 
 def execution_mark_begun(actor: Actor) -> Callable[[], Any]:
     execution = _set_up(actor)
-    return lambda: executions.execution_mark_begun(execution=execution)
+    return lambda: execution_preparation.execution_mark_begun(execution=execution)
 
 
 def execution_note_commit(actor: Actor) -> Callable[[], Any]:
     execution = _set_up(actor)
-    return lambda: executions.execution_note_commit(execution=execution, commit="a" * 40)
+    return lambda: execution_preparation.execution_note_commit(execution=execution, commit="a" * 40)
 
 
 def execution_note_network_closed(actor: Actor) -> Callable[[], Any]:
     execution = _set_up(actor)
-    return lambda: executions.execution_note_network_closed(execution=execution)
+    return lambda: execution_preparation.execution_note_network_closed(execution=execution)
 
 
 def execution_request_stop(actor: Actor) -> Callable[[], Any]:
@@ -488,9 +489,9 @@ def test_events_explain_what_the_service_did(
 
 MODULES = (
     *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
-    *(announcements, file_changes, verdicts, verifications, execution_leases),
+    *(announcements, file_changes, verdicts, verifications, execution_leases, execution_preparation),
 )
-PARTS = {"order", "task_events", "evidence", "execution_rows"}
+PARTS = {"order", "task_events", "evidence", "execution_moves"}
 """What publishes in the transaction of these."""
 
 

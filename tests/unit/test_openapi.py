@@ -64,6 +64,7 @@ def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
         ("/api/sandboxes/{sandbox_id}/", "delete"),
         ("/api/sandboxes/{sandbox_id}/start/", "post"),
         ("/api/sandboxes/{sandbox_id}/stop/", "post"),
+        ("/api/sandboxes/{sandbox_id}/build-log/", "get"),
         ("/api/sandboxes/{sandbox_id}/sessions/", "get"),
         ("/api/sandboxes/{sandbox_id}/sessions/", "post"),
         ("/api/sandboxes/{sandbox_id}/sessions/{session_id}/", "get"),

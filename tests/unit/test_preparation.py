@@ -27,6 +27,7 @@ from taskhub.executions.executor import (
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import execution_leases, executions
 from taskhub.services.environments import environment_create
+from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.tasks import task_create
 from taskhub.web.thread_pool import wait_here, with_database
 from taskhub.worker import followed_log, following, preparation
@@ -91,7 +92,7 @@ def follow(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> Ca
         claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60, is_queued=True)
         assert claimed is not None
         place = Place(queued.pk, "box", queued.session_name, "c")
-        assert executions.execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=limit_s)
+        assert execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=limit_s)
         again = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
         assert again is None, "it is started once"
         taken = execution_leases.execution_take_lease(
