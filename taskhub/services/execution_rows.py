@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from typing import Any
 
@@ -21,7 +20,6 @@ def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
         task=task,
         session_name=f"{SESSION_PREFIX}{execution_id}",
         log_file=f"logs/task-{execution_id}.log",
-        log_token=secrets.token_hex(32),
         **fields,
     )
     changes = {"kind": [None, str(execution.kind)]} if execution.is_verification else None

@@ -7,13 +7,14 @@ worker was faster, and the caller drops what it has.
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -171,7 +172,9 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool
     """
     status = ExecutionStatus.QUEUED if is_queued else ExecutionStatus.STARTING
     leaves = {"status": ExecutionStatus.STARTING, "admitted_at": timezone.now()} if is_queued else {}
-    changes = {"attempts": F("attempts") + 1, **leaves}
+    # By whom it is started first: a worker of an earlier release, in the middle of an upgrade, knows no marks.
+    token = Case(When(log_token="", attempts=0, then=Value(secrets.token_hex(32))), default=F("log_token"))
+    changes = {"attempts": F("attempts") + 1, "log_token": token, **leaves}
     execution = execution_take_lease(execution_id=execution_id, status=status, lease_s=lease_s, changes=changes)
     if execution is not None and execution.attempts > START_ATTEMPTS:
         # Its starts did not even fail: they took their workers with them.

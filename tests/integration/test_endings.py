@@ -362,4 +362,11 @@ def test_place_carries_what_marks_are_known_by(execute: Any) -> None:
     jobs.execution_start(queued["execution_id"])
     execution = Execution.objects.get()
     assert len(execution.log_token) == 64
+    # A worker of a release without marks may start what this release has accepted: then none are waited for.
+    queued = execute("true")
+    assert Execution.objects.get(pk=queued["execution_id"]).log_token == ""
+    Execution.objects.filter(pk=queued["execution_id"]).update(status=ExecutionStatus.STARTING, attempts=1)
+    taken = executions.execution_claim_start(execution_id=queued["execution_id"], lease_s=60)
+    assert taken is not None
+    assert taken.log_token == ""
     assert execution_place(execution).log_token == execution.log_token

@@ -95,8 +95,9 @@ class Whole(Installation):
         elif part.startswith("worker"):
             self.start(part, *CELERY, "worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING")
         else:
-            scheduler = ("--scheduler", "celery.beat:Scheduler", "--pidfile=")
-            self.start(part, *CELERY, "beat", "--loglevel", "WARNING", *scheduler)
+            # Release 0.1 had its scheduler on the command line; now it is a setting.
+            scheduler = ("--scheduler", "celery.beat:Scheduler") if self._release is not None else ()
+            self.start(part, *CELERY, "beat", "--loglevel", "WARNING", "--pidfile=", *scheduler)
 
     @property
     def addresses(self) -> list[str]:
