@@ -50,7 +50,7 @@ SANDBOX_TOOLS = (
     Tool(
         name="get_sandbox",
         title="Read a sandbox",
-        description="A sandbox by id or name; without one ten of them, the latest active first.",
+        description="A sandbox by id or name; without one, the ten latest active.",
         takes=SandboxPlaceSerializer,
         run=_get,
         role=Role.VIEWER,
@@ -60,7 +60,7 @@ SANDBOX_TOOLS = (
         name="getSSEConnectionUrl",
         title="Get a stream's address",
         description="An address that streams (SSE) a sandbox's status, sessions, or a command's log (with "
-        "sessionId and commandId). It is a credential until expires_at.",
+        "sessionId and commandId); a credential until expires_at.",
         takes=params_serializer(SSE),
         run=_connection_url,
         role=Role.VIEWER,

@@ -47,6 +47,7 @@ from taskhub.selectors.admission import waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
 from taskhub.services import (
     claims,
+    execution_leases,
     executions,
     idempotency,
     log_retention,
@@ -172,7 +173,7 @@ def execution_end(execution_id: str) -> None:
     if loop is not None:
         hand_over(loop, lambda conductor: conductor.attend(UUID(execution_id)))
         return
-    execution = executions.execution_take_lease(
+    execution = execution_leases.execution_take_lease(
         execution_id=UUID(execution_id), status=ExecutionStatus.RUNNING, lease_s=END_LEASE_S
     )
     if execution is not None:

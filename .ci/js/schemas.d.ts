@@ -58,7 +58,7 @@ export interface ChangedFile {
 }
 
 export interface Check {
-  policy: PolicyEnum;
+  policy: VerifyPolicyEnum;
   has_script: boolean;
   environment_verify: string | null;
   verified_at: string | null;
@@ -135,7 +135,7 @@ export interface Execution {
   leftover: LeftoverEnum | NullEnum;
   environment: EnvironmentOfExecution | null;
   commit: string | null;
-  kind: Kind82fEnum;
+  kind: ExecutionKindEnum;
   verdict: VerdictEnum | NullEnum;
   timed_out?: boolean;
 }
@@ -157,6 +157,8 @@ export interface ExecutionEvent {
   kind?: "run" | "verify";
 }
 
+export type ExecutionKindEnum = "run" | "verify";
+
 export type ExecutionStatusEnum = "queued" | "starting" | "running" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
 
 export interface FileChanged {
@@ -173,10 +175,6 @@ export interface GivenFileRequest {
   execution_id?: string;
   source_path?: string;
 }
-
-export type Kind82fEnum = "run" | "verify";
-
-export type KindBc8Enum = "note" | "result" | "review" | "question" | "answer";
 
 export interface LastVerification {
   execution_id: string;
@@ -223,7 +221,7 @@ export interface Me {
 
 export interface Note {
   id: number;
-  kind: KindBc8Enum;
+  kind: NoteKindEnum;
   text: string;
   author: string;
   agent: string;
@@ -253,13 +251,15 @@ export interface NoteAdded {
 }
 
 export interface NoteCreateRequest {
-  kind?: KindBc8Enum;
+  kind?: NoteKindEnum;
   text: string;
   question?: number;
   options?: string[];
   deadline_s?: number;
   assumes?: string;
 }
+
+export type NoteKindEnum = "note" | "result" | "review" | "question" | "answer";
 
 export type NullEnum = null;
 
@@ -280,13 +280,11 @@ export interface PatchedTaskRequest {
   override_reason?: string;
 }
 
-export type PolicyEnum = "off" | "warn" | "required";
-
 export type ReasonEnum = "capacity" | "limit" | "paused";
 
 export interface RenderedNote {
   id: number;
-  kind: KindBc8Enum;
+  kind: NoteKindEnum;
   text: string;
   author: string;
   agent: string;
@@ -324,7 +322,7 @@ export interface RenderedTask {
   waiting_for: WaitingForEnum | BlankEnum;
   verify: string;
   verify_policy: VerifyPolicyEnum;
-  verified: VerifiedEnum | NullEnum;
+  verified: VerdictEnum | NullEnum;
   override_reason: string;
   blocked_by_hidden: number;
   environment_hidden: boolean;
@@ -396,7 +394,7 @@ export interface Task {
   open_blockers: number;
   waiting_for: WaitingForEnum | BlankEnum;
   verify_policy: VerifyPolicyEnum;
-  verified: VerifiedEnum | NullEnum;
+  verified: VerdictEnum | NullEnum;
   timed_out?: boolean;
 }
 
@@ -517,7 +515,7 @@ export interface Verification {
   execution_id: string;
   kind: VerificationKindEnum;
   status: ExecutionStatusEnum;
-  verified: VerifiedEnum | NullEnum;
+  verified: VerdictEnum | NullEnum;
   exit_code: number | null;
   error: Record<string, string> | null;
   log_tail: string;
@@ -525,8 +523,6 @@ export interface Verification {
 }
 
 export type VerificationKindEnum = "verify";
-
-export type VerifiedEnum = "passed" | "failed" | "unavailable";
 
 export type VerifyPolicyEnum = "off" | "warn" | "required";
 

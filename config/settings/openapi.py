@@ -47,6 +47,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "TaskStatusEnum": "taskhub.models.task.TaskStatus",
         "TaskPriorityEnum": "taskhub.models.task.TaskPriority",
         "ExecutionStatusEnum": "taskhub.models.execution.ExecutionStatus",
+        "ExecutionKindEnum": "taskhub.models.evidence.ExecutionKind",
+        "NoteKindEnum": "taskhub.models.note.NoteKind",
+        "VerdictEnum": ["passed", "failed", "unavailable"],
+        "VerifyPolicyEnum": ["off", "warn", "required"],
         "DeliveryStatusEnum": "taskhub.models.webhook.DeliveryStatus",
     },
 }

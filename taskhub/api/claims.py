@@ -51,9 +51,7 @@ class ClaimSerializer(LeaseOfSerializer):
     example = {"priority": ["high"], "tags": ["ci"], "lease_s": 900}
 
     task_id = IdField(required=False)
-    priority = serializers.ListField(
-        child=OneOfField(choices=TaskPriority.choices), required=False, help_text="One of these."
-    )
+    priority = serializers.ListField(child=OneOfField(choices=TaskPriority.choices), required=False)
     tags = TextListField(max_length=50, required=False, help_text="All of these.")
 
 

@@ -63,7 +63,8 @@ class RenderedNoteSerializer(NoteSerializer):
 
 
 class NoteCreateSerializer(StrictSerializer):
-    """`options`, `deadline_s` and `assumes` are for questions, `question` for answers: the open one unless given."""
+    """`text` is Markdown. `options`, `deadline_s` and `assumes` are for questions, `question` for answers: the open
+    one unless given."""
 
     example: ClassVar[dict[str, Any]] = {
         "kind": "question",
@@ -74,7 +75,7 @@ class NoteCreateSerializer(StrictSerializer):
     }
 
     kind = OneOfField(choices=NoteKind.choices, default=NoteKind.NOTE)
-    text = TextField(max_length=TEXT_LIMIT_BYTES, trim_whitespace=False, visible=True, help_text="Markdown.")
+    text = TextField(max_length=TEXT_LIMIT_BYTES, trim_whitespace=False, visible=True)
     question = serializers.IntegerField(required=False, min_value=1, max_value=2**53)
     options = ShortListField(
         child=TextField(max_length=_OPTION_LENGTH, visible=True), max_length=OPTIONS_MOST, required=False

@@ -42,7 +42,7 @@ from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.execution_inputs import GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
 
-_DESCRIPTION_LIMIT: Final = 64 * 1024
+DESCRIPTION_LIMIT: Final = 64 * 1024
 _REF_LENGTH: Final = 100
 
 
@@ -79,7 +79,7 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
     }
 
     title = TextField(max_length=200, visible=True)
-    description = TextField(max_length=_DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
+    description = TextField(max_length=DESCRIPTION_LIMIT, allow_blank=True, required=False, trim_whitespace=False)
     assignee = TextField(max_length=150, allow_blank=True, required=False)
     tags = TextListField(max_length=50, required=False)
     artifacts = TextListField(max_length=1000, required=False)
@@ -102,7 +102,7 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
         help_text="Of its executions.",
     )
     verify = TextField(
-        max_length=_DESCRIPTION_LIMIT,
+        max_length=DESCRIPTION_LIMIT,
         allow_blank=True,
         required=False,
         trim_whitespace=False,

@@ -26,7 +26,7 @@ _LINES: Final = 20
 
 
 class VerifySerializer(StrictSerializer):
-    example: ClassVar[dict[str, Any]] = {}
+    example: ClassVar[dict[str, Any]] = {"again": False}
 
     again = StrictBooleanField(required=False, help_text="Also where a verdict stands; for people and operators.")
 

@@ -41,7 +41,7 @@ class ExecuteTaskSerializer(HolderSerializer, WaitSerializer, ExecuteSerializer)
     task_id = TaskIdField()
     env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
     environment = TextField(required=False)
-    verify = StrictBooleanField(required=False, help_text="Check the work instead.")
+    verify = StrictBooleanField(required=False)
 
     def validate(self, attrs: Any) -> Any:
         """A verification takes no script and no inputs: it is about what the last run left."""
@@ -60,7 +60,7 @@ class ExecutionPlaceSerializer(NamedSerializer, WaitSerializer):
     task_id = TaskIdField()
     execution_id = IdField(required=False, help_text="Default: newest.")
     tail = serializers.IntegerField(min_value=0, max_value=LINES_MOST, default=_TAIL, help_text="Last log lines.")
-    after = serializers.IntegerField(required=False, min_value=0, help_text="Or all after this.")
+    after = serializers.IntegerField(required=False, min_value=0)
 
 
 async def _execute(requester: Requester, arguments: Arguments) -> Any:
@@ -182,7 +182,7 @@ EXECUTION_TOOLS = (
         name="execute_task",
         title="Run a script",
         description="Run a task's script in a sandbox; the task becomes inprogress. Default: the description's first "
-        "```bash block. wait_s waits for its end.",
+        "```bash block. wait_s waits for the end. verify: run its check instead.",
         takes=ExecuteTaskSerializer,
         run=_execute,
         role=Role.AGENT,

@@ -30,7 +30,7 @@ def _row(task: dict[str, Any]) -> dict[str, Any]:
 OVERVIEW_TOOLS = (
     Tool(
         name="get_overview",
-        title="See what there is",
+        title="Overview",
         description="Who you are, your tasks and leases, counts, what waits for people or is stale, a pause.",
         takes=OverviewArgumentsSerializer,
         run=_overview,

@@ -21,7 +21,7 @@ from taskhub.api.fields import OneOfField, StrictBooleanField, TextField, TextLi
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.idempotency import KEY
 from taskhub.api.pagination import NewestFirst
-from taskhub.api.serializers import ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
+from taskhub.api.serializers import DESCRIPTION_LIMIT, ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import task_detail
 from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, TASKS_AT_ONCE, task_events, task_look
@@ -30,12 +30,13 @@ from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
+from taskhub.lib.query_values import must_be_one_of
 from taskhub.mcp.budget import ANSWER_BYTES, size_of
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
 from taskhub.mcp.waits import WaitSerializer, ended, when_changed
-from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus
+from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus, VerifyPolicy
 from taskhub.roles import Caller, Role
 from taskhub.selectors.evidence import is_checked
 from taskhub.selectors.tasks import task_list_for
@@ -63,10 +64,23 @@ class HeldTaskSerializer(HolderSerializer):
     task_id = TaskIdField()
 
 
+class PolicyField(TextField):
+    """REST's choice, in fewer words of the tool's schema."""
+
+    def to_internal_value(self, data: Any) -> str:
+        policy = super().to_internal_value(data)
+        if policy not in VerifyPolicy.values:
+            raise serializers.ValidationError(must_be_one_of(VerifyPolicy.values))
+        return policy
+
+
 class NewTaskSerializer(ListedTaskSerializer):
     """What an agent says of a new task."""
 
+    private = StrictBooleanField(required=False)
     environment = TextField(required=False)
+    verify = TextField(max_length=DESCRIPTION_LIMIT, required=False, trim_whitespace=False)
+    verify_policy = PolicyField(required=False, help_text="off, warn, required.")  # type: ignore[assignment]  # REST's
 
     class Meta(ListedTaskSerializer.Meta):
         fields = [
@@ -96,18 +110,19 @@ class TaskChangeSerializer(HolderSerializer, TaskSerializer):
     class Meta(TaskSerializer.Meta):
         fields = [
             *("task_id", "title", "description", "priority", "assignee", "tags", "artifacts", "private", "blocked_by"),
-            *("verify_policy", "expected_version"),
+            "expected_version",
         ]
 
 
 class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
-    """Spec 003's body; `update_task` changes priority and assignee."""
+    """Spec 003's body; `update_task` changes priority and assignee, and operators override over REST."""
 
     task_id = TaskIdField()
     expected_version = serializers.IntegerField(required=False, min_value=1)
 
     def get_fields(self) -> dict[str, Any]:
-        return {name: field for name, field in super().get_fields().items() if name not in {"priority", "assignee"}}
+        not_here = {"priority", "assignee", "override_reason"}
+        return {name: field for name, field in super().get_fields().items() if name not in not_here}
 
 
 class ClaimTaskSerializer(NamedSerializer, WaitSerializer, ClaimSerializer):

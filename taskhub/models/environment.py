@@ -154,6 +154,8 @@ class EnvironmentSpec:
         for name in _LISTS:
             if name in given:
                 given[name] = tuple(dict.fromkeys(given[name]))
+        if "volumes" in given:
+            given["volumes"] = tuple(Volume(**volume) for volume in given["volumes"])
         return cls(**given)
 
     def document(self) -> dict[str, Any]:
@@ -172,6 +174,11 @@ class EnvironmentSpec:
     def setup_limit_s(self) -> int:
         """Seconds for checkout and setup."""
         return self.setup_timeout_s or SETUP_TIMEOUT_S
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of all that a script finds in its environment by it, sorted."""
+        return sorted({**self.env, **self.secrets})
 
 
 SPEC_FIELDS: Final = tuple(each.name for each in fields(EnvironmentSpec))

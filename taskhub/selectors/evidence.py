@@ -161,7 +161,7 @@ def last_verification(task: Task) -> Execution | None:
 
 
 class Check(NamedTuple):
-    """What a reader of a task is told of its check. `last` is the newest verification, whether it has ended or not."""
+    """What a reader of a task sees about its check. `last` is the newest verification, whether it has ended or not."""
 
     policy: str
     has_script: bool

@@ -9,9 +9,10 @@ from typing import Any
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM
+from taskhub.events.publish import publish
+from taskhub.events.types import ExecutionEvent
 from taskhub.models import ACTIVE_STATUSES, Execution, ExecutionStatus
 from taskhub.services.audit import audit_write
-from taskhub.services.execution_rows import execution_tell
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,31 @@ def lease_fields(length_s: float | None) -> dict[str, Any]:
     if not length_s:
         return {"lease_until": None, "lease_s": None}
     return {"lease_until": timezone.now() + timedelta(seconds=length_s), "lease_s": length_s}
+
+
+def execution_tell(execution: Execution, step: str, *, reason: str | None = None, position: int | None = None) -> None:
+    """Publish a step in the life of an execution; `step` as `ExecutionEvent` has it."""
+    task = execution.task
+    if task is None:
+        return  # its task was deleted: no client can know it by that id
+    publish(
+        ExecutionEvent(
+            task_id=task.pk,
+            execution_event=step,
+            session_name=execution.session_name,
+            log_file=execution.log_file,
+            execution_id=execution.pk,
+            assignee=task.assignee,
+            sandbox_id=execution.sandbox_id,
+            command_id=execution.command_id,
+            exit_code=execution.exit_code,
+            error_code=execution.error_code or None,
+            artifacts=None if execution.is_active else execution.artifacts_kept,
+            reason=reason,
+            position=position,
+            kind=execution.kind,
+        )
+    )
 
 
 def execution_run(execution: Execution, **changes: Any) -> bool:

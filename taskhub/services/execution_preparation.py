@@ -9,8 +9,7 @@ from django.utils import timezone
 
 from taskhub.executions.executor import Place
 from taskhub.models import Execution
-from taskhub.services.execution_moves import execution_move, execution_run, lease_fields
-from taskhub.services.execution_rows import execution_tell
+from taskhub.services.execution_moves import execution_move, execution_run, execution_tell, lease_fields
 
 
 @transaction.atomic

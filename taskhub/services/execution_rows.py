@@ -1,4 +1,4 @@
-"""Rows of executions: what all of them are made with, and the events that tell how they stand."""
+"""Rows of executions: what all of them are made with, runs and verifications alike."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import uuid
 from typing import Any
 
 from taskhub.auth.actor import Actor
-from taskhub.events.publish import publish
-from taskhub.events.types import ExecutionEvent
 from taskhub.models import SESSION_PREFIX, AuditEntry, Execution, Task
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import EXECUTION_START, send_job_on_commit
@@ -31,28 +29,3 @@ def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
         execution.save(update_fields=["private_entry"])
     send_job_on_commit(EXECUTION_START, execution_id)
     return execution
-
-
-def execution_tell(execution: Execution, step: str, *, reason: str | None = None, position: int | None = None) -> None:
-    """Publish a step in the life of an execution; `step` as `ExecutionEvent` has it."""
-    task = execution.task
-    if task is None:
-        return  # its task was deleted: no client can know it by that id
-    publish(
-        ExecutionEvent(
-            task_id=task.pk,
-            execution_event=step,
-            session_name=execution.session_name,
-            log_file=execution.log_file,
-            execution_id=execution.pk,
-            assignee=task.assignee,
-            sandbox_id=execution.sandbox_id,
-            command_id=execution.command_id,
-            exit_code=execution.exit_code,
-            error_code=execution.error_code or None,
-            artifacts=None if execution.is_active else execution.artifacts_kept,
-            reason=reason,
-            position=position,
-            kind=execution.kind,
-        )
-    )

@@ -10,12 +10,11 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, cast
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -28,9 +27,7 @@ from taskhub.executions.masking import Secret
 from taskhub.executions.script import script_to_run
 from taskhub.models import (
     ACTIVE_STATUSES,
-    FOLLOWED,
     NOT_SUPERSEDED,
-    TO_START,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -53,8 +50,9 @@ from taskhub.services.dispatch import (
     send_job_on_commit,
 )
 from taskhub.services.execution_environment import Wanted, ended_now, environment_choose
-from taskhub.services.execution_moves import execution_move, execution_run, lease_fields
-from taskhub.services.execution_rows import execution_create, execution_tell
+from taskhub.services.execution_leases import execution_take_lease
+from taskhub.services.execution_moves import execution_move, execution_run, execution_tell, lease_fields
+from taskhub.services.execution_rows import execution_create
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
 from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fields, verdict_follow
@@ -62,7 +60,6 @@ from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fiel
 log = logging.getLogger(__name__)
 
 START_ATTEMPTS: Final = 5
-_TAKEN_AS: Final = {ExecutionStatus.STARTING: TO_START, ExecutionStatus.RUNNING: FOLLOWED}
 NO_SECRETS: Final = ""
 """What is kept of secret values once they are not needed any more."""
 
@@ -168,19 +165,6 @@ def _end_by_request(execution: Execution) -> None:
         send_job_on_commit(EXECUTION_END, execution.pk)
 
 
-def execution_take_lease(
-    *, execution_id: UUID, status: ExecutionStatus, lease_s: float, changes: Mapping[str, Any] | None = None
-) -> Execution | None:
-    """The execution, leased to the caller for `lease_s` seconds; None if it moved on or another worker holds it.
-
-    One whose checkout or setup is under way is followed, as if it were `running`, and never started again. `changes`
-    are made with it.
-    """
-    free = Execution.objects.filter(_TAKEN_AS.get(status, Q(status=status)), pk=execution_id, lease_until__isnull=True)
-    taken = free.update(fence=F("fence") + 1, **lease_fields(lease_s), **(changes or {}))
-    return Execution.objects.select_related("task", "environment").get(pk=execution_id) if taken else None
-
-
 def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool = False) -> Execution | None:
     """Take an admitted execution, or one whose worker died, to start it; None if that is not to be done.
 
@@ -248,35 +232,6 @@ def _lock_task(execution: Execution) -> None:
 def _show_ending(execution: Execution, ending: str) -> None:
     """On its task, too. No change of the task: its version stays."""
     Task.objects.filter(pk=cast("UUID", execution.task_id)).update(ending=ending)
-
-
-class Seen(NamedTuple):
-    """What another process may have changed of an execution that is followed."""
-
-    fence: int
-    stop_requested_at: datetime | None
-
-
-def executions_seen(*, fences: Mapping[UUID, int], renew_s: float | None) -> dict[UUID, Seen]:
-    """The active ones of these rows; with `renew_s` the leases of those whose fence is still as given are renewed."""
-    active = Execution.objects.filter(pk__in=fences, status__in=ACTIVE_STATUSES)
-    found = {pk: Seen(fence, at) for pk, fence, at in active.values_list("pk", "fence", "stop_requested_at")}
-    if renew_s is not None:
-        mine = [pk for pk, seen in found.items() if seen.fence == fences[pk]]
-        Execution.objects.filter(pk__in=mine, status__in=ACTIVE_STATUSES).update(**lease_fields(renew_s))
-    return found
-
-
-def execution_extend_lease(*, execution: Execution, lease_s: float) -> bool:
-    """The caller needs longer than it thought; False if the lease was lost."""
-    return execution_move(execution, **lease_fields(lease_s))
-
-
-def execution_postpone(*, execution: Execution, retry_s: float, counts: bool = True) -> None:
-    """Let any worker try again in `retry_s` seconds. `counts`: as an attempt to start it; the first one always does."""
-    execution_move(
-        execution, **lease_fields(retry_s), **({} if counts else {"attempts": max(1, execution.attempts - 1)})
-    )
 
 
 @transaction.atomic

@@ -24,7 +24,7 @@ from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.event_loops import own_loop
 from taskhub.lib.per_loop import PerLoop
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.services import executions
+from taskhub.services import execution_leases
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
 from taskhub.services.execution_leases import executions_shift_start
 from taskhub.web.thread_pool import with_database
@@ -143,7 +143,10 @@ class Conductor:
 
     async def _take(self, execution_id: UUID) -> None:
         execution = await with_database(
-            executions.execution_take_lease, execution_id=execution_id, status=ExecutionStatus.RUNNING, lease_s=LEASE_S
+            execution_leases.execution_take_lease,
+            execution_id=execution_id,
+            status=ExecutionStatus.RUNNING,
+            lease_s=LEASE_S,
         )
         if execution is not None:
             await self._follow(execution, is_first=False)
@@ -175,7 +178,7 @@ class Conductor:
         renew = time.monotonic() >= self._renew_at
         held = {execution_id: execution.fence for execution_id, execution in self._held.items()}
         await self._follow_clock(held)
-        rows = await with_database(executions.executions_seen, fences=held, renew_s=LEASE_S if renew else None)
+        rows = await with_database(execution_leases.executions_seen, fences=held, renew_s=LEASE_S if renew else None)
         if renew:
             self._renew_at = time.monotonic() + RENEW_S
         for execution_id in held:
@@ -193,7 +196,7 @@ class Conductor:
         for following in self._followed.values():
             shift_times(following.execution, by)
 
-    def _take_notice(self, execution_id: UUID, row: executions.Seen | None) -> None:
+    def _take_notice(self, execution_id: UUID, row: execution_leases.Seen | None) -> None:
         following = self._followed.get(execution_id)
         if following is None or row is None:
             return  # it is being started, or has just ended and is on its way out
@@ -208,7 +211,7 @@ class Conductor:
         held = {execution_id: self._followed[execution_id].execution.fence}
 
         async def look() -> None:
-            rows = await with_database(executions.executions_seen, fences=held, renew_s=None)
+            rows = await with_database(execution_leases.executions_seen, fences=held, renew_s=None)
             self._take_notice(execution_id, rows.get(execution_id))
 
         task = asyncio.create_task(look())
@@ -250,7 +253,7 @@ def _clock_offset() -> float:
 
 def _hand_back(execution: Execution) -> None:
     """Give the lease back, and have another worker go on at once."""
-    executions.execution_postpone(execution=execution, retry_s=0.0)
+    execution_leases.execution_postpone(execution=execution, retry_s=0.0)
     send_job(EXECUTION_END if execution.is_followed else EXECUTION_START, execution.pk)
 
 

@@ -31,7 +31,7 @@ from taskhub.executions.executor import (
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.services import executions
+from taskhub.services import execution_leases, executions
 from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
 from taskhub.web.thread_pool import with_database
@@ -112,7 +112,7 @@ class Following:
                 return
         finally:
             await self._log.close()
-        await with_database(executions.execution_postpone, execution=self.execution, retry_s=RETRY_S)
+        await with_database(execution_leases.execution_postpone, execution=self.execution, retry_s=RETRY_S)
 
     async def _settled_now(self) -> Outcome | None:
         (seen,) = await self._executor.observe([self.place])
@@ -346,8 +346,6 @@ class Following:
             self.end = stopped.end
         return stopped
 
-    # Files.
-
     async def _tell_changes(self) -> None:
         self._changes_at = time.monotonic() + CHANGES_S
         asking = artifact_collector.changes_after(self._executor, self.place, self.execution.files_seen)
@@ -357,10 +355,8 @@ class Following:
         self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
-        end = self.end
-        if self.execution.is_verification:
-            return None  # only its log and its exit code are kept
-        if end is None or not (end.files or end.changes > self.execution.files_seen):
+        end = self.end  # of a verification, only its log and its exit code are kept
+        if end is None or self.execution.is_verification or not (end.files or end.changes > self.execution.files_seen):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
         if kept.changes is not None and kept.changes.upto > self.execution.files_seen:
@@ -387,10 +383,8 @@ class Following:
                 log.warning("the files of execution %s cannot be had: %s", self.execution.pk, error.code)
                 if not error.permanent:
                     raise
-        archived = None
-        if self._log.lines or outcome.status != ExecutionStatus.LOST:
-            archived = await self._log.store()
-        told: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
-        if not await with_database(executions.execution_finish, execution=self.execution, **told):
+        archived = await self._log.store() if self._log.lines or outcome.status != ExecutionStatus.LOST else None
+        ended: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
+        if not await with_database(executions.execution_finish, execution=self.execution, **ended):
             raise Lost
         log.info("execution %s has ended: %s", self.execution.pk, outcome.status.value)

@@ -20,7 +20,7 @@ from taskhub.lib.encryption import SealBroken
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile
 from taskhub.models.environment import DEPTH
-from taskhub.services import admission, capacity, executions
+from taskhub.services import admission, capacity, execution_leases, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.executions import Outcome
@@ -148,7 +148,7 @@ async def _wait_for(execution: Execution, awaited: Awaited) -> None:
         )
         await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code=awaited.code, error_message=words))
         return
-    await with_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
+    await with_database(execution_leases.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
 
 
 def launch_of(execution: Execution) -> Launch:
@@ -231,7 +231,9 @@ def _content(row: GivenFile) -> bytes:
 async def _failed(execution: Execution, error: ExecutorError) -> None:
     if not error.permanent and execution.attempts < executions.START_ATTEMPTS:
         log.warning("execution %s cannot start yet: %s", execution.pk, error.code)
-        await with_database(executions.execution_postpone, execution=execution, retry_s=RETRY_S * execution.attempts)
+        await with_database(
+            execution_leases.execution_postpone, execution=execution, retry_s=RETRY_S * execution.attempts
+        )
         return
     await with_database(execution.refresh_from_db, fields=["stop_requested_at"])
     status = ExecutionStatus.FAILED if execution.stop_requested_at is None else ExecutionStatus.STOPPED

@@ -28,7 +28,7 @@ from sandboxes.gateway import open_gateway
 from taskhub import jobs
 from taskhub.executions.executor import execution_place
 from taskhub.models import Execution, ExecutionStatus, Task
-from taskhub.services import executions
+from taskhub.services import execution_leases, executions
 from taskhub.web.thread_pool import wait_here
 from tests.processes import wait_until
 from tests.settling import settle
@@ -154,7 +154,7 @@ def test_dead_runner_is_noticed_without_a_stop(execute: Any, script: str) -> Non
     word = f"7{uuid.uuid4().int % 10**8}"
     queued = execute(f"echo begun; sleep {word} & sleep 0.5; {script}; sleep {word}")
     jobs.execution_start(queued["execution_id"])
-    execution = executions.execution_take_lease(
+    execution = execution_leases.execution_take_lease(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
     )
     assert execution is not None
@@ -193,7 +193,7 @@ def test_missing_interpreter_is_named(execute: Any, api: APIClient) -> None:
 def test_lost_execution_keeps_what_it_printed(execute: Any, api: APIClient) -> None:
     queued = execute("echo a; sleep 600")
     jobs.execution_start(queued["execution_id"])
-    execution = executions.execution_take_lease(
+    execution = execution_leases.execution_take_lease(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
     )
     assert execution is not None
@@ -264,7 +264,7 @@ def test_ending_is_shown_and_refuses_others(execute: Any, api: APIClient) -> Non
 def test_time_limit_is_shown_while_it_ends(execute: Any, api: APIClient) -> None:
     queued = execute("sleep 600")
     jobs.execution_start(queued["execution_id"])
-    execution = executions.execution_take_lease(
+    execution = execution_leases.execution_take_lease(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=0
     )
     assert execution is not None
@@ -321,7 +321,7 @@ def test_no_script_outlives_its_ending(
     word = f"7{uuid.uuid4().int % 10**8}"
     queued = execute("\n".join(["echo begun", *deeds, "sleep WORD"]).replace("WORD", word))
     jobs.execution_start(queued["execution_id"])
-    execution = executions.execution_take_lease(
+    execution = execution_leases.execution_take_lease(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
     )
     assert execution is not None

@@ -19,7 +19,7 @@ from taskhub import jobs
 from taskhub.executions import get_executor
 from taskhub.executions.executor import execution_place
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task
-from taskhub.services import admission, executions
+from taskhub.services import admission, execution_leases, executions
 from taskhub.services.executions import Outcome
 from taskhub.worker import starting
 from taskhub.worker.starting import launch_of
@@ -336,7 +336,7 @@ def test_a_stop_whose_worker_died_is_still_a_stop(execute: Any, api: APIClient) 
     _until_logged(api, queued["task_id"], "begun")
     api.post(f"/api/exec/stop/{queued['task_id']}")
     # A worker sends the signal and dies before it can say how the script ended.
-    taken = executions.execution_take_lease(
+    taken = execution_leases.execution_take_lease(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=0
     )
     assert taken is not None

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from taskhub.models import AdmissionState, DeliveryStatus, Execution, ExecutionStatus, WebhookDelivery, WebhookEndpoint
-from taskhub.services import admission, capacity, executions
+from taskhub.services import admission, capacity, execution_leases
 from taskhub.services.execution_leases import UNKNOWN_S, executions_expire_leases
 from taskhub.services.idempotency import Asked, InProgress, Reservation, idempotency_reserve
 from taskhub.web.thread_pool import wait_here
@@ -44,7 +44,7 @@ def running(step: timedelta, *, lease_s: float | None = 15) -> Execution:
 
 
 def taken(execution: Execution) -> Execution | None:
-    return executions.execution_take_lease(execution_id=execution.pk, status=ExecutionStatus.RUNNING, lease_s=15)
+    return execution_leases.execution_take_lease(execution_id=execution.pk, status=ExecutionStatus.RUNNING, lease_s=15)
 
 
 @STEPS
@@ -60,7 +60,7 @@ def test_an_executions_lease_lasts_for_its_length_whatever_the_wall_clock_says(
     assert executions_expire_leases() == [execution.pk]
     assert taken(execution) is not None
     # The first holder comes back to life: its word counts no more.
-    assert not executions.execution_extend_lease(execution=execution, lease_s=15)
+    assert not execution_leases.execution_extend_lease(execution=execution, lease_s=15)
 
 
 @STEPS
@@ -69,7 +69,7 @@ def test_a_lease_that_is_renewed_stays(step: timedelta, pass_time: PassTime) -> 
     for _ in range(5):
         assert executions_expire_leases() == []
         pass_time(10)
-        executions.executions_seen(fences={execution.pk: execution.fence}, renew_s=15)
+        execution_leases.executions_seen(fences={execution.pk: execution.fence}, renew_s=15)
 
 
 def test_a_lease_without_a_length_is_an_older_releases(pass_time: PassTime) -> None:
@@ -87,7 +87,7 @@ def test_a_renewal_in_the_last_moment_wins(pass_time: PassTime, monkeypatch: pyt
     pass_time(15)
 
     def judged(*_: object) -> bool:
-        executions.executions_seen(fences={execution.pk: execution.fence}, renew_s=15)
+        execution_leases.executions_seen(fences={execution.pk: execution.fence}, renew_s=15)
         return True
 
     monkeypatch.setattr("taskhub.services.execution_leases.watch.lease_is_past", judged)
@@ -201,7 +201,7 @@ def test_a_start_whose_worker_died_is_not_taken_back(pass_time: PassTime) -> Non
     Execution.objects.filter(pk=unbegun.pk).update(lease_until=None, lease_s=None)
     executions_expire_leases()
     pass_time(15)
-    executions.executions_seen(fences={refused.pk: refused.fence}, renew_s=15)
+    execution_leases.executions_seen(fences={refused.pk: refused.fence}, renew_s=15)
     assert executions_expire_leases() == [begun.pk]
     refused.refresh_from_db()
     capacity.admission_note_full(execution=refused)

@@ -9,7 +9,7 @@ import pytest
 
 from taskhub import jobs
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.services import executions
+from taskhub.services import execution_leases
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker.following import Following
 from tests.sandboxes.ill_daytona import KEY, Daytona
@@ -31,7 +31,7 @@ def test_runner_that_ended_while_its_log_was_away_did_not_die(
     daytona.fault("GET .*/logs.*follow=true", ws_close_code=1006, after_bytes=0)
     queued = execute("echo one; exit 7")
     jobs.execution_start(queued["execution_id"])
-    execution = executions.execution_take_lease(
+    execution = execution_leases.execution_take_lease(
         execution_id=queued["execution_id"], status=ExecutionStatus.RUNNING, lease_s=600
     )
     assert execution is not None

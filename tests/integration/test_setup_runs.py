@@ -16,7 +16,8 @@ from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
 from taskhub.models import Artifact, AuditEntry, EnvironmentCredential, Execution, ExecutionStatus, Task
 from taskhub.services.environments import environment_create
-from taskhub.services.executions import execution_request_stop, execution_take_lease
+from taskhub.services.execution_leases import execution_take_lease
+from taskhub.services.executions import execution_request_stop
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker.following import Following
 from tests.agents.calls import result

@@ -26,6 +26,7 @@ from taskhub.services import (
     claims,
     dependencies,
     environments,
+    execution_leases,
     execution_preparation,
     executions,
     file_changes,
@@ -265,12 +266,12 @@ def execution_mark_ending(actor: Actor) -> Callable[[], Any]:
 
 def execution_extend_lease(actor: Actor) -> Callable[[], Any]:
     started = _started(actor)
-    return lambda: executions.execution_extend_lease(execution=started, lease_s=1)
+    return lambda: execution_leases.execution_extend_lease(execution=started, lease_s=1)
 
 
 def execution_postpone(actor: Actor) -> Callable[[], Any]:
     started = _started(actor)
-    return lambda: executions.execution_postpone(execution=started, retry_s=1)
+    return lambda: execution_leases.execution_postpone(execution=started, retry_s=1)
 
 
 def execution_mark_released(actor: Actor) -> Callable[[], Any]:
@@ -288,7 +289,19 @@ def execution_mark_sandbox_stopped(actor: Actor) -> Callable[[], Any]:
 
 def execution_take_lease(actor: Actor) -> Callable[[], Any]:
     started = _started(actor)
-    return lambda: executions.execution_take_lease(execution_id=started.pk, status=ExecutionStatus.RUNNING, lease_s=1)
+    return lambda: execution_leases.execution_take_lease(
+        execution_id=started.pk, status=ExecutionStatus.RUNNING, lease_s=1
+    )
+
+
+def executions_shift_start(actor: Actor) -> Callable[[], Any]:
+    started = _started(actor)
+    return lambda: execution_leases.executions_shift_start(fences={started.pk: started.fence}, by=timedelta(seconds=1))
+
+
+def executions_expire_leases(actor: Actor) -> Callable[[], Any]:
+    _started(actor)
+    return execution_leases.executions_expire_leases
 
 
 CHECKED = {"verify": "make test", "verify_policy": "required"}
@@ -421,6 +434,8 @@ CASES = [
     execution_mark_released,
     execution_mark_sandbox_stopped,
     execution_take_lease,
+    executions_shift_start,
+    executions_expire_leases,
     verification_request,
     verifications_retry,
     verifications_begin,
@@ -460,6 +475,7 @@ READ_OR_SHARED = {
     "verdict_follow",
     "script_of",
     "task_locked",
+    "lease_fields",
 }
 
 
@@ -473,9 +489,9 @@ def test_events_explain_what_the_service_did(
 
 MODULES = (
     *(tasks, claims, dependencies, notes, executions, admission, admission_rules, capacity),
-    *(announcements, execution_preparation, file_changes, verdicts, verifications),
+    *(announcements, file_changes, verdicts, verifications, execution_leases, execution_preparation),
 )
-PARTS = {"order", "task_events", "evidence", "execution_rows"}
+PARTS = {"order", "task_events", "evidence", "execution_moves"}
 """What publishes in the transaction of these."""
 
 

@@ -199,7 +199,7 @@ def test_a_verification_touches_neither_status_nor_lease_nor_attempts(alice: Use
     run = ended(execution_queue(actor=agent, task_id=task.pk, script="true"))
     before = Claim.objects.values("token", "expires_at", "attempt").get()
     held = Task.objects.get()
-    other = agent_of(make_account("bob", "agent"))  # whoever holds it
+    other = agent_of(make_account("bob", "agent"))  # who does not hold it
     verification = verification_request(actor=other, task_id=task.pk).execution
     ended(verification, Outcome(ExecutionStatus.LOST, error_code="sandbox_gone"))
     after = Task.objects.get()

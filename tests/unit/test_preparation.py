@@ -25,7 +25,7 @@ from taskhub.executions.executor import (
     WaitsForLock,
 )
 from taskhub.models import Execution, ExecutionStatus
-from taskhub.services import executions
+from taskhub.services import execution_leases, executions
 from taskhub.services.environments import environment_create
 from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.tasks import task_create
@@ -95,7 +95,9 @@ def follow(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> Ca
         assert execution_mark_set_up(execution=claimed, place=place, setup_timeout_s=limit_s)
         again = executions.execution_claim_start(execution_id=queued.pk, lease_s=60)
         assert again is None, "it is started once"
-        taken = executions.execution_take_lease(execution_id=queued.pk, status=ExecutionStatus.RUNNING, lease_s=60)
+        taken = execution_leases.execution_take_lease(
+            execution_id=queued.pk, status=ExecutionStatus.RUNNING, lease_s=60
+        )
         assert taken is not None
         wait_here(Following(taken, is_first=is_first).run)
         return Execution.objects.get()

@@ -13,16 +13,14 @@ import { duration } from "./format.js";
  * @returns {(string | HTMLElement)[]}
  */
 export function headOf(execution, { hasClock = true } = {}) {
-  const { status, exit_code: code, kind, verdict } = execution;
+  const { status, exit_code: code } = execution;
   const { isActive: runs, isSuccess } = entryOf(enums().executionStatuses, status);
   const word = element("strong", status.replace("_", " "));
   if (!runs) word.dataset["good"] = String(isSuccess);
   const time = runs && !hasClock ? "" : lasted(execution);
   const state = stateText(execution);
   return [
-    kind === "verify" ? "verification " : "",
-    word,
-    verdict ? `, ${verdict}` : "",
+    ...named(execution, word),
     code === null ? "" : `, exit code ${code}`,
     time && ", ",
     element("span", time, "elapsed"),
@@ -33,3 +31,12 @@ export function headOf(execution, { hasClock = true } = {}) {
 
 /** @param {Execution} execution */
 export const lasted = ({ started_at: from, finished_at: to }) => (from ? duration(from, to) : "");
+
+/**
+ * A run has no name beside its status; a verification says what it is, and its verdict.
+ *
+ * @param {Execution} execution
+ * @param {HTMLElement} word
+ */
+const named = ({ kind, verdict }, word) =>
+  kind === "verify" ? ["verification ", word, verdict ? `, ${verdict}` : ""] : [word];

@@ -5,7 +5,7 @@ import { $, element, timeElement } from "./dom.js";
 import { onPress } from "./forms.js";
 
 /**
- * @import { RenderedTask, Verification } from "schemas"
+ * @import { LastVerification, RenderedTask, Verification } from "schemas"
  */
 
 /** @type {Record<string, string>} */
@@ -47,15 +47,21 @@ function verdictOf({ verified_at: at, last, last_stands: stands, has_script: has
   if (verified) {
     const word = element("strong", VERDICTS[verified] ?? verified);
     word.dataset["good"] = String(verified === "passed");
-    const by = last && stands ? [" ", linkTo("by this verification", last.execution_id)] : [];
-    const of = last?.checked && stands ? [" of ", linkTo("this run", last.checked)] : [];
-    const why = last && stands && last.error_message ? [`. ${last.error_message}`] : [];
-    return [word, ...(at ? [", ", timeElement(at)] : []), ...by, ...of, ...why];
+    return [word, ...(at ? [", ", timeElement(at)] : []), ...(last && stands ? originOf(last) : [])];
   }
   if (!last) return [hasScript ? "not verified yet" : "there is no script to verify with"];
   if (!last.verdict) return [linkTo("being verified", last.execution_id)];
   const old = `the last verification ${VERDICTS[last.verdict] ?? last.verdict}, on an earlier state`;
   return ["not verified: ", linkTo(old, last.execution_id)];
+}
+
+/**
+ * @param {LastVerification} verification
+ * @returns {(string | HTMLElement)[]}
+ */
+function originOf({ execution_id: id, checked, error_message: why }) {
+  const of = checked ? [" of ", linkTo("this run", checked)] : [];
+  return [" ", linkTo("by this verification", id), ...of, why ? `. ${why}` : ""];
 }
 
 /**

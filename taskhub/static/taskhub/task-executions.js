@@ -135,7 +135,8 @@ export class Executions {
     select.addEventListener("click", () => this.#show(id));
     const buttons = element("div", "", "fields");
     buttons.append(select);
-    if (this.#options.mayRun() && !this.#active && execution.kind === "run") buttons.append(this.#againButton(execution));
+    if (this.#options.mayRun() && !this.#active && execution.kind === "run")
+      buttons.append(this.#againButton(execution));
     item.append(text, buttons);
     return item;
   }

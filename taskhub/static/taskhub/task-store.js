@@ -4,7 +4,7 @@ import { api, readAll, Refused } from "./api.js";
 import { enums, isActive } from "./enums.js";
 
 /**
- * @import { Execution, ExecutionStatusEnum, Task, TaskCreated, TaskStatusEnum, TaskUpdated, TaskVerified } from "schemas"
+ * @import { Execution, ExecutionEvent, ExecutionStatusEnum, Task, TaskCreated, TaskStatusEnum, TaskUpdated, TaskVerified } from "schemas"
  * @import { State } from "./execution-state.js"
  * @import { HubEvent } from "./hub.js"
  *
@@ -140,13 +140,18 @@ export class TaskStore {
     else if (name === "task_deleted") {
       this.tasks.delete(data.task_id);
       this.#putRun(data.task_id, null);
-    } else if (name === "execution_event") {
-      const { task_id: id, execution_event: event, reason = null, position = null, kind = "run" } = data;
-      if (kind === "verify" && this.runs.get(id)?.kind === "run") return; // superseded: its end is not the run's
-      const step = enums().executionSteps[event];
-      const waiting = reason ? { reason, position } : null;
-      this.#putRun(id, isActive(step) ? { step, since: about.timestamp, waiting, ending: null, kind } : null);
-    }
+    } else if (name === "execution_event") this.#putStep(data, about.timestamp);
+  }
+
+  /**
+   * @param {ExecutionEvent} data
+   * @param {string} since
+   */
+  #putStep({ task_id: id, execution_event: event, reason = null, position = null, kind = "run" }, since) {
+    if (kind === "verify" && this.runs.get(id)?.kind === "run") return; // superseded: its end is not the run's
+    const step = enums().executionSteps[event];
+    const waiting = reason ? { reason, position: position ?? null } : null;
+    this.#putRun(id, isActive(step) ? { step, since, waiting, ending: null, kind } : null);
   }
 
   /** @param {TaskVerified} data */
