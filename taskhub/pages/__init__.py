@@ -29,6 +29,8 @@ from taskhub.models import (
     Task,
     TaskPriority,
     TaskStatus,
+    Verdict,
+    VerifyPolicy,
     WaitingReason,
 )
 from taskhub.roles import Role, role_of
@@ -112,6 +114,8 @@ def page_enums() -> dict[str, Any]:
         "waitingReasons": _entries(_WAITING),
         "endings": _entries(_ENDING),
         "leftovers": [row | {"passes": row["value"] == Leftover.SANDBOX_STOPPING} for row in _entries(_LEFTOVER)],
+        "verdicts": [row | {"isGood": row["value"] == Verdict.PASSED} for row in _entries(_VERDICT)],
+        "verifyPolicies": _entries(_POLICY),
         "roles": [{"value": role.group, "mayWork": role >= _WORKS} for role in Role],
     }
 
@@ -125,6 +129,16 @@ _ENDING: Final = {ExecutionStatus.STOPPED: "being stopped", ExecutionStatus.TIME
 _LEFTOVER: Final = {
     Leftover.SANDBOX_STOPPING: "its sandbox is being stopped",
     Leftover.POSSIBLE: "processes of it may still run in its sandbox",
+}
+_VERDICT: Final = {
+    Verdict.PASSED: "passed",
+    Verdict.FAILED: "failed",
+    Verdict.UNAVAILABLE: "could not be carried out",
+}
+_POLICY: Final = {
+    VerifyPolicy.OFF: "a verification may be asked for",
+    VerifyPolicy.WARN: "done does not need it",
+    VerifyPolicy.REQUIRED: "done needs a passed verification",
 }
 
 

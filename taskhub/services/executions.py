@@ -60,6 +60,8 @@ from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fiel
 log = logging.getLogger(__name__)
 
 START_ATTEMPTS: Final = 5
+NO_MARKS: Final = ""
+"""The `log_token` of an execution that no worker has begun to start."""
 NO_SECRETS: Final = ""
 """What is kept of secret values once they are not needed any more."""
 
@@ -173,7 +175,7 @@ def execution_claim_start(*, execution_id: UUID, lease_s: float, is_queued: bool
     status = ExecutionStatus.QUEUED if is_queued else ExecutionStatus.STARTING
     leaves = {"status": ExecutionStatus.STARTING, "admitted_at": timezone.now()} if is_queued else {}
     # By whom it is started first: a worker of an earlier release, in the middle of an upgrade, knows no marks.
-    token = Case(When(log_token="", attempts=0, then=Value(secrets.token_hex(32))), default=F("log_token"))
+    token = Case(When(log_token=NO_MARKS, attempts=0, then=Value(secrets.token_hex(32))), default=F("log_token"))
     changes = {"attempts": F("attempts") + 1, "log_token": token, **leaves}
     execution = execution_take_lease(execution_id=execution_id, status=status, lease_s=lease_s, changes=changes)
     if execution is not None and execution.attempts > START_ATTEMPTS:

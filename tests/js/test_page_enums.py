@@ -15,7 +15,7 @@ from django.template.loader import render_to_string
 from django.test import Client
 
 from taskhub import pages
-from taskhub.models import ExecutionStatus, Leftover, TaskPriority, TaskStatus, WaitingReason
+from taskhub.models import ExecutionStatus, Leftover, TaskPriority, TaskStatus, Verdict, VerifyPolicy, WaitingReason
 from taskhub.roles import ROLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +73,8 @@ def test_the_enums_are_those_of_the_models() -> None:
     assert [row["value"] for row in enums["waitingReasons"]] == WaitingReason.values
     assert [row["value"] for row in enums["endings"]] == ["stopped", "timed_out"]
     assert [row["value"] for row in enums["leftovers"]] == [value for value in Leftover.values if value]
+    assert [row["value"] for row in enums["verdicts"]] == Verdict.values
+    assert [row["value"] for row in enums["verifyPolicies"]] == VerifyPolicy.values
     assert [row["value"] for row in enums["roles"] if row["mayWork"]] == ["agent", "operator"]
 
 

@@ -30,6 +30,8 @@
  * @property {Words[]} waitingReasons - Why an execution waits in the queue.
  * @property {Words[]} endings - As what an execution is being ended.
  * @property {(Words & { passes: boolean })[]} leftovers - What may outlive an execution; `passes`: not for long.
+ * @property {(Words & { isGood: boolean })[]} verdicts - What a verification says.
+ * @property {Words[]} verifyPolicies - What it takes to be done.
  * @property {{ value: RoleEnum | "nobody", mayWork: boolean }[]} roles - `mayWork`: may change and execute tasks.
  */
 

@@ -2,25 +2,12 @@
 
 import { api, call } from "./api.js";
 import { $, element, timeElement } from "./dom.js";
+import { entryOf, enums } from "./enums.js";
 import { onPress } from "./forms.js";
 
 /**
  * @import { LastVerification, RenderedTask, Verification } from "schemas"
  */
-
-/** @type {Record<string, string>} */
-const VERDICTS = {
-  passed: "passed",
-  failed: "failed",
-  unavailable: "could not be carried out",
-};
-
-/** @type {Record<string, string>} */
-const POLICIES = {
-  off: "a verification may be asked for",
-  warn: "done does not need it",
-  required: "done needs a passed verification",
-};
 
 /**
  * @param {RenderedTask} task
@@ -29,7 +16,7 @@ const POLICIES = {
 export function showCheck({ check, verified, verify, override_reason: reason }, { mayWork }) {
   $("verify").hidden = !mayWork || !check?.has_script;
   $("check").replaceChildren(...(check ? verdictOf(check, verified) : ["nothing is checked"]));
-  $("check-policy").textContent = check ? `${POLICIES[check.policy] ?? check.policy}.` : "";
+  $("check-policy").textContent = check ? `${entryOf(enums().verifyPolicies, check.policy).label}.` : "";
   const scripts = [check?.environment_verify ?? "", verify].filter(Boolean);
   $("check-scripts").hidden = !scripts.length;
   $("check-script").textContent = scripts.join("\n\n");
@@ -45,13 +32,14 @@ export function showCheck({ check, verified, verify, override_reason: reason }, 
  */
 function verdictOf({ verified_at: at, last, last_stands: stands, has_script: hasScript }, verified) {
   if (verified) {
-    const word = element("strong", VERDICTS[verified] ?? verified);
-    word.dataset["good"] = String(verified === "passed");
+    const { label, isGood } = entryOf(enums().verdicts, verified);
+    const word = element("strong", label);
+    word.dataset["good"] = String(isGood);
     return [word, ...(at ? [", ", timeElement(at)] : []), ...(last && stands ? originOf(last) : [])];
   }
   if (!last) return [hasScript ? "not verified yet" : "there is no script to verify with"];
   if (!last.verdict) return [linkTo("being verified", last.execution_id)];
-  const old = `the last verification ${VERDICTS[last.verdict] ?? last.verdict}, on an earlier state`;
+  const old = `the last verification ${entryOf(enums().verdicts, last.verdict).label}, on an earlier state`;
   return ["not verified: ", linkTo(old, last.execution_id)];
 }
 

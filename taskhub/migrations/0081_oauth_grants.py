@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0085_indexes_of_evidence'),
+        ('taskhub', '0080_indexes_of_evidence'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
         ('oauth2_provider', '0022_refreshtoken_token_family_index'),
         migrations.swappable_dependency(settings.OAUTH2_PROVIDER_APPLICATION_MODEL),

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('taskhub', '0088_oauth_grants'),
+        ('taskhub', '0081_oauth_grants'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0084_evidence"),
+        ("taskhub", "0079_evidence"),
     ]
 
     operations = [
