@@ -170,8 +170,10 @@ def test_commits_and_changes_make_the_same_tree_elsewhere(tmp_path: Path, root: 
     script = """
     cd src; git config user.name n; git config user.email n@example.com; git config diff.noprefix true
     git config format.coverLetter true; git config diff.context 0
-    head -c 3000 /dev/urandom >binary; seq 30 >long; git add binary long; git commit -qm 'one: "é"'; echo 3 >>b; git commit -qam two
-    echo 4 >>c.txt; sed -i 15s/$/x/ long; touch a; echo x >untracked; mkdir ../out; echo r >../out/r; git rev-parse HEAD^{tree} >~/tree
+    head -c 3000 /dev/urandom >binary; seq 30 >long; git add binary long; git commit -qm 'one: "é"'
+    echo 3 >>b; git commit -qam two
+    echo 4 >>c.txt; sed -i 15s/$/x/ long; touch a; echo x >untracked
+    mkdir ../out; echo r >../out/r; git rev-parse HEAD^{tree} >~/tree
     git stash create | xargs -I{} git rev-parse {}^{tree} >~/dirty
     """
     home = tmp_path / "home"
