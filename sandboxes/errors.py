@@ -71,6 +71,15 @@ class SandboxBuilding(SandboxError):
         )
 
 
+class SnapshotNotReady(SandboxError):
+    status = 503
+    waits_for = "snapshot"
+
+    def __init__(self) -> None:
+        words = "The sandbox service activates the environment's snapshot."
+        super().__init__("snapshot_not_ready", words, permanent=False)
+
+
 class VolumeNotReady(SandboxError):
     status = 503
     waits_for = "volume"

@@ -98,12 +98,17 @@ class SandboxExecutor:
                 await guard_secrets(gateway, spec)
             ids = await volume_ids(gateway, spec) if spec is not None else {}
             lifetime_s = launch.setup_timeout_s + launch.timeout_s + _keep_s(launch)
-            sandbox, is_new = await gateway.sandbox_create(
-                name=launch.session_name,
-                labels={EXECUTION_LABEL: str(launch.execution_id)},
-                ttl_minutes=math.ceil(lifetime_s / 60) + 30,
-                fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id),
-            )
+            try:
+                sandbox, is_new = await gateway.sandbox_create(
+                    name=launch.session_name,
+                    labels={EXECUTION_LABEL: str(launch.execution_id)},
+                    ttl_minutes=math.ceil(lifetime_s / 60) + 30,
+                    fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id),
+                )
+            except SandboxRefused as error:
+                if error.code == "snapshot_not_active" and spec is not None and spec.snapshot:
+                    await gateway.snapshots.wake(spec.snapshot)
+                raise
         return await gateway.sandbox_start(sandbox), is_new
 
     async def has_sandbox(self, sandbox_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is left in a sandbox by a start that the sandbox refuses."""
+"""Starts that the sandbox service refuses: what is left in a sandbox, and what is done about a snapshot."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from uuid import UUID
 
 import pytest
 
-from sandboxes.errors import SandboxRefused
+from sandboxes.errors import SandboxRefused, SnapshotNotReady
 from sandboxes.execute import executor as module
 from sandboxes.execute.executor import SandboxExecutor
 from taskhub.executions.checkout import Checkout, Credential
 from taskhub.executions.executor import Launch
+from taskhub.models import EnvironmentSpec
 
 
 class Inside:
@@ -55,3 +56,21 @@ async def test_a_start_that_is_refused_takes_its_credential_along(monkeypatch: p
         await SandboxExecutor().launch(launch)
     (credential,) = [path for path in inside.files if path.endswith("/credential")]
     assert inside.commands == [f"rm -rf {credential.removesuffix('/credential')}"]
+
+
+async def test_a_snapshot_that_is_not_active_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses(**_: Any) -> Any:
+        raise SandboxRefused("snapshot_not_active", "It is inactive.")
+
+    async def wake(name: str) -> None:
+        assert name == "of-the-team"
+        raise SnapshotNotReady
+
+    @asynccontextmanager
+    async def gateway() -> Any:
+        yield SimpleNamespace(sandbox_create=refuses, snapshots=SimpleNamespace(wake=wake))
+
+    monkeypatch.setattr(module, "open_gateway", gateway)
+    spec = EnvironmentSpec.read({"snapshot": "of-the-team"})
+    with pytest.raises(SnapshotNotReady):
+        await SandboxExecutor().launch(Launch(UUID(int=1), "taskhub-1", "true", 60, "0" * 64, environment=spec))
