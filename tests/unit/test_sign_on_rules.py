@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -202,6 +202,7 @@ def test_the_providers_address_for_the_sign_out_may_have_a_query(alice: User) ->
 @pytest.mark.parametrize("role", [Role.NOBODY, Role.VIEWER])
 def test_a_superuser_is_what_the_provider_says(operator: User, role: Role) -> None:
     SignOnIdentity.objects.create(user=operator, issuer=ISSUER, subject="sub")
+    operator.groups.add(Group.objects.get_or_create(name="viewer")[0])
     sign_on_account(who("operator", role))
     again = User.objects.get(pk=operator.pk)
     assert (again.is_superuser, role_of(again)) == (False, role)
