@@ -105,7 +105,7 @@ class SignOnCallbackView(OIDCAuthenticationCallbackView):  # type: ignore[misc] 
 
     def login_success(self) -> HttpResponseBase:
         if session_token(self.request) is not None:
-            # The library signs in only where the account is another one; this session is not the account's, but a token's.
+            # The library signs in only where the account is another one: a token's session would stay one.
             login(self.request, self.user)
         found: HttpResponseBase = super().login_success()
         # What the provider has taken away since counts from the next sign-in on. A number of seconds would begin anew
