@@ -39,6 +39,7 @@ from taskhub.models import ApiToken
 from taskhub.oauth.registration import registrations
 from taskhub.observability.heartbeat import ages
 from taskhub.selectors.dashboard import past_events
+from taskhub.sign_on.views import sign_ons
 from tests import documented
 from tests.postgres import find_binaries, running_postgres
 from tests.processes import Process, RunningHub, reaper, running_hub, wait_for_redis
@@ -166,6 +167,7 @@ def nothing_is_remembered() -> Iterator[None]:
     """What a process remembers of callers and rows, and a loop that would keep its connections for all later tests."""
     failures.forget()
     registrations.forget()
+    sign_ons.forget()
     watch.forget()
     ages.forget()
     Recent.forget_all()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import global_settings
+
 from config import env
 
 # How long an account's consent lasts; then the client asks again.
@@ -12,6 +14,9 @@ TASKHUB_OAUTH_REGISTRATIONS_PER_MINUTE = env.integer("TASKHUB_OAUTH_REGISTRATION
 # Schemes of programs beside https, and http on loopback.
 TASKHUB_OAUTH_REDIRECT_SCHEMES = env.words("TASKHUB_OAUTH_REDIRECT_SCHEMES", "cursor,vscode,vscode-insiders")
 _ACCESS_TOKEN_S = 3600
+CLIENT_SECRET_HASHER = "taskhub.oauth.client_secrets.ClientSecretHasher"  # noqa: S105 - a class
+# Django finds the hasher of a digest among these; the first is that of passwords.
+PASSWORD_HASHERS = [*global_settings.PASSWORD_HASHERS, CLIENT_SECRET_HASHER]
 
 
 def oauth_provider(*, registration: bool, documents: bool) -> dict[str, Any]:
@@ -30,6 +35,7 @@ def oauth_provider(*, registration: bool, documents: bool) -> dict[str, Any]:
         "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
         "OAUTH2_TOKEN_ENDPOINT_AUTH_METHODS_SUPPORTED": ["none", "client_secret_post", "client_secret_basic"],
         "OAUTH2_PROTECTED_RESOURCE_NAME": "TaskHub",
+        "CLIENT_SECRET_HASHER": "client_secret",
         "ACCESS_TOKEN_GENERATOR": "taskhub.oauth.token_text.access_token",
         "REFRESH_TOKEN_GENERATOR": "taskhub.oauth.token_text.refresh_token",
         "AUTHORIZATION_CODE_EXPIRE_SECONDS": 60,

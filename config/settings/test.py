@@ -41,5 +41,5 @@ OAUTH2_PROVIDER = oauth_provider(registration=True, documents=True)  # noqa: F40
 TASKHUB_OPEN_READING = True
 TASKHUB_SIGN_IN_LINKS = True
 TASKHUB_ADDRESS = "http://localhost:8000"
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", CLIENT_SECRET_HASHER]  # noqa: F405 - from base
 WHITENOISE_AUTOREFRESH = True

@@ -52,6 +52,11 @@ class SignInView(LoginView):
         self.redirect_authenticated_user = session_token(request) is None
         return super().dispatch(request, *args, **kwargs)
 
+    def get_redirect_url(self) -> str:  # type: ignore[override]  # the stub is of another view
+        """Not this page itself: it would lead to itself who is signed in."""
+        wanted: str = super().get_redirect_url()
+        return "" if wanted == self.request.path else wanted
+
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         response = super().form_invalid(form)
         with_limits(self.request, response, form)

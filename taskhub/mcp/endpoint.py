@@ -77,11 +77,12 @@ def _guard_account(request: HttpRequest, requester: Requester) -> None:
     Raises NotAuthenticated.
     """
     message = _message_of(request)
-    if message.get("method") in _FOR_ACCOUNTS:
+    method = message.get("method")
+    if isinstance(method, str) and method in _FOR_ACCOUNTS:
         requester.guard(Role.VIEWER, account=True)
     params = message.get("params")
     name = params.get("name") if isinstance(params, dict) else None
-    tool = TOOLS.get(name) if message.get("method") == "tools/call" and isinstance(name, str) else None
+    tool = TOOLS.get(name) if method == "tools/call" and isinstance(name, str) else None
     if tool is not None:
         requester.guard(tool.role, account=tool.needs_account)
 

@@ -1,8 +1,8 @@
 """Client id metadata documents: a client's id is the https address of a document that says what it is.
 
 The hub fetches the document when a signed-in account is led to the consent page, through the guard of webhooks:
-public addresses only, no redirects, at most 16 KiB and 5 s. It is fetched again after an hour; a fetch that fails
-keeps what was known.
+public addresses only, whatever webhooks may reach, no redirects, at most 16 KiB and 5 s. It is fetched again after an
+hour; a fetch that fails keeps what was known.
 """
 
 from __future__ import annotations
@@ -40,8 +40,11 @@ class GuardedFetcher:
     def fetch(self, client_id: str) -> tuple[dict[str, Any], int]:
         """The document, and for how many seconds it is good. Raises CIMDError."""
         try:
-            target = read_target(client_id)
-            if target.scheme != "https" or {".", ".."} & set(target.path.split("/")) or target.path == "/":
+            target = read_target(client_id, public_only=True)
+            path = urlsplit(client_id).path
+            # The prefix to the letter: the consent page knows an id of this kind by it. A path, not only a query:
+            # `https://evil.example?.hub.example/` must not look like another host.
+            if not client_id.startswith("https://") or {".", ".."} & set(path.split("/")) or path in {"", "/"}:
                 raise CIMDError("A client id must be an https address with a path.")
             document = asyncio.run(_fetch(target))
             guard_client(document)
@@ -62,7 +65,7 @@ async def _fetch(target: Target) -> Any:
     headers = [("Host", target.authority), ("Accept", "application/json"), ("Accept-Encoding", "identity")]
     async with (
         asyncio.timeout(TIMEOUT_S),
-        open_connections() as connections,
+        open_connections(public_only=True) as connections,
         connections.stream("GET", target.url, headers=headers) as response,
     ):
         if response.status != HTTPStatus.OK:

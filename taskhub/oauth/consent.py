@@ -23,6 +23,7 @@ from oauth2_provider.exceptions import OAuthToolkitError
 from oauth2_provider.forms import AllowForm
 from oauth2_provider.models import get_application_model
 from oauth2_provider.views import AuthorizationView
+from oauthlib.common import INVALID_HEX_PATTERN
 from oauthlib.oauth2.rfc6749.errors import InvalidRequestError
 
 from taskhub.auth.token_session import session_token
@@ -61,6 +62,8 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]  # likewise
     form_class = ConsentForm
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if INVALID_HEX_PATTERN.search(request.META.get("QUERY_STRING", "")):
+            return _refused(request, "invalid_request", "A percent sign is followed by what is no hex number.")
         if any("\0" in value for given in (request.GET, request.POST) for value in given.values()):
             return _refused(request, "invalid_request", "A parameter has a NUL character.")
         if request.user.is_authenticated and role_of(request.user) < Role.VIEWER:

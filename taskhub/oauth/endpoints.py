@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from oauth2_provider.views import OAuthProtectedResourceMetadataView, RevokeTokenView, TokenView
 
-from taskhub.auth.rate_limits import Limit, address_requests, network_of
+from taskhub.auth.rate_limits import Limit, address_requests, failures, network_of
 from taskhub.oauth.resource import issuer, mcp_resource
 
 
@@ -17,22 +17,22 @@ class TokenEndpoint(TokenView):  # type: ignore[misc]  # the toolkit has no type
     """Codes and refresh tokens only: the server class of the settings knows no other grant."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ARG002 - Django's interface
-        refusal = refuse(request, address_requests)
+        refusal = _refuse_form(request) or refuse(request, address_requests)
         if refusal is not None:
             return refusal
         answer: HttpResponse = self.authorization_flow_token_response(request)
         # The toolkit leaves them out of what is refused while tokens are saved.
         answer["Content-Type"], answer["Cache-Control"] = "application/json", "no-store"
-        return answer
+        return _counted(request, answer)
 
 
 class RevocationEndpoint(RevokeTokenView):  # type: ignore[misc]  # likewise
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        refusal = refuse(request, address_requests)
+        refusal = _refuse_form(request) or refuse(request, address_requests)
         if refusal is not None:
             return refusal
         answer: HttpResponse = super().post(request, *args, **kwargs)
-        return answer
+        return _counted(request, answer)
 
 
 class ResourceMetadata(OAuthProtectedResourceMetadataView):  # type: ignore[misc]  # likewise
@@ -45,13 +45,23 @@ class ResourceMetadata(OAuthProtectedResourceMetadataView):  # type: ignore[misc
         return [issuer(request)]
 
 
-def refuse(request: HttpRequest, limit: Limit) -> JsonResponse | None:
-    """The refusal of a form that the database would not take, and of an address beyond its limit; else it is counted.
-
-    Errors are those of RFC 6749, section 5.2.
-    """
+def _refuse_form(request: HttpRequest) -> JsonResponse | None:
+    """The refusal of what the toolkit or the database would not take, with the errors of RFC 6749, section 5.2."""
+    if request.META.get("QUERY_STRING"):
+        return oauth_error("invalid_request", "Send the parameters in the body.")
     if any("\0" in value for value in request.POST.values()):
         return oauth_error("invalid_request", "A parameter has a NUL character.")
+    return None
+
+
+def _counted(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """A client that is unknown, or has another secret, is a wrong credential of its address; 429 beyond that limit."""
+    is_wrong = answer.status_code == HTTPStatus.UNAUTHORIZED
+    return (refuse(request, failures) if is_wrong else None) or answer
+
+
+def refuse(request: HttpRequest, limit: Limit) -> JsonResponse | None:
+    """The refusal of an address beyond its limit; else it is counted."""
     wait_s = limit.wait_s(network_of(request))
     if wait_s > 0:
         refused = oauth_error("slow_down", "Too many requests; wait.", HTTPStatus.TOO_MANY_REQUESTS)

@@ -59,6 +59,7 @@ def shown_redirect(uri: str) -> str:
 
 
 def form_target(uri: str) -> str:
-    """The source in `form-action` that lets the answer to a form lead there."""
+    """The source in `form-action` that lets the answer to a form lead there; such a policy cannot name `[::1]`."""
     parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
+    has_name = parts.scheme in {"http", "https"} and "[" not in parts.netloc
+    return f"{parts.scheme}://{parts.netloc}" if has_name else f"{parts.scheme}:"

@@ -4,14 +4,17 @@
 2. A code is used up in the transaction that makes its tokens: of two requests with it, one gets tokens. A code that
    comes again ends the grant that was made with it (RFC 6749, section 4.1.2).
 3. A refresh token that comes again ends its grant (RFC 9700, section 4.14.2), and so does its revocation (RFC 7009).
-4. A grant keeps the scope that its account agreed to: a refresh neither widens nor narrows it.
+4. Of two requests with one code or refresh token at the same moment the second is one that comes again.
+5. A grant keeps the scope that its account agreed to: a refresh neither widens nor narrows it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from django.db.models import Q
@@ -29,12 +32,34 @@ _REFRESH: Final = "refresh_token"
 _CODE: Final = "authorization_code"
 
 
+class _UsedAtOnce(InvalidGrantError):  # type: ignore[misc]  # oauthlib has no types
+    """Another request with the same code or refresh token was quicker."""
+
+
 class HubValidator(OAuth2Validator):  # type: ignore[misc]  # the toolkit has no types
+    def _load_application(self, client_id: str | None, request: Any) -> Any:
+        """PostgreSQL takes no NUL, which a client id in the header Authorization may have."""
+        return None if "\0" in (client_id or "") else super()._load_application(client_id, request)
+
     def validate_code(self, client_id: str, code: str, client: Any, request: Any, *args: Any, **kwargs: Any) -> bool:
         if super().validate_code(client_id, code, client, request, *args, **kwargs):
             return bool(request.user.is_active)
         grants_end_of_code(client_id=client.pk, code_digest=digest_of(code))
         return False
+
+    def get_code_challenge(self, code: str, request: Any) -> str | None:
+        with _code_is_there(request):
+            return cast("str | None", super().get_code_challenge(code, request))
+
+    def get_code_challenge_method(self, code: str, request: Any) -> str | None:
+        with _code_is_there(request):
+            return cast("str | None", super().get_code_challenge_method(code, request))
+
+    def confirm_redirect_uri(
+        self, client_id: str, code: str, redirect_uri: str, client: Any, request: Any, *args: Any, **kwargs: Any
+    ) -> bool:
+        with _code_is_there(request):
+            return bool(super().confirm_redirect_uri(client_id, code, redirect_uri, client, *args, **kwargs))
 
     def invalidate_authorization_code(self, client_id: str, code: str, request: Any, *args: Any, **kwargs: Any) -> None:
         """It was, with its tokens (`_check_and_set_request_resource`)."""
@@ -57,6 +82,18 @@ class HubValidator(OAuth2Validator):  # type: ignore[misc]  # the toolkit has no
         found = get_refresh_token_model().objects.filter(of_family, application_id=request.client.pk)
         _end_family(found.first(), reason="revoked_by_client")
 
+    def save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Raises InvalidGrantError, CustomOAuth2Error (`invalid_target`)."""
+        try:
+            return super().save_bearer_token(token, request, *args, **kwargs)
+        except _UsedAtOnce:
+            # Here, since the transaction of the tokens is undone.
+            if request.grant_type == _REFRESH:
+                _end_family(request.refresh_token_instance, reason="refresh_token_reused")
+            else:
+                grants_end_of_code(client_id=request.client.pk, code_digest=digest_of(request.code))
+            raise
+
     def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
         """Called in a transaction."""
         if request.grant_type == _REFRESH:
@@ -69,7 +106,7 @@ class HubValidator(OAuth2Validator):  # type: ignore[misc]  # the toolkit has no
         rows = get_refresh_token_model().objects.select_for_update()
         row = rows.filter(pk=request.refresh_token_instance.pk, revoked__isnull=True).first()
         if row is None:
-            raise InvalidGrantError(request=request)
+            raise _UsedAtOnce(request=request)
 
     def _check_and_set_request_resource(self, request: Any) -> None:
         """Raises CustomOAuth2Error (`invalid_target`), InvalidGrantError."""
@@ -80,7 +117,7 @@ class HubValidator(OAuth2Validator):  # type: ignore[misc]  # the toolkit has no
         if request.grant_type == _CODE:
             codes = get_grant_model().objects.filter(code=request.code, application=request.client)
             if not codes.delete()[0]:
-                raise InvalidGrantError(request=request)
+                raise _UsedAtOnce(request=request)
         request.resource = granted
 
     def _granted_resource(self, request: Any) -> list[str]:
@@ -88,7 +125,7 @@ class HubValidator(OAuth2Validator):  # type: ignore[misc]  # the toolkit has no
             return list(request.refresh_token_instance.resource)
         found = get_grant_model().objects.filter(code=request.code, application=request.client).first()
         if found is None:
-            raise InvalidGrantError(request=request)
+            raise _UsedAtOnce(request=request)
         return list(found.resource)
 
     def _create_refresh_token(
@@ -106,6 +143,16 @@ class HubValidator(OAuth2Validator):  # type: ignore[misc]  # the toolkit has no
                 code_digest=digest_of(request.code),
             )
         return made
+
+
+@contextmanager
+def _code_is_there(request: Any) -> Iterator[None]:
+    """The toolkit reads the code's row several times. Raises InvalidGrantError where it was used up in between."""
+    try:
+        yield
+    except get_grant_model().DoesNotExist:
+        grants_end_of_code(client_id=request.client.pk, code_digest=digest_of(request.code))
+        raise InvalidGrantError(request=request) from None
 
 
 def digest_of(text: str) -> str:

@@ -23,6 +23,8 @@ _NAMED: Final = re.compile(
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)([ :]+|%20)[A-Za-z0-9+/=_.:~-]{6,}")
 _OAUTH: Final = re.compile(r"\bth[or]_[0-9a-f]{8,}")
+_SIGN_IN: Final = re.compile(r"((?:^|[?&])(?:code|state|code_verifier|id_token_hint)=)[^\s&'\",;]{16,}", re.MULTILINE)
+"""Of a query: what is shorter is a filter of tasks by state, and not of a sign-in."""
 _SIGNING: Final = re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+")
 _LOGIN: Final = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
@@ -37,6 +39,7 @@ def scrub(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1\2{HIDDEN}", text)
     text = _NAMED.sub(rf"\1\2{HIDDEN}", text)
+    text = _SIGN_IN.sub(rf"\1{HIDDEN}", text)
     text = _OAUTH.sub(HIDDEN, _SIGNING.sub(HIDDEN, text))
     return _LOGIN.sub(rf"\1{HIDDEN}@", text)
 
@@ -48,6 +51,7 @@ def _configured() -> tuple[str, ...]:
         *settings.SECRET_KEY_FALLBACKS,
         settings.DAYTONA_API_KEY,
         settings.DAYTONA_WEBHOOK_SECRET,
+        settings.TASKHUB_OIDC_CLIENT_SECRET,
         settings.EVENTSTREAM_REDIS.get("password"),
         *(database.get("PASSWORD") for database in settings.DATABASES.values()),
     ]

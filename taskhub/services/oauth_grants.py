@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
@@ -64,7 +65,10 @@ def grant_create(
 
 def host_of(client_id: str) -> str:
     """Of a client that is known by its metadata document; "" for others."""
-    return client_id.removeprefix("https://").partition("/")[0] if client_id.startswith("https://") else ""
+    try:
+        return urlsplit(client_id).netloc if client_id.startswith("https://") else ""
+    except ValueError:
+        return ""
 
 
 @transaction.atomic

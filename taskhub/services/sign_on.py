@@ -53,30 +53,47 @@ def sign_on_account(identity: Identity) -> User | None:
 
 
 def _account_for(identity: Identity) -> User:
-    """A new account; or, where the setting trusts the provider with names, the one of this name without an identity."""
+    """A new account; or, where the setting trusts the provider with names, the one of this name without an identity.
+
+    Never the break-glass account: it is there for the day on which the provider cannot be trusted or does not answer.
+    """
     user = User.objects.filter(username__iexact=identity.name).first()
-    if user is None:
-        user = account_create(actor=SYSTEM, username=identity.name, role=identity.role)
-    elif not settings.TASKHUB_OIDC_LINK_BY_NAME or hasattr(user, "sign_on_identity"):
-        raise Forbidden(f"Another account is named {identity.name}; ask an operator.", code="account_exists")
-    elif not user.is_active:
-        raise Forbidden("This account is deactivated; ask an operator.", code="account_disabled")
+    if user is not None:
+        _guard_link(user, identity)
     try:
         with transaction.atomic():
+            if user is None:
+                user = account_create(actor=SYSTEM, username=identity.name, role=identity.role)
             SignOnIdentity.objects.create(user=user, issuer=identity.issuer, subject=identity.subject)
     except IntegrityError:
-        raise Forbidden("The account was made just now; sign in again.", code="account_exists") from None
+        # At the same moment, or by a name that is the same one in Unicode's normal form only.
+        words = f"Another account is named {identity.name}, or was made just now; sign in again, or ask an operator."
+        raise Forbidden(words, code="account_exists") from None
     changes: dict[str, list[object]] = {"subject": [None, identity.subject], "issuer": [None, identity.issuer]}
     audit_write(actor=SYSTEM, action="account:link", subject=f"account:{user.get_username()}", changes=changes)
     return user
 
 
+def _guard_link(user: User, identity: Identity) -> None:
+    """Raises Forbidden."""
+    is_taken = hasattr(user, "sign_on_identity") or hasattr(user, "break_glass")
+    if not settings.TASKHUB_OIDC_LINK_BY_NAME or is_taken:
+        raise Forbidden(f"Another account is named {identity.name}; ask an operator.", code="account_exists")
+    if not user.is_active:
+        raise Forbidden("This account is deactivated; ask an operator.", code="account_disabled")
+
+
 def _follow_role(user: User, role: Role) -> None:
-    before = max((ROLES[name] for name in user.groups.values_list("name", flat=True) if name in ROLES), default=None)
-    if before == role or (before is None and role is Role.NOBODY):
+    """A superuser is an operator whatever its groups are, so it is none any more where the provider gives less."""
+    named = [Role.OPERATOR] if user.is_superuser else []
+    named += [ROLES[name] for name in user.groups.values_list("name", flat=True) if name in ROLES]
+    before = max(named, default=Role.NOBODY)
+    if before == role:
         return
     if role is Role.NOBODY:
         user.groups.clear()
+        user.is_superuser = False
+        user.save(update_fields=["is_superuser"])
     else:
         account_set_role(user=user, role=role)
     changes: dict[str, list[object]] = {"role": [before.group if before else None, role.group if role else None]}
@@ -87,13 +104,16 @@ def _follow_role(user: User, role: Role) -> None:
 def break_glass_account(*, actor: Actor, username: str) -> str:
     """The new password of an operator's account, which works also where passwords are switched off.
 
-    The account is made if it does not exist. Raises Invalid for an account that is no operator or is deactivated.
+    The account is made if it does not exist. Raises Invalid for an account that is no operator or is deactivated, and
+    for one that signs in with the provider, which could take it away.
     """
     user = User.objects.filter(username=username).first()
     if user is None:
         user = account_create(actor=actor, username=username, role=Role.OPERATOR)
     if not user.is_active or role_of(user) < Role.OPERATOR:
         raise Invalid(f"{username} is deactivated or no operator; choose another name.")
+    if hasattr(user, "sign_on_identity"):
+        raise Invalid(f"{username} signs in with the OpenID provider; choose another name.")
     BreakGlassAccount.objects.get_or_create(user=user)
     audit_write(actor=actor, action="account:break_glass", subject=f"account:{username}")
     return account_new_password(actor=actor, user=user)

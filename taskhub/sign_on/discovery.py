@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import requests
@@ -11,7 +12,10 @@ from django.conf import settings
 from mozilla_django_oidc.utils import import_from_settings
 
 TIMEOUT_S: Final = 10
+WAIT_S: Final = 1.0
+"""For another thread that asks the provider."""
 _KEPT_S: Final = 3600.0
+_TROUBLE_KEPT_S: Final = 10.0
 _ENDPOINTS: Final = {
     "OIDC_OP_AUTHORIZATION_ENDPOINT": "authorization_endpoint",
     "OIDC_OP_TOKEN_ENDPOINT": "token_endpoint",
@@ -24,26 +28,64 @@ class ProviderTrouble(Exception):
     """The provider does not answer, or with what cannot be used; the text is for the log."""
 
 
-class _Discovered:
-    lock: Final = threading.Lock()
-    issuer = ""
-    document: dict[str, Any] = {}
-    until = 0.0
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the provider of `issuer` said last, and until when that counts; `trouble` in place of a document."""
+
+    issuer: str = ""
+    document: dict[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+    until: float = 0.0
+
+    def counts_for(self, issuer: str) -> bool:
+        return self.issuer == issuer and time.monotonic() < self.until
+
+
+class _Discovery:
+    asking: Final = threading.Lock()
+    known = _Known()
 
 
 def discovered() -> dict[str, Any]:
-    """The document of the configured issuer. Raises ProviderTrouble."""
-    issuer = str(settings.TASKHUB_OIDC_ISSUER)
-    with _Discovered.lock:
-        if _Discovered.issuer != issuer or time.monotonic() >= _Discovered.until:
-            _Discovered.document = _fetch(issuer)
-            _Discovered.issuer, _Discovered.until = issuer, time.monotonic() + _KEPT_S
-        return _Discovered.document
+    """The document of the configured issuer. Raises ProviderTrouble.
+
+    One thread asks, and the others wait for it for a second only: a provider that drops packets must not occupy all
+    threads of the pages. For the same reason trouble counts for a while.
+    """
+    known = _known_of(str(settings.TASKHUB_OIDC_ISSUER))
+    if known.trouble:
+        raise ProviderTrouble(known.trouble)
+    return known.document
 
 
-def forget() -> None:
-    """Ask the provider anew at the next sign-in."""
-    _Discovered.until = 0.0
+def _known_of(issuer: str) -> _Known:
+    """Raises ProviderTrouble."""
+    known = _Discovery.known
+    if known.counts_for(issuer):
+        return known
+    if not _Discovery.asking.acquire(timeout=WAIT_S):
+        raise ProviderTrouble(f"{issuer} is being asked.")
+    try:
+        known = _Discovery.known
+        if not known.counts_for(issuer):
+            _Discovery.known = known = _ask(issuer)
+        return known
+    finally:
+        _Discovery.asking.release()
+
+
+def _ask(issuer: str) -> _Known:
+    try:
+        document = _fetch(issuer)
+    except ProviderTrouble as error:
+        return _Known(issuer, trouble=str(error), until=time.monotonic() + _TROUBLE_KEPT_S)
+    return _Known(issuer, document, until=time.monotonic() + _KEPT_S)
+
+
+def forget(*, trouble: bool = False) -> None:
+    """Ask the provider anew at the next sign-in; where it was in trouble just now, only if that is to be forgotten."""
+    if trouble or not _Discovery.known.trouble:
+        _Discovery.known = _Known()
 
 
 def _fetch(issuer: str) -> dict[str, Any]:

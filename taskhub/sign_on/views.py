@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from math import ceil
+from threading import BoundedSemaphore
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import requests
 from django.conf import settings
+from django.contrib.auth import login
 from django.contrib.auth.views import LogoutView
 from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from jwt import PyJWTError
 from mozilla_django_oidc.views import OIDCAuthenticationCallbackView, OIDCAuthenticationRequestView
 
+from taskhub.auth.rate_limits import Limit, network_of, whose_address
+from taskhub.auth.token_session import session_token
 from taskhub.errors import HubError
 from taskhub.sign_on.discovery import ProviderTrouble, discovered, forget, library_setting
 
@@ -27,6 +34,13 @@ log = logging.getLogger(__name__)
 _ID_TOKEN = "oidc_id_token"  # noqa: S105 - the library's key in a session
 _REFUSED = "The provider's answer was refused, or none of your groups has a role here. Try again, or ask an operator."
 _AWAY = "The provider does not answer. Try again later; an operator has another way in."
+_BUSY = "Several people are signing in just now. This page reloads itself; else reload it in a moment."
+_BUSY_S: Final = 2
+
+sign_ons: Final = Limit(lambda: 60)
+"""Per address, of browsers that are not signed in: each may leave a row of a session."""
+_asking: Final = BoundedSemaphore(2)
+"""Callbacks that ask the provider: where it does not answer, each holds a web thread for as long as its time limits."""
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -40,6 +54,9 @@ class SignOnView(OIDCAuthenticationRequestView):  # type: ignore[misc]  # the li
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         _guard_on()
+        refusal = _refuse_beyond_limit(request)
+        if refusal is not None:
+            return refusal
         try:
             self.OIDC_OP_AUTH_ENDPOINT = self.get_settings("OIDC_OP_AUTHORIZATION_ENDPOINT")
         except ProviderTrouble as error:
@@ -56,7 +73,22 @@ class SignOnCallbackView(OIDCAuthenticationCallbackView):  # type: ignore[misc] 
         return library_setting(attr, *args)
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
+        """An error of the provider, and what is no answer at all, changes nothing here but the state that it names."""
         _guard_on()
+        if request.GET.get("error") or not (request.GET.get("code") and request.GET.get("state")):
+            if _use_up_state(request):
+                log.info("sign-on refused by the provider: %s", request.GET.get("error", "")[:100])
+            return self.login_failure()
+        if not _asking.acquire(blocking=False):
+            response = _failed(request, None, _BUSY, HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=_BUSY_S)
+            response["Refresh"] = str(_BUSY_S)  # the state is not used up: the browser's own reload goes on
+            return response
+        try:
+            return self._ask(request)
+        finally:
+            _asking.release()
+
+    def _ask(self, request: HttpRequest) -> HttpResponseBase:
         try:
             found: HttpResponseBase = super().get(request)
         except HubError as error:
@@ -72,9 +104,14 @@ class SignOnCallbackView(OIDCAuthenticationCallbackView):  # type: ignore[misc] 
         return _failed(self.request, None, _REFUSED, HTTPStatus.FORBIDDEN)
 
     def login_success(self) -> HttpResponseBase:
+        if session_token(self.request) is not None:
+            # The library signs in only where the account is another one: a token's session would stay one.
+            login(self.request, self.user)
         found: HttpResponseBase = super().login_success()
-        # What the provider has taken away since counts from the next sign-in on.
-        self.request.session.set_expiry(settings.TASKHUB_OIDC_SESSION_HOURS * 3600)
+        # What the provider has taken away since counts from the next sign-in on. A number of seconds would begin anew
+        # with each change of the session.
+        latest = timezone.now() + timedelta(hours=settings.TASKHUB_OIDC_SESSION_HOURS)
+        self.request.session.set_expiry(latest)
         return found
 
 
@@ -88,7 +125,7 @@ class SignOutView(LogoutView):
         if not address:
             return response
         back = {"id_token_hint": hint, "post_logout_redirect_uri": request.build_absolute_uri("/")}
-        return HttpResponseRedirect(f"{address}?{urlencode(back)}")
+        return HttpResponseRedirect(f"{address}{'&' if '?' in address else '?'}{urlencode(back)}")
 
 
 def _end_session() -> str:
@@ -103,7 +140,32 @@ def _guard_on() -> None:
         raise Http404
 
 
-def _failed(request: HttpRequest, error: Exception | None, words: str, status: int) -> HttpResponse:
+def _refuse_beyond_limit(request: HttpRequest) -> HttpResponse | None:
+    if request.user.is_authenticated:
+        return None
+    wait_s = sign_ons.wait_s(network_of(request))
+    if wait_s > 0:
+        words = f"Too many sign-ins from {whose_address()}; wait {ceil(wait_s)} s."
+        return _failed(request, None, words, HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=wait_s)
+    sign_ons.count(network_of(request))
+    return None
+
+
+def _use_up_state(request: HttpRequest) -> bool:
+    """Whether the browser began a sign-in with the state of the request, which ends with this."""
+    states = request.session.get("oidc_states", {})
+    if states.pop(request.GET.get("state", ""), None) is None:
+        return False
+    request.session["oidc_states"] = states
+    return True
+
+
+def _failed(
+    request: HttpRequest, error: Exception | None, words: str, status: int, *, retry_after_s: float = 0.0
+) -> HttpResponse:
     if error is not None:
         log.warning("sign-on failed: %s: %s", type(error).__name__, error)
-    return render(request, "registration/sign_on_failed.html", {"words": words}, status=status)
+    response = render(request, "registration/sign_on_failed.html", {"words": words}, status=status)
+    if retry_after_s:
+        response["Retry-After"] = str(ceil(retry_after_s))
+    return response

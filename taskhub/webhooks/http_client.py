@@ -60,10 +60,10 @@ class Answer:
         return self.status == HTTPStatus.GONE
 
 
-def open_connections() -> httpcore.AsyncConnectionPool:
+def open_connections(*, public_only: bool = False) -> httpcore.AsyncConnectionPool:
     """Each request opens its own connection, so that the receiver's addresses are checked every time."""
     return httpcore.AsyncConnectionPool(
-        network_backend=CheckedBackend(), max_connections=None, max_keepalive_connections=0
+        network_backend=CheckedBackend(public_only=public_only), max_connections=None, max_keepalive_connections=0
     )
 
 

@@ -1,4 +1,4 @@
-"""SSRF guard: the addresses to which webhooks may be sent.
+"""SSRF guard: the addresses to which webhooks may be sent, and from which documents of OAuth clients are fetched.
 
 URLs are user input and must not lead the hub into its own network. The address of the connection counts: names are
 resolved for every attempt, all of their addresses must be public, and the connection goes to one of exactly those, so
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -63,8 +63,11 @@ class Target:
         return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.path)
 
 
-def read_target(url: str) -> Target:
-    """Raises Invalid with a sentence for `url`. The addresses of a name are checked when a delivery is sent."""
+def read_target(url: str, *, public_only: bool = False) -> Target:
+    """Raises Invalid with a sentence for `url`. The addresses of a name are checked when a delivery is sent.
+
+    `public_only`: what the setting allows to webhooks, which operators make, does not count.
+    """
     if len(url) > URL_LIMIT or not _ASCII.fullmatch(url):
         raise _wrong(f"At most {URL_LIMIT} printable ASCII characters; write other names in punycode (xn--…).")
     try:
@@ -72,7 +75,7 @@ def read_target(url: str) -> Target:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise _wrong("Must be a URL.") from None
-    allowed = ("http", "https") if settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE else ("https",)
+    allowed = ("http", "https") if settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE and not public_only else ("https",)
     if parts.scheme not in allowed:
         raise _wrong(f"Must begin with {' or '.join(f'{scheme}://' for scheme in allowed)}.")
     if parts.username is not None or parts.password is not None:
@@ -83,7 +86,7 @@ def read_target(url: str) -> Target:
     is_host = isinstance(literal, IPv6Address) if "[" in parts.netloc else literal or _HOST.fullmatch(host)
     if not is_host or port == 0:
         raise _wrong("Must contain a host and a valid port.")
-    if literal is not None and not is_allowed(literal):
+    if literal is not None and not _judge(public_only=public_only)(literal):
         raise _wrong("Must not be a private or otherwise non-public address.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or _PORTS[parts.scheme], path)
@@ -115,6 +118,10 @@ def is_allowed(address: Address) -> bool:
     return settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE or is_public(address)
 
 
+def _judge(*, public_only: bool) -> Callable[[Address], bool]:
+    return is_public if public_only else is_allowed
+
+
 def is_public(address: Address) -> bool:
     """Whether the address is public, including embedded IPv4 addresses (IPv4-mapped, 6to4, NAT64)."""
     if isinstance(address, IPv4Address):
@@ -128,7 +135,7 @@ def is_public(address: Address) -> bool:
     return address in _GLOBAL_UNICAST and address.is_global and address not in _DOCUMENTATION
 
 
-async def resolve(host: str, port: int) -> list[Address]:
+async def resolve(host: str, port: int, *, public_only: bool = False) -> list[Address]:
     """The addresses of the name, in the system's order. Raises AddressRefused unless all of them are allowed."""
     try:
         found = await asyncio.get_running_loop().run_in_executor(_resolving, _look_up, host, port)
@@ -136,7 +143,7 @@ async def resolve(host: str, port: int) -> list[Address]:
         raise AddressRefused("The host name does not exist.") from None
     if not found:
         raise AddressRefused("The host name has no address.")
-    if not all(map(is_allowed, found)):
+    if not all(map(_judge(public_only=public_only), found)):
         raise AddressRefused("The host has a non-public address.")
     return found
 
@@ -149,7 +156,8 @@ def _look_up(host: str, port: int) -> list[Address]:
 class CheckedBackend(httpcore.AsyncNetworkBackend):
     """httpcore's connections, to addresses that were checked just now and to no other."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, public_only: bool = False) -> None:
+        self._public_only = public_only
         self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -162,7 +170,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Raises AddressRefused, or what httpcore raises for the last address."""
         failure: Exception = httpcore.ConnectError()
-        for address in await resolve(host, port):
+        for address in await resolve(host, port, public_only=self._public_only):
             try:
                 return await self._backend.connect_tcp(str(address), port, CONNECT_S, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

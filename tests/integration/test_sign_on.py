@@ -68,7 +68,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture(autouse=True)
 def sign_on(provider: Provider, settings: Any) -> Iterator[Provider]:
-    forget()
+    forget(trouble=True)
     settings.TASKHUB_OIDC_ISSUER = provider.issuer
     settings.TASKHUB_OIDC_CLIENT_ID = "taskhub"
     settings.TASKHUB_OIDC_CLIENT_SECRET = "a secret of the tests"
@@ -77,7 +77,7 @@ def sign_on(provider: Provider, settings: Any) -> Iterator[Provider]:
     settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, "taskhub.sign_on.backend.SignOnBackend"]
     provider.set(people={"sub-erin": ERIN}, clock_s=0)
     yield provider
-    forget()
+    forget(trouble=True)
 
 
 def at_provider(address: str, subject: str) -> str:

@@ -12,8 +12,10 @@ from django.http import HttpResponse
 from django.test import Client
 
 from taskhub.auth.rate_limits import account_requests, failures
+from taskhub.mcp.endpoint import Exchange
 from taskhub.models import ApiToken
 from tests.conftest import make_account
+from tests.oauth_flow import at_mcp
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
@@ -109,3 +111,9 @@ def test_what_is_no_message_is_refused_likewise(body: bytes) -> None:
     answer = ask(None, body=body)
     assert answer.status_code == 401
     assert json.loads(answer.content)["id"] is None
+
+
+@pytest.mark.parametrize("method", [[], {}, None, 1])
+def test_a_method_that_is_no_text_is_left_to_the_protocol(settings: Any, method: Any) -> None:
+    settings.TASKHUB_OPEN_READING = True
+    assert isinstance(at_mcp(None, method), Exchange)

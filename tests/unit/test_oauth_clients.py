@@ -10,13 +10,16 @@ from typing import Any
 
 import httpcore
 import pytest
+from django.conf import global_settings
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, Application
 
-from taskhub.services.oauth_grants import oauth_trim
+from config.settings import oauth
+from taskhub.services.oauth_grants import host_of, oauth_trim
 from tests.oauth_flow import CALLBACK, OAuthClient, at_mcp, register, signed_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
@@ -69,6 +72,22 @@ def test_what_no_client_may_be_is_refused(metadata: dict[str, Any], error: str) 
     refused = register(**metadata)
     assert (refused.status_code, refused.json()["error"]) == (400, error)
     assert not Application.objects.exists()
+
+
+def test_a_body_that_is_no_json_is_refused() -> None:
+    """Also a form with files, which Django reads but once."""
+    refused = Client().post("/oauth/register", {"client_name": "x"})
+    assert refused["Content-Type"] == "application/json"
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+
+
+def test_a_secret_is_digested_with_one_round_and_not_by_the_hasher_of_passwords() -> None:
+    made = register(token_endpoint_auth_method="client_secret_post").json()
+    digest = Application.objects.get(client_id=made["client_id"]).client_secret
+    assert digest.split("$")[:2] == ["client_secret", "1"]
+    assert check_password(made["client_secret"], digest)
+    assert not check_password("x" * 128, digest)
+    assert global_settings.PASSWORD_HASHERS[0] == oauth.PASSWORD_HASHERS[0]
 
 
 def test_private_schemes_of_programs_are_a_setting(settings: Any) -> None:
@@ -160,6 +179,46 @@ def test_a_bad_document_is_an_unknown_client(host: Host, alice: User, wrong: dic
     asked = host.asked
     assert client.authorize(browser).status_code == 400
     assert host.asked == asked, "a failure is remembered for a minute"
+    assert not Application.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        "https://evil.example?.claude.ai/x",
+        "https://evil.example/?.claude.ai/x",
+        "https://evil.example?/../claude.ai/x",
+        "HTTPS://evil.example/x",
+        "https://claude.ai@evil.example/x",
+        "https://evil.example/a/../x",
+    ],
+)
+def test_an_id_that_hides_its_host_is_an_unknown_client(host: Host, alice: User, client_id: str) -> None:
+    host.document = {**host.document, "client_id": client_id}
+    assert OAuthClient(client_id).authorize(signed_in("alice")).status_code == 400
+    assert (host.asked, Application.objects.exists()) == (0, False)
+
+
+def test_the_host_of_an_id_is_what_a_browser_takes_for_it() -> None:
+    shown = {
+        "https://agents.example/client.json": "agents.example",
+        "https://evil.example?.claude.ai/x": "evil.example",
+        "https://agents.example:8443/x": "agents.example:8443",
+        "HTTPS://evil.example/x": "",
+        "https://[": "",
+        "Zm9vYmFy": "",
+    }
+    assert {client_id: host_of(client_id) for client_id in shown} == shown
+
+
+@pytest.mark.parametrize("client_id", [DOCUMENT, "https://10.0.0.1/client.json", "http://agents.example/client.json"])
+def test_private_addresses_stay_closed_where_webhooks_may_reach_them(
+    host: Host, alice: User, settings: Any, client_id: str
+) -> None:
+    settings.TASKHUB_WEBHOOKS_ALLOW_PRIVATE = True
+    host.address = "10.0.0.1"
+    host.document = {**host.document, "client_id": client_id}
+    assert OAuthClient(client_id).authorize(signed_in("alice")).status_code == 400
     assert not Application.objects.exists()
 
 

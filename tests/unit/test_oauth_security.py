@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import AccessToken
+from oauthlib.common import Request
 
 from taskhub.auth.rate_limits import failures
 from taskhub.events.revocation import read_revoked
 from taskhub.models import ApiToken, AuditEntry
+from taskhub.oauth.validator import HubValidator
 from tests.oauth_flow import CALLBACK, OAuthClient, answer_of, at_mcp, challenge, register, requester_at_mcp, signed_in
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
@@ -167,6 +170,85 @@ def test_a_refresh_token_works_once_and_its_return_ends_the_grant(client: OAuthC
     assert entry.changes["reason"] == [None, "refresh_token_reused"]
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[[], Any]) -> None:
+    """Another request is quicker: it is answered just before this one calls the method of the validator."""
+    method, others = getattr(HubValidator, name), [other]
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if others:
+            assert others.pop()().status_code == 200
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(HubValidator, name, called)
+
+
+def test_of_two_refreshes_at_once_the_second_ends_the_grant(
+    client: OAuthClient, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = client.tokens(browser)
+    made: list[Any] = []
+
+    def other() -> Any:
+        made.append(client.refresh(tokens["refresh_token"]))
+        return made[0]
+
+    meanwhile(monkeypatch, "save_bearer_token", other)
+    refused = client.refresh(tokens["refresh_token"])
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    assert at_mcp(made[0].json()["access_token"]).status_code == 401
+    (entry,) = AuditEntry.objects.filter(action="grant:end")
+    assert entry.changes["reason"] == [None, "refresh_token_reused"]
+
+
+@pytest.mark.parametrize(
+    "method", ["get_code_challenge", "get_code_challenge_method", "confirm_redirect_uri", "save_bearer_token"]
+)
+def test_of_two_uses_of_a_code_at_once_the_second_ends_the_grant(
+    client: OAuthClient, browser: Client, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    code = client.code(browser)
+    meanwhile(monkeypatch, method, lambda: client.exchange(code))
+    refused = client.exchange(code)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    assert not ApiToken.objects.filter(client__isnull=False).exists()
+    (entry,) = AuditEntry.objects.filter(action="grant:end")
+    assert entry.changes["reason"] == [None, "code_reused"]
+
+
+@pytest.mark.parametrize("path", ["/oauth/token?a=%zz", "/oauth/revoke?a=%zz", "/oauth/token?a=1"])
+def test_parameters_in_the_address_are_refused(client: OAuthClient, path: str) -> None:
+    refused = client.ask(path, token="x", grant_type="refresh_token", refresh_token="x")
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+
+
+def test_an_address_with_a_bare_percent_sign_is_refused(browser: Client) -> None:
+    for ask in (browser.get, browser.post):
+        refused = ask("/oauth/authorize?state=%zz")
+        assert refused.status_code == 400
+        assert "This request cannot be answered" in refused.text
+
+
+def test_a_nul_in_the_header_is_an_unknown_client(client: OAuthClient, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):  # PostgreSQL would refuse it
+        assert HubValidator()._load_application("a\0", Request("/oauth/token")) is None
+    header = {"Authorization": "Basic " + b64encode(b"%00:x").decode()}
+    refused = Client().post("/oauth/token", {"grant_type": "authorization_code", "code": "x"}, headers=header)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize("path", ["/oauth/token", "/oauth/revoke"])
+def test_a_wrong_secret_is_a_wrong_credential_of_its_address(path: str, settings: Any) -> None:
+    settings.TASKHUB_FAILED_CREDENTIALS_PER_MINUTE = 2
+    made = register(token_endpoint_auth_method="client_secret_post").json()
+    wrong = OAuthClient(made["client_id"], "x" * 128)
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"}
+    answers = [wrong.ask(path, **form) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert answers[-1].json()["error"] == "slow_down"
+    right = OAuthClient(made["client_id"], made["client_secret"]).ask(path, **form)
+    assert right.status_code in (200, 400), "a right one always passes"
+
+
 def test_a_refresh_neither_widens_nor_narrows_nor_changes_the_audience(client: OAuthClient, browser: Client) -> None:
     tokens = client.tokens(browser)
     assert client.refresh(tokens["refresh_token"], scope="operator").json()["error"] == "invalid_scope"
@@ -227,6 +309,9 @@ def test_the_consent_page_cannot_be_framed_forged_or_skipped(client: OAuthClient
     client.tokens(browser)
     again = client.authorize(browser, approval_prompt="auto", prompt="none")
     assert again.status_code == 200, "an earlier consent does not answer a later request"
+    client = OAuthClient(register(redirect_uris=["http://[::1]/cb"]).json()["client_id"])
+    policy = client.authorize(browser, redirect_uri="http://[::1]:1234/cb")["Content-Security-Policy"]
+    assert "form-action 'self' http:;" in policy + ";", "a policy cannot name an IPv6 address"
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = browser.cookies
     forged = strict.post("/oauth/authorize", {"allow": "true", "client_id": client.client_id, "role": "agent"})

@@ -34,6 +34,9 @@ FORMS: Final[tuple[Form, ...]] = ("plain", "json")
         ("no use: whsec_C2FtcGxl+/8=.", "no use: ", "C2FtcGxl+/8="),
         ("connect(user='a', password='hunter22')", "user='a', password='", "hunter22"),
         ('token="hunter22"', 'token="', "hunter22"),
+        ("/sign-on/callback/?code=abcdef.0123456789&state=x", "/sign-on/callback/?code=", "abcdef.0123456789"),
+        ("code=a&state=0123456789abcdef0123456789abcdef", "code=a&state=", "0123456789abcdef"),
+        ("https://p.example/end?id_token_hint=eyJhbGciOi.eyJzdWIi.c2ln&x=1", "&x=1", "eyJhbGciOi"),
     ],
 )
 def test_secrets_are_redacted_and_other_text_stays(text: str, kept: str, secret: str) -> None:
@@ -44,15 +47,22 @@ def test_secrets_are_redacted_and_other_text_stays(text: str, kept: str, secret:
 
 def test_the_configured_secrets_are_known_by_their_value(settings, monkeypatch) -> None:
     settings.DAYTONA_API_KEY = "dtn_0123456789"
+    settings.TASKHUB_OIDC_CLIENT_SECRET = "of the provider"
     redaction._configured.cache_clear()
     try:
         assert scrub(f"key dtn_0123456789 and {settings.SECRET_KEY}.") == f"key {HIDDEN} and {HIDDEN}."
+        assert scrub("the key of the provider") == f"the key {HIDDEN}"
     finally:
         redaction._configured.cache_clear()
 
 
 def test_ordinary_words_stay() -> None:
-    for text in ("the token is wrong", "a ticket for another stream", "http://localhost:8000/api/", "task 7 of 9"):
+    for text in (
+        "the token is wrong",
+        "a ticket for another stream",
+        "http://localhost:8000/api/?state=ready",
+        "task 7 of 9",
+    ):
         assert scrub(text) == text
 
 
