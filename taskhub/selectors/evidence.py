@@ -1,8 +1,8 @@
 """Evidence of a task: scripts and policy in force, what they check, and its fingerprint.
 
 A verdict belongs to what was checked. The fingerprint is SHA-256 over the description, the scripts and the policy in
-force, the environment and its version, and, of the last run that has ended, the commit and the digest of its files.
-Status, notes, leases, tags, assignee, title and priority do not enter it.
+force, the environment and its version, and, of the last run that has ended, the commit, the digest of its files and
+how many were not kept that should have been. Status, notes, leases, tags, assignee, title and priority do not enter it.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Evidence:
             "environment": environment,
             "commit": self.run.commit if self.run else "",
             "files": self.run.files_digest if self.run else "",
+            "left_out": self.run.evidence_left_out if self.run else 0,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

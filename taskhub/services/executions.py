@@ -283,7 +283,7 @@ def execution_finish(
         _lock_task(execution)
     ends_as = {
         **{name: getattr(outcome, name) for name in ("status", "exit_code", "error_code", "error_message")},
-        **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, kept)),
+        **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, outcome, kept)),
     }
     moved = execution_move(
         execution,

@@ -50,7 +50,8 @@ def evidence_rows(verification: Execution) -> list[Artifact]:
     if run.evidence_left_out:
         raise _unavailable(
             "evidence_incomplete",
-            f"{run.evidence_left_out} of the last run's results were not kept: too large, too many, or unreadable.",
+            f"{run.evidence_left_out} of the last run's results were not kept: too large, too many, unreadable, or lost "
+            "with the sandbox.",
         )
     if len(rows) != run.artifacts_kept:
         raise _unavailable("evidence_gone", "Files of the last run have expired; execute the task again.")
