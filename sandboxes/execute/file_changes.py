@@ -131,7 +131,7 @@ def read_artifacts(text: bytes, after: int = 0) -> Produced:
     count = int(counted[0]) if counted else 0
     change_sets: list[ProducedFile] = []
     if (sized := _SIZES.fullmatch(first)) is not None:
-        # Of a checkout these names are the runner's, also where it has written none: the script's own ones are not kept.
+        # Of a checkout these names are the runner's, also where it has written none: own files of them are not kept.
         count -= sum(sizes.pop(path, None) is not None for path in CHANGE_SETS)
         given = zip(CHANGE_SETS, map(int, sized.groups()), strict=True)
         change_sets = [ProducedFile(path, size, is_change_set=True) for path, size in given if size]

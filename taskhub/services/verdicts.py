@@ -121,7 +121,7 @@ def _write(task: Task, execution: Execution, log_tail: str) -> None:
     task.verify_failures = 0 if failures >= FAILURES_TOLD else failures
     _save(task, before, execution.pk)
     if task.verified == Verdict.FAILED:
-        hub_note_add(task=task, kind=NoteKind.REVIEW, text=_told(execution, log_tail))
+        hub_note_add(task=task, kind=NoteKind.REVIEW, text=_told(task, execution, log_tail))
         if failures >= FAILURES_TOLD:
             _ask(task)
 
@@ -153,10 +153,12 @@ def _save(task: Task, before: str, execution_id: UUID | None) -> None:
     evidence_tell(task)
 
 
-def _told(execution: Execution, log_tail: str) -> str:
+def _told(task: Task, execution: Execution, log_tail: str) -> str:
     code = execution.exit_code
     how = f"with exit code {code}" if execution.status == ExecutionStatus.FAILED else "at its time limit"
     head = f"The verification failed {how} (execution {execution.pk})."
+    if execution.private_entry is not None and not task.private:
+        return f"{head} The task was private while it ran, so its last lines are in its log alone."
     if not log_tail:
         return f"{head} It wrote nothing."
     fence = "```"
