@@ -71,12 +71,22 @@ class SandboxBuilding(SandboxError):
         )
 
 
+class SnapshotNotReady(SandboxError):
+    status = 503
+    waits_for = "snapshot"
+
+    def __init__(self) -> None:
+        words = "The sandbox service activates the environment's snapshot."
+        super().__init__("snapshot_not_ready", words, permanent=False)
+
+
 class VolumeNotReady(SandboxError):
     status = 503
     waits_for = "volume"
 
-    def __init__(self, name: str) -> None:
-        super().__init__("volume_not_ready", f"The sandbox service still makes the volume {name}.", permanent=False)
+    def __init__(self) -> None:
+        words = "The sandbox service still makes a volume of the environment."
+        super().__init__("volume_not_ready", words, permanent=False)
 
 
 class SandboxesOff(SandboxRefused):

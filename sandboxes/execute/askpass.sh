@@ -2,8 +2,8 @@
 # Answers git's questions for a user name and a password, from the file that is open as $TASKHUB_KEY: a user name, a
 # token, and the hosts that they are for, a line each. Any other host gets nothing.
 {
-  read -r user
-  read -r token
+  IFS= read -r user
+  IFS= read -r token
   mapfile -t hosts
 } <"/proc/self/fd/$TASKHUB_KEY" || exit 1
 address=${1#*\'}

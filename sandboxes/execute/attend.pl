@@ -35,7 +35,7 @@ pipe my $err, my $err_end;
 $^F = 255;    # inherited by run.sh, which is told its number
 pipe my $told, my $told_end;
 my $runner = fork;
-exit 127 unless defined $runner;
+unless (defined $runner) { unlink "$launch/credential"; exit 127 }
 unless ($runner) {
     close $told;
     open STDOUT, ">&", $out_end;

@@ -51,8 +51,12 @@ run_git() { env -i "${environ[@]}" git -C "$target" "$@" 2>"$home/told"; }
 tell() {
   local host=${url#*://}
   host=${host%%[:/]*}
-  sed -E "/askpass/d; s/^/git: /; s,[a-z]+://[^ ']*,the repository,g" "$home/told" | awk -v host="$host" '{
+  local place=/${url#*://*/}
+  sed -E "/askpass/d; s/^/git: /; s,[a-z]+://[^ ']*,the repository,g" "$home/told" | place=$place awk -v host="$host" '{
     told = ""
+    if (at = index($0, ENVIRON["place"])) {
+      $0 = substr($0, 1, at - 1) "the repository" substr($0, at + length(ENVIRON["place"]))
+    }
     while (at = index($0, host)) { told = told substr($0, 1, at - 1) "its server"; $0 = substr($0, at + length(host)) }
     print told $0
   }' >&2

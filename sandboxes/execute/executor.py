@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import shlex
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Literal
 
 from django.conf import settings
@@ -77,7 +78,13 @@ class SandboxExecutor:
                 if command_id is None:
                     await inside.upload(run.files())
             if command_id is None:
-                command_id = await inside.command_run(launch.session_name, run.command())
+                try:
+                    command_id = await inside.command_run(launch.session_name, run.command())
+                except SandboxRefused:
+                    # Nothing will read its files; a later script of this sandbox must not.
+                    with suppress(SandboxError):
+                        await inside.shell(f"rm -rf {shlex.quote(run.launch)}")
+                    raise
             return Place(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token)
 
     async def _sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool]:
@@ -91,12 +98,17 @@ class SandboxExecutor:
                 await guard_secrets(gateway, spec)
             ids = await volume_ids(gateway, spec) if spec is not None else {}
             lifetime_s = launch.setup_timeout_s + launch.timeout_s + _keep_s(launch)
-            sandbox, is_new = await gateway.sandbox_create(
-                name=launch.session_name,
-                labels={EXECUTION_LABEL: str(launch.execution_id)},
-                ttl_minutes=math.ceil(lifetime_s / 60) + 30,
-                fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id),
-            )
+            try:
+                sandbox, is_new = await gateway.sandbox_create(
+                    name=launch.session_name,
+                    labels={EXECUTION_LABEL: str(launch.execution_id)},
+                    ttl_minutes=math.ceil(lifetime_s / 60) + 30,
+                    fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id),
+                )
+            except SandboxRefused as error:
+                if error.code == "snapshot_not_active" and spec is not None and spec.snapshot:
+                    await gateway.snapshots.wake(spec.snapshot)
+                raise
         return await gateway.sandbox_start(sandbox), is_new
 
     async def has_sandbox(self, sandbox_id: str) -> bool:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from sandboxes.errors import SandboxRefused
 from sandboxes.gateway import Gateway
 from taskhub.models import EnvironmentSpec
 
+log = logging.getLogger(__name__)
+
 
 async def guard_secrets(gateway: Gateway, spec: EnvironmentSpec) -> None:
-    """Raises SandboxRefused for an entry that the vault has not, or that may be sent to any host and must not."""
+    """Raises SandboxRefused for an entry that the vault has not, or that may be sent to any host and must not.
+
+    Each reader of the execution sees the sentence: it has the variable's name, and the log that of the entry.
+    """
     names = sorted(set(spec.secrets.values()))
     found = await gateway.vault.find_all(names) if names else {}
-    for name in names:
+    for variable, name in sorted(spec.secrets.items()):
         entry = found.get(name)
         if entry is None:
-            words = f"The vault of the sandbox service has no entry {name}; make it, or change the environment."
+            log.warning("the vault has no entry %s", name)
+            words = f"The vault has no entry for the variable {variable[:100]}; make it, or change the environment."
             raise SandboxRefused("secret_not_found", words)
         if not entry.get("hosts") and name not in spec.any_host:
+            log.warning("the entry %s of the vault has no hosts", name)
             words = (
-                f"The entry {name} of the vault may be sent to any host: give it hosts, or name it in any_host of the "
-                "environment."
+                f"The vault's entry for the variable {variable[:100]} may be sent to any host: give it hosts, or name "
+                "it in any_host of the environment."
             )
             raise SandboxRefused("secret_without_hosts", words)
 

@@ -196,33 +196,52 @@ own() {
 }
 kept() { if [ -n "$keep" ]; then grep -E "^[^ ]* [^ ]* ($keep)\$"; else cat; fi; }
 
-in_repository() { timeout 10 git -C "$work/$path" -c core.fsmonitor=false "$@" 2>/dev/null; }
+in_repository() {
+  timeout 10 git -C "$work/$path" -c core.fsmonitor=false -c diff.context=3 -c diff.relative=false \
+    -c format.coverLetter=false -c format.useAutoBase=false "$@" 2>/dev/null
+}
 
 # What the script has committed, what else it has changed of the tracked files, and which of these it has not.
 bundle() {
-  local commit head plain
+  local commit head base plain
   # Whatever the script has configured, `git am` and `git apply` must take it.
   plain=(--binary --full-index --no-color --no-ext-diff --no-textconv --src-prefix=a/ --dst-prefix=b/)
   plain+=(--submodule=short --ignore-submodules=dirty)
   read -r commit <"$dir/commit"
-  head=$(in_repository rev-parse -q --verify 'HEAD^{commit}') || return
-  [ "$head" = "$commit" ] || in_repository format-patch --stdout "${plain[@]}" "$commit..$head" >"$dir/changes.mbox"
-  in_repository diff "${plain[@]}" HEAD >"$dir/changes.patch"
+  head=$(in_repository rev-parse -q --verify 'HEAD^{commit}') || { : >"$dir/changes.patch.cut"; return; }
+  base=$head
+  if [ "$head" != "$commit" ]; then
+    if in_repository merge-base --is-ancestor "$commit" "$head" \
+      && [ -z "$(in_repository rev-list --merges -n 1 "$commit..$head")" ]; then
+      in_repository format-patch --stdout "${plain[@]}" "$commit..$head" >"$dir/changes.mbox" \
+        || : >"$dir/changes.mbox.cut"
+    else
+      base=$commit  # no line of mails leads from one to the other: all of it in one patch
+    fi
+  fi
+  in_repository diff "${plain[@]}" "$base" >"$dir/changes.patch" || : >"$dir/changes.patch.cut"
+  # Where that is not known, nothing is said to be as the commit has it.
+  in_repository diff --name-only -z --no-ext-diff --no-textconv "$commit" >"$dir/differ" || return
   comm -23 <(in_repository ls-tree -r -z --name-only "$commit" | tr '\0' '\n' | sort) \
-    <(in_repository diff --name-only -z --no-ext-diff --no-textconv "$commit" | tr '\0' '\n' | sort) \
+    <(tr '\0' '\n' <"$dir/differ" | sort) \
     | prefix=${path:+$path/} awk '{ print ENVIRON["prefix"] $0 }' >"$dir/same"
 }
 
-size_of() { if [ -s "$1" ]; then wc -c <"$1"; else echo 0; fi; }
+# One that was cut is larger than any limit: it is left out, and the work cannot be verified.
+size_of() {
+  if [ -e "$1.cut" ]; then echo 999999999999999999; elif [ -s "$1" ]; then wc -c <"$1"; else echo 0; fi
+}
 
 conclude() {
   : >"$dir/same"
-  rm -f "$dir/changes.mbox" "$dir/changes.patch"
+  rm -f "$dir"/changes.mbox* "$dir"/changes.patch*
   [ -z "$checks_out" ] || bundle
   # Of a checkout, only what has been changed since: it may have more files than are listed.
   [ -z "$prepares" ] || newer=(-cnewer "$dir/since")
   cd "$work" || return
   list . -path ./out -type d -prune -o -true | sort | own | kept >"$dir/rest"
+  # A folder that was moved here has the times that it had.
+  newer=()
   [ ! -d out ] || list out | sed 's/^\([^ ]* [^ ]* \)/\1out\//' | sort | own >"$dir/results"
   if [ -n "$prepares$keep" ]; then
     total=$(cat "$dir/rest" "$dir/results" | wc -l)

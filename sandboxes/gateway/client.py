@@ -27,6 +27,7 @@ from sandboxes.errors import (
     SandboxRefused,
     SandboxUnavailable,
 )
+from sandboxes.gateway.snapshots import Snapshots
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import (
     LIFECYCLE_S,
@@ -80,6 +81,10 @@ class Gateway:
     @property
     def vault(self) -> Vault:
         return Vault(daytona_api_client_async.SecretApi(self._client._api_client))  # noqa: SLF001 - see `_api`
+
+    @property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(daytona_api_client_async.SnapshotsApi(self._client._api_client))  # noqa: SLF001 - see `_api`
 
     @property
     def volumes(self) -> Volumes:

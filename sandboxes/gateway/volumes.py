@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any, Final
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SandboxUnavailable, VolumeNotReady
 from sandboxes.gateway.translation import REQUEST_S, Document, fetch, past_breaker
+
+log = logging.getLogger(__name__)
 
 WAIT_S: Final = 15.0
 """How long one try waits for a volume; then its caller may look whether it is still wanted."""
@@ -30,10 +33,13 @@ class Volumes:
             if state == "ready":
                 return str(volume["id"])
             if state not in _BECOMES_READY:
-                words = f"The volume {name} cannot be used at the sandbox service: its state is {state}."
+                # Each reader of the execution sees the sentence; the names are for operators.
+                log.warning("the volume %s is in the state %s", name, state)
+                words = f"A volume of the environment cannot be used at the sandbox service: its state is {state}."
                 raise SandboxRefused("volume_not_usable", words[:300])
             if time.monotonic() - began > WAIT_S:
-                raise VolumeNotReady(name)
+                log.info("the volume %s is not ready", name)
+                raise VolumeNotReady
             await asyncio.sleep(_POLL_S)
 
     async def _named(self, name: str) -> Document:
@@ -42,7 +48,11 @@ class Volumes:
             with past_breaker():
                 found = await fetch("volume", request)
         except SandboxMissing:
-            words = f"The sandbox service has no volume {name}; make it there, or change the environment."
+            log.warning("the sandbox service has no volume %s", name)
+            words = (
+                "The sandbox service has no volume of a name that the environment gives; make it there, or change the "
+                "environment."
+            )
             raise SandboxRefused("volume_not_found", words) from None
         except SandboxRefused as error:
             if error.code != "sandbox_forbidden":

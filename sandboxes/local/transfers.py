@@ -21,6 +21,7 @@ from sandboxes.local.toolbox import sandbox_of
 _CHUNK_BYTES = 65536
 # Where TaskHub's runner writes down the names of files: output that goes another way than through pipes.
 _NOTES = ".taskhub"
+_CHANGE_SETS = frozenset({"changes.mbox", "changes.patch"})
 _LONGEST_NOTES_BYTES = 16 << 20
 _PART = re.compile(r"files\[(\d+)\]\.(path|file)")
 
@@ -68,7 +69,10 @@ class TransfersApi:
         descriptor = _open_file(home, path)
         mask = sandbox_of(request).mask
         try:
-            if mask and home.follow(path).is_relative_to(home.folder / _NOTES):
+            located = home.follow(path)
+            # What a script has changed of a checkout is its own, as the content of any file that is kept.
+            is_note = located.is_relative_to(home.folder / _NOTES) and located.name not in _CHANGE_SETS
+            if mask and is_note:
                 return web.Response(body=mask.apply(_read(descriptor)), content_type="application/octet-stream")
             response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
             response.content_length = os.fstat(descriptor).st_size

@@ -42,6 +42,8 @@ def shown(document: Document) -> Document:
     labels, left_out = document.get("labels"), _UNSEEN | _DETAILS
     if isinstance(labels, dict) and EXECUTION_LABEL in labels:
         left_out |= _OF_ENVIRONMENTS
+        if document.get("state") == "build_failed":
+            left_out |= {"errorReason"}  # it names the image, or a line of the Dockerfile
     return {name: value for name, value in document.items() if name not in left_out}
 
 

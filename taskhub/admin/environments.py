@@ -233,7 +233,8 @@ def _document(cleaned: dict[str, Any]) -> dict[str, Any]:
     is_listed = cleaned["network_kind"] == "listed"
     patterns = [line.strip() for line in cleaned["keep"].splitlines() if line.strip()]
     return {
-        **{name: cleaned[name] for name in ("description", "snapshot", "image", "dockerfile", *SIZES)},
+        **{name: cleaned[name] for name in ("description", "snapshot", "image", *SIZES)},
+        "dockerfile": cleaned["dockerfile"].replace("\r\n", "\n"),
         **{name: cleaned[name] for name in ("timeout_s", "timeout_max_s", "keep_sandbox_s", "setup_timeout_s")},
         "repository": _repository(cleaned, lists["credential_hosts"]),
         "setup": cleaned["setup"].replace("\r\n", "\n"),

@@ -32,7 +32,7 @@ class ExecutorError(Exception):
     """
 
     status: int = 502
-    waits_for: Literal["capacity", "rate", "image", "volume"] | None = None
+    waits_for: Literal["capacity", "rate", "image", "snapshot", "volume"] | None = None
     retry_after_s: float | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:

@@ -51,7 +51,7 @@ def wrong_repository(repository: Repository, network: Network) -> dict[str, str]
 
 
 def _wrong(repository: Repository) -> str:
-    if len(repository.url) > URL_LENGTH or not _URL.match(repository.url):
+    if len(repository.url) > URL_LENGTH or not _URL.match(repository.url) or not _can_be_split(repository.url):
         return (
             "url must be an address of https, http or git with a path, as https://git.example.com/team/app.git, "
             "without user name and token: these are the credential's."
@@ -61,6 +61,15 @@ def _wrong(repository: Repository) -> str:
     if repository.path and not _is_folder(repository.path):
         return "path must be a folder in the working folder: relative, without . and .., and not .git."
     return _wrong_credential(repository, repository.credential) if repository.credential is not None else ""
+
+
+def _can_be_split(url: str) -> bool:
+    """False for a host in brackets that is no address, or with a character that stands for others."""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_folder(path: str) -> bool:
@@ -119,15 +128,21 @@ def credential_save(environment: Environment, repository: Repository | None, giv
 def credentials_trim(environment: Environment | None = None) -> int:
     """Delete what no version and no active execution needs any more; returns how many.
 
-    Of all deleted environments, or of the given one, whose repository has none now.
+    Of all environments that are deleted or whose repository has none now, or of the given one, which has none now.
     """
-    rows = EnvironmentCredential.objects.all()
-    rows = (
-        rows.filter(environment__deleted_at__isnull=False)
-        if environment is None
-        else rows.filter(environment=environment)
-    )
     active = Execution.objects.filter(status__in=ACTIVE_STATUSES, environment__isnull=False)
-    needed = active.values_list("environment__environment_id", flat=True)
-    deleted, _ = rows.exclude(environment__in=list(needed)).delete()
+    needed = set(active.values_list("environment__environment_id", flat=True))
+    rows = EnvironmentCredential.objects.select_related("environment")
+    deleted = 0
+    for row in rows if environment is None else rows.filter(environment=environment):
+        of = row.environment
+        if of.pk in needed or (environment is None and of.deleted_at is None and _has_credential(of)):
+            continue
+        # One that was given anew meanwhile is another.
+        deleted += EnvironmentCredential.objects.filter(pk=row.pk, sealed=row.sealed).delete()[0]
     return deleted
+
+
+def _has_credential(environment: Environment) -> bool:
+    repository = environment.versions.get(number=environment.version).spec.repository
+    return repository is not None and repository.credential is not None

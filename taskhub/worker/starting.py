@@ -44,6 +44,7 @@ class Awaited(NamedTuple):
 
 WAITED_FOR: Final = {
     "image": Awaited("image", "sandbox_build_slow", 1800),
+    "snapshot": Awaited("snapshot", "snapshot_slow", 1800),
     "volume": Awaited("volumes", "volume_slow", 300),
 }
 

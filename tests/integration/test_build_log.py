@@ -68,6 +68,9 @@ def test_a_build_is_followed_and_its_failure_told(operator: User, api: APIClient
     missing = client_of(operator).get("/api/sandboxes/of-no-such-name/build-log")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "build_log_not_found")
     assert api.get("/api/sandboxes/box/build-log").status_code == 403
+    for address in (f"/api/sandboxes/taskhub-{execution.pk}", "/api/sandboxes/"):
+        shown = api.get(address)
+        assert (shown.status_code, b"make && exit 1" in shown.content) == (200, False)
 
 
 @pytest.mark.usefixtures("building")

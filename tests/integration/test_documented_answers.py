@@ -61,7 +61,7 @@ def _use_tasks(ask: Any) -> None:
 
 def _use_work_in_common(ask: Any) -> None:
     blocker = ask("post", "/api/tasks/", {"title": "b", "status": "done", "closed_as": "cancelled"})["id"]
-    task = ask("post", "/api/tasks/", {"title": "t", "blocked_by": [blocker]})["id"]
+    task = ask("post", "/api/tasks/", {"title": "t", "blocked_by": [blocker], "verify": "true"})["id"]
     place = f"/api/tasks/{task}/"
     ask("post", f"{place}notes/", {"kind": "question", "text": "Which?", "deadline_s": 60, "assumes": "this one"})
     ask("post", f"{place}notes/", {"kind": "answer", "text": "that one"})
@@ -72,6 +72,7 @@ def _use_work_in_common(ask: Any) -> None:
     ask("post", f"{place}claim/", {})
     Task.objects.filter(pk=task).update(held_back=True, failures=3)
     assert not ask("post", f"{place}release/")["held_back"]
+    assert ask("post", f"{place}verify/", {})["kind"] == "verify"
 
 
 def _use_executions(ask: Any) -> None:
@@ -83,7 +84,7 @@ def _use_executions(ask: Any) -> None:
     ask("get", f"/api/tasks/{task}/executions/")
     assert ask("get", f"/api/executions/{queued['execution_id']}/")["script"] == "echo hello"
     ask("post", f"/api/exec/stop/{task}/")
-    execution = Execution.objects.get()
+    execution = Execution.objects.get(pk=queued["execution_id"])
     default_storage.save(execution.log_file, ContentFile(b"a"))
     ask("get", f"/api/exec/logs/{task}/raw/")
     ask("get", f"/api/exec/logs/{task}/search/?q=a")

@@ -110,8 +110,11 @@ async def test_the_script_alone_has_the_values_and_nothing_shows_them(client: Cl
 async def test_names_of_files_that_the_runner_lists_are_masked(client: Client) -> None:
     await entry(client, "of-names")
     sandbox = await client.make(secrets=[{"TOKEN": "of-names"}])
-    await client.run(sandbox, 'mkdir -p .taskhub/s; echo "a $TOKEN.txt" | tee .taskhub/s/changes > kept')
-    for path, content in ((".taskhub/s/changes", b"a ***.txt\n"), ("kept", f"a {VALUE}.txt\n".encode())):
+    await client.run(
+        sandbox, 'mkdir -p .taskhub/s; cd .taskhub/s; echo "a $TOKEN.txt" | tee changes changes.patch > ~/kept'
+    )
+    whole = f"a {VALUE}.txt\n".encode()
+    for path, content in ((".taskhub/s/changes", b"a ***.txt\n"), ("kept", whole), (".taskhub/s/changes.patch", whole)):
         status, body, _ = await client.call("GET", f"/toolbox/{sandbox}/files/download?path={path}")
         assert (status, body) == (200, content)
 

@@ -115,6 +115,7 @@ def test_failed_checkout_says_why(tmp_path: Path, daemon: str, private: GitServe
     assert lines[-1] + "\n" == end_mark(f"1 0 0 {reason}")
     assert "git: " in err
     assert url.split("/")[2].partition(":")[0] not in err
+    assert "/none" not in err
     assert not (tmp_path / "home" / "ran").exists()
 
 
@@ -168,8 +169,11 @@ def test_commits_and_changes_make_the_same_tree_elsewhere(tmp_path: Path, root: 
     """Files as in the commit are not kept, whatever their times; what was committed or changed is, twice over."""
     script = """
     cd src; git config user.name n; git config user.email n@example.com; git config diff.noprefix true
-    head -c 3000 /dev/urandom >binary; git add binary; git commit -qm 'one: "é"'; echo 3 >>b; git commit -qam two
-    echo 4 >>c.txt; touch a; echo x >untracked; mkdir ../out; echo r >../out/r; git rev-parse HEAD^{tree} >~/tree
+    git config format.coverLetter true; git config diff.context 0
+    head -c 3000 /dev/urandom >binary; seq 30 >long; git add binary long; git commit -qm 'one: "é"'
+    echo 3 >>b; git commit -qam two
+    echo 4 >>c.txt; sed -i 15s/$/x/ long; touch a; echo x >untracked
+    mkdir ../out; echo r >../out/r; git rev-parse HEAD^{tree} >~/tree
     git stash create | xargs -I{} git rev-parse {}^{tree} >~/dirty
     """
     home = tmp_path / "home"
@@ -178,10 +182,10 @@ def test_commits_and_changes_make_the_same_tree_elsewhere(tmp_path: Path, root: 
     first, *files = (own / "artifacts").read_text().partition("\n\n")[0].split("\n")
     assert sorted(line.split(" ", 2)[2] for line in files) == [
         "out/r",
-        *(f"src/{n}" for n in ("b", "binary", "c.txt", "untracked")),
+        *(f"src/{n}" for n in ("b", "binary", "c.txt", "long", "untracked")),
     ]
     sizes = [(own / name).stat().st_size for name in ("changes.mbox", "changes.patch")]
-    assert [int(word) for word in first.split()] == [5, int(first.split()[1]), *sizes]
+    assert [int(word) for word in first.split()] == [6, int(first.split()[1]), *sizes]
     assert all(sizes)
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(root / "app"), str(clone)], check=True)
@@ -190,6 +194,45 @@ def test_commits_and_changes_make_the_same_tree_elsewhere(tmp_path: Path, root: 
     assert git(clone, "rev-parse", "HEAD^{tree}") == (home / "tree").read_text().strip()
     git(clone, "apply", "--index", str(own / "changes.patch"))
     assert git(clone, "write-tree") == (home / "dirty").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "git reset -q --hard HEAD~1",
+        "echo 3 >>b; git commit -q --amend -am amended",
+        "git fetch -q origin other:other; git merge -q other || { echo both >a; git commit -qam merged; }; echo 4 >>b",
+        "git rm -q b; git commit -qm less; git revert --no-edit HEAD >/dev/null; git rm -q c.txt",
+    ],
+    ids=["reset", "amend", "merge", "revert"],
+)
+def test_history_that_is_no_straight_line_makes_the_same_tree_elsewhere(
+    tmp_path: Path, root: Path, daemon: str, script: str
+) -> None:
+    named = "git config user.name n; git config user.email n@example.com"
+    tree = "git rev-parse $(git stash create | grep . || echo HEAD)^{tree} >~/tree"
+    home = tmp_path / "home"
+    lines, _ = run(home, Checkout(f"{daemon}/app", "main", "src", 0), f"cd src; {named}; {script}; {tree}")
+    own = home / ".taskhub" / "taskhub-x"
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(root / "app"), str(clone)], check=True)
+    git(clone, "checkout", "-q", commit_of(lines))
+    mbox, patch = own / "changes.mbox", own / "changes.patch"
+    if mbox.exists() and mbox.stat().st_size:
+        git(clone, "am", "-q", str(mbox))
+    if patch.stat().st_size:
+        git(clone, "apply", "--index", str(patch))
+    assert git(clone, "write-tree") == (home / "tree").read_text().strip()
+
+
+def test_changes_that_git_does_not_tell_in_time_are_larger_than_any_limit(tmp_path: Path, daemon: str) -> None:
+    """Cut short, they would pass for all that was changed; and the files would pass for those of the commit."""
+    home = tmp_path / "home"
+    script = "git config filter.s.clean 'sleep 11; cat'; echo 'a filter=s' >.gitattributes; echo 9 >>a"
+    run(home, Checkout(f"{daemon}/app"), script)
+    first, *files = (home / ".taskhub/taskhub-x/artifacts").read_text().partition("\n\n")[0].split("\n")
+    assert "a" in [line.split(" ", 2)[2] for line in files]
+    assert int(first.split()[3]) > 10**15
 
 
 def test_script_that_changes_nothing_leaves_nothing(tmp_path: Path, daemon: str) -> None:

@@ -66,6 +66,14 @@ def test_files_of_the_setup_are_the_scripts_only_if_it_changes_them(tmp_path: Pa
     ]
 
 
+def test_results_keep_the_times_that_they_had_and_are_kept_all_the_same(tmp_path: Path) -> None:
+    session = Session(
+        tmp_path, "mv site out", setup="mkdir site kept; echo x >site/i; mkdir -p kept; sleep 1.2; touch kept/old"
+    )
+    outcome(session)
+    assert listed(session)[1] == ["out/i"]
+
+
 def test_service_of_the_setup_lives_as_long_as_the_script(tmp_path: Path) -> None:
     setup = "setsid sleep 7531 >/dev/null 2>&1 & echo up"
     session = Session(tmp_path, "pgrep -xc sleep", setup=setup)

@@ -41,6 +41,8 @@ def save(rest: APIClient, **fields: Any) -> Any:
         ({"url": "ssh://git.example.com/app"}, "https, http or git"),
         ({"url": "ext::sh -c id"}, "https, http or git"),
         ({"url": "https://git.example.com/a b"}, "https, http or git"),
+        ({"url": "https://[x/y", "credential": CREDENTIAL}, "https, http or git"),
+        ({"url": "https://ex\u2100mple.com/x", "credential": CREDENTIAL}, "https, http or git"),
         ({"url": URL, "ref": "--upload-pack=id"}, "ref must be"),
         ({"url": URL, "ref": "a..b"}, "ref must be"),
         ({"url": URL, "path": "../x"}, "path must be"),
@@ -124,12 +126,25 @@ def test_credential_of_a_deleted_environment_goes_with_its_last_execution() -> N
     assert credentials_trim() == 1
 
 
+def test_credential_that_was_taken_away_goes_with_the_last_execution(rest: APIClient) -> None:
+    for name in ("backend", "other"):
+        environment_create(actor=SYSTEM, name=name, repository={"url": URL, "credential": CREDENTIAL})
+    task = task_create(actor=SYSTEM, title="t")
+    execution_queue(actor=SYSTEM, task_id=task.pk, script="true", environment="backend")
+    assert rest.patch(f"{PATH}backend", {"repository": {"url": URL}}, format="json").status_code == 200
+    assert credentials_trim() == 0
+    Execution.objects.update(status="stopped")
+    assert credentials_trim() == 1
+    assert EnvironmentCredential.objects.get().environment.name == "other"
+
+
 def test_form_keeps_a_credential_that_is_not_given_anew(operator: User) -> None:
     environment_create(
         actor=SYSTEM,
         name="backend",
         repository={"url": URL, "depth": 5, "credential": CREDENTIAL},
         setup="a\nb\n",
+        dockerfile="FROM a\nRUN b\n",
         keep=[],
         setup_timeout_s=5,
     )
@@ -142,6 +157,7 @@ def test_form_keeps_a_credential_that_is_not_given_anew(operator: User) -> None:
     form = page.context["adminform"].form
     given = {name: form.initial.get(name) for name in form.fields if form.initial.get(name) not in (None, False)}
     given |= {"description": "changed", "setup": "a\r\nb\r\n", "env": "{}"}
+    given["dockerfile"] = "FROM a\r\nRUN b\r\n"
     answer = client.post(address, given)
     assert answer.status_code == 302, answer.context["errors"]
     first, second = EnvironmentVersion.objects.order_by("number")

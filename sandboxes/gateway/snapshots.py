@@ -1,0 +1,54 @@
+"""Daytona's snapshots: one that was not used for weeks is inactive, and is activated before a sandbox is made of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, NoReturn
+
+from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
+from sandboxes.gateway.translation import REQUEST_S, fetch, past_breaker, refused
+
+log = logging.getLogger(__name__)
+
+_FAILED: Final = frozenset({"error", "build_failed", "removing"})
+
+
+class Snapshots:
+    """Raises SandboxError, as `Gateway` does. Nothing is remembered: states change by other hands."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    async def wake(self, name: str) -> NoReturn:
+        """Of a snapshot that was refused since it is not active: activate it where that helps.
+
+        Raises SnapshotNotReady where it becomes active, by this or by itself; SandboxRefused where it never will.
+        """
+        try:
+            with past_breaker():
+                found = await fetch(
+                    "snapshot", self._api.get_snapshot_without_preload_content(name, _request_timeout=REQUEST_S)
+                )
+                state = found.get("state") if isinstance(found, dict) else None
+                if state == "inactive":
+                    log.info("the snapshot %s is inactive and is activated", name)
+                    request = self._api.activate_snapshot_without_preload_content(
+                        str(found["id"]), _request_timeout=REQUEST_S
+                    )
+                    await fetch("snapshot", request)
+        except SandboxMissing:
+            raise refused("snapshot_not_found") from None
+        except SandboxRefused as error:
+            if error.code != "sandbox_forbidden":
+                raise SnapshotNotReady from None  # another start was faster: it is active by now, or becomes so
+            words = (
+                "The environment's snapshot is inactive, and the hub's key at the sandbox service lacks the right "
+                "write:snapshots; activate it there, or give the key the right."
+            )
+            raise SandboxRefused("snapshots_forbidden", words) from None
+        if state in _FAILED:
+            # Its own text may hold hosts and addresses: it is for operators.
+            log.warning("the snapshot %s is in the state %s: %s", name, state, found.get("errorReason"))
+            words = f"The environment's snapshot cannot be used: its state at the sandbox service is {state}."
+            raise SandboxRefused("snapshot_failed", words)
+        raise SnapshotNotReady
