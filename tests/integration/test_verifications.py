@@ -93,7 +93,8 @@ def test_files_of_another_environment_are_not_run_in_this_one(alice: User) -> No
 def test_results_that_were_left_out_are_not_verified(alice: User, settings: Any) -> None:
     settings.TASKHUB_ARTIFACT_LIMIT_BYTES = 10
     task = made(alice, verify="true")
-    executed(alice, task, script_content="mkdir out; head -c 11 /dev/zero >out/large; head -c 11 /dev/zero >large")
+    script = "mkdir out; head -c 11 /dev/zero >out/large; head -c 11 /dev/zero >large; echo mine >changes.patch"
+    executed(alice, task, script_content=script)
     assert executed(alice, task, verify=True).error_code == "evidence_incomplete"
     executed(alice, task, script_content="head -c 11 /dev/zero >large")
     assert executed(alice, task, verify=True).verdict == "passed"
