@@ -287,7 +287,10 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
 """REST's answer in the tool's shape, where it has one of its own."""
 
 
-DETAIL = ("blocked_by", "blocked_by_hidden", "environment", "environment_hidden", "notes")
+DETAIL = (
+    *("blocked_by", "blocked_by_hidden", "environment", "environment_hidden", "notes"),
+    *("verify", "override_reason", "check"),
+)
 """Of get_task, which a claim spares the agent."""
 
 

@@ -15,12 +15,14 @@ const ACTIONS = {
   "task:update": "changed the task",
   "task:delete": "deleted the task",
   "note:add": "added a note",
+  "task:verify": "recorded what a verification says",
   "task:waive": "waived a blocker",
   "claim:override": "forced a change of a task that an agent holds",
   "task:private": "Something happened while the task was private",
   "execution:queue": "requested an execution",
   "execution:start": "started the execution",
   "execution:stop": "requested a stop of the execution",
+  "execution:supersede": "ended a verification by a new execution",
   "execution:finish": "recorded the end of the execution",
 };
 
