@@ -111,10 +111,11 @@ def executions_reconcile() -> None:
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             executions_expire_leases()
-            verifications.verifications_retry()
-            verifications.verifications_begin()
             _resend_starts()
             _hand_over_running()
+            # Last: what has begun goes on, though these fail. Their own starts are sent as they commit.
+            verifications.verifications_retry()
+            verifications.verifications_begin()
 
 
 @shared_task

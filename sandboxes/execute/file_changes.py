@@ -103,7 +103,7 @@ async def produced(gateway: Gateway, place: Place, after: int) -> Produced:
         return read_artifacts(await toolbox.file(path, limit_bytes=_ARTIFACTS_BYTES), after)
     except SandboxMissing:
         # The runner itself was killed, or the folder is deleted.
-        return Produced([], 0, FileChanges(after, []))
+        return Produced([], 0, FileChanges(after, []), is_lost=True)
 
 
 async def read_produced(
@@ -128,22 +128,18 @@ def read_artifacts(text: bytes, after: int = 0) -> Produced:
         if found is not None and is_inside(found[2]):
             sizes.setdefault(found[2], int(found[1]))
     counted = _COUNT.match(first)
-    change_sets = _change_sets(first)
-    for file in change_sets:
-        sizes.pop(file.path, None)  # the script's own one of this name
+    count = int(counted[0]) if counted else 0
+    change_sets: list[ProducedFile] = []
+    if (sized := _SIZES.fullmatch(first)) is not None:
+        # Of a checkout these names are the runner's, also where it has written none: own files of them are not kept.
+        count -= sum(sizes.pop(path, None) is not None for path in CHANGE_SETS)
+        given = zip(CHANGE_SETS, map(int, sized.groups()), strict=True)
+        change_sets = [ProducedFile(path, size, is_change_set=True) for path, size in given if size]
     return Produced(
         [*change_sets, *(ProducedFile(path, size) for path, size in sizes.items())],
-        max(int(counted[0]) if counted else 0, len(sizes)),
+        max(count, len(sizes)),
         read_changes(changes.encode(), after),
     )
-
-
-def _change_sets(first: str) -> list[ProducedFile]:
-    found = _SIZES.fullmatch(first)
-    if found is None:
-        return []
-    sizes = zip(CHANGE_SETS, map(int, found.groups()), strict=True)
-    return [ProducedFile(path, size, is_change_set=True) for path, size in sizes if size]
 
 
 def read_changes(text: bytes, after: int) -> FileChanges:

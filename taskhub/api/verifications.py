@@ -18,11 +18,13 @@ from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.executions.executor import ExecutorError
 from taskhub.executions.log_reading import log_tail
+from taskhub.executions.text_window import last_bytes
 from taskhub.models import Execution, ExecutionKind, ExecutionStatus, Verdict
-from taskhub.services.verifications import verification_request
+from taskhub.services.verifications import Requested, verification_request
 from taskhub.web.thread_pool import with_database_writing
 
 _LINES: Final = 20
+_BYTES: Final = 4096
 
 
 class VerifySerializer(StrictSerializer):
@@ -41,12 +43,14 @@ class VerificationSerializer(serializers.Serializer[Any]):
     verified = serializers.ChoiceField(choices=Verdict.values, allow_null=True)
     exit_code = serializers.IntegerField(allow_null=True)
     error = serializers.DictField(child=serializers.CharField(), allow_null=True)
-    log_tail = serializers.CharField(help_text="The last lines.")
+    log_tail = serializers.CharField(help_text="The last lines, at most 4,096 bytes.")
     cached = serializers.BooleanField()
 
 
-async def verification_told(execution: Execution, *, is_cached: bool) -> dict[str, Any]:
-    """The answer about a verification, under way or ended. A log that cannot be read is told as empty."""
+async def verification_told(asked: Requested, *, execution: Execution | None = None) -> dict[str, Any]:
+    """The answer to a request, under way or ended; `execution`: as it has become since. A log that cannot be read is
+    told as empty. Of one that is hidden neither log nor error is told."""
+    execution = execution or asked.execution
     error = {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
     return {
         "execution_id": execution.pk,
@@ -54,9 +58,9 @@ async def verification_told(execution: Execution, *, is_cached: bool) -> dict[st
         "status": execution.status,
         "verified": execution.verdict or None,
         "exit_code": execution.exit_code,
-        "error": error,
-        "log_tail": await _tail(execution),
-        "cached": is_cached,
+        "error": None if asked.is_hidden else error,
+        "log_tail": "" if asked.is_hidden else await _tail(execution),
+        "cached": asked.is_cached,
     }
 
 
@@ -64,9 +68,10 @@ async def _tail(execution: Execution) -> str:
     if execution.is_active:
         return ""
     try:
-        return "\n".join(line.line for line in (await log_tail(execution, _LINES)).lines)
+        lines = (await log_tail(execution, _LINES)).lines
     except ExecutorError:
         return ""
+    return last_bytes("\n".join(line.line for line in lines), _BYTES)
 
 
 class TaskVerifyView(KnownQuery, APIView):
@@ -84,7 +89,7 @@ class TaskVerifyView(KnownQuery, APIView):
         left. The end comes as `task_verified`; one that is under way, or whose verdict stands, answers with 200.
         """
         asked = await with_database_writing(verification_request, actor=actor_of(request), task_id=task_id, **body)
-        told = await verification_told(asked.execution, is_cached=asked.is_cached)
+        told = await verification_told(asked)
         return Response(
             VerificationSerializer(told).data, status=status.HTTP_202_ACCEPTED if asked.is_new else status.HTTP_200_OK
         )

@@ -20,7 +20,6 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 
 from taskhub.executions.executor import (
-    CHANGE_SETS,
     Executor,
     ExecutorError,
     FileChanges,
@@ -54,7 +53,7 @@ class Kept:
     """The copies, and how many files have none: skipped, too large, too many, gone, or not read in time.
 
     `changes` are the last changes, which were read with the list. `evidence_left_out`: results without a copy, without
-    which the work cannot be verified.
+    which the work cannot be verified; 1 where it is not known which there were.
     """
 
     copies: list[Copy]
@@ -84,8 +83,9 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
         if not error.permanent:
             raise
         log.warning("the files of execution %s cannot be had: %s", place.execution_id, error.code)
-        return Kept([])
+        return Kept([], evidence_left_out=1)
     copies: list[Copy] = []
+    evidence_kept = 0
     room = settings.TASKHUB_ARTIFACTS_LIMIT_BYTES
     until = asyncio.get_running_loop().time() + COPY_S
     for n, file in enumerate(_wanted(produced.files), start=1):
@@ -103,31 +103,35 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
                 # The storage may be slow, and others work on this loop.
                 name = await on_storage_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
                 copies.append(Copy(_shown(file.path, place, copies), fetched.size, name, fetched.sha256))
+                evidence_kept += _is_evidence(file)
                 room -= fetched.size
     change_sets = sum(file.is_change_set for file in produced.files)
     return Kept(
         copies,
         left_out=produced.count + change_sets - len(copies),
-        evidence_left_out=_evidence_left_out(produced, copies),
+        evidence_left_out=1 if produced.is_lost else _evidence_left_out(produced, evidence_kept),
         changes=produced.changes,
     )
 
 
-def _evidence_left_out(produced: Produced, copies: list[Copy]) -> int:
+def _is_evidence(file: ProducedFile) -> bool:
+    return file.is_change_set or file.path.startswith(RESULTS)
+
+
+def _evidence_left_out(produced: Produced, kept: int) -> int:
     """Of change sets and results. These come first in a list that may be cut: what it does not name is a result only if
     all that it names are."""
     sets = sum(file.is_change_set for file in produced.files)
-    results = sum(file.path.startswith(RESULTS) for file in produced.files)
-    unnamed = produced.count + sets - len(produced.files) if results + sets == len(produced.files) else 0
-    kept = sum(copy.path.startswith(RESULTS) or copy.path in CHANGE_SETS for copy in copies)
-    return max(0, sets + results + unnamed - kept)
+    evidence = sum(_is_evidence(file) for file in produced.files)
+    unnamed = produced.count + sets - len(produced.files) if evidence == len(produced.files) else 0
+    return max(0, evidence + unnamed - kept)
 
 
 def _wanted(files: list[ProducedFile]) -> list[ProducedFile]:
     """What the script has changed of a checkout, then results, then as many others as there is room for."""
     first = [file for file in files if file.is_change_set]
     results = [file for file in files if not file.is_change_set and file.path.startswith(RESULTS)]
-    others = [file for file in files if not file.is_change_set and not file.path.startswith(RESULTS)]
+    others = [file for file in files if not _is_evidence(file)]
     return [*first, *results, *others[:FILES_MOST]]
 
 

@@ -186,12 +186,14 @@ class ProducedFile(NamedTuple):
 class Produced:
     """The files in a working folder after the end, in the order in which they are to be kept: change sets come first.
 
-    `count` is of all but these, also of those not named; `changes` are the last ones, read with them.
+    `count` is of all but these, also of those not named; `changes` are the last ones, read with them. `is_lost`: the
+    list of files is not there, so it is not known what there was.
     """
 
     files: list[ProducedFile]
     count: int
     changes: FileChanges
+    is_lost: bool = False
 
 
 SPLIT_MARK: Final = " [TaskHub: the line goes on]"

@@ -11,6 +11,11 @@ _CONTINUES: Final = range(0x80, 0xC0)
 """Bytes that are inside a character."""
 
 
+def last_bytes(text: str, most: int) -> str:
+    """As much of its end as has at most `most` bytes in UTF-8."""
+    return text.encode("utf-8", "replace")[-most:].decode("utf-8", "ignore")
+
+
 class TextWindow(NamedTuple):
     """`text` begins at byte `offset`; `next` is where to go on, None at the end."""
 

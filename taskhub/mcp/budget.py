@@ -17,8 +17,8 @@ _TOLD_MOST: Final = 8
 _MAIN: Final = "description"
 """The text that is cut last: what is to be done."""
 _MAIN_LEAST: Final = 4096
-_LOG: Final = "log"
-"""The text of which the end is kept; it has a budget of its own (`log_text.py`)."""
+_LOGS: Final = ("log", "log_tail")
+"""Texts of which the end is kept; they have budgets of their own (`log_text.py`)."""
 _MAP: Final = "files"
 """An object of many names, which may lose its end."""
 _TEXT_MOST: Final = 2048
@@ -73,10 +73,11 @@ class _Cutter:
             self._whole[name] = (size, unit)
 
     def _log(self) -> None:
-        text = self._body.get(_LOG)
-        if isinstance(text, str) and text:
-            self._note(_LOG, len(text.encode("utf-8", "replace")), "bytes")
-            self._body[_LOG] = clip(text[::-1], max(_SHORT, size_of(text) - self._excess()))[::-1]
+        for name in _LOGS:
+            text = self._body.get(name)
+            if isinstance(text, str) and text and self._excess() > 0:
+                self._note(name, len(text.encode("utf-8", "replace")), "bytes")
+                self._body[name] = clip(text[::-1], max(_SHORT, size_of(text) - self._excess()))[::-1]
 
     def _texts(self) -> None:
         self._cap(_TEXT_MOST)
@@ -93,7 +94,7 @@ class _Cutter:
     def _cap(self, cap: int) -> None:
         for holder, key in list(_leaves(self._body)):
             text = holder[key]
-            if key in {_MAIN, _LOG} and cap > _SHORT:
+            if key in {_MAIN, *_LOGS} and cap > _SHORT:
                 continue
             if size_of(text) > cap:
                 self._note(str(key) if isinstance(key, str) else "entry", len(text.encode("utf-8", "replace")), "bytes")

@@ -85,17 +85,17 @@ async def _verify(requester: Requester, arguments: Arguments, wait_s: int) -> An
     """The verdict, at once where it stands or with `wait_s` when it is known; else the handle."""
     if not wait_s:
         asked = await with_database_writing(_request_verification, requester, arguments)
-        return await verification_told(asked.execution, is_cached=asked.is_cached)
+        return await verification_told(asked)
     task_id = arguments["task_id"]
     signals = feed_signals(execution_events(task_id))
     async with waiting(requester.waiter, wait_s, signals, gone=requester.gone) as wait:
         asked = await with_database_writing(_request_verification, requester, arguments)
         execution, late = asked.execution, {}
-        if execution.is_active:
+        if execution.is_active and not asked.is_hidden:
             look = _look(task_id, execution.pk)
             seen, timed_out = await wait.until(look, lambda now: not now.is_active)
             execution, late = seen.about, {"timed_out": True} if timed_out else {}
-    return {**await verification_told(execution, is_cached=asked.is_cached), **late}
+    return {**await verification_told(asked, execution=execution), **late}
 
 
 def _request_verification(requester: Requester, arguments: Arguments) -> Requested:

@@ -115,7 +115,7 @@ def read_handle(text: str) -> Handle:
 def handle_of(tool: str, arguments: Arguments, outcome: Outcome) -> Handle | None:
     """The handle for the result of a call; None where the result itself is the answer."""
     agent = str(arguments.get("as") or "")
-    if outcome.failed:
+    if outcome.failed or outcome.body.get("cached"):
         return None
     if tool == "execute_task" and not arguments.get("wait_s"):
         return Handle("execution", UUID(outcome.body["execution_id"]), agent=agent)

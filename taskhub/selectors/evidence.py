@@ -1,8 +1,8 @@
 """Evidence of a task: scripts and policy in force, what they check, and its fingerprint.
 
 A verdict belongs to what was checked. The fingerprint is SHA-256 over the description, the scripts and the policy in
-force, the environment and its version, and, of the last run that has ended, the commit and the digest of its files.
-Status, notes, leases, tags, assignee, title and priority do not enter it.
+force, the environment and its version, and, of the last run that has ended, the commit, the digest of its files and
+how many were not kept that should have been. Status, notes, leases, tags, assignee, title and priority do not enter it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from taskhub.auth.private_text import unreadable
 from taskhub.models import (
     ACTIVE_STATUSES,
     NOT_SUPERSEDED,
@@ -71,6 +72,7 @@ class Evidence:
             "environment": environment,
             "commit": self.run.commit if self.run else "",
             "files": self.run.files_digest if self.run else "",
+            "left_out": self.run.evidence_left_out if self.run else 0,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -154,14 +156,15 @@ def active_execution(task: Task) -> Execution | None:
     return active.defer("script", "env").first()
 
 
-def last_verification(task: Task) -> Execution | None:
-    """The newest, whether it has ended or not."""
-    found = task.executions.filter(kind=ExecutionKind.VERIFY).order_by("-queued_at", "-id")
+def last_verification(*, user: Caller | None, task: Task) -> Execution | None:
+    """The newest that this reader may see, whether it has ended or not."""
+    found = task.executions.filter(kind=ExecutionKind.VERIFY).exclude(unreadable(user)).order_by("-queued_at", "-id")
     return found.defer("script", "env").first()
 
 
 class Check(NamedTuple):
-    """What a reader of a task sees about its check. `last` is the newest verification, whether it has ended or not."""
+    """What a reader of a task sees about its check. `last` is the newest verification, whether it has ended or not; one
+    that was private is left out for those who could not read it then."""
 
     policy: str
     has_script: bool
@@ -177,7 +180,7 @@ def check_of(*, user: Caller | None, task: Task) -> Check | None:
     if evidence.policy == VerifyPolicy.OFF and not evidence.scripts:
         return None
     verification = task.verified_by if task.verified else None
-    last = last_verification(task)
+    last = last_verification(user=user, task=task)
     return Check(
         policy=evidence.policy,
         has_script=bool(evidence.scripts),

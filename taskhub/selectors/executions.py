@@ -12,6 +12,8 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from taskhub.auth.private_text import unreadable, visible_executions
 from taskhub.errors import NotFound
 from taskhub.models import Execution, ExecutionKind, Task
+from taskhub.roles import Role, role_of
+from taskhub.selectors.environments import environment_list_for
 from taskhub.selectors.tasks import task_get_for
 from taskhub.selectors.words import in_any_of, with_each_word
 
@@ -55,11 +57,24 @@ def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Exe
 
 
 def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
-    """Likewise, with its script. Raises NotFound."""
+    """Likewise, with its script. Raises NotFound.
+
+    That of a verification has the environment's own: it is empty for readers who may not use the environment.
+    """
     try:
-        return execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
+        found = execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
     except Execution.DoesNotExist:
         raise NotFound("Execution not found.", code="execution_not_found") from None
+    if not _may_read_script(user, found):
+        found.script = ""
+    return found
+
+
+def _may_read_script(user: User | AnonymousUser, execution: Execution) -> bool:
+    version = execution.environment
+    if not execution.is_verification or version is None or not version.spec.verify or role_of(user) >= Role.OPERATOR:
+        return True
+    return environment_list_for(user=user).filter(pk=version.environment_id).exists()
 
 
 def executions_of_id(executions: QuerySet[Execution], some_id: UUID) -> QuerySet[Execution]:

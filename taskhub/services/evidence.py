@@ -99,6 +99,9 @@ def evidence_guard_new(actor: Actor, task: Task) -> None:
     evidence = evidence_of(task)
     if _needs_override(task, evidence):
         _guard_override(actor, task, evidence)
+    elif task.override_reason:
+        task.override_reason = ""  # nothing is overridden
+        task.save(update_fields=["override_reason"])
 
 
 def evidence_follow(actor: Actor, task: Task, changes: Changes) -> Changes:

@@ -109,7 +109,7 @@ def execution_queue(
     script = script_to_run(script, task.description)
     active = active_execution(task)
     if active is not None:
-        _make_way(actor, active)
+        _make_way(actor, task, active)
     if same_sandbox:
         sandbox_id = inputs.sandbox_of_last(task)
     if sandbox_id:
@@ -133,18 +133,26 @@ def execution_queue(
     inputs.given_files_create(actor=actor, execution=execution, files=files)
     taken = tasks.task_take(actor, task) if claim is None else {}
     tasks.task_apply(actor=actor, task=task, fields={"status": TaskStatus.INPROGRESS.value, **taken})
+    if active is not None:
+        # Last: the end of a queued one is an event, and rows are locked before events are numbered.
+        _end_by_request(active)
     return execution
 
 
-def _make_way(actor: Actor, active: Execution) -> None:
-    """For a run: a verification is superseded and ends beside it. Raises ExecutionActive, -Ending for another run."""
+def _make_way(actor: Actor, task: Task, active: Execution) -> None:
+    """For a run: a verification is superseded, to end beside it. Raises ExecutionActive, -Ending for another run."""
     if not active.is_verification:
         tasks.guard_ending(active)
         raise execution_active(active)
     active.superseded = True
     active.save(update_fields=["superseded"])
+    # Its row is locked now: no worker moves it on until it is ended.
+    active.refresh_from_db(fields=["status", "fence", "command_id", "ending", "stop_requested_at"])
+    if active.shown_ending is not None:
+        # What the task shows from here on is the run's.
+        _show_ending(active, "")
+        task.ending = ""
     audit_write(actor=actor, action="execution:supersede", task_id=active.task_id, execution_id=active.pk)
-    _end_by_request(active)
 
 
 def execution_active(active: Execution) -> ExecutionActive:
@@ -228,7 +236,7 @@ def _lock_task(execution: Execution) -> None:
     """Before the execution's row, as a request to stop does: the other way round they could wait for each other."""
     Task.objects.select_for_update().filter(pk=cast("UUID", execution.task_id)).order_by().values_list("pk").first()
     if execution.is_verification:
-        execution.refresh_from_db(fields=["superseded"])
+        execution.refresh_from_db(fields=["superseded", "stop_requested_at", "private_entry"])
 
 
 def _show_ending(execution: Execution, ending: str) -> None:
@@ -277,13 +285,13 @@ def execution_finish(
     log_tail: str = "",
 ) -> bool:
     """The end, whatever it is; False if another worker was faster. `log_tail`: the last lines of a verification."""
-    is_being_ended = bool(execution.ending) or execution.stop_requested_at is not None
     has_verdict = execution.is_verification or verdict_exists(execution)
-    if is_being_ended or has_verdict:
+    if execution.shown_ending is not None or has_verdict:
         _lock_task(execution)
+    is_being_ended = execution.shown_ending is not None
     ends_as = {
         **{name: getattr(outcome, name) for name in ("status", "exit_code", "error_code", "error_message")},
-        **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, kept)),
+        **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, outcome, kept)),
     }
     moved = execution_move(
         execution,

@@ -47,17 +47,19 @@ class Ended(Protocol):
     def error_code(self) -> str: ...
 
 
-def files_fields(execution: Execution, kept: Kept | None) -> dict[str, Any]:
-    """The fields of a run that has left these files."""
+def files_fields(execution: Execution, ended: Ended, kept: Kept | None) -> dict[str, Any]:
+    """The fields of a run that has ended like this and left these files."""
     if kept is None:
-        return {}
+        # Whose end was not told has left what was not looked for: lost with its sandbox, or with its runner.
+        is_lost = execution.started_at is not None and ended.exit_code is None
+        return {"evidence_left_out": 1} if is_lost else {}
     spec = execution.environment.spec if execution.environment is not None else None
     is_all_named = spec is not None and spec.keep is not None
     return {
         "artifacts_kept": len(kept.copies),
         "artifacts_left_out": kept.left_out,
         "files_digest": files_digest((copy.path, copy.sha256) for copy in kept.copies),
-        "evidence_left_out": kept.left_out if is_all_named else kept.evidence_left_out,
+        "evidence_left_out": max(kept.left_out if is_all_named else 0, kept.evidence_left_out),
     }
 
 
@@ -119,7 +121,7 @@ def _write(task: Task, execution: Execution, log_tail: str) -> None:
     task.verify_failures = 0 if failures >= FAILURES_TOLD else failures
     _save(task, before, execution.pk)
     if task.verified == Verdict.FAILED:
-        hub_note_add(task=task, kind=NoteKind.REVIEW, text=_told(execution, log_tail))
+        hub_note_add(task=task, kind=NoteKind.REVIEW, text=_told(task, execution, log_tail))
         if failures >= FAILURES_TOLD:
             _ask(task)
 
@@ -151,10 +153,12 @@ def _save(task: Task, before: str, execution_id: UUID | None) -> None:
     evidence_tell(task)
 
 
-def _told(execution: Execution, log_tail: str) -> str:
+def _told(task: Task, execution: Execution, log_tail: str) -> str:
     code = execution.exit_code
     how = f"with exit code {code}" if execution.status == ExecutionStatus.FAILED else "at its time limit"
     head = f"The verification failed {how} (execution {execution.pk})."
+    if execution.private_entry is not None and not task.private:
+        return f"{head} The task was private while it ran, so its last lines are in its log alone."
     if not log_tail:
         return f"{head} It wrote nothing."
     fence = "```"

@@ -17,12 +17,13 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from taskhub.auth.actor import SYSTEM, Actor
+from taskhub.auth.private_text import unreadable
 from taskhub.errors import Forbidden, HubError, Invalid
 from taskhub.lib.leases import watch
 from taskhub.models import EnvironmentVersion, Execution, ExecutionKind, Task, TaskStatus, Verdict, VerifyPolicy
 from taskhub.roles import Role, role_of
 from taskhub.selectors.environments import environment_with_id
-from taskhub.selectors.evidence import Evidence, active_execution, evidence_of, last_verification, stands
+from taskhub.selectors.evidence import Evidence, active_execution, evidence_of, stands
 from taskhub.services import tasks
 from taskhub.services.execution_environment import time_limit_of
 from taskhub.services.execution_rows import execution_create
@@ -48,11 +49,15 @@ chmod 700 "$checks"/* || exit 75
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The verification that answers a request: a new one, one that is under way, or that of a standing verdict."""
+    """The verification that answers a request: a new one, one that is under way, or that of a standing verdict.
+
+    `is_hidden`: it was private, and who asks could not read it then; its log and its error are not for them.
+    """
 
     execution: Execution
     is_new: bool = False
     is_cached: bool = False
+    is_hidden: bool = False
 
 
 @transaction.atomic
@@ -69,11 +74,16 @@ def verification_request(*, actor: Actor, task_id: UUID, again: bool = False) ->
     _guard(actor, evidence)
     active = active_execution(task)
     if active is not None:
-        return Requested(_under_way(active))
+        return _found(actor, _under_way(active))
     has_verdict = task.verified in {Verdict.PASSED, Verdict.FAILED} and stands(task, evidence)
     if has_verdict and not again and task.verified_by is not None:
-        return Requested(task.verified_by, is_cached=True)
+        return _found(actor, task.verified_by, is_cached=True)
     return Requested(_queue(actor, task, evidence, account=actor.name), is_new=True)
+
+
+def _found(actor: Actor, execution: Execution, *, is_cached: bool = False) -> Requested:
+    is_hidden = Execution.objects.filter(unreadable(actor.user), pk=execution.pk).exists()
+    return Requested(execution, is_cached=is_cached, is_hidden=is_hidden)
 
 
 def _guard(actor: Actor, evidence: Evidence) -> None:
@@ -191,15 +201,16 @@ def _in_review() -> QuerySet[Task]:
 
 @transaction.atomic
 def _begin(task_id: UUID) -> Execution | None:
-    """None where there is nothing to check, or it was checked as it is, or something is under way."""
+    """None where there is nothing to check, or it has a verdict, or something is under way.
+
+    One that was void once is checked anew, also where the work is again as it was.
+    """
     task = task_locked(task_id)
     if task is None:
         return None
     evidence = evidence_of(task)
     is_due = task.status == TaskStatus.REVIEW and not task.verified and evidence.is_checked
-    last = last_verification(task) if is_due else None
-    was_checked = last is not None and not last.superseded and last.fingerprint == evidence.fingerprint()
-    if not is_due or was_checked or active_execution(task) is not None:
+    if not is_due or active_execution(task) is not None:
         return None
     try:
         _guard(SYSTEM, evidence)

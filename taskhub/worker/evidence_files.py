@@ -44,13 +44,18 @@ def evidence_rows(verification: Execution) -> list[Artifact]:
     """The kept files of the run that is checked. Raises ExecutorError, a permanent one, where they are not all that a
     verification needs."""
     run = verification.checks
+    spec = verification.environment.spec if verification.environment is not None else None
+    if spec is not None and spec.repository is not None and not (run and run.commit):
+        words = "No run of the task has recorded a commit of the environment's repository; execute the task first."
+        raise _unavailable("evidence_missing", words)
     if run is None:
         return []
     rows = list(Artifact.objects.filter(execution=run))
     if run.evidence_left_out:
         raise _unavailable(
             "evidence_incomplete",
-            f"{run.evidence_left_out} of the last run's results were not kept: too large, too many, or unreadable.",
+            f"{run.evidence_left_out} of the last run's results were not kept: too large, too many, unreadable, or "
+            "lost with the sandbox.",
         )
     if len(rows) != run.artifacts_kept:
         raise _unavailable("evidence_gone", "Files of the last run have expired; execute the task again.")

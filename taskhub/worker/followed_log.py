@@ -11,6 +11,7 @@ from typing import Final
 from taskhub.executions.executor import Executor, LogLine, Place, Sign
 from taskhub.executions.log_archive import Archived, LogSpool
 from taskhub.executions.log_times import LogTimes, TimesWriter, read_times
+from taskhub.executions.text_window import last_bytes
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.wakeup import Wakeup
@@ -56,8 +57,7 @@ class FollowedLog:
     @property
     def tail(self) -> str:
         """The last lines: at most `TAIL_LINES`, and `TAIL_BYTES` in UTF-8."""
-        text = "\n".join(line.line for line in self._last)
-        return text.encode("utf-8", "replace")[-TAIL_BYTES:].decode("utf-8", "ignore")
+        return last_bytes("\n".join(line.line for line in self._last), TAIL_BYTES)
 
     @property
     def lines(self) -> int:

@@ -356,7 +356,11 @@ class Following:
 
     async def _keep_files(self) -> artifact_collector.Kept | None:
         end = self.end  # of a verification, only its log and its exit code are kept
-        if end is None or self.execution.is_verification or not (end.files or end.changes > self.execution.files_seen):
+        if end is None or self.execution.is_verification:
+            return None
+        # What a script has changed of a checkout is not counted among its files: there may be nothing else.
+        has_checkout = bool(self.execution.commit) and not self.execution.is_set_up
+        if not (end.files or end.changes > self.execution.files_seen or has_checkout):
             return None
         kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
         if kept.changes is not None and kept.changes.upto > self.execution.files_seen:
@@ -383,6 +387,7 @@ class Following:
                 log.warning("the files of execution %s cannot be had: %s", self.execution.pk, error.code)
                 if not error.permanent:
                     raise
+                kept = artifact_collector.Kept([], evidence_left_out=1)
         archived = await self._log.store() if self._log.lines or outcome.status != ExecutionStatus.LOST else None
         ended: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
         if not await with_database(executions.execution_finish, execution=self.execution, **ended):

@@ -197,7 +197,18 @@ def test_the_list_is_read_latest_first_and_not_believed() -> None:
     assert produced.count == 5
 
 
+def test_of_a_checkout_the_names_of_change_sets_are_the_runners() -> None:
+    """Also of the one that it has not written: the script's own file of this name is applied to no commit."""
+    produced = read_artifacts(b"1 1 0 0\n1.5 3 changes.mbox\n")
+    assert (produced.files, produced.count) == ([], 0)
+    both = read_artifacts(b"2 1 0 9\n1.5 3 a\n1.6 3 changes.patch\n")
+    assert both.files == [ProducedFile("changes.patch", 9, is_change_set=True), ProducedFile("a", 3)]
+    assert both.count == 1
+    assert read_artifacts(b"1 1\n1.5 3 changes.mbox\n").files == [ProducedFile("changes.mbox", 3)]
+
+
 @given(st.binary(max_size=300))
+@example(b"1 1 0 0\n1.5 3 changes.mbox\n")
 @example(b"99999999999999999999\n1.1 1 a")
 @example(b"")
 def test_anything_may_be_in_the_list(text: bytes) -> None:

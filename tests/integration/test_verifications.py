@@ -93,7 +93,8 @@ def test_files_of_another_environment_are_not_run_in_this_one(alice: User) -> No
 def test_results_that_were_left_out_are_not_verified(alice: User, settings: Any) -> None:
     settings.TASKHUB_ARTIFACT_LIMIT_BYTES = 10
     task = made(alice, verify="true")
-    executed(alice, task, script_content="mkdir out; head -c 11 /dev/zero >out/large; head -c 11 /dev/zero >large")
+    script = "mkdir out; head -c 11 /dev/zero >out/large; head -c 11 /dev/zero >large; echo mine >changes.patch"
+    executed(alice, task, script_content=script)
     assert executed(alice, task, verify=True).error_code == "evidence_incomplete"
     executed(alice, task, script_content="head -c 11 /dev/zero >large")
     assert executed(alice, task, verify=True).verdict == "passed"
@@ -139,3 +140,22 @@ def test_what_a_run_has_committed_and_changed_is_verified_at_its_commit(alice: U
         unfit = executed(alice, task, verify=True)
         assert (unfit.verdict, unfit.error_code) == ("unavailable", "checkout_failed")
         assert unfit.error_message.startswith("What the last run has changed does not apply")
+
+
+def test_what_a_run_has_only_made_executable_or_removed_is_verified(alice: User, tmp_path: Path) -> None:
+    """No file is there that the commit does not have, and yet it is not the commit."""
+    make_repository(tmp_path / "app", a="1\n", tool="#!/bin/bash\n")
+    with GitServer(tmp_path).serving() as server:
+        repository = {"url": f"{server.url}/app"}
+        environment_create(actor=SYSTEM, name="backend", repository=repository, verify="! test -e a && ./tool")
+        task = made(alice, verify="", environment="backend")
+        run = executed(alice, task, script_content="git rm -q a; chmod +x tool")
+        assert [each.path for each in run.artifacts.all()] == ["changes.patch"]
+        assert executed(alice, task, verify=True).verdict == "passed"
+
+
+def test_of_a_run_whose_runner_has_died_nothing_is_verified(alice: User) -> None:
+    task = made(alice, verify="true")
+    run = executed(alice, task, script_content="echo 42 >answer; kill -KILL $PPID")
+    assert (run.error_code, run.evidence_left_out) == ("runner_died", 1)
+    assert executed(alice, task, verify=True).error_code == "evidence_incomplete"

@@ -31,6 +31,7 @@ export const enums = {
     { value: "sandbox_stopping", label: "its sandbox is being stopped", passes: true },
     { value: "possible", label: "processes of it may still run", passes: false },
   ],
+  verdicts: [{ value: "failed", label: "failed", isGood: false }],
   roles: [
     { value: "viewer", mayWork: false },
     { value: "agent", mayWork: true },

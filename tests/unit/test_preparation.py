@@ -18,6 +18,7 @@ from taskhub.executions.executor import (
     LogLine,
     Place,
     Produced,
+    ProducedFile,
     ScriptBegun,
     ScriptEnd,
     Sign,
@@ -69,7 +70,10 @@ class Runner:
         return Stopped("signal", ScriptEnd(143, reason="setup"))
 
     async def produced_files(self, *_: Any, **__: Any) -> Produced:
-        return Produced([], 0, FileChanges(0, []))
+        return Produced([ProducedFile("changes.patch", 3, is_change_set=True)], 0, FileChanges(0, []))
+
+    async def read_file(self, _: Place, path: str, *, is_change_set: bool) -> AsyncGenerator[bytes, None]:
+        yield f"{path} {is_change_set}".encode()[:3]
 
 
 def status() -> str:
@@ -116,6 +120,8 @@ def test_network_is_closed_before_the_script_begins(follow: Callable[..., Execut
     assert runner.done == ["close while starting", "close while starting", "begin"]
     assert (ended.status, ended.exit_code, ended.commit) == ("completed", 0, COMMIT)
     assert ended.started_at is not None
+    # No file of its folder is new: all that it has changed of the checkout is in the change set.
+    assert [artifact.path for artifact in ended.artifacts.all()] == ["changes.patch"]
 
 
 def test_network_that_cannot_be_closed_ends_the_execution(follow: Callable[..., Execution]) -> None:

@@ -2,7 +2,7 @@
 
 import { api, call } from "./api.js";
 import { $, element, timeElement } from "./dom.js";
-import { entryOf, enums } from "./enums.js";
+import { entryOf, enums, isActive } from "./enums.js";
 import { onPress } from "./forms.js";
 
 /**
@@ -38,9 +38,19 @@ function verdictOf({ verified_at: at, last, last_stands: stands, has_script: has
     return [word, ...(at ? [", ", timeElement(at)] : []), ...(last && stands ? originOf(last) : [])];
   }
   if (!last) return [hasScript ? "not verified yet" : "there is no script to verify with"];
-  if (!last.verdict) return [linkTo("being verified", last.execution_id)];
-  const old = `the last verification ${entryOf(enums().verdicts, last.verdict).label}, on an earlier state`;
-  return ["not verified: ", linkTo(old, last.execution_id)];
+  const words = linkTo(lastWords(last), last.execution_id);
+  return isActive(last.status) ? [words] : ["not verified: ", words];
+}
+
+/**
+ * Of the last verification, whose verdict does not stand.
+ *
+ * @param {Pick<LastVerification, "status" | "verdict">} last
+ */
+export function lastWords({ status, verdict }) {
+  if (isActive(status)) return "being verified";
+  if (!verdict) return "the last verification has no verdict";
+  return `the last verification ${entryOf(enums().verdicts, verdict).label}, on an earlier state`;
 }
 
 /**
