@@ -61,7 +61,7 @@ class SecretPageSerializer(serializers.Serializer[Any]):
 
 
 class SecretCreateSerializer(StrictSerializer):
-    example: ClassVar[dict[str, Any]] = {"name": "npm-read", "value": "npm_s3cr3t", "hosts": ["registry.npmjs.org"]}
+    example: ClassVar[dict[str, Any]] = {"name": "npm-read", "value": "npm_s3cr3t", "hosts": ["npm.example.com"]}
 
     name = PatternField(rf"^{ENTRY_NAME_PATTERN}$", help_text="What an environment's secrets have as a value.")
     value = TextField(max_length=VALUE_LIMIT, trim_whitespace=False, write_only=True)

@@ -171,7 +171,7 @@ def test_entries_are_found_by_their_whole_name() -> None:
 @pytest.mark.parametrize(
     ("entries", "any_host", "code"),
     [
-        ([{"name": "npm", "hosts": ["registry.npmjs.org"]}], [], ""),
+        ([{"name": "npm", "hosts": ["npm.example.com"]}], [], ""),
         ([{"name": "npm"}], ["npm"], ""),
         ([{"name": "npm"}], [], "secret_without_hosts"),
         ([{"name": "npm-2", "hosts": ["a.example"]}], [], "secret_not_found"),
