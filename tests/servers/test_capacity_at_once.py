@@ -47,9 +47,9 @@ class Hub(Installation):
 
     def __init__(self, folder: Path, database_url: str | None, sandboxes: SandboxServer) -> None:
         self._sandboxes = sandboxes
-        self._file = folder / "db.sqlite3"
+        self._file = folder / "taskhub.sqlite3"
         self._url = database_url
-        super().__init__(folder, database_url or f"sqlite:///{self._file}")
+        super().__init__(folder, database_url)
 
     def profile(self, data_dir: Path) -> dict[str, str]:
         return self._sandboxes.env
@@ -58,9 +58,7 @@ class Hub(Installation):
         self.start(name, *CELERY, "worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING")
 
     def start_beat(self) -> None:
-        self.start(
-            "beat", *CELERY, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile="
-        )
+        self.start("beat", *CELERY, "beat", "--loglevel", "WARNING", "--pidfile=")
 
     def rows(self, sql: str) -> list[tuple[str, ...]]:
         if self._url is not None:
