@@ -31,8 +31,8 @@ CONFIG = """
 "wait_s" = 0
 
 [[operations]]
-include-path = "/api/exec/{task_id}/"
-# A task's description may hold the script; where neither does, a body without one is refused.
+include-path-regex = "^/api/(exec/[{]task_id[}]|tasks/[{]task_id[}]/verify)/$"
+# A task's description may hold the script; where neither does, a body without one is refused. Nor is there always a check.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
 
 [[operations]]
