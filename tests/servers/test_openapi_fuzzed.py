@@ -32,7 +32,7 @@ CONFIG = """
 
 [[operations]]
 include-path-regex = "^/api/(exec/[{]task_id[}]|tasks/[{]task_id[}]/verify)/$"
-# A task's description may hold the script; where neither does, a body without one is refused. Nor is there always a check.
+# A task's description may hold the script; where neither does, a body without one is refused. Nor has each a check.
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
 
 [[operations]]
