@@ -12,13 +12,12 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Final
 
-from django.core.files.storage import default_storage
-
 from taskhub.executions.executor import CHANGE_SETS, ExecutorError, Launch
 from taskhub.lib.per_loop import PerLoop
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.models import Artifact, Execution
 from taskhub.web.thread_pool import with_database
+from taskhub.worker.stored_content import stored_content
 
 LARGE_BYTES: Final = 20 * 1024 * 1024
 """A worker holds the files of a start in memory: of those that have more, one at a time."""
@@ -76,14 +75,8 @@ def _is_of_environment(verification: Execution, run: Execution) -> bool:
 
 def evidence_content(row: Artifact) -> bytes:
     """Reads the storage, and blocks. Raises ExecutorError."""
-    try:
-        with default_storage.open(row.stored_as) as stored:
-            content: bytes = stored.read()
-    except FileNotFoundError:
-        words = f"The copy of {row.path[:200]} has expired; execute the task again."
-        raise _unavailable("evidence_gone", words) from None
-    except OSError as error:
-        raise ExecutorError("storage_unavailable", "The storage of files does not answer.", permanent=False) from error
+    words = f"The copy of {row.path[:200]} has expired; execute the task again."
+    content = stored_content(row.stored_as, gone=_unavailable("evidence_gone", words))
     if hashlib.sha256(content).hexdigest() != row.sha256:
         words = f"The copy of {row.path[:200]} is not what the last run left; execute the task again."
         raise _unavailable("evidence_changed", words)

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from taskhub.executions import get_executor
@@ -26,6 +25,7 @@ from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.executions import Outcome
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.evidence_files import evidence_launch
+from taskhub.worker.stored_content import stored_content
 
 log = logging.getLogger(__name__)
 
@@ -218,15 +218,8 @@ async def given_files(execution: Execution) -> dict[str, bytes]:
 def _content(row: GivenFile) -> bytes:
     if not row.stored_as:
         return row.text.encode()
-    try:
-        with default_storage.open(row.stored_as) as stored:
-            content: bytes = stored.read()
-            return content
-    except FileNotFoundError:
-        words = f"The file for {row.path[:200]} was deleted before the start."
-        raise ExecutorError("given_file_gone", words, permanent=True) from None
-    except OSError as error:
-        raise ExecutorError("storage_unavailable", "The storage of files does not answer.", permanent=False) from error
+    words = f"The file for {row.path[:200]} was deleted before the start."
+    return stored_content(row.stored_as, gone=ExecutorError("given_file_gone", words, permanent=True))
 
 
 async def _failed(execution: Execution, error: ExecutorError) -> None:
