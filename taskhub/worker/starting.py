@@ -200,19 +200,23 @@ def checkout_of(execution: Execution) -> Checkout | None:
 
 @asynccontextmanager
 async def launch_with_files(execution: Execution) -> AsyncIterator[Launch]:
-    """With its given files, or what the run that it verifies left. Raises ExecutorError."""
-    launch = await with_database(launch_of, execution)
+    """With its given files, or what the run that it verifies left.
+
+    Raises ExecutorError, also where a copy is gone, or cannot be read.
+    """
+    launch, given = await with_database(_launch_and_given, execution)
     if execution.is_verification:
         async with evidence_launch(execution, launch) as proving:
             yield proving
     else:
-        yield replace(launch, files=await given_files(execution))
+        files = await on_storage_thread(lambda: {row.path: _content(row) for row in given}) if given else {}
+        yield replace(launch, files=files)
 
 
-async def given_files(execution: Execution) -> dict[str, bytes]:
-    """What is to be in its working folder, by path. Raises ExecutorError where a copy is gone, or cannot be read."""
-    rows = await with_database(lambda: list(GivenFile.objects.filter(execution=execution)))
-    return await on_storage_thread(lambda: {row.path: _content(row) for row in rows}) if rows else {}
+def _launch_and_given(execution: Execution) -> tuple[Launch, list[GivenFile]]:
+    """Both in one visit to a thread of the database: each start pays for it."""
+    launch = launch_of(execution)
+    return launch, [] if execution.is_verification else list(GivenFile.objects.filter(execution=execution))
 
 
 def _content(row: GivenFile) -> bytes:
