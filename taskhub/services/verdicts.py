@@ -95,8 +95,9 @@ def _is_of_service(status: str, error_code: str) -> bool:
 
 def verdict_exists(execution: Execution) -> bool:
     """Whether the execution's task has a verdict, which the end of a run may make void."""
-    of_task = Task.objects.filter(executions=execution.pk)
-    return of_task.exclude(verified="").exists()
+    if execution.task_id is None:
+        return False
+    return Task.objects.filter(pk=execution.task_id).exclude(verified="").exists()
 
 
 def verdict_follow(*, execution: Execution, log_tail: str) -> None:
