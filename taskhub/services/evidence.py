@@ -47,7 +47,7 @@ def evidence_guard_set(actor: Actor, task: Task, fields: dict[str, Any]) -> None
     if not SET & fields.keys():
         return
     before = evidence_of(task)
-    if _is_bound(actor):
+    if is_bound(actor):
         _guard_agent(before, task, fields)
     moves = fields.get("environment", task.environment) != task.environment
     is_new_script = fields.get("verify", task.verify) != task.verify
@@ -57,8 +57,8 @@ def evidence_guard_set(actor: Actor, task: Task, fields: dict[str, Any]) -> None
         _guard_script(task, fields)
 
 
-def _is_bound(actor: Actor) -> bool:
-    """Agents are; people and operators' tokens are not."""
+def is_bound(actor: Actor) -> bool:
+    """Whether it may not change how work is checked: agents, but neither people nor operators' tokens."""
     return actor.is_agent and actor.user is not None and role_of(actor.user) < Role.OPERATOR
 
 

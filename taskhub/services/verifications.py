@@ -21,10 +21,10 @@ from taskhub.auth.private_text import unreadable
 from taskhub.errors import Forbidden, HubError, Invalid
 from taskhub.lib.leases import watch
 from taskhub.models import EnvironmentVersion, Execution, ExecutionKind, Task, TaskStatus, Verdict, VerifyPolicy
-from taskhub.roles import Role, role_of
 from taskhub.selectors.environments import environment_with_id
 from taskhub.selectors.evidence import Evidence, active_execution, evidence_of, stands
 from taskhub.services import tasks
+from taskhub.services.evidence import is_bound
 from taskhub.services.execution_environment import time_limit_of
 from taskhub.services.execution_rows import execution_create
 from taskhub.services.executions import execution_active
@@ -68,7 +68,7 @@ def verification_request(*, actor: Actor, task_id: UUID, again: bool = False) ->
     ExecutionActive, -Ending while a run is active; Forbidden.
     """
     task = tasks.task_lock(actor, task_id)
-    if again and actor.is_agent and actor.user is not None and role_of(actor.user) < Role.OPERATOR:
+    if again and is_bound(actor):
         raise Forbidden("Only people and operators verify again what has a verdict.", code="evidence_locked")
     evidence = evidence_of(task)
     _guard(actor, evidence)
