@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
@@ -17,14 +17,10 @@ from taskhub.api.fields import StrictBooleanField, StrictSerializer
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.executions.executor import ExecutorError
-from taskhub.executions.log_reading import log_tail
-from taskhub.executions.text_window import last_bytes
+from taskhub.executions.log_reading import TAIL_LINES, log_tail, tail_text
 from taskhub.models import Execution, ExecutionKind, ExecutionStatus, Verdict
 from taskhub.services.verifications import Requested, verification_request
 from taskhub.web.thread_pool import with_database_writing
-
-_LINES: Final = 20
-_BYTES: Final = 4096
 
 
 class VerifySerializer(StrictSerializer):
@@ -68,10 +64,10 @@ async def _tail(execution: Execution) -> str:
     if execution.is_active:
         return ""
     try:
-        lines = (await log_tail(execution, _LINES)).lines
+        lines = (await log_tail(execution, TAIL_LINES)).lines
     except ExecutorError:
         return ""
-    return last_bytes("\n".join(line.line for line in lines), _BYTES)
+    return tail_text(lines)
 
 
 class TaskVerifyView(KnownQuery, APIView):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from taskhub.executions import log_archive
@@ -17,12 +17,16 @@ from taskhub.executions.log_archive import TextBlock
 from taskhub.executions.log_stream import shared_log
 from taskhub.executions.log_text import searched
 from taskhub.executions.shared_log import SharedLog
+from taskhub.executions.text_window import last_bytes
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.text_folding import fold
 from taskhub.models import Execution
 
 ANSWER_CHARS: Final = 4 * 1024 * 1024
 """Characters of the lines of one answer; at least one line is in it."""
+TAIL_LINES: Final = 20
+TAIL_BYTES: Final = 4096
+"""Of the end of a log, in UTF-8, in an answer or a note."""
 SEARCH_CHARS: Final = 32 * 1024 * 1024
 SEARCH_S: Final = 2.0
 """A search looks no further in one request, but through at least one block of lines."""
@@ -43,6 +47,11 @@ async def log_tail(execution: Execution, count: int) -> Window:
         return Window([], 1)
     async with shared_log(execution) as shared:
         return Window(shared.tail(count), shared.kept_lines + 1)
+
+
+def tail_text(lines: Iterable[LogLine]) -> str:
+    """The text of last lines, at most `TAIL_BYTES` of it."""
+    return last_bytes("\n".join(line.line for line in lines), TAIL_BYTES)
 
 
 async def log_window(execution: Execution, *, first: int, limit: int, q: str = "") -> Window:

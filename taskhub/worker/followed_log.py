@@ -10,15 +10,13 @@ from typing import Final
 
 from taskhub.executions.executor import Executor, LogLine, Place, Sign
 from taskhub.executions.log_archive import Archived, LogSpool
+from taskhub.executions.log_reading import TAIL_LINES, tail_text
 from taskhub.executions.log_times import LogTimes, TimesWriter, read_times
-from taskhub.executions.text_window import last_bytes
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution
 
-TAIL_LINES: Final = 20
-TAIL_BYTES: Final = 4096
 LOG_END_S: Final = 10.0
 """How long the rest of a log is waited for where its script has ended without an end mark."""
 
@@ -57,7 +55,7 @@ class FollowedLog:
     @property
     def tail(self) -> str:
         """The last lines: at most `TAIL_LINES`, and `TAIL_BYTES` in UTF-8."""
-        return last_bytes("\n".join(line.line for line in self._last), TAIL_BYTES)
+        return tail_text(self._last)
 
     @property
     def lines(self) -> int:
@@ -93,10 +91,7 @@ class FollowedLog:
         self._spool.cut("the sandbox does not have it any more")
 
     def add(self, lines: list[LogLine]) -> None:
-        """Lines of another source, that cannot be followed any more."""
-        self._take(lines)
-
-    def _take(self, lines: list[LogLine]) -> None:
+        """Lines that were read here, or come from another source because they cannot be followed any more."""
         known = self._last[-1].n if self._last else 0
         self._last.extend([line for line in lines[-TAIL_LINES:] if line.n > known])
         self._spool.add(lines)
@@ -124,7 +119,7 @@ class FollowedLog:
                 async for batch in batches:
                     self.batches += 1
                     stamped = times.stamp(batch)
-                    self._take(stamped)
+                    self.add(stamped)
                     writer.note(stamped)
         finally:
             writer.close()
