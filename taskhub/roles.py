@@ -42,12 +42,13 @@ def role_from(groups: Iterable[str | None], *, is_active: bool, is_superuser: bo
     """The role of an account that is in these groups."""
     if not is_active:
         return Role.NOBODY
-    named = Role.OPERATOR if is_superuser else max(map(_role_named, groups), default=Role.NOBODY)
+    named = Role.OPERATOR if is_superuser else highest_role(groups)
     return max(named, _open_to_all())
 
 
-def _role_named(group: str | None) -> Role:
-    return ROLES.get(group or "", Role.NOBODY)
+def highest_role(names: Iterable[str | None]) -> Role:
+    """The highest one of these names; names of no role count for nothing."""
+    return max((ROLES.get(name or "", Role.NOBODY) for name in names), default=Role.NOBODY)
 
 
 def _open_to_all() -> Role:

@@ -17,7 +17,7 @@ from oauth2_provider.models import Application, clear_expired
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.lib.timestamps import iso
 from taskhub.models import ApiToken
-from taskhub.roles import ROLES, Role
+from taskhub.roles import ROLES, Role, highest_role
 from taskhub.services.audit import audit_write
 
 NAME_LENGTH: Final = 90
@@ -27,7 +27,7 @@ UNUSED_CLIENTS_KEEP: Final = timedelta(days=1)
 
 def role_of_scope(scope: str) -> Role:
     """The highest role that a scope names; the lowest of all without one."""
-    return max((ROLES[word] for word in scope.split() if word in ROLES), default=Role.NOBODY)
+    return highest_role(scope.split())
 
 
 def scope_of_role(role: Role, asked: str) -> str:

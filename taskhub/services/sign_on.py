@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Forbidden, Invalid
 from taskhub.models import BreakGlassAccount, SignOnIdentity
-from taskhub.roles import ROLES, Role, role_of
+from taskhub.roles import Role, highest_role, role_of
 from taskhub.services.accounts import account_create, account_new_password, account_set_role
 from taskhub.services.audit import audit_write
 
@@ -85,9 +85,7 @@ def _guard_link(user: User, identity: Identity) -> None:
 
 def _follow_role(user: User, role: Role) -> None:
     """A superuser is an operator whatever its groups are, so it is none any more where the provider gives less."""
-    named = [Role.OPERATOR] if user.is_superuser else []
-    named += [ROLES[name] for name in user.groups.values_list("name", flat=True) if name in ROLES]
-    before = max(named, default=Role.NOBODY)
+    before = Role.OPERATOR if user.is_superuser else highest_role(user.groups.values_list("name", flat=True))
     if before == role:
         return
     if role is Role.NOBODY:
