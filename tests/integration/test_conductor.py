@@ -48,9 +48,7 @@ class Workers(Installation):
         assert "ok" in answer[0]["relief@here"], answer
 
     def beat(self) -> None:
-        self.start(
-            "beat", *CELERY, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile="
-        )
+        self.start("beat", *CELERY, "beat", "--loglevel", "WARNING", "--pidfile=")
 
     def execute(self, script: str, **fields: Any) -> str:
         """Its script notes each of its starts."""

@@ -47,9 +47,7 @@ def test_every_line_is_json_and_an_executions_lines_bear_the_id_of_its_request(h
     worker = hub.start("worker", *CELERY, "worker", "--pool", "threads", "--concurrency", "2", "--loglevel", "INFO")
     hub.start_web("one")
     worker.wait_for_line("ready")
-    beat = hub.start(
-        "beat", *CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=", "--loglevel", "INFO"
-    )
+    beat = hub.start("beat", *CELERY, "beat", "--pidfile=", "--loglevel", "INFO")
     address = hub.address("one")
     headers = {**hub.headers, **hub.base_headers}
     task_id = httpx.post(f"{address}/api/tasks/", json={"title": "t"}, headers=headers).json()["id"]

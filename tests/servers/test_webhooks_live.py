@@ -44,7 +44,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     try:
         made.env |= {"TASKHUB_WEBHOOKS_ALLOW_PRIVATE": "1"}
         made.start_web("one")
-        schedule = ("--scheduler", "celery.beat:Scheduler", "--pidfile=", "--loglevel", "WARNING")
+        schedule = ("--pidfile=", "--loglevel", "WARNING")
         made.start("beat", *CELERY, "beat", *schedule)
         yield made
     finally:
