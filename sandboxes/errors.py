@@ -8,6 +8,7 @@
     ├── KeyRefused              502  permanent: Daytona does not take our key
     ├── SandboxesOff            409  permanent: this installation runs no scripts
     ├── SandboxBuilding         503  transient: the image that it is made from is being built or fetched
+    ├── SnapshotNotReady        503  transient: the snapshot that it is made from is made active
     ├── VolumeNotReady          503  transient: a volume that it is to have is being made
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
         └── SandboxThrottled         transient: it asks for fewer requests (429)

@@ -256,7 +256,7 @@ def mails_deliver() -> None:
 @retention()
 def tokens_expire() -> None:
     """Retention: expired API tokens and sessions are deleted, counters of failed sign-ins that have ended, and the
-    credentials of deleted environments.
+    credentials that no environment has any more.
     """
     tokens.tokens_expire()
     credentials_trim()

@@ -2,6 +2,7 @@
 
     client.py       Gateway: sandboxes as Daytona's API knows them; how one is opened
     vault.py        Vault: entries for secrets
+    snapshots.py    snapshots: an inactive one is made active
     volumes.py      Volumes: found by name, waited for
     toolbox.py      Toolbox and Sandbox: the sessions, commands, logs and files of one sandbox
     translation.py  the SDK's errors as ours

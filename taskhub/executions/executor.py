@@ -28,7 +28,7 @@ class ExecutorError(Exception):
 
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
-    being built (`image`), or a volume that is being made (`volume`).
+    being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
     """
 
     status: int = 502

@@ -1,4 +1,4 @@
-"""Moves of executions, which all of their services share: the conditional UPDATE, and the lease."""
+"""Moves of executions, which all of their services share: the conditional UPDATE, the event, and the lease."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
 
 
 async def _wait_for(execution: Execution, awaited: Awaited) -> None:
-    """It is looked at again soon, by any worker, until the image takes too long.
+    """It is looked at again soon, by any worker, until what it waits for takes too long.
 
     All these looks are one try, which has made the sandbox: that is given back with the execution, whatever ends it.
     """
