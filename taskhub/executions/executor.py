@@ -318,6 +318,10 @@ class Executor(Protocol):
         """Whether there is a sandbox of this id, in whatever state. Raises ExecutorError where that is not known."""
         ...
 
+    async def look_up(self, environment: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]) -> None:
+        """Whether the service has what this field names; reads only. Raises ExecutorError: see `environment_look`."""
+        ...
+
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         """How each one stands, in the order given."""
         ...
