@@ -214,9 +214,6 @@ class LogLine(NamedTuple):
     partial: bool = False
 
 
-Troubled = Callable[[ExecutorError, float], None]
-
-
 @dataclass(frozen=True, slots=True)
 class ScriptEnd:
     """The runner's last word: the script's exit code, the number of the last change, how many files there are.
@@ -278,6 +275,7 @@ Sign = ScriptEnd | FilesChanged | PartialLines | CheckedOut | WaitsForLock | Scr
 """What a log's source says beside the lines."""
 
 Signed = Callable[[Sign], None]
+Troubled = Callable[[ExecutorError, float], None]
 
 
 @dataclass(frozen=True, slots=True)
