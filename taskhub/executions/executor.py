@@ -214,9 +214,6 @@ class LogLine(NamedTuple):
     partial: bool = False
 
 
-Troubled = Callable[[ExecutorError, float], None]
-
-
 @dataclass(frozen=True, slots=True)
 class ScriptEnd:
     """The runner's last word: the script's exit code, the number of the last change, how many files there are.
@@ -278,6 +275,7 @@ Sign = ScriptEnd | FilesChanged | PartialLines | CheckedOut | WaitsForLock | Scr
 """What a log's source says beside the lines."""
 
 Signed = Callable[[Sign], None]
+Troubled = Callable[[ExecutorError, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +314,10 @@ class Executor(Protocol):
 
     async def has_sandbox(self, sandbox_id: str) -> bool:
         """Whether there is a sandbox of this id, in whatever state. Raises ExecutorError where that is not known."""
+        ...
+
+    async def look_up(self, environment: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]) -> None:
+        """Whether the service has what this field names; reads only. Raises ExecutorError: see `environment_look`."""
         ...
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
