@@ -32,6 +32,7 @@ from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
+from taskhub.models.sandbox_size import RESOURCES, USUAL_SIZE, Resource, SandboxSize
 from taskhub.models.sign_on import BreakGlassAccount, SignOnIdentity
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import (
@@ -56,9 +57,11 @@ __all__ = [
     "NO_ENTRY",
     "PRIORITY_RANK",
     "READY",
+    "RESOURCES",
     "SESSION_PREFIX",
     "TO_START",
     "TRANSITIONS",
+    "USUAL_SIZE",
     "WAITING_FOR",
     "AdmissionRule",
     "AdmissionState",
@@ -102,6 +105,8 @@ __all__ = [
     "PasswordFailures",
     "PrivateReader",
     "Replay",
+    "Resource",
+    "SandboxSize",
     "SignOnIdentity",
     "StreamConnection",
     "StreamProcess",

@@ -108,6 +108,12 @@ class Execution(models.Model):
         help_text="What it runs in, as it was when it was queued. Empty: what the sandbox service gives.",
     )
 
+    cpu = models.PositiveIntegerField(
+        null=True, editable=False, help_text="CPUs of its sandbox. Empty: what the sandbox service gives unasked."
+    )
+    memory = models.PositiveIntegerField(null=True, editable=False, help_text="GiB of memory, likewise.")
+    disk = models.PositiveIntegerField(null=True, editable=False, help_text="GiB of disk, likewise.")
+
     account = models.CharField(
         max_length=150,
         blank=True,
@@ -227,6 +233,9 @@ class Execution(models.Model):
         max_length=8, choices=WaitingReason.choices, blank=True, default="", db_default="", help_text="Why it waits."
     )
     waiting_since = models.DateTimeField(null=True, blank=True)
+    passed_over_at = models.DateTimeField(
+        null=True, editable=False, help_text="Since when it is the first in the queue and smaller ones go before it."
+    )
     admitted_at = models.DateTimeField(null=True, blank=True, help_text="When it left the queue to be started.")
     setup_deadline = models.DateTimeField(
         null=True, editable=False, help_text="When checkout and setup must have ended."

@@ -10,6 +10,7 @@ from django.utils import timezone
 from taskhub.executions.executor import Place
 from taskhub.models import Execution
 from taskhub.services.execution_moves import execution_move, execution_run, execution_tell, lease_fields
+from taskhub.services.sandbox_sizes import size_made
 
 
 @transaction.atomic
@@ -23,6 +24,7 @@ def execution_mark_set_up(
         command_id=place.command_id,
         setup_deadline=timezone.now() + timedelta(seconds=setup_timeout_s),
         waiting_reason="",
+        **size_made(place),
         **lease_fields(lease_s),
     )
     if moved:

@@ -23,6 +23,7 @@ from taskhub.services import admission, capacity, execution_leases, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.execution_preparation import execution_mark_set_up
 from taskhub.services.executions import Outcome
+from taskhub.services.sandbox_sizes import size_of
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.evidence_files import evidence_launch
 from taskhub.worker.stored_content import stored_content
@@ -103,6 +104,7 @@ def _claim(execution_id: UUID, lease_s: float, takes: Takes | None) -> Execution
 def _mark_started(
     execution: Execution, launch: Launch, place: Place, lease_s: float | None, takes: Takes | None
 ) -> bool:
+    expected = size_of(execution)
     if launch.prepares:
         limit_s = launch.setup_timeout_s
         moved = execution_mark_set_up(execution=execution, place=place, setup_timeout_s=limit_s, lease_s=lease_s)
@@ -110,6 +112,8 @@ def _mark_started(
         moved = executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s)
     if not moved:
         return False
+    if place.size not in {None, expected} and execution.environment is not None and not launch.sandbox_id:
+        capacity.admission_note_size(execution=execution, size=size_of(execution))
     standing = admission.execution_standing(execution.pk)
     if standing is None or standing.is_bounded:
         capacity.admission_note_started()
@@ -127,7 +131,7 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
-        await with_database(capacity.admission_note_full, execution=execution)
+        await with_database(capacity.admission_note_full, execution=execution, lack=error.lack)
     elif awaited := WAITED_FOR.get(error.waits_for or ""):
         await _wait_for(execution, awaited)
     elif error.waits_for == "rate":

@@ -17,7 +17,18 @@ from taskhub.auth.actor import Actor
 from taskhub.executions.artifact_collector import Copy, Kept
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ApiToken, Claim, Execution, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
+from taskhub.models import (
+    ApiToken,
+    Claim,
+    Execution,
+    ExecutionStatus,
+    Leftover,
+    Note,
+    SandboxSize,
+    Task,
+    TaskStatus,
+    WaitingReason,
+)
 from taskhub.services import (
     admission,
     admission_rules,
@@ -207,6 +218,11 @@ def admission_note_throttled(actor: Actor) -> Callable[[], Any]:
 def admission_note_started(actor: Actor) -> Callable[[], Any]:
     _started(actor)
     return capacity.admission_note_started
+
+
+def admission_note_size(actor: Actor) -> Callable[[], Any]:
+    execution = _started(actor)
+    return lambda: capacity.admission_note_size(execution=execution, size=SandboxSize(2, 4, 10))
 
 
 def admission_rule_set(actor: Actor) -> Callable[[], Any]:
@@ -419,6 +435,7 @@ CASES = [
     admission_note_full,
     admission_note_throttled,
     admission_note_started,
+    admission_note_size,
     admission_rule_set,
     execution_claim_start,
     execution_mark_started,
@@ -458,8 +475,9 @@ READ_OR_SHARED = {
     "task_apply",
     "task_take",
     "needs_capacity",
-    "held_sandboxes",
-    "made_sandboxes",
+    "is_bounded",
+    "forget_sums",
+    "never",
     "starts_under_way",
     "more_may_start",
     "execution_standing",
