@@ -19,7 +19,8 @@ or keys; the log has it.
 
 from __future__ import annotations
 
-from taskhub.executions.executor import ExecutorError, Lack
+from taskhub.executions.executor import ExecutorError
+from taskhub.models import Lack
 
 
 class SandboxError(ExecutorError):

@@ -25,8 +25,7 @@ from sandboxes.errors import (
     SandboxTooLarge,
     SandboxUnavailable,
 )
-from taskhub.executions.executor import Lack
-from taskhub.models import RESOURCES, MetricName
+from taskhub.models import RESOURCES, Lack, MetricName
 from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)

@@ -18,19 +18,8 @@ from uuid import UUID
 
 from taskhub.errors import NotFound
 from taskhub.executions.checkout import Checkout
-from taskhub.executions.masking import Mask, MaskAll
-from taskhub.lib.encryption import SealBroken
-from taskhub.models import EnvironmentSpec, Execution, Resource, SandboxSize
-
-
-class Lack(NamedTuple):
-    """What a full service has too little of, and the most of it (CPUs, GiB) that it lets the hub's account have.
-
-    None: it does not say.
-    """
-
-    resource: Resource
-    most: int | None = None
+from taskhub.executions.masking import Mask, mask_of
+from taskhub.models import EnvironmentSpec, Execution, Lack, SandboxSize
 
 
 class ExecutorError(Exception):
@@ -135,20 +124,6 @@ def execution_place(execution: Execution) -> Place:
         execution.log_token,
         mask_of(execution),
     )
-
-
-def mask_of(execution: Execution) -> Mask | None:
-    """For all that an execution shows; None where it has no secret values."""
-    if not execution.secret_env:
-        return None
-    try:
-        return Mask(execution.secrets().values())
-    except SealBroken:
-        return MaskAll()
-
-
-def masked_path(path: str, mask: Mask | None) -> str:
-    return path if mask is None else mask.apply(path)
 
 
 @dataclass(frozen=True, slots=True)

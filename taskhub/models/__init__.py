@@ -1,6 +1,13 @@
 """The hub's rows."""
 
-from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, AdmissionTurn, WaitingReason
+from taskhub.models.admission import (
+    HUB,
+    AdmissionRule,
+    AdmissionState,
+    AdmissionTurn,
+    StartAwaits,
+    WaitingReason,
+)
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
@@ -32,7 +39,7 @@ from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
-from taskhub.models.sandbox_size import RESOURCES, USUAL_SIZE, Resource, SandboxSize
+from taskhub.models.sandbox_size import RESOURCES, USUAL_SIZE, Lack, Resource, SandboxSize
 from taskhub.models.sign_on import BreakGlassAccount, SignOnIdentity
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import (
@@ -92,6 +99,7 @@ __all__ = [
     "HasTag",
     "Heartbeat",
     "IdempotencyKey",
+    "Lack",
     "Leftover",
     "Mail",
     "MailCursor",
@@ -108,6 +116,7 @@ __all__ = [
     "Resource",
     "SandboxSize",
     "SignOnIdentity",
+    "StartAwaits",
     "StreamConnection",
     "StreamProcess",
     "Task",

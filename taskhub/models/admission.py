@@ -21,6 +21,14 @@ class WaitingReason(models.TextChoices):
     PAUSED = "paused", "Starts are paused"
 
 
+class StartAwaits(models.TextChoices):
+    """What a start waits for at the sandbox service, where there is room."""
+
+    IMAGE = "image", "Its image is built or fetched"
+    SNAPSHOT = "snapshot", "Its snapshot is activated"
+    VOLUME = "volume", "Its volumes are made"
+
+
 class AdmissionRule(models.Model):
     """What operators have set for the hub (`HUB`) or for one account, beside the settings."""
 

@@ -11,7 +11,7 @@ from typing import Final
 from django.db import models
 
 from taskhub.lib.encryption import Seal
-from taskhub.models.admission import WaitingReason
+from taskhub.models.admission import StartAwaits, WaitingReason
 from taskhub.models.environment import EnvironmentVersion
 from taskhub.models.evidence import NOT_SUPERSEDED, ExecutionKind, Verdict
 from taskhub.models.task import Task
@@ -230,7 +230,12 @@ class Execution(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(auto_now_add=True)
     waiting_reason = models.CharField(
-        max_length=8, choices=WaitingReason.choices, blank=True, default="", db_default="", help_text="Why it waits."
+        max_length=8,
+        choices=[*WaitingReason.choices, *StartAwaits.choices],
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why it waits in the queue, or for what its start waits.",
     )
     waiting_since = models.DateTimeField(null=True, blank=True)
     passed_over_at = models.DateTimeField(
@@ -299,6 +304,12 @@ class Execution(models.Model):
     def is_set_up(self) -> bool:
         """Its checkout or its setup runs."""
         return self.status == ExecutionStatus.STARTING and bool(self.command_id)
+
+    @property
+    def start_awaits(self) -> StartAwaits | None:
+        """What its start waits for at the sandbox service."""
+        waits = self.status == ExecutionStatus.STARTING and self.waiting_reason in StartAwaits.values
+        return StartAwaits(self.waiting_reason) if waits else None
 
     @property
     def shown_ending(self) -> str | None:

@@ -30,3 +30,13 @@ class SandboxSize(NamedTuple):
 
 USUAL_SIZE: Final = SandboxSize(cpu=1, memory=1, disk=3)
 """What Daytona, and the local sandbox server, give a sandbox for which no size is asked."""
+
+
+class Lack(NamedTuple):
+    """What a full service has too little of, and the most of it (CPUs, GiB) that it lets the hub's account have.
+
+    None: it does not say.
+    """
+
+    resource: Resource
+    most: int | None = None

@@ -23,13 +23,13 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from taskhub.executions.executor import Lack
 from taskhub.models import (
     RESOURCES,
     AdmissionState,
     AdmissionTurn,
     Execution,
     ExecutionStatus,
+    Lack,
     SandboxSize,
     WaitingReason,
 )

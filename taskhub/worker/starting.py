@@ -17,11 +17,11 @@ from taskhub.executions.checkout import Checkout, Credential
 from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
 from taskhub.lib.storage_threads import on_storage_thread
-from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile
+from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile, StartAwaits
 from taskhub.models.environment import DEPTH
 from taskhub.services import admission, capacity, execution_leases, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
-from taskhub.services.execution_preparation import execution_mark_set_up
+from taskhub.services.execution_preparation import execution_await, execution_mark_set_up
 from taskhub.services.executions import Outcome
 from taskhub.services.sandbox_sizes import size_of
 from taskhub.web.thread_pool import with_database
@@ -44,9 +44,9 @@ class Awaited(NamedTuple):
 
 
 WAITED_FOR: Final = {
-    "image": Awaited("image", "sandbox_build_slow", 1800),
-    "snapshot": Awaited("snapshot", "snapshot_slow", 1800),
-    "volume": Awaited("volumes", "volume_slow", 300),
+    StartAwaits.IMAGE: Awaited("image", "sandbox_build_slow", 1800),
+    StartAwaits.SNAPSHOT: Awaited("snapshot", "snapshot_slow", 1800),
+    StartAwaits.VOLUME: Awaited("volumes", "volume_slow", 300),
 }
 
 Takes = Callable[[UUID], bool]
@@ -132,8 +132,8 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
         await with_database(capacity.admission_note_full, execution=execution, lack=error.lack)
-    elif awaited := WAITED_FOR.get(error.waits_for or ""):
-        await _wait_for(execution, awaited)
+    elif error.waits_for in StartAwaits.values:
+        await _wait_for(execution, StartAwaits(error.waits_for))
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
         await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
@@ -141,11 +141,12 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
         await _failed(execution, error)
 
 
-async def _wait_for(execution: Execution, awaited: Awaited) -> None:
+async def _wait_for(execution: Execution, what: StartAwaits) -> None:
     """It is looked at again soon, by any worker, until what it waits for takes too long.
 
     All these looks are one try, which has made the sandbox: that is given back with the execution, whatever ends it.
     """
+    awaited = WAITED_FOR[what]
     began = execution.admitted_at or execution.queued_at
     if timezone.now() - began > timedelta(seconds=awaited.most_s):
         words = (
@@ -153,7 +154,7 @@ async def _wait_for(execution: Execution, awaited: Awaited) -> None:
         )
         await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code=awaited.code, error_message=words))
         return
-    await with_database(execution_leases.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
+    await with_database(execution_await, execution=execution, awaited=what, retry_s=RETRY_S)
 
 
 def launch_of(execution: Execution) -> Launch:

@@ -18,9 +18,9 @@ from sandboxes.errors import SandboxesFull
 from sandboxes.gateway.translation import refusal
 from taskhub.auth.actor import SYSTEM
 from taskhub.checks import one_sandbox_fits
-from taskhub.executions.executor import Lack, Place
+from taskhub.executions.executor import Place
 from taskhub.lib.leases import watch
-from taskhub.models import AdmissionState, Execution, SandboxSize
+from taskhub.models import AdmissionState, Execution, Lack, SandboxSize
 from taskhub.services import admission, capacity, executions, sandbox_room
 from taskhub.services.environments import environment_create, environment_update
 from taskhub.services.sandbox_room import SandboxRoom

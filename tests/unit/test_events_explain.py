@@ -25,6 +25,7 @@ from taskhub.models import (
     Leftover,
     Note,
     SandboxSize,
+    StartAwaits,
     Task,
     TaskStatus,
     WaitingReason,
@@ -227,6 +228,13 @@ def admission_note_size(actor: Actor) -> Callable[[], Any]:
 
 def admission_rule_set(actor: Actor) -> Callable[[], Any]:
     return lambda: admission_rules.admission_rule_set(actor=actor, paused=True)
+
+
+def execution_await(actor: Actor) -> Callable[[], Any]:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60, is_queued=True)
+    assert claimed is not None
+    return lambda: execution_preparation.execution_await(execution=claimed, awaited=StartAwaits.SNAPSHOT, retry_s=5)
 
 
 def execution_mark_started(actor: Actor) -> Callable[[], Any]:
@@ -439,6 +447,7 @@ CASES = [
     admission_rule_set,
     execution_claim_start,
     execution_mark_started,
+    execution_await,
     execution_mark_set_up,
     execution_mark_begun,
     execution_note_commit,
