@@ -12,16 +12,20 @@ import pytest
 from django.db import connections
 from rest_framework.test import APIClient
 
+from taskhub.auth.actor import Actor
 from taskhub.executions.executor import Place
 from taskhub.models import EnvironmentVersion, Execution, ExecutionStatus, SandboxSize
 from taskhub.services import admission, capacity, executions
 from taskhub.services.executions import Outcome
 from taskhub.services.sandbox_sizes import held_sandboxes, size_of
+from taskhub.services.tasks import task_create
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-AGENTS = [f"agent-{n:02}" for n in range(50)]
+ACCOUNTS = [f"account-{n}" for n in range(10)]
+OF_LARGE = ACCOUNTS[2::3]
+AGENTS = [(account, f"agent-{n}") for n in range(5) for account in ACCOUNTS]
 CPUS = {"small": 1, "medium": 2, "large": 4}
 ROOM = 10
 
@@ -112,7 +116,7 @@ class Workers:
 def made_by(operators: APIClient) -> None:
     for name, cpu in CPUS.items():
         body: dict[str, Any] = {"name": name, "image": "python:3.12", "cpu": cpu, "timeout_max_s": 60 * cpu}
-        body["allowed"] = AGENTS[2::3] if name == "large" else None
+        body["allowed"] = OF_LARGE if name == "large" else None
         assert operators.post("/api/environments/", body, format="json").status_code == 201
 
 
@@ -125,16 +129,18 @@ def execute(agent: APIClient, environment: str, **fields: Any) -> Any:
 def test_50_agents_share_three_environments_that_are_changed_and_deleted_meanwhile(settings: Any) -> None:
     settings.TASKHUB_CAPACITY_CPU = ROOM
     operators = client_of(make_account("boss", "operator"))
-    agents = [client_of(make_account(name, "agent")) for name in AGENTS]
+    users = {name: make_account(name, "agent") for name in ACCOUNTS}
     made_by(operators)
-    names = list(CPUS)
-    queued = {}
-    for n, agent in enumerate(agents):
-        answer = execute(agent, names[n % 3])
-        assert answer.status_code == 202, answer.json()
-        queued[UUID(answer.json()["execution_id"])] = names[n % 3]
-    assert execute(agents[0], "large").status_code == 404, "it is for others"
-    assert execute(agents[0], "small", timeout_s=61).json()["error"]["code"] == "timeout_above_maximum"
+    queued: dict[UUID, str] = {}
+    for n, (account, name) in enumerate(AGENTS):
+        where = "large" if account in OF_LARGE else ("small", "medium")[n % 2]
+        actor = Actor(door="mcp", user=users[account], agent_name=name, claims=True)
+        task = task_create(actor=actor, title=name, environment=where if n % 5 else None)
+        execution = executions.execution_queue(actor=actor, task_id=task.pk, script="true", environment=where)
+        queued[execution.pk] = where
+    agent = client_of(users[ACCOUNTS[0]])
+    assert execute(agent, "large").status_code == 404, "it is for others"
+    assert execute(agent, "small", timeout_s=61).json()["error"]["code"] == "timeout_above_maximum"
 
     service = Service()
     workers = Workers(service, len(queued))
@@ -144,7 +150,7 @@ def test_50_agents_share_three_environments_that_are_changed_and_deleted_meanwhi
     assert Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="capacity").count() > 10
     assert operators.patch("/api/environments/small/", {"cpu": 3}, format="json").status_code == 200
     assert operators.delete("/api/environments/medium/").status_code == 204
-    assert execute(agents[1], "medium").status_code == 404
+    assert execute(agent, "medium").status_code == 404
     workers.may_go_on.set()
     workers.join()
 
@@ -159,7 +165,7 @@ def test_50_agents_share_three_environments_that_are_changed_and_deleted_meanwhi
     assert {(version_of(each).name, size_of(each)) for each in ran.values()} == {
         (name, SandboxSize(cpu, 1, 3)) for name, cpu in CPUS.items()
     }
-    late = execute(agents[0], "small").json()["execution_id"]
+    late = execute(agent, "small").json()["execution_id"]
     found = Execution.objects.select_related("environment").get(pk=late)
     assert (version_of(found).number, size_of(found).cpu) == (2, 3)
 
