@@ -28,6 +28,7 @@ OF_LARGE = ACCOUNTS[2::3]
 AGENTS = [(account, f"agent-{n}") for n in range(5) for account in ACCOUNTS]
 CPUS = {"small": 1, "medium": 2, "large": 4}
 ROOM = 10
+LONG_S = 300
 
 
 class Service:
@@ -77,11 +78,11 @@ class Workers:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(120)
+            thread.join(LONG_S)
 
     def _work(self) -> None:
         try:
-            while (execution_id := self._todo.get(timeout=60)) is not None:
+            while (execution_id := self._todo.get(timeout=LONG_S)) is not None:
                 self._run(execution_id)
         except Exception as error:  # noqa: BLE001 - judged by the test
             self.errors.append(error)
@@ -100,7 +101,7 @@ class Workers:
         if left == self._some:
             self.some_have_ended.set()
         if left <= self._some:
-            assert self.may_go_on.wait(60)
+            assert self.may_go_on.wait(LONG_S)
         assert executions.execution_finish(execution=execution, outcome=Outcome(ExecutionStatus.COMPLETED, exit_code=0))
         self._service.delete(execution)
         executions.execution_mark_released(execution=execution)
@@ -145,7 +146,7 @@ def test_50_agents_share_three_environments_that_are_changed_and_deleted_meanwhi
     service = Service()
     workers = Workers(service, len(queued))
     workers.admit()
-    assert workers.some_have_ended.wait(60)
+    assert workers.some_have_ended.wait(LONG_S)
     assert Execution.objects.filter(status=ExecutionStatus.RUNNING).exists()
     assert Execution.objects.filter(status=ExecutionStatus.QUEUED, waiting_reason="capacity").count() > 10
     assert operators.patch("/api/environments/small/", {"cpu": 3}, format="json").status_code == 200
