@@ -86,7 +86,10 @@ class SandboxExecutor:
                     with suppress(SandboxError):
                         await inside.shell(f"rm -rf {shlex.quote(run.launch)}")
                     raise
-            return Place(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token)
+            return Place(
+                *(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token),
+                size=sandbox.size,
+            )
 
     async def _sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool]:
         """The sandbox, started, and whether it was made just now."""
