@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.utils import timezone
 from django_eventstream.models import Event
 from rest_framework.test import APIClient
@@ -229,6 +232,43 @@ def test_a_renewal_in_the_last_moment_wins(alice: User, advance: Advance, monkey
     monkeypatch.setattr(watch, "lease_is_past", judged)
     assert claims_expire() == []
     assert stand(task)[0] == "inprogress"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_that_runs_out_while_its_holder_ends_the_task_is_lost_or_handed_over(
+    alice: User, advance: Advance
+) -> None:
+    for _ in range(4):
+        task, start = made(), threading.Barrier(2)
+        claim = claimed(acting(alice, "one"), task_id=task.pk).claim
+        assert claim is not None
+        claims_expire()
+        advance(LEASE_S)
+        holder = acting(alice, "one", lease=claim.token)
+
+        def end(task: Task = task, start: threading.Barrier = start, holder: Actor = holder) -> str:
+            try:
+                start.wait(60)
+                task_update(actor=holder, task_id=task.pk, status="done")
+            except LeaseLost:
+                return "lost"
+            finally:
+                connections.close_all()
+            return "handed_over"
+
+        def expire(start: threading.Barrier = start) -> None:
+            try:
+                start.wait(60)
+                claims_expire()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(2) as pool:
+            ending, expiring = pool.submit(end), pool.submit(expire)
+            told, _ = ending.result(), expiring.result()
+        claim.refresh_from_db()
+        assert claim.end == told
+        assert stand(task) == (("todo", "", "") if told == "lost" else ("done", "alice", ""))
 
 
 def test_a_process_that_sees_a_lease_late_waits_for_what_is_left_of_it(alice: User, advance: Advance) -> None:
