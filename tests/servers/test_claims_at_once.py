@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.mcp_client import connected
-from tests.servers.hubs import Installation
+from tests.servers.hubs import PATIENCE_S, Installation
 
 AGENTS = [f"agent-{n}" for n in range(50)]
 TASKS = 200
@@ -99,6 +99,8 @@ class Work:
         return dict(zip(self.agents, await asyncio.gather(*work), strict=True))
 
 
+# How soon a task is free again is no matter of a busy machine here: tests/integration/test_killed_agents.py has the time
+# injected, `make agents` has it measured.
 EXPIRE = """
 import time
 from taskhub.models import Claim
@@ -107,7 +109,7 @@ left = Claim.objects.filter(agent__account__in={names}).count()
 begun = time.monotonic()
 while left:
     left -= len(claims_expire())
-    assert time.monotonic() - begun < {lease_s} + 5
+    assert time.monotonic() - begun < {within_s}
     time.sleep(0.05)
 """
 
@@ -136,7 +138,7 @@ def assert_killed_agents_lose_no_task(
     killed = [name for name in KILLED if taken[name]]
     lost = [task for name in killed for task in taken[name]]
     assert lost
-    installation.manage("shell", "--no-imports", "-c", EXPIRE.format(names=killed, lease_s=LEASE_S))
+    installation.manage("shell", "--no-imports", "-c", EXPIRE.format(names=killed, within_s=PATIENCE_S))
     living = [name for name in AGENTS if name not in KILLED]
     done = asyncio.run(Work(installation, living, finishes=True).done())
     assert Counter(task for each in done.values() for task in each) == Counter(lost)
