@@ -30,7 +30,7 @@ ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles: it replaces the server of `runserver`
+    "config.apps.DaphneConfig",  # before staticfiles: it replaces the server of `runserver`
     "unfold.contrib.filters",
     "unfold.apps.BasicAppConfig",  # before the admin: its templates replace the admin's
     "taskhub.apps.HubAdminConfig",
