@@ -43,7 +43,7 @@ class Queued(Needing, Sized, Protocol):
 
 
 class SandboxRoom:
-    """`may_try`: one execution may be started beyond what is known of the service."""
+    """`may_try`: one execution may be started beyond what is known of the service, where there is room for none."""
 
     def __init__(self, state: AdmissionState, *, may_try: bool) -> None:
         self.is_bounded = is_bounded(state)
@@ -96,6 +96,7 @@ class SandboxRoom:
     def take(self, execution: Queued) -> bool:
         """Count it; True where it is the one that is tried."""
         if needs_capacity(execution):
+            self._may_try = False
             for name, amount in _needs(execution).items():
                 self._used[name] += amount
         return execution.pk == self._tried

@@ -51,9 +51,11 @@ def start(execution_id: UUID, size: SandboxSize | None = None) -> Execution:
 
 
 def refuse(execution_id: UUID, lack: Lack | None) -> None:
+    """What a start job does when the service is full; nothing is tried beyond the ceiling for a while."""
     claimed = executions.execution_claim_start(execution_id=execution_id, lease_s=60)
     assert claimed is not None
     capacity.admission_note_full(execution=claimed, lack=lack)
+    AdmissionState.objects.update(retry_at=timezone.now() + timedelta(minutes=1))
 
 
 def give_back(execution: Execution) -> None:
@@ -213,6 +215,13 @@ def test_refusal_that_names_nothing_bounds_the_number_again() -> None:
     state = AdmissionState.objects.get()
     assert (state.ceiling, state.cpu_ceiling) == (1, None)
     assert admission.executions_admit() == []
+
+
+def test_nothing_is_tried_beyond_the_ceiling_in_a_look_that_found_room() -> None:
+    made = queue_in("alice", "none", 3)
+    AdmissionState.objects.create(ceiling=1, ceiling_at=timezone.now())
+    assert admission.executions_admit() == made[:1]
+    assert admission.executions_admit() == made[1:2], "this is the try"
 
 
 def test_line_is_not_held_for_one_that_an_empty_hub_has_no_room_for() -> None:
