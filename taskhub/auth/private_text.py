@@ -25,8 +25,10 @@ def was_reader(account: str, execution: Execution) -> bool:
     at = execution.private_entry
     if at is None:
         return True
+    if execution.task_id is None or not account:
+        return False
     readers = PrivateReader.objects.filter(task_id=execution.task_id, since_entry__lte=at, account=account)
-    return bool(account) and readers.filter(Q(until_entry=None) | Q(until_entry__gte=at)).exists()
+    return readers.filter(Q(until_entry=None) | Q(until_entry__gte=at)).exists()
 
 
 def unreadable(caller: Caller | None) -> Q:

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0082_sign_on"),
+        ("taskhub", "0105_start_awaits"),
     ]
 
     operations = [
