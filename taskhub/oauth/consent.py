@@ -27,7 +27,7 @@ from oauthlib.common import INVALID_HEX_PATTERN
 from oauthlib.oauth2.rfc6749.errors import InvalidRequestError
 
 from taskhub.auth.token_session import session_token
-from taskhub.oauth.redirects import form_target, is_loopback, shown_redirect
+from taskhub.oauth.redirects import form_target, is_loopback, is_printable, shown_redirect
 from taskhub.oauth.resource import canonical, issuer, mcp_resource
 from taskhub.oauth.validator import LATEST, invalid_target
 from taskhub.roles import ROLES, Role, role_of
@@ -66,6 +66,9 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]  # likewise
             return _refused(request, "invalid_request", "A percent sign is followed by what is no hex number.")
         if any("\0" in value for given in (request.GET, request.POST) for value in given.values()):
             return _refused(request, "invalid_request", "A parameter has a NUL character.")
+        targets = [*request.GET.getlist("redirect_uri"), *request.POST.getlist("redirect_uri")]
+        if not all(map(is_printable, filter(None, targets))):
+            return _refused(request, "invalid_request", "redirect_uri has a character that no address has.")
         if request.user.is_authenticated and role_of(request.user) < Role.VIEWER:
             raise PermissionDenied
         found: HttpResponseBase = super().dispatch(request, *args, **kwargs)

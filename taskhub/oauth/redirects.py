@@ -14,6 +14,8 @@ from django.conf import settings
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _PRINTABLE: Final = re.compile(r"[!-~]{1,2000}")
+# As people read it; the content security policy of the consent page names it, too.
+_WEB_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _MOST: Final = 10
 
 
@@ -41,11 +43,16 @@ def _guard_redirect(uri: Any) -> None:
     if "#" in uri or "@" in parts.netloc or not (parts.netloc or parts.path):
         raise BadRedirect("redirect_uris must have no fragment and no user name.")
     if parts.scheme not in {"http", "https", *settings.TASKHUB_OAUTH_REDIRECT_SCHEMES} or (
-        parts.scheme in {"http", "https"} and not parts.hostname
+        parts.scheme in {"http", "https"} and not _WEB_HOST.fullmatch(parts.netloc)
     ):
         raise BadRedirect("redirect_uris must begin with https://, or with http:// and a loopback name.")
     if parts.scheme == "http" and not is_loopback(uri):
         raise BadRedirect("redirect_uris with http:// must be on loopback: localhost, 127.0.0.1 or [::1].")
+
+
+def is_printable(uri: str) -> bool:
+    """Whether it is what it looks like: of other characters some are left out where an address is taken apart."""
+    return _PRINTABLE.fullmatch(uri) is not None
 
 
 def is_loopback(uri: str) -> bool:

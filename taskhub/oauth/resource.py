@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -12,8 +13,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def mcp_resource(request: HttpRequest) -> str:
-    """`https://hub.example.com/mcp`, by the address that the client used."""
-    return canonical(request.build_absolute_uri("/mcp"))
+    """`https://hub.example.com/mcp`, by the address that the client used.
+
+    Raises DisallowedHost, a 400, for an address with a port that is none.
+    """
+    resource = canonical(request.build_absolute_uri("/mcp"))
+    if not resource:
+        raise DisallowedHost("The header Host has a port that is none.")
+    return resource
 
 
 def metadata_address(request: HttpRequest) -> str:

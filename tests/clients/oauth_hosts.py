@@ -1,4 +1,4 @@
-"""Clients that sign in at a hub with OAuth: the TypeScript SDK, mcp-remote, and the conformance suite's server checks.
+"""Clients that sign in at a hub with OAuth: TypeScript SDK, mcp-remote, inspector, the conformance suite's checks.
 
 The Python SDK's is in `tests/live/test_oauth_live.py`. A scripted browser agrees on the consent page.
 """
@@ -23,6 +23,7 @@ from tests.processes import ROOT, free_port, wait_until
 
 MCP: Final = ROOT / ".ci" / "mcp"
 CONFORMANCE: Final = MCP / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+INSPECTOR: Final = MCP / "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 REMOTE: Final = NPM / "node_modules" / "mcp-remote" / "dist" / "proxy.js"
 
 
@@ -36,6 +37,8 @@ def check(target: Target, scratch: Path) -> None:
         if not target.open_reading:
             # It passes on what a hub that is open to readers says, and signs in only where its connection is refused.
             _remote(target, browser, scratch)
+        else:
+            _inspector(target, browser, scratch)
 
 
 def _typescript(target: Target, browser: ConsentBrowser) -> None:
@@ -75,8 +78,22 @@ def _remote(target: Target, browser: ConsentBrowser, scratch: Path) -> None:
         assert not called["result"].get("isError"), called
 
 
+def _inspector(target: Target, browser: ConsentBrowser, scratch: Path) -> None:
+    """Its command line: the call of a tool is refused, and is repeated after the sign-in that this begins."""
+    options = ["--transport", "http", "--callback-url", f"http://127.0.0.1:{free_port()}/oauth/callback"]
+    call = ["--method", "tools/call", "--tool-name", "create_tasks", "--tool-arg", 'tasks=[{"title": "inspected"}]']
+    # Without a terminal it asks for no sign-in unless it may open a browser; where that fails it says the address.
+    env = {"HOME": str(scratch), "BROWSER": "/bin/false", "MCP_AUTO_OPEN_ENABLED": "true"}
+    command = [node(), str(INSPECTOR), "--cli", f"{target.address}/mcp", *options, *call]
+    with _running(target, command, env) as process:
+        _lead_back(browser.agree(_line(process.stderr, "/oauth/authorize")))
+        said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert json.loads(said)["isError"] is False, said
+
+
 def _lead_back(address: str) -> None:
-    """mcp-remote listens a moment after it has said the address: a person takes longer."""
+    """A client may listen a moment after it has said the address: a person takes longer."""
 
     def is_taken() -> bool:
         try:

@@ -1,9 +1,11 @@
-"""The official Python SDK's OAuth client against a whole hub: a call begins the sign-in, and a refresh goes on."""
+"""OAuth clients against a whole hub: the official Python SDK's, and one that knows nothing but the hub's address."""
 
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qs, urlsplit
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import httpx2
@@ -13,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 from tests.consent_browser import ConsentBrowser
+from tests.oauth_flow import VERIFIER, challenge
 from tests.processes import RunningHub
 
 CALLBACK = "http://127.0.0.1:49152/callback"
@@ -72,3 +75,61 @@ async def test_the_official_client_signs_in_when_a_call_needs_an_account(hub: Ru
     await created("after a refresh")
     assert memory.tokens.access_token != first
     assert len(visited) == 1, "a refresh asks no person"
+
+
+def test_a_client_that_has_only_the_address_is_led_to_a_sign_in(hub: RunningHub) -> None:
+    """`claude mcp add --transport http taskhub http://localhost:8000/mcp`, step by step as its client goes."""
+    address = hub.address.replace("127.0.0.1", "localhost")
+    with httpx.Client(timeout=60, trust_env=False) as http:
+
+        def send(method: str, params: dict[str, Any], token: str = "") -> httpx.Response:
+            headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}
+            headers |= {"Authorization": f"Bearer {token}"} if token else {}
+            message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            return http.post(f"{address}/mcp", json=message, headers=headers)
+
+        call = {"name": "create_tasks", "arguments": {"tasks": [{"title": "by an address alone"}]}}
+        hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}
+        assert send("initialize", hello).status_code == 200
+        refused = send("tools/call", call)
+        assert refused.status_code == 401
+        metadata_at, scope = re.findall(r'(?:resource_metadata|scope)="([^"]+)"', refused.headers["WWW-Authenticate"])
+        resource = http.get(metadata_at).json()
+        assert resource["resource"] == f"{address}/mcp"
+        (issuer,) = resource["authorization_servers"]
+        server = http.get(f"{issuer}/.well-known/oauth-authorization-server").json()
+        assert (server["issuer"], server["code_challenge_methods_supported"]) == (issuer, ["S256"])
+        registered = {
+            "client_name": "A host",
+            "redirect_uris": ["http://localhost:49154/callback"],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "token_endpoint_auth_method": "none",
+        }
+        client = http.post(server["registration_endpoint"], json=registered)
+        assert client.status_code == 201
+        asked = {
+            "response_type": "code",
+            "client_id": client.json()["client_id"],
+            "redirect_uri": "http://localhost:49155/callback",  # the port of this run
+            "code_challenge": challenge(),
+            "code_challenge_method": "S256",
+            "state": "s",
+            "scope": scope,
+            "resource": resource["resource"],
+        }
+        with ConsentBrowser(address, hub.token) as browser:
+            back = browser.agree(f"{server['authorization_endpoint']}?{urlencode(asked)}")
+        assert back.startswith("http://localhost:49155/callback?")
+        answer = {name: values[0] for name, values in parse_qs(urlsplit(back).query).items()}
+        assert (answer["state"], answer["iss"]) == ("s", issuer)
+        proof = {"grant_type": "authorization_code", "code": answer["code"], "code_verifier": VERIFIER}
+        same = {name: asked[name] for name in ("client_id", "redirect_uri", "resource")}
+        tokens = http.post(server["token_endpoint"], data=proof | same).json()
+        done = send("tools/call", call, tokens["access_token"])
+        assert done.status_code == 200, done.text
+        assert '"isError":true' not in done.text.replace(" ", "")
+        assert "by an address alone" in {task["title"] for task in http.get(f"{address}/api/tasks/").json()["results"]}
+        revoked = {"token": tokens["refresh_token"], "client_id": asked["client_id"]}
+        assert http.post(server["revocation_endpoint"], data=revoked).status_code == 200
+        assert send("tools/call", call, tokens["access_token"]).status_code == 401

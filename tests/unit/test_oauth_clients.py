@@ -55,6 +55,8 @@ def test_a_registration_gives_an_id_and_no_power_over_it() -> None:
         ({"redirect_uris": ["https://a.example/cb https://b.example/cb"]}, "invalid_redirect_uri"),
         ({"redirect_uris": ["https://a.example/cb#x"]}, "invalid_redirect_uri"),
         ({"redirect_uris": ["https://a@b.example/cb"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://claude.ai;.b.example/cb"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://claude.ai,b.example/cb"]}, "invalid_redirect_uri"),
         ({"redirect_uris": ["javascript:alert(1)"]}, "invalid_redirect_uri"),
         ({"redirect_uris": ["data:text/html,x"]}, "invalid_redirect_uri"),
         ({"redirect_uris": ["https://a.example/cb"] * 11}, "invalid_redirect_uri"),

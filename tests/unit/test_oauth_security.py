@@ -65,6 +65,9 @@ def test_a_wrong_request_goes_back_to_the_client_with_its_state_and_our_issuer(
     [
         {"redirect_uri": CALLBACK + "x"},
         {"redirect_uri": CALLBACK + "?next=1"},
+        {"redirect_uri": CALLBACK + "#x"},
+        {"redirect_uri": CALLBACK + "\n"},
+        {"redirect_uri": CALLBACK.replace("//", "//claude.ai@")},
         {"redirect_uri": CALLBACK.replace("http", "https")},
         {"redirect_uri": "http://127.0.0.1.evil.example:1234/callback"},
         {"redirect_uri": "http://localhost:1234/callback"},
@@ -135,6 +138,18 @@ def test_a_code_ends_after_a_minute(client: OAuthClient, browser: Client, advanc
     code = client.code(browser)
     advance(61)
     assert client.exchange(code).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: Client().get("/.well-known/oauth-protected-resource/mcp", headers={"Host": "testserver:99999"}),
+        lambda: Client().post("/mcp", b"{}", content_type="application/json", headers={"Host": "testserver:99999"}),
+    ],
+)
+def test_a_host_with_a_port_that_is_none_has_no_resource(ask: Callable[[], Any]) -> None:
+    """Or a resource that is no address would be the same as this hub's."""
+    assert ask().status_code == 400
 
 
 def test_a_token_for_another_audience_opens_nothing(client: OAuthClient, browser: Client) -> None:
