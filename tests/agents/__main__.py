@@ -90,7 +90,7 @@ def main() -> int:
     found = [f"{each}: {what}" for each in sys.argv[1:] or ["sqlite", "postgresql"] for what in play(each, seed)]
     for complaint in found:
         print(f"WRONG: {complaint}")
-    print("Failed." if found else "Every task was done exactly once, whoever died.")
+    print("Failed." if found else "Every task was done exactly once; each agent was killed.")
     return 1 if found else 0
 
 
