@@ -152,7 +152,7 @@ export interface ExecutionEvent {
   exit_code?: number | null;
   error_code?: string | null;
   artifacts?: number | null;
-  reason?: "capacity" | "limit" | "paused" | null;
+  reason?: "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume" | null;
   position?: number | null;
   kind?: "run" | "verify";
 }
@@ -280,7 +280,7 @@ export interface PatchedTaskRequest {
   override_reason?: string;
 }
 
-export type ReasonEnum = "capacity" | "limit" | "paused";
+export type ReasonEnum = "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume";
 
 export interface RenderedNote {
   id: number;
@@ -529,7 +529,8 @@ export type VerifyPolicyEnum = "off" | "warn" | "required";
 export interface Waiting {
   reason: ReasonEnum;
   since: string;
-  position: number;
+  position: number | null;
+  message: string;
 }
 
 export type WaitingForEnum = "person" | "answer" | "review";

@@ -99,8 +99,8 @@ class Work:
         return dict(zip(self.agents, await asyncio.gather(*work), strict=True))
 
 
-# Not within the lease and 5 s: on a busy machine so many take longer. tests/integration/test_killed_agents.py injects
-# the time, and `make agents` measures it.
+# How soon a task is free again is no matter of a busy machine here: tests/integration/test_killed_agents.py has the
+# time injected, `make agents` has it measured.
 EXPIRE = """
 import time
 from taskhub.models import Claim
