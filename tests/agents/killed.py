@@ -25,7 +25,7 @@ RECOVERED_S: Final = LEASE_S + 5
 STOPPED_S: Final = 2 * LEASE_S + 1
 KILL_EVERY_S: Final = 0.3
 AWAY_S: Final = (0.0, 2.0, 3.0 * LEASE_S)
-GIVEN_UP_S: Final = 400
+GIVEN_UP_S: Final = 900
 
 
 class Witness:
