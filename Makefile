@@ -127,6 +127,10 @@ bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md
 soak: install-dev ## ten minutes (MINUTES) of load while parts are killed: nothing lost, memory flat; LIMIT_CPUS: a full service
 	$(BIN)/python -m tests.soak $(if $(call given,MINUTES),--minutes "$$MINUTES") $(if $(call given,LIMIT_CPUS),--limit-cpus "$$LIMIT_CPUS")
 
+.PHONY: agents
+agents: install-dev ## 50 agents, 500 tasks, each agent killed: each task done once, free again in its lease and 5 s; SQLite, PostgreSQL (8 minutes)
+	$(BIN)/python -m tests.agents
+
 .PHONY: requirements
 requirements: install-dev ## compile requirements/*.in to pinned and hashed *.txt
 	cd requirements && for name in base dev; do \

@@ -46,7 +46,7 @@ def tasks() -> Iterator[dict[str, Any]]:
             "status": STATUSES[n % 4],
             "priority": ("low", "medium", "high")[n % 3],
             "assignee": f"agent{n % 40}" if n % 10 else "",
-            "tags": json.dumps(["ci", f"t{n % 30}"] if n % 50_000 else ["rare"]),
+            "tags": json.dumps(["ci", f"t{n % 30}"] if n % 20_000 else ["rare"]),
             "artifacts": "[]",
             "private": n % 100 == 0,
             "version": 1,

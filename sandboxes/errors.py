@@ -20,6 +20,7 @@ or keys; the log has it.
 from __future__ import annotations
 
 from taskhub.executions.executor import ExecutorError
+from taskhub.models import Lack
 
 
 class SandboxError(ExecutorError):
@@ -54,7 +55,8 @@ class SandboxesFull(SandboxError):
     status = 503
     waits_for = "capacity"
 
-    def __init__(self) -> None:
+    def __init__(self, lack: Lack | None = None) -> None:
+        self.lack = lack
         super().__init__(
             "sandbox_capacity",
             "The sandbox service has no CPU, memory or disk left for this hub's account; it waits for some.",

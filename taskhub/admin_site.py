@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import InvalidPage
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.urls import URLPattern, URLResolver, reverse
 from unfold.forms import AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
@@ -25,6 +25,10 @@ from taskhub.auth.token_session import session_token
 # Unfold's menus use Alpine, which compiles the expressions in its attributes at run time. Only pages of the admin and
 # its login form allow that; like all pages they run no inline script or style, and load none from other origins.
 _lets_alpine_compile: Final = csp_update({"script-src": [UNSAFE_EVAL]})
+
+
+PAGES: Final[list[Callable[[HubAdminSite], list[URLPattern]]]] = []
+"""Pages that are not rows of a table: each entry makes their addresses, below those of the site."""
 
 
 class OperatorLoginForm(LimitedSignIn, AuthenticationForm):  # type: ignore[misc]  # unfold has no types
@@ -40,6 +44,9 @@ class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no type
     def has_permission(self, request: HttpRequest) -> bool:
         # What is made here outlives a token: passwords, accounts, other accounts' tokens.
         return is_operator(request.user) and session_token(request) is None
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        return [*(address for pages in PAGES for address in pages(self)), *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         # Unfold would write its colours as an inline style; ours are in a style sheet.

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
 from django.db import DatabaseError
 
-from taskhub.models import Environment
+from taskhub.models import USUAL_SIZE, Environment
+from taskhub.services.sandbox_sizes import SETTINGS, WORDS, capacity_limits
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 
@@ -53,4 +54,19 @@ def default_environment_is_open_to_all(databases: Sequence[str] | None = None, *
             hint=f"Create the environment {name} with allowed: null, or empty the setting.",
             id="taskhub.W001",
         )
+    ]
+
+
+@register()
+def one_sandbox_fits(**_: Any) -> list[CheckMessage]:
+    """A sandbox for which no size is asked must fit into the sums that the settings allow."""
+    return [
+        Warning(
+            f"{SETTINGS[name]} is {limit}, less than the {getattr(USUAL_SIZE, name)} {WORDS[name]} of a sandbox for "
+            "which no size is asked: executions without an environment fail.",
+            hint=f"Set {SETTINGS[name]} to the sum for all sandboxes, or to 0 for no limit.",
+            id="taskhub.W002",
+        )
+        for name, limit in capacity_limits().items()
+        if limit < getattr(USUAL_SIZE, name)
     ]

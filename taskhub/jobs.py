@@ -204,12 +204,14 @@ def executions_release() -> None:
     Where executions wait for the room that kept sandboxes take, these go at once, the oldest first.
     """
     with alone("taskhub:release", at_most_s=RELEASE_S) as is_ours:
-        if is_ours:
-            _release_due()
+        released = _release_due() if is_ours else 0
     admit()
+    if released and waiting_by_reason()[WaitingReason.CAPACITY]:
+        send_job(EXECUTIONS_RELEASE)  # one that waits may need the room of several
 
 
-def _release_due() -> None:
+def _release_due() -> int:
+    """How many were released."""
     for execution_id in Execution.objects.filter(leftover=Leftover.SANDBOX_STOPPING).values_list("pk", flat=True):
         execution_stop_sandbox(str(execution_id))
     now = timezone.now()
@@ -223,6 +225,7 @@ def _release_due() -> None:
     due += [execution for execution in ended.filter(finished_at__gt=now)[:100] if _was_kept(execution)]
     if not due and (needed := waiting_by_reason()[WaitingReason.CAPACITY]):
         due = list(ended.filter(requested_sandbox_id="")[: min(needed, 100)])
+    released = 0
     for execution in due:
         try:
             if execution.admitted_at is not None or execution.attempts:
@@ -232,6 +235,8 @@ def _release_due() -> None:
             if not error.permanent:
                 continue
         executions.execution_mark_released(execution=execution)
+        released += 1
+    return released
 
 
 def _was_kept(execution: Execution) -> bool:

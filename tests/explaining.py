@@ -27,7 +27,7 @@ _EXECUTION_FIELDS = ("session_name", "log_file", "sandbox_id", "command_id", "ex
 
 def _step_of(execution: Execution) -> str:
     if execution.status in _NOT_BEGUN:
-        return "preparing" if execution.is_set_up else "waiting"
+        return "preparing" if execution.is_set_up or execution.start_awaits else "waiting"
     return "started" if execution.status == ExecutionStatus.RUNNING else execution.status
 
 

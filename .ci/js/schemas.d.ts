@@ -181,7 +181,7 @@ export interface ExecutionEvent {
   exit_code?: number | null;
   error_code?: string | null;
   artifacts?: number | null;
-  reason?: "capacity" | "limit" | "paused" | null;
+  reason?: "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume" | null;
   position?: number | null;
   kind?: "run" | "verify";
 }
@@ -317,7 +317,7 @@ export interface PatchedTaskRequest {
   override_reason?: string;
 }
 
-export type ReasonEnum = "capacity" | "limit" | "paused";
+export type ReasonEnum = "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume";
 
 export interface RenderedNote {
   id: number;
@@ -566,7 +566,8 @@ export type VerifyPolicyEnum = "off" | "warn" | "required";
 export interface Waiting {
   reason: ReasonEnum;
   since: string;
-  position: number;
+  position: number | null;
+  message: string;
 }
 
 export type WaitingForEnum = "person" | "answer" | "review";

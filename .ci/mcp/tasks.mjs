@@ -15,9 +15,9 @@ const INFO = { name: "checks", version: "1" };
 const AUTHORIZATION = { Authorization: `Bearer ${TOKEN}` };
 
 /** A client that speaks this revision. */
-async function connected(mode, capabilities = {}) {
+async function connected(mode, capabilities = {}, headers = AUTHORIZATION) {
   const client = new Client(INFO, { capabilities, versionNegotiation: { mode } });
-  const transport = new StreamableHTTPClientTransport(new URL(`${HUB}/mcp`), { requestInit: { headers: AUTHORIZATION } });
+  const transport = new StreamableHTTPClientTransport(new URL(`${HUB}/mcp`), { requestInit: { headers } });
   await client.connect(transport);
   return client;
 }
@@ -136,11 +136,23 @@ async function othersDoNotSeeIt() {
   }
 }
 
+/** With a wrong token the SDK's error has the hub's words: in its message, or with the newest revision in its data. */
+async function isToldWhyItIsRefused() {
+  for (const mode of [{ pin: NEWEST }, "legacy"]) {
+    const wrong = { Authorization: `Bearer ${"0".repeat(64)}` };
+    await assert.rejects(connected(mode, {}, wrong), (error) => {
+      assert.match(`${error.message} ${error.data?.text}`, /The token is wrong.*Connect with the header/s);
+      return true;
+    });
+  }
+}
+
 const client = await connected({ pin: NEWEST });
 assert.deepEqual(client.getServerCapabilities().extensions, { [EXTENSION]: {} });
 const framing = { protocolVersion: NEWEST, clientInfo: INFO, clientCapabilities: {} };
 const session = createTaskSessionFromClient(client, { endpointId: "hub", rawDispatch, v2RequestFraming: framing });
-for (const check of [runsToItsEnd, isCancelled, questionIsAnswered, resultsAtOnce, unknownTask, othersDoNotSeeIt]) {
+const checks = [runsToItsEnd, isCancelled, questionIsAnswered, resultsAtOnce, unknownTask, othersDoNotSeeIt];
+for (const check of [...checks, isToldWhyItIsRefused]) {
   await check(session);
   console.log(`tasks: ${check.name}`);
 }

@@ -49,6 +49,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _rows("Sandboxes", "sandboxes_sandbox", "deployed_code"),
+                    _rows("Secrets", "sandboxes_secret", "lock"),
                     _rows("Subscriptions", "sandboxes_subscription", "visibility"),
                     _rows("Polls", "sandboxes_poll", "sync"),
                 ],

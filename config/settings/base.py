@@ -164,6 +164,10 @@ TASKHUB_EXECUTION_TIMEOUT_S = env.integer("TASKHUB_EXECUTION_TIMEOUT_S", 3600, l
 # Executions at once, for the hub and for each account; 0: no limit. Operators may set others while the hub runs.
 TASKHUB_EXECUTIONS_AT_ONCE = env.integer("TASKHUB_EXECUTIONS_AT_ONCE", 0)
 TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT = env.integer("TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT", 0)
+# What the sandboxes of all executions may have together; 0: no limit.
+TASKHUB_CAPACITY_CPU = env.integer("TASKHUB_CAPACITY_CPU", 0)
+TASKHUB_CAPACITY_MEMORY_GIB = env.integer("TASKHUB_CAPACITY_MEMORY_GIB", 0)
+TASKHUB_CAPACITY_DISK_GIB = env.integer("TASKHUB_CAPACITY_DISK_GIB", 0)
 # How long an execution waits for a full sandbox service in which no sandbox is ours.
 TASKHUB_EXECUTION_WAIT_S = env.integer("TASKHUB_EXECUTION_WAIT_S", 86400)
 # The environment of executions for which neither request nor task names one; empty: none.

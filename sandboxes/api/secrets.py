@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from sandboxes.api.serializers import PageQuerySerializer
 from sandboxes.gateway import REQUEST_S
 from sandboxes.services import vault
+from sandboxes.services.vault import HOST_PATTERN, HOSTS_MOST, VALUE_LIMIT
 from taskhub.api.actors import actor_of
 from taskhub.api.awaited import awaited
 from taskhub.api.fields import ShortListField, StrictSerializer, TextField
@@ -20,10 +21,6 @@ from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
 from taskhub.api.query import KnownQuery
 from taskhub.roles import Role
 from taskhub.services.environment_references import ENTRY_NAME_PATTERN
-
-VALUE_LIMIT: Final = 32 * 1024
-HOSTS_MOST: Final = 50
-_HOST: Final = r"^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 class PatternField(serializers.RegexField):
@@ -37,7 +34,7 @@ class PatternField(serializers.RegexField):
 
 def _hosts(*, required: bool) -> ShortListField:
     return ShortListField(
-        child=PatternField(_HOST, max_length=253),
+        child=PatternField(HOST_PATTERN, max_length=253),
         max_length=HOSTS_MOST,
         required=required,
         help_text="Hosts that the value may be sent to, as api.example.com or *.example.com. Empty: any; an "

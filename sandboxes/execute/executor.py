@@ -20,7 +20,7 @@ from django.conf import settings
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.execute.file_changes import look_at_changes, produced, read_produced, toolboxes
 from sandboxes.execute.ladder import Ladder, runner_state
-from sandboxes.execute.references import guard_secrets, volume_ids
+from sandboxes.execute.references import guard_reference, guard_secrets, volume_ids
 from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
 from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
@@ -40,6 +40,7 @@ from taskhub.executions.executor import (
     Stopped,
     Troubled,
 )
+from taskhub.models import EnvironmentSpec
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,10 @@ class SandboxExecutor:
                     with suppress(SandboxError):
                         await inside.shell(f"rm -rf {shlex.quote(run.launch)}")
                     raise
-            return Place(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token)
+            return Place(
+                *(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token),
+                size=sandbox.size,
+            )
 
     async def _sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool]:
         """The sandbox, started, and whether it was made just now."""
@@ -118,6 +122,10 @@ class SandboxExecutor:
         except SandboxMissing:
             return False
         return True
+
+    async def look_up(self, environment: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]) -> None:
+        async with open_gateway(watching=True) as gateway:
+            await guard_reference(gateway, environment, field)
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)

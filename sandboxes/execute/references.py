@@ -1,9 +1,10 @@
-"""What an environment names at the sandbox service: looked up again at each start."""
+"""What an environment names at the sandbox service: looked up when it is saved, and again at each start."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 from sandboxes.errors import SandboxRefused
 from sandboxes.gateway import Gateway
@@ -39,3 +40,25 @@ async def volume_ids(gateway: Gateway, spec: EnvironmentSpec) -> dict[str, str]:
     names = sorted({volume.name for volume in spec.volumes})
     ids = await asyncio.gather(*(gateway.volumes.ready(name) for name in names))
     return dict(zip(names, ids, strict=True))
+
+
+async def guard_reference(
+    gateway: Gateway, spec: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]
+) -> None:
+    """Whether what the field names is there. Nothing is waited for or woken. Raises SandboxError."""
+    if field == "snapshot":
+        await gateway.snapshots.guard(spec.snapshot)
+    elif field == "secrets":
+        await guard_secrets(gateway, spec)
+    else:
+        await _guard_volumes(gateway, sorted({volume.name for volume in spec.volumes}))
+
+
+async def _guard_volumes(gateway: Gateway, names: list[str]) -> None:
+    """Only operators read this sentence, so it has the volume's name."""
+    found = await asyncio.gather(*map(gateway.volumes.guard, names), return_exceptions=True)
+    for name, error in zip(names, found, strict=True):
+        if isinstance(error, SandboxRefused):
+            raise SandboxRefused(error.code, f"{name}: {error.message}")
+        if error is not None:
+            raise error

@@ -43,6 +43,7 @@ from sandboxes.gateway.vault import Vault
 from sandboxes.gateway.volumes import Volumes
 from taskhub.lib.event_loops import keep_open, lasts
 from taskhub.lib.per_loop import PerLoop
+from taskhub.models import SandboxSize
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +249,8 @@ class Gateway:
                 if not isinstance(url, str):
                     raise SandboxUnavailable
         reason = str(document.get("errorReason") or "")
-        return Sandbox(sandbox_id, str(document.get("state")), str(url), self.toolbox(sandbox_id, str(url)), reason)
+        toolbox = self.toolbox(sandbox_id, str(url))
+        return Sandbox(sandbox_id, str(document.get("state")), str(url), toolbox, reason, SandboxSize.read(document))
 
     async def sandbox_delete(self, id_or_name: str) -> None:
         """What is gone already is no error. Raises SandboxUnavailable while its state changes, as in a build."""

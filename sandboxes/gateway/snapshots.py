@@ -6,7 +6,7 @@ import logging
 from typing import Any, Final, NoReturn
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
-from sandboxes.gateway.translation import REQUEST_S, fetch, past_breaker, refused
+from sandboxes.gateway.translation import REQUEST_S, Document, fetch, past_breaker, refused
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +25,14 @@ class Snapshots:
         Raises SnapshotNotReady where it becomes active, by this or by itself; SandboxRefused where it never will.
         """
         try:
-            with past_breaker():
-                found = await fetch(
-                    "snapshot", self._api.get_snapshot_without_preload_content(name, _request_timeout=REQUEST_S)
+            found = await self._named(name)
+            state = found.get("state")
+            if state == "inactive":
+                log.info("the snapshot %s is inactive and is activated", name)
+                request = self._api.activate_snapshot_without_preload_content(
+                    str(found["id"]), _request_timeout=REQUEST_S
                 )
-                state = found.get("state") if isinstance(found, dict) else None
-                if state == "inactive":
-                    log.info("the snapshot %s is inactive and is activated", name)
-                    request = self._api.activate_snapshot_without_preload_content(
-                        str(found["id"]), _request_timeout=REQUEST_S
-                    )
+                with past_breaker():
                     await fetch("snapshot", request)
         except SandboxMissing:
             raise refused("snapshot_not_found") from None
@@ -46,9 +44,33 @@ class Snapshots:
                 "write:snapshots; activate it there, or give the key the right."
             )
             raise SandboxRefused("snapshots_forbidden", words) from None
-        if state in _FAILED:
-            # Its own text may hold hosts and addresses: it is for operators.
-            log.warning("the snapshot %s is in the state %s: %s", name, state, found.get("errorReason"))
-            words = f"The environment's snapshot cannot be used: its state at the sandbox service is {state}."
-            raise SandboxRefused("snapshot_failed", words)
+        _guard_state(name, found)
         raise SnapshotNotReady
+
+    async def guard(self, name: str) -> None:
+        """One look. Raises SandboxRefused where it never will be there: an inactive one is activated at a start."""
+        try:
+            found = await self._named(name)
+        except SandboxMissing:
+            raise refused("snapshot_not_found") from None
+        except SandboxRefused as error:
+            if error.code != "sandbox_forbidden":
+                raise
+            words = "The hub's key at the sandbox service may not read snapshots."
+            raise SandboxRefused("snapshots_forbidden", words) from None
+        _guard_state(name, found)
+
+    async def _named(self, name: str) -> Document:
+        with past_breaker():
+            request = self._api.get_snapshot_without_preload_content(name, _request_timeout=REQUEST_S)
+            found = await fetch("snapshot", request)
+        return dict(found) if isinstance(found, dict) else {}
+
+
+def _guard_state(name: str, found: Document) -> None:
+    if (state := found.get("state")) not in _FAILED:
+        return
+    # Its own text may hold hosts and addresses: it is for operators.
+    log.warning("the snapshot %s is in the state %s: %s", name, state, found.get("errorReason"))
+    words = f"The environment's snapshot cannot be used: its state at the sandbox service is {state}."
+    raise SandboxRefused("snapshot_failed", words)

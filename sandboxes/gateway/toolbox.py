@@ -27,6 +27,7 @@ from sandboxes.gateway.translation import (
     translated,
     upgraded,
 )
+from taskhub.models import SandboxSize
 
 if TYPE_CHECKING:
     from daytona._async.process import AsyncProcess
@@ -240,6 +241,7 @@ class Sandbox(NamedTuple):
     toolbox_url: str
     toolbox: Toolbox
     error_reason: str = ""
+    size: SandboxSize | None = None
 
     @property
     def is_started(self) -> bool:

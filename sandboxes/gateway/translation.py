@@ -25,7 +25,7 @@ from sandboxes.errors import (
     SandboxTooLarge,
     SandboxUnavailable,
 )
-from taskhub.models import MetricName
+from taskhub.models import RESOURCES, Lack, MetricName
 from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,9 @@ _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 # A full account is told by words alone, with 403 or 400 (reference: daytona, sandbox.service.ts).
 _ANY_CASE: Final = re.IGNORECASE
-_FULL: Final = re.compile(r"\btotal \w+ (?:limit|quota) exceeded\b", _ANY_CASE)
+_FULL: Final = re.compile(
+    r"\btotal (?P<what>\w+) (?:limit|quota) exceeded\b(?:\. Maximum allowed: (?P<most>\d{1,7})(?!\d))?", _ANY_CASE
+)
 _TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", _ANY_CASE)
 _NOT_HELD: Final = (
     *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "linked sandboxes"),
@@ -293,8 +295,8 @@ def refusal(what: str, status: int | None, headers: Mapping[str, str], text: str
 
 def _refusal_in_words(status: int | None, text: str) -> SandboxError:
     """403 and 400 mean several things, which the text alone tells apart."""
-    if _FULL.search(text):
-        return SandboxesFull()
+    if full := _FULL.search(text):
+        return SandboxesFull(_lack(full["what"].lower(), full["most"]))
     if _TOO_LARGE.search(text):
         return SandboxTooLarge()
     for code, (words, _) in _REFUSALS.items():
@@ -303,6 +305,11 @@ def _refusal_in_words(status: int | None, text: str) -> SandboxError:
     if status == HTTPStatus.FORBIDDEN:
         return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to our account.")
     return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
+
+
+def _lack(what: str, most: str | None) -> Lack | None:
+    resource = next((name for name in RESOURCES if name == what), None)
+    return None if resource is None else Lack(resource, None if most is None else int(most))
 
 
 def refused(code: str, **words: str) -> SandboxRefused:

@@ -32,15 +32,17 @@ class Volumes:
             state = volume.get("state")
             if state == "ready":
                 return str(volume["id"])
-            if state not in _BECOMES_READY:
-                # Each reader of the execution sees the sentence; the names are for operators.
-                log.warning("the volume %s is in the state %s", name, state)
-                words = f"A volume of the environment cannot be used at the sandbox service: its state is {state}."
-                raise SandboxRefused("volume_not_usable", words[:300])
+            _guard_state(name, state)
             if time.monotonic() - began > WAIT_S:
                 log.info("the volume %s is not ready", name)
                 raise VolumeNotReady
             await asyncio.sleep(_POLL_S)
+
+    async def guard(self, name: str) -> None:
+        """One look. Raises SandboxRefused where it is not there, or never will be ready."""
+        volume = await self._named(name)
+        if (state := volume.get("state")) != "ready":
+            _guard_state(name, state)
 
     async def _named(self, name: str) -> Document:
         request = self._api.get_volume_by_name_without_preload_content(name, _request_timeout=REQUEST_S)
@@ -62,3 +64,12 @@ class Volumes:
         if not isinstance(found, dict) or not isinstance(found.get("id"), str):
             raise SandboxUnavailable
         return dict(found)
+
+
+def _guard_state(name: str, state: Any) -> None:
+    if state in _BECOMES_READY:
+        return
+    # Each reader of an execution sees the sentence; the names are for operators.
+    log.warning("the volume %s is in the state %s", name, state)
+    words = f"A volume of the environment cannot be used at the sandbox service: its state is {state}."
+    raise SandboxRefused("volume_not_usable", words[:300])

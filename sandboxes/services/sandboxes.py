@@ -1,7 +1,7 @@
 """Operations on Daytona's sandboxes, sessions and commands; each is audited when it is done.
 
 They are awaited on the event loop, since Daytona may hold a request that creates or starts for up to 30 s. A caller
-must not cancel them: what Daytona has done would lack its audit entry (`taskhub/api/awaited.py` cancels none).
+must not cancel them: what Daytona has done would lack its audit entry (`taskhub/web/awaited_response.py` cancels none).
 """
 
 from __future__ import annotations

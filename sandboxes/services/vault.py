@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sandboxes.gateway import Document, EntryPage, open_gateway
 from taskhub.auth.actor import Actor
 from taskhub.services.audit import audit_write
 from taskhub.web.thread_pool import with_database_writing
+
+VALUE_LIMIT: Final = 32 * 1024
+"""Characters of a value."""
+HOSTS_MOST: Final = 50
+HOST_PATTERN: Final = r"^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 async def secret_page(*, cursor: str | None, limit: int) -> EntryPage:

@@ -12,12 +12,10 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.db.models import CharField, DateTimeField, Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -26,7 +24,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin, checkbox
 
-from taskhub.admin.list_pages import CountedPaginator, HubChangeList
+from taskhub.admin.list_pages import CountedPaginator, HubChangeList, list_address, row_address
 from taskhub.auth.actor import Actor
 
 NOTHING: Final = "-"
@@ -45,14 +43,14 @@ def row_link(model: str, pk: str | UUID | int | None, text: object = None) -> Sa
     """A link to a row's page; `model` is `app_name`. Empty without a key."""
     if not pk:
         return NOTHING
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:{model}_change", args=[quote(pk)]), text or pk)
+    return format_html('<a href="{}">{}</a>', row_address(model, pk), text or pk)
 
 
 def list_link(model: str, text: object, **filters: str | UUID) -> SafeString:
     """A link to the rows of `model` that match the lookups, as `task_id__exact=…`."""
     return format_html(
         '<a href="{}?{}">{}</a>',
-        reverse(f"admin:{model}_changelist"),
+        list_address(model),
         urlencode({name: str(value) for name, value in filters.items()}),
         text,
     )

@@ -19,7 +19,7 @@ from taskhub.admin.base import NOTHING, actor_of, cut, label, row_link, short_id
 from taskhub.admin.list_pages import DateFilter
 from taskhub.admin.titles import TASK_WITHOUT
 from taskhub.errors import Conflict
-from taskhub.models import Execution, ExecutionStatus, WaitingReason
+from taskhub.models import Execution, ExecutionStatus
 from taskhub.selectors.admission import positions, waiting_of
 from taskhub.selectors.executions import executions_of_id, executions_searched
 from taskhub.services.executions import execution_request_stop
@@ -180,7 +180,8 @@ class ExecutionAdmin(ActingAdmin):
         waiting = waiting_of(execution, getattr(execution, "places", None))
         if waiting is None:
             return execution.get_leftover_display() if execution.leftover else NOTHING
-        return f"{WaitingReason(waiting.reason).label}, position {waiting.position}"
+        place = "" if waiting.position is None else f", position {waiting.position}"
+        return f"{execution.get_waiting_reason_display()}{place}"
 
     @admin.display(ordering="sandbox_id")
     def sandbox(self, execution: Execution) -> SafeString | str:

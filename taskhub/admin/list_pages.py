@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import Any, Final, cast
+from urllib.parse import quote as percent_encoded
 
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import IGNORED_PARAMS
 from django.core.paginator import InvalidPage, Paginator
 from django.db.models import AutoField, Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from unfold.contrib.filters.admin import RangeDateFilter
@@ -24,10 +28,21 @@ from unfold.views import ChangeList
 
 COUNT_LIMIT: Final = 10_000
 """Rows of a list that are counted and can be paged through; older rows are found by filters."""
-SOUGHT: Final = 50_000
-"""Newest rows among which filters look that no index serves."""
+SOUGHT: Final = 25_000
+"""Newest rows among which filters look that no index serves: for SQLite 20 to 70 ms of CPU."""
 FOUND_LIMIT: Final = 1_000
 """Rows of such a filter that can be paged through."""
+
+
+@cache
+def list_address(model: str) -> str:
+    """Of the list of `model`, which is `app_name`. A page asks for one or several addresses with each row."""
+    return reverse(f"admin:{model}_changelist")
+
+
+def row_address(model: str, pk: object) -> str:
+    """Of a row's page, as `reverse` makes it."""
+    return f"{list_address(model)}{percent_encoded(quote(str(pk)))}/change/"
 
 
 _result_headers: Final = unfold_list.result_headers
@@ -87,7 +102,8 @@ class HubChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
         self.preserved_filters = ""
 
     def url_for_result(self, result: Model) -> str:
-        return f"{super().url_for_result(result)}{self._back_to_filters}"
+        model = f"{self.opts.app_label}_{self.opts.model_name}"
+        return f"{row_address(model, getattr(result, self.pk_attname))}{self._back_to_filters}"
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Any]:
         time_field = self.model_admin.time_field

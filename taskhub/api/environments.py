@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -12,11 +13,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from taskhub.api.actors import actor_of
+from taskhub.api.awaited import awaited
 from taskhub.api.env_fields import PlainEnvField
 from taskhub.api.environment_facts import facts_of
 from taskhub.api.fields import OneOfField, ShortListField, StrictBooleanField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.query import KnownQuery, QuerySerializer
+from taskhub.executions.environment_look import Look, environment_look
 from taskhub.models import Environment, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
@@ -38,7 +41,13 @@ from taskhub.services.environment_rules import (
     SIZE_MOST,
     VERIFY_BYTES,
 )
-from taskhub.services.environments import environment_create, environment_delete, environment_update
+from taskhub.services.environments import (
+    environment_create,
+    environment_delete,
+    environment_draft,
+    environment_update,
+)
+from taskhub.web.thread_pool import with_database, with_database_writing
 
 _LINE_END: Final = re.compile("[\0\r\n]")
 _NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH}
@@ -64,7 +73,7 @@ _SECRETS_SCHEMA: Final = {
 }
 _FOR_OPERATORS: Final = (
     *("id", "snapshot", "image", "dockerfile", "network", "repository", "setup", "keep", "env", "allowed"),
-    *("secrets", "any_host", "volumes", "warnings"),
+    *("secrets", "any_host", "volumes", "warnings", "unchecked"),
 )
 """Others read null."""
 
@@ -179,7 +188,7 @@ class EnvironmentSerializer(StrictSerializer):
     """What executions run in. What is left out, empty or null is as the sandbox service or the hub's settings have it.
 
     `id`, `snapshot`, `image`, `dockerfile`, `network`, `repository`, `setup`, `keep`, `env`, `secrets`, `any_host`,
-    `volumes`, `allowed` and `warnings` are null for readers that are not operators.
+    `volumes`, `allowed`, `warnings` and `unchecked` are null for readers that are not operators.
     """
 
     example: ClassVar[dict[str, Any]] = {
@@ -255,6 +264,11 @@ class EnvironmentSerializer(StrictSerializer):
     warnings = ShortListField(
         child=serializers.CharField(), read_only=True, allow_null=True, help_text="What may not be meant like this."
     )
+    unchecked = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text="What the sandbox service did not confirm when it was saved, and why; empty: all is there.",
+    )
     timeout_s = _seconds(DAY_S, help_text="Of an execution that names none.")
     timeout_max_s = _seconds(DAY_S, help_text="The most that an execution may ask for.")
     keep_sandbox_s = _seconds(7 * DAY_S, least=0, help_text="How long a sandbox is kept after the end.")
@@ -299,6 +313,7 @@ def environment_shown(version: EnvironmentVersion, reader: Caller) -> dict[str, 
         **facts_of(spec),
         **spec.document(),
         "warnings": warnings_of(spec),
+        "unchecked": version.unchecked,
         "id": version.environment_id,
         "name": version.name,
         "version": version.number,
@@ -323,12 +338,20 @@ class EnvironmentsViewSet(KnownQuery, GenericViewSet[Environment]):
         return self.get_paginated_response([environment_shown(each, request.user) for each in versions_of(list(page))])
 
     @extend_schema(responses={201: EnvironmentSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @awaited(body=EnvironmentSerializer)
+    async def create(self, request: Request, body: dict[str, Any]) -> Response:
+        """Write down an environment.
+
+        A snapshot, volume or secret that the sandbox service does not have is refused; one that it does not tell about
+        within 5 s is saved, and named in `unchecked`.
+        """
+        fields = {name: value for name, value in body.items() if name != "name"}
+        look = await environment_look(await with_database(environment_draft, name=None, **fields))
+        return await with_database_writing(self._create, request, body, look)
+
     @idempotent()
-    def create(self, request: Request) -> Response:
-        """Write down an environment."""
-        body = EnvironmentSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        version = environment_create(actor=actor_of(request), **body.validated_data)
+    def _create(self, request: Request, body: dict[str, Any], look: Look) -> Response:
+        version = environment_create(actor=actor_of(request), look=look, **body)
         return Response(environment_shown(version, request.user), status=status.HTTP_201_CREATED)
 
     @extend_schema(parameters=[EnvironmentQuerySerializer])
@@ -339,11 +362,18 @@ class EnvironmentsViewSet(KnownQuery, GenericViewSet[Environment]):
         return Response(environment_shown(version, request.user))
 
     @extend_schema(request=EnvironmentChangeSerializer, responses=EnvironmentSerializer)
-    def partial_update(self, request: Request, environment: str) -> Response:
-        """Change it: a new version, for executions that are queued from now on."""
-        body = EnvironmentChangeSerializer(data=request.data, partial=True)
-        body.is_valid(raise_exception=True)
-        version = environment_update(actor=actor_of(request), name=environment, **body.validated_data)
+    @awaited(body=partial(EnvironmentChangeSerializer, partial=True))
+    async def partial_update(self, request: Request, environment: str, body: dict[str, Any]) -> Response:
+        """Change it: a new version, for executions that are queued from now on.
+
+        Names that the sandbox service does not have are refused where the request changes them, else they are told in
+        `unchecked`. A request that changes nothing makes no version, and asks the sandbox service again.
+        """
+        look = await environment_look(await with_database(environment_draft, name=environment, **body))
+        return await with_database_writing(self._update, request, environment, body, look)
+
+    def _update(self, request: Request, environment: str, body: dict[str, Any], look: Look) -> Response:
+        version = environment_update(actor=actor_of(request), name=environment, look=look, **body)
         return Response(environment_shown(version, request.user))
 
     def destroy(self, request: Request, environment: str) -> Response:

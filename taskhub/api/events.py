@@ -45,6 +45,9 @@ class EventStatusSerializer(serializers.Serializer[Any]):
     )
 
 
+_FIELDS: Final = tuple(EventStatusSerializer().fields)
+
+
 @readers_only
 def asyncapi_document(request: HttpRequest) -> JsonResponse:
     """`/api/asyncapi.json`: the event stream for programs that read AsyncAPI 3."""
@@ -77,4 +80,5 @@ class EventStatusView(KnownQuery, APIView):
             "last_event_ids": {TASKS: f"{TASKS}:{outbox.read_heads([TASKS])[TASKS]}"},
             "events_per_second": _rate.get(),
         }
-        return Response(EventStatusSerializer(body).data)
+        # As the serializer would order them, which takes a tenth of the answer's time.
+        return Response({name: body[name] for name in _FIELDS})

@@ -39,7 +39,7 @@ from taskhub.events.filters import Filters
 from taskhub.executions.existing_sandbox import sandbox_is_missing
 from taskhub.executions.log_reading import Window, log_tail, log_window
 from taskhub.executions.script import guard_script_size
-from taskhub.models import Execution
+from taskhub.models import Execution, ExecutionStatus
 from taskhub.roles import Caller
 from taskhub.selectors.executions import (
     execution_get_for,
@@ -78,7 +78,8 @@ def execution_events(task_id: UUID) -> Filters:
 def execution_look(find: Callable[[Caller], Execution], shown: Any) -> Look:
     def look(caller: Caller) -> Seen:
         found = find(caller)
-        return Seen(shown(found).data, Standing(found.is_active, bool(found.waiting_reason)), about=found)
+        waits = found.status == ExecutionStatus.QUEUED and bool(found.waiting_reason)
+        return Seen(shown(found).data, Standing(found.is_active, waits), about=found)
 
     return look
 

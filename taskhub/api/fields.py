@@ -21,24 +21,31 @@ _INVISIBLE: Final = (
 # out: ECMAScript and Python write such characters in different ways.
 _INVISIBLE_BEYOND: Final = r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 _VISIBLE: Final = re.compile(f"[^{_INVISIBLE}{_INVISIBLE_BEYOND}]")
+# Controls and line ends, and what turns the direction of the text around it: a name with these looks like another one.
+_CONTROLS: Final = r"\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_CONTROL: Final = re.compile(f"[{_CONTROLS}]")
 
 
 class TextField(serializers.CharField):
     """A JSON string; DRF itself would also take a number, and refuses NUL and lone surrogates.
 
     Its limit holds for what was sent, as the document says, and not for what is left when the blanks are gone.
-    `visible`: at least one character must draw something; a zero-width space does not.
+    `visible`: at least one character must draw something; a zero-width space does not. `one_line`: no control
+    characters, line ends, or marks of the text's direction.
     """
 
-    def __init__(self, *, visible: bool = False, **options: Any) -> None:
+    def __init__(self, *, visible: bool = False, one_line: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.visible = visible
+        self.one_line = one_line
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             raise serializers.ValidationError("Must be a string.", code="invalid")
         if self.visible and not _VISIBLE.search(data):
             raise serializers.ValidationError("Must have a visible character.", code="invisible")
+        if self.one_line and _CONTROL.search(data):
+            raise serializers.ValidationError("Must be one line without control characters.", code="control")
         if self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)
@@ -131,7 +138,7 @@ class StrictSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
 
 
 class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # likewise
-    """The pattern of a text: no NUL, and a character that is not blank where the text may not be."""
+    """The pattern of a text: no NUL (or no controls), and a character that is not blank where the text may not be."""
 
     target_class = TextField
 
@@ -141,4 +148,5 @@ class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-ca
         if self.target.visible:
             said = f"[^{_INVISIBLE}]"
         # That it may be null is added, once more, to what this returns.
-        return {**schema, "type": "string", "pattern": rf"^[^\u0000]*{said}[^\u0000]*$"}
+        any_ = f"[^{_CONTROLS}]*" if self.target.one_line else r"[^\u0000]*"
+        return {**schema, "type": "string", "pattern": f"^{any_}{said}{any_}$"}

@@ -28,6 +28,7 @@ from taskhub.models import (
     ClosedAs,
     Execution,
     ExecutionStatus,
+    StartAwaits,
     Task,
     TaskPriority,
     TaskStatus,
@@ -268,17 +269,21 @@ class ExecutionQueuedSerializer(serializers.ModelSerializer[Execution]):
 
 
 class WaitingSerializer(serializers.Serializer[Any]):
-    """Why it is not started yet; `position` in the queue from 1."""
+    """Why it is not started yet; `message` is a sentence for people.
 
-    reason = serializers.ChoiceField(choices=WaitingReason.choices)
+    `position` in the queue from 1; null where it is `starting` and waits for an image, a snapshot or a volume.
+    """
+
+    reason = serializers.ChoiceField(choices=[*WaitingReason.choices, *StartAwaits.choices])
     since = serializers.DateTimeField()
-    position = serializers.IntegerField()
+    position = serializers.IntegerField(allow_null=True)
+    message = serializers.CharField()
 
 
 class ExecutionSerializer(serializers.ModelSerializer[Execution]):
     """How an execution stands. `exit_code` is null while it runs; `error` says why it failed to start or was lost.
 
-    `waiting` is null unless it is queued and cannot start yet.
+    `waiting` is null unless it cannot start yet.
     """
 
     execution_id = serializers.UUIDField(source="id")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db.models import BooleanField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value
 
-from taskhub.models import AuditEntry, PrivateReader
+from taskhub.models import AuditEntry, Execution, PrivateReader
 from taskhub.roles import Caller, viewer_of, visible_tasks
 
 
@@ -18,6 +18,17 @@ def readers_at(entry: str, *, task: str = "task_id") -> QuerySet[PrivateReader]:
     return PrivateReader.objects.filter(
         Q(until_entry=None) | Q(until_entry__gte=at), task_id=OuterRef(task), since_entry__lte=at
     )
+
+
+def was_reader(account: str, execution: Execution) -> bool:
+    """Whether the account of this name could read the execution when it ran; one that was not private is for all."""
+    at = execution.private_entry
+    if at is None:
+        return True
+    if execution.task_id is None or not account:
+        return False
+    readers = PrivateReader.objects.filter(task_id=execution.task_id, since_entry__lte=at, account=account)
+    return readers.filter(Q(until_entry=None) | Q(until_entry__gte=at)).exists()
 
 
 def unreadable(caller: Caller | None) -> Q:

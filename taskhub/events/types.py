@@ -150,7 +150,8 @@ class TaskDeleted(EventData):
 class ExecutionEvent(EventData):
     """A step in the life of an execution. `execution_event` is the status it reached (`started` for running).
 
-    `preparing` tells that its environment's checkout and setup have begun: its log can be read.
+    `preparing` tells that its environment's checkout and setup have begun: its log can be read. With a `reason` it
+    tells what the start waits for at the sandbox service: an image is built, a snapshot is activated, volumes are made.
 
     `waiting` tells that a queued execution cannot start yet, with the `reason` (the sandbox service is full, a limit is
     reached, starts are paused) and its `position` in the queue at that moment, from 1. It comes once for each reason.
@@ -172,7 +173,7 @@ class ExecutionEvent(EventData):
     exit_code: int | None = None
     error_code: str | None = None
     artifacts: int | None = None
-    reason: Literal["capacity", "limit", "paused"] | None = None
+    reason: Literal["capacity", "limit", "paused", "image", "snapshot", "volume"] | None = None
     position: int | None = None
     kind: Literal["run", "verify"] = "run"
 

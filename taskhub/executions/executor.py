@@ -18,9 +18,8 @@ from uuid import UUID
 
 from taskhub.errors import NotFound
 from taskhub.executions.checkout import Checkout
-from taskhub.executions.masking import Mask, MaskAll
-from taskhub.lib.encryption import SealBroken
-from taskhub.models import EnvironmentSpec, Execution
+from taskhub.executions.masking import Mask, mask_of
+from taskhub.models import EnvironmentSpec, Execution, Lack, SandboxSize
 
 
 class ExecutorError(Exception):
@@ -29,11 +28,13 @@ class ExecutorError(Exception):
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
     being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
+    `lack` says of what there is no room, where the service says it.
     """
 
     status: int = 502
     waits_for: Literal["capacity", "rate", "image", "snapshot", "volume"] | None = None
     retry_after_s: float | None = None
+    lack: Lack | None = None
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
         super().__init__(message)
@@ -97,7 +98,10 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where it runs. `mask`, for an execution with secret values: what the executor shows of its log is masked."""
+    """Where it runs. `mask`, for an execution with secret values: what the executor shows of its log is masked.
+
+    `size` is what the sandbox has, from a launch; None where the service does not say it.
+    """
 
     execution_id: UUID
     sandbox_id: str
@@ -105,6 +109,7 @@ class Place:
     command_id: str
     log_token: str = ""
     mask: Mask | None = field(default=None, compare=False, repr=False)
+    size: SandboxSize | None = field(default=None, compare=False)
 
 
 def execution_place(execution: Execution) -> Place:
@@ -119,20 +124,6 @@ def execution_place(execution: Execution) -> Place:
         execution.log_token,
         mask_of(execution),
     )
-
-
-def mask_of(execution: Execution) -> Mask | None:
-    """For all that an execution shows; None where it has no secret values."""
-    if not execution.secret_env:
-        return None
-    try:
-        return Mask(execution.secrets().values())
-    except SealBroken:
-        return MaskAll()
-
-
-def masked_path(path: str, mask: Mask | None) -> str:
-    return path if mask is None else mask.apply(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +205,6 @@ class LogLine(NamedTuple):
     partial: bool = False
 
 
-Troubled = Callable[[ExecutorError, float], None]
-
-
 @dataclass(frozen=True, slots=True)
 class ScriptEnd:
     """The runner's last word: the script's exit code, the number of the last change, how many files there are.
@@ -278,6 +266,7 @@ Sign = ScriptEnd | FilesChanged | PartialLines | CheckedOut | WaitsForLock | Scr
 """What a log's source says beside the lines."""
 
 Signed = Callable[[Sign], None]
+Troubled = Callable[[ExecutorError, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +305,10 @@ class Executor(Protocol):
 
     async def has_sandbox(self, sandbox_id: str) -> bool:
         """Whether there is a sandbox of this id, in whatever state. Raises ExecutorError where that is not known."""
+        ...
+
+    async def look_up(self, environment: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]) -> None:
+        """Whether the service has what this field names; reads only. Raises ExecutorError: see `environment_look`."""
         ...
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:

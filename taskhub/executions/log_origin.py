@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from taskhub.executions.executor import LogTokens, mask_of
+from taskhub.executions.executor import LogTokens
 from taskhub.executions.log_relay import LogKey
-from taskhub.executions.masking import Mask
+from taskhub.executions.masking import Mask, mask_of
 from taskhub.models import ACTIVE_STATUSES, SESSION_PREFIX, Execution
 
 

@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from taskhub.lib.encryption import SealBroken
+from taskhub.models import Execution
+
 MASK: Final = "***"
 SHORTEST: Final = 4
 """Characters. Shorter lines are not masked: they could not be told apart from other text."""
@@ -135,3 +138,17 @@ class MaskAll(Mask):
 
     def provisional(self, text: str, *, is_cut: bool) -> str:  # noqa: ARG002 - likewise
         return MASK
+
+
+def mask_of(execution: Execution) -> Mask | None:
+    """For all that an execution shows; None where it has no secret values."""
+    if not execution.secret_env:
+        return None
+    try:
+        return Mask(execution.secrets().values())
+    except SealBroken:
+        return MaskAll()
+
+
+def masked_path(path: str, mask: Mask | None) -> str:
+    return path if mask is None else mask.apply(path)

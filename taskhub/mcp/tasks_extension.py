@@ -34,6 +34,7 @@ from taskhub.mcp.task_tools import touch
 from taskhub.mcp.tools import TOOLS, Arguments, Outcome, call_tool, plain
 from taskhub.models import Execution, ExecutionStatus, Note, NoteKind, Task
 from taskhub.roles import Role
+from taskhub.selectors.admission import awaited_words
 from taskhub.selectors.executions import execution_find_for
 from taskhub.selectors.notes import notes_for
 from taskhub.services.executions import execution_request_stop
@@ -213,6 +214,8 @@ def _last_moved(execution: Execution) -> datetime:
 def _message(execution: Execution) -> str:
     if execution.shown_ending:
         return f"It is being ended as {execution.shown_ending}."
+    if (awaited := execution.start_awaits) is not None:
+        return awaited_words(execution, awaited)
     return f"It waits to start: {execution.waiting_reason}." if execution.waiting_reason else str(execution.status)
 
 

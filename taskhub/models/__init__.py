@@ -1,6 +1,13 @@
 """The hub's rows."""
 
-from taskhub.models.admission import HUB, AdmissionRule, AdmissionState, AdmissionTurn, WaitingReason
+from taskhub.models.admission import (
+    HUB,
+    AdmissionRule,
+    AdmissionState,
+    AdmissionTurn,
+    StartAwaits,
+    WaitingReason,
+)
 from taskhub.models.announcement import Announcement, AnnouncementLevel
 from taskhub.models.artifact import Artifact
 from taskhub.models.audit import AuditEntry
@@ -32,6 +39,7 @@ from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
+from taskhub.models.sandbox_size import RESOURCES, USUAL_SIZE, Lack, Resource, SandboxSize
 from taskhub.models.sign_on import BreakGlassAccount, SignOnIdentity
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import (
@@ -56,9 +64,11 @@ __all__ = [
     "NO_ENTRY",
     "PRIORITY_RANK",
     "READY",
+    "RESOURCES",
     "SESSION_PREFIX",
     "TO_START",
     "TRANSITIONS",
+    "USUAL_SIZE",
     "WAITING_FOR",
     "AdmissionRule",
     "AdmissionState",
@@ -89,6 +99,7 @@ __all__ = [
     "HasTag",
     "Heartbeat",
     "IdempotencyKey",
+    "Lack",
     "Leftover",
     "Mail",
     "MailCursor",
@@ -102,7 +113,10 @@ __all__ = [
     "PasswordFailures",
     "PrivateReader",
     "Replay",
+    "Resource",
+    "SandboxSize",
     "SignOnIdentity",
+    "StartAwaits",
     "StreamConnection",
     "StreamProcess",
     "Task",

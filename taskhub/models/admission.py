@@ -21,6 +21,14 @@ class WaitingReason(models.TextChoices):
     PAUSED = "paused", "Starts are paused"
 
 
+class StartAwaits(models.TextChoices):
+    """What a start waits for at the sandbox service, where there is room."""
+
+    IMAGE = "image", "Its image is built or fetched"
+    SNAPSHOT = "snapshot", "Its snapshot is activated"
+    VOLUME = "volume", "Its volumes are made"
+
+
 class AdmissionRule(models.Model):
     """What operators have set for the hub (`HUB`) or for one account, beside the settings."""
 
@@ -61,10 +69,14 @@ class AdmissionState(models.Model):
     """One row: what the hub has learnt of the sandbox service's capacity. Admission locks it.
 
     `ceiling` is how many sandboxes of ours there were when the service last said that it is full; null: not known.
+    Where the service named what it lacks, the sum of that is what bounds starts, and not the number of sandboxes.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     ceiling = models.PositiveIntegerField(null=True)
+    cpu_ceiling = models.PositiveIntegerField(null=True, help_text="CPUs that our sandboxes may have together.")
+    memory_ceiling = models.PositiveIntegerField(null=True, help_text="GiB of memory, likewise.")
+    disk_ceiling = models.PositiveIntegerField(null=True, help_text="GiB of disk, likewise.")
     ceiling_at = models.DateTimeField(null=True, help_text="When it was learnt or held true.")
     retry_at = models.DateTimeField(null=True, help_text="Before then nothing is started beyond the ceiling.")
     trying = models.UUIDField(null=True, help_text="The execution that is tried beyond the ceiling.")

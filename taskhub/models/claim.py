@@ -65,6 +65,7 @@ class Claim(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["task", "agent", "-id"], name="claim_of_agent"),
+            models.Index(fields=["begun_at"], name="claim_newest"),
             models.Index(fields=["expires_at"], name="claim_held", condition=models.Q(ended_at__isnull=True)),
         ]
         constraints = [

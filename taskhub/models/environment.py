@@ -241,14 +241,27 @@ class EnvironmentCredential(models.Model):
 
 
 class EnvironmentVersion(models.Model):
-    """What an environment said from one save to the next. Never changed and never deleted: executions point to it."""
+    """What an environment said from one save to the next. Never changed and never deleted: executions point to it.
+
+    `unchecked` is no part of what it says: a save that changes nothing asks again.
+    `cpu`, `memory` and `disk` are no part of what it says: what the last sandbox made in it turned out to have.
+    """
 
     environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="versions")
     name = models.CharField(max_length=NAME_LENGTH)
     number = models.PositiveIntegerField()
     document = models.JSONField(help_text="An EnvironmentSpec.")
+    unchecked = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What the sandbox service did not confirm of it when it was saved, and why.",
+    )
     made_by = models.CharField(max_length=150, blank=True, default="")
     made_at = models.DateTimeField(auto_now_add=True)
+    cpu = models.PositiveIntegerField(null=True, editable=False, help_text="CPUs. Empty: no sandbox was made in it.")
+    memory = models.PositiveIntegerField(null=True, editable=False, help_text="GiB of memory, likewise.")
+    disk = models.PositiveIntegerField(null=True, editable=False, help_text="GiB of disk, likewise.")
 
     class Meta:
         ordering = ["-id"]

@@ -11,7 +11,7 @@ from typing import Final
 from django.db import models
 
 from taskhub.lib.encryption import Seal
-from taskhub.models.admission import WaitingReason
+from taskhub.models.admission import StartAwaits, WaitingReason
 from taskhub.models.environment import EnvironmentVersion
 from taskhub.models.evidence import NOT_SUPERSEDED, ExecutionKind, Verdict
 from taskhub.models.task import Task
@@ -107,6 +107,12 @@ class Execution(models.Model):
         related_name="executions",
         help_text="What it runs in, as it was when it was queued. Empty: what the sandbox service gives.",
     )
+
+    cpu = models.PositiveIntegerField(
+        null=True, editable=False, help_text="CPUs of its sandbox. Empty: what the sandbox service gives unasked."
+    )
+    memory = models.PositiveIntegerField(null=True, editable=False, help_text="GiB of memory, likewise.")
+    disk = models.PositiveIntegerField(null=True, editable=False, help_text="GiB of disk, likewise.")
 
     account = models.CharField(
         max_length=150,
@@ -224,9 +230,17 @@ class Execution(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(auto_now_add=True)
     waiting_reason = models.CharField(
-        max_length=8, choices=WaitingReason.choices, blank=True, default="", db_default="", help_text="Why it waits."
+        max_length=8,
+        choices=[*WaitingReason.choices, *StartAwaits.choices],
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why it waits in the queue, or for what its start waits.",
     )
     waiting_since = models.DateTimeField(null=True, blank=True)
+    passed_over_at = models.DateTimeField(
+        null=True, editable=False, help_text="Since when it is the first in the queue and smaller ones go before it."
+    )
     admitted_at = models.DateTimeField(null=True, blank=True, help_text="When it left the queue to be started.")
     setup_deadline = models.DateTimeField(
         null=True, editable=False, help_text="When checkout and setup must have ended."
@@ -290,6 +304,12 @@ class Execution(models.Model):
     def is_set_up(self) -> bool:
         """Its checkout or its setup runs."""
         return self.status == ExecutionStatus.STARTING and bool(self.command_id)
+
+    @property
+    def start_awaits(self) -> StartAwaits | None:
+        """What its start waits for at the sandbox service."""
+        waits = self.status == ExecutionStatus.STARTING and self.waiting_reason in StartAwaits.values
+        return StartAwaits(self.waiting_reason) if waits else None
 
     @property
     def shown_ending(self) -> str | None:

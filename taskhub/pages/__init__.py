@@ -26,6 +26,7 @@ from taskhub.models import (
     TRANSITIONS,
     ExecutionStatus,
     Leftover,
+    StartAwaits,
     Task,
     TaskPriority,
     TaskStatus,
@@ -137,6 +138,9 @@ _WAITING: Final = {
     WaitingReason.CAPACITY: "waiting for capacity",
     WaitingReason.LIMIT: "waiting for a place within the limit",
     WaitingReason.PAUSED: "waiting, starts are paused",
+    StartAwaits.IMAGE: "waiting for its image to be built or fetched",
+    StartAwaits.SNAPSHOT: "waiting for its snapshot to be activated",
+    StartAwaits.VOLUME: "waiting for its volumes to be made",
 }
 _ENDING: Final = {ExecutionStatus.STOPPED: "being stopped", ExecutionStatus.TIMED_OUT: "timing out"}
 _LEFTOVER: Final = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -19,6 +20,7 @@ from taskhub.models import (
     AdmissionTurn,
     Execution,
     ExecutionStatus,
+    StartAwaits,
     TaskPriority,
     WaitingReason,
 )
@@ -54,21 +56,42 @@ def positions(execution_ids: Iterable[UUID]) -> dict[UUID, int]:
     return {pk: place for place, pk in enumerate(ids, start=1) if pk in wanted}
 
 
+_AWAITED: Final = {
+    StartAwaits.IMAGE: "builds or fetches the image",
+    StartAwaits.SNAPSHOT: "activates the snapshot",
+    StartAwaits.VOLUME: "makes the volumes",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An execution that waits: why, since when, and its position in the queue from 1."""
+    """An execution that waits: why, since when, and its position in the queue from 1; None where it has left the queue.
+
+    `message` says why in a sentence.
+    """
 
     reason: str
     since: datetime
-    position: int
+    position: int | None
+    message: str
 
 
 def waiting_of(execution: Execution, known: dict[UUID, int] | None = None) -> Waiting | None:
-    """How it waits; None where it is not queued, or was not told to wait. `known`: positions that are at hand."""
+    """How it waits; None where it does not, or was not told to. `known`: positions that are at hand."""
+    since = execution.waiting_since or execution.queued_at
+    if (awaited := execution.start_awaits) is not None:
+        return Waiting(awaited.value, since, None, awaited_words(execution, awaited))
     if execution.status != ExecutionStatus.QUEUED or not execution.waiting_reason:
         return None
     position = (known or positions([execution.pk])).get(execution.pk, 1)
-    return Waiting(execution.waiting_reason, execution.waiting_since or execution.queued_at, position)
+    return Waiting(execution.waiting_reason, since, position, f"{WaitingReason(execution.waiting_reason).label}.")
+
+
+def awaited_words(execution: Execution, awaited: StartAwaits) -> str:
+    """For each reader of the execution: names of images, snapshots and volumes are for operators."""
+    version = execution.environment
+    whose = "of its sandbox" if version is None else f"of the environment {version.name}"
+    return f"The sandbox service {_AWAITED[awaited]} {whose}."
 
 
 def queue_first(count: int) -> list[Execution]:

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from taskhub.auth.actor import Actor
 from taskhub.models import ACTIVE_STATUSES, Claim, Execution, ExecutionKind, Note
+from taskhub.selectors.words import in_any_of, with_each_word
 
 
 def claim_held_by(actor: Actor, task_id: UUID) -> Claim | None:
@@ -33,3 +34,10 @@ def is_kept(now: datetime) -> Q:
     )
     runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("task"), status__in=ACTIVE_STATUSES)
     return Exists(runs) | Exists(asked)
+
+
+def claims_searched(claims: QuerySet[Claim], text: str, task_id: UUID | None) -> QuerySet[Claim]:
+    """For operators: those of the task, or those that have each word in the task's title or the agent's names."""
+    if task_id is not None:
+        return claims.filter(task=task_id)
+    return with_each_word(claims, text, in_any_of("task__title", "agent__account", "agent__name"))

@@ -55,6 +55,16 @@ def versions_of(environments: list[Environment]) -> list[EnvironmentVersion]:
     return [by_id[each.pk] for each in environments]
 
 
+def environments_by_secret() -> dict[str, list[str]]:
+    """The names of the environments, sorted, that name an entry of the vault, by the entry's name."""
+    found: dict[str, list[str]] = {}
+    present = EnvironmentVersion.objects.filter(environment__deleted_at=None, number=F("environment__version"))
+    for version in present.order_by("name"):
+        for entry in dict.fromkeys(version.spec.secrets.values()):
+            found.setdefault(entry, []).append(version.name)
+    return found
+
+
 def environment_for_run(*, actor: Actor, task: Task, named: str | None) -> EnvironmentVersion | None:
     """What a run of the task gets: the one that is named, else the task's, else the setting's, else none.
 

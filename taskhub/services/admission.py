@@ -3,7 +3,7 @@
 Every look locks the one row of `AdmissionState`, so two workers never admit the same place twice. It
 
 1. reads who is queued, in the order of `selectors.admission.queue`, what runs, and which sandboxes of ours there are;
-2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity allow;
+2. admits (queued → starting) as far as the hub's limit, the account's limit and the capacity (`sandbox_room.py`) allow;
 3. publishes for each that is left behind why it waits, if that is new.
 
 A start job needs no look where nothing stands in the way of its execution (`execution_standing`): none that could come
@@ -53,8 +53,10 @@ from taskhub.models import (
     WaitingReason,
 )
 from taskhub.selectors.admission import admission_rules, queue
-from taskhub.services.capacity import STARTED, THROTTLED_MOST, held_sandboxes, lock_state, needs_capacity, unbegun
+from taskhub.services.capacity import THROTTLED_MOST, forget_sums, lock_state, needs_capacity, never, unbegun
 from taskhub.services.executions import Outcome, execution_finish, execution_tell_waiting
+from taskhub.services.sandbox_room import Queued, SandboxRoom
+from taskhub.services.sandbox_sizes import STARTED, capacity_limits
 
 CEILING_HOLDS: Final = timedelta(minutes=10)
 UNDER_WAY: Final = 16
@@ -68,7 +70,6 @@ TRY_TAKES: Final = timedelta(minutes=2)
 """A try that has not come to its end by then does not hold up the next one."""
 JOB_TAKES: Final = timedelta(seconds=0.3)
 """The job of an execution that was queued just now is on its way: no look is needed for it."""
-NEVER_CODE: Final = "capacity_never"
 
 
 def _count(rows: QuerySet[Any]) -> Subquery:
@@ -150,7 +151,8 @@ def execution_standing(execution_id: UUID) -> Standing | None:
 
 
 def _has_no_limits() -> bool:
-    return not settings.TASKHUB_EXECUTIONS_AT_ONCE and not settings.TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT
+    at_once = settings.TASKHUB_EXECUTIONS_AT_ONCE or settings.TASKHUB_EXECUTIONS_AT_ONCE_PER_ACCOUNT
+    return not at_once and not capacity_limits()
 
 
 class _Queued(NamedTuple):
@@ -162,6 +164,10 @@ class _Queued(NamedTuple):
     waiting_reason: str
     waiting_since: datetime | None
     stop_requested_at: datetime | None
+    cpu: int | None
+    memory: int | None
+    disk: int | None
+    passed_over_at: datetime | None
 
 
 class _Room:
@@ -172,10 +178,7 @@ class _Room:
         self._now = now
         self._active_of = Counter(self._active())
         self._hub_limit = self._limit(HUB, settings.TASKHUB_EXECUTIONS_AT_ONCE)
-        self.is_bounded = state.ceiling is not None or state.throttled_until is not None
-        self.held = held_sandboxes() if self.is_bounded else 0
-        self.is_try = False
-        self._sandboxes = self._sandboxes_left(state)
+        self.sandboxes = SandboxRoom(state, may_try=not _is_ahead(state, "retry_at", TRY_TAKES))
         self._turns = UNDER_WAY - starts_under_way(now)
 
     def _active(self) -> Iterable[str]:
@@ -187,16 +190,6 @@ class _Room:
     def _limit(self, account: str, setting: int) -> int | None:
         rule = self._rules.get(account)
         return rule.at_once if rule is not None and rule.at_once is not None else setting or None
-
-    def _sandboxes_left(self, state: AdmissionState) -> int | None:
-        """How many more sandboxes may be made now; None where nothing is known to forbid it."""
-        if state.throttled_until is not None:
-            return 0
-        if state.ceiling is None:
-            return None
-        left = max(0, state.ceiling - self.held)
-        self.is_try = not left and not _is_ahead(state, "retry_at", TRY_TAKES)
-        return 1 if self.is_try else left
 
     def _is_paused(self, account: str) -> bool:
         rule = self._rules.get(account)
@@ -211,13 +204,11 @@ class _Room:
             return WaitingReason.LIMIT
         if execution.account and of_account is not None and self._active_of[execution.account] >= of_account:
             return WaitingReason.LIMIT
-        if self._sandboxes is not None and self._sandboxes <= 0 and needs_capacity(execution):
-            return WaitingReason.CAPACITY
-        return None
+        return None if self.sandboxes.has_room_for(execution) else WaitingReason.CAPACITY
 
     def is_turn_of(self, execution: _Queued) -> bool:
         """False for one that may start as soon as those before it have."""
-        if self._sandboxes is not None or not needs_capacity(execution):
+        if self.sandboxes.is_bounded or not needs_capacity(execution):
             return True
         self._turns -= 1
         return self._turns >= 0
@@ -225,10 +216,7 @@ class _Room:
     def take(self, execution: _Queued) -> bool:
         """Count an admission; True where it is the one that is tried beyond the ceiling."""
         self._active_of[execution.account] += 1
-        if self._sandboxes is None or not needs_capacity(execution):
-            return False
-        self._sandboxes -= 1
-        return self.is_try
+        return self.sandboxes.take(execution)
 
 
 def _is_ahead(state: AdmissionState, field: str, at_most: timedelta) -> bool:
@@ -275,13 +263,16 @@ def _admit() -> list[UUID]:
     now = timezone.now()
     _forget(state)
     room = _Room(state, now)
-    if room.held:
+    held = room.sandboxes.held.sandboxes
+    if held:
         state.held_at = now
     admitted: list[_Queued] = []
     waiting: list[tuple[_Queued, WaitingReason]] = []
     for execution in map(_Queued._make, queue().values_list(*_Queued._fields)):
         if execution.stop_requested_at is not None:
             execution_finish(execution=_whole(execution.pk), outcome=Outcome(ExecutionStatus.STOPPED))
+        elif words := room.sandboxes.never_fits(execution):
+            execution_finish(execution=_whole(execution.pk), outcome=never(words))
         elif reason := room.reason_for(execution):
             waiting.append((execution, reason))
         elif room.is_turn_of(execution):
@@ -289,7 +280,8 @@ def _admit() -> list[UUID]:
             if room.take(execution):
                 state.trying, state.retry_at = execution.pk, now + TRY_TAKES
     _start(state, admitted, now)
-    _tell(state, waiting, room.held, now)
+    _note_first(room.sandboxes.first, now)
+    _tell(state, waiting, held, now)
     state.save()
     return [execution.pk for execution in admitted]
 
@@ -298,9 +290,16 @@ def _forget(state: AdmissionState) -> None:
     """What was learnt so long ago that it may not be true any more."""
     if state.ceiling is not None and _is_over("ceiling", state.ceiling_at, CEILING_HOLDS):
         state.ceiling = state.retry_at = None
+        forget_sums(state)
         state.refusals = 0
     if not _is_ahead(state, "throttled_until", THROTTLED_MOST):
         state.throttled_until = None
+
+
+def _note_first(first: Queued | None, now: datetime) -> None:
+    """Smaller ones go before it from now on; what is queued before it later does not begin that anew."""
+    if first is not None and first.passed_over_at is None:
+        Execution.objects.filter(pk=first.pk).update(passed_over_at=now)
 
 
 def _whole(execution_id: UUID) -> Execution:
@@ -349,8 +348,4 @@ def _can_never(execution: _Queued, state: AdmissionState, held: int, now: dateti
 
 def _never() -> Outcome:
     hours = settings.TASKHUB_EXECUTION_WAIT_S / 3600
-    return Outcome(
-        ExecutionStatus.FAILED,
-        error_code=NEVER_CODE,
-        error_message=f"The sandbox service was full for {hours:g} h while this hub had no sandbox there.",
-    )
+    return never(f"The sandbox service was full for {hours:g} h while this hub had no sandbox there.")

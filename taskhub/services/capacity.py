@@ -1,11 +1,13 @@
 """What the hub learns of the sandbox service's capacity from its refusals.
 
-When the service refuses a sandbox because the account is full, the number of sandboxes of ours becomes the ceiling; up
-to it starts go on as sandboxes are deleted, beyond it one is tried at a time, after a pause that doubles up to a
-minute. A try that succeeds raises the ceiling. A service that asks for fewer requests teaches no ceiling: nothing
-starts for so long. In both cases the refused execution returns to the queue, and no attempt is counted.
+When the service refuses a sandbox because the account is full, it mostly says of what: CPUs, memory or disk. What our
+sandboxes have of it, with what was refused, is too much, and so is more than the limit that the service names: the
+ceiling is the most that is left. Where it does not say of what, the number of our sandboxes becomes the ceiling. Up to
+it starts go on as sandboxes are deleted, beyond it one is tried at a time, after a pause that doubles up to a minute. A
+try that succeeds raises the ceiling. A service that asks for fewer requests teaches no ceiling: nothing starts for so
+long. In both cases the refused execution returns to the queue, and no attempt is counted.
 
-Who may start within the ceiling: `services/admission.py`.
+Which executions may start within the ceiling: `services/sandbox_room.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +23,24 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from taskhub.models import AdmissionState, AdmissionTurn, Execution, ExecutionStatus, WaitingReason
+from taskhub.models import (
+    RESOURCES,
+    AdmissionState,
+    AdmissionTurn,
+    Execution,
+    ExecutionStatus,
+    Lack,
+    SandboxSize,
+    WaitingReason,
+)
 from taskhub.services.dispatch import EXECUTIONS_ADMIT, EXECUTIONS_RELEASE, send_job_on_commit
-from taskhub.services.executions import execution_return_to_queue, execution_tell_waiting
+from taskhub.services.executions import (
+    Outcome,
+    execution_finish,
+    execution_return_to_queue,
+    execution_tell_waiting,
+)
+from taskhub.services.sandbox_sizes import WORDS, Together, made_sandboxes, size_note, size_of
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +48,7 @@ RETRY_FIRST_S: Final = 5.0
 RETRY_MOST_S: Final = 60.0
 THROTTLED_MOST: Final = timedelta(hours=1)
 """The longest that a throttled service is left alone, whatever it asks for, and after a wall clock was set back."""
-STARTED: Final = (ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
+NEVER_CODE: Final = "capacity_never"
 
 
 class Needing(Protocol):
@@ -49,15 +66,9 @@ def needs_capacity(execution: Needing) -> bool:
     return not execution.requested_sandbox_id or execution.waiting_reason == WaitingReason.CAPACITY
 
 
-def held_sandboxes() -> int:
-    """The sandboxes that executions have made, or are making, and that are not given back yet."""
-    made = Execution.objects.filter(requested_sandbox_id="", released_at__isnull=True)
-    return made.filter(Q(status__in=STARTED) | Q(finished_at__isnull=False, attempts__gt=0)).count()
-
-
-def made_sandboxes() -> int:
-    """Of these, those that the service is known to have made."""
-    return Execution.objects.filter(requested_sandbox_id="", released_at__isnull=True).exclude(sandbox_id="").count()
+def is_bounded(state: AdmissionState) -> bool:
+    """The service was found to be full, or asked for fewer requests."""
+    return state.ceiling is not None or state.throttled_until is not None
 
 
 def unbegun() -> QuerySet[Execution]:
@@ -74,10 +85,17 @@ def lock_state() -> AdmissionState:
 
 
 @transaction.atomic
-def admission_note_full(*, execution: Execution) -> None:
-    """The service refused it a sandbox: the account is full. It goes back to the queue; no attempt is counted."""
+def admission_note_full(*, execution: Execution, lack: Lack | None = None) -> None:
+    """The service refused it a sandbox: the account is full. It goes back to the queue; no attempt is counted.
+
+    One that needs more than the service lets the whole account have fails.
+    """
     state = lock_state()
     now = timezone.now()
+    if lack is not None and lack.most is not None and getattr(size_of(execution), lack.resource) > lack.most:
+        words = f"The sandbox service does not let this hub's account have as many {WORDS[lack.resource]} at all."
+        execution_finish(execution=execution, outcome=never(words))
+        return
     if not execution_return_to_queue(execution=execution):
         return
     _give_back_turns([execution.account])
@@ -87,12 +105,33 @@ def admission_note_full(*, execution: Execution) -> None:
         state.refusals = min(state.refusals + 1, 10)
         state.retry_at = now + timedelta(seconds=pause_s * random.uniform(0.5, 1))  # noqa: S311 - jitter, not secrecy
         state.trying = None
-    state.ceiling, state.ceiling_at = made_sandboxes(), now
+    made = made_sandboxes()
+    state.ceiling, state.ceiling_at = made.sandboxes, now
+    _learn(state, lack, made, size_of(execution))
     state.save()
     execution_tell_waiting(execution=execution, reason=WaitingReason.CAPACITY)
     _take_back()
     send_job_on_commit(EXECUTIONS_RELEASE)
     log.warning("the sandbox service is full; execution %s waits, %d sandboxes are ours", execution.pk, state.ceiling)
+
+
+def _learn(state: AdmissionState, lack: Lack | None, made: Together, refused: SandboxSize) -> None:
+    if lack is None:
+        forget_sums(state)
+        return
+    name = f"{lack.resource}_ceiling"
+    too_much = getattr(made.size, lack.resource) + getattr(refused, lack.resource)
+    known = [ceiling for ceiling in (getattr(state, name), lack.most) if ceiling is not None]
+    setattr(state, name, min(too_much - 1, *known))
+
+
+def forget_sums(state: AdmissionState) -> None:
+    state.cpu_ceiling = state.memory_ceiling = state.disk_ceiling = None
+
+
+def never(words: str) -> Outcome:
+    """The end of an execution that no wait helps."""
+    return Outcome(ExecutionStatus.FAILED, error_code=NEVER_CODE, error_message=words)
 
 
 def _take_back() -> None:
@@ -125,12 +164,35 @@ def admission_note_started() -> None:
     if not AdmissionState.objects.filter(pk=1, ceiling__isnull=False).exists():
         return
     state = lock_state()
-    made = made_sandboxes()
-    if state.ceiling is not None and made > state.ceiling:
-        state.ceiling, state.ceiling_at = made, timezone.now()
+    if state.ceiling is None:
+        return
+    made, before = made_sandboxes(), state.ceiling
+    is_raised = _raise(state, made)
+    state.ceiling = max(before, made.sandboxes)
+    if is_raised:
+        state.ceiling_at = timezone.now()
         state.refusals, state.retry_at, state.trying = 0, None, None
-        state.save()
         send_job_on_commit(EXECUTIONS_ADMIT)
+    if is_raised or state.ceiling > before:
+        state.save()
+
+
+def _raise(state: AdmissionState, made: Together) -> bool:
+    """Whether there is more than what bounds starts: the sums, where one is known, else the number of sandboxes."""
+    sums = {f"{name}_ceiling": getattr(made.size, name) for name in RESOURCES}
+    known = {name: amount for name, amount in sums.items() if getattr(state, name) is not None}
+    bounding = known or {"ceiling": made.sandboxes}
+    higher = {name: amount for name, amount in bounding.items() if amount > getattr(state, name)}
+    for name, amount in higher.items():
+        setattr(state, name, amount)
+    return bool(higher)
+
+
+@transaction.atomic
+def admission_note_size(*, execution: Execution, size: SandboxSize) -> None:
+    """Its sandbox turned out to have another size than was expected."""
+    lock_state()  # admission writes to rows of the queue, too
+    size_note(execution=execution, size=size)
 
 
 def _give_back_turns(accounts: Iterable[str]) -> None:

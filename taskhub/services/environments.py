@@ -9,29 +9,54 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict, NotFound
+from taskhub.errors import Conflict, HubError, NotFound
+from taskhub.executions.environment_look import NO_LOOK, Look
 from taskhub.models import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
+from taskhub.selectors.environments import environment_get_for, version_of
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import VERDICTS_VOID, send_job_on_commit
 from taskhub.services.environment_repositories import credential_apart, credential_save, credentials_trim
-from taskhub.services.environment_rules import guard_name, guard_spec
+from taskhub.services.environment_rules import guard_name, guard_spec, invalid
 from taskhub.services.evidence import evidence_clean
 
 ENVIRONMENTS_LIMIT: Final = 200
 
 
+def environment_draft(*, name: str | None, **fields: Any) -> EnvironmentSpec | None:
+    """What a save would make, for a look at the sandbox service (`environment_look`) before its transaction.
+
+    `name` is that of a present environment; None makes a new one. None where the save will refuse it, and say why.
+    """
+    try:
+        before = _drafted_from(name)
+        fields, _ = credential_apart(evidence_clean(fields), before.repository)
+        spec = EnvironmentSpec.read({**before.document(), **fields})
+        guard_spec(spec)
+    except HubError:
+        return None
+    return spec
+
+
+def _drafted_from(name: str | None) -> EnvironmentSpec:
+    if name is None:
+        return EnvironmentSpec()
+    return version_of(environment_get_for(user=None, name=name)).spec
+
+
 @transaction.atomic
-def environment_create(*, actor: Actor, name: str, **fields: Any) -> EnvironmentVersion:
+def environment_create(*, actor: Actor, name: str, look: Look = NO_LOOK, **fields: Any) -> EnvironmentVersion:
     """The first version of a new environment; `fields` are those of EnvironmentSpec, as its `document` has them.
 
-    A repository's credential is `{"username", "token", "hosts"}`.
+    A repository's credential is `{"username", "token", "hosts"}`. `look`: what the sandbox service said of it.
 
-    Raises Invalid for values that do not go together; Conflict for a name that is taken, and beyond 200 environments.
+    Raises Invalid for values that do not go together, and for names that the sandbox service does not have; Conflict
+    for a name that is taken, and beyond 200 environments.
     """
     guard_name(name)
     fields, credential = credential_apart(evidence_clean(fields), None)
     spec = EnvironmentSpec.read(fields)
     guard_spec(spec)
+    _guard_look(look, spec, EnvironmentSpec())
     present = Environment.objects.select_for_update().filter(deleted_at=None)
     if present.filter(name=name).exists():
         raise _exists()
@@ -45,14 +70,16 @@ def environment_create(*, actor: Actor, name: str, **fields: Any) -> Environment
     except IntegrityError:
         # On PostgreSQL another one may have been made since the look.
         raise _exists() from None
-    version = _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec))
+    version = _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec), look=look)
     credential_save(environment, spec.repository, credential)
     return version
 
 
 @transaction.atomic
-def environment_update(*, actor: Actor, name: str, **fields: Any) -> EnvironmentVersion:
+def environment_update(*, actor: Actor, name: str, look: Look = NO_LOOK, **fields: Any) -> EnvironmentVersion:
     """Set the given fields; what is queued already keeps its version. A call that changes nothing makes none.
+
+    `look`: what the sandbox service said of it. What it does not have refuses only a save that gives its name.
 
     Raises NotFound, Invalid; Conflict where the environment is the hub's default and would not be open to all.
     """
@@ -61,12 +88,16 @@ def environment_update(*, actor: Actor, name: str, **fields: Any) -> Environment
     fields, credential = credential_apart(evidence_clean(fields), before.spec.repository)
     spec = EnvironmentSpec.read({**before.document, **fields})
     guard_spec(spec)
+    _guard_look(look, spec, before.spec)
     _guard_default(name, spec)
     changed = _changed(before.spec, spec)
     if not changed:
+        if (unchecked := look.unchecked(spec)) != before.unchecked:
+            before.unchecked = unchecked
+            before.save(update_fields=["unchecked"])
         return before
     environment.version += 1
-    version = _save(actor, "update", environment, spec, changed)
+    version = _save(actor, "update", environment, spec, changed, look=look)
     credential_save(environment, spec.repository, credential)
     return version
 
@@ -90,7 +121,7 @@ def environment_delete(*, actor: Actor, name: str) -> None:
 
 
 def _save(
-    actor: Actor, verb: str, environment: Environment, spec: EnvironmentSpec, changed: list[str]
+    actor: Actor, verb: str, environment: Environment, spec: EnvironmentSpec, changed: list[str], *, look: Look
 ) -> EnvironmentVersion:
     environment.open_to_all = spec.allowed is None
     environment.save()
@@ -103,6 +134,7 @@ def _save(
         name=environment.name,
         number=environment.version,
         document=spec.document(),
+        unchecked=look.unchecked(spec),
         made_by=actor.name,
     )
     if verb == "update":
@@ -121,6 +153,11 @@ def _save(
 def _changed(before: EnvironmentSpec, after: EnvironmentSpec) -> list[str]:
     old, new = before.document(), after.document()
     return [name for name in new if old[name] != new[name]]
+
+
+def _guard_look(look: Look, spec: EnvironmentSpec, before: EnvironmentSpec) -> None:
+    if wrong := look.refusals(spec, before):
+        raise invalid(**wrong)
 
 
 def _guard_default(name: str, spec: EnvironmentSpec) -> None:

@@ -8,8 +8,23 @@ from django.db import transaction
 from django.utils import timezone
 
 from taskhub.executions.executor import Place
-from taskhub.models import Execution
+from taskhub.models import Execution, StartAwaits
+from taskhub.services.execution_leases import execution_postpone
 from taskhub.services.execution_moves import execution_move, execution_run, execution_tell, lease_fields
+from taskhub.services.sandbox_sizes import size_made
+
+
+@transaction.atomic
+def execution_await(*, execution: Execution, awaited: StartAwaits, retry_s: float) -> None:
+    """Its start waits for this at the sandbox service, which is told once; any worker looks again in `retry_s` seconds.
+
+    It stays `starting`. All these looks are one attempt.
+    """
+    if execution.waiting_reason != awaited:
+        if not execution_move(execution, waiting_reason=awaited.value, waiting_since=timezone.now()):
+            return
+        execution_tell(execution, "preparing", reason=awaited.value)
+    execution_postpone(execution=execution, retry_s=retry_s, counts=False)
 
 
 @transaction.atomic
@@ -23,6 +38,7 @@ def execution_mark_set_up(
         command_id=place.command_id,
         setup_deadline=timezone.now() + timedelta(seconds=setup_timeout_s),
         waiting_reason="",
+        **size_made(place),
         **lease_fields(lease_s),
     )
     if moved:

@@ -10,6 +10,7 @@ from taskhub.models import SESSION_PREFIX, AuditEntry, Execution, Task
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import EXECUTION_START, send_job_on_commit
 from taskhub.services.privacy import last_entry
+from taskhub.services.sandbox_sizes import size_expected
 
 
 def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
@@ -20,6 +21,7 @@ def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
         task=task,
         session_name=f"{SESSION_PREFIX}{execution_id}",
         log_file=f"logs/task-{execution_id}.log",
+        **size_expected(fields.get("environment")),
         **fields,
     )
     changes = {"kind": [None, str(execution.kind)]} if execution.is_verification else None

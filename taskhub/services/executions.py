@@ -55,6 +55,7 @@ from taskhub.services.execution_moves import execution_move, execution_run, exec
 from taskhub.services.execution_rows import execution_create
 from taskhub.services.leases import lease_after_run, lease_guard
 from taskhub.services.order import order_lock_if_done
+from taskhub.services.sandbox_sizes import size_made
 from taskhub.services.verdicts import files_fields, verdict_exists, verdict_fields, verdict_follow
 
 log = logging.getLogger(__name__)
@@ -253,6 +254,7 @@ def execution_mark_started(*, execution: Execution, place: Place, lease_s: float
         command_id=place.command_id,
         started_at=timezone.now(),
         waiting_reason="",
+        **size_made(place),
         **lease_fields(lease_s),
     )
 

@@ -12,7 +12,8 @@ from django.db import transaction
 
 from taskhub.events.publish import publish
 from taskhub.events.types import ChangedFile, FileChanged
-from taskhub.executions.executor import FileChange, FileChanges, mask_of, masked_path
+from taskhub.executions.executor import FileChange, FileChanges
+from taskhub.executions.masking import mask_of, masked_path
 from taskhub.models import Execution, ExecutionStatus
 
 FILES_MOST: Final = 100

@@ -7,6 +7,7 @@ They write the claim and set the task's fields; the caller applies those with th
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -73,8 +74,18 @@ def lease_guard(actor: Actor, task: Task) -> Claim | None:
             _guard_held(actor, task, held)
         return None
     lease_renew(held)
-    agent_of(actor)
+    agent_of(named_by_lease(actor))
     return held
+
+
+def named_by_lease(actor: Actor) -> Actor:
+    """The actor under the name of the agent whose lease it shows, whatever `as` the call has.
+
+    Without it, a question of an agent that shows only its lease would not be its own, and the lease would run out.
+    """
+    shown = Claim.objects.filter(token=actor.lease, agent__account=actor.name) if actor.lease else Claim.objects.none()
+    claim = shown.select_related("agent").first()
+    return actor if claim is None else replace(actor, agent_name=claim.agent.name)
 
 
 def _guard_last_claim(actor: Actor, task: Task) -> None:
@@ -155,10 +166,10 @@ def lease_take(actor: Actor, task: Task, lease_s: int | None = None) -> tuple[Cl
     Its holder gets a new token, and the old one is dead. Raises Held; Conflict for a task that no agent may claim, or
     none at present.
     """
-    agent = agent_of(actor)
+    held = claim_of(task) if task.holder else None
+    agent = agent_of(named_by_lease(actor) if held is not None else actor)
     length_s = lease_s or settings.TASKHUB_LEASE_S
     expires_at = timezone.now() + timedelta(seconds=length_s)
-    held = claim_of(task) if task.holder else None
     if held is not None:
         if held.agent_id != agent.pk:
             raise _held(held)

@@ -21,7 +21,7 @@ from taskhub.models import AuditEntry, Note, NoteKind, Task, TaskStatus
 from taskhub.models.claim import agent_title
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.services.audit import audit_write
-from taskhub.services.leases import claim_of, holds, lease_begin_anew, lease_guard
+from taskhub.services.leases import claim_of, holds, lease_begin_anew, lease_guard, named_by_lease
 from taskhub.services.privacy import last_entry
 from taskhub.services.tasks import task_lock, task_update
 
@@ -135,7 +135,7 @@ def _assume(task: Task, asked: Note) -> Note:
 
 def _write(actor: Actor, task: Task, note: Note) -> Note:
     """Audit, event, and the locked task's open question."""
-    note.task, note.author, note.agent = task, actor.name, actor.agent
+    note.task, note.author, note.agent = task, actor.name, named_by_lease(actor).agent
     audit_write(actor=actor, action="note:add", task_id=task.pk, changes={"kind": [None, str(note.kind)]})
     if task.private:
         note.private_entry = last_entry(AuditEntry.objects.filter(task_id=task.pk, action="note:add"))

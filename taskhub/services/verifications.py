@@ -17,10 +17,11 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from taskhub.auth.actor import SYSTEM, Actor
-from taskhub.auth.private_text import unreadable
-from taskhub.errors import Forbidden, HubError, Invalid
+from taskhub.auth.private_text import unreadable, was_reader
+from taskhub.errors import Conflict, Forbidden, HubError, Invalid
 from taskhub.lib.leases import watch
 from taskhub.models import EnvironmentVersion, Execution, ExecutionKind, Task, TaskStatus, Verdict, VerifyPolicy
+from taskhub.roles import viewer_of
 from taskhub.selectors.environments import environment_with_id
 from taskhub.selectors.evidence import Evidence, active_execution, evidence_of, stands
 from taskhub.services import tasks
@@ -65,7 +66,7 @@ def verification_request(*, actor: Actor, task_id: UUID, again: bool = False) ->
     """Verify the task's work as it is now. `again`: also where a verdict on it stands; agents may not ask for that.
 
     Raises NotFound, also for an environment that the actor may not use; Invalid (`nothing_to_verify`) without a script;
-    ExecutionActive, -Ending while a run is active; Forbidden.
+    ExecutionActive, -Ending while a run is active; Conflict (`evidence_private`); Forbidden.
     """
     task = tasks.task_lock(actor, task_id)
     if again and is_bound(actor):
@@ -78,6 +79,7 @@ def verification_request(*, actor: Actor, task_id: UUID, again: bool = False) ->
     has_verdict = task.verified in {Verdict.PASSED, Verdict.FAILED} and stands(task, evidence)
     if has_verdict and not again and task.verified_by is not None:
         return _found(actor, task.verified_by, is_cached=True)
+    _guard_private(actor, task, evidence.run)
     return Requested(_queue(actor, task, evidence, account=actor.name), is_new=True)
 
 
@@ -95,6 +97,20 @@ def _guard(actor: Actor, evidence: Evidence) -> None:
             "Neither the task nor its environment has a verify script.",
             code="nothing_to_verify",
             details={"verify": ["There is no script."]},
+        )
+
+
+def _guard_private(actor: Actor, task: Task, run: Execution | None) -> None:
+    """The log of a verification may show what the run has left: who reads it must be one who may read the run.
+
+    Raises Conflict.
+    """
+    readers = {viewer_of(actor.user), task.assignee if task.private else None} - {None}
+    if run is not None and not all(was_reader(str(name), run) for name in readers):
+        raise Conflict(
+            "The last run was private, and its files are not for all who could read this verification; execute the "
+            "task again.",
+            code="evidence_private",
         )
 
 
@@ -117,6 +133,8 @@ def _queue(
         environment=evidence.version,
         account=account,
         checks=evidence.run,
+        # A public task's: to those who may read the run that is checked.
+        private_entry=evidence.run.private_entry if evidence.run else None,
         fingerprint=evidence.fingerprint(),
         retries=retries,
     )
@@ -214,6 +232,7 @@ def _begin(task_id: UUID) -> Execution | None:
         return None
     try:
         _guard(SYSTEM, evidence)
+        _guard_private(SYSTEM, task, evidence.run)
     except HubError as refusal:
         log.info("task %s in review is not verified: %s", task_id, refusal.code)
         return None

@@ -7,7 +7,7 @@ keeps the thread while a response streams. Here
    (`TASKHUB_WEB_THREADS`; an async view still runs on the server's loop). Writing requests leave some threads free:
    a lock in the database that all of them wait for keeps no reader waiting;
 2. a `DetachedResponse` (a stream, an exchange with the MCP server, the answer of a handler that waits for something:
-   `taskhub/api/awaited.py`) is sent after that by the loop alone, without a thread and a connection;
+   `taskhub/web/awaited_response.py`) is sent after that by the loop alone, without a thread and a connection;
 3. `/healthz` is answered on the loop, so it tells whether the loop is alive, however busy the threads are.
 """
 

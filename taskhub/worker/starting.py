@@ -17,12 +17,13 @@ from taskhub.executions.checkout import Checkout, Credential
 from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.lib.encryption import SealBroken
 from taskhub.lib.storage_threads import on_storage_thread
-from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile
+from taskhub.models import EnvironmentCredential, Execution, ExecutionStatus, GivenFile, StartAwaits
 from taskhub.models.environment import DEPTH
 from taskhub.services import admission, capacity, execution_leases, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
-from taskhub.services.execution_preparation import execution_mark_set_up
+from taskhub.services.execution_preparation import execution_await, execution_mark_set_up
 from taskhub.services.executions import Outcome
+from taskhub.services.sandbox_sizes import size_of
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.evidence_files import evidence_launch
 from taskhub.worker.stored_content import stored_content
@@ -43,9 +44,9 @@ class Awaited(NamedTuple):
 
 
 WAITED_FOR: Final = {
-    "image": Awaited("image", "sandbox_build_slow", 1800),
-    "snapshot": Awaited("snapshot", "snapshot_slow", 1800),
-    "volume": Awaited("volumes", "volume_slow", 300),
+    StartAwaits.IMAGE: Awaited("image", "sandbox_build_slow", 1800),
+    StartAwaits.SNAPSHOT: Awaited("snapshot", "snapshot_slow", 1800),
+    StartAwaits.VOLUME: Awaited("volumes", "volume_slow", 300),
 }
 
 Takes = Callable[[UUID], bool]
@@ -103,6 +104,7 @@ def _claim(execution_id: UUID, lease_s: float, takes: Takes | None) -> Execution
 def _mark_started(
     execution: Execution, launch: Launch, place: Place, lease_s: float | None, takes: Takes | None
 ) -> bool:
+    expected = size_of(execution)
     if launch.prepares:
         limit_s = launch.setup_timeout_s
         moved = execution_mark_set_up(execution=execution, place=place, setup_timeout_s=limit_s, lease_s=lease_s)
@@ -110,6 +112,8 @@ def _mark_started(
         moved = executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s)
     if not moved:
         return False
+    if place.size not in {None, expected} and execution.environment is not None and not launch.sandbox_id:
+        capacity.admission_note_size(execution=execution, size=size_of(execution))
     standing = admission.execution_standing(execution.pk)
     if standing is None or standing.is_bounded:
         capacity.admission_note_started()
@@ -127,9 +131,9 @@ def admit(besides: UUID | None = None, takes: Takes | None = None) -> None:
 
 async def _not_started(execution: Execution, error: ExecutorError) -> None:
     if error.waits_for == "capacity":
-        await with_database(capacity.admission_note_full, execution=execution)
-    elif awaited := WAITED_FOR.get(error.waits_for or ""):
-        await _wait_for(execution, awaited)
+        await with_database(capacity.admission_note_full, execution=execution, lack=error.lack)
+    elif error.waits_for in StartAwaits.values:
+        await _wait_for(execution, StartAwaits(error.waits_for))
     elif error.waits_for == "rate":
         pause_s = error.retry_after_s or RETRY_S
         await with_database(capacity.admission_note_throttled, execution=execution, retry_after_s=pause_s)
@@ -137,11 +141,12 @@ async def _not_started(execution: Execution, error: ExecutorError) -> None:
         await _failed(execution, error)
 
 
-async def _wait_for(execution: Execution, awaited: Awaited) -> None:
+async def _wait_for(execution: Execution, what: StartAwaits) -> None:
     """It is looked at again soon, by any worker, until what it waits for takes too long.
 
     All these looks are one try, which has made the sandbox: that is given back with the execution, whatever ends it.
     """
+    awaited = WAITED_FOR[what]
     began = execution.admitted_at or execution.queued_at
     if timezone.now() - began > timedelta(seconds=awaited.most_s):
         words = (
@@ -149,7 +154,7 @@ async def _wait_for(execution: Execution, awaited: Awaited) -> None:
         )
         await _abandon(execution, Outcome(ExecutionStatus.FAILED, error_code=awaited.code, error_message=words))
         return
-    await with_database(execution_leases.execution_postpone, execution=execution, retry_s=RETRY_S, counts=False)
+    await with_database(execution_await, execution=execution, awaited=what, retry_s=RETRY_S)
 
 
 def launch_of(execution: Execution) -> Launch:

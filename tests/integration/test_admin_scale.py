@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
@@ -26,12 +27,12 @@ from taskhub.admin import list_pages
 from taskhub.admin.base import HubModelAdmin
 from taskhub.events import outbox
 from taskhub.events.channels import TASKS
-from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task, WebhookDelivery, WebhookEndpoint
+from taskhub.models import Agent, AuditEntry, Claim, Execution, ExecutionStatus, Task, WebhookDelivery, WebhookEndpoint
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 # What SQLite calls back into Python for, once for each row.
 PYTHON_FUNCTION = re.compile(r"django_(?!eventstream|session|content_type|admin_log)\w+\(", re.IGNORECASE)
-HUGE = (Task, Execution, Event, AuditEntry, WebhookDelivery)
+HUGE = (Task, Execution, Event, AuditEntry, WebhookDelivery, Claim)
 TABLES = {model._meta.db_table for model in HUGE}
 SOME_ID = "00000000-0000-4000-8000-000000000001"
 DAY = "2026-11-26"
@@ -69,6 +70,10 @@ QUERIES: dict[type[Model], list[str]] = {
         "error__isempty=0",
         f"created_at_from={DAY}",
         f"endpoint__id__exact={SOME_ID}",
+    ],
+    Claim: [
+        *("end__exact=lost", "ended_at__isempty=1"),
+        *(f"begun_at_from={DAY}&begun_at_to={DAY}", f"begun_at_to={DAY}&end__exact=lost"),
     ],
 }
 EVERY_LIST = ["", "p=2", "q=nowhere", "q=two+words", f"q={SOME_ID}", "o=1", "o=-2", "_facets=True"]
@@ -127,9 +132,11 @@ def some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HubModelAdmin, "list_per_page", 2)
     monkeypatch.setattr(list_pages, "SOUGHT", 3)
     endpoint = WebhookEndpoint.objects.create(url="https://hooks.example/x", sealed_secret="x", cursor=0)
+    agent = Agent.objects.create(account="alice", name="robot", last_seen_at=timezone.now())
     make_events(5)
     for n in range(5):
         task = Task.objects.create(title=f"t{n}")
+        Claim.objects.create(task=task, agent=agent, token=f"{n}", lease_s=9, expires_at=timezone.now(), attempt=1)
         Execution.objects.create(task=task, timeout_s=1, session_name="s", sandbox_id="b")
         AuditEntry.objects.create(door="rest", action="x:y")
         WebhookDelivery.objects.create(
@@ -233,6 +240,13 @@ def test_tasks_are_sought_among_the_newest_unless_an_index_serves(
         assert "look among the newest" not in page
 
 
+@pytest.mark.parametrize("tag", ["a", "ü", 'a"b', "a\\b", "\x7f\n", "日本 🙂"])
+def test_a_tag_is_found_however_json_spells_it(client: Client, tag: str) -> None:
+    task = Task.objects.create(title="t", tags=["a b", tag])
+    Task.objects.create(title="t", tags=[f"{tag}x"])
+    assert shown(client, Task, urlencode({"tag": tag}))[0] == [task.pk]
+
+
 def test_what_is_sought_is_paged_through(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(list_pages, "FOUND_LIMIT", 120)
     make_events(130)
@@ -293,6 +307,11 @@ def test_deliveries_and_entries_are_found_by_ids_and_text(client: Client) -> Non
         assert shown(client, Execution, f"q={query}")[0] == [execution.pk]
     for query in (task.pk, "GRÖSSE", "bob"):
         assert shown(client, Task, f"q={query}")[0] == [task.pk]
+    agent = Agent.objects.create(account="carol", name="robot", last_seen_at=timezone.now())
+    claim = Claim.objects.create(task=task, agent=agent, token="x", lease_s=9, expires_at=timezone.now(), attempt=1)
+    for query in (task.pk, "größe", "carol", "robot"):
+        assert shown(client, Claim, f"q={query}")[0] == [claim.pk]
+    assert shown(client, Claim, f"q={execution.pk}")[0] == []
 
 
 # --- The status of events -----------------------------------------------------------------------------

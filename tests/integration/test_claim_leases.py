@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 from django.utils import timezone
 from django_eventstream.models import Event
 from rest_framework.test import APIClient
@@ -229,6 +232,43 @@ def test_a_renewal_in_the_last_moment_wins(alice: User, advance: Advance, monkey
     monkeypatch.setattr(watch, "lease_is_past", judged)
     assert claims_expire() == []
     assert stand(task)[0] == "inprogress"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_that_runs_out_while_its_holder_ends_the_task_is_lost_or_handed_over(
+    alice: User, advance: Advance
+) -> None:
+    for _ in range(4):
+        task, start = made(), threading.Barrier(2)
+        claim = claimed(acting(alice, "one"), task_id=task.pk).claim
+        assert claim is not None
+        claims_expire()
+        advance(LEASE_S)
+        holder = acting(alice, "one", lease=claim.token)
+
+        def end(task: Task = task, start: threading.Barrier = start, holder: Actor = holder) -> str:
+            try:
+                start.wait(60)
+                task_update(actor=holder, task_id=task.pk, status="done")
+            except LeaseLost:
+                return "lost"
+            finally:
+                connections.close_all()
+            return "handed_over"
+
+        def expire(start: threading.Barrier = start) -> None:
+            try:
+                start.wait(60)
+                claims_expire()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(2) as pool:
+            ending, expiring = pool.submit(end), pool.submit(expire)
+            told, _ = ending.result(), expiring.result()
+        claim.refresh_from_db()
+        assert claim.end == told
+        assert stand(task) == (("todo", "", "") if told == "lost" else ("done", "alice", ""))
 
 
 def test_a_process_that_sees_a_lease_late_waits_for_what_is_left_of_it(alice: User, advance: Advance) -> None:
@@ -475,10 +515,20 @@ def test_claims_and_releases_over_rest(api: APIClient) -> None:
     assert (again.status_code, again.json()["error"]["code"]) == (409, "not_held")
     for name, value in [("lease_s", 9), ("lease_s", 86_401), ("lease_s", "x"), ("length", 60)]:
         assert api.post("/api/tasks/claim/", {name: value}, format="json").status_code == 400
-    for query in ("as=", "as=%00", f"as={'x' * 101}", "force=yes", "name=x"):
+    # A name with a line end, or that turns the text around it, would look like another agent's.
+    for query in ("as=", "as=%00", "as=a%0Ab", "as=%E2%80%AEa", f"as={'x' * 101}", "force=yes", "name=x"):
         assert api.post(f"/api/tasks/claim/?{query}", {}, format="json").status_code == 400, query
     long = {"TaskHub-Lease": "x" * 65}
     assert api.post(f"/api/tasks/{task.pk}/release", headers=long).status_code == 400
+
+
+def test_a_lease_says_which_agent_claims_again(api: APIClient) -> None:
+    task = made()
+    first = api.post(f"/api/tasks/{task.pk}/claim?as=one", {}, format="json").json()["lease"]["token"]
+    assert api.post(f"/api/tasks/{task.pk}/claim", {}, format="json").status_code == 409
+    again = api.post(f"/api/tasks/{task.pk}/claim", {}, format="json", headers={"TaskHub-Lease": first}).json()
+    assert again["task"]["holder"] == "alice/one"
+    assert (again["lease"]["attempt"], again["lease"]["token"] == first) == (1, False)
 
 
 def test_a_person_claims_without_a_lease(alice: User) -> None:

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict, Held, HubError, Invalid, NotFound
-from taskhub.models import AuditEntry, Note, Task, WebhookEndpoint
+from taskhub.models import Agent, AuditEntry, Note, Task, WebhookEndpoint
 from taskhub.models.note import TEXT_LIMIT_BYTES
 from taskhub.selectors.notes import notes_for
 from taskhub.services import claims
@@ -187,6 +187,22 @@ def test_a_lease_does_not_run_out_while_its_holders_question_is_open(
     assert claims.claims_expire() == []
     advance(1)
     assert claims.claims_expire() == [task.pk]
+
+
+def test_a_lease_says_whose_question_it_is(alice: User, advance: Advance) -> None:
+    """Agents that share a token, and that show their lease instead of a name."""
+    task = made()
+    held = claims.task_claim(actor=acting(alice, "one"))
+    assert held is not None
+    assert held.claim is not None
+    shown = acting(alice, "", lease=held.claim.token)
+    assert ask(shown, task).agent == "one"
+    assert list(Agent.objects.values_list("name", flat=True)) == ["one"]
+    claims.claims_expire()
+    advance(901)
+    assert claims.claims_expire() == []
+    task_set_status(actor=shown, task_id=task.pk, status="review", note="done")
+    assert task.notes.get(kind="result").agent == "one"
 
 
 def test_a_question_keeps_a_lease_for_a_day_at_most(alice: User, operator: User, advance: Advance) -> None:

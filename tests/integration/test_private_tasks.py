@@ -19,6 +19,7 @@ from taskhub.events.filters import Filters
 from taskhub.events.hub import Hub
 from taskhub.roles import viewer_of
 from taskhub.services import executions, tasks
+from taskhub.services.notes import note_add
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -225,6 +226,18 @@ async def test_execution_events_of_private_tasks_are_hidden(hub: Hub) -> None:
     await make(title="end")
     assert await seen_by(hub, "carol") == []
     assert [name for name, _ in await seen_by(hub, "bob")] == ["task_created", "task_updated", "execution_event"]
+
+
+async def test_notes_and_readiness_of_private_tasks_are_hidden(hub: Hub) -> None:
+    first = await make(title="first")
+    hidden = await make(title="hidden", private=True, assignee="bob", blocked_by=[first.pk])
+    watchers = await watch(hub, None, "bob", "carol", "")
+    await change(first, status="done")
+    await sync_to_async(note_add)(actor=SYSTEM, task_id=hidden.pk, kind="note", text="secret")
+    await make(title="end")
+    told = [("task_updated", "first"), ("task_ready", "hidden"), ("note_added", str(hidden.pk))]
+    for viewer, watcher in watchers.items():
+        assert await watcher == (told if viewer in {None, "bob"} else told[:1]), viewer
 
 
 def test_viewer_of_each_role(alice: User, operator: User) -> None:

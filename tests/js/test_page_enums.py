@@ -15,7 +15,16 @@ from django.template.loader import render_to_string
 from django.test import Client
 
 from taskhub import pages
-from taskhub.models import ExecutionStatus, Leftover, TaskPriority, TaskStatus, Verdict, VerifyPolicy, WaitingReason
+from taskhub.models import (
+    ExecutionStatus,
+    Leftover,
+    StartAwaits,
+    TaskPriority,
+    TaskStatus,
+    Verdict,
+    VerifyPolicy,
+    WaitingReason,
+)
 from taskhub.roles import ROLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +79,7 @@ def test_the_enums_are_those_of_the_models() -> None:
     assert [row["value"] for row in enums["priorities"]] == TaskPriority.values[::-1]
     assert [row["value"] for row in enums["executionStatuses"]] == ExecutionStatus.values
     assert set(enums["executionSteps"].values()) <= set(ExecutionStatus.values)
-    assert [row["value"] for row in enums["waitingReasons"]] == WaitingReason.values
+    assert [row["value"] for row in enums["waitingReasons"]] == [*WaitingReason.values, *StartAwaits.values]
     assert [row["value"] for row in enums["endings"]] == ["stopped", "timed_out"]
     assert [row["value"] for row in enums["leftovers"]] == [value for value in Leftover.values if value]
     assert [row["value"] for row in enums["verdicts"]] == Verdict.values

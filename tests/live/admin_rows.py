@@ -14,8 +14,11 @@ from taskhub.auth.actor import Actor
 from taskhub.models import (
     HUB,
     AdmissionRule,
+    Agent,
     Announcement,
     ApiToken,
+    Claim,
+    ClaimEnd,
     Execution,
     ExecutionStatus,
     Leftover,
@@ -25,6 +28,8 @@ from taskhub.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from taskhub.services.environments import environment_create
+from taskhub.services.oauth_grants import client_register
 from taskhub.services.tasks import task_create
 
 SAID = "The first line of an error as it was pasted, with a path/that/has/no/spaces/at/all.py and a number 12345. "
@@ -55,8 +60,26 @@ execution(ExecutionStatus.FAILED, error_code="interpreter_missing", leftover=Lef
 execution(ExecutionStatus.COMPLETED, exit_code=0, **ran)
 execution(ExecutionStatus.RUNNING, started_at=now, stop_requested_at=now)
 execution(ExecutionStatus.QUEUED, waiting_reason=WaitingReason.LIMIT, waiting_since=now)
+robot = Agent.objects.create(account=agent.username, name="n" * 100, last_seen_at=now)
+for count, (end, by) in enumerate([(ClaimEnd.LOST, ""), (ClaimEnd.TAKEN, agent.username)]):
+    Claim.objects.create(
+        task=Execution.objects.order_by("queued_at")[count].task,
+        agent=robot,
+        token=str(count),
+        lease_s=900,
+        expires_at=now,
+        attempt=12345,
+        ended_at=now,
+        end=end,
+        ended_by=by,
+    )
+environment_create(actor=actor, name="e" * 60, image="registry.example.com/" + "i" * 100, description=SAID[:100])
+client = client_register(name="c" * 100, redirect_uris=["https://a.example/"], is_public=True)[0]
+client.client_id = "https://a-long-name-of-a-host.of-a-department.example.com/" + "x" * 100
+client.save()
 Announcement.objects.create(text=SAID * 2, level="critical", made_by=operator, made_by_name=agent.username)
 ApiToken.objects.create(user=agent, name="n" * 60)
+ApiToken.objects.create(user=agent, name="n" * 90, client=client, role="operator")
 report = {"clients": {"tasks": 12}, "counters": {}, "lag_events": 12345, "lag_s": 12345.6, "redis": True}
 process = f"{'host' * 10}:12345:1a2b3c"
 StreamProcess.objects.create(name=process, reported_at=now + timedelta(seconds=20), report=report)

@@ -78,6 +78,9 @@ def test_every_page_of_the_admin_works_under_its_policy(admin: Page, client: Hub
         "taskhub/announcement/add",
         "taskhub/apitoken/add",
         "taskhub/webhookendpoint/add",
+        "taskhub/environment/add",
+        "sandboxes/secret",
+        "sandboxes/secret/add",
         "password_change",
     ):
         admin.goto(f"{client.address}/admin/{path}/")

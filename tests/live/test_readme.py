@@ -32,7 +32,7 @@ def test_the_tour_by_hand_creates_a_task_and_follows_its_log(hub: RunningHub, tm
     stream = Process(["sh", "-c", f"exec {written_for(hub, example('sh', '/api/events/stream'))}"], hub.env)
     try:
         stream.wait_for_line('"event":"connected"')
-        tour = written_for(hub, example("sh", "/api/exec/"))
+        tour = written_for(hub, example("sh", "/api/exec/logs/"))
         done = subprocess.run(
             ["sh", "-eu", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
         )

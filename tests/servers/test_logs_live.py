@@ -63,7 +63,7 @@ def test_every_line_is_json_and_an_executions_lines_bear_the_id_of_its_request(h
     assert httpx.get(f"{address}/healthz").status_code == 200
 
     worker.wait_for_line("cannot start yet")
-    beat.wait_for_line("Sending due task")
+    beat.wait_for_line("Starting")
     for process in (hub.processes["one"], worker, beat):
         process.signal(signal.SIGTERM)
         process.wait()

@@ -14,11 +14,12 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from rest_framework.response import Response
 
-from taskhub.api.awaited import AwaitedResponse, Work
+from taskhub.api.awaited import AwaitedResponse
 from taskhub.errors import NotFound
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
 from taskhub.web import thread_pool
+from taskhub.web.awaited_response import Work
 
 
 class Client:

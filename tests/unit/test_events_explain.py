@@ -17,7 +17,19 @@ from taskhub.auth.actor import Actor
 from taskhub.executions.artifact_collector import Copy, Kept
 from taskhub.executions.executor import FileChange, FileChanges, Place
 from taskhub.executions.log_archive import Archived
-from taskhub.models import ApiToken, Claim, Execution, ExecutionStatus, Leftover, Note, Task, TaskStatus, WaitingReason
+from taskhub.models import (
+    ApiToken,
+    Claim,
+    Execution,
+    ExecutionStatus,
+    Leftover,
+    Note,
+    SandboxSize,
+    StartAwaits,
+    Task,
+    TaskStatus,
+    WaitingReason,
+)
 from taskhub.services import (
     admission,
     admission_rules,
@@ -209,8 +221,20 @@ def admission_note_started(actor: Actor) -> Callable[[], Any]:
     return capacity.admission_note_started
 
 
+def admission_note_size(actor: Actor) -> Callable[[], Any]:
+    execution = _started(actor)
+    return lambda: capacity.admission_note_size(execution=execution, size=SandboxSize(2, 4, 10))
+
+
 def admission_rule_set(actor: Actor) -> Callable[[], Any]:
     return lambda: admission_rules.admission_rule_set(actor=actor, paused=True)
+
+
+def execution_await(actor: Actor) -> Callable[[], Any]:
+    queued = executions.execution_queue(actor=actor, task_id=_task(actor).pk)
+    claimed = executions.execution_claim_start(execution_id=queued.pk, lease_s=60, is_queued=True)
+    assert claimed is not None
+    return lambda: execution_preparation.execution_await(execution=claimed, awaited=StartAwaits.SNAPSHOT, retry_s=5)
 
 
 def execution_mark_started(actor: Actor) -> Callable[[], Any]:
@@ -419,9 +443,11 @@ CASES = [
     admission_note_full,
     admission_note_throttled,
     admission_note_started,
+    admission_note_size,
     admission_rule_set,
     execution_claim_start,
     execution_mark_started,
+    execution_await,
     execution_mark_set_up,
     execution_mark_begun,
     execution_note_commit,
@@ -458,8 +484,9 @@ READ_OR_SHARED = {
     "task_apply",
     "task_take",
     "needs_capacity",
-    "held_sandboxes",
-    "made_sandboxes",
+    "is_bounded",
+    "forget_sums",
+    "never",
     "starts_under_way",
     "more_may_start",
     "execution_standing",

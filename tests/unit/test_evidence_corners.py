@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from taskhub import jobs
 from taskhub.api import verifications as api_verifications
 from taskhub.auth.actor import SYSTEM, Actor
+from taskhub.errors import Conflict
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import Window
@@ -118,6 +119,32 @@ def test_a_verification_of_a_private_time_stays_private(alice: User, operator: U
         assert (check["last"] is None, check["last_stands"]) == (is_hidden, not is_hidden)
         for answer in (rest, told, check, result(reader, "get_task", task_id=str(task.pk))):
             assert (SECRET in str(answer)) is not is_hidden, (reader, answer)
+
+
+def test_a_verification_shows_a_private_run_to_its_readers_alone(alice: User, operator: User) -> None:
+    """Its script sees what the run has left, and its log may show that: also long after the task is public."""
+    bob, carol = (make_account(name, "agent") for name in ("bob", "carol"))
+    task = task_create(actor=SYSTEM, title="t", assignee="bob", private=True, **REQUIRED)
+    ran(SYSTEM, task.pk, secret="1" * 64)
+    task_update(actor=SYSTEM, task_id=task.pk, private=False)
+    task_update(actor=Actor(door="rest", user=alice), task_id=task.pk, verify="cat out/secret")
+    refused = client_of(alice).post(f"/api/tasks/{task.pk}/verify/", {}, format="json")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "evidence_private")
+    assert not Execution.objects.filter(kind="verify").exists()
+    for asks in (bob, operator):
+        found = verification_request(actor=Actor(door="admin", user=asks), task_id=task.pk, again=True).execution
+        ended(found)
+        seen = [client_of(reader).get(f"/api/executions/{found.pk}/").status_code for reader in (alice, bob, operator)]
+        assert seen == [404, 200, 200]
+    # Nor are the next readers of a private task those of an earlier private time.
+    task_update(actor=SYSTEM, task_id=task.pk, private=True, assignee="carol")
+    for asks in (carol, operator):
+        with pytest.raises(Conflict) as refusal:
+            verification_request(actor=Actor(door="admin", user=asks), task_id=task.pk, again=True)
+        assert refusal.value.code == "evidence_private"
+    task_update(actor=SYSTEM, task_id=task.pk, private=False, assignee="")
+    ran(SYSTEM, task.pk)
+    assert verification_request(actor=Actor(door="rest", user=alice), task_id=task.pk).is_new
 
 
 def test_a_verification_that_began_in_private_tells_its_log_in_no_public_note(task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,13 +12,17 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_eventstream.models import Event
+from rest_framework.test import APIClient
 
 from taskhub.auth.actor import SYSTEM
 from taskhub.executions.executor import ExecutorError, Launch, Place
 from taskhub.models import AdmissionState, Execution
+from taskhub.selectors.admission import admission_overview
 from taskhub.services import admission, capacity
 from taskhub.services.admission_rules import admission_rule_set
 from taskhub.services.dispatch import EXECUTION_START
+from taskhub.services.environments import environment_create
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker import starting
 from tests.unit.test_admission import queue, status_of, waiting_events
@@ -203,3 +208,44 @@ def test_a_sandbox_whose_image_is_built_is_given_back_with_its_execution(
     ended = look(**{change: timezone.now() - timedelta(seconds=starting.WAITED_FOR["image"].most_s + 1)})
     assert (ended.status, ended.error_code) == ending
     assert given_back == [only.session_name]
+
+
+@pytest.mark.parametrize(
+    ("awaited", "words"),
+    [
+        ("image", "builds or fetches the image"),
+        ("snapshot", "activates the snapshot"),
+        ("volume", "makes the volumes"),
+    ],
+)
+def test_what_a_start_waits_for_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, api: APIClient, awaited: str, words: str
+) -> None:
+    class Waits(Launched):
+        async def launch(self, launch: Launch) -> Place:
+            error = ImageMissing()
+            error.waits_for = awaited  # type: ignore[assignment]
+            raise error
+
+    environment_create(actor=SYSTEM, name="backend", image="python:3.12")
+    (only,) = queue("alice", environment="backend")
+    monkeypatch.setattr(starting, "get_executor", Waits)
+    for _ in range(2):
+        Execution.objects.update(lease_until=None)
+        assert start(only) is None
+    expected = {
+        "reason": awaited,
+        "position": None,
+        "message": f"The sandbox service {words} of the environment backend.",
+    }
+    shown = api.get(f"/api/executions/{only.pk}/").json()
+    assert shown["status"] == "starting"
+    assert shown["waiting"].items() >= expected.items()
+    told = [json.loads(data)["data"] for data in Event.objects.values_list("data", flat=True)]
+    steps = [(data["execution_event"], data["reason"]) for data in told if "execution_event" in data]
+    assert steps == [("preparing", awaited)]
+    assert admission_overview().waiting == {"capacity": 0, "limit": 0, "paused": 0}, "it is in no queue"
+    monkeypatch.setattr(starting, "get_executor", Launched)
+    Execution.objects.update(lease_until=None)
+    assert start(only) is not None
+    assert api.get(f"/api/executions/{only.pk}/").json()["waiting"] is None

@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+from taskhub.migrations._online_index import AddIndexOnline
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [
+        ("taskhub", "0105_start_awaits"),
+    ]
+
+    operations = [
+        AddIndexOnline(model_name="claim", index=models.Index(fields=["begun_at"], name="claim_newest")),
+    ]
