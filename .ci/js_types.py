@@ -29,6 +29,7 @@ HEAD: Final = """\
 BODIES: Final = (
     "Artifacts",
     "AuditEntry",
+    "Card",
     "CommandStarted",
     "ExecuteRequest",
     "Execution",

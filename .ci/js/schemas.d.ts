@@ -51,6 +51,35 @@ export interface Blocker {
   result: string | null;
 }
 
+export interface Card {
+  id: string;
+  title: string;
+  description: string;
+  status: TaskStatusEnum;
+  priority: TaskPriorityEnum;
+  assignee: string;
+  tags: string[];
+  artifacts: string[];
+  private: boolean;
+  closed_as: ClosedAsEnum | BlankEnum;
+  ending: EndingEnum | NullEnum;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  created_by: string;
+  holder: string;
+  held_back: boolean;
+  ready: boolean;
+  open_blockers: number;
+  waiting_for: WaitingForEnum | BlankEnum;
+  verify_policy: VerifyPolicyEnum;
+  verified: VerdictEnum | NullEnum;
+  status_since: string;
+  held_since: string | null;
+  stale: boolean;
+  last_run: LastRun | null;
+}
+
 export interface ChangedFile {
   change: "created" | "modified" | "deleted";
   path: string;
@@ -174,6 +203,14 @@ export interface GivenFileRequest {
   text?: string;
   execution_id?: string;
   source_path?: string;
+}
+
+export interface LastRun {
+  execution_id: string;
+  status: ExecutionStatusEnum;
+  exit_code: number | null;
+  error_code: string;
+  finished_at: string | null;
 }
 
 export interface LastVerification {

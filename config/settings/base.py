@@ -184,6 +184,7 @@ TASKHUB_LEASE_S = env.integer("TASKHUB_LEASE_S", 900, least=10, most=86_400)
 TASKHUB_QUESTION_KEEPS_S = env.integer("TASKHUB_QUESTION_KEEPS_S", 86_400)
 # How long a task in progress may be without holder, execution or change before it is stale.
 TASKHUB_STALE_AFTER_S = env.integer("TASKHUB_STALE_AFTER_S", 3600, least=1)
+TASKHUB_BOARD_DONE_DAYS = env.integer("TASKHUB_BOARD_DONE_DAYS", 30, least=0)
 # An agent may change what another one holds.
 TASKHUB_OPEN_CHANGES = env.flag("TASKHUB_OPEN_CHANGES")
 TASKHUB_ATTEMPTS = env.integer("TASKHUB_ATTEMPTS", 3, least=1)

@@ -50,6 +50,18 @@ done
 echo "A file that a run leaves is kept." > result.txt
 """
 """Of the task that an empty board offers to try."""
+BOARD_STATES: Final = {
+    "ready": "Ready",
+    "blocked": "Blocked",
+    "waiting": "Waiting",
+    "running": "Running",
+    "failed": "Failed",
+    "question": "Question",
+    "held": "Held back",
+    "stale": "Stale",
+}
+"""Filters of the board by state; `static/taskhub/card-state.js` says of which tasks each is true."""
+_FAILURES: Final = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.LOST})
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -108,6 +120,7 @@ def page_enums() -> dict[str, Any]:
                 "isActive": status in ACTIVE_STATUSES,
                 "isSuccess": status == ExecutionStatus.COMPLETED,
                 "isOwnEnd": status in _OWN_ENDS,
+                "isFailure": status in _FAILURES,
             }
             for status in ExecutionStatus
         ],
@@ -195,7 +208,9 @@ def _task_fields() -> dict[str, Any]:
 def board(request: HttpRequest) -> HttpResponse:
     """`/`: the tasks by status."""
     first = {"first_script": FIRST_SCRIPT, "sandboxes_off": settings.TASKHUB_SANDBOXES_OFF}
-    return render(request, "board.html", {"columns": _statuses(), **first, **_task_fields()})
+    shown = {"states": BOARD_STATES, "done_days": settings.TASKHUB_BOARD_DONE_DAYS}
+    shown["may_work"] = request.user.is_authenticated and role_of(request.user) >= _WORKS
+    return render(request, "board.html", {"columns": _statuses(), **shown, **first, **_task_fields()})
 
 
 @page

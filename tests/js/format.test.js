@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { count, dateTime, duration, fileSize, ordinal, split } from "../../taskhub/static/taskhub/format.js";
+import { age, ago, count, dateTime, duration, fileSize, ordinal, split } from "../../taskhub/static/taskhub/format.js";
 
 test("a duration has hours only where it needs them", () => {
   assert.equal(duration("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.900Z"), "0:00");
@@ -47,4 +47,16 @@ test("a position has the ending that is read aloud", () => {
   assert.deepEqual([1, 2, 3, 4, 11, 12, 13, 21, 102, 1003].map(ordinal), [
     ...["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "1,003rd"],
   ]);
+});
+
+test("an age has one unit, and is never negative", () => {
+  const now = Date.parse("2026-01-03T00:00:00Z");
+  assert.equal(age("2026-01-02T23:59:01Z", now), "now");
+  assert.equal(age("2026-01-03T00:00:10Z", now), "now");
+  assert.equal(age("2026-01-02T23:55:00Z", now), "5 min");
+  assert.equal(age("2026-01-02T00:00:01Z", now), "23 h");
+  assert.equal(age("2026-01-01T00:00:01Z", now), "47 h");
+  assert.equal(age("2026-01-01T00:00:00Z", now), "2 d");
+  assert.equal(ago("2026-01-03T00:00:00Z", now), "just now");
+  assert.equal(ago("2026-01-02T23:55:00Z", now), "5 min ago");
 });

@@ -248,3 +248,93 @@ test("a look that fails changes nothing, and is no error on the page", async () 
   assert.ok(store.runs.has("a"));
   assert.deepEqual(errors, [""]);
 });
+
+test("a task has its status and its holder since the event that told it, and keeps what events do not say", async () => {
+  const facts = {
+    created_by: "ann",
+    status_since: "1",
+    held_since: "2",
+    stale: true,
+    last_run: null,
+    open_blockers: 2,
+  };
+  rows.tasks = [task({ ...facts, holder: "ann/one", ready: false })];
+  await store.load();
+  store.take(updated({ holder: "ann/one", title: "New" }));
+  let now = store.tasks.get("a");
+  assert.deepEqual([now?.created_by, now?.status_since, now?.held_since, now?.stale], ["ann", "1", "2", false]);
+  assert.equal(now?.open_blockers, 2);
+  const moved = {
+    status: "inprogress",
+    holder: "ann/two",
+    version: 3,
+    updated_at: "2026-01-05T00:00:00Z",
+    ready: true,
+  };
+  store.take(updated(moved));
+  now = store.tasks.get("a");
+  assert.deepEqual([now?.status_since, now?.held_since], [moved.updated_at, moved.updated_at]);
+  assert.equal(now?.open_blockers, 0);
+  store.take(updated({ ...moved, holder: undefined, version: 4 }));
+  assert.equal(store.tasks.get("a")?.held_since, null);
+});
+
+test("a task that events alone reported is looked up, and stale ones are looked for", async () => {
+  rows.tasks = [task({ created_by: "ann" })];
+  await store.load();
+  store.take(event("task_created", { task_id: "b", ...task({ id: undefined, ready: false }) }));
+  assert.deepEqual([store.tasks.get("b")?.created_by, store.tasks.get("b")?.open_blockers], [null, 1]);
+  server.answer = ({ url }) => {
+    const isStale = url.includes("stale=true");
+    const row = isStale ? task({ stale: true }) : task({ id: "b", created_by: "ann", open_blockers: 3, title: "Old" });
+    return { body: { results: [row], next: null } };
+  };
+  requests.length = 0;
+  await store.lookAtFacts();
+  assert.equal(requests.length, 2);
+  const made = store.tasks.get("b");
+  assert.deepEqual([made?.created_by, made?.open_blockers, made?.title, made?.stale], ["ann", 3, "Title", false]);
+  assert.ok(store.tasks.get("a")?.stale);
+  await store.lookAtFacts();
+  assert.equal(requests.length, 3, "nothing is unknown any more");
+});
+
+test("a run that has ended is the last run, a verification is none", async () => {
+  await store.load();
+  const ended = { task_id: "a", execution_id: "e", execution_event: "failed", exit_code: 3 };
+  store.take(event("execution_event", { ...ended, kind: "verify" }));
+  assert.equal(store.tasks.get("a")?.last_run, null);
+  store.take(event("execution_event", ended));
+  const last = {
+    execution_id: "e",
+    status: "failed",
+    exit_code: 3,
+    error_code: "",
+    finished_at: "2026-01-01T00:00:09Z",
+  };
+  assert.deepEqual(store.tasks.get("a")?.last_run, last);
+});
+
+test("a question and its answer change what the task waits for", async () => {
+  await store.load();
+  const note = { task_id: "a", note_id: 7, kind: "question", text: "Which?", waiting_for: "answer" };
+  store.take(event("note_added", note));
+  assert.equal(store.tasks.get("a")?.waiting_for, "answer");
+  assert.equal(store.questions.get("a")?.note_id, 7);
+  store.take(event("note_added", { ...note, note_id: 8, kind: "answer", waiting_for: "" }));
+  assert.deepEqual([store.tasks.get("a")?.waiting_for, store.questions.get("a")], ["", null]);
+});
+
+test("tasks that are done and unchanged for long are read only where they are asked for", async () => {
+  store = new TaskStore({ onChange: () => {}, onError: () => {}, doneDays: 30 });
+  await store.load();
+  const limited = requests.filter(({ url }) => url.includes("updated_since="));
+  assert.deepEqual(
+    limited.map(({ url }) => /status=(\w+)/.exec(url)?.[1]),
+    ["done"],
+  );
+  requests.length = 0;
+  store.withOld = true;
+  await store.load();
+  assert.ok(requests.every(({ url }) => !url.includes("updated_since=")));
+});

@@ -81,7 +81,7 @@ class Board:
         return found
 
     def move(self, title: str, label: str) -> None:
-        self.card(title).get_by_role("button", name="Move").click()
+        self.card(title).get_by_role("button", name="Actions for").click()
         self.page.locator("#moves").get_by_role("button", name=label, exact=True).click()
 
     def titles(self) -> set[str]:

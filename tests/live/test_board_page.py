@@ -13,6 +13,7 @@ from hub_pages import (
     make_account,
     manage,
     new_context,
+    pressed,
     set_hidden,
     sign_in,
     tab_to,
@@ -54,25 +55,27 @@ def test_two_browsers_see_each_others_changes(
     use_token(page, hub)
     mine.open()
     page.get_by_role("button", name="New task").click()
-    page.get_by_label("Title").fill("seen by both")
+    page.locator("#new-form").get_by_label("Title").fill("seen by both")
     page.locator("#new-form [name=assignee]").fill("alice")
     page.locator("#new-form [name=priority]").select_option("high")
     page.get_by_role("button", name="Create").click()
     card = theirs.wait_for("seen by both", "todo")
-    assert card.locator(".assignee").inner_text() == "alice"
+    assert card.locator(".assignee").get_attribute("title") == "alice"
+    assert card.locator(".initials").inner_text() == "AL"
     assert card.locator(".priority").get_attribute("data-priority") == "high"
     use_token(other, hub)
     theirs.open()
     theirs.move("seen by both", "In progress")
     mine.wait_for("seen by both", "inprogress")
-    # An execution shows on the card, with its time, and goes when it is over.
+    # An execution shows on the card, with its time, and then how it ended.
     task_id = str(mine.card("seen by both").get_attribute("data-id"))
     client.execute(task_id, "read -r line < <(tail -F go 2>/dev/null)")
     for board in (mine, theirs):
         board.card("seen by both").locator(".run:not([hidden]) .elapsed:not(:empty)").wait_for()
     assert client.http.post(f"/api/exec/stop/{task_id}").status_code == 202
     for board in (mine, theirs):
-        board.card("seen by both").locator(".run").wait_for(state="hidden")
+        board.card("seen by both").locator('.outcome:has-text("stopped, just now")').wait_for()
+        assert not board.card("seen by both").locator(".run").is_visible()
     assert client.http.delete(f"/api/tasks/{task_id}").status_code == 204
     for board in (mine, theirs):
         board.card("seen by both").wait_for(state="detached")
@@ -88,6 +91,7 @@ def test_a_card_is_dragged_where_it_may_go(page: Page, hub: RunningHub, client: 
     board.wait_for("dragged", "todo")
     board.card("dragged").drag_to(page.locator('section[data-status="inprogress"]'))
     board.wait_for("dragged", "inprogress")
+    assert page.url.endswith("?q=dragged"), "a drag does not open the task"
     assert [row["status"] for row in client.http.get("/api/tasks/?q=dragged").json()["results"]] == ["inprogress"]
 
 
@@ -98,7 +102,7 @@ def test_filters_are_a_part_of_the_address(page: Page, hub: RunningHub, client: 
     board = Board(page, hub).open()
     page.get_by_label("Search").fill("filter")
     board.card("filter three").wait_for()
-    page.get_by_label("Assignee").first.select_option("ann")
+    page.get_by_label("Assignee").first.select_option(label="ann")
     board.card("filter three").wait_for(state="detached")
     assert board.titles() == {"filter one", "filter two"}
     page.get_by_label("Priority").first.select_option("high")
@@ -117,6 +121,15 @@ def test_filters_are_a_part_of_the_address(page: Page, hub: RunningHub, client: 
     page.get_by_role("button", name="Clear").click()
     board.card("filter three").wait_for()
     assert "?" not in page.url
+    # The browser's own buttons go through the views.
+    page.get_by_label("Blocked").check(force=True)
+    board.card("filter three").wait_for(state="detached")
+    page.go_back()
+    board.card("filter three").wait_for()
+    assert not page.get_by_label("Blocked").is_checked()
+    page.go_forward()
+    board.card("filter three").wait_for(state="detached")
+    assert page.get_by_label("Blocked").is_checked()
 
 
 def test_keyboard_is_enough(page: Page, hub: RunningHub, complaints: list[str]) -> None:
@@ -128,14 +141,19 @@ def test_keyboard_is_enough(page: Page, hub: RunningHub, complaints: list[str]) 
     page.keyboard.type("by keyboard")
     page.keyboard.press("Enter")
     board.wait_for("by keyboard", "todo")
-    move = board.card("by keyboard").get_by_role("button", name="Move")
-    tab_to(page, move, most=400)
+    menu = board.card("by keyboard").get_by_role("button", name="Actions for")
+    tab_to(page, menu, most=400)
     page.keyboard.press("Enter")
     tab_to(page, page.locator("#moves button").first)
     page.keyboard.press("Enter")
     board.wait_for("by keyboard", "inprogress")
-    # The focus went along with the card, and its title is one step before the button.
-    page.locator(".card .move:focus").wait_for()
+    # The focus went along with the card, and its title is one step before the menu; an arrow moves it further.
+    page.locator(".card .menu:focus").wait_for()
+    page.keyboard.press("Shift+ArrowRight")
+    board.wait_for("by keyboard", "review")
+    page.keyboard.press("Shift+ArrowLeft")
+    board.wait_for("by keyboard", "inprogress")
+    page.locator(".card .menu:focus").wait_for()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     page.wait_for_url("**/tasks/*/")
@@ -159,7 +177,12 @@ def test_a_viewer_has_no_button_that_they_may_not_press(page: Page, hub: Running
     board = Board(page, hub).open()
     card = board.wait_for("only looked at", "todo")
     assert not page.get_by_role("button", name="New task").is_visible()
-    assert not card.get_by_role("button", name="Move").is_visible()
+    assert card.get_by_role("button").count() == 0
+    assert not card.get_by_role("checkbox").is_visible()
+    assert not page.locator("#needs").is_visible()
+    card.locator("h3 a").focus()
+    pressed(page, "m", "x", "Shift+ArrowRight")
+    assert not page.locator("dialog[open], #bulk:not([hidden])").count()
     assert card.get_attribute("draggable") == "false"
     # Pressing them all the same is refused.
     assert fetched(page, "POST", "/api/tasks/", {"title": "by a viewer"}) == 403
@@ -171,6 +194,63 @@ def test_a_viewer_has_no_button_that_they_may_not_press(page: Page, hub: Running
     assert fetched(page, "POST", f"/api/exec/{task_id}/", {"script_content": "true"}) == 403
     assert fetched(page, "DELETE", f"/api/tasks/{task_id}/") == 403
     assert client.http.get(f"/api/tasks/{task_id}/").json()["status"] == "todo"
+
+
+@pytest.mark.usefixtures("accounts")
+def test_what_needs_the_reader_is_answered_above_the_board(page: Page, hub: RunningHub, client: HubClient) -> None:
+    asked = client.create_task("asked above", assignee="board-agent")
+    back = client.create_task("sent back above", assignee="board-agent")
+    client.create_task("of another", assignee="bob")
+    for status in ("inprogress", "review"):
+        client.set_status(back, status)
+    sign_in(page, hub, "board-agent")
+    Board(page, hub).open("?q=above")
+    question = {"kind": "question", "text": "Which <b>region</b>?", "options": ["eu", "us"]}
+    client.http.post(f"/api/tasks/{asked}/notes/", json=question).raise_for_status()
+    item = page.locator('.need:has(a:text-is("asked above"))')
+    item.filter(has_text="Which <b>region</b>?").wait_for()
+    assert page.locator("#needs .counts").inner_text() == "1 question, 1 to review."
+    item.get_by_role("button", name="Answer").click()
+    item.locator(".refusal", has_text="Write an answer.").wait_for()
+    item.get_by_role("button", name="us", exact=True).click()
+    client.create_task("meanwhile above", assignee="board-agent")
+    page.locator('.card:has(a:text-is("meanwhile above"))').wait_for()
+    assert page.evaluate("document.activeElement.value") == "us"  # neither the text nor the focus is lost
+    item.get_by_role("button", name="Answer").press("Enter")
+    item.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.textContent") == "sent back above"
+    item = page.locator('.need:has(a:text-is("sent back above"))')
+    item.get_by_label("Remark").fill("Not yet.")
+    item.get_by_role("button", name="Send back").click()
+    item.wait_for(state="detached")
+    said = [client.http.get(f"/api/tasks/{each}/notes/").json()["results"][0] for each in (asked, back)]
+    assert [(note["kind"], note["text"]) for note in said] == [("answer", "us"), ("review", "Not yet.")]
+    assert client.http.get(f"/api/tasks/{back}/").json()["status"] == "inprogress"
+
+
+def test_a_phone_shows_one_column_and_several_cards_are_moved_at_once(
+    page: Page, hub: RunningHub, client: HubClient
+) -> None:
+    ids = [client.create_task(f"at once {n}") for n in range(2)]
+    Board(page, hub).open()
+    use_token(page, hub)
+    page.set_viewport_size({"width": 360, "height": 740})
+    board = Board(page, hub).open("?q=at+once")
+    for n in range(2):
+        board.card(f"at once {n}").locator("h3 a").focus()
+        page.keyboard.press("x")
+    page.get_by_text("2 tasks selected").wait_for()
+    page.get_by_label("Move to").select_option("inprogress")
+    page.locator("#note", has_text="2 tasks moved to In progress.").wait_for()
+    assert not board.card("at once 0").is_visible()
+    page.get_by_role("button", name="In progress 2").click()
+    board.card("at once 0").locator("h3 a").focus()
+    # Moved out of sight by another: its neighbour has the focus.
+    client.set_status(ids[0], "review")
+    board.card("at once 1").locator("h3 a:focus").wait_for()
+    assert "column=inprogress" in page.url
+    page.get_by_role("button", name="Clear selection").click()
+    assert not page.locator("#bulk").is_visible()
 
 
 @pytest.mark.usefixtures("accounts")
@@ -234,7 +314,7 @@ outbox.trim(timezone.now())
     board.wait_for("never told", "todo", timeout_ms=60_000)
     board.card("goes").wait_for(state="detached")
     wait_for_stream(page)
-    assert any("/api/tasks/?" in url for url in seen)
+    assert any("/api/tasks/cards/?" in url for url in seen)
     assert page.evaluate("window.sameDocument")
     assert board.titles() == {"stays", "made in between", "never told"}
     # Only the lost connections were complained of, by the browser itself.

@@ -112,12 +112,12 @@ def test_dialogs_are_accessible_too(page: Page, hub: RunningHub, content: str) -
     use_token(page, hub)
     opened(page, hub, "board", content)
     page.get_by_role("button", name="New task").click()
-    for then in ("#new-dialog .close", "#move-dialog .close"):
+    for then in ("#new-dialog .close", "#card-dialog .close"):
         results = Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
         page.locator(then).click()
         if then.startswith("#new"):
-            page.locator(".card .move").first.click()
+            page.locator(".card .menu").first.click()
 
 
 @pytest.mark.parametrize("name", ["edit", "run"])

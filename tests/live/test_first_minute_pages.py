@@ -52,7 +52,8 @@ def test_an_empty_board_offers_a_task_and_runs_it(page: Page, hub: RunningHub, c
     page.goto(f"{hub.address}/")
     use_token(page, hub)
     # The hub is shared with other tests: its board is empty for this browser alone.
-    page.route("**/api/tasks/?*", lambda route: route.fulfill(json={"results": [], "next": None, "previous": None}))
+    none = {"results": [], "next": None, "previous": None}
+    page.route("**/api/tasks/cards/?*", lambda route: route.fulfill(json=none))
     page.route("**/api/events/stream*", lambda route: route.abort())
     page.goto(f"{hub.address}/")
     press = page.get_by_role("button", name="Create and run it")

@@ -18,6 +18,7 @@
  * @property {boolean} isActive - Queued or under way.
  * @property {boolean} isSuccess
  * @property {boolean} isOwnEnd - The script ended by itself: the exit code says all.
+ * @property {boolean} isFailure - It ended, and neither as wished nor because it was stopped.
  *
  * @typedef {{ value: string, label: string }} Words - What is said of a value beside the execution's status.
  *

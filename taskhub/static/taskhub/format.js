@@ -37,6 +37,31 @@ export function duration(from, to = null) {
 }
 
 /**
+ * The time since then in one unit: `now`, `5 min`, `3 h`, `12 d`. A clock that is ahead gives `now`.
+ *
+ * @param {string} from
+ * @param {number} [now]
+ */
+export function age(from, now = Date.now()) {
+  const minutes = Math.floor((now - Date.parse(from)) / 60_000);
+  const hours = Math.floor(minutes / 60);
+  if (minutes < 1) return "now";
+  if (hours < 1) return `${minutes} min`;
+  return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d`;
+}
+
+/**
+ * When that was: `just now`, `5 min ago`.
+ *
+ * @param {string} from
+ * @param {number} [now]
+ */
+export function ago(from, now = Date.now()) {
+  const text = age(from, now);
+  return text === "now" ? "just now" : `${text} ago`;
+}
+
+/**
  * A number of bytes: `1.2 MB`.
  *
  * @param {number} bytes

@@ -1,0 +1,31 @@
+// How an account or an agent is shown in little space: initials, and a colour of its own. No DOM.
+
+const HUES = 8; // `site.css` has as many
+const segmenter = new Intl.Segmenter();
+const BETWEEN = /[\s._@+/-]+/u;
+
+/**
+ * Two letters of a name: `AL` of alice, `A2` of agent-2, `CN` of carol-with-a-long-name.
+ *
+ * @param {string} name
+ */
+export function initials(name) {
+  const words = name.split(BETWEEN).filter(Boolean);
+  const [first = [], ...others] = words.map(letters);
+  const second = others.at(-1)?.[0] ?? first[1] ?? "";
+  return `${first[0] ?? "?"}${second}`.toUpperCase();
+}
+
+/** @param {string} word @returns {string[]} */
+const letters = (word) => Array.from(segmenter.segment(word), ({ segment }) => segment);
+
+/**
+ * The number of a name's colour, from 0: always the same one.
+ *
+ * @param {string} name
+ */
+export function hue(name) {
+  let sum = 0;
+  for (const char of name) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 65_521;
+  return sum % HUES;
+}
