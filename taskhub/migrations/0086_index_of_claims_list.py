@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0105_start_awaits"),
+        ("taskhub", "0085_start_awaits"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0104_sandbox_sizes'),
+        ('taskhub', '0084_sandbox_sizes'),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('taskhub', '0100_unchecked_environments'),
+        ('taskhub', '0083_unchecked_environments'),
     ]
 
     operations = [
