@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
@@ -66,7 +66,7 @@ def cards_data(caller: Caller, tasks: list[Task]) -> list[dict[str, Any]]:
 class TaskCardsView(KnownQuery, ListAPIView[Task]):
     queryset = Task.objects.none()
     serializer_class = CardSerializer
-    filter_backends: ClassVar[list[Any]] = [DjangoFilterBackend]
+    filter_backends = [DjangoFilterBackend]
     filterset_class = TaskFilter
 
     def get_queryset(self) -> QuerySet[Task]:

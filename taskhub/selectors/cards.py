@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Case, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, OuterRef, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -36,21 +36,21 @@ def card_facts(*, user: Caller, task_ids: Iterable[UUID]) -> dict[UUID, CardFact
 
     Two queries, for one page of tasks: each looks up a row for each task.
     """
-    rows = _facts(user).filter(pk__in=list(task_ids)).values("pk", "since", "held", "is_stale", "run")
-    found = list(rows)
+    found = list(_facts(user, task_ids))
     runs = Execution.objects.only("id", "status", "exit_code", "error_code", "finished_at")
     ended = runs.in_bulk([row["run"] for row in found if row["run"] is not None])
     return {row["pk"]: CardFacts(row["since"], row["held"], row["is_stale"], ended.get(row["run"])) for row in found}
 
 
-def _facts(user: Caller) -> QuerySet[Task]:
+def _facts(user: Caller, task_ids: Iterable[UUID]) -> Iterable[Mapping[str, Any]]:
     entries = AuditEntry.objects.filter(task_id=OuterRef("pk"), action__in=_WITH_STATUS, changes__has_key="status")
     claims = Claim.objects.filter(task=OuterRef("pk"), ended_at__isnull=True)
     runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("pk"))
     runs = runs.exclude(unreadable(user)).exclude(status__in=ACTIVE_STATUSES)
-    return Task.objects.annotate(
+    tasks = Task.objects.filter(pk__in=list(task_ids)).annotate(
         since=Coalesce(Subquery(entries.order_by("-id").values("at")[:1]), "created_at"),
         held=Subquery(claims.values("begun_at")[:1]),
         is_stale=Case(When(stale_tasks(timezone.now()), then=Value(True)), default=Value(False)),
         run=Subquery(runs.order_by("-queued_at", "-id").values("pk")[:1]),
-    ).order_by()
+    )
+    return tasks.order_by().values("pk", "since", "held", "is_stale", "run")
