@@ -1,7 +1,7 @@
 // What needs the reader, in a strip above the board: questions, reviews, held-back tasks and failed runs of tasks that are
 // assigned to the account or that it made. Each is answered right there.
 
-import { api, call, Refused } from "./api.js";
+import { api, call, isSignedIn, Refused } from "./api.js";
 import { answer, changeStatus, release, runAgain } from "./board-actions.js";
 import { isOf, needOf, outcomeText } from "./card-state.js";
 import { showSince } from "./cards.js";
@@ -132,9 +132,9 @@ export class Needs {
    */
   #questionOf(id, need) {
     if (need !== "question") return null;
-    const question = this.#store.questions.get(id) ?? null;
-    if (!question) void this.#ask(id);
-    return question;
+    const question = this.#store.questions.get(id);
+    if (question === undefined) void this.#ask(id);
+    return question ?? null;
   }
 
   /**
@@ -183,7 +183,8 @@ export class Needs {
       },
     });
     if (need === "question") return [of("Answer", (task) => this.#answer(task, field))];
-    if (need === "held") return [of("Release", (task) => this.#put(release(task), "was released"))];
+    // A token of this tab acts as an agent, and agents release nothing that is held back.
+    if (need === "held") return isSignedIn() ? [of("Release", (task) => this.#put(release(task), "was released"))] : [];
     if (need === "failure") return [of("Run again", again)];
     const { back, on } = around(this.#store.tasks.get(id));
     return [
@@ -218,18 +219,20 @@ export class Needs {
     return `“${task.title}” ${what}.`;
   }
 
-  /** Read the open question of a task. @param {string} id */
+  /** Read the open question of a task. Where it cannot be read, it is asked for when all tasks are. @param {string} id */
   async #ask(id) {
     if (this.#asking.has(id)) return;
     this.#asking.add(id);
+    const { questions } = this.#store;
     await tryAction($("problem"), async () => {
       /** @type {RenderedTask} */
       const { notes } = await call("GET", api("tasks", id));
       const asked = notes.find(({ kind }) => kind === "question");
-      if (asked && !this.#store.questions.has(id)) this.#store.questions.set(id, { ...asked, note_id: asked.id });
+      if (asked && !questions.has(id)) questions.set(id, { ...asked, note_id: asked.id });
     });
     this.#asking.delete(id);
-    if (this.#store.questions.get(id)) this.draw();
+    if (questions.get(id)) this.draw();
+    else questions.set(id, null);
   }
 }
 

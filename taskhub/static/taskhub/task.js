@@ -1,6 +1,6 @@
 // A task's page: its fields, history and executions, and the actions on it.
 
-import { api, call, Refused } from "./api.js";
+import { api, call, isSignedIn, Refused } from "./api.js";
 import { $, element, timeElement } from "./dom.js";
 import { entryOf, enums, priorityRank } from "./enums.js";
 import { closable, onPress, showError, tryAction } from "./forms.js";
@@ -44,6 +44,13 @@ const executions = new Executions(taskId, {
 
 // --- Showing ---------------------------------------------------------------------------------------------
 
+/**
+ * A token of this tab acts as an agent, and agents release nothing that is held back.
+ *
+ * @param {Task} task
+ */
+const isReleasable = ({ holder, held_back: isHeldBack }) => holder !== "" || (isHeldBack && isSignedIn());
+
 /** @param {Task} now */
 function show(now) {
   if (task && task.version > now.version) return;
@@ -58,7 +65,7 @@ function show(now) {
   $("holder").textContent = task.held_back
     ? "no agent: attempts at it failed, release it to let them try again"
     : task.holder || "no agent";
-  $("release").hidden = !task.holder && !task.held_back;
+  $("release").hidden = !isReleasable(task);
   $("seen-by").textContent = task.private ? "its assignee and operators" : "everyone";
   $("tags").textContent = task.tags.join(", ") || "none";
   const artifacts = task.artifacts.length ? task.artifacts : ["none"];
