@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 IMAGES = ROOT / "docs" / "images"
-BOARD = {"width": 1200, "height": 490}
+BOARD = {"width": 1200, "height": 720}
 LOG = {"width": 1200, "height": 860}
 Example = tuple[str, str, str, str, list[str]]
 """Title, status, priority, assignee, tags."""
@@ -33,6 +33,8 @@ TASKS: list[Example] = [
     ("Remove the old feature flags", "done", "low", "agent-3", ["cleanup"]),
     ("Nightly dependency report", "done", "medium", "agent-1", ["ci"]),
 ]
+FAILING = "Find the slow query on /orders"
+QUESTION = ("Upgrade the payment client", "Which region should the new bucket be in?", ["eu-central-1", "us-east-1"])
 RUNNING: Example = ("Run the test suite", "inprogress", "high", "agent-1", ["ci", "tests"])
 SCRIPT = r"""
 printf '\033[1mcollected 48 items\033[0m\n'
@@ -63,8 +65,12 @@ def main() -> int:
 
 def take(page: Page, hub: RunningHub) -> None:
     with httpx.Client(base_url=hub.address, headers=hub.headers, timeout=30) as http:
-        for task in TASKS:
-            create(http, task)
+        ids = {task[0]: create(http, task) for task in TASKS}
+        http.post(f"/api/exec/{ids[FAILING]}", json={"script_content": "exit 3"}).raise_for_status()
+        http.get(f"/api/exec/status/{ids[FAILING]}", params={"wait_s": 50}, timeout=60).raise_for_status()
+        title, text, options = QUESTION
+        question = {"kind": "question", "text": text, "options": options}
+        http.post(f"/api/tasks/{ids[title]}/notes", json=question).raise_for_status()
         task_id = create(http, RUNNING)
         http.post(f"/api/exec/{task_id}", json={"script_content": SCRIPT}).raise_for_status()
         sign_in(page, hub)
@@ -74,6 +80,7 @@ def take(page: Page, hub: RunningHub) -> None:
         page.goto(f"{hub.address}/")
         page.wait_for_selector("#board:not([aria-busy])")
         page.wait_for_selector('#state[data-state="connected"]')
+        page.get_by_text(QUESTION[1]).wait_for()
         save(page, "board.png", BOARD)
         http.post(f"/api/exec/stop/{task_id}").raise_for_status()
 
