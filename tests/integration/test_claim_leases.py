@@ -22,7 +22,7 @@ from taskhub.errors import Conflict, Held, LeaseLost
 from taskhub.executions.executor import Place
 from taskhub.lib.leases import watch
 from taskhub.models import Agent, ApiToken, AuditEntry, Claim, ExecutionStatus, Task
-from taskhub.services import admission, executions
+from taskhub.services import admission, claims, executions
 from taskhub.services.claims import Claimed, claim_touch, claims_expire, task_claim, task_release
 from taskhub.services.executions import Outcome
 from taskhub.services.tasks import task_create, task_delete, task_update
@@ -129,6 +129,25 @@ def test_a_lease_that_runs_out_gives_the_task_back(alice: User, advance: Advance
     assert claimed(acting(alice, "two")).task.pk == task.pk
     with pytest.raises(LeaseLost):
         task_update(actor=acting(alice, "one"), task_id=task.pk, title="u")
+
+
+def test_taking_one_back_prolongs_no_other(alice: User, advance: Advance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a while, in which the leases of others go on."""
+    one, other = made(), made()
+    claimed(acting(alice, "one"), task_id=one.pk)
+    claims_expire()
+    advance(LEASE_S)
+    claimed(acting(alice, "two"), task_id=other.pk)
+    expire = claims._expire
+
+    def slowly(seen: Claim) -> bool:
+        advance(60)
+        return expire(seen)
+
+    monkeypatch.setattr(claims, "_expire", slowly)
+    assert claims_expire() == [one.pk]
+    advance(LEASE_S - 60)
+    assert claims_expire() == [other.pk]
 
 
 def test_a_lost_task_that_is_claimed_again_is_ones_own_again(alice: User, advance: Advance) -> None:
