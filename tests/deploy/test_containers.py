@@ -66,6 +66,18 @@ def test_every_container_is_asked_as_its_unit_asks() -> None:
     assert unasked == {"migrate", "worker", "beat"}
 
 
+def test_images_of_others_are_pinned_by_digest() -> None:
+    """Of both Dockerfiles and of compose; ours is built."""
+    made = (ROOT / ".devcontainer" / "Dockerfile").read_text()
+    bases = [words.split()[0] for word, words in instructions() if word == "FROM"]
+    bases += re.findall(r"^FROM (\S+)", made, re.MULTILINE)
+    named = [service["image"] for service in SERVICES.values() if service["image"] != "taskhub"]
+    assert (len(bases), len(named)) == (3, 3)
+    loose = [image for image in [*bases, *named] if not re.fullmatch(r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}", image)]
+    assert loose == []
+    assert len(set(bases)) == 1
+
+
 def test_nothing_starts_before_what_it_stands_on() -> None:
     for name in OURS[1:]:
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
