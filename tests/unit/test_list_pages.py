@@ -152,7 +152,7 @@ def test_every_list_is_here_and_ends_its_order_in_the_unique_key() -> None:
     assert {view.__name__ for view in paged} == {
         *("TaskViewSet", "ExecutionsView", "TaskExecutionsView", "TaskHistoryView", "AnnouncementsViewSet"),
         *("WebhooksViewSet", "WebhookDeliveriesView", "SubscriptionsView", "TaskNotesView"),
-        "EnvironmentsViewSet",
+        *("EnvironmentsViewSet", "TaskCardsView"),
     }
     for view in paged:
         assert view.pagination_class.ordering[-1] == "-id"

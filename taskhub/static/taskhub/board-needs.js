@@ -24,7 +24,7 @@ const MOST = 20; // in the strip
 const WORDS = {
   question: { one: "question", many: "questions" },
   held: { one: "held back", many: "held back" },
-  failure: { one: "failed", many: "failed" },
+  failure: { one: "failed run", many: "failed runs" },
   "review-of": { one: "to review", many: "to review" },
 };
 const ORDER = /** @type {Need[]} */ (Object.keys(WORDS));
