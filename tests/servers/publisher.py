@@ -1,6 +1,7 @@
 """`python -m tests.servers.publisher COUNT PER_SECOND [FILE]`: changes a task COUNT times, as a worker elsewhere would.
 
-When FILE appears it asks a question on the task, once, and says so. A change whose outcome is unknown, because the
+When FILE appears it asks a question on the task, once, and says so; it does not end before that, nor before it has made
+half as many changes as COUNT after it, however slow the machine. A change whose outcome is unknown, because the
 database went away, is made again: what counts is what the table holds.
 """
 
@@ -25,11 +26,11 @@ def main(count: int, per_second: float, file: Path | None) -> None:
     task = task_create(actor=SYSTEM, title="watched")
     print("publishing", flush=True)
     due = time.monotonic()
-    is_asked = False
-    for n in range(count):
+    n, is_asked = 0, file is None
+    while n < count or not is_asked:
         if file is not None and not is_asked and file.exists():
             note_add(actor=SYSTEM, task_id=task.pk, kind="question", text="Which region?")
-            is_asked = True
+            count, is_asked = max(count, n + count // 2), True
             print("asked", flush=True)
         while True:
             try:
@@ -38,6 +39,7 @@ def main(count: int, per_second: float, file: Path | None) -> None:
             except DatabaseError:
                 connection.close()
                 time.sleep(0.05)
+        n += 1
         due += 1 / per_second
         time.sleep(max(0.0, due - time.monotonic()))
     print("published", flush=True)

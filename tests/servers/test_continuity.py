@@ -124,7 +124,7 @@ async def test_one_process_on_sqlite_is_killed_and_restarted(on_sqlite: Installa
         await asyncio.to_thread(publisher.wait_for_line, "published", 90)
         last = _last(hub)
         await all_have(watchers, last)
-        assert last == 1002
+        assert last >= 1002
         assert_nothing_lost_or_twice(watchers, last)
 
 
