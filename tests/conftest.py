@@ -57,6 +57,7 @@ for phase in ("connect", "read", "write", "pool"):
 transports.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 UNIT = Path(__file__).parent / "unit"
+LONGEST = {"test_postgresql", "test_openapi_fuzzed"}
 SERVING = ("local_server", "sandboxes", "deploy", "servers", "live")
 ENVELOPES = {
     name: jsonschema.Draft202012Validator(envelope_schema(name, declared)) for name, declared in EVENT_TYPES.items()
@@ -79,7 +80,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest and begins.
+    """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest, and begins.
+
+    So does what asks by the document, which takes long as well: neither shall be waited for at the end.
 
     What shares servers comes last and folder by folder: a hub that is up costs a part of a core until the end.
     """
@@ -93,7 +96,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _turn(item: pytest.Item) -> int:
     folder = item.path.parent.name
-    if item.path.stem == "test_postgresql":
+    if item.path.stem in LONGEST:
         return -1
     return SERVING.index(folder) + 1 if folder in SERVING else 0
 
