@@ -35,6 +35,8 @@ ENDING_S: Final = 20
 """Seconds within which an execution that is being ended has ended."""
 
 ACTIVE_STATUSES: Final = (ExecutionStatus.QUEUED, ExecutionStatus.STARTING, ExecutionStatus.RUNNING)
+UNSUCCESSFUL: Final = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.LOST})
+"""The script, or the hub, did not do what was asked; that people stopped it is no failure."""
 TO_START: Final = models.Q(status=ExecutionStatus.STARTING, command_id="")
 FOLLOWED: Final = models.Q(status=ExecutionStatus.RUNNING) | (
     models.Q(status=ExecutionStatus.STARTING) & ~models.Q(command_id="")

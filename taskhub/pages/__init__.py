@@ -24,6 +24,7 @@ from taskhub.lib.markdown import render_markdown
 from taskhub.models import (
     ACTIVE_STATUSES,
     TRANSITIONS,
+    UNSUCCESSFUL,
     ExecutionStatus,
     Leftover,
     StartAwaits,
@@ -61,7 +62,6 @@ BOARD_STATES: Final = {
     "stale": "Stale",
 }
 """Filters of the board by state; `static/taskhub/card-state.js` says of which tasks each is true."""
-_FAILURES: Final = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.LOST})
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -120,7 +120,7 @@ def page_enums() -> dict[str, Any]:
                 "isActive": status in ACTIVE_STATUSES,
                 "isSuccess": status == ExecutionStatus.COMPLETED,
                 "isOwnEnd": status in _OWN_ENDS,
-                "isFailure": status in _FAILURES,
+                "isFailure": status in UNSUCCESSFUL,
             }
             for status in ExecutionStatus
         ],

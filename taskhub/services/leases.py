@@ -18,7 +18,16 @@ from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, Held, LeaseLost
 from taskhub.lib.leases import watch
 from taskhub.lib.timestamps import iso
-from taskhub.models import Agent, Claim, ClaimEnd, Execution, ExecutionKind, ExecutionStatus, Task, TaskStatus
+from taskhub.models import (
+    UNSUCCESSFUL,
+    Agent,
+    Claim,
+    ClaimEnd,
+    Execution,
+    ExecutionKind,
+    Task,
+    TaskStatus,
+)
 from taskhub.models.claim import agent_title
 from taskhub.roles import Role, role_of
 from taskhub.selectors.admission import pause_of
@@ -32,7 +41,6 @@ PAUSED: Final = "paused"
 """Code of the conflict while operators keep agents from new work."""
 LEASE_LEAST_S: Final = 10
 LEASE_MOST_S: Final = 86_400
-_UNSUCCESSFUL: Final = (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.LOST)
 _HANDED_OVER: Final = frozenset({TaskStatus.REVIEW, TaskStatus.DONE})
 _LOST: Final = frozenset({ClaimEnd.LOST, ClaimEnd.TAKEN})
 """After these its agent is told at its next call, until it claims the task again."""
@@ -74,7 +82,7 @@ def lease_guard(actor: Actor, task: Task) -> Claim | None:
             _guard_held(actor, task, held)
         return None
     lease_renew(held)
-    agent_of(named_by_lease(actor))
+    agent_of(replace(actor, agent_name=held.agent.name))  # a call that shows only its lease has no name
     return held
 
 
@@ -234,7 +242,7 @@ def lease_end(task: Task, end: ClaimEnd, *, by: str = "") -> dict[str, Any]:
 
 def _had_failures(claim: Claim) -> bool:
     runs = claim.task.executions.filter(kind=ExecutionKind.RUN, queued_at__gte=claim.begun_at)
-    return runs.filter(status__in=_UNSUCCESSFUL).exists()
+    return runs.filter(status__in=UNSUCCESSFUL).exists()
 
 
 def count_anew(task: Task) -> dict[str, Any]:
