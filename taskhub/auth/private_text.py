@@ -14,10 +14,12 @@ from taskhub.roles import Caller, viewer_of, visible_tasks
 
 def readers_at(entry: str, *, task: str = "task_id") -> QuerySet[PrivateReader]:
     """The readers of the outer row's task at the audit entry that its column `entry` names."""
-    at = OuterRef(entry)
-    return PrivateReader.objects.filter(
-        Q(until_entry=None) | Q(until_entry__gte=at), task_id=OuterRef(task), since_entry__lte=at
-    )
+    return PrivateReader.objects.filter(_at(OuterRef(entry)), task_id=OuterRef(task))
+
+
+def _at(entry: int | OuterRef) -> Q:
+    """Condition on readers: they were that at this audit entry."""
+    return Q(Q(until_entry=None) | Q(until_entry__gte=entry), since_entry__lte=entry)
 
 
 def was_reader(account: str, execution: Execution) -> bool:
@@ -27,8 +29,7 @@ def was_reader(account: str, execution: Execution) -> bool:
         return True
     if execution.task_id is None or not account:
         return False
-    readers = PrivateReader.objects.filter(task_id=execution.task_id, since_entry__lte=at, account=account)
-    return readers.filter(Q(until_entry=None) | Q(until_entry__gte=at)).exists()
+    return PrivateReader.objects.filter(_at(at), task_id=execution.task_id, account=account).exists()
 
 
 def unreadable(caller: Caller | None) -> Q:
