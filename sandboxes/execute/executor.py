@@ -34,6 +34,7 @@ from taskhub.executions.executor import (
     Observation,
     Place,
     Produced,
+    Reference,
     RunnerState,
     ScriptEnd,
     Signed,
@@ -123,7 +124,7 @@ class SandboxExecutor:
             return False
         return True
 
-    async def look_up(self, environment: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]) -> None:
+    async def look_up(self, environment: EnvironmentSpec, field: Reference) -> None:
         async with open_gateway(watching=True) as gateway:
             await guard_reference(gateway, environment, field)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Literal
 
 from sandboxes.errors import SandboxRefused
 from sandboxes.gateway import Gateway
+from taskhub.executions.executor import Reference
 from taskhub.models import EnvironmentSpec
 
 log = logging.getLogger(__name__)
@@ -42,9 +42,7 @@ async def volume_ids(gateway: Gateway, spec: EnvironmentSpec) -> dict[str, str]:
     return dict(zip(names, ids, strict=True))
 
 
-async def guard_reference(
-    gateway: Gateway, spec: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]
-) -> None:
+async def guard_reference(gateway: Gateway, spec: EnvironmentSpec, field: Reference) -> None:
     """Whether what the field names is there. Nothing is waited for or woken. Raises SandboxError."""
     if field == "snapshot":
         await gateway.snapshots.guard(spec.snapshot)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from taskhub.executions import get_executor
-from taskhub.executions.executor import ExecutorError
+from taskhub.executions.executor import ExecutorError, Reference
 from taskhub.models import EnvironmentSpec
 
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 5.0
-Reference = Literal["snapshot", "secrets", "volumes"]
 REFERENCES: Final[tuple[Reference, ...]] = get_args(Reference)
 _NOT_ASKED: Final = "The sandbox service was not asked."
 _SILENT: Final = "The sandbox service did not answer in time."

@@ -21,6 +21,9 @@ from taskhub.executions.checkout import Checkout
 from taskhub.executions.masking import Mask, mask_of
 from taskhub.models import EnvironmentSpec, Execution, Lack, SandboxSize
 
+Reference = Literal["snapshot", "secrets", "volumes"]
+"""A field of an environment that names something at the sandbox service."""
+
 
 class ExecutorError(Exception):
     """`code` is a word for programs, `message` a sentence for people; `permanent`: asking again will not help.
@@ -307,7 +310,7 @@ class Executor(Protocol):
         """Whether there is a sandbox of this id, in whatever state. Raises ExecutorError where that is not known."""
         ...
 
-    async def look_up(self, environment: EnvironmentSpec, field: Literal["snapshot", "secrets", "volumes"]) -> None:
+    async def look_up(self, environment: EnvironmentSpec, field: Reference) -> None:
         """Whether the service has what this field names; reads only. Raises ExecutorError: see `environment_look`."""
         ...
 
