@@ -196,18 +196,15 @@ class EnvironmentForm(forms.ModelForm[Environment]):
             if "name" in cleaned:
                 guard_name(cleaned["name"])
             document, _ = credential_apart(cleaned["document"], self.present.repository)
-            spec = EnvironmentSpec.read(document)
-            guard_spec(spec)
+            self._spec = EnvironmentSpec.read(document)
+            guard_spec(self._spec)
         except Invalid as refusal:
             return dict(refusal.details or {})
-        return dict(self.look.refusals(spec, self.present))
+        return dict(self.look.refusals(self._spec, self.present))
 
     def draft(self) -> EnvironmentSpec | None:
         """What it would save; None where it is refused."""
-        if not self.is_valid():
-            return None
-        document, _ = credential_apart(self.cleaned_data["document"], self.present.repository)
-        return EnvironmentSpec.read(document)
+        return self._spec if self.is_valid() else None
 
     def _has_its_forms(self, cleaned: dict[str, Any]) -> bool:
         """Of what was written as JSON; an empty field is an empty object, or list."""

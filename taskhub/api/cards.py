@@ -31,26 +31,21 @@ class LastRunSerializer(serializers.Serializer[Any]):
 
 
 class CardFactsSerializer(serializers.Serializer[Any]):
-    status_since = serializers.DateTimeField()
-    held_since = serializers.DateTimeField(allow_null=True)
-    stale = serializers.BooleanField()
-    last_run = LastRunSerializer(allow_null=True)
+    status_since = serializers.DateTimeField(read_only=True)
+    held_since = serializers.DateTimeField(read_only=True, allow_null=True)
+    stale = serializers.BooleanField(read_only=True)
+    last_run = LastRunSerializer(read_only=True, allow_null=True)
 
 
-class CardSerializer(TaskSerializer):
+class CardSerializer(CardFactsSerializer, TaskSerializer):
     """A task with the facts of its card.
 
     `status_since`: when it got its present status; `held_since`: when its holder claimed it, null without a holder;
     `stale`: it is in progress and no agent seems to work on it; `last_run`: null before a run has ended.
     """
 
-    status_since = serializers.DateTimeField(read_only=True)
-    held_since = serializers.DateTimeField(read_only=True, allow_null=True)
-    stale = serializers.BooleanField(read_only=True)
-    last_run = LastRunSerializer(read_only=True, allow_null=True)
-
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "status_since", "held_since", "stale", "last_run"]
+        fields = [*TaskSerializer.Meta.fields, *CardFactsSerializer().fields]
 
 
 def cards_data(caller: Caller, tasks: list[Task]) -> list[dict[str, Any]]:
