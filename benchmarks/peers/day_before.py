@@ -9,15 +9,13 @@ to no agent: that task is not finished.
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from mcp import Client
 
-from tests.agents.day import _ENDED, _FILLING, ANSWER, QUESTION, REMARK, TASKS, WORKERS, Tally
+from tests.agents import day
+from tests.agents.day import ANSWER, ENDED, FILLING, QUESTION, REMARK, TASKS, WORKERS, Tally
 from tests.deploy.previous_release import PreviousRelease
 from tests.mcp_client import connected
 from tests.processes import Process, RunningHub
@@ -44,19 +42,11 @@ class PreviousHub(RunningHub):
         self.process = Process([self._release.python, "-m", "config.launcher"], self.env, cwd=self._release.folder)
 
 
-@dataclass
-class Agent:
-    client: Client
-    name: str
-    tally: Tally
+class Agent(day.Agent):
+    """That release's tools have no `as`."""
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        answer = await self.client.call_tool(tool, arguments)
-        text = answer.content[0].text  # type: ignore[union-attr]  # our tools answer text
-        self.tally.calls.append(tool)
-        self.tally.chars += len(text)
-        assert not answer.is_error, (tool, arguments, text)
-        return dict(json.loads(text))
+        return await self._ask(tool, arguments)
 
 
 async def orchestrate(agent: Agent) -> None:
@@ -70,7 +60,7 @@ async def orchestrate(agent: Agent) -> None:
 
 
 async def _create(agent: Agent, task: dict[str, Any]) -> None:
-    description = f"{task['description']}\n\n{_FILLING}"
+    description = f"{task['description']}\n\n{FILLING}"
     await agent.call("create_task", title=task["title"], description=description)
 
 
@@ -107,7 +97,7 @@ async def _run(agent: Agent, task: dict[str, Any], **script: str) -> str:
     while True:
         await asyncio.sleep(FEW_SECONDS)
         run = await agent.call("get_execution", task_id=task["id"])
-        if run["status"] in _ENDED:
+        if run["status"] in ENDED:
             return str(run["status"])
 
 

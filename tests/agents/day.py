@@ -26,8 +26,8 @@ WORKERS: Final = ("ann", "ben", "eve")
 QUESTION: Final = "Which colour shall the page have?"
 ANSWER: Final = "blue"
 REMARK: Final = "Name the sources."
-_FILLING: Final = "One sees that it is right where its result says so. Ask if anything is unclear. " * 5
-_ENDED: Final = frozenset({"completed", "failed", "stopped", "timed_out", "lost"})
+FILLING: Final = "One sees that it is right where its result says so. Ask if anything is unclear. " * 5
+ENDED: Final = frozenset({"completed", "failed", "stopped", "timed_out", "lost"})
 
 TASKS: Final[list[dict[str, Any]]] = [
     {"ref": "data", "title": "Fetch the data", "description": "```bash\nmkdir -p out; seq 3 > out/data.txt\n```"},
@@ -70,7 +70,10 @@ class Agent:
     tally: Tally
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        answer = await self.client.call_tool(tool, {"as": self.name, **arguments})
+        return await self._ask(tool, {"as": self.name, **arguments})
+
+    async def _ask(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = await self.client.call_tool(tool, arguments)
         text = answer.content[0].text  # type: ignore[union-attr]  # our tools answer text
         self.tally.calls.append(tool)
         self.tally.chars += len(text)
@@ -79,7 +82,7 @@ class Agent:
 
 
 async def orchestrate(agent: Agent) -> None:
-    tasks = [{**task, "description": f"{task['description']}\n\n{_FILLING}"} for task in TASKS]
+    tasks = [{**task, "description": f"{task['description']}\n\n{FILLING}"} for task in TASKS]
     await agent.call("create_tasks", tasks=tasks, request_id="the-day")
     agent.tally.tell(agent.name, f"creates {len(tasks)} tasks")
 
@@ -122,7 +125,7 @@ async def _run(agent: Agent, held: dict[str, Any]) -> str:
     """Runs the task's script; where it fails, once more with what the log says mended."""
     for script in ({}, {"script_content": "echo 'test_b passed'"}):
         run = await agent.call("execute_task", **held, **script, wait_s=WAIT_S)
-        while run["status"] not in _ENDED:
+        while run["status"] not in ENDED:
             run = await agent.call("get_execution", task_id=held["task_id"], wait_s=WAIT_S, after=run["after"])
         if run["status"] == "completed":
             return f"it ended with {run['exit_code']}"

@@ -16,13 +16,13 @@ from uuid import uuid4
 
 from mcp import Client
 
+from tests.agents.day import ENDED
 from tests.mcp_client import connected
 from tests.processes import RunningHub
 
 WAIT_S: Final = 50
 WORKERS: Final = ("ann", "ben")
 GOAL: Final = "Add up the data, and describe it."
-_ENDED: Final = {"completed", "failed", "stopped", "timed_out", "lost"}
 _FOUND_OUT: Final = "it needs REGION=eu"
 _REMARK: Final = "Name the sources."
 
@@ -107,7 +107,7 @@ async def _run(agent: Agent, task: dict[str, Any], held: dict[str, Any], *, know
         more["env"] = [{"name": "REGION", "value": "eu"}]
     for _ in range(3):
         run = await agent.call("execute_task", **held, **more, wait_s=WAIT_S)
-        while run["status"] not in _ENDED:
+        while run["status"] not in ENDED:
             waited = {"wait_s": WAIT_S, "after": run["after"]}
             run = await agent.call("get_execution", task_id=held["task_id"], **waited)
         if run["status"] == "completed":
