@@ -44,13 +44,12 @@ PAUSE_MOST: Final = timedelta(hours=1)
 """Between two tries."""
 
 NO_ERROR: Final = {"error_code": "", "error_message": "", "log_tail": ""}
+_NOW: Final = {"due_at": None, "lease_until": None, "fence": F("fence") + 1}
+"""What another worker does with it meanwhile does not count."""
 _OLD: Final = Q(version__environment__deleted_at__isnull=False) | ~Q(version__number=F("version__environment__version"))
 _IN_USE: Final = Exists(Execution.objects.filter(status__in=ACTIVE_STATUSES, environment=OuterRef("version")))
 _REMOVABLE: Final = _OLD & (~Q(state=PreparedState.ACTIVE) | ~_IN_USE)
-_UNDER_WAY: Final = (
-    *(PreparedState.WAITING, PreparedState.PREPARING, PreparedState.SNAPSHOTTING),
-    PreparedState.REMOVING,
-)
+_AT_REST: Final = (PreparedState.ACTIVE, PreparedState.FAILED)
 
 
 class _Wanted(NamedTuple):
@@ -89,14 +88,14 @@ def snapshot_ask_again(*, version: EnvironmentVersion) -> None:
     """A save that changes nothing: what has failed, or waits for its next try, is tried now."""
     rows = PreparedSnapshot.objects.filter(version=version).exclude(error_code__in=["", "prepare_with_gpu"])
     asked = rows.filter(state__in=[PreparedState.FAILED, PreparedState.WAITING])
-    if asked.update(**_in_state(PreparedState.WAITING), **NO_ERROR, attempts=0, due_at=None, fence=F("fence") + 1):
+    if asked.update(**_in_state(PreparedState.WAITING), **NO_ERROR, **_NOW, attempts=0):
         send_job_on_commit(SNAPSHOTS_PREPARE)
 
 
 def snapshot_note_lost(*, version: EnvironmentVersion) -> None:
     """The sandbox service does not have it any more, or not as it was: it is made again."""
     lost = PreparedSnapshot.objects.filter(version=version, state=PreparedState.ACTIVE)
-    if lost.update(**_in_state(PreparedState.WAITING), snapshot_id="", due_at=None, fence=F("fence") + 1):
+    if lost.update(**_in_state(PreparedState.WAITING), **_NOW, snapshot_id=""):
         log.warning("the snapshot of %s is gone at the sandbox service; it is made again", version)
         send_job_on_commit(SNAPSHOTS_PREPARE)
 
@@ -123,7 +122,7 @@ def snapshot_claim() -> PreparedSnapshot | None:
 
 
 def _to_do() -> QuerySet[PreparedSnapshot]:
-    wanted = Q(holds_sandbox=True) | Q(state__in=_UNDER_WAY) | _REMOVABLE
+    wanted = Q(holds_sandbox=True) | ~Q(state__in=_AT_REST) | _REMOVABLE
     return PreparedSnapshot.objects.filter(wanted).select_related("version__environment").order_by("since")
 
 
@@ -145,7 +144,7 @@ def snapshot_give_back(row: PreparedSnapshot, *, due_s: float = 0.0, **fields: A
             return False
         if row.holds_sandbox and fields.get("holds_sandbox") is False:
             send_job_on_commit(EXECUTIONS_ADMIT)
-        if fields.get("state") in {PreparedState.ACTIVE, PreparedState.FAILED}:
+        if fields.get("state") in _AT_REST:
             _audit(row, fields["state"])
     return True
 
@@ -166,8 +165,10 @@ def snapshot_is_to_go(row: PreparedSnapshot) -> bool:
     """
     if row.state == PreparedState.REMOVING:
         return True
-    old = _mine(row).filter(_REMOVABLE).values("pk")
-    return bool(PreparedSnapshot.objects.filter(pk__in=list(old)).update(**_in_state(PreparedState.REMOVING)))
+    if not _mine(row).filter(_REMOVABLE).exists():
+        return False
+    row.state = PreparedState.REMOVING
+    return bool(_mine(row).update(**_in_state(PreparedState.REMOVING)))
 
 
 @transaction.atomic

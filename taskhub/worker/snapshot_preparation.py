@@ -145,11 +145,12 @@ async def _failed(row: PreparedSnapshot, error: ExecutorError) -> None:
             await _give_back(row, due_s=WAIT_S, **said)
         else:
             log.warning("what is left of %s is not deleted yet: %s", row.name, error.code)
-            await _give_back(row, due_s=_pause_s(min(row.attempts, 6)), attempts=row.attempts + 1)
+            told = said if row.state == PreparedState.REMOVING else {}
+            await _give_back(row, due_s=_pause_s(row.attempts), attempts=min(row.attempts + 1, 6), **told)
     elif error.waits_for == "capacity":
         await _give_back(row, state=PreparedState.WAITING, **said)
     elif error is _SLOW or error.code in _AGAIN or (not error.permanent and row.begun_at is None and _is_over(row)):
-        await _give_back(row, state=PreparedState.WAITING, attempts=row.attempts + 1, **said)
+        await _give_back(row, state=PreparedState.WAITING, attempts=min(row.attempts + 1, 6), **said)
     elif error.permanent:
         # A snapshot that this hub did not make is not its own to delete.
         theirs = {"holds_snapshot": False} if error.code == "snapshot_exists" else {}
