@@ -151,7 +151,7 @@ def test_rest_shows_sums_also_without_a_limit(operators: APIClient, running: Exe
     assert (shown["at_once"], shown["ceiling"], shown["sandboxes"]) == (None, None, 1)
     assert shown["capacity"] == {"cpu": {"used": 1, **none}, "memory": {"used": 1, **none}, "disk": {"used": 3, **none}}
     settings.TASKHUB_CAPACITY_MEMORY_GIB = 20
-    AdmissionState.objects.create(cpu_ceiling=10)
+    AdmissionState.objects.update_or_create(defaults={"cpu_ceiling": 10})
     shown = operators.get("/api/admission/").json()["capacity"]
     assert [(each["limit"], each["ceiling"]) for each in shown.values()] == [(None, 10), (20, None), (None, None)]
 

@@ -234,7 +234,7 @@ def test_a_failed_prepare_is_told_and_not_repeated(operator: User, api: APIClien
     }
     for path in (f"{PATH}backend", PATH):
         told = api.get(path).json()
-        told = told["items"][0] if "items" in told else told
+        told = told["results"][0] if "results" in told else told
         assert (told["prepare"], told["prepared"]) == (None, None)
     browser = Client()
     browser.force_login(operator)
@@ -290,7 +290,7 @@ def test_a_sandbox_that_is_gone_is_made_again(service: Service) -> None:
 
 def test_a_prepare_that_takes_too_long_fails(service: Service, clock: Clock) -> None:
     make(setup_timeout_s=60)
-    service.looks = [PrepareLook(None)] * 3
+    service.looks = [PrepareLook(None)] * 4
     assert wait_here(snapshots_prepare) == 1
     for seconds, state in ((1, "preparing"), (59, "preparing"), (2, "failed")):
         clock.now += seconds
