@@ -43,7 +43,7 @@ LEASE_S: Final = 120.0
 PAUSE_MOST: Final = timedelta(hours=1)
 """Between two tries."""
 
-NO_ERROR: Final = {"error_code": "", "error_message": "", "log_tail": ""}
+NO_ERROR: Final[dict[str, Any]] = {"error_code": "", "error_message": "", "log_tail": ""}
 _NOW: Final = {"due_at": None, "lease_until": None, "fence": F("fence") + 1}
 """What another worker does with it meanwhile does not count."""
 _OLD: Final = Q(version__environment__deleted_at__isnull=False) | ~Q(version__number=F("version__environment__version"))

@@ -177,7 +177,7 @@ def _preparing(row: PreparedSnapshot) -> Preparing:
     return Preparing(row.sandbox_name, row.name, row.version.spec)
 
 
-def _said(code: str, message: str) -> dict[str, str]:
+def _said(code: str, message: str) -> dict[str, Any]:
     return {"error_code": code[:50], "error_message": message}
 
 
