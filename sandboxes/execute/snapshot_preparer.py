@@ -171,6 +171,6 @@ async def _keep(gateway: Gateway, preparing: Preparing) -> None:
 
 async def _delete(gateway: Gateway, snapshot: Document) -> None:
     try:
-        await gateway.snapshots.delete(str(snapshot["id"]))
+        await gateway.snapshots.drop(str(snapshot["id"]))
     except SandboxMissing:
         return

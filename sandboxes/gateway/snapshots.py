@@ -70,7 +70,7 @@ class Snapshots:
         except SandboxMissing:
             return None
 
-    async def delete(self, snapshot_id: str) -> None:
+    async def drop(self, snapshot_id: str) -> None:
         """Raises SandboxMissing; SandboxRefused `snapshot_conflict` while its state changes, `snapshots_forbidden`."""
         request = self._api.remove_snapshot_without_preload_content(snapshot_id, _request_timeout=LIFECYCLE_S)
         with past_breaker(), snapshot_rights("lacks the right delete:snapshots"):
