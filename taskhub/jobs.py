@@ -65,6 +65,7 @@ from taskhub.web.thread_pool import wait_here
 from taskhub.worker.conductor import hand_over
 from taskhub.worker.following import Following
 from taskhub.worker.preparation import Lost
+from taskhub.worker.snapshot_preparation import snapshots_prepare as take_steps
 from taskhub.worker.starting import RETRY_S, admit, release, start
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RELEASE_S: Final = 60.0
 """The longest that one round of releases holds up the next."""
+SNAPSHOTS_S: Final = 120.0
+"""The longest that one round of steps holds up the next. Each row has a lease besides."""
 MAILS_S: Final = 120.0
 """The longest that a round of mail holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
@@ -124,6 +127,14 @@ def verdicts_void() -> None:
     with alone("taskhub:verdicts", at_most_s=RELEASE_S) as is_ours:
         while is_ours and verdicts.verdicts_void():
             pass
+
+
+@shared_task
+def snapshots_prepare() -> None:
+    """Go on with the snapshots of environments that are to be prepared, and delete old ones."""
+    with alone("taskhub:snapshots", at_most_s=SNAPSHOTS_S) as is_ours:
+        if is_ours:
+            wait_here(take_steps)
 
 
 def _resend_starts() -> None:

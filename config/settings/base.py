@@ -308,6 +308,8 @@ _RECONCILE_S = 1.0
 _SANDBOXES_S = 5.0
 # A task is back within 5 s after its lease ran out.
 _CLAIMS_S = 2.0
+# One statement where nothing is to be prepared.
+_SNAPSHOTS_S = 5.0
 _WEBHOOKS_S = 1.0
 # Spec 000's rates.
 SANDBOX_STATUS_S = 5.0
@@ -320,6 +322,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "taskhub.jobs.executions_reconcile",
         "schedule": _RECONCILE_S,
         "options": {"expires": 2 * _RECONCILE_S},
+    },
+    "prepare snapshots": {
+        "task": "taskhub.jobs.snapshots_prepare",
+        "schedule": _SNAPSHOTS_S,
+        "options": {"expires": _SNAPSHOTS_S},
     },
     "expire claims": {
         "task": "taskhub.jobs.claims_expire",

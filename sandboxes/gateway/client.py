@@ -27,7 +27,7 @@ from sandboxes.errors import (
     SandboxRefused,
     SandboxUnavailable,
 )
-from sandboxes.gateway.snapshots import Snapshots
+from sandboxes.gateway.snapshots import Snapshots, snapshot_rights
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import (
     LIFECYCLE_S,
@@ -147,6 +147,15 @@ class Gateway:
             request = self._api.delete_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
             return await _fetch_sandbox(request)
 
+    async def keep_as_snapshot(self, id_or_name: str, name: str) -> None:
+        """Ask for a snapshot of a stopped sandbox. Raises SandboxMissing; SandboxRefused `snapshots_forbidden`."""
+        body = daytona_api_client_async.CreateSandboxSnapshot.from_dict({"name": name})
+        request = self._api.create_sandbox_snapshot_without_preload_content(
+            id_or_name, body, _request_timeout=LIFECYCLE_S
+        )
+        with past_breaker(), snapshot_rights("lacks the right write:snapshots"):
+            await _fetch_sandbox(request)
+
     async def close_network(self, id_or_name: str) -> None:
         """Nothing goes in or out any more, but for Daytona's own toolbox. Raises SandboxError."""
         with past_breaker():
@@ -248,9 +257,9 @@ class Gateway:
                 url = found.get("url") if isinstance(found, dict) else None
                 if not isinstance(url, str):
                     raise SandboxUnavailable
-        reason = str(document.get("errorReason") or "")
-        toolbox = self.toolbox(sandbox_id, str(url))
-        return Sandbox(sandbox_id, str(document.get("state")), str(url), toolbox, reason, SandboxSize.read(document))
+        reason, name = str(document.get("errorReason") or ""), str(document.get("name") or "")
+        toolbox, size = self.toolbox(sandbox_id, str(url)), SandboxSize.read(document)
+        return Sandbox(sandbox_id, str(document.get("state")), str(url), toolbox, reason, size, name)
 
     async def sandbox_delete(self, id_or_name: str) -> None:
         """What is gone already is no error. Raises SandboxUnavailable while its state changes, as in a build."""

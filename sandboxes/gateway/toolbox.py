@@ -242,6 +242,7 @@ class Sandbox(NamedTuple):
     toolbox: Toolbox
     error_reason: str = ""
     size: SandboxSize | None = None
+    name: str = ""
 
     @property
     def is_started(self) -> bool:

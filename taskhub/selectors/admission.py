@@ -15,11 +15,13 @@ from django.utils import timezone
 
 from taskhub.models import (
     HUB,
+    RESOURCES,
     AdmissionRule,
     AdmissionState,
     AdmissionTurn,
     Execution,
     ExecutionStatus,
+    Resource,
     StartAwaits,
     TaskPriority,
     WaitingReason,
@@ -130,6 +132,8 @@ class Overview:
     rule: AdmissionRule
     is_paused: bool
     ceiling: int | None
+    ceilings: dict[Resource, int | None]
+    """Of CPUs, and GiB of memory and disk."""
     running: int
     waiting: dict[str, int]
 
@@ -141,6 +145,7 @@ def admission_overview() -> Overview:
         rule=rule,
         is_paused=rule.is_paused(timezone.now()),
         ceiling=state.ceiling if state else None,
+        ceilings={name: getattr(state, f"{name}_ceiling", None) for name in RESOURCES},
         running=Execution.objects.filter(status__in=[ExecutionStatus.STARTING, ExecutionStatus.RUNNING]).count(),
         waiting=waiting_by_reason(),
     )
