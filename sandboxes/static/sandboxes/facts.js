@@ -1,0 +1,136 @@
+// What the pages say of a sandbox: its state, age, what it holds, who watches it; and its actions.
+
+import { api, call } from "../taskhub/api.js";
+import { confirmed } from "../taskhub/confirm-dialog.js";
+import { button, element } from "../taskhub/dom.js";
+import { onPress } from "../taskhub/forms.js";
+import { age, count } from "../taskhub/format.js";
+
+/**
+ * @import { Sandbox } from "schemas"
+ *
+ * @typedef {Sandbox & Record<string, unknown>} Known - Daytona's object; `hub` where it was asked for.
+ * @typedef {"start" | "stop" | "delete"} Verb
+ */
+
+const DONE = { start: "is being started", stop: "is being stopped", delete: "is being deleted" };
+const LABELS = { start: "Start", stop: "Stop", delete: "Delete" };
+/** States that hold no CPU and no memory. */
+const AT_REST = new Set(["stopped", "archived", "destroyed"]);
+/** @type {Record<string, string>} */
+const KINDS = {
+  started: "good",
+  error: "bad",
+  build_failed: "bad",
+  stopped: "rest",
+  archived: "rest",
+  destroyed: "rest",
+  unknown: "rest",
+};
+
+/**
+ * @param {HTMLElement} badge
+ * @param {string} state
+ */
+export function showState(badge, state) {
+  badge.textContent = state.replaceAll("_", " ");
+  badge.dataset["kind"] = KINDS[state] ?? "moving";
+}
+
+/** @param {Known} sandbox */
+export const nameOf = ({ id, name }) => name || id;
+
+/** @param {Known} sandbox */
+export function ageOf({ createdAt }) {
+  if (typeof createdAt !== "string" || Number.isNaN(Date.parse(createdAt))) return "unknown";
+  const text = age(createdAt);
+  return text === "now" ? "less than a minute" : text;
+}
+
+/**
+ * What it holds of CPU and memory, which is nothing while it rests.
+ *
+ * @param {Known} sandbox
+ */
+export function sizeOf({ state, cpu, memory, disk }) {
+  if (typeof cpu !== "number" || typeof memory !== "number") return "unknown";
+  const kept = typeof disk === "number" ? `${disk} GiB of disk` : "its disk";
+  if (AT_REST.has(state)) return `no CPU, no memory; ${kept}`;
+  return `${cpu} CPU, ${memory} GiB of memory; ${kept}`;
+}
+
+/** @param {Known} sandbox */
+export function watchersOf({ hub }) {
+  if (!hub?.watchers.length) return "no stream that you may see";
+  return hub.watchers
+    .map(({ user, streams }) => `${user || "someone without an account"} (${count(streams, "stream")})`)
+    .join(", ");
+}
+
+/**
+ * The task of its newest execution.
+ *
+ * @param {Known} sandbox
+ */
+export function taskNodes({ hub }) {
+  const execution = hub?.execution;
+  if (!execution?.task_id) return ["none"];
+  const link = element("a", execution.title);
+  link.href = `/tasks/${execution.task_id}/`;
+  const by = execution.account ? `, asked for by ${execution.account}` : "";
+  return [link, element("span", ` ${execution.status.replace("_", " ")}${by}`, "note")];
+}
+
+/**
+ * Buttons for what may be done to a sandbox; `offer` shows those that may be pressed now.
+ *
+ * @param {object} options
+ * @param {HTMLElement} options.place
+ * @param {HTMLElement} options.problem
+ * @param {HTMLElement} options.focus - Where the focus goes when the button that has it disappears.
+ * @param {() => Known | null} options.sandbox
+ * @param {(verb: Verb, text: string) => Promise<unknown>} options.onDone
+ */
+export function actionsOf({ place, problem, focus, sandbox, onDone }) {
+  /** @param {Verb} verb */
+  async function act(verb) {
+    const known = sandbox();
+    if (!known) return;
+    const name = nameOf(known);
+    if (verb === "delete") {
+      const text = ["Its processes end, and its files are lost."];
+      if (!(await confirmed({ title: `Delete the sandbox ${name}?`, text, action: "Delete" }))) return;
+    }
+    if (verb === "stop") {
+      const text = ["Its processes end; its files stay."];
+      if (!(await confirmed({ title: `Stop the sandbox ${name}?`, text, action: "Stop" }))) return;
+    }
+    if (verb === "delete") await call("DELETE", api("sandboxes", known.id));
+    else await call("POST", api("sandboxes", known.id, verb));
+    await onDone(verb, `${name} ${DONE[verb]}.`);
+  }
+
+  const presses = /** @type {Verb[]} */ (Object.keys(LABELS)).map((verb) => {
+    const press = button(LABELS[verb], verb === "delete" ? "small danger" : "small");
+    const name = element("span", "", "unseen");
+    press.append(name);
+    press.hidden = true;
+    onPress(press, problem, () => act(verb));
+    return { verb, press, name };
+  });
+  place.append(...presses.map(({ press }) => press));
+
+  return {
+    offer() {
+      const known = sandbox();
+      const hub = known?.hub;
+      const may = { start: hub?.may_start, stop: hub?.may_stop, delete: hub?.may_delete };
+      for (const { verb, press, name } of presses) {
+        const isOffered = may[verb] === true && known?.state !== "destroyed";
+        if (!isOffered && press === document.activeElement) focus.focus();
+        press.hidden = !isOffered;
+        name.textContent = known ? ` ${nameOf(known)}` : "";
+      }
+    },
+  };
+}
