@@ -46,7 +46,8 @@ class SandboxFactsSerializer(serializers.Serializer[Any]):
     """`own`: the caller made the sandbox, or asked for `execution`, the newest one in it.
 
     `watchers`: open streams of it that the caller may see (its own; all for operators). `may_…`: whether the caller may
-    do this now.
+    do this now. `cpu`, `memory` and `disk` (GiB): what it holds now, nothing of the first two while it is stopped; null
+    where Daytona does not say.
     """
 
     own = serializers.BooleanField(source="is_own")
@@ -55,6 +56,10 @@ class SandboxFactsSerializer(serializers.Serializer[Any]):
     may_start = serializers.BooleanField()
     may_stop = serializers.BooleanField()
     may_delete = serializers.BooleanField()
+    may_read_files = serializers.BooleanField()
+    cpu = serializers.FloatField(allow_null=True)
+    memory = serializers.FloatField(allow_null=True)
+    disk = serializers.FloatField(allow_null=True)
 
 
 def with_facts(user: Reader, documents: Sequence[Document]) -> list[Document]:

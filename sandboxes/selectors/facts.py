@@ -15,7 +15,7 @@ from sandboxes.gateway import Document
 from sandboxes.models import Sandbox, StateChange
 from sandboxes.selectors.sandboxes import Reader, names_of
 from sandboxes.selectors.subscriptions import subscription_list_for
-from sandboxes.services.sandboxes import STARTABLE, STOPPABLE
+from sandboxes.services.sandboxes import AT_REST, STARTABLE, STOPPABLE
 from taskhub.auth.private_text import visible_executions
 from taskhub.auth.sandbox_access import executed_in, hidden_sandboxes
 from taskhub.models import Execution
@@ -38,6 +38,7 @@ class Watcher:
 class SandboxFacts:
     """`execution` is the newest one in it. `is_own`: the user made it, or asked for that execution.
 
+    `cpu` (number), `memory` and `disk` (GiB) are what it holds now; None where Daytona does not say.
     `watchers` are those whose subscriptions the user may see: its own, all for operators.
     """
 
@@ -47,6 +48,10 @@ class SandboxFacts:
     may_start: bool = False
     may_stop: bool = False
     may_delete: bool = False
+    may_read_files: bool = False
+    cpu: float | None = None
+    memory: float | None = None
+    disk: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,13 @@ def sandbox_facts_for(*, user: Reader, documents: Sequence[Document]) -> dict[st
             facts[sandbox_id].is_own = True
     for sandbox_id, watchers in _watchers(user, ids).items():
         facts[sandbox_id].watchers = watchers
-    if user.is_authenticated and role_of(user) >= Role.OPERATOR:
-        for document in documents:
-            _allow(facts[str(document["id"])], str(document.get("state", "")))
+    is_operator = user.is_authenticated and role_of(user) >= Role.OPERATOR
+    for document in documents:
+        found, state = facts[str(document["id"])], str(document.get("state", ""))
+        found.cpu, found.memory, found.disk = _sizes(document, state)
+        if is_operator:
+            found.may_start, found.may_stop = state in STARTABLE, state in STOPPABLE
+            found.may_delete = found.may_read_files = True
     return facts
 
 
@@ -119,5 +128,8 @@ def _watchers(user: Reader, ids: Iterable[str]) -> dict[str, list[Watcher]]:
     return watchers
 
 
-def _allow(facts: SandboxFacts, state: str) -> None:
-    facts.may_start, facts.may_stop, facts.may_delete = state in STARTABLE, state in STOPPABLE, True
+def _sizes(document: Document, state: str) -> tuple[float | None, float | None, float | None]:
+    cpu, memory, disk = (
+        size if isinstance(size := document.get(name), int | float) else None for name in ("cpu", "memory", "disk")
+    )
+    return (0, 0, disk) if state in AT_REST else (cpu, memory, disk)

@@ -25,6 +25,8 @@ from taskhub.web.thread_pool import with_database_writing
 
 STARTABLE: Final = frozenset({"stopped", "archived", "error"})
 """States from which a start is offered."""
+AT_REST: Final = frozenset({"stopped", "archived", "destroyed"})
+"""States that hold no CPU and no memory."""
 STOPPABLE: Final = frozenset({"started", "starting", "error"})
 REQUEST_LABEL: Final = "taskhub.request"
 """Of a sandbox that was asked for with an Idempotency-Key: the label of its reservation."""

@@ -55,8 +55,10 @@ def executed(actor: Actor, sandbox_id: str, **fields: Any) -> Execution:
 def test_a_sandbox_has_its_task_its_owner_and_its_watchers(alice: User, operator: User, sandboxes: None) -> None:
     sandbox_id = made()
     nothing = {"own": False, "execution": None, "watchers": []}
-    refused = {"may_start": False, "may_stop": False, "may_delete": False}
-    assert facts(client_of(alice), sandbox_id) == nothing | refused
+    refused = dict.fromkeys(("may_start", "may_stop", "may_delete", "may_read_files"), False)
+    found = facts(client_of(alice), sandbox_id)
+    assert [found.pop(name) > 0 for name in ("cpu", "memory", "disk")] == [True] * 3
+    assert found == nothing | refused
     executed(SYSTEM, sandbox_id)
     newest = executed(Actor(door="rest", user=alice), sandbox_id)
     StreamProcess.objects.create(name="web", reported_at=timezone.now(), report={})
@@ -79,7 +81,7 @@ def test_a_sandbox_has_its_task_its_owner_and_its_watchers(alice: User, operator
     of_operator = facts(client_of(operator), sandbox_id)
     assert of_operator["own"] is False
     assert [each["user"] for each in of_operator["watchers"]] == ["", "alice", "operator"]
-    assert [of_operator[name] for name in refused] == [False, True, True]
+    assert [of_operator[name] for name in refused] == [False, True, True, True]
     assert "hub" not in got(client_of(alice), f"/api/sandboxes/{sandbox_id}/")
 
 
@@ -111,6 +113,8 @@ def test_states_are_kept_with_who_asked_for_them(alice: User, operator: User, sa
     assert [each[1:] for each in created] == [("create", "operator")]
     stopped = wait_here(partial(sandbox_stop, actor=actor, sandbox_id=sandbox_id))
     assert states()[1:] == [(stopped["state"], "stop", "operator")]
+    wait_until(lambda: facts(client_of(operator), sandbox_id)["may_start"], "it is stopped")
+    assert [facts(client_of(operator), sandbox_id)[name] for name in ("cpu", "memory")] == [0, 0]
     # As a poll sees it, twice; then an older state is seen no more.
     for _ in range(2):
         sandboxes_store(documents=[{"id": sandbox_id, "state": "archived", "updatedAt": "2999-01-01T00:00:00Z"}])

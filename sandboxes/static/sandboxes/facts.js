@@ -15,18 +15,6 @@ import { age, count } from "../taskhub/format.js";
 
 const DONE = { start: "is being started", stop: "is being stopped", delete: "is being deleted" };
 const LABELS = { start: "Start", stop: "Stop", delete: "Delete" };
-/** States that hold no CPU and no memory. */
-const AT_REST = new Set(["stopped", "archived", "destroyed"]);
-/** @type {Record<string, string>} */
-const KINDS = {
-  started: "good",
-  error: "bad",
-  build_failed: "bad",
-  stopped: "rest",
-  archived: "rest",
-  destroyed: "rest",
-  unknown: "rest",
-};
 
 /**
  * @param {HTMLElement} badge
@@ -34,7 +22,7 @@ const KINDS = {
  */
 export function showState(badge, state) {
   badge.textContent = state.replaceAll("_", " ");
-  badge.dataset["kind"] = KINDS[state] ?? "moving";
+  badge.dataset["of"] = state;
 }
 
 /** @param {Known} sandbox */
@@ -52,11 +40,12 @@ export function ageOf({ createdAt }) {
  *
  * @param {Known} sandbox
  */
-export function sizeOf({ state, cpu, memory, disk }) {
-  if (typeof cpu !== "number" || typeof memory !== "number") return "unknown";
-  const kept = typeof disk === "number" ? `${disk} GiB of disk` : "its disk";
-  if (AT_REST.has(state)) return `no CPU, no memory; ${kept}`;
-  return `${cpu} CPU, ${memory} GiB of memory; ${kept}`;
+export function sizeOf({ state, hub }) {
+  if (state === "destroyed") return "nothing";
+  if (hub?.cpu == null || hub.memory == null) return "unknown";
+  const kept = hub.disk === null ? "its disk" : `${hub.disk} GiB of disk`;
+  if (hub.cpu === 0 && hub.memory === 0) return `no CPU, no memory; ${kept}`;
+  return `${hub.cpu} CPU, ${hub.memory} GiB of memory; ${kept}`;
 }
 
 /** @param {Known} sandbox */

@@ -17,7 +17,7 @@ import { actionsOf, ageOf, nameOf, showState, sizeOf, taskNodes, watchersOf } fr
 const EVERY_MS = 15_000; // Daytona's list has no events
 const PAGES = 5; // of 200
 const list = $("sandboxes");
-const template = $("sandbox", HTMLTemplateElement).content.firstElementChild;
+const template = $("sandbox-item", HTMLTemplateElement).content.firstElementChild;
 /** By id. @type {Map<string, Row>} */
 const rows = new Map();
 
@@ -78,7 +78,7 @@ function made(sandbox) {
     focus: link,
     sandbox: () => rows.get(sandbox.id)?.sandbox ?? null,
     onDone: async (_, text) => {
-      $("done").textContent = text;
+      $("said").textContent = text;
       await refresh.now();
     },
   });
@@ -99,8 +99,9 @@ function show({ item, sandbox, actions }) {
 }
 
 const refresh = refresher(read, EVERY_MS);
+void refresh.now();
 hubStream({
   target: () => ({ types: "execution_event,announcement" }),
-  onSnapshot: () => void refresh.now(),
+  onSnapshot: refresh.soon,
   onEvent: refresh.soon,
 }).connect();

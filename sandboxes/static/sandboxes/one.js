@@ -4,7 +4,6 @@ import { api, call, file, Refused } from "../taskhub/api.js";
 import { $, button, element, find, saveFile, timeElement } from "../taskhub/dom.js";
 import { onPress, tryAction } from "../taskhub/forms.js";
 import { ago, dateTime, fileSize } from "../taskhub/format.js";
-import { me } from "../taskhub/identity.js";
 import { indicator, withButton } from "../taskhub/indicator.js";
 import { LogView } from "../taskhub/log.js";
 import { refresher } from "../taskhub/refresher.js";
@@ -37,7 +36,7 @@ const actions = actionsOf({
   focus: $("title"),
   sandbox: () => sandbox,
   onDone: async (_, text) => {
-    $("done").textContent = text;
+    $("said").textContent = text;
     await refresh.now();
   },
 });
@@ -49,7 +48,7 @@ async function read() {
     } catch (error) {
       // What the hub has seen of it is still there.
       if (!(error instanceof Refused) || error.status !== 404) throw error;
-      $("done").textContent = "It does not exist any more.";
+      $("said").textContent = "It does not exist any more.";
       if (sandbox) sandbox = { ...sandbox, state: "destroyed" };
     }
     show();
@@ -80,6 +79,7 @@ function show() {
     }),
   );
   actions.offer();
+  if (sandbox.hub?.may_read_files) startFiles();
 }
 
 async function readHistory() {
@@ -150,8 +150,8 @@ function sessionItem({ sessionId, commands }) {
     ...all.map(({ id, command, exitCode }) => {
       const line = commandLine(command);
       const row = element("li");
-      const how = element("span", exitText(exitCode), "badge");
-      how.dataset["kind"] = exitCode == null ? "moving" : exitCode === 0 ? "good" : "bad";
+      const how = element("span", exitText(exitCode), exitCode ? "badge bad" : "badge");
+      how.dataset["of"] = exitText(exitCode);
       const press = button("Log", "small");
       press.dataset["command"] = id;
       press.append(element("span", ` of ${line.slice(0, 60)}`, "unseen"));
@@ -273,18 +273,18 @@ async function download(path, name) {
   saveFile(await file(`${api("sandboxes", asked, "files", "content")}?${query}`), name);
 }
 
-async function startFiles() {
-  const part = document.getElementById("files-part");
-  if (!part || (await me).role !== "operator" || (await me).name === "") return;
+/** Once the hub has said that the reader may see them. */
+function startFiles() {
+  const part = $("files-part");
+  if (!part.hidden) return;
   part.hidden = false;
   const path = $("path", HTMLInputElement);
   onPress($("folder"), $("files-problem"), () => openFolder(path.value));
   onPress($("up"), $("files-problem"), () => openFolder(path.value.replace(/\/[^/]*\/?$/, "") || "/"));
-  await tryAction($("files-problem"), () => openFolder(""));
+  void tryAction($("files-problem"), () => openFolder(""));
 }
 
 const refresh = refresher(read, EVERY_MS);
 void refresh.now();
-void startFiles();
 streams.status.connect();
 streams.sessions.connect();

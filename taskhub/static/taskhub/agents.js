@@ -4,9 +4,9 @@ import { api, call, Refused } from "./api.js";
 import { confirmed } from "./confirm-dialog.js";
 import { $, button, element, find, reconcileChildren } from "./dom.js";
 import { onPress, tryAction } from "./forms.js";
-import { age, ago, count, dateTime } from "./format.js";
+import { entryOf, enums } from "./enums.js";
+import { ago, count, dateTime } from "./format.js";
 import { hubStream } from "./hub.js";
-import { me } from "./identity.js";
 import { refresher } from "./refresher.js";
 
 /**
@@ -29,7 +29,7 @@ const WORDS = {
 };
 
 const list = $("agents");
-const template = $("agent", HTMLTemplateElement).content.firstElementChild;
+const template = $("agent-item", HTMLTemplateElement).content.firstElementChild;
 /** By id. @type {Map<number, { item: HTMLElement, agent: Agent }>} */
 const items = new Map();
 let size = STEP;
@@ -94,7 +94,7 @@ function show(item, agent) {
   find(item, ".now").textContent = `${agent.active.toLocaleString("en")} now`;
   const today = find(item, ".today");
   today.replaceChildren(`${count(agent.runs_today, "run")} today`);
-  if (agent.failures_today) today.append(", ", element("span", `${agent.failures_today} failed`, "failed"));
+  if (agent.failures_today) today.append(", ", element("span", `${agent.failures_today} failed`, "bad"));
   /** @type {Record<Verb, boolean>} */
   const offered = {
     release: agent.may_release && agent.holds > 0,
@@ -113,12 +113,12 @@ function heldItem({ task_id: id, title, since, status }) {
   const item = element("li");
   const link = element("a", title);
   link.href = `/tasks/${id}/`;
-  const time = element("time", age(since) === "now" ? "just now" : age(since));
+  const time = element("time", ago(since));
   time.dateTime = since;
   time.title = dateTime(since);
-  item.append(link, " ", element("span", "", "note"));
-  find(item, "span").append(`${status}, for `, time);
-  if (age(since) === "now") find(item, "span").replaceChildren(`${status}, since `, time);
+  const about = element("span", `${entryOf(enums().statuses, status).label}, claimed `, "note");
+  about.append(time);
+  item.append(link, " ", about);
   return item;
 }
 
@@ -162,23 +162,21 @@ function questionOf(verb, agent) {
 async function act(verb, id) {
   const agent = items.get(id)?.agent;
   if (!agent || !(await confirmed(questionOf(verb, agent)))) return;
-  $("done").textContent = "";
-  const { role } = await me;
-  // A token of an operator acts as an agent: it says that it means what another agent holds.
-  const force = role === "operator" ? "?force=true" : "";
+  $("said").textContent = "";
   let changed = 0;
   /** @type {Acted["refused"]} */
   const refused = [];
   /** @type {Acted} */
   let acted;
   do {
-    acted = await call("POST", `${api("agents", String(id), verb)}${force}`);
+    // An operator's token in this tab acts as an agent, and must say that it means what another one holds.
+    acted = await call("POST", `${api("agents", String(id), verb)}?force=true`);
     changed += acted.done.length;
     refused.push(...acted.refused);
   } while (acted.remaining > 0 && acted.done.length > 0);
   const stopped = verb === "stop" ? `${titleOf(agent)} was stopped. ` : "";
   const noun = verb === "stop-executions" ? "execution" : "task";
-  $("done").textContent = stopped + (changed || !stopped ? `${count(changed, noun)} ${plural(verb, changed)}.` : "");
+  $("said").textContent = stopped + (changed || !stopped ? `${count(changed, noun)} ${plural(verb, changed)}.` : "");
   await refresh.now();
   if (refused.length)
     throw new Refused(`${count(refused.length, noun)} stayed as it was: ${refused[0]?.message ?? ""}`);
@@ -195,4 +193,5 @@ onPress($("more"), $("problem"), async () => {
   size = Math.min(MOST, 2 * size);
   await refresh.now();
 });
-hubStream({ target: () => ({ types: EVENTS }), onSnapshot: () => void refresh.now(), onEvent: refresh.soon }).connect();
+void refresh.now();
+hubStream({ target: () => ({ types: EVENTS }), onSnapshot: refresh.soon, onEvent: refresh.soon }).connect();
