@@ -89,8 +89,7 @@ def agents_data(request: Request, agents: list[Agent]) -> list[dict[str, Any]]:
         for source in (known, rights):
             for name in source.__slots__:
                 setattr(agent, name, getattr(source, name))
-    data: list[dict[str, Any]] = AgentSerializer(agents, many=True).data
-    return data
+    return list(AgentSerializer(agents, many=True).data)
 
 
 class AgentsView(KnownQuery, ListAPIView[Agent]):

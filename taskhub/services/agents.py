@@ -81,7 +81,7 @@ def agent_stop_executions(*, actor: Actor, agent_id: int) -> Acted:
     """
     agent = agent_get(agent_id)
     found = agent_executions(user=_account(actor), agents=[agent]).exclude(stop_requested_at__isnull=False)
-    rows = [(task_id, pk) for task_id, pk in found.order_by("queued_at", "pk").values_list("task_id", "pk") if task_id]
+    rows = list(found.order_by("queued_at", "pk").values_list("task_id", "pk"))
     acted = _act_on(rows, lambda row: _stop(actor, *row), lambda row: row[0])
     _audit(actor, "agent:stop_executions", agent, acted)
     return acted

@@ -176,7 +176,8 @@ def test_operators_see_the_files_of_a_sandbox(
         assert client_of(alice).get(path).status_code == 403
 
 
-def test_the_pages_are_for_readers(alice: User) -> None:
+def test_the_pages_are_for_readers(alice: User, settings: Any) -> None:
+    settings.TASKHUB_OPEN_READING = False
     for address in ("/sandboxes/", "/sandboxes/some-box/"):
         assert APIClient().get(address).status_code == 302
         client = APIClient()

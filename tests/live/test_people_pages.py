@@ -72,7 +72,7 @@ def test_agents_are_seen_working_and_are_ended(
     page = people
     for each in (page, viewer):
         each.goto(f"{hub.address}/agents/")
-        each.wait_for_selector("#agents:not([aria-busy])")
+        each.wait_for_selector("#agents:not([aria-busy])", state="attached")
         wait_for_stream(each)
     # What an agent does is seen without a press.
     name = "a-worker-with-a-name-that-is-quite-long-" + "x" * 40
@@ -101,7 +101,7 @@ def test_agents_are_seen_working_and_are_ended(
     expect(shown.locator(".now")).to_have_text("0 now", timeout=PATIENCE_MS)
     answered(page, shown.get_by_role("button", name="Release"), "Release what", "Release")
     expect(page.locator("#said")).to_have_text("2 tasks were released.", timeout=PATIENCE_MS)
-    expect(shown.locator(".holds .note")).to_have_text("nothing", timeout=PATIENCE_MS)
+    expect(shown.locator(".holds > .note")).to_have_text("nothing", timeout=PATIENCE_MS)
     answered(page, shown.get_by_role("button", name="Stop agent"), "Stop ", "Stop agent")
     expect(page.locator("#said")).to_contain_text("was stopped.", timeout=PATIENCE_MS)
     assert client.http.get("/api/me/", headers=agent).status_code == 401
@@ -116,7 +116,7 @@ def test_sandboxes_are_listed_opened_and_ended(
     page = people
     others = client.http.post("/api/sandboxes/", json={}).json()["id"]
     page.goto(f"{hub.address}/sandboxes/")
-    page.wait_for_selector("#sandboxes:not([aria-busy])")
+    page.wait_for_selector("#sandboxes:not([aria-busy])", state="attached")
     # One's own come first, though another is more recent.
     own = page.evaluate(
         """async () => {
@@ -146,8 +146,9 @@ def test_sandboxes_are_listed_opened_and_ended(
     page.wait_for_selector('#log .text:text-is("one line")')
     page.wait_for_selector('#outcome:has-text("Ended with exit code 3")')
     expect(page.locator("#history")).to_contain_text(f"create, asked for by {OPERATOR}", timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Open the folder").click()  # it was read before the command had ended
     with page.expect_download() as download:
-        page.get_by_role("button", name="file.txt").click()
+        page.get_by_role("button", name="file.txt", exact=True).click()
     assert download.value.path().read_text() == "kept\n"
     expect(page.locator("#facts")).to_contain_text(f"{OPERATOR} (", timeout=PATIENCE_MS)
     assert_accessible(page)
@@ -170,7 +171,7 @@ def test_sandboxes_are_listed_opened_and_ended(
     expect(actions.get_by_role("button")).to_have_count(0, timeout=PATIENCE_MS)
     expect(page.locator("#history")).to_contain_text(f"delete, asked for by {OPERATOR}", timeout=PATIENCE_MS)
     viewer.goto(f"{hub.address}/sandboxes/")
-    viewer.wait_for_selector("#sandboxes:not([aria-busy])")
+    viewer.wait_for_selector("#sandboxes:not([aria-busy])", state="attached")
     assert viewer.locator("#sandboxes button:visible").count() == 0
     assert_accessible(viewer)
     client.http.delete(f"/api/sandboxes/{others}/")

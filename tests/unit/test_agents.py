@@ -334,7 +334,8 @@ def test_an_agent_that_is_not_there_is_a_404(alice: User) -> None:
     assert malformed.json()["error"]["details"] == {"agent_id": ["Must be a number."]}
 
 
-def test_the_page_is_for_readers(alice: User) -> None:
+def test_the_page_is_for_readers(alice: User, settings: Any) -> None:
+    settings.TASKHUB_OPEN_READING = False
     assert APIClient().get("/agents/").status_code == 302
     page = person(alice).get("/agents/").content.decode()
     assert 'id="agents"' in page

@@ -50,7 +50,7 @@ export function sizeOf({ state, hub }) {
 
 /** @param {Known} sandbox */
 export function watchersOf({ hub }) {
-  if (!hub?.watchers.length) return "no stream that you may see";
+  if (!hub?.watchers.length) return "no open stream";
   return hub.watchers
     .map(({ user, streams }) => `${user || "someone without an account"} (${count(streams, "stream")})`)
     .join(", ");
@@ -68,6 +68,16 @@ export function taskNodes({ hub }) {
   link.href = `/tasks/${execution.task_id}/`;
   const by = execution.account ? `, asked for by ${execution.account}` : "";
   return [link, element("span", ` ${execution.status.replace("_", " ")}${by}`, "note")];
+}
+
+/**
+ * @param {Known | null} sandbox
+ * @returns {Record<Verb, boolean>}
+ */
+function offeredOf(sandbox) {
+  const hub = sandbox?.hub;
+  if (!hub || sandbox.state === "destroyed") return { start: false, stop: false, delete: false };
+  return { start: hub.may_start, stop: hub.may_stop, delete: hub.may_delete };
 }
 
 /**
@@ -112,10 +122,9 @@ export function actionsOf({ place, problem, focus, sandbox, onDone }) {
   return {
     offer() {
       const known = sandbox();
-      const hub = known?.hub;
-      const may = { start: hub?.may_start, stop: hub?.may_stop, delete: hub?.may_delete };
+      const may = offeredOf(known);
       for (const { verb, press, name } of presses) {
-        const isOffered = may[verb] === true && known?.state !== "destroyed";
+        const isOffered = may[verb];
         if (!isOffered && press === document.activeElement) focus.focus();
         press.hidden = !isOffered;
         name.textContent = known ? ` ${nameOf(known)}` : "";

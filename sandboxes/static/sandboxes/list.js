@@ -15,6 +15,7 @@ import { actionsOf, ageOf, nameOf, showState, sizeOf, taskNodes, watchersOf } fr
  */
 
 const EVERY_MS = 15_000; // Daytona's list has no events
+const CALM_MS = 5000; // each reading asks Daytona
 const PAGES = 5; // of 200
 const list = $("sandboxes");
 const template = $("sandbox-item", HTMLTemplateElement).content.firstElementChild;
@@ -98,7 +99,7 @@ function show({ item, sandbox, actions }) {
   actions.offer();
 }
 
-const refresh = refresher(read, EVERY_MS);
+const refresh = refresher(read, EVERY_MS, CALM_MS);
 void refresh.now();
 hubStream({
   target: () => ({ types: "execution_event,announcement" }),

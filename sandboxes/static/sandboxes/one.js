@@ -217,16 +217,26 @@ function stream(id, eventType, target, onEvent, onReset = () => {}) {
 }
 
 const streams = {
-  status: stream("status-stream", "sandbox-status", () => ({}), ({ name, data }) => {
-    if (name !== "sandbox-status" || data.state === state) return;
-    state = data.state;
-    if (sandbox) sandbox = { ...data, hub: sandbox.hub };
-    show();
-    refresh.soon(); // what may be done now, and its place in the history
-  }),
-  sessions: stream("sessions-stream", "sessions", () => ({}), ({ name, data }) => {
-    if (name === "sessions-update") showSessions(data.sessions);
-  }),
+  status: stream(
+    "status-stream",
+    "sandbox-status",
+    () => ({}),
+    ({ name, data }) => {
+      if (name !== "sandbox-status" || data.state === state) return;
+      state = data.state;
+      if (sandbox) sandbox = { ...sandbox, ...data };
+      show();
+      refresh.soon(); // what may be done now, and its place in the history
+    },
+  ),
+  sessions: stream(
+    "sessions-stream",
+    "sessions",
+    () => ({}),
+    ({ name, data }) => {
+      if (name === "sessions-update") showSessions(data.sessions);
+    },
+  ),
   log: stream(
     "log-stream",
     "logs",

@@ -85,27 +85,42 @@ function show(item, agent) {
   seen.textContent = ago(agent.last_seen_at);
   seen.title = dateTime(agent.last_seen_at);
   find(item, ".token").textContent = tokenText(agent);
-  find(item, ".holds .note").textContent = agent.holds ? "" : "nothing";
-  find(item, ".holds .note").hidden = agent.holds > 0;
-  const held = agent.held.map(heldItem);
-  const more = agent.holds - agent.held.length;
-  if (more > 0) held.push(element("li", `and ${more.toLocaleString("en")} more`));
-  find(item, ".holds ul").replaceChildren(...held);
+  showHeld(item, agent);
   find(item, ".now").textContent = `${agent.active.toLocaleString("en")} now`;
   const today = find(item, ".today");
   today.replaceChildren(`${count(agent.runs_today, "run")} today`);
   if (agent.failures_today) today.append(", ", element("span", `${agent.failures_today} failed`, "bad"));
-  /** @type {Record<Verb, boolean>} */
-  const offered = {
-    release: agent.may_release && agent.holds > 0,
-    "stop-executions": agent.may_stop_executions && agent.active > 0,
-    stop: agent.may_stop && (agent.token !== null || (agent.may_release && agent.holds > 0)),
-  };
+  const offered = offeredOf(agent);
   for (const press of item.querySelectorAll("button")) {
     const isOffered = offered[/** @type {Verb} */ (press.dataset["verb"])];
     if (!isOffered && press === document.activeElement) find(item, "h2").focus();
     press.hidden = !isOffered;
   }
+}
+
+/**
+ * What may be pressed, and has something to do.
+ *
+ * @param {Agent} agent
+ * @returns {Record<Verb, boolean>}
+ */
+function offeredOf({ may_release: mayRelease, may_stop: mayStop, may_stop_executions: mayEnd, holds, active, token }) {
+  const release = mayRelease && holds > 0;
+  return { release, "stop-executions": mayEnd && active > 0, stop: mayStop && (token !== null || release) };
+}
+
+/**
+ * @param {HTMLElement} item
+ * @param {Agent} agent
+ */
+function showHeld(item, { holds, held }) {
+  const note = find(item, ".holds .note");
+  note.textContent = holds ? "" : "nothing";
+  note.hidden = holds > 0;
+  const rows = held.map(heldItem);
+  const more = holds - held.length;
+  if (more > 0) rows.push(element("li", `and ${more.toLocaleString("en")} more`));
+  find(item, ".holds ul").replaceChildren(...rows);
 }
 
 /** @param {AgentClaim} claim */
@@ -141,14 +156,18 @@ function questionOf(verb, agent) {
   const name = titleOf(agent);
   const held = count(agent.holds, "task");
   if (verb === "release") {
-    const text = [`${held} will be to do and unassigned. The agent is told at its next call that it holds them no more.`];
+    const text = [
+      `${held} will be to do and unassigned. The agent is told at its next call that it holds them no more.`,
+    ];
     return { title: `Release what ${name} holds?`, text, action: "Release" };
   }
   if (verb === "stop-executions") {
     const text = [`${count(agent.active, "execution")} will be ended; what they have written so far is kept.`];
     return { title: `Stop all executions of ${name}?`, text, action: "Stop executions" };
   }
-  const text = agent.token ? [`The token “${agent.token.name}” is revoked, for good; its streams close within 5 s.`] : [];
+  const text = agent.token
+    ? [`The token “${agent.token.name}” is revoked, for good; its streams close within 5 s.`]
+    : [];
   if (agent.token?.is_shared) text.push("Other agents use this token too: they lose it as well.");
   if (agent.holds) text.push(`${held} will be to do and unassigned.`);
   if (agent.active) text.push(`${count(agent.active, "execution")} of it will go on until stopped.`);
@@ -163,6 +182,22 @@ async function act(verb, id) {
   const agent = items.get(id)?.agent;
   if (!agent || !(await confirmed(questionOf(verb, agent)))) return;
   $("said").textContent = "";
+  const { changed, refused } = await all(verb, id);
+  const noun = verb === "stop-executions" ? "execution" : "task";
+  const done = `${count(changed, noun)} ${plural(verb, changed)}.`;
+  if (verb !== "stop") $("said").textContent = done;
+  else $("said").textContent = `${titleOf(agent)} was stopped.${changed ? ` ${done}` : ""}`;
+  await refresh.now();
+  if (refused.length) throw new Refused(`${count(refused.length, noun)} stayed: ${refused[0]?.message ?? ""}`);
+}
+
+/**
+ * As many requests as it takes.
+ *
+ * @param {Verb} verb
+ * @param {number} id
+ */
+async function all(verb, id) {
   let changed = 0;
   /** @type {Acted["refused"]} */
   const refused = [];
@@ -174,19 +209,15 @@ async function act(verb, id) {
     changed += acted.done.length;
     refused.push(...acted.refused);
   } while (acted.remaining > 0 && acted.done.length > 0);
-  const stopped = verb === "stop" ? `${titleOf(agent)} was stopped. ` : "";
-  const noun = verb === "stop-executions" ? "execution" : "task";
-  $("said").textContent = stopped + (changed || !stopped ? `${count(changed, noun)} ${plural(verb, changed)}.` : "");
-  await refresh.now();
-  if (refused.length)
-    throw new Refused(`${count(refused.length, noun)} stayed as it was: ${refused[0]?.message ?? ""}`);
+  return { changed, refused };
 }
 
 /**
  * @param {Verb} verb
  * @param {number} n
  */
-const plural = (verb, n) => (n === 1 ? WORDS[verb].done : WORDS[verb].done.replace(/^was/, "were").replace(/^is/, "are"));
+const plural = (verb, n) =>
+  n === 1 ? WORDS[verb].done : WORDS[verb].done.replace(/^was/, "were").replace(/^is/, "are");
 
 const refresh = refresher(read, EVERY_MS);
 onPress($("more"), $("problem"), async () => {
