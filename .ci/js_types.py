@@ -27,12 +27,15 @@ HEAD: Final = """\
 """
 # What the pages read and write over REST; the schemas that these refer to follow by themselves.
 BODIES: Final = (
+    "Acted",
+    "Agent",
     "Artifacts",
     "AuditEntry",
     "Card",
     "CommandStarted",
     "ExecuteRequest",
     "Execution",
+    "Folder",
     "LogFound",
     "LogTail",
     "Me",
@@ -40,6 +43,7 @@ BODIES: Final = (
     "PatchedTaskRequest",
     "RenderedNote",
     "RenderedTask",
+    "SandboxHistory",
     "SandboxPage",
     "Session",
     "SessionCreated",

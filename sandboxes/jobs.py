@@ -37,6 +37,7 @@ from sandboxes.services.sandbox_state import (
     trouble_report,
     viewers_send_to_ids,
 )
+from sandboxes.services.state_changes import state_changes_forget
 from sandboxes.services.subscriptions import subscriptions_drop_orphans
 from sandboxes.watch.polling import Findings, look_at_list, look_at_sandboxes, look_at_sessions
 from taskhub.lib.database_limits import retention
@@ -51,6 +52,7 @@ _SHARE: Final = 0.8
 """Share of its period that a tick may spend on requests; the rest is for publishing."""
 FORGET_WEBHOOKS_AFTER: Final = timedelta(hours=1)
 FORGET_SANDBOXES_AFTER: Final = timedelta(days=7)
+FORGET_STATES_AFTER: Final = timedelta(days=30)
 
 
 @shared_task
@@ -93,10 +95,11 @@ def subscriptions_expire() -> None:
 @shared_task
 @retention()
 def observations_trim() -> None:
-    """Delete expired webhook ids and stale sandboxes."""
+    """Delete expired webhook ids, stale sandboxes, and what is known of states a month ago."""
     now = timezone.now()
     webhooks_forget(before=now - FORGET_WEBHOOKS_AFTER)
     sandboxes_forget(before=now - FORGET_SANDBOXES_AFTER)
+    state_changes_forget(before=now - FORGET_STATES_AFTER)
 
 
 def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str], float], Findings]) -> None:

@@ -96,6 +96,14 @@ class Toolbox:
             raise SandboxUnavailable
         return str(found["dir"])
 
+    async def files(self, path: str, *, limit_bytes: int) -> list[Document] | None:
+        """What is in a folder, as Daytona has it; None for a longer answer. Raises SandboxMissing for the folder."""
+        request = self._files.list_files_without_preload_content(path=path, _request_timeout=REQUEST_S)
+        found = await fetch_limited("file", request, limit_bytes)
+        if found is not None and not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
+            raise SandboxUnavailable
+        return found
+
     async def file(self, path: str, *, limit_bytes: int) -> bytes:
         """A small file, as far as `limit_bytes`. Raises SandboxMissing."""
         request = self._files.download_file_without_preload_content(path, _request_timeout=REQUEST_S)

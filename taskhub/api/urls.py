@@ -5,6 +5,7 @@ from __future__ import annotations
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, AdmissionView
+from taskhub.api.agents import AgentReleaseView, AgentStopExecutionsView, AgentStopView, AgentsView
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
 from taskhub.api.cards import TaskCardsView
@@ -80,6 +81,10 @@ urlpatterns = [
     route("admission", AdmissionView.as_view(), "admission"),
     route("admission/accounts", AdmissionAccountsView.as_view(), "admission-accounts"),
     route("admission/accounts/{account}", AdmissionAccountView.as_view(), "admission-account"),
+    route("agents", AgentsView.as_view(), "agents"),
+    route("agents/{agent_id}/release", AgentReleaseView.as_view(), "agent-release"),
+    route("agents/{agent_id}/stop", AgentStopView.as_view(), "agent-stop"),
+    route("agents/{agent_id}/stop-executions", AgentStopExecutionsView.as_view(), "agent-stop-executions"),
     route("environments", _environments, "environments"),
     route("environments/{environment}", _environment, "environment"),
     route("announcements", _announcements, "announcements"),
