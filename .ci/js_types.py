@@ -29,6 +29,7 @@ HEAD: Final = """\
 BODIES: Final = (
     "Artifacts",
     "AuditEntry",
+    "Board",
     "Card",
     "CommandStarted",
     "ExecuteRequest",
