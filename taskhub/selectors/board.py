@@ -99,8 +99,10 @@ def board_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
     """Those that have each word in title, description, assignee, tags or id, whatever its case; of texts, accents."""
 
     def holds(word: str) -> Q:
-        in_tags = Q(tag_text__icontains=word) | Q(tag_text__icontains=json.dumps(word)[1:-1])  # as SQLite keeps them
-        return Q(folded_text__contains=fold(word)) | Q(assignee__icontains=word) | in_tags | Q(id_text__icontains=word)
+        # SQLite keeps tags as JSON in ASCII, and ids without hyphens.
+        in_tags = Q(tag_text__icontains=word) | Q(tag_text__icontains=json.dumps(word)[1:-1])
+        in_id = Q(id_text__icontains=word) | Q(id_text__icontains=word.replace("-", "") or word)
+        return Q(folded_text__contains=fold(word)) | Q(assignee__icontains=word) | in_tags | in_id
 
     tasks = tasks.alias(tag_text=Cast(F("tags"), TextField()), id_text=Cast(F("pk"), TextField()))
     return with_each_word(tasks, text, holds)

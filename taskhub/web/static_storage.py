@@ -53,6 +53,7 @@ class PreparedStaticFilesStorage(JoinedStaticFilesStorage):
     """What `prepare` has made in `TASKHUB_PREPARED_STATIC`, if that is of the files as they are now."""
 
     keep_only_hashed_files = True
+    patterns = ()  # no file of these refers to another one but by modules, which are joined
 
     def __init__(self, location: Path | None = None) -> None:
         self._folder = location or settings.TASKHUB_PREPARED_STATIC

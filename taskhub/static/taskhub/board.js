@@ -201,10 +201,10 @@ let typing;
 function onFilter(filter) {
   store.filter(apiQuery(filter, identity.name));
   clearTimeout(typing);
-  if (store.isLoaded) typing = setTimeout(() => void store.load(), TYPING_MS);
+  typing = setTimeout(() => void store.load(), TYPING_MS);
   redraw();
 }
-onFilter(filters.filter());
+store.filter(apiQuery(filters.filter(), identity.name));
 
 board.addEventListener("focusin", (event) => {
   focusedId = taskOf(event)?.id ?? "";

@@ -28,7 +28,7 @@ export function newTask(onCreated) {
     dialog.showModal();
   };
   $("new-task").addEventListener("click", open);
-  if (location.hash === NEW) {
+  if (location.hash === NEW && !$("new-task").hidden) {
     history.replaceState(null, "", location.pathname + location.search);
     open();
   }

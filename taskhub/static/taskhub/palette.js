@@ -90,6 +90,7 @@ function onKey(event) {
 function look() {
   const text = field().value.trim();
   const mine = ++turn;
+  at = 0;
   clearTimeout(timer);
   const words = text.toLowerCase().split(/\s+/);
   const near = [...sources.flatMap((source) => source()), ...pages()].filter(({ label }) =>

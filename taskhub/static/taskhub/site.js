@@ -21,7 +21,7 @@ async function showIdentity() {
   $("token-ask").hidden = has;
   $("sign-in").hidden = has;
   $("ways-in").hidden = has && !problem;
-  delete document.documentElement.dataset["token"]; // the page says it itself from here on
+  if (has) document.documentElement.dataset["token"] = "known"; // the page says it itself from here on
 }
 
 async function useToken() {

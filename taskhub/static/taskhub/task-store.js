@@ -42,8 +42,12 @@ export class TaskStore {
   questions = new Map();
   /** By status. @type {Map<string, Column>} */
   columns = new Map();
-  /** Of all tasks on the board: how many are in each state, and what there is to filter by. */
-  summary = { states: /** @type {Record<string, number>} */ ({}), assignees: [""].slice(1), tags: [""].slice(1) };
+  /**
+   * Of all tasks on the board: how many are in each state, and what there is to filter by.
+   *
+   * @type {Omit<NonNullable<Board["summary"]>, "needs">}
+   */
+  summary = { states: {}, assignees: [], tags: [] };
   /** The tasks that the present search has found; null: there is no search, or it is not answered. @type {Set<string> | null} */
   found = null;
   isLoaded = false;
@@ -80,11 +84,12 @@ export class TaskStore {
   }
 
   /**
-   * Filter by these parameters of `/api/tasks/board/`, from the next answer on.
+   * Filter by these parameters of `/api/tasks/board/`: the next `load` does. Answers to earlier ones are not taken.
    *
    * @param {URLSearchParams} query
    */
   filter(query) {
+    this.#turn += 1;
     this.#query = query;
     this.found = null;
   }
