@@ -187,7 +187,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
     if _is_for_people(request):
         words = "The address is wrong, or what was there has been deleted."
-        return _page(request, "There is no such page", words, 404)
+        return _page(request, "Page not found", words, 404)
     wrong = malformed_ids(request.path_info)
     if wrong:
         return JsonResponse(error_body("not_found", f"Not an id: {_said(wrong)}", wrong), status=404)

@@ -16,7 +16,7 @@ def test_a_browser_is_shown_a_page_for_an_address_that_is_not_there(client: Clie
     shown = client.get(path, headers=BROWSER)
     assert shown.status_code == 404
     assert shown.headers["Content-Type"].startswith("text/html")
-    assert "<h1>There is no such page</h1>" in shown.content.decode()
+    assert "<h1>Page not found</h1>" in shown.content.decode()
     assert "script-src" in shown.headers["Content-Security-Policy"]
     for headers in PROGRAMS:
         assert client.get(path, headers=headers).json()["error"]["code"] == "not_found"
