@@ -11,7 +11,7 @@ from operator import or_
 from typing import Any, Final
 
 from django.conf import settings
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, TextField
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, TextField, Value, When
 from django.db.models.functions import Cast
 from django.utils import timezone
 
@@ -122,13 +122,14 @@ def board_counts(tasks: QuerySet[Task], caller: Caller) -> BoardCounts:
     """Of `board_tasks`."""
     tasks = tasks.order_by()
     conditions = board_states(caller, timezone.now())
-    counted: dict[str, int] = tasks.aggregate(
-        **{f"in_{name}": Count("pk", filter=condition) for name, condition in conditions.items()}
-    )
+    is_in = {
+        f"in_{name}": Case(When(condition, then=Value(1)), default=Value(0)) for name, condition in conditions.items()
+    }
+    counted = tasks.annotate(**is_in).aggregate(**{f"count_{name}": Sum(f"in_{name}") for name in conditions})
     names = tasks.exclude(assignee="").values_list("assignee", flat=True).distinct().order_by("assignee")
     return BoardCounts(
         totals=status_counts(tasks),
-        states={name: counted[f"in_{name}"] for name in conditions},
+        states={name: counted[f"count_{name}"] or 0 for name in conditions},
         assignees=list(names[:NAMES_MOST]),
         tags=_tags(tasks),
     )

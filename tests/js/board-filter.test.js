@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import "./browser.js";
-import { apiQuery, countOf, filterQuery, matcher, readFilter, UNASSIGNED } from "../../taskhub/static/taskhub/board-filter.js";
+import {
+  apiQuery,
+  countOf,
+  filterQuery,
+  matcher,
+  readFilter,
+  UNASSIGNED,
+} from "../../taskhub/static/taskhub/board-filter.js";
 import { isOf, isOld, needOf, outcomeText } from "../../taskhub/static/taskhub/card-state.js";
 import { hue, initials } from "../../taskhub/static/taskhub/people.js";
 

@@ -47,7 +47,10 @@ test("a change of another is not overwritten, and the others are undone", async 
     url.includes("/a/")
       ? { status: 412, body: { error: { code: "conflict", message: "Changed.", details: { version: 3 } } } }
       : { body: url.includes("history") ? { results: [], next: null } : task({ id: "b", version: 3 }) };
-  const changes = ["a", "b"].map((id) => ({ before: task({ id }), after: task({ id, status: "inprogress", version: 2 }) }));
+  const changes = ["a", "b"].map((id) => ({
+    before: task({ id }),
+    after: task({ id, status: "inprogress", version: 2 }),
+  }));
   const all = undoOf(changes, (changed) => void put.push(changed));
   await assert.rejects(async () => all?.(), /Title/);
   assert.deepEqual(

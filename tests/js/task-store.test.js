@@ -51,7 +51,9 @@ beforeEach(() => {
   rows = { tasks: [task()], executions: [], needs: [] };
   errors = [];
   store = new TaskStore({ onChange: () => {}, onError: (text) => errors.push(text) });
-  server.answer = ({ url }) => ({ body: url.includes("/tasks/board/") ? boardOf(url) : { results: rowsOf(url), next: null } });
+  server.answer = ({ url }) => ({
+    body: url.includes("/tasks/board/") ? boardOf(url) : { results: rowsOf(url), next: null },
+  });
 });
 
 /** A page of a column from where the last one ended, as the service answers. @param {string} url */
@@ -64,7 +66,13 @@ function boardOf(url) {
     const all = rows.tasks.filter((row) => row["status"] === status);
     const results = all.slice(from, from + size);
     const end = from + size;
-    return { status, count: all.length, total: all.length, cursor: size && end < all.length ? String(end) : null, results };
+    return {
+      status,
+      count: all.length,
+      total: all.length,
+      cursor: size && end < all.length ? String(end) : null,
+      results,
+    };
   });
   const summary = { states: { ready: rows.tasks.length }, assignees: ["ann"], tags: ["blue"], needs: rows.needs };
   return { columns, summary: query.has("cursor") ? null : summary };

@@ -31,8 +31,9 @@ def is_compressed(answer: Any) -> bool:
 @pytest.mark.usefixtures("task_id")
 @pytest.mark.parametrize("path", ["/", "/api/tasks/", "/api/tasks/board/", "/api/schema/"])
 def test_pages_and_lists_are_compressed_where_the_client_takes_it(client: Client, path: str) -> None:
-    assert is_compressed(client.get(path, headers=GZIP))
-    assert "Accept-Encoding" in client.get(path, headers=GZIP).headers["Vary"]
+    answer = client.get(path, headers=GZIP)
+    assert is_compressed(answer)
+    assert "Accept-Encoding" in answer.headers["Vary"]
     assert not is_compressed(client.get(path))
 
 

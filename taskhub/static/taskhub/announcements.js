@@ -16,7 +16,8 @@ const place = document.getElementById("announcements");
 /** @type {Map<string, { item: HTMLElement, timer: ReturnType<typeof setTimeout> | undefined }>} */
 const shown = new Map();
 
-const dismissed = () => (/(?:^|;\s*)taskhub_dismissed=([^;]+)/.exec(document.cookie)?.[1] ?? "").split(".").filter(Boolean);
+const dismissed = () =>
+  (/(?:^|;\s*)taskhub_dismissed=([^;]+)/.exec(document.cookie)?.[1] ?? "").split(".").filter(Boolean);
 
 /** @param {string} id */
 function dismissedNow(id) {

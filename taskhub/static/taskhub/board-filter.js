@@ -29,7 +29,9 @@ export function readFilter(query) {
   return {
     q: query.get("q") ?? "",
     assignee: assignee === "" ? UNASSIGNED : assignee,
-    priority: enums().priorities.some(({ value }) => value === query.get("priority")) ? (query.get("priority") ?? "") : "",
+    priority: enums().priorities.some(({ value }) => value === query.get("priority"))
+      ? (query.get("priority") ?? "")
+      : "",
     tags: query.getAll("tags").filter(Boolean),
     states: query.getAll("state").filter((name) => name in STATES),
     old: query.has("old"),

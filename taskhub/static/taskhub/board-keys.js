@@ -11,7 +11,9 @@ import { addKeys } from "./keys.js";
  */
 export function boardKeys({ board, mayWork, onClear }) {
   const columns = () =>
-    [...board.querySelectorAll("section > ul")].map((list) => [...list.children]).filter((items) => items[0]?.checkVisibility());
+    [...board.querySelectorAll("section > ul")]
+      .map((list) => [...list.children])
+      .filter((items) => items[0]?.checkVisibility());
 
   /**
    * @param {number} down
@@ -34,7 +36,12 @@ export function boardKeys({ board, mayWork, onClear }) {
     { key: "h", label: "Column before", act: () => go(0, -1) },
     { key: "l", label: "Next column", act: () => go(0, 1) },
     { key: "Enter", label: "Open the card" },
-    { key: "Escape", shown: "Esc", label: "From the search to the cards; end a selection; close a dialog", act: onClear },
+    {
+      key: "Escape",
+      shown: "Esc",
+      label: "From the search to the cards; end a selection; close a dialog",
+      act: onClear,
+    },
   );
   if (mayWork)
     addKeys(

@@ -25,12 +25,12 @@ import { TaskStore } from "./task-store.js";
 import { toast } from "./toasts.js";
 
 /**
- * @import { Task, TaskStatusEnum } from "schemas"
+ * @import { TaskStatusEnum } from "schemas"
  * @import { Choice } from "./card-menu.js"
  * @import { Filter } from "./board-filter.js"
  * @import { Status } from "./enums.js"
  * @import { HubEvent } from "./hub.js"
- * @import { StoredTask } from "./task-facts.js"
+ * @import { ListedTask, StoredTask } from "./task-facts.js"
  * @import { Undo } from "./toasts.js"
  *
  * @typedef {Status & { section: HTMLElement }} Place
@@ -100,19 +100,27 @@ function draw() {
   needs?.draw();
   /** @type {Set<string>} */
   const shown = new Set();
-  for (const column of columns.values()) {
-    const { last = null, cursor = null } = store.columns.get(column.value) ?? {};
-    const ofColumn = wanted.filter(({ status }) => status === column.value).sort(inOrder);
-    // Of those after the last one that was read some are missing.
-    const visible = cursor && last ? ofColumn.filter((task) => inOrder(task, last) <= 0) : ofColumn;
-    for (const task of visible) shown.add(task.id);
-    reconcileChildren(find(column.section, "ul"), visible.map(cardOf));
-    showCounts(column, ofColumn.length);
-  }
+  for (const column of columns.values()) for (const { id } of drawColumn(column, wanted)) shown.add(id);
   for (const id of cards.keys()) if (!shown.has(id)) cards.delete(id);
   giveFocusBack();
   board.removeAttribute("aria-busy");
   offerFilters();
+}
+
+/**
+ * The tasks that it shows.
+ *
+ * @param {Place} column
+ * @param {StoredTask[]} wanted
+ */
+function drawColumn(column, wanted) {
+  const { last = null, cursor = null } = store.columns.get(column.value) ?? {};
+  const ofColumn = wanted.filter(({ status }) => status === column.value).sort(inOrder);
+  // Of those after the last one that was read some are missing.
+  const visible = cursor && last ? ofColumn.filter((task) => inOrder(task, last) <= 0) : ofColumn;
+  reconcileChildren(find(column.section, "ul"), visible.map(cardOf));
+  showCounts(column, ofColumn.length);
+  return visible;
 }
 
 /** @param {StoredTask} task */
@@ -174,7 +182,7 @@ function note(text, undo = null) {
   redraw();
 }
 
-/** @param {Task} task */
+/** @param {ListedTask} task */
 const put = (task) => store.put(task);
 
 /**

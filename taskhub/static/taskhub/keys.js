@@ -11,7 +11,8 @@ import { button, element } from "./dom.js";
  */
 
 const OFF = "taskhub-keys-off"; // in localStorage: of this browser
-const WRITES = "input:not([type=checkbox], [type=radio], [type=button], [type=submit]), textarea, select, [contenteditable]";
+const WRITES =
+  "input:not([type=checkbox], [type=radio], [type=button], [type=submit]), textarea, select, [contenteditable]";
 /** @type {Key[]} */
 const known = [];
 
@@ -27,10 +28,17 @@ export const hasDialog = () => document.querySelector("dialog[open]") !== null;
 const isWriting = (target) => target instanceof Element && target.matches(WRITES);
 
 /** @param {KeyboardEvent} event */
+const isForOthers = ({ defaultPrevented, isComposing, target }) =>
+  defaultPrevented || isComposing || isWriting(target) || hasDialog();
+
+/** @param {KeyboardEvent} event */
+const isWithModifier = ({ ctrlKey, altKey, metaKey }) => ctrlKey || altKey || metaKey;
+
+/** @param {KeyboardEvent} event */
 function onKey(event) {
-  const { key, ctrlKey, altKey, metaKey, isComposing, defaultPrevented, target } = event;
-  if (defaultPrevented || isComposing || ctrlKey || altKey || metaKey || hasDialog()) return;
-  if (isWriting(target) || (key.length === 1 && key !== "?" && areOff())) return;
+  const { key } = event;
+  if (isForOthers(event) || isWithModifier(event)) return;
+  if (key.length === 1 && key !== "?" && areOff()) return;
   const found = known.find((each) => each.key === key && each.act);
   if (!found) return;
   event.preventDefault();

@@ -165,7 +165,11 @@ async function tasksWith(text) {
   try {
     /** @type {Page<Task>} */
     const { results } = await call("GET", `${api("tasks")}?${query.toString()}`);
-    return results.map(({ id, title }) => ({ label: title, hint: "task", act: () => location.assign(`/tasks/${id}/`) }));
+    return results.map(({ id, title }) => ({
+      label: title,
+      hint: "task",
+      act: () => location.assign(`/tasks/${id}/`),
+    }));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     return [{ label: error.message, hint: "the tasks could not be read", act: () => {} }];

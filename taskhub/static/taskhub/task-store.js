@@ -8,7 +8,7 @@ import { activeExecutions, copyRun, runsOf } from "./board-runs.js";
 import { factsOf, stepOf, taskOf } from "./task-facts.js";
 
 /**
- * @import { Board, BoardCard, Card, Execution, ExecutionEvent, ExecutionStatusEnum, NoteAdded, TaskStatusEnum, TaskVerified } from "schemas"
+ * @import { Board, BoardCard, Card, Execution, ExecutionEvent, ExecutionStatusEnum, NoteAdded, TaskVerified } from "schemas"
  * @import { State } from "./execution-state.js"
  * @import { HubEvent } from "./hub.js"
  * @import { ListedTask, StoredTask } from "./task-facts.js"
@@ -31,7 +31,14 @@ const PAGE_MOST = 200;
 const RETRY_MS = 3000;
 const SOON_MS = 500; // counts are asked for so long after an event,
 const LEAST_MS = 3000; // and at most so often
-const COUNTED = new Set(["task_created", "task_updated", "task_deleted", "task_verified", "note_added", "execution_event"]);
+const COUNTED = new Set([
+  "task_created",
+  "task_updated",
+  "task_deleted",
+  "task_verified",
+  "note_added",
+  "execution_event",
+]);
 
 export class TaskStore {
   /** @type {Map<string, StoredTask>} */

@@ -3,11 +3,14 @@
 import { Refused } from "./api.js";
 import { $, button, element } from "./dom.js";
 
-/** @typedef {() => Promise<unknown>} Undo */
+/**
+ * @typedef {() => Promise<unknown>} Undo
+ * @typedef {{ item: HTMLElement, undo: Undo | null }} Toast
+ */
 
 const SHOWN_MS = 10_000;
 const MOST = 3;
-/** Those that are shown, the newest last. @type {{ item: HTMLElement, undo: Undo | null }[]} */
+/** Those that are shown, the newest last. @type {Toast[]} */
 const shown = [];
 
 /**
@@ -19,6 +22,7 @@ const shown = [];
 export function toast(text, { undo = null, isBad = false } = {}) {
   const item = element("div", "", isBad ? "toast bad" : "toast");
   item.append(element("p", text));
+  /** @type {Toast} */
   const entry = { item, undo };
   if (undo) item.append(pressOf("Undo", () => void take(entry)));
   const dismiss = pressOf("×", () => drop(entry));
@@ -46,7 +50,7 @@ function pressOf(label, act) {
   return press;
 }
 
-/** @param {(typeof shown)[number]} entry */
+/** @param {Toast} entry */
 function keepWhileUsed(entry) {
   const { item } = entry;
   let timer = setTimeout(end, SHOWN_MS);
@@ -66,7 +70,7 @@ function keepWhileUsed(entry) {
 /** What had the focus before a toast did. @type {HTMLElement | null} */
 let before = null;
 
-/** @param {(typeof shown)[number]} entry */
+/** @param {Toast} entry */
 function drop(entry) {
   const at = shown.indexOf(entry);
   if (at < 0) return;
@@ -76,7 +80,7 @@ function drop(entry) {
   if (hadFocus) (before?.isConnected && before.checkVisibility() ? before : $("main")).focus();
 }
 
-/** @param {(typeof shown)[number]} entry */
+/** @param {Toast} entry */
 async function take(entry) {
   const { undo } = entry;
   entry.undo = null; // a second press does nothing
