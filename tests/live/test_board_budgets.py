@@ -55,7 +55,9 @@ def watched(request: pytest.FixtureRequest, chromium: Browser, hub: RunningHub, 
     context.pages[0].close()
     context.add_init_script(WATCH)
     page = context.new_page()
-    context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
+    network = context.new_cdp_session(page)
+    network.send("Network.enable")
+    network.send("Network.setCacheDisabled", {"cacheDisabled": True})
     yield page
     context.close()
 
@@ -64,7 +66,7 @@ def test_the_first_visit_is_small_and_nothing_moves(
     watched: Page, hub: RunningHub, client: HubClient, content: str
 ) -> None:
     asked: list[Request] = []
-    watched.on("request", asked.append)
+    watched.on("request", lambda request: asked.append(request))
     watched.goto(f"{hub.address}/{VIEW}")
     watched.wait_for_selector("#board:not([aria-busy])")
     before_paint = list(asked)

@@ -47,7 +47,7 @@ export function boardKeys({ board, mayWork, onClear }) {
     addKeys(
       { key: "m", label: "Menu of the card: move, assign, run, stop" },
       { key: "x", label: "Select the card" },
-      { key: "ArrowRight", shown: "Shift → or ←", label: "Move the card to another column" },
+      { key: "ArrowRight", shown: "Shift → ←", label: "Move the card to another column" },
     );
   find(document, "#filters input[type=search]").addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
