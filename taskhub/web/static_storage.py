@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from whitenoise.storage import CompressedManifestStaticFilesStorage
@@ -35,6 +36,8 @@ Files = dict[str, tuple[Storage, str]]
 
 
 class JoinedStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise has no types
+    hashed_files: dict[str, str]
+
     def joined_url(self, name: str) -> str | None:
         """The address of the file that joins the modules of this page's script; None where there is none."""
         joined = _JOINED + name
@@ -56,7 +59,7 @@ class PreparedStaticFilesStorage(JoinedStaticFilesStorage):
     patterns = ()  # no file of these refers to another one but by modules, which are joined
 
     def __init__(self, location: Path | None = None) -> None:
-        self._folder = location or settings.TASKHUB_PREPARED_STATIC
+        self._folder: Path = location or _prepared_folder()
         super().__init__(location=self._folder)
         if self.hashed_files and not self._is_fresh():
             self.hashed_files = {}
@@ -64,7 +67,7 @@ class PreparedStaticFilesStorage(JoinedStaticFilesStorage):
     def _is_fresh(self) -> bool:
         """The files may have been changed since: a service of another version, a page that is worked on."""
         try:
-            known = (Path(self._folder) / _SOURCES).read_text(encoding="ascii")
+            known = (self._folder / _SOURCES).read_text(encoding="ascii")
         except OSError:
             return False
         return known == _digest(_prepared_files())
@@ -75,7 +78,7 @@ class PreparedStaticFilesStorage(JoinedStaticFilesStorage):
 
 def static_files_prepare() -> None:
     """Fill `TASKHUB_PREPARED_STATIC` anew, whole or not at all. Raises JoinError."""
-    folder = Path(settings.TASKHUB_PREPARED_STATIC)
+    folder = _prepared_folder()
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -86,6 +89,13 @@ def static_files_prepare() -> None:
     (new / _SOURCES).write_text(_digest(files), encoding="ascii")
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
+
+
+def _prepared_folder() -> Path:
+    folder: Path | None = settings.TASKHUB_PREPARED_STATIC
+    if folder is None:
+        raise ImproperlyConfigured("TASKHUB_PREPARED_STATIC is not set: only the local profile prepares static files.")
+    return folder
 
 
 def _joined_modules(files: Files) -> Iterator[tuple[str, str]]:
