@@ -66,7 +66,11 @@ def test_the_first_visit_is_small_and_nothing_moves(
     watched: Page, hub: RunningHub, client: HubClient, content: str
 ) -> None:
     asked: list[Request] = []
-    watched.on("request", lambda request: asked.append(request))
+
+    def note(request: Request) -> None:
+        asked.append(request)
+
+    watched.on("request", note)
     watched.goto(f"{hub.address}/{VIEW}")
     watched.wait_for_selector("#board:not([aria-busy])")
     before_paint = list(asked)

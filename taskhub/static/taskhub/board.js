@@ -156,7 +156,7 @@ function showCounts({ section, value }, known) {
   const more = find(section, ".more");
   more.hidden = !cursor;
   ends.unobserve(more);
-  if (cursor) ends.observe(more); // it tells of one that is in sight already, too
+  if (cursor) ends.observe(more); // also for one that is in sight already
 }
 
 /** @param {TaskStatusEnum} status */
