@@ -31,6 +31,7 @@ BODIES: Final = (
     "Agent",
     "Artifacts",
     "AuditEntry",
+    "Board",
     "Card",
     "CommandStarted",
     "ExecuteRequest",

@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "taskhub.observability.request_logging.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "taskhub.web.security_headers.SecurityHeaders",
+    "taskhub.web.compression.Compression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "taskhub.web.cors.StreamCors",
     "corsheaders.middleware.CorsMiddleware",
@@ -79,6 +80,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "taskhub.pages.header",
             ],
+            "libraries": {"pages": "taskhub.pages.template_tags"},
         },
     },
 ]
@@ -107,6 +109,13 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "files"}},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# The scripts of the pages, each joined with the modules that it imports (taskhub/web/static_storage.py).
+TASKHUB_PAGE_SCRIPTS = [
+    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "connect", "settings")),
+    "sandboxes/demo.js",
+]
+# Where `prepare` puts the static files of the pages; empty: `collectstatic` does, or nothing is prepared.
+TASKHUB_PREPARED_STATIC: Path | None = None
 # A script of 1 MiB, JSON-escaped six-fold in the worst case, plus the other fields.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 

@@ -8,6 +8,7 @@ from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, A
 from taskhub.api.agents import AgentReleaseView, AgentStopExecutionsView, AgentStopView, AgentsView
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactsView, ArtifactView
+from taskhub.api.board import BoardView
 from taskhub.api.cards import TaskCardsView
 from taskhub.api.claims import ClaimView, TaskClaimView, TaskReleaseView
 from taskhub.api.environments import EnvironmentsViewSet
@@ -54,6 +55,7 @@ _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update"
 urlpatterns = [
     route("", RootView.as_view(), "api-root"),
     route("tasks", _many, "tasks"),
+    route("tasks/board", BoardView.as_view(), "task-board"),
     route("tasks/cards", TaskCardsView.as_view(), "task-cards"),
     route("tasks/claim", ClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),

@@ -150,6 +150,7 @@ def _use_the_rest(ask: Any) -> None:
         ask("post", f"/api/agents/{agent.pk}/{verb}/")
     ask("get", "/api/overview/")
     ask("get", "/api/tasks/cards/")
+    ask("get", "/api/tasks/board/")
     ask("get", "/api/admission/")
     ask("put", "/api/admission/", {"at_once": 1000})
     ask("put", "/api/admission/accounts/operator/", {"paused": False})

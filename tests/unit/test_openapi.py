@@ -21,6 +21,7 @@ def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
         ("/api/tasks/{task_id}/", "patch"),
         ("/api/tasks/{task_id}/", "delete"),
         ("/api/tasks/{task_id}/history/", "get"),
+        ("/api/tasks/board/", "get"),
         ("/api/tasks/cards/", "get"),
         ("/api/tasks/claim/", "post"),
         ("/api/tasks/{task_id}/claim/", "post"),
