@@ -27,6 +27,7 @@ HEAD: Final = """\
 """
 # What the pages read and write over REST; the schemas that these refer to follow by themselves.
 BODIES: Final = (
+    "ArtifactPreview",
     "Artifacts",
     "AuditEntry",
     "Card",
