@@ -25,7 +25,7 @@ class Firefox:
     def __init__(self, address: str) -> None:
         self.complaints: list[str] = []
         self._number = 0
-        self._socket = websocket.create_connection(f"{address}/session", timeout=PATIENCE_S)
+        self._socket = websocket.create_connection(f"{address}/session", timeout=PATIENCE_S, suppress_origin=True)
         self._ask("session.new", capabilities={})
         self._ask("session.subscribe", events=["log.entryAdded"])
         self._tab = self._ask("browsingContext.getTree")["contexts"][0]["context"]
@@ -84,20 +84,19 @@ class Firefox:
 def running_firefox(program: str, profile: Path) -> Iterator[Firefox]:
     """Start it without a window, with an empty profile; it has ended afterwards."""
     command = [program, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    found: queue.Queue[str] = queue.Queue()
-    reader = Thread(target=_read, args=(process.stderr, found))
-    reader.start()
-    try:
-        firefox = Firefox(found.get(timeout=PATIENCE_S))
-        yield firefox
-        firefox.close()
-        process.wait(PATIENCE_S)
-    finally:
-        process.kill()
-        process.wait()
-        reader.join()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found: queue.Queue[str] = queue.Queue()
+        reader = Thread(target=_read, args=(process.stderr, found))
+        reader.start()
+        try:
+            firefox = Firefox(found.get(timeout=PATIENCE_S))
+            yield firefox
+            firefox.close()
+            process.wait(PATIENCE_S)
+        finally:
+            process.kill()
+            reader.join()
 
 
 def _read(stderr: IO[str], found: queue.Queue[str]) -> None:

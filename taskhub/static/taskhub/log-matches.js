@@ -28,13 +28,13 @@ function fold(char) {
  * @returns {{ start: number, end: number }[]} - `end` is behind the last character.
  */
 export function matchesIn(text, words) {
-  const sought = [...words].map(fold).join("");
+  const { folded: sought } = foldedText(words);
   if (!sought) return [];
-  const { folded, places } = ASCII.test(text) ? { folded: text.toLowerCase(), places: null } : foldedText(text);
+  const { folded, places } = foldedText(text);
   const found = [];
-  for (let at = folded.indexOf(sought); at >= 0 && found.length < MOST; ) {
+  for (let at = folded.indexOf(sought); at >= 0 && found.length < MOST;) {
     const last = at + sought.length - 1;
-    found.push({ start: places?.[at]?.start ?? at, end: places?.[last]?.end ?? last + 1 });
+    found.push({ start: places(at).start, end: places(last).end });
     at = folded.indexOf(sought, last + 1);
   }
   return found;
@@ -46,16 +46,20 @@ export function matchesIn(text, words) {
  * @param {string} text
  */
 function foldedText(text) {
+  if (ASCII.test(text)) return { folded: text.toLowerCase(), places: itself };
   /** @type {{ start: number, end: number }[]} */
-  const places = [];
+  const all = [];
   let folded = "";
   let start = 0;
   for (const char of text) {
     const plain = fold(char);
     const end = start + char.length;
-    for (let n = 0; n < plain.length; n += 1) places.push({ start, end });
+    for (let n = 0; n < plain.length; n += 1) all.push({ start, end });
     folded += plain;
     start = end;
   }
-  return { folded, places };
+  return { folded, places: (/** @type {number} */ at) => all[at] ?? itself(at) };
 }
+
+/** @param {number} at */
+const itself = (at) => ({ start: at, end: at + 1 });

@@ -245,6 +245,9 @@ export class TaskLog {
     this.#picked = lines;
     this.#window.pick(lines);
     this.#window.goTo(lines.first);
+    // As the browser does with an address of an element.
+    $("log").scrollIntoView({ block: "center" });
+    $("log").focus({ preventScroll: true });
   }
 
   /** @param {Range} lines - They are what the address names, and what is copied. */

@@ -74,7 +74,7 @@ async function picture(content, type, path) {
 function dataUrl(content) {
   const reader = new FileReader();
   return new Promise((resolve, reject) => {
-    reader.addEventListener("load", () => resolve(String(reader.result)));
+    reader.addEventListener("load", () => resolve(/** @type {string} */ (reader.result)));
     reader.addEventListener("error", () => reject(new Refused("The file could not be read.")));
     reader.readAsDataURL(content);
   });
