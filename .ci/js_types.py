@@ -29,6 +29,7 @@ HEAD: Final = """\
 BODIES: Final = (
     "Acted",
     "Agent",
+    "ArtifactPreview",
     "Artifacts",
     "AuditEntry",
     "Board",

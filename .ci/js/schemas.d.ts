@@ -61,6 +61,18 @@ export interface Artifact {
   url: string;
 }
 
+export interface ArtifactPreview {
+  path: string;
+  size: number;
+  kind: ArtifactPreviewKindEnum;
+  media_type: string;
+  text: string;
+  html: string | null;
+  is_cut: boolean;
+}
+
+export type ArtifactPreviewKindEnum = "text" | "markdown" | "image" | "none";
+
 export interface Artifacts {
   execution_id: string;
   items: Artifact[];
