@@ -11,13 +11,13 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.utils import timezone
 
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
-from sandboxes.gateway import Stream, Toolbox
+from sandboxes.gateway import Stream
 from sandboxes.log_marks import BEGIN, MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
 from taskhub.executions.executor import (
@@ -32,6 +32,9 @@ from taskhub.executions.executor import (
     Troubled,
 )
 from taskhub.executions.masking import Mask
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Toolbox
 
 log = logging.getLogger(__name__)
 

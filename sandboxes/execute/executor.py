@@ -13,7 +13,7 @@ import shlex
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.conf import settings
 
@@ -23,7 +23,7 @@ from sandboxes.execute.ladder import Ladder, runner_state
 from sandboxes.execute.references import guard_reference, guard_secrets, volume_ids
 from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
-from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
+from sandboxes.gateway import open_gateway
 from sandboxes.log_follower import Follower
 from sandboxes.models import EXECUTION_LABEL
 from taskhub.executions.executor import (
@@ -42,6 +42,9 @@ from taskhub.executions.executor import (
     Troubled,
 )
 from taskhub.models import EnvironmentSpec
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox
 
 log = logging.getLogger(__name__)
 

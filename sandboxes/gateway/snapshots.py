@@ -6,7 +6,8 @@ import logging
 from typing import Any, Final, NoReturn
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
-from sandboxes.gateway.translation import REQUEST_S, Document, fetch, past_breaker, refused
+from sandboxes.gateway.translation import fetch, past_breaker, refused
+from sandboxes.gateway.values import REQUEST_S, Document
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,22 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
+import redis
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import schedule
 
-from taskhub.lib import ticks
+from taskhub.lib import awake, ticks
 
 log = logging.getLogger(__name__)
+
+AT_REST: Final = "at_rest"
+"""Option of an entry: its marker, and the seconds between two jobs while that is not set (`taskhub.lib.awake`)."""
+_FRESH_S: Final = 0.2
+"""How long what was read of the markers is good: jobs that are due together share one look."""
+_SOONER_S: Final = 0.25
+"""A job that is due after the last one by a hair too little is not left out for a whole period."""
 
 
 def monotonic_now() -> datetime:
@@ -31,8 +39,13 @@ class _Interval(schedule):
 class MonotonicEntry(ScheduleEntry):
     """An entry whose schedule is a number of seconds. Raises TypeError for any other: a crontab needs a time of day."""
 
+    last_run_at: datetime
+
     def __init__(self, **fields: Any) -> None:
         super().__init__(**{**fields, "schedule": _on_monotonic_clock(fields.get("schedule"))})
+        if fields.get("last_run_at") is None and AT_REST in self.options:
+            # Due at once: what a beat that has just started finds may be waiting for it.
+            self.last_run_at -= self.schedule.run_every
 
 
 def _on_monotonic_clock(every: Any) -> _Interval:
@@ -51,6 +64,9 @@ class MonotonicScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._failing_since: float | None = None
         self._unsent = 0
+        self._sent_at: dict[str, float] = {}
+        self._awake: set[str] = set()
+        self._looked_at = -_FRESH_S
         super().__init__(*args, **kwargs)
 
     def install_default_entries(self, data: Any) -> None:
@@ -59,6 +75,7 @@ class MonotonicScheduler(Scheduler):
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """`expires` of an entry becomes a tick (`taskhub.lib.ticks`)."""
         options = dict(entry.options)
+        options.pop(AT_REST, None)
         expires_s = options.pop("expires", None)
         if expires_s is not None:
             options["headers"] = {**options.get("headers", {}), ticks.HEADER: ticks.issue(expires_s)}
@@ -66,12 +83,37 @@ class MonotonicScheduler(Scheduler):
         return super().apply_async(sent, producer=producer, advance=advance, **kwargs)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        if self._is_at_rest(entry):
+            return
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except Exception as error:  # noqa: BLE001 - as Celery has it: whatever fails here, the next job is due
             self._note_failure(entry, error)
         else:
+            self._sent_at[entry.name] = time.monotonic()
             self._note_success()
+
+    def _is_at_rest(self, entry: Any) -> bool:
+        """Whether this job may be left out: nothing has made work for it, and one was sent not long ago."""
+        marker, every_s = entry.options.get(AT_REST, (None, 0.0))
+        sent_at = self._sent_at.get(entry.name)
+        if marker is None or sent_at is None or time.monotonic() - sent_at >= every_s - _SOONER_S:
+            return False
+        return not self._awake_markers() & {marker, awake.WRITES}
+
+    def _awake_markers(self) -> set[str]:
+        """While Redis does not answer, all: the job is sent, which fails, and is told as usual."""
+        if time.monotonic() - self._looked_at >= _FRESH_S:
+            wanted = {awake.WRITES, *(marker for marker, _ in self._rests())}
+            try:
+                self._awake = awake.read(wanted)
+            except redis.RedisError:
+                self._awake = wanted
+            self._looked_at = time.monotonic()
+        return self._awake
+
+    def _rests(self) -> list[tuple[str, float]]:
+        return [entry.options[AT_REST] for entry in self.schedule.values() if AT_REST in entry.options]
 
     def _note_failure(self, entry: Any, error: Exception) -> None:
         self._unsent += 1
