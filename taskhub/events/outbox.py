@@ -136,7 +136,8 @@ def _by_time(channel: str) -> QuerySet[Event]:
 
     The channel is compared as an expression, or SQLite would walk through all of its events instead of those of a time.
     """
-    return Event.objects.alias(of=Coalesce("channel", Value(""))).filter(of=channel)
+    events: QuerySet[Event] = Event.objects.alias(of=Coalesce("channel", Value(""))).filter(of=channel)
+    return events
 
 
 def read_rate(channel: str, *, over_s: int = 60) -> float:

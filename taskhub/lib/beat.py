@@ -39,13 +39,8 @@ class _Interval(schedule):
 class MonotonicEntry(ScheduleEntry):
     """An entry whose schedule is a number of seconds. Raises TypeError for any other: a crontab needs a time of day."""
 
-    last_run_at: datetime
-
     def __init__(self, **fields: Any) -> None:
         super().__init__(**{**fields, "schedule": _on_monotonic_clock(fields.get("schedule"))})
-        if fields.get("last_run_at") is None and AT_REST in self.options:
-            # Due at once: what a beat that has just started finds may be waiting for it.
-            self.last_run_at -= self.schedule.run_every
 
 
 def _on_monotonic_clock(every: Any) -> _Interval:
@@ -64,6 +59,7 @@ class MonotonicScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._failing_since: float | None = None
         self._unsent = 0
+        self._due_at: dict[str, float] = {}
         self._sent_at: dict[str, float] = {}
         self._awake: set[str] = set()
         self._looked_at = -_FRESH_S
@@ -71,6 +67,24 @@ class MonotonicScheduler(Scheduler):
 
     def install_default_entries(self, data: Any) -> None:
         """None: Celery's own entry cleans up stored results, and none are stored."""
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Send what is due; seconds until the next job is. Turns that were missed are not made up for.
+
+        In the place of Celery's own, which takes a third of a millisecond for each job that is left out. Jobs of the
+        same period stay due together: beat wakes once for all of them.
+        """
+        now = time.monotonic()
+        entries: dict[str, Any] = self.schedule
+        for name, entry in entries.items():
+            every_s = entry.schedule.run_every.total_seconds()
+            # At first, those that may rest are due at once: there may be work for them.
+            due_at = self._due_at.setdefault(name, now if AT_REST in entry.options else now + every_s)
+            if due_at <= now:
+                self._due_at[name] = due_at + every_s if due_at + every_s > now else now + every_s
+                self.apply_entry(entry)
+        next_s = min(self._due_at.values(), default=now) - time.monotonic()
+        return max(0.0, min(next_s, float(self.max_interval or next_s)))
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """`expires` of an entry becomes a tick (`taskhub.lib.ticks`)."""
@@ -86,7 +100,7 @@ class MonotonicScheduler(Scheduler):
         if self._is_at_rest(entry):
             return
         try:
-            self.apply_async(entry, producer=producer, advance=False)
+            self.apply_async(entry, producer=producer or self.producer, advance=False)
         except Exception as error:  # noqa: BLE001 - as Celery has it: whatever fails here, the next job is due
             self._note_failure(entry, error)
         else:
@@ -113,7 +127,8 @@ class MonotonicScheduler(Scheduler):
         return self._awake
 
     def _rests(self) -> list[tuple[str, float]]:
-        return [entry.options[AT_REST] for entry in self.schedule.values() if AT_REST in entry.options]
+        entries: dict[str, Any] = self.schedule
+        return [entry.options[AT_REST] for entry in entries.values() if AT_REST in entry.options]
 
     def _note_failure(self, entry: Any, error: Exception) -> None:
         self._unsent += 1

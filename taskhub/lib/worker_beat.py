@@ -30,7 +30,7 @@ class BeatThread(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.enabled = with_beat
 
-    def create(self, worker: Any) -> _Beat:
+    def create(self, worker: Any) -> Any:
         return _Beat(worker.app)
 
 
@@ -40,7 +40,8 @@ class _Beat:
         from celery.beat import Service  # noqa: PLC0415 - loaded only where it runs
 
         scheduler = app.conf.beat_scheduler
-        self._service = Service(app, max_interval=_LOOK_S, scheduler_cls=scheduler, remote_control=False)
+        options: Any = {"max_interval": _LOOK_S, "scheduler_cls": scheduler, "remote_control": False}
+        self._service = Service(app, **options)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="beat", daemon=True).start()

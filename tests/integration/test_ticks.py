@@ -90,6 +90,10 @@ class Beat:
         assert "at_rest" not in options
         self.sent.append(self.now - 1000.0)
 
+    def tick(self) -> float:
+        """Seconds until the next one."""
+        return self._scheduler.tick()
+
     def pass_s(self, seconds: int) -> list[float]:
         """What was sent meanwhile."""
         before = len(self.sent)
@@ -124,6 +128,17 @@ def test_beat_sends_a_job_at_rest_seldom_and_at_its_pace_while_there_is_work(
     assert scheduler.pass_s(2) == []
     awake.note(marker)
     assert scheduler.pass_s(3) == [13, 14, 15]
+
+
+@pytest.mark.usefixtures("no_markers")
+def test_beat_begins_at_once_and_makes_up_for_no_turn_that_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = Beat(monkeypatch)
+    assert scheduler.tick() == 1.0
+    scheduler.now += 0.9
+    assert scheduler.tick() == pytest.approx(0.1)
+    scheduler.now += 20.0
+    assert scheduler.tick() == 1.0
+    assert scheduler.sent == pytest.approx([0.0, 20.9])
 
 
 @pytest.mark.usefixtures("no_markers")

@@ -17,6 +17,7 @@ from knox.crypto import hash_token
 
 from taskhub.auth.actor import Actor
 from taskhub.auth.sign_in_link import link_make
+from taskhub.management.first_schema import first_schema_build
 from taskhub.models import ApiToken
 from taskhub.services.tokens import token_create
 
@@ -37,6 +38,7 @@ class Command(BaseCommand):
         return {**usual, "databases": ["default"]}
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
+        first_schema_build()
         call_command("migrate", verbosity=0, interactive=False)
         path = Path(settings.DATA_DIR) / "token"
         with transaction.atomic():
