@@ -28,6 +28,7 @@ from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, execution_place
+from taskhub.lib import awake
 from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
@@ -43,7 +44,7 @@ from taskhub.models import (
     WaitingReason,
 )
 from taskhub.observability.metrics_store import meter, trim_measures
-from taskhub.selectors.admission import waiting_by_reason
+from taskhub.selectors.admission import executions_under_way, waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
 from taskhub.services import (
     claims,
@@ -96,6 +97,9 @@ def execution_start(execution_id: str) -> None:
 @shared_task
 def claims_expire() -> None:
     """Take back the tasks whose agents have been silent for longer than their lease; answer questions at deadlines."""
+    if not (claims.claims_are_held() or notes.questions_have_deadlines()):
+        return
+    awake.note(awake.CLAIMS)
     with alone("taskhub:claims", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             notes.questions_expire()
@@ -111,6 +115,10 @@ def executions_admit() -> None:
 @shared_task
 def executions_reconcile() -> None:
     """Hand over what no worker has: starts that were lost, and executions whose worker has died."""
+    if executions_under_way():
+        awake.note(awake.EXECUTIONS)
+    elif not settings.TASKHUB_VERIFY_IN_REVIEW:
+        return
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             executions_expire_leases()
@@ -133,8 +141,8 @@ def verdicts_void() -> None:
 def snapshots_prepare() -> None:
     """Go on with the snapshots of environments that are to be prepared, and delete old ones."""
     with alone("taskhub:snapshots", at_most_s=SNAPSHOTS_S) as is_ours:
-        if is_ours:
-            wait_here(take_steps)
+        if is_ours and wait_here(take_steps):
+            awake.note(awake.SNAPSHOTS)
 
 
 def _resend_starts() -> None:

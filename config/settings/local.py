@@ -19,6 +19,8 @@ DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_
 TASKHUB_IN_CONTAINER = env.flag("TASKHUB_IN_CONTAINER")
 TASKHUB_OPEN_READING = not TASKHUB_IN_CONTAINER
 TASKHUB_SIGN_IN_LINKS = True
+# A hub that runs nothing holds less memory and starts sooner; its first run and its first agent wait a second.
+TASKHUB_PRELOAD = False
 # One user has few streams, and the limits of their session are what they are.
 TASKHUB_DESCRIPTORS_LOG_LEVEL = logging.INFO
 TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1, most=65_535)}"

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.conf import settings
 
@@ -33,7 +33,7 @@ from sandboxes.execute.references import guard_reference, guard_secrets, volume_
 from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
 from sandboxes.execute.snapshot_preparer import SnapshotPreparer
-from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
+from sandboxes.gateway import open_gateway
 from sandboxes.log_follower import Follower
 from sandboxes.models import EXECUTION_LABEL
 from taskhub.executions.executor import (
@@ -53,6 +53,9 @@ from taskhub.executions.executor import (
 )
 from taskhub.models import EnvironmentSpec, SandboxSize
 from taskhub.models.prepared_snapshot import PREPARING_PREFIX
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox
 
 log = logging.getLogger(__name__)
 

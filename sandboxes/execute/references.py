@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from sandboxes.errors import SandboxRefused
-from sandboxes.gateway import Gateway
 from taskhub.executions.executor import Reference
 from taskhub.models import EnvironmentSpec, SandboxSize
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Gateway
 
 log = logging.getLogger(__name__)
 

@@ -10,15 +10,18 @@ import logging
 import math
 import shlex
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sandboxes.errors import SandboxError, SandboxMissing, SandboxRefused
 from sandboxes.execute.prepare_script import MARKS, PrepareScript
 from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE
-from sandboxes.gateway import Document, Gateway, Sandbox, open_gateway
+from sandboxes.gateway import Document, open_gateway
 from taskhub.executions.preparer import PrepareLook, Preparing
 from taskhub.models import EnvironmentSpec
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Gateway, Sandbox
 
 log = logging.getLogger(__name__)
 

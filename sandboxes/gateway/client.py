@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import logging
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.request import getproxies
 
 import aiohttp
@@ -30,15 +29,13 @@ from sandboxes.errors import (
 from sandboxes.gateway.snapshots import Snapshots, snapshot_rights
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import (
-    LIFECYCLE_S,
-    REQUEST_S,
     BoundedResponse,
-    Document,
     fetch,
     fetch_chunks,
     past_breaker,
     refused,
 )
+from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document, Page
 from sandboxes.gateway.vault import Vault
 from sandboxes.gateway.volumes import Volumes
 from taskhub.lib.event_loops import keep_open, lasts
@@ -51,7 +48,6 @@ PAGE_LIMIT: Final = 200
 _CALLS_AT_ONCE: Final = 100
 _KEEPALIVE_S: Final = 4.0
 """Shorter than servers have it (Node's default is 5 s): a POST must not meet a connection that is just being closed."""
-_SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.internal.toolbox_api_client_proxy")
 _FAILED: Final = frozenset({"error", "destroyed", "destroying"})
 _BUILDING: Final = frozenset({"pending_build", "building_snapshot", "pulling_snapshot"})
 _ON_ITS_WAY: Final = _BUILDING | {"creating", "starting", "restoring"}
@@ -64,13 +60,6 @@ _POLL_MOST_S: Final = 1.0
 _BUILD_LOG_SILENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=300.0)
 """A step of a build may say nothing for minutes."""
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
-
-
-class Page(NamedTuple):
-    """Some of the account's sandboxes, and the cursor of the next page, if there is one."""
-
-    items: list[Document]
-    next_cursor: str | None
 
 
 class Gateway:
@@ -291,23 +280,9 @@ def _is_sandbox(found: Any) -> bool:
     return isinstance(found, dict) and isinstance(found.get("id"), str)
 
 
-def load_sdk() -> None:
-    """Load what the SDK would load with its first use, and hold an event loop up with for a second or two.
-
-    For processes that will open gateways. Others (beat, migrations, most commands) are spared the time and the memory.
-    """
-    for name in _SDK:
-        importlib.import_module(name)
-
-
 @asynccontextmanager
-async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, None]:
-    """A gateway for the running event loop. Raises KeyRefused without a key.
-
-    Where the loop lasts, it is one that is kept on it for all callers, and leaving this context closes nothing.
-
-    `watching`: for those who only look. Their calls do not count as activity, so they keep no sandbox awake.
-    """
+async def opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
+    """As `open_gateway`, where the SDK is loaded."""
     if lasts():
         yield await _kept_gateway(watching=watching)
     else:

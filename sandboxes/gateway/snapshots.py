@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
-from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document, fetch, past_breaker, refused
+from sandboxes.gateway.translation import fetch, past_breaker, refused
+from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document
 from taskhub.models import SandboxSize
 
 log = logging.getLogger(__name__)

@@ -45,6 +45,8 @@ from taskhub.models.sandbox_size import RESOURCES, USUAL_SIZE, Lack, Resource, S
 from taskhub.models.sign_on import BreakGlassAccount, SignOnIdentity
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import (
+    CLAIMABLE,
+    OFFERED_TO,
     PRIORITY_RANK,
     READY,
     TRANSITIONS,
@@ -60,10 +62,12 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "CLAIMABLE",
     "FOLLOWED",
     "HUB",
     "NOT_SUPERSEDED",
     "NO_ENTRY",
+    "OFFERED_TO",
     "PRIORITY_RANK",
     "READY",
     "RESOURCES",

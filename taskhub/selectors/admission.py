@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce, RowNumber
 from django.utils import timezone
 
 from taskhub.models import (
+    ACTIVE_STATUSES,
     HUB,
     RESOURCES,
     AdmissionRule,
@@ -148,6 +149,14 @@ def admission_overview() -> Overview:
         ceilings={name: getattr(state, f"{name}_ceiling", None) for name in RESOURCES},
         running=Execution.objects.filter(status__in=[ExecutionStatus.STARTING, ExecutionStatus.RUNNING]).count(),
         waiting=waiting_by_reason(),
+    )
+
+
+def executions_under_way() -> bool:
+    """Whether any execution has not ended, or is a verification that is to be repeated."""
+    return (
+        Execution.objects.filter(status__in=ACTIVE_STATUSES).exists()
+        or Execution.objects.filter(retry_at__isnull=False).exists()
     )
 
 

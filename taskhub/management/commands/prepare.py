@@ -17,6 +17,7 @@ from knox.crypto import hash_token
 
 from taskhub.auth.actor import Actor
 from taskhub.auth.sign_in_link import link_make
+from taskhub.management.first_schema import first_schema_build
 from taskhub.models import ApiToken
 from taskhub.services.tokens import token_create
 from taskhub.web.static_storage import static_files_prepare
@@ -39,6 +40,7 @@ class Command(BaseCommand):
         return {**usual, "databases": ["default"]}
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
+        first_schema_build()
         call_command("migrate", verbosity=0, interactive=False)
         if settings.TASKHUB_PREPARED_STATIC is not None:
             static_files_prepare()
