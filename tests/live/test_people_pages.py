@@ -110,6 +110,19 @@ def test_agents_are_seen_working_and_are_ended(
     assert complaints == []
 
 
+def sandbox_made_by(page: Page) -> str:
+    """The id of one that the page's account makes."""
+    made: str = page.evaluate(
+        """async () => {
+            const token = document.querySelector("meta[name=csrf-token]").content;
+            const headers = {"Content-Type": "application/json", "X-CSRFToken": token};
+            const made = await fetch("/api/sandboxes/", {method: "POST", headers, body: "{}"});
+            return (await made.json()).id;
+        }"""
+    )
+    return made
+
+
 def test_sandboxes_are_listed_opened_and_ended(
     people: Page, viewer: Page, hub: RunningHub, client: HubClient, complaints: list[str]
 ) -> None:
@@ -118,14 +131,7 @@ def test_sandboxes_are_listed_opened_and_ended(
     page.goto(f"{hub.address}/sandboxes/")
     page.wait_for_selector("#sandboxes:not([aria-busy])", state="attached")
     # One's own come first, though another is more recent.
-    own = page.evaluate(
-        """async () => {
-            const token = document.querySelector("meta[name=csrf-token]").content;
-            const headers = {"Content-Type": "application/json", "X-CSRFToken": token};
-            const made = await fetch("/api/sandboxes/", {method: "POST", headers, body: "{}"});
-            return (await made.json()).id;
-        }"""
-    )
+    own = sandbox_made_by(page)
     client.http.post(f"/api/sandboxes/{others}/sessions/", json={"sessionId": "s"}).raise_for_status()
     page.reload()
     first = page.locator(".sandbox").first
