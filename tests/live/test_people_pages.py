@@ -123,6 +123,20 @@ def sandbox_made_by(page: Page) -> str:
     return made
 
 
+def ended(page: Page, viewer: Page) -> None:
+    """Stop and delete the sandbox that both look at."""
+    actions = page.get_by_role("group", name="This sandbox")
+    answered(page, actions.get_by_role("button", name="Stop"), "Stop the sandbox", "Stop")
+    for each in (page, viewer):
+        expect(each.locator("#state")).to_have_text("stopped", timeout=PATIENCE_MS)
+    expect(page.locator("#facts")).to_contain_text("no CPU, no memory", timeout=PATIENCE_MS)
+    assert actions.get_by_role("button", name="Start").is_visible()
+    answered(page, actions.get_by_role("button", name="Delete"), "Delete the sandbox", "Delete")
+    expect(page.locator("#state")).to_have_text("destroyed", timeout=PATIENCE_MS)
+    expect(actions.get_by_role("button")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(page.locator("#history")).to_contain_text(f"delete, asked for by {OPERATOR}", timeout=PATIENCE_MS)
+
+
 def test_sandboxes_are_listed_opened_and_ended(
     people: Page, viewer: Page, hub: RunningHub, client: HubClient, complaints: list[str]
 ) -> None:
@@ -165,17 +179,7 @@ def test_sandboxes_are_listed_opened_and_ended(
     assert viewer.locator("#actions button:visible").count() == 0
     assert viewer.locator("#files-part").is_hidden()
     assert_accessible(viewer)
-    # Both see its end.
-    actions = page.get_by_role("group", name="This sandbox")
-    answered(page, actions.get_by_role("button", name="Stop"), "Stop the sandbox", "Stop")
-    for each in (page, viewer):
-        expect(each.locator("#state")).to_have_text("stopped", timeout=PATIENCE_MS)
-    expect(page.locator("#facts")).to_contain_text("no CPU, no memory", timeout=PATIENCE_MS)
-    assert actions.get_by_role("button", name="Start").is_visible()
-    answered(page, actions.get_by_role("button", name="Delete"), "Delete the sandbox", "Delete")
-    expect(page.locator("#state")).to_have_text("destroyed", timeout=PATIENCE_MS)
-    expect(actions.get_by_role("button")).to_have_count(0, timeout=PATIENCE_MS)
-    expect(page.locator("#history")).to_contain_text(f"delete, asked for by {OPERATOR}", timeout=PATIENCE_MS)
+    ended(page, viewer)
     viewer.goto(f"{hub.address}/sandboxes/")
     viewer.wait_for_selector("#sandboxes:not([aria-busy])", state="attached")
     assert viewer.locator("#sandboxes button:visible").count() == 0
