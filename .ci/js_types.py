@@ -29,8 +29,10 @@ HEAD: Final = """\
 BODIES: Final = (
     "Acted",
     "Agent",
+    "ArtifactPreview",
     "Artifacts",
     "AuditEntry",
+    "Board",
     "Card",
     "CommandStarted",
     "ExecuteRequest",

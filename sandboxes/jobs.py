@@ -40,6 +40,7 @@ from sandboxes.services.sandbox_state import (
 from sandboxes.services.state_changes import state_changes_forget
 from sandboxes.services.subscriptions import subscriptions_drop_orphans
 from sandboxes.watch.polling import Findings, look_at_list, look_at_sandboxes, look_at_sessions
+from taskhub.lib import awake
 from taskhub.lib.database_limits import retention
 from taskhub.lib.locks import alone
 from taskhub.models import MetricName
@@ -72,6 +73,7 @@ def poll_list() -> None:
     """Refresh all rows while an operator looks at their list in the admin."""
     if not list_is_looked_at():
         return
+    awake.note(awake.SANDBOX_LIST)
     with alone("taskhub:poll:list", at_most_s=1.5 * settings.SANDBOX_LIST_S) as is_alone:
         if is_alone:
             known = Sandbox.objects.exclude(state=DESTROYED).order_by("seen_at").values_list("pk", flat=True)
@@ -108,6 +110,7 @@ def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str],
         if not is_alone:
             poll_note_skipped(name=name)
         elif wanted := watched_ids(kind):
+            awake.note(awake.SUBSCRIPTIONS)
             _poll(name, period_s, wanted, poll)
 
 

@@ -61,6 +61,18 @@ export interface Artifact {
   url: string;
 }
 
+export interface ArtifactPreview {
+  path: string;
+  size: number;
+  kind: ArtifactPreviewKindEnum;
+  media_type: string;
+  text: string;
+  html: string | null;
+  is_cut: boolean;
+}
+
+export type ArtifactPreviewKindEnum = "text" | "markdown" | "image" | "none";
+
 export interface Artifacts {
   execution_id: string;
   items: Artifact[];
@@ -90,6 +102,54 @@ export interface Blocker {
   open: boolean;
   artifacts: string[];
   result: string | null;
+}
+
+export interface Board {
+  columns: BoardColumn[];
+  summary: BoardSummary | null;
+}
+
+export interface BoardCard {
+  id: string;
+  title: string;
+  status: TaskStatusEnum;
+  priority: TaskPriorityEnum;
+  assignee: string;
+  tags: string[];
+  artifacts: string[];
+  private: boolean;
+  closed_as: ClosedAsEnum | BlankEnum;
+  ending: EndingEnum | NullEnum;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  created_by: string;
+  holder: string;
+  held_back: boolean;
+  ready: boolean;
+  open_blockers: number;
+  waiting_for: WaitingForEnum | BlankEnum;
+  verify_policy: VerifyPolicyEnum;
+  verified: VerdictEnum | NullEnum;
+  status_since: string;
+  held_since: string | null;
+  stale: boolean;
+  last_run: LastRun | null;
+}
+
+export interface BoardColumn {
+  status: TaskStatusEnum;
+  count: number;
+  total: number;
+  cursor: string | null;
+  results: BoardCard[];
+}
+
+export interface BoardSummary {
+  states: Record<string, number>;
+  assignees: string[];
+  tags: string[];
+  needs: BoardCard[];
 }
 
 export interface Card {

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from sandboxes.gateway.translation import NO_ANSWER
+from sandboxes.gateway.values import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
 from sandboxes.selectors import dashboard as selectors
 from sandboxes.services.attention import list_note_look

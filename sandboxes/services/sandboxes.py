@@ -10,18 +10,21 @@ import shlex
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db import transaction
 
 from sandboxes.errors import SandboxMissing
-from sandboxes.gateway import Document, Toolbox, open_gateway
+from sandboxes.gateway import Document, open_gateway
 from sandboxes.services.sandbox_state import shown
 from sandboxes.services.state_changes import state_note_action
 from taskhub.auth.actor import Actor
 from taskhub.models import AuditEntry
 from taskhub.services.audit import audit_write
 from taskhub.web.thread_pool import with_database_writing
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Toolbox
 
 STARTABLE: Final = frozenset({"stopped", "archived", "error"})
 """States from which a start is offered."""

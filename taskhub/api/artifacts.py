@@ -1,13 +1,13 @@
-"""`/api/exec/artifacts/`: the files that a script left, to list and to download."""
+"""`/api/exec/artifacts/`: the files that a script left, to list, to look at and to download."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
-from django.core.files.storage import default_storage
-from django.http import FileResponse
+from django.http import FileResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -15,12 +15,24 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from taskhub.api.awaited import awaited
+from taskhub.api.negotiation import OneForm
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import ExecutionQuerySerializer
-from taskhub.errors import NotFound
+from taskhub.executions.artifact_reading import (
+    IMAGE_BYTES,
+    PREVIEW_BYTES,
+    PreviewKind,
+    artifact_preview,
+    open_artifact,
+    zip_of,
+)
+from taskhub.lib.markdown import LONGEST, render_markdown
+from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.models import Artifact
-from taskhub.selectors.artifacts import artifact_get_for
+from taskhub.selectors.artifacts import artifact_get_for, artifact_list_of
 from taskhub.selectors.executions import execution_get_for
+from taskhub.web.thread_pool import on_web_thread, with_database
 
 
 class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
@@ -44,6 +56,22 @@ class ArtifactsSerializer(serializers.Serializer[Any]):
     left_out = serializers.IntegerField(source="artifacts_left_out")
 
 
+class ArtifactPreviewSerializer(serializers.Serializer[Any]):
+    """What can be shown of a file, by its content; `none`: nothing can, or it is too large."""
+
+    path = serializers.CharField()
+    size = serializers.IntegerField(help_text="In bytes.")
+    kind = serializers.ChoiceField(choices=get_args(PreviewKind))
+    media_type = serializers.CharField(
+        allow_blank=True, help_text=f"Of an image of at most {IMAGE_BYTES} bytes; its content is at the file's address."
+    )
+    text = serializers.CharField(allow_blank=True, help_text=f"Of a text: its first {PREVIEW_BYTES} bytes.")
+    html = serializers.CharField(
+        allow_null=True, help_text=f"Of Markdown: as HTML, without raw HTML; null beyond {LONGEST} characters."
+    )
+    is_cut = serializers.BooleanField(help_text="Whether the text goes on.")
+
+
 class ArtifactsView(KnownQuery, APIView):
     queries = {"get": ExecutionQuerySerializer}
 
@@ -61,14 +89,44 @@ class ArtifactView(KnownQuery, APIView):
     def get(self, request: Request, task_id: UUID, artifact_id: UUID) -> FileResponse:
         """The file itself, always as a download: what a script wrote is nothing to show in a page of ours."""
         artifact = artifact_get_for(user=request.user, task_id=task_id, artifact_id=artifact_id)
-        try:
-            content = default_storage.open(artifact.stored_as)
-        except FileNotFoundError:
-            raise NotFound("The artifact's copy is gone.", code="artifact_gone") from None
         return FileResponse(
-            content,
+            open_artifact(artifact),
             as_attachment=True,
             filename=PurePosixPath(artifact.path).name,
             content_type="application/octet-stream",
             headers={"Cache-Control": "private, no-store"},
+        )
+
+
+class ArtifactPreviewView(KnownQuery, APIView):
+    @extend_schema(responses=ArtifactPreviewSerializer)
+    @awaited()
+    async def get(self, request: Request, task_id: UUID, artifact_id: UUID) -> Response:
+        """What can be shown of a file: the beginning of a text, Markdown as HTML, or that it is an image."""
+        find = partial(artifact_get_for, user=request.user, task_id=task_id, artifact_id=artifact_id)
+        artifact = await with_database(find)
+        shown = await on_storage_thread(artifact_preview, artifact)
+        html = await on_web_thread(render_markdown, shown.text) if shown.kind == "markdown" else None
+        facts = {"path": artifact.path, "size": artifact.size, **shown._asdict(), "html": html}
+        return Response(ArtifactPreviewSerializer(facts).data)
+
+
+class ArtifactsZipView(OneForm, KnownQuery, APIView):
+    queries = {"get": ExecutionQuerySerializer}
+
+    @extend_schema(
+        operation_id="exec_artifacts_zip",
+        parameters=[ExecutionQuerySerializer],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, task_id: UUID) -> StreamingHttpResponse:
+        """All files that an execution of the task left, as one zip: of the newest one, unless `execution_id` says."""
+        execution = execution_get_for(user=request.user, task_id=task_id, **self.read_query(request))
+        return StreamingHttpResponse(
+            zip_of(artifact_list_of(execution=execution)),
+            content_type="application/zip",
+            headers={
+                "Cache-Control": "private, no-store",
+                "Content-Disposition": f'attachment; filename="task-{execution.pk}.zip"',
+            },
         )

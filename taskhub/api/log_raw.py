@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from taskhub.api.awaited import awaited
+from taskhub.api.negotiation import OneForm
 from taskhub.api.query import KnownQuery
 from taskhub.api.serializers import ExecutionQuerySerializer
 from taskhub.errors import RangeRefused
@@ -41,12 +42,8 @@ class Part(NamedTuple):
     end: int
 
 
-class RawLogView(KnownQuery, APIView):
+class RawLogView(OneForm, KnownQuery, APIView):
     queries = {"get": ExecutionQuerySerializer}
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: ARG002 - DRF's interface
-        """There is one form of a log; errors are JSON, whatever was asked for."""
-        return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(
         parameters=[ExecutionQuerySerializer, _RANGE_PARAMETER],

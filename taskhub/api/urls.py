@@ -7,7 +7,8 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, AdmissionView
 from taskhub.api.agents import AgentReleaseView, AgentStopExecutionsView, AgentStopView, AgentsView
 from taskhub.api.announcements import AnnouncementsViewSet
-from taskhub.api.artifacts import ArtifactsView, ArtifactView
+from taskhub.api.artifacts import ArtifactPreviewView, ArtifactsView, ArtifactsZipView, ArtifactView
+from taskhub.api.board import BoardView
 from taskhub.api.cards import TaskCardsView
 from taskhub.api.claims import ClaimView, TaskClaimView, TaskReleaseView
 from taskhub.api.environments import EnvironmentsViewSet
@@ -54,6 +55,7 @@ _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update"
 urlpatterns = [
     route("", RootView.as_view(), "api-root"),
     route("tasks", _many, "tasks"),
+    route("tasks/board", BoardView.as_view(), "task-board"),
     route("tasks/cards", TaskCardsView.as_view(), "task-cards"),
     route("tasks/claim", ClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),
@@ -76,7 +78,9 @@ urlpatterns = [
     route("exec/logs/{task_id}/search", LogSearchView.as_view(), "exec-log-search"),
     route("exec/logs/{task_id}/stream", execution_log_stream, "exec-log-stream"),
     route("exec/artifacts/{task_id}", ArtifactsView.as_view(), "exec-artifacts"),
+    route("exec/artifacts/{task_id}/zip", ArtifactsZipView.as_view(), "exec-artifacts-zip"),
     route("exec/artifacts/{task_id}/{artifact_id}", ArtifactView.as_view(), "exec-artifact"),
+    route("exec/artifacts/{task_id}/{artifact_id}/preview", ArtifactPreviewView.as_view(), "exec-artifact-preview"),
     route("exec/stop/{task_id}", ExecutionStopView.as_view(), "exec-stop"),
     route("admission", AdmissionView.as_view(), "admission"),
     route("admission/accounts", AdmissionAccountsView.as_view(), "admission-accounts"),

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0086_index_of_claims_list"),
+        ("taskhub", "0087_prepared_snapshots"),
     ]
 
     operations = [

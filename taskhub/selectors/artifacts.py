@@ -25,6 +25,18 @@ def artifact_named(*, execution: Execution, path: str) -> Artifact:
     """The file of an execution that the caller has been let see. Raises NotFound."""
     artifact = execution.artifacts.filter(path=path).first()
     if artifact is None:
-        message = "The execution has not ended; its files are kept then." if execution.is_active else "No such file."
-        raise NotFound(message, code="artifact_not_found")
+        raise _not_found(execution, "No such file.")
     return artifact
+
+
+def artifact_list_of(*, execution: Execution) -> list[Artifact]:
+    """The files of an execution that the caller has been let see. Raises NotFound where there is none."""
+    artifacts = list(execution.artifacts.all())
+    if not artifacts:
+        raise _not_found(execution, "The execution left no files.")
+    return artifacts
+
+
+def _not_found(execution: Execution, message: str) -> NotFound:
+    early = "The execution has not ended; its files are kept then."
+    return NotFound(early if execution.is_active else message, code="artifact_not_found")

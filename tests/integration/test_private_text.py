@@ -199,7 +199,8 @@ def test_an_execution_of_a_private_time_stays_private(
     change(task, private=False)
     for client in (api, anonymous):
         assert not readable(None, execution, client)
-        assert client.get(file).status_code == 404
+        for address in (file, f"{file}/preview", f"/api/exec/artifacts/{task.pk}/zip"):
+            assert client.get(address).status_code == 404, address
         for address in ("status", "logs", "artifacts"):
             assert client.get(f"/api/exec/{address}/{task.pk}").status_code == 404, address
         assert client.get(f"/api/exec/logs/{task.pk}/stream").status_code == 404

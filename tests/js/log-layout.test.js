@@ -5,6 +5,7 @@ import {
   hashOfLines,
   lineInSpace,
   linesOfHash,
+  linesOfText,
   OVERSCAN,
   rowsAround,
   spacePx,
@@ -54,4 +55,11 @@ test("lines have addresses", () => {
     assert.ok(lines);
     assert.equal(hashOfLines(lines), hash);
   }
+});
+
+test("lines are written as people write them", () => {
+  assert.deepEqual(linesOfText("120"), { first: 120, last: 120 });
+  assert.deepEqual(linesOfText(" L140 - L120 "), { first: 120, last: 140 });
+  assert.deepEqual(linesOfText("#L7"), { first: 7, last: 7 });
+  for (const text of ["", "0", "-5", "5-", "1-2-3", "1.5", "one"]) assert.equal(linesOfText(text), null, text);
 });

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from firefox import Firefox, running_firefox
 from hub_pages import new_context
 from live_client import HubClient
+from log_page import LONG
 
 from tests.processes import RunningHub, running_hub
 
@@ -58,6 +60,27 @@ def chromium() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
+    program = shutil.which("firefox-esr") or shutil.which("firefox")
+    if program is None:
+        pytest.skip("Firefox is not installed")
+    with running_firefox(program, tmp_path_factory.mktemp("firefox")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def long_log(hub: RunningHub) -> str:
+    """The id of a task with a finished log of 20,000 lines; its run before that has one of 3."""
+    client = HubClient(hub)
+    task_id = client.create_task("a long log")
+    for script in ("seq 3", LONG):
+        client.execute(task_id, script)
+        client.wait_for_end(task_id)
+    client.http.close()
+    return task_id
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from hub_pages import TaskPage, use_token, wait_for_stream
 from live_client import HubClient
 
@@ -50,6 +52,55 @@ def test_a_run_is_watched_from_its_start_to_its_files(
     # What was done stands in the history, with who did it.
     history = page.locator("#history").inner_text()
     assert "operator" in history
+    assert complaints == []
+
+
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+FILES = f"""
+printf '# Done\\n\\n- [x] all of it\\n' > report.md; printf '\\033[31mred\\033[0m <b>text</b>\\n' > out.log
+echo {DOT} | base64 -d > plot.png; echo '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>' > plot.svg
+head -c 2000 /dev/urandom > core; printf '\\211PNG\\r\\n\\032\\nno' > broken.png
+"""
+
+
+def test_readers_look_at_the_files_of_a_run(
+    page: Page, hub: RunningHub, client: HubClient, complaints: list[str]
+) -> None:
+    task_id, _ = client.run(FILES)
+    TaskPage(page, hub, task_id).open()  # without a token
+    dialog, shown = page.get_by_role("dialog"), page.locator("#file-shown")
+
+    def preview(path: str) -> None:
+        page.get_by_role("button", name=f"Preview of {path}").click()
+        dialog.get_by_role("heading", name=path).wait_for()
+
+    preview("report.md")
+    assert shown.get_by_role("heading", name="Done").is_visible()
+    assert shown.get_by_role("checkbox").is_disabled()
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    dialog.get_by_role("button", name="Close").click()
+    preview("out.log")
+    assert shown.inner_text() == "red <b>text</b>\n"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == "Preview of out.log"
+    for name in ("plot.png", "plot.svg"):
+        preview(name)
+        assert shown.get_by_role("img", name=name).evaluate("image => image.complete && image.naturalWidth > 0")
+        page.keyboard.press("Escape")
+    preview("core")
+    assert shown.is_hidden()
+    assert "no preview" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Preview of broken.png").click()
+    page.wait_for_selector('#files-problem:has-text("broken.png is damaged")')
+    assert not dialog.is_visible()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download all as zip").click()
+    with zipfile.ZipFile(started.value.path()) as archive:
+        assert sorted(archive.namelist()) == ["broken.png", "core", "out.log", "plot.png", "plot.svg", "report.md"]
+    for name in ("Run", "Edit", "Run again"):
+        assert page.get_by_role("button", name=name).filter(visible=True).count() == 0
     assert complaints == []
 
 

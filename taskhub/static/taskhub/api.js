@@ -81,22 +81,32 @@ export async function call(method, address, body, options = {}) {
 }
 
 /**
- * A file of the hub.
+ * A file of the hub. It must begin to come within the time limit; it may then take as long as it takes.
  *
  * @param {string} address
  * @throws {Refused}
  */
-export const file = async (address) => (await request("GET", address)).blob();
+export async function file(address) {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(new DOMException("", "TimeoutError")), TIMEOUT_MS);
+  const response = await request("GET", address, undefined, {}, stop.signal).finally(() => clearTimeout(timer));
+  try {
+    return await response.blob();
+  } catch {
+    throw new Refused("The file was cut off. Try again.");
+  }
+}
 
 /**
  * @param {string} method
  * @param {string} address
  * @param {unknown} [body]
  * @param {CallOptions} [options]
+ * @param {AbortSignal} [signal]
  */
-async function request(method, address, body, options = {}) {
+async function request(method, address, body, options = {}, signal = AbortSignal.timeout(TIMEOUT_MS)) {
   /** @type {RequestInit} */
-  const init = { method, headers: headersOf(body, options), signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const init = { method, headers: headersOf(body, options), signal };
   if (body !== undefined) init.body = JSON.stringify(body);
   let response;
   try {

@@ -82,5 +82,12 @@ export function linesOfHash(hash) {
   return one && other ? { first: Math.min(one, other), last: Math.max(one, other) } : null;
 }
 
+/**
+ * The lines that a person has written: `120`, `120-140`, `L120`; null where it is neither.
+ *
+ * @param {string} text
+ */
+export const linesOfText = (text) => linesOfHash(`#L${text.replaceAll(/[\sL#]/gi, "").replace("-", "-L")}`);
+
 /** @param {Range} lines */
 export const hashOfLines = ({ first, last }) => (first === last ? `#L${first}` : `#L${first}-L${last}`);

@@ -6,6 +6,7 @@ import { tryAction } from "./forms.js";
  * @import { LogFound } from "schemas"
  *
  * @typedef {object} LogSearchOptions
+ * @property {HTMLElement} log - Where `/` and Ctrl+F lead to the field.
  * @property {HTMLElement} form
  * @property {HTMLInputElement} field - What is sought.
  * @property {HTMLElement} previous - Its button.
@@ -14,7 +15,7 @@ import { tryAction } from "./forms.js";
  * @property {HTMLElement} problem
  * @property {(query: Record<string, string>) => Promise<LogFound>} search - Asks the service. Rejects with Refused.
  * @property {() => number} from - The line from which the first match is looked for: the first one in view.
- * @property {(found: Set<number>, current: number) => void} mark
+ * @property {(found: Set<number>, current: number, words: string) => void} mark
  * @property {(n: number) => void} goTo
  */
 
@@ -43,7 +44,9 @@ export class LogSearch {
   /** @param {LogSearchOptions} options */
   constructor(options) {
     this.#options = options;
-    const { form, field, previous, firstError, problem } = options;
+    const { log, form, field, previous, firstError, problem } = options;
+    log.addEventListener("keydown", (event) => this.#onLogKey(event));
+    field.addEventListener("keydown", (event) => this.#onFieldKey(event));
     field.addEventListener("input", () => this.#soon());
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -51,6 +54,30 @@ export class LogSearch {
     });
     previous.addEventListener("click", () => void tryAction(problem, () => this.#step(-1)));
     firstError.addEventListener("click", () => void tryAction(problem, () => this.#toFirstError()));
+  }
+
+  /**
+   * The browser's own search sees no more than the lines in view; pressed once more, it opens.
+   *
+   * @param {KeyboardEvent} event
+   */
+  #onLogKey(event) {
+    const isCtrlF = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "f";
+    if (event.key !== "/" && !isCtrlF) return;
+    event.preventDefault();
+    this.#options.field.focus();
+    this.#options.field.select();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onFieldKey(event) {
+    if (event.key === "Escape") {
+      event.preventDefault(); // some browsers would empty the field
+      this.#options.log.focus();
+    } else if (event.key === "Enter" && event.shiftKey) {
+      event.preventDefault();
+      void tryAction(this.#options.problem, () => this.#step(-1));
+    }
   }
 
   get #words() {
@@ -202,7 +229,7 @@ export class LogSearch {
     const found = at < 0 ? `${total} found` : `${(at + 1).toLocaleString("en")} of ${total}`;
     if (isSought && at >= 0) this.#note = "";
     this.#options.found.value = this.#note || (isSought ? found : "");
-    this.#options.mark(new Set(this.#matches), this.#current);
+    this.#options.mark(new Set(this.#matches), this.#current, this.#words);
   }
 }
 

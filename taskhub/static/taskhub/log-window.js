@@ -4,8 +4,10 @@
 // go around it, it stays where it is in the view.
 
 import { element, reconcileChildren } from "./dom.js";
+import { bringIntoView, highlight } from "./log-highlight.js";
 import { lineInSpace, rowsAround, spacePx } from "./log-layout.js";
 import { emptyRow, rowOf } from "./log-row.js";
+import { copyLines } from "./log-selection.js";
 
 /**
  * @import { Range } from "./log-layout.js"
@@ -50,6 +52,8 @@ export class LogWindow {
   #current = 0;
   /** @type {Set<number>} */
   #found = new Set();
+  #words = ""; // that were found
+  #isSought = false; // the words of the current line are to come into view
 
   /** The address of the log, without a line. */
   link = "";
@@ -68,6 +72,7 @@ export class LogWindow {
     for (const name of INPUTS) log.addEventListener(name, () => (this.#isHeld = false), { passive: true });
     log.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     log.addEventListener("click", (event) => this.#onClick(event));
+    copyLines(log);
     new ResizeObserver(() => this.soon()).observe(log);
   }
 
@@ -77,6 +82,7 @@ export class LogWindow {
     this.#found.clear();
     this.#picked = null;
     this.#current = this.#drawnTotal = 0;
+    this.#isSought = false;
     this.#paused = -1;
     this.follow();
   }
@@ -127,6 +133,7 @@ export class LogWindow {
   goTo(n) {
     this.#isFollowing = false;
     this.#isHeld = true;
+    this.#isSought = n === this.#current;
     this.#anchor = { n, top: this.#options.log.clientHeight / 3, isJump: true };
     this.soon();
   }
@@ -146,10 +153,12 @@ export class LogWindow {
    *
    * @param {Set<number>} found
    * @param {number} current
+   * @param {string} words
    */
-  mark(found, current) {
+  mark(found, current, words) {
     this.#found = found;
     this.#current = current;
+    this.#words = words;
     this.soon();
   }
 
@@ -182,6 +191,17 @@ export class LogWindow {
     toEnd.hidden = this.#isFollowing;
     const isThere = n <= total && !this.#box.querySelector("[data-missing]");
     if (!this.#isFollowing && isThere) this.#isHeld = false;
+    this.#showWords(isThere);
+  }
+
+  /** @param {boolean} isThere - All rows are read. */
+  #showWords(isThere) {
+    const rows = [...this.#rows].filter(([n]) => this.#found.has(n)).map(([, row]) => row);
+    highlight(rows, this.#words);
+    if (!this.#isSought || !isThere) return;
+    this.#isSought = false;
+    const row = this.#rows.get(this.#current);
+    if (row) bringIntoView(this.#options.log, row, this.#words);
   }
 
   /** @param {number} divisor */

@@ -1,9 +1,10 @@
-// Artifacts: the files that the selected execution left, to download.
+// Artifacts: the files that the selected execution left, to look at and to download, one by one or all as one zip.
 
 import { api, call, file } from "./api.js";
-import { $, element, saveFile } from "./dom.js";
-import { tryAction } from "./forms.js";
-import { fileSize } from "./format.js";
+import { $, button, element, saveFile } from "./dom.js";
+import { onPress, tryAction } from "./forms.js";
+import { count, fileSize } from "./format.js";
+import { FilePreview } from "./task-preview.js";
 
 /**
  * @import { Artifact, Artifacts, Execution } from "schemas"
@@ -11,11 +12,16 @@ import { fileSize } from "./format.js";
 
 export class Files {
   #taskId;
+  #preview = new FilePreview();
   #shown = ""; // the execution whose files are on the page
 
   /** @param {string} taskId */
   constructor(taskId) {
     this.#taskId = taskId;
+    onPress($("files-zip"), $("files-problem"), async () => {
+      const id = this.#shown;
+      saveFile(await file(this.#address("zip", id)), `task-${id}.zip`);
+    });
   }
 
   /** @param {Execution | undefined} execution - One that has not ended has no files yet. */
@@ -28,30 +34,49 @@ export class Files {
       void tryAction($("log-problem"), () => this.#load(id));
   }
 
+  /**
+   * @param {string} what - Empty for the list.
+   * @param {string} id - Of the execution.
+   */
+  #address(what, id) {
+    const names = ["exec", "artifacts", this.#taskId, what].filter(Boolean);
+    return `${api(...names)}?execution_id=${id}`;
+  }
+
   /** @param {string} id */
   async #load(id) {
-    const address = `${api("exec", "artifacts", this.#taskId)}?execution_id=${id}`;
     /** @type {Artifacts} */
-    const { items, left_out: leftOut } = await call("GET", address);
+    const { items, left_out: leftOut } = await call("GET", this.#address("", id));
     if (id !== this.#shown) return; // another one was selected meanwhile
-    $("files").replaceChildren(...items.map(row));
+    $("files").replaceChildren(...items.map((artifact) => this.#row(artifact)));
+    $("files").hidden = !items.length;
+    $("files-zip").hidden = items.length < 2;
     $("files-left-out").textContent = leftOut
-      ? `${leftOut} more were not kept: too large, too many, or not readable.`
+      ? `${count(leftOut, items.length ? "more file" : "file")} ${leftOut === 1 ? "was" : "were"} not kept: too large, too many, or not readable.`
       : "";
     $("files-part").hidden = false;
   }
+
+  /** @param {Artifact} artifact */
+  #row(artifact) {
+    const { path, size, url } = artifact;
+    const item = element("li");
+    const link = element("a", path);
+    link.href = url;
+    link.download = "";
+    link.addEventListener("click", (event) => {
+      event.preventDefault(); // a link sends no token
+      void tryAction($("files-problem"), async () => saveFile(await file(url), nameOf(path)));
+    });
+    const preview = button("Preview", "small");
+    preview.append(element("span", ` of ${path}`, "unseen"));
+    onPress(preview, $("files-problem"), () => this.#preview.open(artifact));
+    const facts = element("span");
+    facts.append(link, " ", element("span", fileSize(size), "note"));
+    item.append(facts, preview);
+    return item;
+  }
 }
 
-/** @param {Artifact} artifact */
-function row({ path, size, url }) {
-  const item = element("li");
-  const link = element("a", path);
-  link.href = url;
-  link.download = "";
-  link.addEventListener("click", (event) => {
-    event.preventDefault(); // a link sends no token
-    void tryAction($("log-problem"), async () => saveFile(await file(url), path.split("/").at(-1) ?? path));
-  });
-  item.append(link, " ", element("span", fileSize(size), "note"));
-  return item;
-}
+/** @param {string} path */
+const nameOf = (path) => path.split("/").at(-1) ?? path;

@@ -8,7 +8,7 @@ import { headOf } from "./execution-head.js";
 import { onPress, showError } from "./forms.js";
 import { count } from "./format.js";
 import { indicator, withButton } from "./indicator.js";
-import { hashOfLines, linesOfHash } from "./log-layout.js";
+import { hashOfLines, linesOfHash, linesOfText } from "./log-layout.js";
 import { LogLines } from "./log-lines.js";
 import { LogSearch } from "./log-search.js";
 import { LogWindow } from "./log-window.js";
@@ -161,6 +161,7 @@ export class TaskLog {
   /** @param {LogWindow} view */
   #searchOf(view) {
     return new LogSearch({
+      log: $("log"),
       form: $("search"),
       field: $("sought", HTMLInputElement),
       previous: $("previous"),
@@ -174,7 +175,7 @@ export class TaskLog {
         );
       },
       from: () => view.firstInView,
-      mark: (found, current) => view.mark(found, current),
+      mark: (found, current, words) => view.mark(found, current, words),
       goTo: (n) => view.goTo(n),
     });
   }
@@ -206,9 +207,14 @@ export class TaskLog {
     this.#set(wrap, times);
     $("go-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      const n = Number($("go-line", HTMLInputElement).value);
-      if (n) this.#pick({ first: n, last: n });
-      if (n) this.#window.goTo(n);
+      const lines = linesOfText($("go-line", HTMLInputElement).value);
+      if (!lines) return;
+      const { total } = this.#lines;
+      const isThere = lines.first <= total;
+      $("copied").textContent = isThere ? "" : `The log has ${count(total)}${this.#isComplete ? "" : " so far"}.`;
+      if (!isThere) return;
+      this.#pick(lines);
+      this.#window.goTo(lines.first);
     });
     addEventListener("hashchange", () => this.#goToHash());
   }
@@ -239,6 +245,9 @@ export class TaskLog {
     this.#picked = lines;
     this.#window.pick(lines);
     this.#window.goTo(lines.first);
+    // As the browser does with an address of an element.
+    $("log").scrollIntoView({ block: "center" });
+    $("log").focus({ preventScroll: true });
   }
 
   /** @param {Range} lines - They are what the address names, and what is copied. */

@@ -1,0 +1,62 @@
+"""Pages in Firefox."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from firefox import Firefox
+from live_client import HubClient
+from log_page import ODD, ROWS, WAIT, let_go
+
+from tests.processes import RunningHub, wait_until
+
+pytestmark = pytest.mark.browser
+
+SHOWN = """[...document.querySelectorAll("#log .row:not([data-missing])")].some(row => {
+    const [place, view] = [row.getBoundingClientRect(), document.getElementById("log").getBoundingClientRect()];
+    return row.querySelector(".text").textContent === %s
+        && place.top >= view.top - 1 && place.bottom <= view.bottom + 1;
+})"""
+
+
+def shown_in(firefox: Firefox, text: str) -> None:
+    firefox.wait_for(SHOWN % json.dumps(text))
+
+
+def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: RunningHub, client: HubClient) -> None:
+    task_id = client.create_task("in Firefox")
+    client.execute(task_id, f"seq -f 'line %.0f' 20000 | sed -e '{ODD}'; {WAIT}; echo the end")
+    client.wait_for_step(task_id, "started")
+    wait_until(lambda: [line["n"] for line in client.log(task_id, 1)] == [20_000], "all lines are there")
+    firefox.open(f"{hub.address}/tasks/{task_id}/")
+    shown_in(firefox, "line 20000")
+    assert firefox.evaluate("document.querySelectorAll('#log .row').length") <= ROWS
+    let_go(hub, client, task_id)
+    shown_in(firefox, "the end")
+    firefox.evaluate("document.getElementById('log').focus()")
+    firefox.press("Home")
+    shown_in(firefox, "line 1")
+    firefox.press("/", *"LINE 777")
+    firefox.wait_for("document.getElementById('found').value === '1 of 11'")
+    shown_in(firefox, "line 777")
+    firefox.press("Enter")
+    shown_in(firefox, "line 7770")
+    firefox.press("Shift+Enter")
+    shown_in(firefox, "line 777")
+    firefox.evaluate("document.getElementById('first-error').click()")
+    shown_in(firefox, "ValueError: it does not work")
+    firefox.press("Escape", "End")
+    shown_in(firefox, "the end")
+    firefox.open(f"{hub.address}/tasks/{task_id}/#L120")
+    shown_in(firefox, "line 120")
+    copied = """(() => {
+        const texts = [...document.querySelectorAll("#log .text")];
+        const at = texts.findIndex(text => text.textContent === "line 120");
+        getSelection().setBaseAndExtent(texts[at].firstChild, 5, texts[at + 2].firstChild, 6);
+        const event = new ClipboardEvent("copy", {bubbles: true, clipboardData: new DataTransfer()});
+        texts[at].dispatchEvent(event);
+        return event.clipboardData.getData("text/plain");
+    })()"""
+    assert firefox.evaluate(copied) == "120\nline 121\nline 1"
+    assert firefox.complaints == []
