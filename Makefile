@@ -56,6 +56,11 @@ password: installed ## a new password for the account operator, or for NAME
 test: install-dev ## the whole suite; what needs PostgreSQL, nginx or Chromium is skipped where they are not
 	PYTHONMALLOC=pymalloc $(BIN)/python -X dev -m pytest --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python -X dev' --dist loadfile --no-loadscope-reorder
 
+.PHONY: test-failed
+test-failed: install-dev ## what failed in the last run of the suite, once more, alone; more than five failures are no accident
+	@$(BIN)/python -c 'import json; n = len(json.load(open(".pytest_cache/v/cache/lastfailed"))); print(f"{n} failed."); exit(n > 5)'
+	PYTHONMALLOC=pymalloc $(BIN)/python -X dev -m pytest --last-failed --last-failed-no-failures none
+
 .PHONY: test-daemon
 test-daemon: install-dev ## the sandbox contract tests, and executions, in front of Daytona's own daemon: DAEMON=path (needs root, socat)
 	@test -x "$(DAEMON)" || { echo "DAEMON must be the path of Daytona's daemon, built from its source" >&2; exit 2; }
@@ -128,7 +133,7 @@ soak: install-dev ## ten minutes (MINUTES) of load while parts are killed: nothi
 	$(BIN)/python -m tests.soak $(if $(call given,MINUTES),--minutes "$$MINUTES") $(if $(call given,LIMIT_CPUS),--limit-cpus "$$LIMIT_CPUS")
 
 .PHONY: agents
-agents: install-dev ## 50 agents, 500 tasks, each agent killed: each task done once, free again in its lease and 5 s; SQLite, PostgreSQL (8 minutes)
+agents: install-dev ## 50 agents, 500 tasks, each agent killed: each task done once, free again in its lease and 5 s; on SQLite and PostgreSQL
 	$(BIN)/python -m tests.agents
 
 .PHONY: requirements

@@ -27,13 +27,17 @@ HEAD: Final = """\
 """
 # What the pages read and write over REST; the schemas that these refer to follow by themselves.
 BODIES: Final = (
+    "Acted",
+    "Agent",
     "ArtifactPreview",
     "Artifacts",
     "AuditEntry",
+    "Board",
     "Card",
     "CommandStarted",
     "ExecuteRequest",
     "Execution",
+    "Folder",
     "LogFound",
     "LogTail",
     "Me",
@@ -41,6 +45,7 @@ BODIES: Final = (
     "PatchedTaskRequest",
     "RenderedNote",
     "RenderedTask",
+    "SandboxHistory",
     "SandboxPage",
     "Session",
     "SessionCreated",

@@ -174,8 +174,8 @@ _METHOD: Final = (
     f"{MEASURED} executions of a script that prints the time twice, one after another, after {FIRST} others; a client "
     "follows the log and another the events. From the script's last act to the frame of its end (`completed`) and to "
     "`log-complete`; from the request to the script's first instruction. Wall time: a busy machine shows. The local "
-    "sandbox server keeps a new sandbox in `creating` for 50 ms (`--transition-ms`); the last of these figures is "
-    "measured with 0. "
+    "sandbox server keeps a new sandbox in `creating` for 20 ms (`--transition-ms`, its default); the last of these "
+    "figures is measured with 0. "
 )
 
 
@@ -187,7 +187,7 @@ def _figures(most_p50: float, most_p99: float, first: float | None) -> list[tupl
         ("log_p99", "script's end → `log-complete`, p99", "ms", most_p99, None),
         ("first_p50", "request → the script's first instruction, p50", "ms", first, None),
         ("first_p99", "request → the script's first instruction, p99", "ms", None, None),
-        ("first_bare_p50", "request → first instruction, without the server's 50 ms, p50", "ms", first, None),
+        ("first_bare_p50", "request → first instruction, without the server's 20 ms, p50", "ms", first, None),
         ("cpu_ms", "CPU of the worker per execution", "ms", None, None),
     ]
 

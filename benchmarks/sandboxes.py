@@ -76,11 +76,11 @@ class Hub:
 
 @contextlib.contextmanager
 def hub(
-    database: Template, *, polls: bool, at: tuple[str, str] | None = None, transition_ms: int = 50
+    database: Template, *, polls: bool, at: tuple[str, str] | None = None, transition_ms: int = 20
 ) -> Iterator[Hub]:
     """`polls`: with a worker and beat. `at`: address and key of a sandbox service that runs already.
 
-    `transition_ms`: how long the local sandbox server lets a sandbox be `creating`; 50 is its default.
+    `transition_ms`: how long the local sandbox server lets a sandbox be `creating`; 20 is its default.
     """
     if at is not None:
         env = {"DAYTONA_API_URL": f"{at[0]}/api", "DAYTONA_API_KEY": at[1]}

@@ -12,7 +12,7 @@ from benchmarks.servers import Template, cpu_s, rss_bytes
 from benchmarks.writers import WriterProcess
 from tests.processes import descendants, running_hub
 
-PARTS: Final = {"web": "uvicorn", "worker": " worker ", "beat": " beat ", "sandboxes": "sandboxes.local"}
+PARTS: Final = {"web": "uvicorn", "worker": " worker ", "sandboxes": "sandboxes.local"}
 """Words of their command lines."""
 
 
@@ -36,8 +36,8 @@ def _whole_cpu_s(launcher: int) -> float:
 SCENARIO: Final = Scenario(
     "start",
     "`make run` on an empty data folder, in an environment that is installed already, until it says that all is ready: "
-    "the database is made, and beat and the worker have done a job. CPU time and memory of each process are those of "
-    "that moment. The time until then is wall time, on two cores.",
+    "the database is made, and the worker, with beat inside, has done a job. CPU time and memory of each process are "
+    "those of that moment. The time until then is wall time, on two cores.",
     run,
     [
         ("ready_s", "until it is ready", "s", None, None),

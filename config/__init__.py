@@ -11,6 +11,4 @@ if os.environ.get("DJANGO_SETTINGS_MODULE") != "config.settings.test":
     except env_file.EnvFileRefused as error:
         raise SystemExit(f"TaskHub cannot start: {error}") from None
 
-from config.celery import app as celery_app  # it chooses the settings
-
-__all__ = ["celery_app"]
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")

@@ -25,7 +25,7 @@ from taskhub.events.stream import registry  # noqa: E402
 from taskhub.executions.log_relay import get_relay  # noqa: E402
 from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: E402
 from taskhub.lib.event_loops import close_kept, keep_open, lasts  # noqa: E402
-from taskhub.mcp.server import close_server, get_server  # noqa: E402
+from taskhub.mcp.loading import close_server, load_server, running_server  # noqa: E402
 from taskhub.observability.tracing import start_tracing  # noqa: E402
 from taskhub.web.asgi_handler import HubHandler  # noqa: E402
 from taskhub.web.detached_response import Receive, Send  # noqa: E402
@@ -34,7 +34,9 @@ raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT, log_level=settings.TASKHUB
 start_tracing("web")  # before the handler: it adds a middleware
 
 handler = HubHandler()
-load_sdk()
+if settings.TASKHUB_PRELOAD:
+    load_sdk()
+    load_server()
 # Objects loaded so far are permanent: a full garbage collection over all of them would stop every stream for 0.1 s.
 gc.freeze()
 gc.enable()
@@ -59,7 +61,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             _say_goodbye_on_sigterm()
             get_hub().start()
-            get_server()
+            if settings.TASKHUB_PRELOAD:
+                await running_server()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await close_server()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from typing import Any
 
 from celery import Celery, signals
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+from taskhub.lib import worker_beat
+
 # At its start Celery would run Django's checks and drop their results. They load all URLs and the code behind them: a
 # second of work without use for a worker or beat.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("taskhub", task_cls="taskhub.lib.ticks:Job")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.user_options["worker"].add(worker_beat.OPTION)
+app.steps["worker"].add(worker_beat.BeatThread)
 # A Task is a model of ours, so Celery's tasks are called jobs here.
 app.autodiscover_tasks(related_name="jobs")
 app.autodiscover_tasks(["taskhub.webhooks"], related_name="jobs")
@@ -45,9 +49,21 @@ def _log_farewell(**_: Any) -> None:
 
 
 @signals.worker_init.connect
+def _wait_for_database(**_: Any) -> None:
+    """Below the launcher, which is making it ready; before anything reads of it."""
+    from config.launcher.gate import wait_at_gate  # noqa: PLC0415 - loaded only in workers
+
+    wait_at_gate()
+
+
+@signals.worker_init.connect
 def _load_sdk(**_: Any) -> None:
+    from django.conf import settings  # noqa: PLC0415 - the settings are loaded only now
+
     from sandboxes.gateway import load_sdk  # noqa: PLC0415 - the apps are loaded only now
 
+    if not settings.TASKHUB_PRELOAD:
+        return
     try:
         load_sdk()
     except ImportError as error:
@@ -106,6 +122,8 @@ def _hand_over(**_: Any) -> None:
 
 @signals.beat_init.connect
 def _trace_beat(**_: Any) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return  # a thread of a worker, which is traced as one
     from taskhub.observability.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing("beat")

@@ -9,8 +9,9 @@ from django.views.decorators.http import require_http_methods
 from django.views.generic import RedirectView
 
 from sandboxes.api.sse import sse
-from sandboxes.pages import sse_demo
+from sandboxes.pages import sandbox, sandboxes, sse_demo
 from taskhub.api.prometheus import metrics
+from taskhub.api.routes import NAME
 from taskhub.auth.sign_in_form import SignInView
 from taskhub.mcp.endpoint import mcp
 from taskhub.observability.health import healthz, readyz
@@ -24,6 +25,7 @@ from taskhub.pages.account import (
     theme_change,
     told_change,
 )
+from taskhub.pages.agents import agents
 from taskhub.pages.connect import connect
 from taskhub.pages.sign_in import sign_in_link, token_sign_in
 from taskhub.sign_on.views import SignOnCallbackView, SignOnView, SignOutView
@@ -47,6 +49,9 @@ urlpatterns = [
     path("sign-on/callback/", SignOnCallbackView.as_view(), name="sign-on-callback"),
     path("", board, name="home"),
     path("tasks/<uuid:task_id>/", task_page, name="task-page"),
+    path("agents/", agents, name="agents-page"),
+    path("sandboxes/", sandboxes, name="sandboxes-page"),
+    re_path(rf"^sandboxes/(?P<sandbox_id>{NAME})/$", sandbox, name="sandbox-page"),
     path("connect/", connect, name="connect"),
     path("settings/", account_settings, name="settings"),
     path("settings/password/", password_change, name="settings-password"),

@@ -37,8 +37,10 @@ from sandboxes.services.sandbox_state import (
     trouble_report,
     viewers_send_to_ids,
 )
+from sandboxes.services.state_changes import state_changes_forget
 from sandboxes.services.subscriptions import subscriptions_drop_orphans
 from sandboxes.watch.polling import Findings, look_at_list, look_at_sandboxes, look_at_sessions
+from taskhub.lib import awake
 from taskhub.lib.database_limits import retention
 from taskhub.lib.locks import alone
 from taskhub.models import MetricName
@@ -51,6 +53,7 @@ _SHARE: Final = 0.8
 """Share of its period that a tick may spend on requests; the rest is for publishing."""
 FORGET_WEBHOOKS_AFTER: Final = timedelta(hours=1)
 FORGET_SANDBOXES_AFTER: Final = timedelta(days=7)
+FORGET_STATES_AFTER: Final = timedelta(days=30)
 
 
 @shared_task
@@ -70,6 +73,7 @@ def poll_list() -> None:
     """Refresh all rows while an operator looks at their list in the admin."""
     if not list_is_looked_at():
         return
+    awake.note(awake.SANDBOX_LIST)
     with alone("taskhub:poll:list", at_most_s=1.5 * settings.SANDBOX_LIST_S) as is_alone:
         if is_alone:
             known = Sandbox.objects.exclude(state=DESTROYED).order_by("seen_at").values_list("pk", flat=True)
@@ -93,10 +97,11 @@ def subscriptions_expire() -> None:
 @shared_task
 @retention()
 def observations_trim() -> None:
-    """Delete expired webhook ids and stale sandboxes."""
+    """Delete expired webhook ids, stale sandboxes, and what is known of states a month ago."""
     now = timezone.now()
     webhooks_forget(before=now - FORGET_WEBHOOKS_AFTER)
     sandboxes_forget(before=now - FORGET_SANDBOXES_AFTER)
+    state_changes_forget(before=now - FORGET_STATES_AFTER)
 
 
 def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str], float], Findings]) -> None:
@@ -105,6 +110,7 @@ def _tick(name: str, period_s: float, kind: Watching, poll: Callable[[list[str],
         if not is_alone:
             poll_note_skipped(name=name)
         elif wanted := watched_ids(kind):
+            awake.note(awake.SUBSCRIPTIONS)
             _poll(name, period_s, wanted, poll)
 
 

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 
 from django.utils import timezone
 
+from sandboxes import gateway
 from sandboxes.backoff import Backoff
 from sandboxes.errors import SandboxError, SandboxUnavailable
-from sandboxes.gateway import Stream, Toolbox
 from sandboxes.log_marks import BEGIN, MARK_CHARS, LogMarks
 from taskhub.events.wire_json import MOST_BYTES_PER_CHARACTER, TEXT_LIMIT, split_text
 from taskhub.executions.executor import (
@@ -39,7 +39,7 @@ LINE_BYTES: Final = TEXT_LIMIT
 """Of a line as JSON, as streams send it: so every process splits a line alike, and no client refuses a frame."""
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 """A snapshot comes in one piece, with every line twice; if it would be longer, a second replay is used instead."""
-_MARKS: Final[dict[str, Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
+_MARKS: Final[dict[str, gateway.Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}
 _MARK: Final = re.compile("(\x01\x01\x01|\x02\x02\x02)")
 PARTIAL_CUT_BYTES: Final = 1990
 """The runner shows the last 2,000 bytes of an unfinished line, less some of a character that is cut in two."""
@@ -48,7 +48,7 @@ _ROUND_PIECES: Final = 1000
 _ROUND_CHARS: Final = 128 * 1024
 """Characters of a snapshot that are processed before other tasks of the loop run."""
 
-Pieces = Iterable[tuple[Stream, str]]
+Pieces = Iterable[tuple[gateway.Stream, str]]
 
 
 class LineCounter:
@@ -62,7 +62,7 @@ class LineCounter:
     """
 
     def __init__(self, marks: LogMarks | None = None, mask: Mask | None = None) -> None:
-        self._rest: dict[Stream, str] = {"stdout": "", "stderr": ""}
+        self._rest: dict[gateway.Stream, str] = {"stdout": "", "stderr": ""}
         self.marks = marks
         # What may be the beginning of a mark stays with the rest of its line.
         self._held = MARK_CHARS if marks else 0
@@ -135,10 +135,10 @@ class MaskedLines:
         # Beyond a mark, something of the line is left: so no end of a line is without text.
         self._hold = mark_chars + mask.longest
         # Of the unfinished line: what is masked, but not told; how much of what follows is a masked value's.
-        self._begun: dict[Stream, str] = {"stdout": "", "stderr": ""}
-        self._covered: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        self._begun: dict[gateway.Stream, str] = {"stdout": "", "stderr": ""}
+        self._covered: dict[gateway.Stream, int] = {"stdout": 0, "stderr": 0}
 
-    def whole(self, stream: Stream, lines: list[str]) -> list[str]:
+    def whole(self, stream: gateway.Stream, lines: list[str]) -> list[str]:
         """Lines that have ended."""
         if not lines:
             return lines
@@ -156,7 +156,7 @@ class MaskedLines:
         masked = self._mask.apply(text)
         return lines if masked is text else masked.split("\n")
 
-    def begun(self, stream: Stream, rest: str, _: int) -> tuple[list[str], str]:
+    def begun(self, stream: gateway.Stream, rest: str, _: int) -> tuple[list[str], str]:
         """The parts that are certain of a long line that has not ended, and what is to come back with more of it."""
         masked, rest, self._covered[stream] = self._mask.begun(rest, self._covered[stream], self._hold)
         *parts, self._begun[stream] = split_text(self._begun[stream] + masked, LINE_BYTES)
@@ -171,7 +171,7 @@ def _split(line: str) -> list[str]:
     return [*(part + SPLIT_MARK for part in begun), last]
 
 
-def _split_begun(_: Stream, rest: str, held: int) -> tuple[list[str], str]:
+def _split_begun(_: gateway.Stream, rest: str, held: int) -> tuple[list[str], str]:
     """The parts of a line that has not ended yet, and what is left of it: at least its last `held` characters."""
     *begun, last = split_text(rest, LINE_BYTES)
     while begun and len(last) < held:
@@ -179,9 +179,9 @@ def _split_begun(_: Stream, rest: str, held: int) -> tuple[list[str], str]:
     return [part + SPLIT_MARK for part in begun], last
 
 
-def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
+def unmarked(output: str) -> Iterator[tuple[gateway.Stream, str]]:
     """The pieces of a snapshot's `output`, whose marks name the stream; text before the first mark is dropped."""
-    stream: Stream | None = None
+    stream: gateway.Stream | None = None
     start = 0
     for mark in _MARK.finditer(output):
         if stream is not None:
@@ -191,13 +191,13 @@ def unmarked(output: str) -> Iterator[tuple[Stream, str]]:
         yield from _cut(stream, output, start, len(output))
 
 
-def _cut(stream: Stream, output: str, start: int, end: int) -> Iterator[tuple[Stream, str]]:
+def _cut(stream: gateway.Stream, output: str, start: int, end: int) -> Iterator[tuple[gateway.Stream, str]]:
     for at in range(start, end, _ROUND_CHARS):
         yield stream, output[at : min(at + _ROUND_CHARS, end)]
 
 
-def _rounds(pieces: Pieces) -> Iterator[list[tuple[Stream, str]]]:
-    taken: list[tuple[Stream, str]] = []
+def _rounds(pieces: Pieces) -> Iterator[list[tuple[gateway.Stream, str]]]:
+    taken: list[tuple[gateway.Stream, str]] = []
     chars = 0
     for piece in pieces:
         taken.append(piece)
@@ -217,7 +217,7 @@ class Snapshot(NamedTuple):
 
 
 async def read_snapshot(
-    toolbox: Toolbox, session: str, command: str, tokens: LogTokens | None, mask: Mask | None
+    toolbox: gateway.Toolbox, session: str, command: str, tokens: LogTokens | None, mask: Mask | None
 ) -> Snapshot | None:
     """None where the log is too long for one answer. Raises SandboxError."""
     document = await toolbox.snapshot(session, command, limit_bytes=SNAPSHOT_BYTES)
@@ -251,7 +251,7 @@ class Follower:
 
     def __init__(
         self,
-        toolbox: Toolbox,
+        toolbox: gateway.Toolbox,
         session: str,
         command: str,
         on_trouble: Troubled | None = None,

@@ -32,7 +32,7 @@ _COMMIT: Final = re.compile(r"C([0-9a-f]{40,64})\x1b\\\Z", re.ASCII)
 _LOCK: Final = "L\x1b\\"
 _BEGUN: Final = re.compile(r"S(\d{1,12})\x1b\\\Z", re.ASCII)
 BEGIN: Final = "\x1b_"
-_REASONS: Final = frozenset({"killed", "interpreter", "setup", "given", "git", *CHECKOUT_FAILED})
+_REASONS: Final = frozenset({"killed", "interpreter", "prepare", "setup", "given", "git", *CHECKOUT_FAILED})
 
 
 class LogMarks:

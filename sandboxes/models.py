@@ -48,6 +48,24 @@ class Sandbox(models.Model):
         return str(self.document.get("toolboxProxyUrl", ""))
 
 
+class StateChange(models.Model):
+    """A state of a sandbox, and when the hub saw it: while it was watched, or when an account asked for it."""
+
+    sandbox_id = models.CharField(max_length=200)
+    state = models.CharField(max_length=50)
+    at = models.DateTimeField(db_index=True)
+    action = models.CharField(
+        max_length=10, blank=True, default="", help_text="create, start, stop or delete, where an account asked for it."
+    )
+    by = models.CharField(max_length=150, blank=True, default="", help_text="The account that asked for it.")
+
+    class Meta:
+        indexes = [models.Index(fields=["sandbox_id", "-id"], name="state_change_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id}: {self.state}"
+
+
 class Watching(models.TextChoices):
     """The watched part of a sandbox: spec 000's `eventType`."""
 

@@ -28,6 +28,7 @@ from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, execution_place
+from taskhub.lib import awake
 from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
@@ -43,7 +44,7 @@ from taskhub.models import (
     WaitingReason,
 )
 from taskhub.observability.metrics_store import meter, trim_measures
-from taskhub.selectors.admission import waiting_by_reason
+from taskhub.selectors.admission import executions_under_way, waiting_by_reason
 from taskhub.services import artifacts as artifacts_services
 from taskhub.services import (
     claims,
@@ -65,6 +66,7 @@ from taskhub.web.thread_pool import wait_here
 from taskhub.worker.conductor import hand_over
 from taskhub.worker.following import Following
 from taskhub.worker.preparation import Lost
+from taskhub.worker.snapshot_preparation import snapshots_prepare as take_steps
 from taskhub.worker.starting import RETRY_S, admit, release, start
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ LOOK_S: Final = 15.0
 """The longest a look may take: a killed worker holds the others up for no longer."""
 RELEASE_S: Final = 60.0
 """The longest that one round of releases holds up the next."""
+SNAPSHOTS_S: Final = 120.0
+"""The longest that one round of steps holds up the next. Each row has a lease besides."""
 MAILS_S: Final = 120.0
 """The longest that a round of mail holds up the next."""
 MEASURES_KEEP: Final = timedelta(days=2)
@@ -93,6 +97,9 @@ def execution_start(execution_id: str) -> None:
 @shared_task
 def claims_expire() -> None:
     """Take back the tasks whose agents have been silent for longer than their lease; answer questions at deadlines."""
+    if not (claims.claims_are_held() or notes.questions_have_deadlines()):
+        return
+    awake.note(awake.CLAIMS)
     with alone("taskhub:claims", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             notes.questions_expire()
@@ -108,6 +115,10 @@ def executions_admit() -> None:
 @shared_task
 def executions_reconcile() -> None:
     """Hand over what no worker has: starts that were lost, and executions whose worker has died."""
+    if executions_under_way():
+        awake.note(awake.EXECUTIONS)
+    elif not settings.TASKHUB_VERIFY_IN_REVIEW:
+        return
     with alone("taskhub:reconcile", at_most_s=LOOK_S) as is_ours:
         if is_ours:
             executions_expire_leases()
@@ -124,6 +135,14 @@ def verdicts_void() -> None:
     with alone("taskhub:verdicts", at_most_s=RELEASE_S) as is_ours:
         while is_ours and verdicts.verdicts_void():
             pass
+
+
+@shared_task
+def snapshots_prepare() -> None:
+    """Go on with the snapshots of environments that are to be prepared, and delete old ones."""
+    with alone("taskhub:snapshots", at_most_s=SNAPSHOTS_S) as is_ours:
+        if is_ours and wait_here(take_steps):
+            awake.note(awake.SNAPSHOTS)
 
 
 def _resend_starts() -> None:

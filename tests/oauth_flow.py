@@ -13,8 +13,7 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
 from taskhub.mcp.endpoint import mcp
-from taskhub.mcp.principal import Requester
-from taskhub.mcp.protocol import REQUESTER
+from taskhub.mcp.principal import REQUESTER, Requester
 
 CALLBACK = "http://127.0.0.1:1234/callback"
 VERIFIER = "v" * 50

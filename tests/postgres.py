@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg.sql import SQL, Identifier
+
 from tests.processes import Process, free_port, reaper
 
 
@@ -62,6 +65,14 @@ class Postgres:
         command = [*self._as_owner, str(self._binaries / "postgres"), "-D", str(self._data), *options]
         self.process = Process(command, self._env, cwd=self._folder)
         self.process.wait_for_line("ready to accept connections")
+
+
+def make_database(server_url: str, name: str) -> str:
+    """The URL of an empty database of this server, in the place of the one that may be there."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return f"{server_url.rpartition('/')[0]}/{name}"
 
 
 @contextmanager

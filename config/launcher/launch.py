@@ -2,7 +2,8 @@
 
 1. Takes the data folder (one launcher at a time) and binds the port, so that a conflict is reported at once.
 2. Migrates; makes the operator account and the token on the first start, and a sign-in link.
-3. Starts Redis and waits for it; then the sandbox server, the web process, the worker and beat.
+3. Meanwhile starts Redis, the sandbox server, the web process, and the worker with beat inside. The last two load their
+   code, and wait for the database to be ready (`gate`).
 4. Announces that the hub is ready when `/readyz` does. Ctrl-C or SIGTERM ends everything within 5 s.
 
 `TASKHUB_PORT` (8000) and `TASKHUB_DATA_DIR` (`var/`) move everything. With `REDIS_URL` or `DAYTONA_API_KEY` in the
@@ -21,7 +22,6 @@ import re
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +35,7 @@ from config import env
 from config.launcher import LaunchError, redis_server, running
 from config.launcher.announcement import NOT_ISOLATED, RUN_UNISOLATED, Announcement
 from config.launcher.console import Console
+from config.launcher.gate import GATE, Gate
 from config.launcher.ports import LOOPBACK, bind, port_from_environment
 from config.launcher.supervisor import Child, KeepsDyingError, Supervisor
 from config.settings.logs import FORMS
@@ -55,6 +56,8 @@ class Launcher:
         self.console = Console(as_json=_log_form() == "json")
         self.supervisor = Supervisor(self.console.say)
         self._lock: int | None = None
+        self.gate = Gate()
+        self._preparation: asyncio.subprocess.Process | None = None
 
     async def run(self) -> int:
         """Returns the exit code: 0 after a signal, 1 if something kept dying."""
@@ -63,14 +66,15 @@ class Launcher:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        with tempfile.TemporaryDirectory(prefix="taskhub-") as scratch, web:
+        with tempfile.TemporaryDirectory(prefix="taskhub-") as scratch, web, self.gate:
             self._prepare_env(Path(scratch))
             running.RunningHub.of(self.port, self.env).record(self.data_dir)
             try:
-                # A signal during the preparation is obeyed right after it.
-                self._manage("prepare", "--sign-in-link", str(self._link_file))
                 return await self._supervise(web, stopped)
             finally:
+                if self._preparation is not None:
+                    await self._preparation.wait()  # a signal meanwhile is obeyed right after it
+                self.gate.turn_away()
                 await self.supervisor.stop(within_s=STOP_WITHIN_S)
                 self._redis_socket.unlink(missing_ok=True)
                 running.forget(self.data_dir)
@@ -107,7 +111,13 @@ class Launcher:
             await asyncio.gather(running, starting, return_exceptions=True)
 
     async def _start(self, web: socket.socket) -> None:
-        await self._start_children(web)
+        preparing = asyncio.create_task(self._prepare())
+        try:
+            await self._start_children(web)
+            await preparing
+        finally:
+            preparing.cancel()
+        self.gate.open()
         await self._until(self._service_answers)
         self._announce()
 
@@ -141,6 +151,7 @@ class Launcher:
             "DJANGO_SETTINGS_MODULE": "config.settings.local",
             "TASKHUB_DATA_DIR": str(self.data_dir),
             "PYTHONUNBUFFERED": "1",
+            GATE: str(self.gate.descriptor),
         }
         if not _is_set("SECRET_KEY"):
             self.env["SECRET_KEY"] = self._kept_secret("secret_key")
@@ -166,16 +177,15 @@ class Launcher:
             new.replace(path)
         return path.read_text()
 
-    def _manage(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, str(_BASE / "manage.py"), *arguments],
+    async def _prepare(self) -> None:
+        self._preparation = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(_BASE / "manage.py"), "prepare", "--sign-in-link", str(self._link_file)),
             env=self.env,
             cwd=_BASE,
-            check=False,
             start_new_session=True,  # Ctrl-C reaches us alone; we obey it when this is done
         )
-        if done.returncode != 0:
-            raise LaunchError(f"manage.py {arguments[0]} failed; its words are above.")
+        if await self._preparation.wait() != 0:
+            raise LaunchError("manage.py prepare failed; its words are above.")
 
     async def _start_children(self, web: socket.socket) -> None:
         if self._own_redis:
@@ -191,7 +201,7 @@ class Launcher:
             Child(
                 "web",
                 [
-                    *(python, "-m", "uvicorn", "config.asgi:application"),
+                    *(python, "-m", "config.launcher.uvicorn_server", "config.asgi:application"),
                     *("--fd", str(web.fileno()), "--lifespan", "on"),
                     *("--no-access-log", "--log-level", "warning", "--no-proxy-headers", "--no-server-header"),
                     # Longer than clients keep an idle connection: httpx 5 s, as long as uvicorn by itself, aiohttp 15.
@@ -199,7 +209,7 @@ class Launcher:
                     *("--timeout-graceful-shutdown", "3", "--http", "taskhub.web.bounded_http:BoundedHttp"),
                 ],
                 self.env,
-                fds=[web.fileno()],
+                fds=[web.fileno(), self.gate.descriptor],
             )
         )
         await self.supervisor.start(
@@ -208,17 +218,11 @@ class Launcher:
                 [
                     *celery,
                     *("worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING"),
-                    *("--without-gossip", "--without-mingle"),
+                    # Nothing here watches workers by Celery's events.
+                    *("--without-gossip", "--without-mingle", "--without-heartbeat", "--with-beat"),
                 ],
                 self.env,
-            )
-        )
-        await self.supervisor.start(
-            Child(
-                "beat",
-                # The schedule stays in memory and no pid file is written: nothing to find stale after a crash.
-                [*celery, "beat", "--loglevel", "WARNING", "--pidfile="],
-                self.env,
+                fds=[self.gate.descriptor],
             )
         )
 

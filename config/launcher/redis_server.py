@@ -36,4 +36,6 @@ def command_line(binary: Path, socket: Path) -> list[str]:
         *("--appendonly", "no"),
         *("--dir", str(socket.parent)),
         *("--loglevel", "warning"),
+        # How often a second it looks after itself: once, while nothing is asked of it.
+        *("--hz", "1"),
     ]

@@ -12,9 +12,9 @@ from csp.constants import NONE, SELF
 
 from config import env
 from config.settings.admin_look import UNFOLD  # noqa: F401 - a setting
+from config.settings.jobs import *
 from config.settings.logs import logging_to_console
 from config.settings.mail import *
-from config.settings.mail import MAIL_SCHEDULE
 from config.settings.oauth import *
 from config.settings.openapi import *
 from config.settings.sign_on import *
@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "taskhub.observability.request_logging.RequestContext",
     "django.middleware.security.SecurityMiddleware",
     "taskhub.web.security_headers.SecurityHeaders",
+    "taskhub.web.compression.Compression",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "taskhub.web.cors.StreamCors",
     "corsheaders.middleware.CorsMiddleware",
@@ -79,6 +80,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "taskhub.pages.header",
             ],
+            "libraries": {"pages": "taskhub.pages.template_tags"},
         },
     },
 ]
@@ -107,6 +109,13 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA_DIR / "files"}},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# The scripts of the pages, each joined with the modules that it imports (taskhub/web/static_storage.py).
+TASKHUB_PAGE_SCRIPTS = [
+    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "connect", "settings")),
+    "sandboxes/demo.js",
+]
+# Where `prepare` puts the static files of the pages; empty: `collectstatic` does, or nothing is prepared.
+TASKHUB_PREPARED_STATIC: Path | None = None
 # A script of 1 MiB, JSON-escaped six-fold in the worst case, plus the other fields.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 
@@ -141,6 +150,8 @@ TASKHUB_DESCRIPTORS_LOG_LEVEL = logging.WARNING
 TASKHUB_STREAM_LIMIT_PER_CALLER = env.integer("TASKHUB_STREAM_LIMIT_PER_CALLER", 1000, least=1)
 TASKHUB_STREAM_MAX_AGE_S = env.integer("TASKHUB_STREAM_MAX_AGE_S", 6 * 3600, least=10)
 
+# Load the SDKs of Daytona and MCP before serving, or with their first use.
+TASKHUB_PRELOAD = True
 # Concurrent requests of a web process; each of these threads keeps a database connection.
 TASKHUB_WEB_THREADS = env.integer("TASKHUB_WEB_THREADS", 8, least=1)
 # A request that waits for others of its process to write the same row waits as long as a connection does for a lock.
@@ -284,7 +295,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 
-# --- Jobs --------------------------------------------------------------------------------------------
+# --- Jobs; the periodic ones are in `config/settings/jobs.py` ----------------------------------------
 CELERY_BROKER_URL = env.celery_broker_url(env.secret("TASKHUB_BROKER_URL", REDIS_URL))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -302,81 +313,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "ack_emulation": False,
 }
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "taskhub.lib.beat:MonotonicScheduler"
-_RECONCILE_S = 1.0
-# A page of the account's list for every 200 sandboxes, however many executions run.
-_SANDBOXES_S = 5.0
-# A task is back within 5 s after its lease ran out.
-_CLAIMS_S = 2.0
-_WEBHOOKS_S = 1.0
-# Spec 000's rates.
-SANDBOX_STATUS_S = 5.0
-SANDBOX_SESSIONS_S = 10.0
-# Only while an operator looks at the admin's list.
-SANDBOX_LIST_S = 5.0
-CELERY_BEAT_SCHEDULE = {
-    # `expires` drops a tick that found no free worker in time: skipped, not queued (taskhub/lib/ticks.py).
-    "reconcile executions": {
-        "task": "taskhub.jobs.executions_reconcile",
-        "schedule": _RECONCILE_S,
-        "options": {"expires": 2 * _RECONCILE_S},
-    },
-    "expire claims": {
-        "task": "taskhub.jobs.claims_expire",
-        "schedule": _CLAIMS_S,
-        "options": {"expires": _CLAIMS_S},
-    },
-    "check the sandboxes of executions": {
-        "task": "taskhub.jobs.executions_check_sandboxes",
-        "schedule": _SANDBOXES_S,
-        "options": {"expires": _SANDBOXES_S},
-    },
-    "deliver webhooks": {
-        "task": "taskhub.webhooks.jobs.webhooks_deliver",
-        "schedule": _WEBHOOKS_S,
-        "options": {"expires": 2 * _WEBHOOKS_S},
-    },
-    "trim webhooks": {"task": "taskhub.webhooks.jobs.webhooks_trim", "schedule": 600.0, "options": {"expires": 600}},
-    "trim events": {"task": "taskhub.jobs.events_trim", "schedule": 600.0, "options": {"expires": 600}},
-    "trim idempotency keys": {
-        "task": "taskhub.jobs.idempotency_keys_trim",
-        "schedule": 600.0,
-        "options": {"expires": 600},
-    },
-    "trim artifacts": {"task": "taskhub.jobs.artifacts_trim", "schedule": 600.0, "options": {"expires": 600}},
-    "void verdicts": {"task": "taskhub.jobs.verdicts_void", "schedule": 600.0, "options": {"expires": 600}},
-    "trim logs": {"task": "taskhub.jobs.logs_trim", "schedule": 600.0, "options": {"expires": 600}},
-    "trim measures": {"task": "taskhub.jobs.measures_trim", "schedule": 3600.0, "options": {"expires": 3600}},
-    "trim OAuth": {"task": "taskhub.jobs.oauth_trim", "schedule": 3600.0, "options": {"expires": 3600}},
-    "expire tokens": {"task": "taskhub.jobs.tokens_expire", "schedule": 3600.0, "options": {"expires": 3600}},
-    "poll sandboxes": {
-        "task": "sandboxes.jobs.poll_status",
-        "schedule": SANDBOX_STATUS_S,
-        "options": {"expires": SANDBOX_STATUS_S},
-    },
-    "poll sessions": {
-        "task": "sandboxes.jobs.poll_sessions",
-        "schedule": SANDBOX_SESSIONS_S,
-        "options": {"expires": SANDBOX_SESSIONS_S},
-    },
-    "refresh the list of sandboxes": {
-        "task": "sandboxes.jobs.poll_list",
-        "schedule": SANDBOX_LIST_S,
-        "options": {"expires": SANDBOX_LIST_S},
-    },
-    "trim observations": {
-        "task": "sandboxes.jobs.observations_trim",
-        "schedule": 3600.0,
-        "options": {"expires": 3600},
-    },
-    "expire subscriptions": {
-        "task": "sandboxes.jobs.subscriptions_expire",
-        "schedule": 10.0,
-        "options": {"expires": 10.0},
-    },
-    "release sandboxes": {"task": "taskhub.jobs.executions_release", "schedule": 30.0, "options": {"expires": 30}},
-}
-CELERY_BEAT_SCHEDULE |= MAIL_SCHEDULE
 
 # --- Logs and traces ---------------------------------------------------------------------------------
 LOGGING = logging_to_console(form="plain")

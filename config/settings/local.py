@@ -19,6 +19,8 @@ DATABASES = {"default": env.database("DATABASE_URL", unless_set=env.sqlite(DATA_
 TASKHUB_IN_CONTAINER = env.flag("TASKHUB_IN_CONTAINER")
 TASKHUB_OPEN_READING = not TASKHUB_IN_CONTAINER
 TASKHUB_SIGN_IN_LINKS = True
+# A hub that runs nothing holds less memory and starts sooner; its first run and its first agent wait a second.
+TASKHUB_PRELOAD = False
 # One user has few streams, and the limits of their session are what they are.
 TASKHUB_DESCRIPTORS_LOG_LEVEL = logging.INFO
 TASKHUB_ADDRESS = f"http://localhost:{env.integer('TASKHUB_PORT', 8000, least=1, most=65_535)}"
@@ -29,6 +31,11 @@ MIDDLEWARE = [MIDDLEWARE[0], "taskhub.web.origin_check.OwnPagesOnly", *MIDDLEWAR
 # Everybody here is one and the same, and the machine is theirs.
 TASKHUB_REQUESTS_PER_MINUTE = env.integer("TASKHUB_REQUESTS_PER_MINUTE", 0)
 TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS", 0)
-# Static files are served from the apps; nothing to collect.
+# Static files are served from the apps, and those of our pages as `prepare` has joined and compressed them.
 WHITENOISE_USE_FINDERS = True
-STATIC_ROOT = None  # type: ignore[assignment]  # WhiteNoise needs no folder
+TASKHUB_PREPARED_STATIC = DATA_DIR / "prepared"
+STATIC_ROOT = TASKHUB_PREPARED_STATIC if TASKHUB_PREPARED_STATIC.is_dir() else None  # type: ignore[assignment]
+STORAGES = {
+    **STORAGES,  # noqa: F405 - from base
+    "staticfiles": {"BACKEND": "taskhub.web.static_storage.PreparedStaticFilesStorage"},
+}

@@ -35,6 +35,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "tokens", "description": "The caller's own API tokens."},
         {"name": "me", "description": "The caller's account and role."},
         {"name": "overview", "description": "What the caller holds, what waits for people, what is stale."},
+        {"name": "agents", "description": "Who works here: what each agent holds and runs, and how to end it."},
         {"name": "subscriptions", "description": "Open streams of sandboxes."},
         {"name": "api", "description": "What there is."},
     ],

@@ -15,11 +15,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from sandboxes.gateway.translation import NO_ANSWER
+from sandboxes.gateway.values import NO_ANSWER
 from sandboxes.models import Poll, Sandbox, Subscription
 from sandboxes.selectors import dashboard as selectors
 from sandboxes.services.attention import list_note_look
 from sandboxes.services.operator_actions import Action, sandboxes_request
+from sandboxes.services.sandboxes import STARTABLE, STOPPABLE
 from sandboxes.services.subscriptions import subscription_request_disconnect
 from taskhub.admin import dashboard
 from taskhub.admin.actions import ActingAdmin, Sure
@@ -51,8 +52,6 @@ STATE_LABELS: Final = {
     "error": "danger",
     "build_failed": "danger",
 }
-_STARTABLE: Final = {"stopped", "archived", "error"}
-_STOPPABLE: Final = {"started", "starting", "error"}
 BAD_STATES: Final = {state for state, label in STATE_LABELS.items() if label == "danger"}
 
 
@@ -89,7 +88,7 @@ class SandboxAdmin(ActingAdmin):
         return format_html("{} ({})", cut(sandbox.last_action, 56), ago(sandbox.last_action_at))
 
     def applies(self, action: str, row: Sandbox) -> bool:
-        return {"start": row.state in _STARTABLE, "stop": row.state in _STOPPABLE}.get(action, True)
+        return {"start": row.state in STARTABLE, "stop": row.state in STOPPABLE}.get(action, True)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Sandbox]:
         latest = Execution.objects.filter(sandbox_id=OuterRef("pk")).order_by("-queued_at", "-id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,10 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from sandboxes.api.facts import with_facts
 from sandboxes.api.serializers import (
     CommandRunSerializer,
     CommandSerializer,
     CommandStartedSerializer,
+    FactsQuerySerializer,
     LogSnapshotSerializer,
     PageQuerySerializer,
     SandboxCreateSerializer,
@@ -32,6 +35,7 @@ from taskhub.api.actors import actor_of
 from taskhub.api.awaited import awaited
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
 from taskhub.api.query import KnownQuery
+from taskhub.web.thread_pool import with_database
 
 TAKES_S = LIFECYCLE_S + REQUEST_S
 """The longest a request may be under way at Daytona."""
@@ -77,7 +81,10 @@ class SandboxesView(KnownQuery, APIView):
         """A page of all sandboxes, the most recently active first; it may be a little behind."""
         query = self.read_query(request)
         page = await selectors.sandbox_page_for(user=request.user, cursor=query.get("cursor"), limit=query["limit"])
-        return Response({"items": page.items, "nextCursor": page.next_cursor})
+        items = page.items
+        if query["facts"]:
+            items = await with_database(partial(with_facts, request.user, items))
+        return Response({"items": items, "nextCursor": page.next_cursor})
 
     @extend_schema(request=SandboxCreateSerializer, responses={201: SandboxSerializer}, parameters=[IDEMPOTENCY_KEY])
     @awaited(body=SandboxCreateSerializer)
@@ -92,11 +99,16 @@ class SandboxesView(KnownQuery, APIView):
 
 
 class SandboxView(KnownQuery, APIView):
-    @extend_schema(responses=SandboxSerializer)
+    queries = {"get": FactsQuerySerializer}
+
+    @extend_schema(parameters=[FactsQuerySerializer], responses=SandboxSerializer)
     @awaited()
     async def get(self, request: Request, sandbox_id: str) -> Response:
         """The sandbox's current state."""
-        return Response(await selectors.sandbox_get_for(user=request.user, sandbox_id=sandbox_id))
+        found = await selectors.sandbox_get_for(user=request.user, sandbox_id=sandbox_id)
+        if self.read_query(request)["facts"]:
+            (found,) = await with_database(partial(with_facts, request.user, [found]))
+        return Response(found)
 
     @extend_schema(responses={202: SandboxSerializer})
     @awaited()

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from sandboxes.api.facts import SandboxFactsSerializer
 from sandboxes.models import Subscription
 from taskhub.api.fields import StrictSerializer, TextField
 from taskhub.api.query import QuerySerializer
@@ -42,11 +43,15 @@ class SandboxCreateSerializer(StrictSerializer):
 
 
 class SandboxSerializer(serializers.Serializer[Any]):
-    """Daytona's object: these fields, and all others it has. Fields that may be secret (`env`) are left out."""
+    """Daytona's object: these fields, and all others it has. Fields that may be secret (`env`) are left out.
+
+    `hub` is there with `facts=true`.
+    """
 
     id = serializers.CharField()
     name = serializers.CharField()
     state = serializers.CharField()
+    hub = SandboxFactsSerializer(required=False)
 
 
 class SandboxPageSerializer(serializers.Serializer[Any]):
@@ -54,7 +59,13 @@ class SandboxPageSerializer(serializers.Serializer[Any]):
     nextCursor = serializers.CharField(allow_null=True)
 
 
-class PageQuerySerializer(QuerySerializer):
+class FactsQuerySerializer(QuerySerializer):
+    facts = serializers.BooleanField(
+        default=False, help_text="`hub` is in each: what the hub knows of it beside Daytona's object."
+    )
+
+
+class PageQuerySerializer(FactsQuerySerializer):
     cursor = TextField(required=False, max_length=2000)
     limit = serializers.IntegerField(min_value=1, max_value=200, default=100)
 

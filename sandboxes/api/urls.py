@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandboxes.api import build_log, sandboxes, secrets, subscriptions
+from sandboxes.api import build_log, facts, files, sandboxes, secrets, subscriptions
 from sandboxes.api.daytona_webhooks import daytona_webhook
 from taskhub.api.routes import route
 
@@ -16,6 +16,9 @@ urlpatterns = [
     route(f"{_SANDBOX}/start", sandboxes.SandboxStartView.as_view(), "sandbox-start"),
     route(f"{_SANDBOX}/stop", sandboxes.SandboxStopView.as_view(), "sandbox-stop"),
     route(f"{_SANDBOX}/build-log", build_log.BuildLogView.as_view(), "build-log"),
+    route(f"{_SANDBOX}/history", facts.SandboxHistoryView.as_view(), "sandbox-history"),
+    route(f"{_SANDBOX}/files", files.SandboxFilesView.as_view(), "sandbox-files"),
+    route(f"{_SANDBOX}/files/content", files.SandboxFileView.as_view(), "sandbox-file"),
     route(f"{_SANDBOX}/sessions", sandboxes.SessionsView.as_view(), "sessions"),
     route(_SESSION, sandboxes.SessionView.as_view(), "session"),
     route(f"{_SESSION}/commands", sandboxes.CommandsView.as_view(), "commands"),

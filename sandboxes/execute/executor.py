@@ -13,17 +13,27 @@ import shlex
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from django.conf import settings
 
-from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.errors import (
+    KeyRefused,
+    SandboxError,
+    SandboxMissing,
+    SandboxRefused,
+    SandboxUnavailable,
+    SnapshotNotReady,
+)
 from sandboxes.execute.file_changes import look_at_changes, produced, read_produced, toolboxes
 from sandboxes.execute.ladder import Ladder, runner_state
+from sandboxes.execute.prepare_script import PrepareScript
 from sandboxes.execute.references import guard_reference, guard_secrets, volume_ids
 from sandboxes.execute.sandbox_fields import sandbox_fields
 from sandboxes.execute.script_runner import RUN_TWICE, Folders, Run
-from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox, open_gateway
+from sandboxes.execute.snapshot_preparer import SnapshotPreparer
+from sandboxes.gateway import open_gateway
 from sandboxes.log_follower import Follower
 from sandboxes.models import EXECUTION_LABEL
 from taskhub.executions.executor import (
@@ -41,7 +51,11 @@ from taskhub.executions.executor import (
     Stopped,
     Troubled,
 )
-from taskhub.models import EnvironmentSpec
+from taskhub.models import EnvironmentSpec, SandboxSize
+from taskhub.models.prepared_snapshot import PREPARING_PREFIX
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Command, Gateway, Sandbox, Toolbox
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +64,9 @@ FEW: Final = 3
 """So many sandboxes are asked for one by one; of more, the list is read."""
 
 
+_SNAPSHOT_LOST: Final = frozenset({"snapshot_not_found", "snapshot_failed"})
+_SNAPSHOT_UNFIT: Final = _SNAPSHOT_LOST | {"snapshot_not_active", "snapshot_not_ready", "snapshots_forbidden"}
+"""Codes of errors that are no reason to wait for a prepared snapshot: scripts can do without."""
 _GONE: Final = frozenset({"stopped", "archived", "destroyed", "destroying", "error"})
 
 
@@ -63,12 +80,12 @@ async def _together(*requests: Coroutine[Any, Any, object]) -> None:
         raise failed.exceptions[0] from None
 
 
-class SandboxExecutor:
+class SandboxExecutor(SnapshotPreparer):
     """Executions in Daytona sandboxes, or in those of the local sandbox server."""
 
     async def launch(self, launch: Launch) -> Place:
         async with open_gateway() as gateway:
-            sandbox, is_new = await self._sandbox(gateway, launch)
+            sandbox, is_new, is_lost = await self._prepared_sandbox(gateway, launch)
             toolboxes.remember(sandbox.id, sandbox.toolbox_url)
             run, inside = _run(launch), sandbox.toolbox
             if is_new:
@@ -90,7 +107,21 @@ class SandboxExecutor:
             return Place(
                 *(launch.execution_id, sandbox.id, launch.session_name, command_id, launch.log_token),
                 size=sandbox.size,
+                lost_snapshot=is_lost,
             )
+
+    async def _prepared_sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool, bool]:
+        """As below; made from the prepared snapshot where that can be used at once, and whether that is lost."""
+        if launch.sandbox_id or not launch.prepared_snapshot:
+            return *await self._sandbox(gateway, launch), False
+        try:
+            return *await self._sandbox(gateway, launch), False
+        except (SandboxRefused, SnapshotNotReady) as error:
+            if error.code not in _SNAPSHOT_UNFIT:
+                raise
+            log.warning("the snapshot %s is not used: %s", launch.prepared_snapshot, error.code)
+            is_lost = error.code in _SNAPSHOT_LOST
+        return *await self._sandbox(gateway, replace(launch, prepared_snapshot="")), is_lost
 
     async def _sandbox(self, gateway: Gateway, launch: Launch) -> tuple[Sandbox, bool]:
         """The sandbox, started, and whether it was made just now."""
@@ -98,7 +129,7 @@ class SandboxExecutor:
         if launch.sandbox_id:
             sandbox = await _by_id(gateway, launch.sandbox_id)
         else:
-            spec = launch.environment
+            spec, snapshot = launch.environment, launch.prepared_snapshot
             if spec is not None:
                 await guard_secrets(gateway, spec)
             ids = await volume_ids(gateway, spec) if spec is not None else {}
@@ -108,11 +139,12 @@ class SandboxExecutor:
                     name=launch.session_name,
                     labels={EXECUTION_LABEL: str(launch.execution_id)},
                     ttl_minutes=math.ceil(lifetime_s / 60) + 30,
-                    fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id),
+                    fields=sandbox_fields(spec, volume_ids=ids, task_id=launch.task_id, prepared=snapshot),
                 )
             except SandboxRefused as error:
-                if error.code == "snapshot_not_active" and spec is not None and spec.snapshot:
-                    await gateway.snapshots.wake(spec.snapshot)
+                named = snapshot or (spec.snapshot if spec is not None else "")
+                if error.code == "snapshot_not_active" and named:
+                    await gateway.snapshots.wake(named)
                 raise
         return await gateway.sandbox_start(sandbox), is_new
 
@@ -124,9 +156,9 @@ class SandboxExecutor:
             return False
         return True
 
-    async def look_up(self, environment: EnvironmentSpec, field: Reference) -> None:
+    async def look_up(self, environment: EnvironmentSpec, field: Reference) -> SandboxSize | None:
         async with open_gateway(watching=True) as gateway:
-            await guard_reference(gateway, environment, field)
+            return await guard_reference(gateway, environment, field)
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:
         limit = asyncio.Semaphore(_PARALLEL)
@@ -270,9 +302,12 @@ class SandboxExecutor:
 
 
 async def _by_id(gateway: Gateway, sandbox_id: str) -> Sandbox:
-    """Raises SandboxMissing also for a name: it may be another account's sandbox, and access is decided by ids."""
+    """Raises SandboxMissing also for a name: it may be another account's sandbox, and access is decided by ids.
+
+    No script runs in a sandbox of prepare: what it left there would come to all executions of the environment.
+    """
     sandbox = await gateway.sandbox_get(sandbox_id)
-    if sandbox.id != sandbox_id:
+    if sandbox.id != sandbox_id or sandbox.name.startswith(PREPARING_PREFIX):
         raise SandboxMissing
     return sandbox
 
@@ -283,6 +318,7 @@ def _keep_s(launch: Launch) -> int:
 
 
 def _run(launch: Launch) -> Run:
+    spec = launch.environment
     folders = Folders(launch.session_name)
     # A folder of its own for each try: one that comes late must not change the files of the one that runs.
     mine = f"{folders.own}/{uuid.uuid4()}"
@@ -298,10 +334,11 @@ def _run(launch: Launch) -> Run:
         skip,
         launch.merge_output,
         launch.files,
-        setup=launch.environment.setup if launch.environment is not None else "",
+        setup=spec.setup if spec is not None else "",
+        prepare=PrepareScript.of(spec) if spec is not None and spec.prepare else None,
         checkout=launch.checkout,
         locks=launch.locks,
-        keep=launch.environment.keep if launch.environment is not None else None,
+        keep=spec.keep if spec is not None else None,
     )
 
 

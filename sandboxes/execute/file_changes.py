@@ -12,14 +12,16 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing
 from sandboxes.execute.script_runner import ARTIFACTS_KEPT, CHANGES_KEPT, Folders
-from sandboxes.gateway import Gateway, Toolbox
 from taskhub.executions.executor import CHANGE_SETS, FileChange, FileChanges, Place, Produced, ProducedFile
 from taskhub.executions.file_paths import PATH_BYTES, is_inside
 from taskhub.lib.cancellation import cancel_all
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Gateway, Toolbox
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,15 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sandboxes.errors import SandboxError, SandboxMissing, SandboxUnavailable
 from sandboxes.execute.script_runner import RUN_TWICE, Folders
-from sandboxes.gateway import Toolbox
 from sandboxes.log_follower import Snapshot, read_snapshot
 from taskhub.executions.executor import LogTokens, Place, RunnerState, ScriptEnd, Stopped
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Toolbox
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from sandboxes.errors import SandboxRefused
-from sandboxes.gateway import Gateway
 from taskhub.executions.executor import Reference
-from taskhub.models import EnvironmentSpec
+from taskhub.models import EnvironmentSpec, SandboxSize
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +45,18 @@ async def volume_ids(gateway: Gateway, spec: EnvironmentSpec) -> dict[str, str]:
     return dict(zip(names, ids, strict=True))
 
 
-async def guard_reference(gateway: Gateway, spec: EnvironmentSpec, field: Reference) -> None:
-    """Whether what the field names is there. Nothing is waited for or woken. Raises SandboxError."""
+async def guard_reference(gateway: Gateway, spec: EnvironmentSpec, field: Reference) -> SandboxSize | None:
+    """Whether what the field names is there, and a snapshot's size. Nothing is waited for or woken.
+
+    Raises SandboxError.
+    """
     if field == "snapshot":
-        await gateway.snapshots.guard(spec.snapshot)
-    elif field == "secrets":
+        return await gateway.snapshots.guard(spec.snapshot)
+    if field == "secrets":
         await guard_secrets(gateway, spec)
     else:
         await _guard_volumes(gateway, sorted({volume.name for volume in spec.volumes}))
+    return None
 
 
 async def _guard_volumes(gateway: Gateway, names: list[str]) -> None:

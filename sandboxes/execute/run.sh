@@ -74,9 +74,13 @@ if [ -z "$prepares" ] && [ -d "$launch/files" ]; then
   give && note_given || unfit=yes
 fi
 
-# Checkout and setup, in the script's process group. $dir/phase says what has failed where it does not come to its end;
-# with $dir/begun the script has begun.
+# Prepare, checkout and setup, in the script's process group. $dir/phase says what has failed where it does not come to
+# its end; with $dir/begun the script has begun.
 prepare() {
+  if [ -e "$launch/prepare" ]; then
+    echo prepare >"$dir/phase"
+    run_prepare || exit
+  fi
   if [ -n "$checks_out" ]; then
     echo checkout >"$dir/phase"
     echo "[TaskHub: checkout]"
@@ -114,6 +118,12 @@ wait_for_lock() {
     read -r said <"$dir/go"
   done 2>/dev/null
 }
+
+# The credential is for the checkout alone.
+run_prepare() (
+  [ -z "$key" ] || exec {key}<&-
+  exec /bin/bash "$launch/prepare.sh" "$launch" "$prepared" "${dir%/*}/prepared"
+)
 
 run_setup() {
   local shown code

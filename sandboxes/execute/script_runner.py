@@ -12,9 +12,9 @@ Two programs go into the sandbox beside the script and its environment, in one u
   end mark, also where run.sh was killed. Without perl, run.sh prints the end mark itself, holds the lock with flock,
   and there are no unfinished lines.
 
-Where the environment has a repository or a setup, run.sh sees to these first, in the script's process group:
-`checkout.sh` is the checkout, `askpass.sh` what gives git the credential. A mark in the log tells the commit, and
-another one that the script begins.
+Where the environment has a prepare, a repository or a setup, run.sh sees to these first, in the script's process group:
+`prepare.sh` runs a prepare, `checkout.sh` is the checkout, `askpass.sh` what gives git the credential. A mark in the
+log tells the commit, and another one that the script begins.
 
 The runner's own folder, beside the working folder, holds
 
@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from sandboxes.execute.prepare_script import PrepareScript
 from taskhub.executions.checkout import Checkout
 from taskhub.executions.executor import LogTokens
 from taskhub.executions.file_paths import PATH_BYTES
@@ -111,6 +112,7 @@ class Run:
     merge_output: bool = False
     given: Mapping[str, bytes] = field(default_factory=dict)
     setup: str = ""
+    prepare: PrepareScript | None = None
     checkout: Checkout | None = None
     keep: Sequence[str] | None = None
     locks: bool = False
@@ -129,6 +131,8 @@ class Run:
         }
 
     def _preparation(self) -> Iterator[tuple[str, bytes]]:
+        if self.prepare is not None:
+            yield from self.prepare.files(**{SCRIPT_MARK: str(self.execution_id)})
         if self.setup:
             yield "setup", self.setup.encode()
         if self.checkout is None:
@@ -172,7 +176,8 @@ class Run:
             "changes_kept": CHANGES_KEPT,
             "artifacts_kept": ARTIFACTS_KEPT,
             "differences": _DIFFERENCES,
-            "prepares": "yes" if self.setup or self.checkout is not None else "",
+            "prepares": "yes" if self.prepare is not None or self.setup or self.checkout is not None else "",
+            "prepared": "" if self.prepare is None else self.prepare.mark,
             "checks_out": "" if self.checkout is None else "yes",
             "locks": "yes" if self.locks else "",
             "keep": "" if self.keep is None else expression_of(self.keep),

@@ -1,5 +1,7 @@
 """Daytona, in the hub's words. The only package that speaks the Daytona SDK.
 
+    values.py       documents, pages, time limits; needs no SDK
+    loading.py      when the SDK is loaded; `open_gateway`
     client.py       Gateway: sandboxes as Daytona's API knows them; how one is opened
     vault.py        Vault: entries for secrets
     snapshots.py    snapshots: an inactive one is made active
@@ -15,10 +17,34 @@ What is shown to viewers is read as Daytona's JSON itself (a `Document`): its ow
 SDK's models do not know yet.
 """
 
-from sandboxes.gateway.client import Gateway, Page, load_sdk, open_gateway
-from sandboxes.gateway.toolbox import Command, Sandbox, Stream, Toolbox
-from sandboxes.gateway.translation import LIFECYCLE_S, REQUEST_S, Document
-from sandboxes.gateway.vault import EntryPage, Vault
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from sandboxes.gateway.loading import load_sdk, open_gateway
+from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document, EntryPage, Page, Stream
+
+if TYPE_CHECKING:
+    # They load the SDK: other modules, too, import them for their types alone.
+    from sandboxes.gateway.client import Gateway
+    from sandboxes.gateway.toolbox import Command, Sandbox, Toolbox
+    from sandboxes.gateway.vault import Vault
+
+_WITH_SDK: Final = {
+    "Gateway": "client",
+    "Command": "toolbox",
+    "Sandbox": "toolbox",
+    "Toolbox": "toolbox",
+    "Vault": "vault",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_SDK:
+        raise AttributeError(name)
+    return getattr(import_module(f"{__name__}.{_WITH_SDK[name]}"), name)
+
 
 __all__ = [
     "LIFECYCLE_S",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import logging
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.request import getproxies
 
 import aiohttp
@@ -27,18 +26,16 @@ from sandboxes.errors import (
     SandboxRefused,
     SandboxUnavailable,
 )
-from sandboxes.gateway.snapshots import Snapshots
+from sandboxes.gateway.snapshots import Snapshots, snapshot_rights
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import (
-    LIFECYCLE_S,
-    REQUEST_S,
     BoundedResponse,
-    Document,
     fetch,
     fetch_chunks,
     past_breaker,
     refused,
 )
+from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document, Page
 from sandboxes.gateway.vault import Vault
 from sandboxes.gateway.volumes import Volumes
 from taskhub.lib.event_loops import keep_open, lasts
@@ -51,7 +48,6 @@ PAGE_LIMIT: Final = 200
 _CALLS_AT_ONCE: Final = 100
 _KEEPALIVE_S: Final = 4.0
 """Shorter than servers have it (Node's default is 5 s): a POST must not meet a connection that is just being closed."""
-_SDK: Final = ("daytona._async.daytona", "daytona._async.process", "daytona.internal.toolbox_api_client_proxy")
 _FAILED: Final = frozenset({"error", "destroyed", "destroying"})
 _BUILDING: Final = frozenset({"pending_build", "building_snapshot", "pulling_snapshot"})
 _ON_ITS_WAY: Final = _BUILDING | {"creating", "starting", "restoring"}
@@ -64,13 +60,6 @@ _POLL_MOST_S: Final = 1.0
 _BUILD_LOG_SILENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=300.0)
 """A step of a build may say nothing for minutes."""
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
-
-
-class Page(NamedTuple):
-    """Some of the account's sandboxes, and the cursor of the next page, if there is one."""
-
-    items: list[Document]
-    next_cursor: str | None
 
 
 class Gateway:
@@ -146,6 +135,15 @@ class Gateway:
         with past_breaker():
             request = self._api.delete_sandbox_without_preload_content(id_or_name, _request_timeout=LIFECYCLE_S)
             return await _fetch_sandbox(request)
+
+    async def keep_as_snapshot(self, id_or_name: str, name: str) -> None:
+        """Ask for a snapshot of a stopped sandbox. Raises SandboxMissing; SandboxRefused `snapshots_forbidden`."""
+        body = daytona_api_client_async.CreateSandboxSnapshot.from_dict({"name": name})
+        request = self._api.create_sandbox_snapshot_without_preload_content(
+            id_or_name, body, _request_timeout=LIFECYCLE_S
+        )
+        with past_breaker(), snapshot_rights("lacks the right write:snapshots"):
+            await _fetch_sandbox(request)
 
     async def close_network(self, id_or_name: str) -> None:
         """Nothing goes in or out any more, but for Daytona's own toolbox. Raises SandboxError."""
@@ -248,9 +246,9 @@ class Gateway:
                 url = found.get("url") if isinstance(found, dict) else None
                 if not isinstance(url, str):
                     raise SandboxUnavailable
-        reason = str(document.get("errorReason") or "")
-        toolbox = self.toolbox(sandbox_id, str(url))
-        return Sandbox(sandbox_id, str(document.get("state")), str(url), toolbox, reason, SandboxSize.read(document))
+        reason, name = str(document.get("errorReason") or ""), str(document.get("name") or "")
+        toolbox, size = self.toolbox(sandbox_id, str(url)), SandboxSize.read(document)
+        return Sandbox(sandbox_id, str(document.get("state")), str(url), toolbox, reason, size, name)
 
     async def sandbox_delete(self, id_or_name: str) -> None:
         """What is gone already is no error. Raises SandboxUnavailable while its state changes, as in a build."""
@@ -282,23 +280,9 @@ def _is_sandbox(found: Any) -> bool:
     return isinstance(found, dict) and isinstance(found.get("id"), str)
 
 
-def load_sdk() -> None:
-    """Load what the SDK would load with its first use, and hold an event loop up with for a second or two.
-
-    For processes that will open gateways. Others (beat, migrations, most commands) are spared the time and the memory.
-    """
-    for name in _SDK:
-        importlib.import_module(name)
-
-
 @asynccontextmanager
-async def open_gateway(*, watching: bool = False) -> AsyncGenerator[Gateway, None]:
-    """A gateway for the running event loop. Raises KeyRefused without a key.
-
-    Where the loop lasts, it is one that is kept on it for all callers, and leaving this context closes nothing.
-
-    `watching`: for those who only look. Their calls do not count as activity, so they keep no sandbox awake.
-    """
+async def opened(*, watching: bool) -> AsyncGenerator[Gateway, None]:
+    """As `open_gateway`, where the SDK is loaded."""
     if lasts():
         yield await _kept_gateway(watching=watching)
     else:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
-from sandboxes.gateway.translation import REQUEST_S, Document, fetch, past_breaker, refused
+from sandboxes.gateway.translation import fetch, past_breaker, refused
+from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document
+from taskhub.models import SandboxSize
 
 log = logging.getLogger(__name__)
 
+_NOT_READ: Final = "may not read snapshots"
 _FAILED: Final = frozenset({"error", "build_failed", "removing"})
 
 
@@ -47,24 +52,48 @@ class Snapshots:
         _guard_state(name, found)
         raise SnapshotNotReady
 
-    async def guard(self, name: str) -> None:
-        """One look. Raises SandboxRefused where it never will be there: an inactive one is activated at a start."""
-        try:
-            found = await self._named(name)
-        except SandboxMissing:
-            raise refused("snapshot_not_found") from None
-        except SandboxRefused as error:
-            if error.code != "sandbox_forbidden":
-                raise
-            words = "The hub's key at the sandbox service may not read snapshots."
-            raise SandboxRefused("snapshots_forbidden", words) from None
+    async def guard(self, name: str) -> SandboxSize | None:
+        """One look; the size of its sandboxes. An inactive one is activated at a start.
+
+        Raises SandboxRefused where it never will be there.
+        """
+        found = await self.find(name)
+        if found is None:
+            raise refused("snapshot_not_found")
         _guard_state(name, found)
+        return SandboxSize.read({**found, "memory": found.get("mem")})
+
+    async def find(self, name: str) -> Document | None:
+        """The snapshot of this name, in whatever state. Raises SandboxRefused `snapshots_forbidden`."""
+        try:
+            with snapshot_rights(_NOT_READ):
+                return await self._named(name)
+        except SandboxMissing:
+            return None
+
+    async def drop(self, snapshot_id: str) -> None:
+        """Raises SandboxMissing; SandboxRefused `snapshot_conflict` while its state changes, `snapshots_forbidden`."""
+        request = self._api.remove_snapshot_without_preload_content(snapshot_id, _request_timeout=LIFECYCLE_S)
+        with past_breaker(), snapshot_rights("lacks the right delete:snapshots"):
+            await fetch("snapshot", request)
 
     async def _named(self, name: str) -> Document:
         with past_breaker():
             request = self._api.get_snapshot_without_preload_content(name, _request_timeout=REQUEST_S)
             found = await fetch("snapshot", request)
         return dict(found) if isinstance(found, dict) else {}
+
+
+@contextmanager
+def snapshot_rights(lack: str) -> Iterator[None]:
+    """A 403 says what the hub's key lacks."""
+    try:
+        yield
+    except SandboxRefused as error:
+        if error.code != "sandbox_forbidden":
+            raise
+        words = f"The hub's key at the sandbox service {lack}."
+        raise SandboxRefused("snapshots_forbidden", words) from None
 
 
 def _guard_state(name: str, found: Document) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import aiohttp
 import daytona
@@ -17,9 +17,6 @@ import daytona_toolbox_api_client_async as toolbox_api
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway.translation import (
-    LIFECYCLE_S,
-    REQUEST_S,
-    Document,
     fetch,
     fetch_bytes,
     fetch_chunks,
@@ -27,6 +24,7 @@ from sandboxes.gateway.translation import (
     translated,
     upgraded,
 )
+from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document, Stream
 from taskhub.models import SandboxSize
 
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ SNAPSHOT_S: Final = 60.0
 FILE_S: Final = 60.0
 SILENCE_S: Final = 15.0
 """After so long without output a follower is told so: it may want to ask whether the command still runs."""
-
-Stream = Literal["stdout", "stderr"]
 
 _MARKERS: Final[dict[bytes, Stream]] = {b"\x01\x01\x01": "stdout", b"\x02\x02\x02": "stderr"}
 _MARKER: Final = re.compile(rb"\x01\x01\x01|\x02\x02\x02")
@@ -95,6 +91,14 @@ class Toolbox:
         if not isinstance(found, dict) or not isinstance(found.get("dir"), str):
             raise SandboxUnavailable
         return str(found["dir"])
+
+    async def files(self, path: str, *, limit_bytes: int) -> list[Document] | None:
+        """What is in a folder, as Daytona has it; None for a longer answer. Raises SandboxMissing for the folder."""
+        request = self._files.list_files_without_preload_content(path=path, _request_timeout=REQUEST_S)
+        found = await fetch_limited("file", request, limit_bytes)
+        if found is not None and not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
+            raise SandboxUnavailable
+        return found
 
     async def file(self, path: str, *, limit_bytes: int) -> bytes:
         """A small file, as far as `limit_bytes`. Raises SandboxMissing."""
@@ -242,6 +246,7 @@ class Sandbox(NamedTuple):
     toolbox: Toolbox
     error_reason: str = ""
     size: SandboxSize | None = None
+    name: str = ""
 
     @property
     def is_started(self) -> bool:

@@ -25,6 +25,7 @@ from sandboxes.errors import (
     SandboxTooLarge,
     SandboxUnavailable,
 )
+from sandboxes.gateway.values import NO_ANSWER
 from taskhub.models import RESOURCES, Lack, MetricName
 from taskhub.observability.metrics_store import meter
 
@@ -33,17 +34,8 @@ log = logging.getLogger(__name__)
 ANSWER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Of Daytona's API and of a toolbox; a page of 200 sandboxes has less than 1 MiB."""
 DEPTH_LIMIT: Final = 100
-REQUEST_S: Final = 10.0
-LIFECYCLE_S: Final = 60.0
-"""Creating, starting and stopping: Daytona itself holds such a request for up to 30 s."""
 
 _CHUNK_BYTES: Final = 64 * 1024
-
-NO_ANSWER: Final = "none"
-"""Stands for the status of a request that was not answered."""
-
-Document = dict[str, Any]
-"""A JSON object of Daytona's, under its own field names."""
 
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiohttp
 import daytona_api_client_async
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SandboxUnavailable
-from sandboxes.gateway.translation import REQUEST_S, Document, fetch, past_breaker
+from sandboxes.gateway.translation import fetch, past_breaker
+from sandboxes.gateway.values import REQUEST_S, Document, EntryPage
 
 PAGE_LIMIT: Final = 200
 _PAGES_MOST: Final = 50
 _SHOWN: Final = ("name", "description", "hosts", "createdAt", "updatedAt")
-
-
-class EntryPage(NamedTuple):
-    """Some of the vault's entries, and the cursor of the next page, if there is one."""
-
-    items: list[Document]
-    next_cursor: str | None
 
 
 class Vault:

@@ -8,7 +8,8 @@ import time
 from typing import Any, Final
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SandboxUnavailable, VolumeNotReady
-from sandboxes.gateway.translation import REQUEST_S, Document, fetch, past_breaker
+from sandboxes.gateway.translation import fetch, past_breaker
+from sandboxes.gateway.values import REQUEST_S, Document
 
 log = logging.getLogger(__name__)
 

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     listening.add_argument("--port", type=int, default=0, help="default: any free port, which is printed")
     listening.add_argument("--fd", type=int, help="an inherited TCP socket that is bound and listening")
     parser.add_argument("--dialect", choices=("v0.190", "new"), default="v0.190", help="generation of error bodies")
-    parser.add_argument("--transition-ms", type=int, default=50, help="how long states like starting are visible")
+    parser.add_argument("--transition-ms", type=int, default=20, help="how long states like starting are visible")
     parser.add_argument("--minute-s", type=float, default=60.0, help="length of an interval's minute, for tests")
     parser.add_argument(
         "--kill-grace-s", type=float, default=5.0, help="from SIGTERM to SIGKILL (default: %(default)s)"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.contrib.auth.models import AnonymousUser, User
 
 from sandboxes.errors import SandboxesOff, SandboxMissing, SandboxRefused
-from sandboxes.gateway import Document, Page, Stream, Toolbox, open_gateway
+from sandboxes.gateway import Document, Page, Stream, open_gateway
 from sandboxes.log_follower import LineCounter
 from sandboxes.log_marks import LogMarks
 from sandboxes.services.sandbox_state import shown
@@ -18,6 +18,9 @@ from taskhub.auth.sandbox_access import hidden_sandboxes
 from taskhub.errors import NotFound, TooLarge
 from taskhub.executions.log_origin import LogOrigin, log_origin
 from taskhub.web.thread_pool import on_web_thread, with_database
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Toolbox
 
 SNAPSHOT_BYTES: Final = 64 * 1024 * 1024
 STREAMS: Final[tuple[Stream, ...]] = ("stdout", "stderr")

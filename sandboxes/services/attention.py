@@ -10,6 +10,7 @@ from typing import Final
 
 import redis
 
+from taskhub.lib import awake
 from taskhub.lib.redis_client import redis_client
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ def list_note_look() -> None:
         redis_client(timeout_s=_PATIENCE_S).set(_KEY, 1, ex=LOOKS_FOR_S)
     except redis.RedisError as error:
         log.warning("the list of sandboxes will not be refreshed: %s", type(error).__name__)
+    else:
+        awake.note(awake.SANDBOX_LIST)
 
 
 def list_is_looked_at() -> bool:

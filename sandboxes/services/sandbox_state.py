@@ -18,6 +18,7 @@ from sandboxes.channels import sessions_channel, status_channel
 from sandboxes.errors import SandboxError
 from sandboxes.gateway import Document
 from sandboxes.models import DESTROYED, EXECUTION_LABEL, Poll, Sandbox
+from sandboxes.services.state_changes import states_note
 from taskhub.events.publish import announce
 from taskhub.lib.timestamps import iso
 
@@ -85,6 +86,7 @@ def _write(documents: Iterable[Document]) -> list[tuple[Sandbox, bool]]:
     seen = {str(document["id"]): shown(document) for document in documents}
     known = {row.pk: row for row in Sandbox.objects.select_for_update().filter(pk__in=list(seen))}
     now = timezone.now()
+    before = {sandbox_id: row.state for sandbox_id, row in known.items()}
     news: list[tuple[Sandbox, bool]] = []
     for sandbox_id, document in seen.items():
         row = known.get(sandbox_id) or Sandbox(id=sandbox_id)
@@ -101,6 +103,7 @@ def _write(documents: Iterable[Document]) -> list[tuple[Sandbox, bool]]:
         Sandbox.objects.bulk_create(changed_rows, update_conflicts=True, unique_fields=["id"], update_fields=fields)
     if same := [row.pk for row, changed in news if not changed]:
         Sandbox.objects.filter(pk__in=same).update(seen_at=now)
+    states_note({row.pk: row.state for row, changed in news if changed and row.state != before.get(row.pk)})
     return news
 
 
@@ -124,6 +127,8 @@ def sandboxes_mark_destroyed(*, sandbox_ids: Iterable[str]) -> None:
         changed = row.state != DESTROYED
         row.state, row.document["state"], row.seen_at = DESTROYED, DESTROYED, timezone.now()
         row.save(update_fields=["state", "document", "seen_at"])
+        if changed:
+            states_note({row.pk: row.state})
         announce(status_channel(row.pk), "sandbox-status", status_data(row, changed=changed, source="poll"))
         _say_goodbye(row.pk, "sandbox_destroyed")
 

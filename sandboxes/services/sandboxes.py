@@ -10,16 +10,27 @@ import shlex
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from django.db import transaction
 
 from sandboxes.errors import SandboxMissing
-from sandboxes.gateway import Document, Toolbox, open_gateway
+from sandboxes.gateway import Document, open_gateway
 from sandboxes.services.sandbox_state import shown
+from sandboxes.services.state_changes import state_note_action
 from taskhub.auth.actor import Actor
 from taskhub.models import AuditEntry
 from taskhub.services.audit import audit_write
 from taskhub.web.thread_pool import with_database_writing
 
+if TYPE_CHECKING:
+    from sandboxes.gateway import Toolbox
+
+STARTABLE: Final = frozenset({"stopped", "archived", "error"})
+"""States from which a start is offered."""
+AT_REST: Final = frozenset({"stopped", "archived", "destroyed"})
+"""States that hold no CPU and no memory."""
+STOPPABLE: Final = frozenset({"started", "starting", "error"})
 REQUEST_LABEL: Final = "taskhub.request"
 """Of a sandbox that was asked for with an Idempotency-Key: the label of its reservation."""
 
@@ -36,7 +47,7 @@ async def sandbox_create(*, actor: Actor, fields: Document, label: str = "") -> 
         fields = {**fields, "labels": {**fields.get("labels", {}), REQUEST_LABEL: label}}
     async with open_gateway() as gateway:
         made = await gateway.create(fields)
-    await _audit(actor, "sandbox:create", str(made["id"]))
+    await _audit_action(actor, "create", str(made["id"]), made)
     return shown(made)
 
 
@@ -46,7 +57,7 @@ async def sandbox_find_made(*, actor: Actor, label: str) -> Document | None:
         made = await gateway.labelled({REQUEST_LABEL: label})
     if made is None:
         return None
-    await with_database_writing(_audit_once, actor, "sandbox:create", str(made["id"]), {})
+    await with_database_writing(_write_creation_once, actor, made)
     return shown(made)
 
 
@@ -54,7 +65,7 @@ async def sandbox_start(*, actor: Actor, sandbox_id: str) -> Document:
     """Raises SandboxError."""
     async with open_gateway() as gateway:
         started = await gateway.start(sandbox_id)
-    await _audit(actor, "sandbox:start", sandbox_id)
+    await _audit_action(actor, "start", sandbox_id, started)
     return shown(started)
 
 
@@ -62,7 +73,7 @@ async def sandbox_stop(*, actor: Actor, sandbox_id: str) -> Document:
     """Raises SandboxError."""
     async with open_gateway() as gateway:
         stopped = await gateway.stop(sandbox_id)
-    await _audit(actor, "sandbox:stop", sandbox_id)
+    await _audit_action(actor, "stop", sandbox_id, stopped)
     return shown(stopped)
 
 
@@ -70,7 +81,7 @@ async def sandbox_delete(*, actor: Actor, sandbox_id: str) -> Document:
     """Raises SandboxMissing if it is already deleted, other SandboxErrors."""
     async with open_gateway() as gateway:
         deleted = await gateway.delete(sandbox_id)
-    await _audit(actor, "sandbox:delete", sandbox_id)
+    await _audit_action(actor, "delete", sandbox_id, deleted)
     return shown(deleted)
 
 
@@ -110,6 +121,18 @@ async def command_run(*, actor: Actor, sandbox_id: str, session_id: str, command
     return command_id
 
 
+async def _audit_action(actor: Actor, action: str, sandbox_id: str, document: Document) -> None:
+    """`sandbox_id` may be a name; the state change is of the id."""
+    await with_database_writing(_write_action, actor, action, sandbox_id, document)
+
+
+@transaction.atomic
+def _write_action(actor: Actor, action: str, sandbox_id: str, document: Document) -> None:
+    audit_write(actor=actor, action=f"sandbox:{action}", sandbox_id=sandbox_id)
+    state = str(document.get("state", "unknown"))
+    state_note_action(actor=actor, action=action, sandbox_id=str(document["id"]), state=state)
+
+
 async def _audit(actor: Actor, action: str, sandbox_id: str, changes: _Changes | None = None) -> None:
     write = partial(audit_write, actor=actor, action=action, sandbox_id=sandbox_id, changes=changes)
     await with_database_writing(write)
@@ -119,6 +142,11 @@ def _audit_once(actor: Actor, action: str, sandbox_id: str, changes: _Changes) -
     """For what an earlier request has made: it may have come as far as the audit."""
     if not AuditEntry.objects.filter(action=action, sandbox_id=sandbox_id, changes=changes).exists():
         audit_write(actor=actor, action=action, sandbox_id=sandbox_id, changes=changes)
+
+
+def _write_creation_once(actor: Actor, made: Document) -> None:
+    if not AuditEntry.objects.filter(action="sandbox:create", sandbox_id=str(made["id"])).exists():
+        _write_action(actor, "create", str(made["id"]), made)
 
 
 async def _ask_inside(sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from sandboxes.models import Subscription
 from taskhub.auth.actor import Actor
 from taskhub.errors import NotFound
+from taskhub.lib import awake
 from taskhub.models import StreamProcess
 from taskhub.services.audit import audit_write
 
@@ -25,6 +26,7 @@ def subscriptions_save(*, opened: Sequence[Subscription], closed: Collection[UUI
     if opened:
         _leave_out_deleted_accounts(opened)
         Subscription.objects.bulk_create(opened, ignore_conflicts=True)
+        awake.note(awake.SUBSCRIPTIONS)  # their polls begin
     if closed:
         Subscription.objects.filter(pk__in=closed).delete()
 

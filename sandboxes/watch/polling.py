@@ -12,12 +12,15 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
-from sandboxes.gateway import Document, Gateway, Toolbox
+from sandboxes.gateway import Document
 from sandboxes.models import Sandbox
 from sandboxes.services.sandbox_state import is_older
+
+if TYPE_CHECKING:
+    from sandboxes.gateway import Gateway, Toolbox
 
 log = logging.getLogger(__name__)
 

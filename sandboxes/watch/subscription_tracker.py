@@ -25,6 +25,7 @@ from taskhub.auth.sandbox_access import executed_in
 from taskhub.events.hub import get_hub
 from taskhub.events.process_status import PROCESS_NAME
 from taskhub.events.stream import Slot
+from taskhub.lib import awake
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.per_loop import PerLoop
 from taskhub.lib.wakeup import Wakeup
@@ -133,7 +134,7 @@ class Keeper:
             await get_hub().reader.run(_counted, events)
             for watch in changed:
                 watch.counted = events[watch.subscription.pk]
-        if await get_hub().reader.run(_kept) < len(self._watches):
+        if self._watches and await get_hub().reader.run(_kept) < len(self._watches):
             # This process did not report for so long that others considered it dead.
             self._opened = [watch.subscription for watch in self._watches.values()]
 
@@ -173,6 +174,7 @@ def _counted(events: dict[UUID, int]) -> None:
 
 
 def _kept() -> int:
+    awake.note(awake.SUBSCRIPTIONS)  # Redis may have lost it
     return Subscription.objects.filter(process=PROCESS_NAME).count()
 
 

@@ -109,6 +109,14 @@ class EnvironmentForm(forms.ModelForm[Environment]):
         help_text="Empty: the one that there is.",
     )
     credential_hosts = _lines("All hosts that are given the credential, as git.example.com; empty: no credential")
+    prepare = forms.CharField(
+        max_length=SETUP_BYTES,
+        required=False,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"spellcheck": "false"}),
+        help_text="A bash script that runs once for each version, in HOME; what it leaves becomes the snapshot that "
+        "scripts start from.",
+    )
     setup = forms.CharField(
         max_length=SETUP_BYTES,
         required=False,
@@ -116,7 +124,7 @@ class EnvironmentForm(forms.ModelForm[Environment]):
         widget=UnfoldAdminTextareaWidget(),
         help_text="A bash script that runs before each script, in its working folder and with its variables.",
     )
-    setup_timeout_s = _number(DAY_S, "Seconds, for checkout and setup; empty: 600.")
+    setup_timeout_s = _number(DAY_S, "Seconds, for prepare, checkout and setup; empty: 600.")
     keeps_only = forms.BooleanField(
         required=False, widget=UnfoldBooleanSwitchWidget(), help_text="Keep only out/ and the files below."
     )
@@ -238,6 +246,7 @@ def _document(cleaned: dict[str, Any]) -> dict[str, Any]:
         "dockerfile": cleaned["dockerfile"].replace("\r\n", "\n"),
         **{name: cleaned[name] for name in ("timeout_s", "timeout_max_s", "keep_sandbox_s", "setup_timeout_s")},
         "repository": _repository(cleaned, lists["credential_hosts"]),
+        "prepare": cleaned["prepare"].replace("\r\n", "\n"),
         "setup": cleaned["setup"].replace("\r\n", "\n"),
         "keep": patterns if cleaned["keeps_only"] else None,
         "network": {name: lists[name] for name in ("cidrs", "domains")} if is_listed else cleaned["network_kind"],

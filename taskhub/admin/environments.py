@@ -11,7 +11,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskhub.admin.actions import ActingAdmin, Sure
@@ -19,8 +19,8 @@ from taskhub.admin.awaited import awaited_page, page_made
 from taskhub.admin.base import COLUMN, NOTHING, HubModelAdmin, actor_of, cut, moment
 from taskhub.admin.environment_form import EnvironmentForm
 from taskhub.executions.environment_look import NO_LOOK, environment_look
-from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion
-from taskhub.selectors.environments import version_of
+from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion, PreparedState
+from taskhub.selectors.environments import prepared_of, version_of
 from taskhub.services.environment_references import warnings_of
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 from taskhub.web.thread_pool import thread_slot, with_database
@@ -38,16 +38,31 @@ class EnvironmentAdmin(ActingAdmin):
     change_form_before_template = "admin/hidden_fields.html"
     what = "An environment is what executions run in: image, size, network, variables, limits."
     dangerous = ("remove",)
-    list_display = ["shown_name", "version", "shown_description", "runs_in", "network", "open_to_all", "updated_at"]
+    list_display = [
+        *("shown_name", "version", "shown_description", "runs_in", "network", "shown_prepared", "open_to_all"),
+        "updated_at",
+    ]
     list_filter = ["open_to_all"]
     search_fields = ["name"]
-    readonly_fields = ["warnings", "unchecked", "version", "versions", "created_by", "created_at", "updated_at"]
+    readonly_fields = [
+        "warnings",
+        "unchecked",
+        "prepared",
+        "version",
+        "versions",
+        "created_by",
+        "created_at",
+        "updated_at",
+    ]
     actions = ["remove"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Environment]:
         present = EnvironmentVersion.objects.filter(environment=OuterRef("pk"), number=OuterRef("version"))
         rows: QuerySet[Environment] = super().get_queryset(request).filter(deleted_at=None)
-        return rows.annotate(present=Subquery(present.values("document")[:1]))
+        return rows.annotate(
+            present=Subquery(present.values("document")[:1]),
+            prepared_state=Subquery(present.values("prepared__state")[:1]),
+        )
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:  # noqa: ARG002 - Django's interface
         asked = ["name", *(name for name in EnvironmentForm.base_fields if name not in {"name", "seen_version"})]
@@ -118,6 +133,11 @@ class EnvironmentAdmin(ActingAdmin):
     def network(self, environment: Environment) -> str:
         return _spec_of(environment).network.kind
 
+    @admin.display(description="Snapshot")
+    def shown_prepared(self, environment: Any) -> str:
+        state = environment.prepared_state
+        return NOTHING if state is None else PreparedState(state).label
+
     @admin.display
     def warnings(self, environment: Environment) -> SafeString | str:
         told = warnings_of(version_of(environment).spec)
@@ -128,12 +148,22 @@ class EnvironmentAdmin(ActingAdmin):
         """What the sandbox service did not confirm at the last save."""
         return version_of(environment).unchecked or NOTHING
 
+    @admin.display(description="Snapshot of prepare")
+    def prepared(self, environment: Environment) -> SafeString | str:
+        """How it stands, and why it is not there."""
+        row = prepared_of(version_of(environment))
+        if row is None:
+            return NOTHING
+        told = [f"{row.name}: {row.get_state_display().lower()}", *filter(None, (row.error_message, row.log_tail))]
+        shown = format_html_join(SafeString("<br>"), "{}", ((line,) for each in told for line in each.splitlines()))
+        return format_html("{}<br>Since {}", shown, moment(row.since))
+
     @admin.display
     def versions(self, environment: Environment) -> SafeString:
         """The last ones, with who made them; `/api/environments/<name>/?version=` has each."""
-        rows = environment.versions.order_by("-number")[:_VERSIONS_SHOWN]
-        told = [(row.number, moment(row.made_at), row.made_by or "the hub") for row in rows]
-        return format_html_join(SafeString("<br>"), "{}: {}, by {}", told)
+        rows = environment.versions.select_related("prepared").order_by("-number")[:_VERSIONS_SHOWN]
+        told = [(row.number, moment(row.made_at), row.made_by or "the hub", _snapshot_of(row)) for row in rows]
+        return format_html_join(SafeString("<br>"), "{}: {}, by {}{}", told)
 
     @admin.action(description="Delete")
     def remove(self, request: HttpRequest, environments: QuerySet[Environment]) -> HttpResponse | None:
@@ -146,6 +176,11 @@ class EnvironmentAdmin(ActingAdmin):
 
         self.act_on_each(request, environments, act, "deleted")
         return redirect("admin:taskhub_environment_changelist")
+
+
+def _snapshot_of(version: EnvironmentVersion) -> str:
+    row = prepared_of(version)
+    return "" if row is None else f"; its snapshot: {row.get_state_display().lower()}"
 
 
 def _spec_of(environment: Any) -> EnvironmentSpec:

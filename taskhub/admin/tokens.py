@@ -16,6 +16,7 @@ from knox.settings import knox_settings
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from taskhub.admin.base import COLUMN, HubModelAdmin, ReadOnlyAdmin, actor_of, cut, row_link
+from taskhub.lib.one_line import is_one_line
 from taskhub.models import ApiToken
 from taskhub.roles import ROLES
 from taskhub.services.tokens import token_create, token_revoke
@@ -40,6 +41,12 @@ class TokenForm(forms.ModelForm[ApiToken]):
     class Meta:
         model = ApiToken
         fields = ["user", "name", "role"]
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not is_one_line(name):
+            raise forms.ValidationError("Must be one line, without control characters or direction marks.")
+        return name
 
 
 @admin.register(ApiToken)

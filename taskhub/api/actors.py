@@ -36,6 +36,7 @@ class NamedQuerySerializer(QuerySerializer):
             required=False,
             max_length=AGENT_LENGTH,
             visible=True,
+            one_line=True,
             help_text="Name of the agent that asks, where several use one account; by default the token's name.",
         )
         return fields

@@ -15,10 +15,11 @@ from taskhub.api.actors import actor_of
 from taskhub.api.fields import StrictBooleanField, StrictSerializer
 from taskhub.api.query import KnownQuery
 from taskhub.errors import NotFound
-from taskhub.models import HUB, AdmissionRule
+from taskhub.models import HUB, RESOURCES, AdmissionRule
 from taskhub.roles import Role
 from taskhub.selectors.admission import account_exists, admission_overview, admission_rule_list
 from taskhub.services.admission_rules import AT_ONCE_LIMIT, admission_rule_set
+from taskhub.services.sandbox_sizes import capacity_limits, held_sandboxes
 
 
 class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[AdmissionRule]):
@@ -41,15 +42,33 @@ class AdmissionRuleSerializer(StrictSerializer, serializers.ModelSerializer[Admi
         return "" if rule.is_for_hub else rule.account
 
 
+class SumSerializer(serializers.Serializer[Any]):
+    """Of CPUs, or GiB. `used`: what the sandboxes of the hub have of it, until they are deleted. `limit`: what the
+    setting lets them have, null for no limit; `ceiling`: what the sandbox service lets them, as far as it is known."""
+
+    used = serializers.IntegerField()
+    limit = serializers.IntegerField(allow_null=True)
+    ceiling = serializers.IntegerField(allow_null=True)
+
+
+class CapacitySerializer(serializers.Serializer[Any]):
+    cpu = SumSerializer()
+    memory = SumSerializer()
+    disk = SumSerializer()
+
+
 class AdmissionSerializer(serializers.Serializer[Any]):
     """`at_once`, `at_once_per_account`: limits in force, null for none. `ceiling`: sandboxes that the sandbox service
-    lets this hub have at once, as far as it has been learnt; null where it never said that it is full."""
+    lets this hub have at once, as far as it has been learnt; null where it never said that it is full. `sandboxes`: how
+    many there are now, kept ones included."""
 
     at_once = serializers.IntegerField(allow_null=True)
     at_once_per_account = serializers.IntegerField(allow_null=True)
     paused = serializers.BooleanField()
     paused_until = serializers.DateTimeField(allow_null=True)
     ceiling = serializers.IntegerField(allow_null=True)
+    sandboxes = serializers.IntegerField()
+    capacity = CapacitySerializer()
     running = serializers.IntegerField()
     waiting = serializers.DictField(child=serializers.IntegerField(), help_text="How many wait, by reason.")
 
@@ -59,7 +78,11 @@ class AdmissionView(KnownQuery, APIView):
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's interface
         """The limits and the pause of the hub, and how many executions wait for which reason."""
         overview = admission_overview()
-        rule = overview.rule
+        rule, held, limits = overview.rule, held_sandboxes(), capacity_limits()
+        sums = {
+            name: {"used": used, "limit": limits.get(name), "ceiling": overview.ceilings[name]}
+            for name, used in zip(RESOURCES, held.size, strict=True)
+        }
         return Response(
             AdmissionSerializer(
                 {
@@ -68,6 +91,8 @@ class AdmissionView(KnownQuery, APIView):
                     "paused": overview.is_paused,
                     "paused_until": rule.paused_until if overview.is_paused else None,
                     "ceiling": overview.ceiling,
+                    "sandboxes": held.sandboxes,
+                    "capacity": sums,
                     "running": overview.running,
                     "waiting": overview.waiting,
                 }

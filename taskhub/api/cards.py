@@ -48,13 +48,18 @@ class CardSerializer(CardFactsSerializer, TaskSerializer):
         fields = [*TaskSerializer.Meta.fields, *CardFactsSerializer().fields]
 
 
-def cards_data(caller: Caller, tasks: list[Task]) -> list[dict[str, Any]]:
-    """The tasks as `CardSerializer` describes them; one that was deleted meanwhile is left out."""
+def cards_data(
+    caller: Caller, tasks: list[Task], serializer: type[TaskSerializer] = TaskSerializer
+) -> list[dict[str, Any]]:
+    """The tasks as `CardSerializer` describes them, with the fields of `serializer`.
+
+    One that was deleted meanwhile is left out.
+    """
     facts = card_facts(user=caller, task_ids=[task.pk for task in tasks])
     shown = [task for task in tasks if task.pk in facts]
     return [
         {**row, **CardFactsSerializer(facts[task.pk]).data}
-        for task, row in zip(shown, TaskSerializer(shown, many=True).data, strict=True)
+        for task, row in zip(shown, serializer(shown, many=True).data, strict=True)
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -16,14 +15,22 @@ from taskhub.api.actors import actor_of
 from taskhub.api.awaited import awaited
 from taskhub.api.env_fields import PlainEnvField
 from taskhub.api.environment_facts import facts_of
-from taskhub.api.fields import OneOfField, ShortListField, StrictBooleanField, StrictSerializer, TextField
+from taskhub.api.environment_repository import RepositorySerializer
+from taskhub.api.fields import OneOfField, ShortListField, StrictSerializer, TextField
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
+from taskhub.api.prepared import PreparedSerializer
 from taskhub.api.query import KnownQuery, QuerySerializer
 from taskhub.executions.environment_look import Look, environment_look
 from taskhub.models import Environment, EnvironmentVersion, VerifyPolicy
 from taskhub.models.environment import NAME_LENGTH, NETWORK_KINDS
 from taskhub.roles import Caller, Role, role_of
-from taskhub.selectors.environments import environment_get_for, environment_list_for, version_of, versions_of
+from taskhub.selectors.environments import (
+    environment_get_for,
+    environment_list_for,
+    prepared_of,
+    version_of,
+    versions_of,
+)
 from taskhub.services.environment_references import (
     ENTRY_NAME_PATTERN,
     MOUNT_LENGTH,
@@ -31,7 +38,6 @@ from taskhub.services.environment_references import (
     VOLUMES_MOST,
     warnings_of,
 )
-from taskhub.services.environment_repositories import DEPTH_MOST, HOSTS_MOST, PATH_LENGTH, REF_LENGTH, URL_LENGTH
 from taskhub.services.environment_rules import (
     DAY_S,
     KEEP_MOST,
@@ -49,7 +55,6 @@ from taskhub.services.environments import (
 )
 from taskhub.web.thread_pool import with_database, with_database_writing
 
-_LINE_END: Final = re.compile("[\0\r\n]")
 _NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH}
 _NETWORK_SCHEMA: Final = {
     "oneOf": [
@@ -73,7 +78,7 @@ _SECRETS_SCHEMA: Final = {
 }
 _FOR_OPERATORS: Final = (
     *("id", "snapshot", "image", "dockerfile", "network", "repository", "setup", "keep", "env", "allowed"),
-    *("secrets", "any_host", "volumes", "warnings", "unchecked"),
+    *("secrets", "any_host", "volumes", "warnings", "unchecked", "prepare", "prepared"),
 )
 """Others read null."""
 
@@ -134,61 +139,11 @@ def _seconds(most: int, *, least: int = 1, help_text: str) -> serializers.Intege
     )
 
 
-class CredentialSerializer(StrictSerializer):
-    """User name and token are never shown. Without both, the hosts stand for the credential that there is."""
-
-    username = TextField(max_length=200, required=False, write_only=True)
-    token = TextField(max_length=8000, required=False, write_only=True, trim_whitespace=False)
-    hosts = ShortListField(
-        child=TextField(max_length=260),
-        max_length=HOSTS_MOST,
-        min_length=1,
-        help_text="No other host is given it: `name`, or `name:port`.",
-    )
-
-    def validate(self, attrs: Any) -> Any:
-        for name in ("username", "token"):
-            if _LINE_END.search(attrs.get(name, "")):
-                raise serializers.ValidationError({name: ["Must be one line."]})
-        return attrs
-
-
-class RepositorySerializer(StrictSerializer):
-    """What is checked out before the setup."""
-
-    url = TextField(max_length=URL_LENGTH, help_text="Of https, http or git, without user name and token.")
-    ref = TextField(
-        max_length=REF_LENGTH,
-        allow_blank=True,
-        allow_null=True,
-        required=False,
-        help_text="A branch, a tag or a commit; empty: what the server says.",
-    )
-    path = TextField(
-        max_length=PATH_LENGTH,
-        allow_blank=True,
-        allow_null=True,
-        required=False,
-        help_text="A folder in the working folder; empty: that itself.",
-    )
-    depth = serializers.IntegerField(
-        min_value=0,
-        max_value=DEPTH_MOST,
-        allow_null=True,
-        required=False,
-        help_text="Commits of the history; 0: all; null: 1.",
-    )
-    before_lock = StrictBooleanField(
-        required=False, help_text="With network none: it is closed after checkout and setup, before the script."
-    )
-    credential = CredentialSerializer(allow_null=True, required=False)
-
-
 class EnvironmentSerializer(StrictSerializer):
     """What executions run in. What is left out, empty or null is as the sandbox service or the hub's settings have it.
 
     `id`, `snapshot`, `image`, `dockerfile`, `network`, `repository`, `setup`, `keep`, `env`, `secrets`, `any_host`,
-    `volumes`, `allowed`, `warnings` and `unchecked` are null for readers that are not operators.
+    `volumes`, `allowed`, `warnings`, `unchecked`, `prepare` and `prepared` are null for readers that are not operators.
     """
 
     example: ClassVar[dict[str, Any]] = {
@@ -230,6 +185,17 @@ class EnvironmentSerializer(StrictSerializer):
     network = NetworkField(allow_null=True, required=False)
     network_kind = serializers.ChoiceField(choices=NETWORK_KINDS, read_only=True)
     repository = RepositorySerializer(allow_null=True, required=False)
+    prepare = TextField(
+        max_length=SETUP_BYTES,
+        allow_blank=True,
+        allow_null=True,
+        required=False,
+        trim_whitespace=False,
+        help_text="A bash script that runs once, in HOME; what it leaves becomes the snapshot that scripts start from.",
+    )
+    prepared = PreparedSerializer(
+        read_only=True, allow_null=True, help_text="That snapshot; null: none, as without prepare."
+    )
     setup = TextField(
         max_length=SETUP_BYTES,
         allow_blank=True,
@@ -238,7 +204,7 @@ class EnvironmentSerializer(StrictSerializer):
         trim_whitespace=False,
         help_text="A bash script that runs before each script, in its working folder and with its variables.",
     )
-    setup_timeout_s = _seconds(DAY_S, help_text="For checkout and setup; null: 600.")
+    setup_timeout_s = _seconds(DAY_S, help_text="For prepare, checkout and setup; null: 600.")
     keep = ShortListField(
         child=TextField(max_length=200),
         max_length=KEEP_MOST,
@@ -314,6 +280,7 @@ def environment_shown(version: EnvironmentVersion, reader: Caller) -> dict[str, 
         **spec.document(),
         "warnings": warnings_of(spec),
         "unchecked": version.unchecked,
+        "prepared": prepared_of(version),
         "id": version.environment_id,
         "name": version.name,
         "version": version.number,

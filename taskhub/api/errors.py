@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import sys
 from http import HTTPStatus
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -145,19 +147,47 @@ def _plain(code: str, message: str, http_status: int) -> JsonResponse:
     return JsonResponse(error_body(code, message), status=http_status)
 
 
+_OF_PROGRAMS: Final = re.compile(r"/(?:api|mcp|oauth|\.well-known|static)/|/(?:mcp|sse)\Z")
+
+
+def _is_for_people(request: HttpRequest) -> bool:
+    """Whether a browser wants to show a page: programs do not name HTML, and `*/*` is no wish for it."""
+    return "text/html" in request.headers.get("Accept", "") and not _OF_PROGRAMS.match(request.path_info)
+
+
+def _page(request: HttpRequest, heading: str, words: str, http_status: int) -> HttpResponse:
+    return render(request, "error.html", {"heading": heading, "words": words}, status=http_status)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
     return _plain("bad_request", "The request cannot be understood.", 400)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's interface
+    if _is_for_people(request):
+        return _page(
+            request,
+            "This form is out of date",
+            "You have signed in or out since it was opened, or the browser sends no cookies. "
+            "Go back, reload the page, and send the form again.",
+            403,
+        )
     return _plain("csrf_failed", "Send the page's CSRF token, or an API token.", 403)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    if _is_for_people(request):
+        words = (
+            "Your account has no role that may open this page. An operator gives roles, in the admin under Accounts."
+        )
+        return _page(request, "You may not see this page", words, 403)
     return _plain("forbidden", "You may not do this.", 403)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's interface
+    if _is_for_people(request):
+        words = "The address is wrong, or what was there has been deleted."
+        return _page(request, "Page not found", words, 404)
     wrong = malformed_ids(request.path_info)
     if wrong:
         return JsonResponse(error_body("not_found", f"Not an id: {_said(wrong)}", wrong), status=404)

@@ -10,6 +10,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
+from taskhub.lib.one_line import LINE_BREAKING, is_one_line
 from taskhub.lib.query_values import must_be_one_of
 
 # What draws nothing: blanks, control and format characters, fillers, variation selectors (Unicode 15): in plane 0.
@@ -27,18 +28,22 @@ class TextField(serializers.CharField):
     """A JSON string; DRF itself would also take a number, and refuses NUL and lone surrogates.
 
     Its limit holds for what was sent, as the document says, and not for what is left when the blanks are gone.
-    `visible`: at least one character must draw something; a zero-width space does not.
+    `visible`: at least one character must draw something; a zero-width space does not. `one_line`: without control
+    characters and direction marks, as the name of somebody.
     """
 
-    def __init__(self, *, visible: bool = False, **options: Any) -> None:
+    def __init__(self, *, visible: bool = False, one_line: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.visible = visible
+        self.one_line = one_line
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             raise serializers.ValidationError("Must be a string.", code="invalid")
         if self.visible and not _VISIBLE.search(data):
             raise serializers.ValidationError("Must have a visible character.", code="invisible")
+        if self.one_line and not is_one_line(data):
+            raise serializers.ValidationError("Must be one line, without control characters or direction marks.")
         if self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)
@@ -131,7 +136,7 @@ class StrictSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
 
 
 class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # likewise
-    """The pattern of a text: no NUL, and a character that is not blank where the text may not be."""
+    """The pattern of a text: no NUL or nothing that breaks a line, and what is not blank where it may not be."""
 
     target_class = TextField
 
@@ -140,5 +145,7 @@ class TextSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-ca
         said = "" if self.target.allow_blank else r"[^\s\u0000]"
         if self.target.visible:
             said = f"[^{_INVISIBLE}]"
+        refused = LINE_BREAKING if self.target.one_line else r"\u0000"
+        around = f"[^{refused}]*"
         # That it may be null is added, once more, to what this returns.
-        return {**schema, "type": "string", "pattern": rf"^[^\u0000]*{said}[^\u0000]*$"}
+        return {**schema, "type": "string", "pattern": f"^{around}{said}{around}$"}

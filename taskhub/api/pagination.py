@@ -205,5 +205,9 @@ class NewestEntryFirst(KeysetPages):
     ordering = ("-id",)
 
 
+class NewestSeenFirst(KeysetPages):
+    ordering = ("-last_seen_at", "-id")
+
+
 class NewestQueuedFirst(KeysetPages):
     ordering = ("-queued_at", "-id")

@@ -26,10 +26,14 @@ _OURS: Final = frozenset(
         "webhook_id",
     }
 )
+_NUMBERS: Final = frozenset({"agent_id"})
+"""Ids of ours that are numbers."""
+NUMBER_PATTERN: Final = r"[1-9][0-9]{0,17}"
 ACCOUNT: Final = r"[\w.@+-]{1,150}"
 """Django's own rule for names of accounts."""
 _MUST_BE: Final = {
     UUID_PATTERN: "Must be a UUID.",
+    NUMBER_PATTERN: "Must be a number.",
     NAME: "Must be an id: at most 200 letters, digits, and _ . -",
     ACCOUNT: "Must be the name of an account: at most 150 letters, digits, and @ . + - _",
 }
@@ -47,11 +51,17 @@ class _Route(RegexPattern):
         if found is None:
             return None
         rest, args, kwargs = found
-        return rest, args, {name: UUID(value) if name in _OURS else value for name, value in kwargs.items()}
+        return rest, args, {name: _read(name, value) for name, value in kwargs.items()}
+
+
+def _read(place: str, value: str) -> UUID | int | str:
+    if place in _OURS:
+        return UUID(value)
+    return int(value) if place in _NUMBERS else value
 
 
 def route(address: str, view: Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]], name: str) -> URLPattern:
-    """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs, others as `NAME`s."""
+    """`address` as `exec/logs/{task_id}/stream`; the view gets ids of ours as UUIDs or numbers, others as `NAME`s."""
     pattern = _PLACE.sub(lambda place: f"(?P<{place[1]}>{_pattern(place[1])})", address)
     _ADDRESSES.append(address.replace("\\", ""))
     if _PLACE.search(address):
@@ -82,4 +92,6 @@ def malformed_ids(path: str) -> dict[str, list[str]]:
 def _pattern(place: str) -> str:
     if place in _OURS:
         return UUID_PATTERN
+    if place in _NUMBERS:
+        return NUMBER_PATTERN
     return ACCOUNT if place == "account" else NAME

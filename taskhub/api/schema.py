@@ -115,6 +115,7 @@ _PLACES: Final = {
     **{name: f"The id of the {name.removesuffix('_id')}." for name in ("token_id", "subscription_id", "delivery_id")},
     **{name: f"The id of the {name.removesuffix('_id')}." for name in ("session_id", "command_id", "execution_id")},
     "webhook_id": "The id of the webhook endpoint.",
+    "agent_id": "The id of the agent.",
     "sandbox_id": "The id or the name of the sandbox.",
     "environment": "The name of the environment.",
     "secret": "The name of the entry in the vault.",

@@ -56,7 +56,7 @@ class TokenCreateSerializer(StrictSerializer):
 
     example = {"name": "build agent", "expires_in_days": 30, "role": "agent"}
 
-    name = TextField(max_length=100, visible=True)
+    name = TextField(max_length=100, visible=True, one_line=True)
     expires_in_days = serializers.IntegerField(min_value=1, max_value=_LONGEST_DAYS, required=False)
     role = OneOfField(choices=list(ROLES), required=False)
 

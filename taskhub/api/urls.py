@@ -5,8 +5,10 @@ from __future__ import annotations
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from taskhub.api.admission import AdmissionAccountsView, AdmissionAccountView, AdmissionView
+from taskhub.api.agents import AgentReleaseView, AgentStopExecutionsView, AgentStopView, AgentsView
 from taskhub.api.announcements import AnnouncementsViewSet
 from taskhub.api.artifacts import ArtifactPreviewView, ArtifactsView, ArtifactsZipView, ArtifactView
+from taskhub.api.board import BoardView
 from taskhub.api.cards import TaskCardsView
 from taskhub.api.claims import ClaimView, TaskClaimView, TaskReleaseView
 from taskhub.api.environments import EnvironmentsViewSet
@@ -53,6 +55,7 @@ _webhook = WebhooksViewSet.as_view({"get": "retrieve", "patch": "partial_update"
 urlpatterns = [
     route("", RootView.as_view(), "api-root"),
     route("tasks", _many, "tasks"),
+    route("tasks/board", BoardView.as_view(), "task-board"),
     route("tasks/cards", TaskCardsView.as_view(), "task-cards"),
     route("tasks/claim", ClaimView.as_view(), "task-claim"),
     route("tasks/{task_id}", _one, "task"),
@@ -82,6 +85,10 @@ urlpatterns = [
     route("admission", AdmissionView.as_view(), "admission"),
     route("admission/accounts", AdmissionAccountsView.as_view(), "admission-accounts"),
     route("admission/accounts/{account}", AdmissionAccountView.as_view(), "admission-account"),
+    route("agents", AgentsView.as_view(), "agents"),
+    route("agents/{agent_id}/release", AgentReleaseView.as_view(), "agent-release"),
+    route("agents/{agent_id}/stop", AgentStopView.as_view(), "agent-stop"),
+    route("agents/{agent_id}/stop-executions", AgentStopExecutionsView.as_view(), "agent-stop-executions"),
     route("environments", _environments, "environments"),
     route("environments/{environment}", _environment, "environment"),
     route("announcements", _announcements, "announcements"),

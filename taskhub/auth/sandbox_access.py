@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from taskhub.auth.private_text import unreadable
 from taskhub.errors import Forbidden, NotFound
 from taskhub.models import Execution, Task
+from taskhub.models.prepared_snapshot import PREPARING_PREFIX
 from taskhub.roles import Caller, viewer_of, visible_tasks
 
 _MADE: Final = re.compile(r"taskhub-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
@@ -37,13 +38,16 @@ def hidden_sandboxes(*, user: Caller | None, names: Iterable[str]) -> set[str]:
     """Ids and names of the given sandboxes in which a task was executed that this caller may not see.
 
     Where it was executed while it was private, what it left there stays with those who could read it then.
-    A private task stays private after its deletion: its sandboxes are then visible to operators only.
+    A private task stays private after its deletion: its sandboxes are then visible to operators only. So are, by their
+    names, those in which the hub runs an environment's prepare: what is done there comes to all its executions.
     """
     if viewer_of(user) is None:
         return set()
+    names = list(names)
+    preparing = {name for name in names if name.startswith(PREPARING_PREFIX)}
     theirs = Task.objects.filter(private=True).exclude(visible_tasks(user))
     found = executed_in(names).filter(Q(task__in=theirs) | Q(task=None, was_private=True) | unreadable(user))
-    return {name for place in found.values_list("sandbox_id", "session_name") for name in place if name}
+    return preparing | {name for place in found.values_list("sandbox_id", "session_name") for name in place if name}
 
 
 def guard_sandbox(*, user: Caller | None, task: Task, sandbox_id: str, is_missing: bool = False) -> None:

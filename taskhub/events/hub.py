@@ -19,9 +19,10 @@ import logging
 import random
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import redis.asyncio
 from django.conf import settings
@@ -34,7 +35,7 @@ from taskhub.events.ephemeral import LiveChannel, LiveReader
 from taskhub.events.feed import Feed, TableReader
 from taskhub.events.process_status import Report, withdraw_report, write_report
 from taskhub.events.publish import REDIS_CHANNEL
-from taskhub.events.revocation import read_revoked
+from taskhub.events.revocation import StreamCredential, read_revoked
 from taskhub.events.stream import registry
 from taskhub.lib.cancellation import cancel_all, raise_if_cancelled
 from taskhub.lib.per_loop import PerLoop
@@ -44,6 +45,8 @@ from taskhub.observability.metrics_store import meter
 log = logging.getLogger(__name__)
 
 CHECK_S: Final = 2.0
+REPORT_S: Final = 4.0
+"""How often a process without streams says that it lives, while it has nothing else to say."""
 
 
 class Hub:
@@ -58,6 +61,8 @@ class Hub:
         self._attendance = Attendance()
         self._looked_at = time.monotonic()
         self._measured: Counter[tuple[MetricName, str]] = Counter()
+        self._reported: Report | None = None
+        self._reported_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def feed(self, channel: str) -> Feed:
@@ -146,14 +151,7 @@ class Hub:
     async def _check(self) -> None:
         while True:
             try:
-                await self._compare()
-                await self.reader.run(write_report, self.report())
-                self._measure()
-                if meter.is_due:
-                    await self.reader.run(meter.write)
-                registry.end_revoked(await self.reader.run(read_revoked, registry.credentials()))
-                if (feed := self._feeds.get(TASKS)) is not None:
-                    await self._attendance.look(self.reader, registry, feed)
+                await self._look_at_tables()
             except DatabaseError as error:
                 if self.database_ok:
                     log.warning("the event table cannot be read (%s); trying again", type(error).__name__)
@@ -163,6 +161,19 @@ class Hub:
             else:
                 self.database_ok = True
             await asyncio.sleep(CHECK_S)
+
+    async def _look_at_tables(self) -> None:
+        """Raises DatabaseError."""
+        self._measure()
+        report = self._due_report()
+        look = await self.reader.run(_look, list(self._feeds), report, registry.credentials())
+        registry.end_revoked(look.revoked)
+        await self._follow(look.heads)
+        look.raise_trouble()
+        if report is not None:
+            self._reported, self._reported_at = report, time.monotonic()
+        if (feed := self._feeds.get(TASKS)) is not None:
+            await self._attendance.look(self.reader, registry, feed)
 
     def _measure(self) -> None:
         """What the streams did since the last look, and how many were open for how long."""
@@ -187,11 +198,20 @@ class Hub:
 
     async def _compare(self) -> None:
         """Our numbers against the channels' counters, one query for all."""
-        heads = await self.reader.run(outbox.read_heads, list(self._feeds))
+        if self._feeds:
+            await self._follow(await self.reader.run(outbox.read_heads, list(self._feeds)))
+
+    async def _follow(self, heads: dict[str, int]) -> None:
         for channel, head in heads.items():
             feed = self._feeds[channel]
             if 0 <= feed.head < head:
                 await feed.catch_up(head)
+
+    def _due_report(self) -> Report | None:
+        """None where no stream is open, the row still says it, and is not so old that this process would seem dead."""
+        report = self.report()
+        is_old = time.monotonic() - self._reported_at >= REPORT_S
+        return report if is_old or report["clients"] or report != self._reported else None
 
     def report(self) -> Report:
         """How this process stands, for `/api/events/status`."""
@@ -203,6 +223,31 @@ class Hub:
             "lag_s": round(max(seconds for _, seconds in lags), 3),
             "redis": self.redis_ok or not self._tasks,
         }
+
+
+class _Look(NamedTuple):
+    """`trouble`: why nothing could be written; a database that takes no writes holds no event up."""
+
+    heads: dict[str, int]
+    revoked: set[StreamCredential]
+    trouble: DatabaseError | None = None
+
+    def raise_trouble(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+
+def _look(channels: list[str], report: Report | None, credentials: Collection[StreamCredential]) -> _Look:
+    """All that is read and written at each look, in one visit to the thread of the table. Raises DatabaseError."""
+    look = _Look(outbox.read_heads(channels) if channels else {}, read_revoked(credentials))
+    try:
+        if report is not None:
+            write_report(report)
+        if meter.is_due:
+            meter.write()
+    except DatabaseError as error:
+        return look._replace(trouble=error)
+    return look
 
 
 _hubs: Final = PerLoop(Hub)

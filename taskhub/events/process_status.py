@@ -34,10 +34,12 @@ class Report(TypedDict):
 
 
 def write_report(report: Report) -> None:
-    """Store the report of this process, and delete processes without a report for a day."""
+    """Store the report of this process; its first one deletes the processes without a report for a day."""
     now = timezone.now()
-    StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults={"reported_at": now, "report": report})
-    StreamProcess.objects.filter(reported_at__lt=now - FORGET_AFTER).delete()
+    fields = {"reported_at": now, "report": report}
+    if not StreamProcess.objects.filter(name=PROCESS_NAME).update(**fields):
+        StreamProcess.objects.update_or_create(name=PROCESS_NAME, defaults=fields)
+        StreamProcess.objects.filter(reported_at__lt=now - FORGET_AFTER).delete()
 
 
 def withdraw_report(report: Report) -> None:

@@ -26,6 +26,7 @@ from django_eventstream.utils import get_storage
 from taskhub.events.channels import TASKS
 from taskhub.events.types import EventData, to_json
 from taskhub.events.wire_json import FRAME_LIMIT, dumps, leave_out
+from taskhub.lib import awake
 from taskhub.lib.timestamps import iso
 from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
@@ -57,6 +58,8 @@ class Notifier:
         except redis.RedisError as error:
             self._quiet_until = time.monotonic() + _PAUSE_S
             log.warning("Redis does not take notifications (%s); streams follow the table", type(error).__name__)
+            return
+        awake.note(awake.WRITES)
 
 
 _notifier: Notifier | None = None

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 from taskhub.executions import get_executor
 from taskhub.executions.executor import ExecutorError, Reference
-from taskhub.models import EnvironmentSpec
+from taskhub.models import EnvironmentSpec, SandboxSize
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,15 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was asked about, as `references_of` has it, and what is wrong with it or not known."""
+    """What was asked about, as `references_of` has it, what is wrong with it or not known, and the snapshot's size."""
 
     asked: dict[str, Any]
     doubts: tuple[Doubt, ...] = ()
+    size: SandboxSize | None = None
+
+    def size_of(self, spec: EnvironmentSpec) -> SandboxSize | None:
+        """What a sandbox of its snapshot has; None where that is not known."""
+        return self.size if spec.snapshot and self.asked.get("snapshot") == spec.snapshot else None
 
     def refusals(self, spec: EnvironmentSpec, before: EnvironmentSpec) -> dict[str, str]:
         """By field, of a save that changes `before` into `spec`."""
@@ -88,16 +93,14 @@ async def environment_look(spec: EnvironmentSpec | None) -> Look:
     for look in silent:
         look.cancel()
     await asyncio.gather(*silent, return_exceptions=True)
-    doubts = {
-        field: Doubt(field, _SILENT, is_no=False) if look in silent else look.result() for field, look in looks.items()
-    }
-    return Look(asked, tuple(doubt for doubt in doubts.values() if doubt is not None))
+    answers = [Doubt(field, _SILENT, is_no=False) if look in silent else look.result() for field, look in looks.items()]
+    doubts = tuple(each for each in answers if isinstance(each, Doubt))
+    return Look(asked, doubts, next((each for each in answers if isinstance(each, SandboxSize)), None))
 
 
-async def _ask(spec: EnvironmentSpec, field: Reference) -> Doubt | None:
+async def _ask(spec: EnvironmentSpec, field: Reference) -> Doubt | SandboxSize | None:
     try:
-        await get_executor().look_up(spec, field)
+        return await get_executor().look_up(spec, field)
     except ExecutorError as error:
         log.info("the sandbox service says of an environment's %s: %s", field, error.code)
         return Doubt(field, error.message, is_no=error.code in NO_CODES)
-    return None

@@ -19,6 +19,7 @@ from uuid import UUID
 from taskhub.errors import NotFound
 from taskhub.executions.checkout import Checkout
 from taskhub.executions.masking import Mask, mask_of
+from taskhub.executions.preparer import Preparer
 from taskhub.models import EnvironmentSpec, Execution, Lack, SandboxSize
 
 Reference = Literal["snapshot", "secrets", "volumes"]
@@ -69,8 +70,9 @@ class Launch:
     its task in the volumes' subpaths.
     `merge_output`: stderr goes the way of stdout, so their order is kept. `all_files`: the folders that
     `TASKHUB_ARTIFACTS_SKIP` names are looked through as well. `files`, by path, are in the working folder when the
-    script starts; they are neither changes nor kept unless the script changes them. `checkout`, then the environment's
-    setup, come before the script, in `setup_timeout_s` seconds.
+    script starts; they are neither changes nor kept unless the script changes them. The environment's prepare,
+    `checkout` and its setup come before the script, in `setup_timeout_s` seconds. `prepared_snapshot`: what a sandbox
+    is made from where it is there, so that it is prepared already; "" where there is none.
     """
 
     execution_id: UUID
@@ -87,11 +89,13 @@ class Launch:
     task_id: UUID | None = None
     checkout: Checkout | None = None
     setup_timeout_s: int = 0
+    prepared_snapshot: str = ""
 
     @property
     def prepares(self) -> bool:
         """Something comes before the script: `ScriptBegun` tells when that has begun."""
-        return self.checkout is not None or bool(self.environment and self.environment.setup)
+        spec = self.environment
+        return self.checkout is not None or bool(spec and (spec.prepare or spec.setup))
 
     @property
     def locks(self) -> bool:
@@ -103,7 +107,8 @@ class Launch:
 class Place:
     """Where it runs. `mask`, for an execution with secret values: what the executor shows of its log is masked.
 
-    `size` is what the sandbox has, from a launch; None where the service does not say it.
+    `size` is what the sandbox has, from a launch; None where the service does not say it. `lost_snapshot`: the launch's
+    prepared snapshot is not at the service any more.
     """
 
     execution_id: UUID
@@ -113,6 +118,7 @@ class Place:
     log_token: str = ""
     mask: Mask | None = field(default=None, compare=False, repr=False)
     size: SandboxSize | None = field(default=None, compare=False)
+    lost_snapshot: bool = field(default=False, compare=False)
 
 
 def execution_place(execution: Execution) -> Place:
@@ -214,7 +220,7 @@ class ScriptEnd:
 
     `reason` says what the exit code does not: `killed` for a runner that was killed, whose exit code is its own;
     `interpreter` for a script whose first line names a program that the sandbox does not have. Where the script has not
-    begun, it says why: `setup` (the exit code is the setup's), `given`, `git`, or a word of `CHECKOUT_FAILED`.
+    begun, it says why: `prepare` or `setup` (the exit code is theirs), `given`, `git`, or a word of `CHECKOUT_FAILED`.
     """
 
     exit_code: int
@@ -298,7 +304,7 @@ class RunnerState:
     seen: bool
 
 
-class Executor(Protocol):
+class Executor(Preparer, Protocol):
     async def launch(self, launch: Launch) -> Place:
         """Start the script, at most once however often this is called for an execution. Raises ExecutorError.
 
@@ -310,8 +316,8 @@ class Executor(Protocol):
         """Whether there is a sandbox of this id, in whatever state. Raises ExecutorError where that is not known."""
         ...
 
-    async def look_up(self, environment: EnvironmentSpec, field: Reference) -> None:
-        """Whether the service has what this field names; reads only. Raises ExecutorError: see `environment_look`."""
+    async def look_up(self, environment: EnvironmentSpec, field: Reference) -> SandboxSize | None:
+        """Whether the service has what this field names, and a snapshot's size. Raises ExecutorError; reads only."""
         ...
 
     async def observe(self, places: Sequence[Place]) -> list[Observation]:

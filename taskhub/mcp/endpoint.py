@@ -26,9 +26,8 @@ from taskhub.errors import HubError, error_body
 from taskhub.events.stream import EventStream
 from taskhub.lib.cancellation import cancel_all
 from taskhub.mcp.errors import rpc_error
-from taskhub.mcp.principal import Requester
-from taskhub.mcp.protocol import LISTENING, REQUESTER
-from taskhub.mcp.server import get_server
+from taskhub.mcp.loading import running_server
+from taskhub.mcp.principal import LISTENING, REQUESTER, Requester
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import ApiToken
 from taskhub.oauth.access_tokens import McpAuthentication
@@ -187,7 +186,8 @@ class Exchange(DetachedResponse):
                 message = {**message, "headers": [*message.get("headers", []), *ours]}
             await send(message)
 
-        await get_server().handle(self._scope, receive_again, send_on)
+        server = await running_server()
+        await server.handle(self._scope, receive_again, send_on)
         for stream in self._streams:
             for name, value in self.items():
                 stream.headers.setdefault(name, value)

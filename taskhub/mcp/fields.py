@@ -70,7 +70,7 @@ class NamedSerializer(StrictSerializer):
     def get_fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = super().get_fields()
         # A word of Python's.
-        fields["as"] = TextField(required=False, max_length=AGENT_LENGTH, visible=True)
+        fields["as"] = TextField(required=False, max_length=AGENT_LENGTH, visible=True, one_line=True)
         return fields
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urljoin
 
 from django.contrib.auth.models import User
@@ -15,6 +15,11 @@ from taskhub.errors import Forbidden, NotAuthenticated
 from taskhub.events.revocation import StreamCredential
 from taskhub.models import ApiToken
 from taskhub.roles import Caller, Role, role_of
+
+REQUESTER: Final = "taskhub.requester"
+"""ASGI scope key: the Requester of the request."""
+LISTENING: Final = "taskhub.listening"
+"""ASGI scope key: a list for the stream to send instead of the SDK's response."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from taskhub import __version__
 from taskhub.errors import HubError
 from taskhub.mcp import resources, tasks_extension
 from taskhub.mcp.errors import failure_body
-from taskhub.mcp.principal import Requester
+from taskhub.mcp.principal import LISTENING, REQUESTER, Requester
 from taskhub.mcp.prompts import PROMPTS, Prompt, prompt_text
 from taskhub.mcp.subscriptions import open_listening
 from taskhub.mcp.tools import TOOLS, Tool, call_tool, tools_for
@@ -28,10 +28,6 @@ from taskhub.web.thread_pool import with_database
 Context = ServerRequestContext[Any, Any]
 T = TypeVar("T")
 
-REQUESTER: Final = "taskhub.requester"
-"""ASGI scope key: the Requester of the request."""
-LISTENING: Final = "taskhub.listening"
-"""ASGI scope key: a list for the stream to send instead of the SDK's response."""
 _INSTRUCTIONS: Final = (
     "TaskHub keeps tasks for agents. claim_task gives you one that no other agent gets; execute_task runs its script "
     "in a sandbox, get_execution follows it; set_task_status with artifacts hands it on. Never poll: with wait_s (up "

@@ -38,12 +38,15 @@ from taskhub.models.mail import Mail, MailCursor, MailKind, MailPreference
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
+from taskhub.models.prepared_snapshot import PreparedSnapshot, PreparedState
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
 from taskhub.models.sandbox_size import RESOURCES, USUAL_SIZE, Lack, Resource, SandboxSize
 from taskhub.models.sign_on import BreakGlassAccount, SignOnIdentity
 from taskhub.models.stream_connection import Replay, StreamConnection
 from taskhub.models.task import (
+    CLAIMABLE,
+    OFFERED_TO,
     PRIORITY_RANK,
     READY,
     TRANSITIONS,
@@ -59,10 +62,12 @@ from taskhub.models.webhook import DeliveryStatus, WebhookDelivery, WebhookEndpo
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "CLAIMABLE",
     "FOLLOWED",
     "HUB",
     "NOT_SUPERSEDED",
     "NO_ENTRY",
+    "OFFERED_TO",
     "PRIORITY_RANK",
     "READY",
     "RESOURCES",
@@ -113,6 +118,8 @@ __all__ = [
     "Note",
     "NoteKind",
     "PasswordFailures",
+    "PreparedSnapshot",
+    "PreparedState",
     "PrivateReader",
     "Replay",
     "Resource",

@@ -26,6 +26,10 @@ class Agent(models.Model):
     last_seen_at = models.DateTimeField(help_text="Written at most once a minute.")
 
     class Meta:
+        indexes = [
+            models.Index(fields=["-last_seen_at", "-id"], name="agent_newest"),
+            models.Index(fields=["token_id"], name="agent_of_token"),
+        ]
         constraints = [models.UniqueConstraint(fields=["account", "name"], name="agent_once")]
 
     def __str__(self) -> str:
@@ -67,6 +71,9 @@ class Claim(models.Model):
             models.Index(fields=["task", "agent", "-id"], name="claim_of_agent"),
             models.Index(fields=["begun_at"], name="claim_newest"),
             models.Index(fields=["expires_at"], name="claim_held", condition=models.Q(ended_at__isnull=True)),
+            models.Index(
+                fields=["agent", "begun_at"], name="claim_of_holder", condition=models.Q(ended_at__isnull=True)
+            ),
         ]
         constraints = [
             models.UniqueConstraint(fields=["task"], name="claim_one_holder", condition=models.Q(ended_at__isnull=True))

@@ -17,6 +17,7 @@ NO_ENVIRONMENT: Final = "none"
 """No environment has this name: with it an operator asks for none."""
 NetworkKind = Literal["open", "none", "listed"]
 NETWORK_KINDS: Final[tuple[NetworkKind, ...]] = get_args(NetworkKind)
+SOURCES: Final = ("snapshot", "image", "dockerfile")
 SIZES: Final = ("cpu", "memory", "disk", "gpu")
 SETUP_TIMEOUT_S: Final = 600
 """Of a version that does not say it."""
@@ -110,10 +111,10 @@ class EnvironmentSpec:
     """All that a version says. Empty texts and None: what the sandbox service, or the hub's settings, say.
 
     At most one of `snapshot`, `image` and `dockerfile`; sizes (CPUs, GiB of memory and disk, GPUs) only with one of
-    the latter two. Times are in seconds. `setup` is a bash script. `keep`: patterns of the files that are kept besides
-    those in `out/`; None: all. `verify` is a script that checks the work of its tasks. `secrets`: variables, and the
-    names of their entries in the sandbox service's vault; `any_host`: those of these entries that may be sent to any
-    host. `allowed`: accounts that may use it; None: all.
+    the latter two. Times are in seconds. `prepare` and `setup` are bash scripts. `keep`: patterns of the files that are
+    kept besides those in `out/`; None: all. `verify` is a script that checks the work of its tasks. `secrets`:
+    variables, and the names of their entries in the sandbox service's vault; `any_host`: those of these entries that
+    may be sent to any host. `allowed`: accounts that may use it; None: all.
     """
 
     description: str = ""
@@ -126,6 +127,7 @@ class EnvironmentSpec:
     gpu: int | None = None
     network: Network = field(default_factory=Network)
     repository: Repository | None = None
+    prepare: str = ""
     setup: str = ""
     setup_timeout_s: int | None = None
     keep: tuple[str, ...] | None = None
@@ -172,7 +174,7 @@ class EnvironmentSpec:
 
     @property
     def setup_limit_s(self) -> int:
-        """Seconds for checkout and setup."""
+        """Seconds for all that comes before the script: prepare, checkout and setup together."""
         return self.setup_timeout_s or SETUP_TIMEOUT_S
 
     @property
@@ -244,7 +246,8 @@ class EnvironmentVersion(models.Model):
     """What an environment said from one save to the next. Never changed and never deleted: executions point to it.
 
     `unchecked` is no part of what it says: a save that changes nothing asks again.
-    `cpu`, `memory` and `disk` are no part of what it says: what the last sandbox made in it turned out to have.
+    `cpu`, `memory` and `disk` are no part of what it says: what the last sandbox made in it turned out to have, or
+    before the first one, what the sandbox service says of its snapshot.
     """
 
     environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="versions")

@@ -123,6 +123,15 @@ class Execution(models.Model):
         db_default="",
         help_text="Who asked for it.",
     )
+    agent = models.ForeignKey(
+        "taskhub.Agent",
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        db_index=False,
+        related_name="+",
+        help_text="Agent of that account that asked for it. Empty: a person or the hub did, or it is not known.",
+    )
     requested_sandbox_id = models.CharField(max_length=200, blank=True, default="", help_text="Empty: make one.")
     sandbox_id = models.CharField(max_length=200, blank=True, default="")
     session_name = models.CharField(max_length=200)
@@ -264,6 +273,9 @@ class Execution(models.Model):
             models.Index(fields=["status", "-queued_at", "-id"], name="execution_status_newest"),
             models.Index(fields=["finished_at"], name="execution_finished"),
             models.Index(fields=["sandbox_id"], name="execution_sandbox"),
+            models.Index(
+                fields=["agent", "-queued_at"], name="execution_of_agent", condition=models.Q(agent__isnull=False)
+            ),
             models.Index(fields=["status"], name="execution_active", condition=models.Q(status__in=ACTIVE_STATUSES)),
             models.Index(fields=["retry_at"], name="execution_retry", condition=models.Q(retry_at__isnull=False)),
             models.Index(

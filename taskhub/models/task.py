@@ -51,11 +51,41 @@ WAITING_FOR: Final = {
     "review": models.Q(held_back=False, open_question__isnull=True, status=TaskStatus.REVIEW),
 }
 """Conditions on tasks that wait for people; of a loaded one, `Task.waiting_for`."""
-PRIORITY_RANK: Final = models.Case(
-    *(models.When(priority=name, then=models.Value(rank)) for rank, name in enumerate(TaskPriority.values)),
-    output_field=models.IntegerField(),
-)
-"""0 low, 2 high."""
+
+
+# An index of an expression is found only where statement and index are spelled alike, which no parameter is: the values
+# of these stand in the statement itself.
+class PriorityRank(models.Func):
+    """0 low, 2 high."""
+
+    template = "CASE %(expressions)s WHEN 'low' THEN 0 WHEN 'medium' THEN 1 WHEN 'high' THEN 2 END"
+    output_field = models.IntegerField()
+
+
+PRIORITY_RANK: Final = PriorityRank("priority")
+
+
+class OfferedTo(models.Func):
+    """The account that a ready task is offered to: its assignee; all ("") where it is unassigned or was sent back."""
+
+    template = "CASE WHEN %(expressions)s END"
+    arg_joiner = " IS NOT NULL THEN '' ELSE "
+    output_field = models.CharField()
+
+
+class NotHeldBack(models.Func):
+    """As `held_back=False`, for claims alone: SQLite would take the index of ready tasks, and sort all of them."""
+
+    output_field = models.BooleanField()
+    template = "NOT %(expressions)s"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="%(expressions)s = 0", **context)
+
+
+OFFERED_TO: Final = OfferedTo("handed_over_by", "assignee")
+CLAIMABLE: Final = models.Q(NotHeldBack("held_back"), status=TaskStatus.TODO, open_blockers=0)
+"""As `READY`, for the indexes of claims."""
 
 
 class HasTag(models.Func):
@@ -244,6 +274,20 @@ class Task(models.Model):
                 fields=["status", "open_blockers", "-created_at", "-id"],
                 name="task_ready",
                 condition=models.Q(held_back=False),
+            ),
+            # The order in which ready tasks are claimed: a claim reads the first one, however many wait. The first two
+            # are the same in all rows: an index that has more of what is looked up is preferred to others.
+            models.Index(
+                *("status", "open_blockers", OfferedTo("handed_over_by", "assignee")),
+                *(PriorityRank("priority").desc(), "created_at", "id"),
+                name="task_claim_order",
+                condition=CLAIMABLE,
+            ),
+            models.Index(
+                *("status", "open_blockers", "handed_over_by"),
+                *(PriorityRank("priority").desc(), "created_at", "id"),
+                name="task_claim_sent_back",
+                condition=CLAIMABLE & models.Q(handed_over_by__isnull=False),
             ),
             models.Index(fields=["verified"], name="task_verified", condition=~models.Q(verified="")),
         ]

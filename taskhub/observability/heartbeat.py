@@ -102,10 +102,17 @@ def connect() -> None:
     signals.beat_init.connect(_in_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
 
 
+_beats: Final[set[int]] = set()
+"""The thread of beat in this process, which in a worker (`--with-beat`) is not the only one that sends jobs."""
+
+
 def _in_beat(**_: Any) -> None:
+    _beats.add(threading.get_ident())
     signals.after_task_publish.connect(_from_beat, weak=False, dispatch_uid="taskhub.observability.heartbeat")
 
 
 def _from_beat(**_: Any) -> None:
+    if threading.get_ident() not in _beats:
+        return
     connection.close_if_unusable_or_obsolete()  # Celery does this after a worker's jobs
     _beat.beat()

@@ -25,6 +25,7 @@ from taskhub.models import (
     ACTIVE_STATUSES,
     TRANSITIONS,
     UNSUCCESSFUL,
+    Announcement,
     ExecutionStatus,
     Leftover,
     StartAwaits,
@@ -36,11 +37,14 @@ from taskhub.models import (
     WaitingReason,
 )
 from taskhub.roles import Role, role_of
+from taskhub.selectors.board import BOARD_STATES
 from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")
 
 THEME_COOKIE: Final = "taskhub_theme"
+DISMISSED_COOKIE: Final = "taskhub_dismissed"
+"""Ids of announcements, which `static/taskhub/announcements.js` writes."""
 THEMES: Final = {"light": "light", "dark": "dark"}
 FIRST_SCRIPT: Final = """\
 echo "Hello from a sandbox: $(uname -s), in $PWD"
@@ -51,17 +55,6 @@ done
 echo "A file that a run leaves is kept." > result.txt
 """
 """Of the task that an empty board offers to try."""
-BOARD_STATES: Final = {
-    "ready": "Ready",
-    "blocked": "Blocked",
-    "waiting": "Waiting",
-    "running": "Running",
-    "failed": "Failed",
-    "question": "Question",
-    "held": "Held back",
-    "stale": "Stale",
-}
-"""Filters of the board by state; `static/taskhub/card-state.js` says of which tasks each is true."""
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
@@ -93,8 +86,15 @@ def header(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if (theme := request.COOKIES.get(THEME_COOKIE, "")) in THEMES else "",
         "sign_on": urlsplit(settings.TASKHUB_OIDC_ISSUER).hostname or "",
         "passwords": settings.TASKHUB_PASSWORD_SIGN_IN,
+        "announcements": lambda: _announcements(request) if role >= Role.VIEWER else [],
         **_ways_in(),
     }
+
+
+def _announcements(request: HttpRequest) -> list[Announcement]:
+    """Those that this browser has not dismissed, the oldest first. The page comes with them, so nothing moves later."""
+    dismissed = request.COOKIES.get(DISMISSED_COOKIE, "").split(".")
+    return [each for each in Announcement.objects.current() if str(each.pk) not in dismissed][::-1]
 
 
 def _ways_in() -> dict[str, Any]:

@@ -14,12 +14,15 @@ from django.db.models.functions import Coalesce, RowNumber
 from django.utils import timezone
 
 from taskhub.models import (
+    ACTIVE_STATUSES,
     HUB,
+    RESOURCES,
     AdmissionRule,
     AdmissionState,
     AdmissionTurn,
     Execution,
     ExecutionStatus,
+    Resource,
     StartAwaits,
     TaskPriority,
     WaitingReason,
@@ -130,6 +133,8 @@ class Overview:
     rule: AdmissionRule
     is_paused: bool
     ceiling: int | None
+    ceilings: dict[Resource, int | None]
+    """Of CPUs, and GiB of memory and disk."""
     running: int
     waiting: dict[str, int]
 
@@ -141,8 +146,17 @@ def admission_overview() -> Overview:
         rule=rule,
         is_paused=rule.is_paused(timezone.now()),
         ceiling=state.ceiling if state else None,
+        ceilings={name: getattr(state, f"{name}_ceiling", None) for name in RESOURCES},
         running=Execution.objects.filter(status__in=[ExecutionStatus.STARTING, ExecutionStatus.RUNNING]).count(),
         waiting=waiting_by_reason(),
+    )
+
+
+def executions_under_way() -> bool:
+    """Whether any execution has not ended, or is a verification that is to be repeated."""
+    return (
+        Execution.objects.filter(status__in=ACTIVE_STATUSES).exists()
+        or Execution.objects.filter(retry_at__isnull=False).exists()
     )
 
 

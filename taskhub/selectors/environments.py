@@ -10,7 +10,7 @@ from django.db.models import F, Q, QuerySet
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, Forbidden, NotFound
-from taskhub.models import Environment, EnvironmentVersion, Task
+from taskhub.models import Environment, EnvironmentVersion, PreparedSnapshot, Task
 from taskhub.models.environment import NO_ENVIRONMENT
 from taskhub.roles import Caller, Role, role_of
 
@@ -42,7 +42,8 @@ def environment_with_id(*, user: Caller | None, environment_id: UUID) -> Environ
 
 def version_of(environment: Environment, number: int | None = None) -> EnvironmentVersion:
     """The present version, or one before it. Raises NotFound."""
-    found = environment.versions.filter(number=number or environment.version).first()
+    versions = environment.versions.select_related("prepared")
+    found = versions.filter(number=number or environment.version).first()
     if found is None:
         raise NotFound("The environment has no such version.", code="environment_version_not_found")
     return found
@@ -51,8 +52,15 @@ def version_of(environment: Environment, number: int | None = None) -> Environme
 def versions_of(environments: list[Environment]) -> list[EnvironmentVersion]:
     """The present version of each, in the order given, in one statement."""
     present = EnvironmentVersion.objects.filter(environment__in=environments, number=F("environment__version"))
+    present = present.select_related("prepared")
     by_id = {each.environment_id: each for each in present.order_by()}
     return [by_id[each.pk] for each in environments]
+
+
+def prepared_of(version: EnvironmentVersion) -> PreparedSnapshot | None:
+    """The snapshot of its prepare; None where it has none, or is an old one whose snapshot was deleted."""
+    found: PreparedSnapshot | None = getattr(version, "prepared", None) if version.document.get("prepare") else None
+    return found
 
 
 def environments_by_secret() -> dict[str, list[str]]:

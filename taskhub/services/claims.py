@@ -10,19 +10,21 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, QuerySet, Value
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict
 from taskhub.lib.leases import watch
 from taskhub.models import (
+    CLAIMABLE,
+    OFFERED_TO,
     PRIORITY_RANK,
-    READY,
     Claim,
     ClaimEnd,
     HasTag,
     Task,
+    TaskPriority,
     TaskStatus,
 )
 from taskhub.roles import visible_tasks
@@ -104,18 +106,31 @@ def _guard_free(actor: Actor, task: Task) -> None:
 
 
 def _next_free(actor: Actor, priority: Sequence[str], tags: Sequence[str]) -> Task | None:
-    free = Task.objects.filter(visible_tasks(actor.user), READY).filter(
-        Q(assignee__in=["", actor.name]) | Q(handed_over_by__isnull=False)
-    )
+    free = Task.objects.filter(visible_tasks(actor.user), CLAIMABLE)
     if priority:
         free = free.filter(priority__in=priority)
     for tag in tags:
         free = free.filter(HasTag(F("tags"), Value(tag)))
     if not actor.is_agent:
-        return _first(free)
+        return _first_offered(free, actor.name)
     agent = agent_of(actor)
     given_back = Exists(Claim.objects.filter(task=OuterRef("pk"), agent=agent, end__in=_GIVEN_BACK))
-    return _first(free.filter(handed_over_by=agent)) or _first(free.exclude(given_back)) or _first(free)
+    return (
+        _first(free.filter(handed_over_by=agent))
+        or _first_offered(free.exclude(given_back), actor.name)
+        or _first_offered(free, actor.name)
+    )
+
+
+def _first_offered(free: QuerySet[Task], account: str) -> Task | None:
+    """Of those that are offered to all, and to this account alone: two statements, each of which walks an index."""
+    free = free.alias(offered_to=OFFERED_TO)
+    found = [task for name in ("", account) if (task := _first(free.filter(offered_to=name))) is not None]
+    return min(found, key=_turn, default=None)
+
+
+def _turn(task: Task) -> tuple[int, datetime, str]:
+    return -TaskPriority.values.index(task.priority), task.created_at, task.pk.hex
 
 
 def _first(free: QuerySet[Task]) -> Task | None:
@@ -154,6 +169,11 @@ def claim_touch(*, actor: Actor, task_id: UUID) -> None:
     claim = claim_held_by(actor, task_id)
     if claim is not None:
         lease_renew(claim)
+
+
+def claims_are_held() -> bool:
+    """Whether any lease may run out."""
+    return Claim.objects.filter(ended_at__isnull=True).exists()
 
 
 def claims_expire() -> list[UUID]:

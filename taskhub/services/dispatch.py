@@ -22,6 +22,7 @@ EXECUTIONS_ADMIT: Final = "taskhub.jobs.executions_admit"
 EXECUTIONS_RELEASE: Final = "taskhub.jobs.executions_release"
 EXECUTION_GONE: Final = "taskhub.jobs.execution_gone"
 VERDICTS_VOID: Final = "taskhub.jobs.verdicts_void"
+SNAPSHOTS_PREPARE: Final = "taskhub.jobs.snapshots_prepare"
 EXECUTION_STOP_SANDBOX: Final = "taskhub.jobs.execution_stop_sandbox"
 
 

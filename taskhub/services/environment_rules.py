@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from taskhub.errors import Invalid
 from taskhub.executions.file_paths import is_inside
 from taskhub.models import EnvironmentSpec
-from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, Network
+from taskhub.models.environment import NAME_LENGTH, NO_ENVIRONMENT, SIZES, SOURCES, Network
 from taskhub.services.environment_references import wrong_names, wrong_references
 from taskhub.services.environment_repositories import wrong_repository
 from taskhub.services.execution_inputs import ENV_BYTES, ENV_LIMIT, env_bytes
@@ -28,7 +28,6 @@ _IMAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _DOMAIN: Final = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])\Z")
 _NOT_A_PATH: Final = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
-_SOURCES: Final = ("snapshot", "image", "dockerfile")
 SETUP_BYTES: Final = 64 * 1024
 KEEP_MOST: Final = 50
 
@@ -59,7 +58,7 @@ def guard_spec(spec: EnvironmentSpec) -> None:
 
 def _wrong_source(spec: EnvironmentSpec) -> dict[str, str]:
     """Daytona refuses sizes with a snapshot, also with its own default one."""
-    sources = [name for name in _SOURCES if getattr(spec, name)]
+    sources = [name for name in SOURCES if getattr(spec, name)]
     if len(sources) > 1:
         return dict.fromkeys(sources, "Give one of snapshot, image and dockerfile.")
     if spec.image and not _IMAGE.match(spec.image):
@@ -118,7 +117,11 @@ def _wrong_script(script: str, most: int) -> str:
 
 def _wrong_preparation(spec: EnvironmentSpec) -> dict[str, str]:
     wrong = {} if spec.repository is None else wrong_repository(spec.repository, spec.network)
-    scripts = {"setup": (spec.setup, SETUP_BYTES), "verify": (spec.verify, VERIFY_BYTES)}
+    scripts = {
+        "prepare": (spec.prepare, SETUP_BYTES),
+        "setup": (spec.setup, SETUP_BYTES),
+        "verify": (spec.verify, VERIFY_BYTES),
+    }
     wrong |= {name: words for name, (script, most) in scripts.items() if (words := _wrong_script(script, most))}
     if words := _wrong_keep(spec.keep or ()):
         wrong["keep"] = words

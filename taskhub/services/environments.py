@@ -11,13 +11,15 @@ from django.utils import timezone
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, HubError, NotFound
 from taskhub.executions.environment_look import NO_LOOK, Look
-from taskhub.models import Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
+from taskhub.models import RESOURCES, Environment, EnvironmentAccount, EnvironmentSpec, EnvironmentVersion
+from taskhub.models.environment import SOURCES
 from taskhub.selectors.environments import environment_get_for, version_of
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import VERDICTS_VOID, send_job_on_commit
 from taskhub.services.environment_repositories import credential_apart, credential_save, credentials_trim
 from taskhub.services.environment_rules import guard_name, guard_spec, invalid
 from taskhub.services.evidence import evidence_clean
+from taskhub.services.prepared_snapshots import snapshot_ask, snapshot_ask_again
 
 ENVIRONMENTS_LIMIT: Final = 200
 
@@ -70,14 +72,15 @@ def environment_create(*, actor: Actor, name: str, look: Look = NO_LOOK, **field
     except IntegrityError:
         # On PostgreSQL another one may have been made since the look.
         raise _exists() from None
-    version = _save(actor, "create", environment, spec, _changed(EnvironmentSpec(), spec), look=look)
+    version = _save(actor, environment, spec, look, None)
     credential_save(environment, spec.repository, credential)
     return version
 
 
 @transaction.atomic
 def environment_update(*, actor: Actor, name: str, look: Look = NO_LOOK, **fields: Any) -> EnvironmentVersion:
-    """Set the given fields; what is queued already keeps its version. A call that changes nothing makes none.
+    """Set the given fields; what is queued already keeps its version. A call that changes nothing makes none, and has
+    a snapshot that was not made tried again.
 
     `look`: what the sandbox service said of it. What it does not have refuses only a save that gives its name.
 
@@ -90,14 +93,15 @@ def environment_update(*, actor: Actor, name: str, look: Look = NO_LOOK, **field
     guard_spec(spec)
     _guard_look(look, spec, before.spec)
     _guard_default(name, spec)
-    changed = _changed(before.spec, spec)
-    if not changed:
-        if (unchecked := look.unchecked(spec)) != before.unchecked:
-            before.unchecked = unchecked
-            before.save(update_fields=["unchecked"])
+    if not _changed(before.spec, spec):
+        told = {"unchecked": look.unchecked(spec), **_size_known(spec, look, before)}
+        if any(getattr(before, name) != value for name, value in told.items()):
+            before.__dict__ |= told
+            before.save(update_fields=list(told))
+        snapshot_ask_again(version=before)
         return before
     environment.version += 1
-    version = _save(actor, "update", environment, spec, changed, look=look)
+    version = _save(actor, environment, spec, look, before)
     credential_save(environment, spec.repository, credential)
     return version
 
@@ -121,7 +125,7 @@ def environment_delete(*, actor: Actor, name: str) -> None:
 
 
 def _save(
-    actor: Actor, verb: str, environment: Environment, spec: EnvironmentSpec, changed: list[str], *, look: Look
+    actor: Actor, environment: Environment, spec: EnvironmentSpec, look: Look, before: EnvironmentVersion | None
 ) -> EnvironmentVersion:
     environment.open_to_all = spec.allowed is None
     environment.save()
@@ -136,18 +140,32 @@ def _save(
         document=spec.document(),
         unchecked=look.unchecked(spec),
         made_by=actor.name,
+        **_size_known(spec, look, before),
     )
-    if verb == "update":
+    snapshot_ask(version=version)
+    if before is not None:
         send_job_on_commit(VERDICTS_VOID)  # of what was checked in the version before
     # The values are in the versions; an entry says which fields changed.
     number = environment.version
     audit_write(
         actor=actor,
-        action=f"environment:{verb}",
+        action="environment:create" if before is None else "environment:update",
         subject=f"environment:{environment.name}",
-        changes={"version": [number - 1 or None, number], "fields": [None, changed]},
+        changes={
+            "version": [number - 1 or None, number],
+            "fields": [None, _changed(before.spec if before is not None else EnvironmentSpec(), spec)],
+        },
     )
     return version
+
+
+def _size_known(spec: EnvironmentSpec, look: Look, before: EnvironmentVersion | None) -> dict[str, int | None]:
+    """The fields of a version that say what its sandboxes have: its first executions are counted by them."""
+    if (size := look.size_of(spec)) is not None:
+        return dict(size._asdict())
+    if before is None or any(getattr(before.spec, name) != getattr(spec, name) for name in SOURCES):
+        return {}
+    return {name: getattr(before, name) for name in RESOURCES}
 
 
 def _changed(before: EnvironmentSpec, after: EnvironmentSpec) -> list[str]:

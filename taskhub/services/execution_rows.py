@@ -9,6 +9,7 @@ from taskhub.auth.actor import Actor
 from taskhub.models import SESSION_PREFIX, AuditEntry, Execution, Task
 from taskhub.services.audit import audit_write
 from taskhub.services.dispatch import EXECUTION_START, send_job_on_commit
+from taskhub.services.leases import agent_of, named_by_lease
 from taskhub.services.privacy import last_entry
 from taskhub.services.sandbox_sizes import size_expected
 
@@ -21,6 +22,7 @@ def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
         task=task,
         session_name=f"{SESSION_PREFIX}{execution_id}",
         log_file=f"logs/task-{execution_id}.log",
+        agent=agent_of(named_by_lease(actor)) if actor.is_agent else None,
         **size_expected(fields.get("environment")),
         **fields,
     )

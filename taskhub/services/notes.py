@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from taskhub.auth.actor import SYSTEM, Actor
@@ -200,11 +201,20 @@ def _kind_of_move(before: str | None, after: str) -> NoteKind:
     return NoteKind.RESULT if after in {TaskStatus.REVIEW, TaskStatus.DONE} else NoteKind.NOTE
 
 
+def _awaited() -> QuerySet[Note]:
+    """Open questions that have a deadline."""
+    return Note.objects.filter(asked_by__isnull=False, deadline__isnull=False)
+
+
+def questions_have_deadlines() -> bool:
+    """Whether any open question is answered by a deadline."""
+    return _awaited().exists()
+
+
 def questions_expire() -> list[int]:
     """Answer the questions whose deadlines have passed with what they assume; their ids."""
     expired: list[int] = []
-    due = Note.objects.filter(asked_by__isnull=False, deadline__isnull=False)
-    for pk, deadline, length_s in due.values_list("pk", "deadline", "deadline_s"):
+    for pk, deadline, length_s in _awaited().values_list("pk", "deadline", "deadline_s"):
         length = timedelta(seconds=length_s or 0)
         if deadline and watch.moment_is_past(("question", pk), deadline, length) and _answer_expired(pk):
             log.info("question %s was answered by its deadline", pk)

@@ -7,6 +7,7 @@ it. What the service says of a sandbox that it has made replaces what was expect
 
 from __future__ import annotations
 
+from operator import add
 from typing import Final, NamedTuple, Protocol
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from taskhub.models import (
     EnvironmentVersion,
     Execution,
     ExecutionStatus,
+    PreparedSnapshot,
     Resource,
     SandboxSize,
 )
@@ -82,18 +84,24 @@ def capacity_limits() -> dict[Resource, int]:
 
 
 def held_sandboxes() -> Together:
-    """The sandboxes that executions have made, or are making, and that are not given back yet."""
-    return _together(_MADE_HERE.filter(Q(status__in=STARTED) | Q(finished_at__isnull=False, attempts__gt=0)))
+    """The sandboxes that executions have made, or are making, and that are not given back yet; and those of prepare."""
+    return _with_prepare(_MADE_HERE.filter(Q(status__in=STARTED) | Q(finished_at__isnull=False, attempts__gt=0)))
 
 
 def made_sandboxes() -> Together:
     """Of these, those that the service is known to have made."""
-    return _together(_MADE_HERE.exclude(sandbox_id=""))
+    return _with_prepare(_MADE_HERE.exclude(sandbox_id=""))
 
 
-def _together(executions: QuerySet[Execution]) -> Together:
+def _with_prepare(executions: QuerySet[Execution]) -> Together:
+    """The hub's own sandboxes, in which it runs an environment's prepare, take room as well."""
+    found, own = _together(executions), _together(PreparedSnapshot.objects.filter(holds_sandbox=True))
+    return Together(found.sandboxes + own.sandboxes, SandboxSize(*map(add, found.size, own.size)))
+
+
+def _together(rows: QuerySet[Execution] | QuerySet[PreparedSnapshot]) -> Together:
     sums = {f"{name}_sum": Sum(Coalesce(name, usual)) for name, usual in USUAL_SIZE._asdict().items()}
-    found = executions.order_by().aggregate(sandboxes=Count("pk"), **sums)
+    found = rows.order_by().aggregate(sandboxes=Count("pk"), **sums)
     return Together(found["sandboxes"], SandboxSize(*(found[f"{name}_sum"] or 0 for name in RESOURCES)))
 
 

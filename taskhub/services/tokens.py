@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid, NotFound
+from taskhub.lib.one_line import is_one_line
 from taskhub.lib.timestamps import iso
 from taskhub.models import ApiToken, EndedToken
 from taskhub.roles import ROLES, Role
@@ -29,9 +30,11 @@ def token_create(
     """A token of this account and its text, which cannot be read again. Without `expiry` it is valid until revoked.
 
     `role` is the most that it may do, and never more than the account may; None: what the account may. A token that is
-    created with a token expires no later than that one and has at most its role. Raises Invalid beyond 100 tokens, or
-    for an expiry in the past.
+    created with a token expires no later than that one and has at most its role. Raises Invalid beyond 100 tokens, for
+    an expiry in the past, or for a name that is not one line (agents that give no name are called by it).
     """
+    if not is_one_line(name):
+        raise Invalid("The token's name must be one line.", details={"name": ["Must be one line."]})
     role = _least(role, ROLES.get(actor.token.role) if actor.token else None)
     expiry = _earliest(expiry, actor.token.expiry if actor.token else None)
     if expiry is not None and expiry <= timezone.now():

@@ -10,15 +10,18 @@ import json
 import logging
 import random
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, NotFound
 from taskhub.events.publish import envelope
+from taskhub.lib import awake
 from taskhub.lib.timestamps import iso
 from taskhub.models import DeliveryStatus, WebhookDelivery, WebhookEndpoint
 from taskhub.services.audit import audit_write
@@ -115,6 +118,7 @@ def delivery_send_again(*, actor: Actor, delivery_id: UUID, endpoint_id: UUID | 
     delivery.save(update_fields=["status", "failures", "next_attempt_at"])
     changes: dict[str, list[Any]] = {"status": [before, delivery.status], "webhook": [None, str(delivery.endpoint_id)]}
     audit_write(actor=actor, action="webhook:send_again", subject=f"webhook_delivery:{delivery.pk}", changes=changes)
+    transaction.on_commit(partial(awake.note, awake.WEBHOOKS))
     return delivery
 
 
@@ -134,7 +138,15 @@ def endpoint_send_test(*, actor: Actor, endpoint_id: UUID) -> WebhookDelivery:
         next_attempt_at=timezone.now(),
     )
     audit_write(actor=actor, action="webhook:test", subject=f"webhook:{endpoint.pk}")
+    transaction.on_commit(partial(awake.note, awake.WEBHOOKS))
     return delivery
+
+
+def deliveries_are_near() -> bool:
+    """Whether any delivery is being sent, or is due before a marker that is set now expires."""
+    pending = WebhookDelivery.objects.filter(status=DeliveryStatus.PENDING)
+    soon = timezone.now() + timedelta(seconds=awake.KEPT_S)
+    return pending.filter(Q(lease_until__isnull=False) | Q(next_attempt_at__lte=soon)).exists()
 
 
 def _must_be_active(endpoint: WebhookEndpoint) -> None:

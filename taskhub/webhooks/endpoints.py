@@ -6,6 +6,7 @@ import base64
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from taskhub.errors import Conflict, Invalid, NotFound
 from taskhub.events.channels import TASKS
 from taskhub.events.outbox import read_heads
 from taskhub.events.types import EVENT_TYPES
+from taskhub.lib import awake
 from taskhub.models import WebhookEndpoint
 from taskhub.models.webhook import SECRET_SEAL
 from taskhub.services.audit import audit_write
@@ -76,6 +78,7 @@ def endpoint_update(*, actor: Actor, endpoint_id: UUID, **values: Any) -> Webhoo
         endpoint.failing_since = endpoint.resting_until = None
         endpoint.notice = ""
     endpoint.save()
+    transaction.on_commit(partial(awake.note, awake.WEBHOOKS))  # active again, it may be behind
     _audit(actor, "update", endpoint, changes)
     return endpoint
 

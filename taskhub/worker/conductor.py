@@ -23,6 +23,7 @@ from taskhub.executions.executor import ExecutorError
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.event_loops import own_loop
 from taskhub.lib.per_loop import PerLoop
+from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
 from taskhub.services import execution_leases
 from taskhub.services.dispatch import EXECUTION_END, EXECUTION_START, send_job
@@ -56,6 +57,7 @@ class Conductor:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._held: dict[UUID, Execution] = {}
         """Those whose lease is this process's."""
+        self._holds = Wakeup()
         self._followed: dict[UUID, Following] = {}
         self._asked: OrderedDict[UUID, None] = OrderedDict()
         """Whose start was asked for here, and which have to wait for their turn, the latest last."""
@@ -140,6 +142,7 @@ class Conductor:
     def _hold(self, execution: Execution) -> None:
         self._asked.pop(execution.pk, None)
         self._held[execution.pk] = execution
+        self._holds.send()
 
     async def _take(self, execution_id: UUID) -> None:
         execution = await with_database(
@@ -165,10 +168,10 @@ class Conductor:
 
     async def _tick_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
             if not self._held:
+                await self._holds.wait()
                 self._clock_offset = _clock_offset()
-                continue
+            await asyncio.sleep(TICK_S)
             try:
                 await self._tick()
             except DatabaseTrouble as error:

@@ -84,7 +84,7 @@ def outcome_of_dead_runner(execution: Execution, stopped: Stopped, *, has_begun:
 
 
 def _before_script(execution: Execution, end: ScriptEnd | None, found: Outcome) -> Outcome:
-    """`found`, or what it comes to where the checkout or the setup was still under way: the script has no exit code."""
+    """`found`, or what it comes to where its script had not begun, and so has no exit code."""
     if not execution.is_set_up:
         return found
     if execution.stop_requested_at is not None or execution.ending == ExecutionStatus.STOPPED:
@@ -98,10 +98,12 @@ def _why_not_begun(execution: Execution, end: ScriptEnd | None) -> tuple[str, st
     reason = end.reason if end is not None else "killed"
     in_checkout = spec.repository is not None and not execution.commit
     code, what = ("checkout_failed", "checkout") if in_checkout else ("setup_failed", "setup")
+    if reason == "prepare":
+        code, what = "prepare_failed", "prepare"
     if execution.ending == ExecutionStatus.TIMED_OUT:
         return code, f"The environment's {what} had not ended after {spec.setup_limit_s} s."
-    if reason == "setup" and end is not None:
-        return code, f"The environment's setup ended with exit code {end.exit_code}; the log has its output."
+    if reason in {"prepare", "setup"} and end is not None:
+        return code, f"The environment's {what} ended with exit code {end.exit_code}; the log has its output."
     if reason == "given":
         return code, "The given files could not be copied into the working folder."
     if reason == "git":

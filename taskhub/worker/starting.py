@@ -23,6 +23,7 @@ from taskhub.services import admission, capacity, execution_leases, executions
 from taskhub.services.dispatch import EXECUTION_START, send_job
 from taskhub.services.execution_preparation import execution_await, execution_mark_set_up
 from taskhub.services.executions import Outcome
+from taskhub.services.prepared_snapshots import snapshot_for, snapshot_note_lost
 from taskhub.services.sandbox_sizes import size_of
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.evidence_files import evidence_launch
@@ -112,6 +113,8 @@ def _mark_started(
         moved = executions.execution_mark_started(execution=execution, place=place, lease_s=lease_s)
     if not moved:
         return False
+    if place.lost_snapshot and execution.environment is not None:
+        snapshot_note_lost(version=execution.environment)
     if place.size not in {None, expected} and execution.environment is not None and not launch.sandbox_id:
         capacity.admission_note_size(execution=execution, size=size_of(execution))
     standing = admission.execution_standing(execution.pk)
@@ -179,6 +182,7 @@ def launch_of(execution: Execution) -> Launch:
         task_id=execution.task_id,
         checkout=checkout_of(execution),
         setup_timeout_s=environment.setup_limit_s if environment is not None else 0,
+        prepared_snapshot="" if execution.requested_sandbox_id else snapshot_for(execution.environment),
     )
 
 

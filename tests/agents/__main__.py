@@ -21,7 +21,7 @@ from typing import Final
 
 from tests.agents.killed import AGENTS, TASKS, Day, Mortal, Witness, complaints, summary
 from tests.agents.mortal import FORKS, Life
-from tests.postgres import find_binaries, running_postgres
+from tests.postgres import find_binaries, make_database, running_postgres
 from tests.servers.hubs import Installation
 
 ACCOUNTS: Final = ("one", "two", "three", "four")
@@ -67,7 +67,7 @@ def play(database: str, seed: int) -> list[str]:
         if database == "postgresql":
             binaries = find_binaries()
             assert binaries is not None, "PostgreSQL is not installed"
-            url = stack.enter_context(running_postgres(binaries)).url
+            url = make_database(stack.enter_context(running_postgres(binaries)).url, "agents")
         (folder / "hub").mkdir()
         (folder / "agents").mkdir()
         installation = stack.enter_context(served(folder / "hub", url))

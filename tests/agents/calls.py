@@ -11,8 +11,8 @@ import mcp_types as types
 from django.contrib.auth.models import AnonymousUser, User
 
 from taskhub.auth.actor import Actor
-from taskhub.mcp.principal import Requester
-from taskhub.mcp.protocol import REQUESTER, build_server
+from taskhub.mcp.principal import REQUESTER, Requester
+from taskhub.mcp.protocol import build_server
 from taskhub.mcp.tools import TOOLS, Outcome, call_tool
 from taskhub.models import ApiToken
 from taskhub.web.thread_pool import wait_here

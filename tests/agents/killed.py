@@ -146,7 +146,9 @@ class Day:
         alive = [agent for agent in turn if agent.back_at is None and agent not in silent]
         if len(self.stopped) < STOPPED:
             for agent in alive:
-                if (task := self.witness.held_by(agent.name)) is not None:
+                task = self.witness.held_by(agent.name)
+                # The claim's answer may be under way: an agent that is stopped there has a lease that it does not know.
+                if task is not None and agent.said()[-1:] == [("holds", task)]:
                     agent.signal(signal.SIGSTOP)
                     agent.go_on_at = time.time() + STOPPED_S
                     self.stopped.append((agent, task, time.time()))
@@ -211,10 +213,13 @@ def recovered(day: Day) -> list[float]:
 
 
 def refused(day: Day, agent: Mortal, task: str) -> bool:
-    """Its task was taken back, and it was told so; or it had ended the task just before it was stopped."""
+    """Its task was taken back, and it was told so; or it had ended the task just before it was stopped.
+
+    `unknown`: the web process that it was connected to was killed meanwhile.
+    """
     said = agent.said()
     if any(each == task and holder == agent.name for each, holder, *_ in day.witness.expired):
-        return ("lost", task) in said and ("done", task) not in said
+        return bool({("lost", task), ("unknown", task)} & set(said)) and ("done", task) not in said
     return ("done", task) in said
 
 

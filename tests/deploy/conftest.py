@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 
+from tests import postgres
 from tests.deploy.deployment import WEB, Deployment, installed, made_folder
 from tests.processes import reaper
 
@@ -18,15 +19,7 @@ MakeDatabase = Callable[[str], str]
 
 @pytest.fixture(scope="session")
 def make_database(postgres_url: str) -> MakeDatabase:
-    """Makes an empty database of that name, in place of the one that may be there; returns its URL."""
-
-    def make(name: str) -> str:
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            connection.execute(f"CREATE DATABASE {name}")
-        return postgres_url.rpartition("/")[0] + f"/{name}"
-
-    return make
+    return partial(postgres.make_database, postgres_url)
 
 
 @contextmanager

@@ -534,7 +534,8 @@ def test_claims_and_releases_over_rest(api: APIClient) -> None:
     assert (again.status_code, again.json()["error"]["code"]) == (409, "not_held")
     for name, value in [("lease_s", 9), ("lease_s", 86_401), ("lease_s", "x"), ("length", 60)]:
         assert api.post("/api/tasks/claim/", {name: value}, format="json").status_code == 400
-    for query in ("as=", "as=%00", f"as={'x' * 101}", "force=yes", "name=x"):
+    # A name with a line end, or that turns the text around it, would look like another agent's.
+    for query in ("as=", "as=%00", "as=a%0Ab", "as=%E2%80%AEa", f"as={'x' * 101}", "force=yes", "name=x"):
         assert api.post(f"/api/tasks/claim/?{query}", {}, format="json").status_code == 400, query
     long = {"TaskHub-Lease": "x" * 65}
     assert api.post(f"/api/tasks/{task.pk}/release", headers=long).status_code == 400

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
+from tests.postgres import make_database
 from tests.processes import Process, wait_until
 from tests.sandboxes.ill_daytona import KEY, Console, Daytona
 from tests.servers.hubs import Installation
@@ -93,11 +93,7 @@ def daytona(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daytona]:
 def workers(request: pytest.FixtureRequest, tmp_path: Path, daytona: Daytona) -> Iterator[Workers]:
     url = None
     if request.param == "postgresql":
-        server = request.getfixturevalue("postgres_url")
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute("DROP DATABASE IF EXISTS conductors WITH (FORCE)")
-            connection.execute("CREATE DATABASE conductors")
-        url = server.rpartition("/")[0] + "/conductors"
+        url = make_database(request.getfixturevalue("postgres_url"), "conductors")
     made = Workers(tmp_path, daytona, url)
     yield made
     made.end()

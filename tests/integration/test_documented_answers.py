@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from taskhub.models import Artifact, Execution, Task
+from taskhub.models import Agent, Artifact, Execution, Task
 from tests import documented
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +30,8 @@ def test_every_operation_answers_as_the_document_says(operator, sandboxes: None)
             content = b"".join(answer.streaming_content)
             assert content.startswith(b"PK") if address.endswith("/zip/") else content == b"a"
             return None
+        if answer.headers.get("Content-Type") == "application/octet-stream":
+            return answer.content
         return answer.json() if answer.content else None
 
     _use_tasks(ask)
@@ -108,6 +112,13 @@ def _use_sandboxes(ask: Any) -> None:
     command = ask("post", f"{place}sessions/s/commands/", {"command": "true"})["commandId"]
     ask("get", f"{place}sessions/s/commands/{command}/")
     ask("get", f"{place}sessions/s/commands/{command}/logs/")
+    assert "hub" in ask("get", f"{place}?facts=true")
+    assert ask("get", "/api/sandboxes/?facts=true")["items"][0]["hub"]["may_delete"]
+    assert ask("get", f"{place}history/")["states"][-1]["action"] == "create"
+    file = f"{ask('get', f'{place}files/')['path']}/a.txt"
+    ask("post", f"{place}sessions/s/commands/", {"command": "printf a > a.txt.part; mv a.txt.part a.txt"})
+    wait_until(lambda: ask("get", f"{place}files/")["items"][-1]["name"] == "a.txt", "the file is there")
+    assert ask("get", f"{place}files/content/?path={file}") == b"a"
     ask("delete", f"{place}sessions/s/")
     ask("post", f"{place}stop/")
     ask("delete", place)
@@ -136,8 +147,13 @@ def _use_the_rest(ask: Any) -> None:
     ask("get", f"{webhook}deliveries/")
     ask("post", f"{webhook}deliveries/{delivery}/send-again/")
     ask("delete", webhook)
+    agent = Agent.objects.create(account="operator", name="worker", last_seen_at=timezone.now())
+    ask("get", "/api/agents/")
+    for verb in ("release", "stop-executions", "stop"):
+        ask("post", f"/api/agents/{agent.pk}/{verb}/")
     ask("get", "/api/overview/")
     ask("get", "/api/tasks/cards/")
+    ask("get", "/api/tasks/board/")
     ask("get", "/api/admission/")
     ask("put", "/api/admission/", {"at_once": 1000})
     ask("put", "/api/admission/accounts/operator/", {"paused": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +13,11 @@ from rest_framework.test import APIClient
 
 from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
+from taskhub.executions import environment_look
 from taskhub.models import Execution, Task
 from taskhub.services.environments import environment_create, environment_delete, environment_update
 from tests.agents.calls import result
+from tests.conftest import client_of
 from tests.settling import settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
@@ -96,3 +99,18 @@ def test_a_sandbox_is_kept_for_as_long_as_its_environment_says(
     released = dict(Execution.objects.values_list("pk", "released_at"))
     assert released[short.pk] is not None
     assert released[long.pk] is None
+
+
+def test_an_environment_is_saved_while_the_sandbox_service_is_silent(
+    operator: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection and says nothing. Not waiting for it is what makes the sentence this one."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.DAYTONA_API_URL = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        monkeypatch.setattr(environment_look, "LOOK_S", 0.5)
+        body = {"name": "backend", "snapshot": "of-the-team", "secrets": {"TOKEN": "npm"}}
+        made = client_of(operator).post("/api/environments/", body, format="json")
+    assert (made.status_code, made.json()["unchecked"]) == (
+        201,
+        "snapshot: The sandbox service did not answer in time. secrets: The sandbox service did not answer in time.",
+    )

@@ -20,9 +20,9 @@ from taskhub.auth.actor import SYSTEM
 from taskhub.errors import NotFound
 from taskhub.mcp import resources
 from taskhub.mcp.budget import ANSWER_BYTES
-from taskhub.mcp.principal import Requester
+from taskhub.mcp.principal import REQUESTER, Requester
 from taskhub.mcp.prompts import PROMPTS, prompt_text
-from taskhub.mcp.protocol import REQUESTER, build_server
+from taskhub.mcp.protocol import build_server
 from taskhub.mcp.resources import list_resources
 from taskhub.mcp.tools import TOOLS
 from taskhub.models import Execution

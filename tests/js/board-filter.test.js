@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import "./browser.js";
-import { countOf, filterQuery, matcher, readFilter, UNASSIGNED } from "../../taskhub/static/taskhub/board-filter.js";
+import {
+  apiQuery,
+  countOf,
+  filterQuery,
+  matcher,
+  readFilter,
+  UNASSIGNED,
+} from "../../taskhub/static/taskhub/board-filter.js";
 import { isOf, isOld, needOf, outcomeText } from "../../taskhub/static/taskhub/card-state.js";
 import { hue, initials } from "../../taskhub/static/taskhub/people.js";
 
@@ -36,7 +43,8 @@ test("an address is read and written without loss", () => {
 
 test("an address of an earlier release, and one that was made up", () => {
   assert.equal(readFilter(new URLSearchParams("assignee=")).assignee, UNASSIGNED);
-  assert.deepEqual(readFilter(new URLSearchParams("state=nonsense&tags=")).states, []);
+  const { states, priority } = readFilter(new URLSearchParams("state=nonsense&tags=&priority=nonsense"));
+  assert.deepEqual([states, priority], [[], ""]);
 });
 
 test("all words, tags, the assignee and the priority must be there", () => {
@@ -50,6 +58,20 @@ test("all words, tags, the assignee and the priority must be there", () => {
   assert.ok(matches(`assignee=${UNASSIGNED}`, task()));
   assert.ok(!matches(`assignee=${UNASSIGNED}`, task({ assignee: "ann" })));
   assert.ok(!matches("priority=high", task()));
+});
+
+test("the service is asked for the same", () => {
+  /** @param {string} query @param {string} [me] */
+  const asked = (query, me = "ann") => apiQuery(readFilter(new URLSearchParams(query)), me).toString();
+  assert.equal(asked("q=a+b&assignee=me&state=failed&tags=x&old=1"), "q=a+b&assignee=me&tags=x&state=failed&old=true");
+  assert.equal(asked("assignee=me", ""), "ids=00000000-0000-0000-0000-000000000000", "no task is theirs");
+  assert.equal(asked(`q=${"x".repeat(300)}`).length, "q=".length + 200);
+});
+
+test("what the service has found counts, not the words that the page knows", () => {
+  const isWanted = matcher(readFilter(new URLSearchParams("q=uber")), "ann", new Set(["a"]));
+  assert.ok(isWanted(task({ text: "über" }), undefined));
+  assert.ok(!isWanted(task({ id: "b", text: "uber" }), undefined));
 });
 
 test("of the states one is enough", () => {

@@ -43,6 +43,7 @@ async function looking(title) {
   };
   page.title = title;
   startNotices();
+  mock.timers.tick(1500);
   await answered();
   return async (/** @type {string[]} */ ...ids) => {
     waiting = ids;

@@ -39,7 +39,7 @@ const running = (id = "a") => ({
   ...{ waiting: null, ending: null, kind: "run" },
 });
 
-/** The rows of the server: tasks by status, and executions. @type {{ tasks: Row[], executions: Row[] }} */
+/** The rows of the server: tasks by status, and executions. @type {{ tasks: Row[], executions: Row[], needs: Row[] }} */
 let rows;
 /** @type {TaskStore} */
 let store;
@@ -48,11 +48,35 @@ let errors;
 
 beforeEach(() => {
   reset();
-  rows = { tasks: [task()], executions: [] };
+  rows = { tasks: [task()], executions: [], needs: [] };
   errors = [];
   store = new TaskStore({ onChange: () => {}, onError: (text) => errors.push(text) });
-  server.answer = ({ url }) => ({ body: { results: rowsOf(url), next: null } });
+  server.answer = ({ url }) => ({
+    body: url.includes("/tasks/board/") ? boardOf(url) : { results: rowsOf(url), next: null },
+  });
 });
+
+/** A page of a column from where the last one ended, as the service answers. @param {string} url */
+function boardOf(url) {
+  const { searchParams: query } = new URL(url, "http://hub");
+  const size = Number(query.get("page_size"));
+  const from = Number(query.get("cursor") ?? 0);
+  const wanted = query.has("status") ? query.getAll("status") : ["todo", "inprogress", "done"];
+  const columns = wanted.map((status) => {
+    const all = rows.tasks.filter((row) => row["status"] === status);
+    const results = all.slice(from, from + size);
+    const end = from + size;
+    return {
+      status,
+      count: all.length,
+      total: all.length,
+      cursor: size && end < all.length ? String(end) : null,
+      results,
+    };
+  });
+  const summary = { states: { ready: rows.tasks.length }, assignees: ["ann"], tags: ["blue"], needs: rows.needs };
+  return { columns, summary: query.has("cursor") ? null : summary };
+}
 
 /** @param {string} url */
 function rowsOf(url) {
@@ -77,7 +101,7 @@ test("the snapshot has all statuses that the page brought, and the active execut
     a: { step: "running", since: "2", waiting: null, ending: null, kind: "run" },
     b: { step: "queued", since: "1", waiting: { reason: "capacity", position: 3 }, ending: null, kind: "run" },
   });
-  assert.equal(requests.length, 4);
+  assert.equal(requests.length, 2);
   assert.deepEqual(errors, [""]);
 });
 
@@ -152,20 +176,58 @@ test("a task that moves between two lists is where its later version is", async 
   assert.equal(store.tasks.get("a")?.status, "done");
 });
 
-test("a status with more tasks than are read is cut", async () => {
-  server.answer = ({ url }) => {
-    if (!url.includes("status=todo")) return { body: { results: [], next: null } };
-    const page = Number(new URL(url, "http://hub").searchParams.get("page") ?? 1);
-    const results = Array.from({ length: 200 }, (_, n) => task({ id: `${page}-${n}` }));
-    return { body: { results, next: `http://elsewhere/api/tasks/?status=todo&page=${page + 1}` } };
-  };
+test("a column has its first cards, and more on demand", async () => {
+  rows.tasks = Array.from({ length: 5 }, (_, n) => task({ id: String(n) }));
+  store = new TaskStore({ onChange: () => {}, onError: () => {}, step: 2 });
   await store.load();
-  assert.equal(store.tasks.size, 1000);
-  assert.deepEqual([...store.cut], ["todo"]);
-  assert.ok(
-    requests.every(({ url }) => url.startsWith("/api/")),
-    "pages are read from this server's own name",
-  );
+  assert.deepEqual([...store.tasks.keys()], ["0", "1"]);
+  const { count, total, cursor } = store.columns.get("todo") ?? {};
+  assert.deepEqual([count, total, cursor], [5, 5, "2"]);
+  await Promise.all([store.more("todo"), store.more("todo")]);
+  assert.equal(requests.length, 3, "a page that is being read is not asked for again");
+  await store.more("todo");
+  assert.deepEqual([...store.tasks.keys()], ["0", "1", "2", "3", "4"]);
+  assert.equal(store.columns.get("todo")?.cursor, null);
+  await store.more("todo");
+  assert.equal(requests.length, 4, "there are no more");
+});
+
+test("a task that is deleted while a page is read does not come back", async () => {
+  rows.tasks = [task(), task({ id: "b" })];
+  store = new TaskStore({ onChange: () => {}, onError: () => {}, step: 1 });
+  await store.load();
+  const reading = store.more("todo");
+  store.take(event("task_deleted", { task_id: "b" }));
+  await reading;
+  assert.deepEqual([...store.tasks.keys()], ["a"]);
+});
+
+test("the service counts, soon after an event, and tells what needs the reader", async (t) => {
+  await store.load();
+  assert.deepEqual(store.summary, { states: { ready: 1 }, assignees: ["ann"], tags: ["blue"] });
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  rows.tasks.push(task({ id: "b" }), task({ id: "c" }));
+  rows.needs = [task({ id: "n", waiting_for: "answer" })];
+  for (const id of ["b", "c"]) store.take(event("task_created", { task_id: id, ...task({ id: undefined }) }));
+  const asked = requests.length;
+  t.mock.timers.tick(3000);
+  for (let n = 0; n < 100 && !store.tasks.has("n"); n += 1) await settled();
+  assert.equal(requests.length, asked + 1, "once, however many events there were");
+  assert.equal(store.columns.get("todo")?.count, 3);
+  assert.equal(store.tasks.get("n")?.waiting_for, "answer");
+});
+
+test("a search is the service's, and so is what it finds after a change", async () => {
+  rows.tasks = [task({ id: "b", title: "Über" })];
+  store.filter(new URLSearchParams("q=uber"));
+  await store.load();
+  assert.ok(requests.some(({ url }) => url.includes("q=uber")));
+  assert.deepEqual([...(store.found ?? [])], ["b"]);
+  store.take(event("task_created", { task_id: "c", ...task({ id: undefined }) }));
+  assert.ok(!store.found?.has("c"), "only the service knows");
+  rows.tasks.push(task({ id: "c" }));
+  await store.count();
+  assert.ok(store.found?.has("c"));
 });
 
 test("a snapshot that cannot be read is read again, and events are kept meanwhile", async (t) => {
@@ -323,18 +385,4 @@ test("a question and its answer change what the task waits for", async () => {
   assert.equal(store.questions.get("a")?.note_id, 7);
   store.take(event("note_added", { ...note, note_id: 8, kind: "answer", waiting_for: "" }));
   assert.deepEqual([store.tasks.get("a")?.waiting_for, store.questions.get("a")], ["", null]);
-});
-
-test("tasks that are done and unchanged for long are read only where they are asked for", async () => {
-  store = new TaskStore({ onChange: () => {}, onError: () => {}, doneDays: 30 });
-  await store.load();
-  const limited = requests.filter(({ url }) => url.includes("updated_since="));
-  assert.deepEqual(
-    limited.map(({ url }) => /status=(\w+)/.exec(url)?.[1]),
-    ["done"],
-  );
-  requests.length = 0;
-  store.withOld = true;
-  await store.load();
-  assert.ok(requests.every(({ url }) => !url.includes("updated_since=")));
 });

@@ -241,7 +241,7 @@ def test_a_phone_shows_one_column_and_several_cards_are_moved_at_once(
         page.keyboard.press("x")
     page.get_by_text("2 tasks selected").wait_for()
     page.get_by_label("Move to").select_option("inprogress")
-    page.locator("#note", has_text="2 tasks moved to In progress.").wait_for()
+    page.locator("#toasts", has_text="2 tasks moved to In progress.").wait_for()
     assert not board.card("at once 0").is_visible()
     page.get_by_role("button", name="In progress 2").click()
     board.card("at once 0").locator("h3 a").focus()
@@ -314,7 +314,7 @@ outbox.trim(timezone.now())
     board.wait_for("never told", "todo", timeout_ms=60_000)
     board.card("goes").wait_for(state="detached")
     wait_for_stream(page)
-    assert any("/api/tasks/cards/?" in url for url in seen)
+    assert any("/api/tasks/board/?" in url for url in seen)
     assert page.evaluate("window.sameDocument")
     assert board.titles() == {"stays", "made in between", "never told"}
     # Only the lost connections were complained of, by the browser itself.

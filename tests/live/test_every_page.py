@@ -27,6 +27,7 @@ PAGES = {
     "login": "/login/",
     "used link": "/sign-in/?token=1.used.up",
     "missing": "/tasks/00000000-0000-4000-8000-000000000000/",
+    "absent": "/there/is/nothing",
 }
 WITH_ANNOUNCEMENTS = ("board", "task", "monitor", "demo")
 SIZES = {"phone": {"width": 360, "height": 740}, "desk": {"width": 1440, "height": 900}}
@@ -91,7 +92,7 @@ def test_it_is_accessible_and_fits(
         screen.set_viewport_size({"width": width, "height": 900})
         assert screen.evaluate("document.documentElement.scrollWidth") <= width
     refused = [words for words in complaints if "404" in words or "400" in words]
-    assert len(refused) == (1 if name in {"missing", "used link"} else 0)
+    assert len(refused) == (1 if name in {"missing", "absent", "used link"} else 0)
     assert len(complaints) == len(refused)
 
 
@@ -112,12 +113,19 @@ def test_dialogs_are_accessible_too(page: Page, hub: RunningHub, content: str) -
     use_token(page, hub)
     opened(page, hub, "board", content)
     page.get_by_role("button", name="New task").click()
-    for then in ("#new-dialog .close", "#card-dialog .close"):
+    for then in ("#new-dialog .close", "#card-dialog .close", ".keys .close"):
         results = Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
         page.locator(then).click()
         if then.startswith("#new"):
             page.locator(".card .menu").first.click()
+        elif then.startswith("#card"):
+            page.keyboard.press("?")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("task 1")
+    page.locator('.palette li:has-text("task 12")').wait_for()
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
 
 
 @pytest.mark.parametrize("name", ["edit", "run"])

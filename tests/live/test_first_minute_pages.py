@@ -52,8 +52,11 @@ def test_an_empty_board_offers_a_task_and_runs_it(page: Page, hub: RunningHub, c
     page.goto(f"{hub.address}/")
     use_token(page, hub)
     # The hub is shared with other tests: its board is empty for this browser alone.
-    none = {"results": [], "next": None, "previous": None}
-    page.route("**/api/tasks/cards/?*", lambda route: route.fulfill(json=none))
+    statuses = ("todo", "inprogress", "review", "done")
+    columns = [{"status": each, "count": 0, "total": 0, "cursor": None, "results": []} for each in statuses]
+    summary = {"states": {}, "assignees": [], "tags": [], "needs": []}
+    none = {"columns": columns, "summary": summary}
+    page.route("**/api/tasks/board/?*", lambda route: route.fulfill(json=none))
     page.route("**/api/events/stream*", lambda route: route.abort())
     page.goto(f"{hub.address}/")
     press = page.get_by_role("button", name="Create and run it")

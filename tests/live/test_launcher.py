@@ -171,7 +171,7 @@ def test_killed_launcher_leaves_no_process(tmp_path: Path) -> None:
         assert is_unlocked(tmp_path)
 
 
-@pytest.mark.parametrize("words", ["uvicorn", "worker", "beat", "redis.sock", "sandboxes.local"])
+@pytest.mark.parametrize("words", ["uvicorn", "worker", "redis.sock", "sandboxes.local"])
 def test_killed_child_is_started_again(fragile_hub: RunningHub, fragile_client: HubClient, words: str) -> None:
     pid = fragile_hub.child_pid(words)
     os.kill(pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from sandboxes.execute.prepare_script import PrepareScript
 from taskhub.executions.checkout import Checkout, Credential
 from tests.git_servers import GitServer, commit, git, git_daemon, make_repository
 from tests.sandboxes.bubblewrapped import TOKENS, Session, end_mark
@@ -130,6 +131,18 @@ def test_submodule_of_the_same_host_is_fetched_with_the_credential(tmp_path: Pat
     lines, _ = run(tmp_path / "home", Checkout(f"{private.url}/outer", "", "", 1, credential), "cat sub/lib")
     assert lines[-2] == "lib"
     assert ("/sub/info/refs?service=git-upload-pack", private.wanted) in private.asked
+
+
+def test_prepare_comes_before_the_checkout_and_does_not_inherit_its_credential(
+    tmp_path: Path, private: GitServer
+) -> None:
+    credential = Credential(USER, TOKEN, (private.host,))
+    ask = f"git ls-remote {private.url}/app 2>/dev/null </dev/null || echo refused"
+    prepare = PrepareScript(f"ls -l /proc/self/fd | grep -c /credential; {ask}", {"GIT_TERMINAL_PROMPT": "0"})
+    checkout = Checkout(f"{private.url}/app", "main", "", 1, credential)
+    lines, _ = run(tmp_path / "home", checkout, "cat a", prepare=prepare)
+    assert lines[:4] == ["[TaskHub: prepare]", "0", "refused", "[TaskHub: checkout]"]
+    assert lines[-2] == "2"
 
 
 def test_credential_is_gone_before_setup_and_script(tmp_path: Path, private: GitServer) -> None:

@@ -14,13 +14,14 @@ from django.utils import timezone
 from sandboxes.circuit_breaker import breaker
 from sandboxes.jobs import (
     FORGET_SANDBOXES_AFTER,
+    FORGET_STATES_AFTER,
     FORGET_WEBHOOKS_AFTER,
     observations_trim,
     poll_sessions,
     poll_status,
     subscriptions_expire,
 )
-from sandboxes.models import DaytonaWebhook, Poll, Sandbox, Subscription, Watching
+from sandboxes.models import DaytonaWebhook, Poll, Sandbox, StateChange, Subscription, Watching
 from sandboxes.services.subscriptions import LEASE
 from sandboxes.watch import polling
 from taskhub.events.publish import REDIS_CHANNEL
@@ -296,6 +297,9 @@ def test_old_webhooks_and_sandboxes_that_nobody_looks_at_are_forgotten() -> None
     DaytonaWebhook.objects.filter(pk="old").update(received_at=timezone.now() - 2 * FORGET_WEBHOOKS_AFTER)
     Sandbox.objects.create(pk="new", seen_at=timezone.now())
     Sandbox.objects.create(pk="old", seen_at=timezone.now() - 2 * FORGET_SANDBOXES_AFTER)
+    for seen, state in ((timezone.now(), "started"), (timezone.now() - 2 * FORGET_STATES_AFTER, "creating")):
+        StateChange.objects.create(sandbox_id="new", state=state, at=seen)
     observations_trim()
+    assert [change.state for change in StateChange.objects.all()] == ["started"]
     assert list(DaytonaWebhook.objects.values_list("pk", flat=True)) == ["new"]
     assert list(Sandbox.objects.values_list("pk", flat=True)) == ["new"]

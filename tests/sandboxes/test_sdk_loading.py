@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from celery import signals
 
-from sandboxes.gateway import client
+from sandboxes.gateway import loading
 from tests.processes import ROOT
 from tests.sandboxes.ill_daytona import KEY, Daytona
 
@@ -19,6 +19,13 @@ JOBS = """
 import json, sys
 from config.celery import app
 app.loader.import_default_modules()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+WEB = """
+import json, sys
+import config.asgi
+import config.urls
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -73,7 +80,19 @@ def test_beat_loads_neither_the_sdk_nor_the_doors(tmp_path: Path) -> None:
     loaded = modules(JOBS, tmp_path)
     assert "sandboxes.jobs" in loaded
     assert [name for name in loaded if is_of_sdk(name) and "." in name] == []
-    assert not {"mcp", "config.urls"} & set(loaded)
+    assert not {"mcp", "config.urls", "aiohttp"} & set(loaded)
+
+
+def test_a_hub_of_one_machine_loads_no_sdk_before_it_is_used(tmp_path: Path) -> None:
+    """What a visitor asks for first, too: all addresses are read for it."""
+    loaded = modules(WEB, tmp_path, DJANGO_SETTINGS_MODULE="config.settings.local")
+    assert {"config.asgi", "config.urls", "taskhub.mcp.endpoint"} <= set(loaded)
+    assert not {"mcp", "mcp_types", "aiohttp", "daytona"} & set(loaded)
+
+
+def test_a_gateway_loads_the_sdk_where_it_was_not_loaded_before(daytona: Daytona, tmp_path: Path) -> None:
+    later = modules(USE.replace("load_sdk()\n", "", 1), tmp_path, DAYTONA_API_KEY=KEY, DAYTONA_API_URL=daytona.api_url)
+    assert {"aiohttp", "daytona._async.daytona"} <= set(later)
 
 
 def test_what_is_loaded_beforehand_is_all_that_a_gateway_needs(daytona: Daytona, tmp_path: Path) -> None:
@@ -82,6 +101,6 @@ def test_what_is_loaded_beforehand_is_all_that_a_gateway_needs(daytona: Daytona,
 
 
 def test_a_worker_whose_sdk_cannot_be_loaded_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_SDK", ("daytona.nothing_of_that_name",))
+    monkeypatch.setattr(loading, "_SDK", ("daytona.nothing_of_that_name",))
     with pytest.raises(SystemExit, match="nothing_of_that_name"):
         signals.worker_init.send(sender="a worker")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxes.execute.prepare_script import PrepareScript
 from sandboxes.execute.script_runner import Folders, Run
 from tests.processes import wait_until
 from tests.sandboxes.bubblewrapped import TOKENS, Session, end_mark
@@ -109,3 +110,42 @@ def test_script_waits_until_the_network_is_closed(tmp_path: Path) -> None:
     out, _ = session.popen.communicate(timeout=60)
     text = re.sub(r"(?<=[0-9a-f]{32}S)\d+", "0", out.decode())
     assert text == f"{SETUP}{WAITS}{BEGUN}{SCRIPT}closed\n" + end_mark("0 0 0 -")
+
+
+PREPARE = "[TaskHub: prepare]\n"
+
+
+@pytest.mark.parametrize("perl", [True, False], ids=["perl", "no perl"])
+def test_prepare_runs_first_in_home_with_the_environments_variables_alone(tmp_path: Path, perl: bool) -> None:
+    script = 'echo "$A-$B-${SECRET-none}"; pwd; cat "$0" >/dev/null; echo made >made'
+    prepare = PrepareScript(script, {"A": "a'b", "folder": "x", "mark": "y"}, ["SECRET"])
+    home = tmp_path / "home"
+    session = Session(home, "cat ~/made", perl=perl, prepare=prepare, setup="echo set up", env={"A": "no", "B": "no"})
+    out, _, left = outcome(session)
+    assert out == f"{PREPARE}a'b--none\n{home}\n{SETUP}set up\n{BEGUN}{SCRIPT}made\n" + end_mark("0 0 0 -")
+    assert left == ""
+    assert (home / ".taskhub" / "prepared").read_text() == f"{prepare.mark}\n"
+    assert not list((home / ".taskhub").glob("**/prepare.env"))
+
+
+def test_in_a_prepared_sandbox_prepare_does_not_run_again(tmp_path: Path) -> None:
+    prepare = PrepareScript("echo x >>~/count", {"A": "1"})
+    home = tmp_path / "home"
+    (home / ".taskhub").mkdir(parents=True)
+    (home / ".taskhub" / "prepared").write_text(f"another\n{prepare.mark}\n")
+    out, _, _ = outcome(Session(home, "echo ran", prepare=prepare))
+    assert out == f"{BEGUN}{SCRIPT}ran\n" + end_mark("0 0 0 -")
+    assert not (home / "count").exists()
+    assert not list(home.glob(".taskhub/**/prepare.env"))
+    # Another script, or another value, is another prepare.
+    marks = {PrepareScript(*each).mark for each in [("a", {}), ("b", {}), ("a", {"A": "1"}), ("a", {"A": "2"})]}
+    assert len(marks) == 4
+
+
+def test_script_of_a_failed_prepare_does_not_run(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    session = Session(home, "touch ~/ran", prepare=PrepareScript("echo said; exit 3", {}), setup="touch ~/ran")
+    out, err, _ = outcome(session)
+    assert (out, err) == (f"{PREPARE}said\n" + end_mark("3 0 0 prepare"), end_mark("3 0 0 prepare"))
+    assert not (home / "ran").exists()
+    assert not (home / ".taskhub" / "prepared").exists()

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psycopg
+from psycopg.sql import SQL, Identifier
 
 from config.launcher import redis_server
 from tests.processes import ROOT, Process, free_port, reaper, wait_for_redis, wait_until
@@ -39,18 +41,45 @@ def static_files() -> Path:
 
 
 @functools.cache
-def prepared_folder() -> Path:
-    """A data folder with a migrated SQLite file and the operator's token, for all installations of a run to copy."""
+def prepared_folder(database_url: str = "") -> Path:
+    """A data folder with the operator's token, for all installations of a run to copy.
+
+    It has a migrated SQLite file, or belongs to this database of PostgreSQL.
+    """
     folder = Path(tempfile.mkdtemp(prefix="taskhub-prepared-"))
     reaper.tell("folder", folder)
     env = os.environ | {"TASKHUB_DATA_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "config.settings.local"}
     env.pop("DATABASE_URL", None)
+    if database_url:
+        env["DATABASE_URL"] = database_url
     subprocess.run([sys.executable, "manage.py", "prepare"], env=env, cwd=ROOT, check=True, timeout=500)
     return folder
 
 
+@functools.cache
+def prepared_database(server_url: str) -> str:
+    """The name of a migrated database of this server of PostgreSQL, to make others from."""
+    with psycopg.connect(f"{server_url}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE prepared")
+    prepared_folder(f"{server_url}/prepared")
+    return "prepared"
+
+
+def put_in_place(database_url: str) -> Path:
+    """Make this empty database a migrated one; the data folder that belongs to it."""
+    server_url, _, name = database_url.rpartition("/")
+    template = prepared_database(server_url)
+    with psycopg.connect(f"{server_url}/postgres", autocommit=True) as connection:
+        connection.execute(SQL("DROP DATABASE {}").format(Identifier(name)))
+        connection.execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(template)))
+    return prepared_folder(f"{server_url}/{template}")
+
+
 class Installation:
-    """A data folder, a database and a private Redis; web processes on top of them, on ports that stay theirs."""
+    """A data folder, a database and a private Redis; web processes on top of them, on ports that stay theirs.
+
+    `database_url`: an empty database of PostgreSQL; without one it is SQLite.
+    """
 
     base_headers: dict[str, str] = {}
 
@@ -70,12 +99,15 @@ class Installation:
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, int] = {}
         self.start_redis()
-        if self.env.get("DATABASE_URL", "").startswith("postgres"):
-            self.manage("prepare")
-        else:
-            shutil.copytree(prepared_folder(), data_dir, dirs_exist_ok=True)
+        self.prepare(data_dir)
         self.token = (data_dir / "token").read_text().strip()
         self.headers = {"Authorization": f"Bearer {self.token}"}
+
+    def prepare(self, data_dir: Path) -> None:
+        """What `manage.py prepare` does, which takes as long as all else of a start."""
+        used = self.env.get("DATABASE_URL", "")
+        prepared = put_in_place(used) if used.startswith("postgres") else prepared_folder()
+        shutil.copytree(prepared, data_dir, dirs_exist_ok=True)
 
     def profile(self, data_dir: Path) -> dict[str, str]:
         """What of the environment is another than `make run`'s."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.postgres import make_database
 from tests.processes import wait_until
 from tests.sandbox_server import SandboxServer, running_sandbox_server
 from tests.servers.hubs import Installation
@@ -89,10 +90,7 @@ def hub(request: pytest.FixtureRequest, tmp_path: Path, sandboxes: SandboxServer
     database, workers = request.param
     url = None
     if database == "postgresql":
-        postgres_url = request.getfixturevalue("postgres_url")
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE capacity")
-        url = postgres_url.rpartition("/")[0] + "/capacity"
+        url = make_database(request.getfixturevalue("postgres_url"), "capacity")
     (tmp_path / "hub").mkdir()
     made = Hub(tmp_path / "hub", url, sandboxes)
     made.workers = [f"worker {number}" for number in range(workers)]

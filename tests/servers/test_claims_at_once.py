@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.mcp_client import connected
+from tests.postgres import make_database
 from tests.servers.hubs import PATIENCE_S, Installation
 
 AGENTS = [f"agent-{n}" for n in range(50)]
@@ -27,7 +28,9 @@ LEASE_S = 10
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    url = None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    url = None
+    if request.param == "postgresql":
+        url = make_database(request.getfixturevalue("postgres_url"), "claims")
     made = Installation(tmp_path_factory.mktemp("claims"), url)
     try:
         made.make_accounts(*AGENTS)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.postgres import make_database
 from tests.processes import Process
 from tests.servers.hubs import Installation
 from tests.servers.watchers import Watcher, watching
@@ -54,10 +55,7 @@ def question_file(hub: Installation) -> Path:
 
 @pytest.fixture
 def on_postgres(tmp_path: Path, postgres_url: str) -> Iterator[Installation]:
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS continuity WITH (FORCE)")
-        connection.execute("CREATE DATABASE continuity")
-    installation = Installation(tmp_path, postgres_url.rpartition("/")[0] + "/continuity")
+    installation = Installation(tmp_path, make_database(postgres_url, "continuity"))
     yield installation
     installation.end()
 

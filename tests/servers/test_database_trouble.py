@@ -6,7 +6,6 @@ PostgreSQL with a forgotten lock, cut connections, no room for more; a SQLite fi
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -16,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.postgres import make_database
 from tests.processes import wait_until
 from tests.servers.hubs import Installation
 
@@ -24,10 +24,7 @@ LOCK_S = "2"
 
 @pytest.fixture(scope="module")
 def database(postgres_url: str) -> str:
-    name = f"trouble_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{postgres_url.rsplit('/', 1)[0]}/{name}"
+    return make_database(postgres_url, "trouble")
 
 
 @pytest.fixture(scope="module")

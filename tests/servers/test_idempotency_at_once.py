@@ -11,20 +11,16 @@ import httpx
 import psycopg
 import pytest
 
+from tests.postgres import make_database
 from tests.servers.hubs import Installation
 
 AT_ONCE = 8
 
 
 @pytest.fixture
-def own_database(postgres_url: str) -> Iterator[str]:
+def own_database(postgres_url: str) -> str:
     """A database of PostgreSQL for one test."""
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS idempotency WITH (FORCE)")
-        connection.execute("CREATE DATABASE idempotency")
-    yield postgres_url.rpartition("/")[0] + "/idempotency"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE idempotency WITH (FORCE)")
+    return make_database(postgres_url, "idempotency")
 
 
 @contextmanager

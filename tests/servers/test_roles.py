@@ -111,6 +111,7 @@ class Walker:
             path = path.replace("{task_id}", self._task())
         if "{token_id}" in path:
             path = path.replace("{token_id}", self._token_id())
+        path = path.replace("{agent_id}", "999999999")
         for name in (
             "{subscription_id}",
             "{announcement_id}",

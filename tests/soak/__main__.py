@@ -32,7 +32,7 @@ from taskhub.lib.cancellation import cancel_all
 from tests.clocks import COMPILER, WallClock
 from tests.deploy.previous_release import PreviousRelease
 from tests.live.live_client import mentioning
-from tests.postgres import Postgres, find_binaries, running_postgres
+from tests.postgres import find_binaries, make_database, running_postgres
 from tests.servers.watchers import Watcher, watching
 from tests.soak.chaos import Chaos
 from tests.soak.faults import Faults, tell
@@ -79,7 +79,7 @@ def main() -> int:
         release = None if options.no_upgrade else PreviousRelease(made(folder / "previous"))
         with data_folder(folder / "hub", small=small_disk):
             env = clock.env if clock else {}
-            whole = Whole(folder, new_database(postgres), options.limit_cpus, release=release, env=env)
+            whole = Whole(folder, make_database(postgres.url, "soak"), options.limit_cpus, release=release, env=env)
             rng = random.Random(options.seed)
             faults = Faults(whole, clock, small_disk=small_disk, rng=rng)
             if options.no_faults:
@@ -98,12 +98,6 @@ def main() -> int:
         print(f"WRONG: {complaint}")
     print("Failed." if complaints else "Nothing was lost, nothing grew, nothing was left behind.")
     return 1 if complaints else 0
-
-
-def new_database(postgres: Postgres) -> str:
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE soak")
-    return postgres.url.rpartition("/")[0] + "/soak"
 
 
 def made(folder: Path) -> Path:

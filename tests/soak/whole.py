@@ -39,6 +39,10 @@ class Whole(Installation):
         self.sandboxes = f"http://127.0.0.1:{self._sandbox_port}"
         super().__init__(self.data, database_url)
 
+    def prepare(self, data_dir: Path) -> None:
+        """By the release that is about to run."""
+        self.manage("prepare")
+
     def profile(self, data_dir: Path) -> dict[str, str]:
         return self._more_env | {
             "DAYTONA_API_URL": f"{self.sandboxes}/api",

@@ -12,7 +12,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from taskhub.auth.actor import Actor
-from taskhub.models import HUB, AdmissionRule, AuditEntry, Execution
+from taskhub.models import HUB, AdmissionRule, AdmissionState, AuditEntry, Execution
 from taskhub.services import admission, executions, tasks
 from taskhub.services.admission_rules import admission_rule_set
 from tests.conftest import client_of, make_account
@@ -143,6 +143,17 @@ def test_lists_and_pages_show_why_and_where_an_execution_waits(client: Client, a
 def operators(operator: User) -> APIClient:
     operator.groups.set(make_account("another", "operator").groups.all())
     return client_of(operator)
+
+
+def test_rest_shows_sums_also_without_a_limit(operators: APIClient, running: Execution, settings: Any) -> None:
+    none = {"limit": None, "ceiling": None}
+    shown = operators.get("/api/admission/").json()
+    assert (shown["at_once"], shown["ceiling"], shown["sandboxes"]) == (None, None, 1)
+    assert shown["capacity"] == {"cpu": {"used": 1, **none}, "memory": {"used": 1, **none}, "disk": {"used": 3, **none}}
+    settings.TASKHUB_CAPACITY_MEMORY_GIB = 20
+    AdmissionState.objects.update_or_create(defaults={"cpu_ceiling": 10})
+    shown = operators.get("/api/admission/").json()["capacity"]
+    assert [(each["limit"], each["ceiling"]) for each in shown.values()] == [(None, 10), (20, None), (None, None)]
 
 
 def test_rest_pauses_and_limits_without_a_restart(operators: APIClient, alice: User, running: Execution) -> None:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.http import QueryDict
 
 from taskhub.api.filters import filter_tasks
@@ -20,63 +13,13 @@ from taskhub.selectors.tasks import task_list_for
 from taskhub.services.claims import task_claim
 from taskhub.services.tasks import task_create, task_update
 from tests.agents.calls import acting
+from tests.costs import Cost, analyze, cost_of, forget_statistics
 
 pytestmark = pytest.mark.django_db
 
 CHAIN = 1000
-STEP = 10
-"""SQLite calls back after so many of its virtual machine's instructions."""
-
 FEW = 20
 """A table of few rows is read whole: some more do not count. Without the index they are thousands."""
-
-
-@dataclass
-class Cost:
-    """`work`: on SQLite instructions of its virtual machine, on PostgreSQL rows that its plans looked at."""
-
-    queries: int = 0
-    work: int = 0
-
-
-def cost_of(act: Callable[[], Any]) -> tuple[Any, Cost]:
-    """What it answers, and what it cost the database."""
-    cost = Cost()
-    with ExitStack() as stack:
-        stack.enter_context(connection.execute_wrapper(_counting(cost)))
-        if connection.vendor == "sqlite":
-            connection.connection.set_progress_handler(_adding(cost), STEP)
-            stack.callback(connection.connection.set_progress_handler, None, 0)
-        return act(), cost
-
-
-def _adding(cost: Cost) -> Callable[[], int]:
-    def step() -> int:
-        cost.work += STEP
-        return 0
-
-    return step
-
-
-def _counting(cost: Cost) -> Callable[..., Any]:
-    def execute(run: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        cost.queries += 1
-        if connection.vendor == "postgresql" and sql.startswith("SELECT"):
-            with connection.cursor() as cursor:
-                # On the driver's own cursor: not counted again.
-                cursor.cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", params)
-                (found,) = cursor.cursor.fetchone()
-            plan = json.loads(found) if isinstance(found, str) else found
-            cost.work += _rows_looked_at(plan[0]["Plan"])
-        return run(sql, params, many, context)
-
-    return execute
-
-
-def _rows_looked_at(node: dict[str, Any]) -> int:
-    removed = sum(value for name, value in node.items() if name.startswith("Rows Removed by"))
-    own = (node["Actual Rows"] + removed) * node["Actual Loops"]
-    return int(own) + sum(map(_rows_looked_at, node.get("Plans", [])))
 
 
 def chain(first: Task) -> None:
@@ -86,13 +29,6 @@ def chain(first: Task) -> None:
     Task.objects.exclude(pk=first.pk).update(created_at="2020-01-01T00:00:00Z")
     pairs = zip([first, *rows], rows, strict=False)
     Dependency.objects.bulk_create([Dependency(blocker=blocker, task=task) for blocker, task in pairs])
-
-
-def forget_statistics() -> None:
-    """What PostgreSQL has gathered by itself of the rows of earlier tests. The test's transaction gives it back."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM pg_statistic WHERE starelid = 'taskhub_task'::regclass")
 
 
 def list_ready(agent: Actor) -> list[Task]:
@@ -124,9 +60,7 @@ def test_a_chain_of_1000_costs_a_claim_at_most_twice_as_much(alice: User) -> Non
     first = task_create(actor=SYSTEM, title="first")
     chain(first)
     assert_little_more(alone, measured(agent))
-    # The planner may judge otherwise when it knows the table. What the chain's second task was is its first now.
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+    analyze()  # what the chain's second task was is its first now
     assert_little_more(alone, measured(agent))
     ready = Task.objects.get(status="todo", open_blockers=0)
     assert (ready.title, Task.objects.filter(open_blockers=1).count()) == ("1", CHAIN - 2)
@@ -138,3 +72,31 @@ def assert_little_more(alone: list[Cost], behind: list[Cost]) -> None:
         assert after.work <= 2 * before.work + FEW, f"{name}: {before} alone, {after} with the chain"
     # The end of a blocker writes its dependent and tells that it is ready, which one that blocks nothing need not.
     assert behind[-1].work <= 4 * alone[-1].work + FEW
+
+
+def waiting(count: int, **fields: object) -> None:
+    """So many ready tasks, of all priorities; the most urgent come last."""
+    priorities = ("low", "medium", "high")
+    Task.objects.bulk_create(
+        Task(title=f"{n}", priority=priorities[3 * n // count], **fields)  # type: ignore[arg-type]
+        for n in range(count)
+    )
+
+
+def test_a_claim_costs_the_same_however_many_tasks_wait(alice: User) -> None:
+    agent = acting(alice, "one")
+    forget_statistics()
+    task_create(actor=SYSTEM, title="warms up what is read once")
+    task_claim(actor=agent)
+    waiting(3)
+    first, alone = cost_of(lambda: task_claim(actor=agent))
+    assert first is not None
+    assert first.task.priority == "high"
+    waiting(CHAIN)
+    analyze()
+    for _ in range(2):
+        found, behind = cost_of(lambda: task_claim(actor=agent))
+        assert found is not None
+        assert found.task.priority == "high"
+        assert behind.queries == alone.queries
+        assert behind.work <= 2 * alone.work + FEW, f"{alone} alone, {behind} with {CHAIN}"

@@ -19,10 +19,11 @@ from sandboxes.gateway.volumes import Volumes
 from taskhub.executions import environment_look as looking
 from taskhub.executions.environment_look import LOOK_S, NO_LOOK, environment_look
 from taskhub.executions.executor import ExecutorError
-from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion
+from taskhub.models import Environment, EnvironmentSpec, EnvironmentVersion, SandboxSize
 from taskhub.web.thread_pool import wait_here
 from tests.conftest import client_of
 from tests.unit.test_environment_secrets import VolumesApi
+from tests.unit.test_sandbox_fields import Answer
 from tests.unit.test_snapshots import SnapshotsApi
 
 pytestmark = pytest.mark.sqlite_suffices
@@ -41,13 +42,15 @@ class Service:
     def __init__(self, *, silent: str = "", **answers: ExecutorError) -> None:
         self.answers, self.silent = answers, silent
         self.asked: list[str] = []
+        self.size: SandboxSize | None = None
 
-    async def look_up(self, environment: EnvironmentSpec, field: str) -> None:
+    async def look_up(self, environment: EnvironmentSpec, field: str) -> SandboxSize | None:
         self.asked.append(field)
         if field == self.silent:
             await asyncio.Event().wait()
         if error := self.answers.get(field):
             raise error
+        return self.size
 
 
 @pytest.fixture
@@ -203,3 +206,32 @@ def test_a_volume_is_looked_at_and_not_waited_for(api: VolumesApi, code: str) ->
     error = looked_up("volumes", volumes=Volumes(api))
     assert (error.code if error else "") == code
     assert error is None or error.message.startswith("caches: ")
+
+
+@pytest.mark.django_db
+def test_the_first_executions_are_counted_by_the_size_of_the_snapshot(rest: APIClient, service: Service) -> None:
+    """Ten at once would else be counted as the smallest sandboxes there are."""
+    service.size = SandboxSize(4, 8, 20)
+    post(rest, snapshot="large")
+    assert sizes() == (4, 8, 20)
+    service.silent = "snapshot"
+    patch(rest, description="the service does not say it again")
+    assert sizes() == (4, 8, 20)
+    patch(rest, snapshot="another")
+    assert sizes() == (None, None, None)
+    service.silent = ""
+    patch(rest, snapshot="another")
+    assert (EnvironmentVersion.objects.count(), sizes()) == (3, (4, 8, 20))
+
+
+def sizes() -> tuple[int | None, int | None, int | None]:
+    version = EnvironmentVersion.objects.latest("number")
+    return version.cpu, version.memory, version.disk
+
+
+def test_a_snapshot_says_its_size() -> None:
+    class Sized(SnapshotsApi):
+        async def get_snapshot_without_preload_content(self, name: str, **_: Any) -> Any:
+            return Answer({"id": name, "name": name, "state": "active", "cpu": 2, "mem": 4, "disk": 8})
+
+    assert wait_here(partial(Snapshots(Sized("active")).guard, "of-the-team")) == SandboxSize(2, 4, 8)

@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 from sandboxes.models import Subscription, Watching
 from taskhub.api.pagination import KeysetPages
 from taskhub.models import (
+    Agent,
     Announcement,
     AuditEntry,
     Environment,
@@ -93,6 +94,12 @@ def environments() -> list[Model]:
     return list(rows)
 
 
+def agents() -> list[Model]:
+    return list(
+        Agent.objects.bulk_create(Agent(account="a", name=f"agent {n}", last_seen_at=NOW) for n in range(COUNT))
+    )
+
+
 LISTS: dict[str, Callable[[], list[Model]]] = {
     "/api/executions/": executions,
     f"/api/tasks/{TASK}/executions/": executions,
@@ -103,6 +110,7 @@ LISTS: dict[str, Callable[[], list[Model]]] = {
     f"/api/webhooks/{ENDPOINT}/deliveries/": deliveries,
     "/api/subscriptions/": subscriptions,
     "/api/environments/": environments,
+    "/api/agents/": agents,
 }
 
 
@@ -152,7 +160,7 @@ def test_every_list_is_here_and_ends_its_order_in_the_unique_key() -> None:
     assert {view.__name__ for view in paged} == {
         *("TaskViewSet", "ExecutionsView", "TaskExecutionsView", "TaskHistoryView", "AnnouncementsViewSet"),
         *("WebhooksViewSet", "WebhookDeliveriesView", "SubscriptionsView", "TaskNotesView"),
-        *("EnvironmentsViewSet", "TaskCardsView"),
+        *("EnvironmentsViewSet", "TaskCardsView", "AgentsView"),
     }
     for view in paged:
         assert view.pagination_class.ordering[-1] == "-id"

@@ -24,7 +24,7 @@ from rest_framework.test import APIClient
 from config.celery import app
 from taskhub import jobs
 from taskhub.api.me import MeView
-from taskhub.mcp.server import close_server
+from taskhub.mcp.loading import close_server
 from taskhub.mcp.tools import TOOLS
 from taskhub.observability import job_logging as job_logs
 from taskhub.observability import log_context

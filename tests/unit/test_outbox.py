@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from django_eventstream.models import Event
+from django_eventstream.models import Event, EventCounter
 from django_eventstream.storage import EventDoesNotExist
 
 from taskhub import jobs
 from taskhub.events import outbox
 from taskhub.events.publish import publish
 from taskhub.events.types import TaskDeleted
+from tests.costs import analyze, cost_of, forget_statistics
 
 pytestmark = pytest.mark.django_db
 
@@ -85,3 +87,35 @@ def test_since_a_time_that_has_expired_is_a_number_that_has_expired() -> None:
     number = outbox.read_seq_before("tasks", timezone.now() - timedelta(days=30))
     with pytest.raises(EventDoesNotExist):
         outbox.OutboxStorage().get_events("tasks", number)
+
+
+OLD = 1000
+
+
+def keep_old(numbers: Iterable[int]) -> None:
+    """Events of an hour ago."""
+    Event.objects.bulk_create(Event(channel="tasks", type="message", data="{}", eid=n) for n in numbers)
+    Event.objects.filter(eid__in=numbers).update(created=timezone.now() - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        (lambda: outbox.trim(timezone.now() - timedelta(days=7)), 0),
+        (lambda: outbox.read_seq_before("tasks", timezone.now() - timedelta(minutes=1)), OLD),
+        (lambda: outbox.read_rate("tasks"), 0.017),
+    ],
+    ids=["trim", "since", "rate"],
+)
+def test_events_that_are_kept_cost_nothing(act: Callable[[], float], expected: float) -> None:
+    forget_statistics("django_eventstream_event")
+    Event.objects.create(channel="tasks", type="message", data="{}", eid=OLD + 1)
+    EventCounter.objects.create(name="tasks", value=OLD + 1)
+    keep_old([OLD])
+    found, alone = cost_of(act)
+    assert found == expected
+    keep_old(range(1, OLD))
+    analyze()
+    found, among = cost_of(act)
+    assert (found, among.queries) == (expected, alone.queries)
+    assert among.work <= 2 * alone.work + 20, f"{alone} alone, {among} among {OLD}"

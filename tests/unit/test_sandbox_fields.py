@@ -69,9 +69,11 @@ def no_toolbox(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setattr(Gateway, "toolbox", lambda *_: None)
 
 
-def make(daytona: Daytona, **fields: Any) -> Any:
+def make(daytona: Daytona, prepared: str = "", **fields: Any) -> Any:
     spec = EnvironmentSpec.read(fields)
-    launch = Launch(UUID(int=1), "taskhub-1", "true", 60, "", env=spec.env, environment=spec)
+    launch = Launch(
+        *(UUID(int=1), "taskhub-1", "true", 60, ""), env=spec.env, environment=spec, prepared_snapshot=prepared
+    )
     return wait_here(partial(SandboxExecutor()._sandbox, Gateway(daytona), launch))  # type: ignore[arg-type]  # in its place
 
 
@@ -102,6 +104,14 @@ def test_body_is_as_daytonas_document_has_it(fields: dict[str, Any], sent: dict[
     document = {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA, "additionalProperties": False}
     jsonschema.validate({name: value for name, value in body.items() if name not in NEWER}, document)
     assert body == {**OURS, **NEWER, "ttlMinutes": 1 + 10 + 30, **sent}
+
+
+def test_a_prepared_snapshot_stands_for_what_it_was_made_from_sizes_included() -> None:
+    """Daytona refuses sizes with a snapshot; the network is the sandbox's own."""
+    daytona = Daytona("started")
+    make(daytona, "taskhub-backend-3", image="a", cpu=2, memory=4, disk=10, network="none", prepare="p")
+    (body,) = daytona.sent
+    assert body == {**OURS, **NEWER, "ttlMinutes": 41, "snapshot": "taskhub-backend-3", "networkBlockAll": True}
 
 
 def test_viewers_of_an_executions_sandbox_do_not_read_what_is_for_operators() -> None:

@@ -70,6 +70,8 @@ def test_a_token_created_by_a_token_expires_no_later(alice: User, anonymous: API
         {"name": ""},
         {"name": "x" * 101},
         {"name": 5},
+        {"name": "a\nb"},
+        {"name": "\u202eb"},
         {"name": "n", "expires_in_days": 0},
         {"name": "n", "expires_in_days": 366},
         {"name": "n", "user": "operator"},
@@ -205,6 +207,8 @@ def admin_client(operator: User) -> Client:
 def test_the_admin_creates_a_token_shows_it_once_and_revokes_it(
     admin_client: Client, alice: User, anonymous: APIClient
 ) -> None:
+    turned = admin_client.post("/admin/taskhub/apitoken/add/", {"user": alice.pk, "name": "\u202eci", "days": "7"})
+    assert "Must be one line" in turned.content.decode()
     page = admin_client.post("/admin/taskhub/apitoken/add/", {"user": alice.pk, "name": "ci", "days": "7"})
     text = page.content.decode().split('<pre id="token">')[1].split("<")[0]
     assert "no-store" in page["Cache-Control"]
@@ -268,5 +272,7 @@ def test_the_command_creates_tokens_and_accounts(alice: User, anonymous: APIClie
         command("no/such name", "--role", "agent")
     with pytest.raises(CommandError):
         command("alice", "--days", "0")
+    with pytest.raises(CommandError, match="one line"):
+        command("alice", "--name", "two\nlines")
     actions = AuditEntry.objects.order_by("id").values_list("action", "door")
     assert list(actions) == [("token:create", "command"), ("account:create", "command"), ("token:create", "command")]

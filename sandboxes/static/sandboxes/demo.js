@@ -8,6 +8,7 @@ import { indicator, withButton } from "../taskhub/indicator.js";
 import { LogView } from "../taskhub/log.js";
 import { RawEvents } from "../taskhub/raw-events.js";
 import { Stream } from "../taskhub/stream.js";
+import { commandLine, exitText } from "./command-text.js";
 
 /**
  * @import { Command, CommandStarted, Sandbox, SandboxPage, Session, SessionCreated } from "schemas"
@@ -180,10 +181,9 @@ function showChoices() {
 
 /** @param {Command} command */
 function commandLabel({ command, exitCode }) {
-  // The hub runs each command in a shell of its own; the text between the quotes is what was entered.
-  const line = command.replace(/^bash -c '(.*)'$/s, "$1").replaceAll(`'"'"'`, "'");
+  const line = commandLine(command);
   const short = line.length > LABEL_CHARS ? `${line.slice(0, LABEL_CHARS)}…` : line;
-  return `${exitCode == null ? "in progress" : `exit ${exitCode}`}: ${short}`;
+  return `${exitText(exitCode)}: ${short}`;
 }
 
 // --- What is known -------------------------------------------------------------------------------------

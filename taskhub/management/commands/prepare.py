@@ -1,4 +1,4 @@
-"""`manage.py prepare`: migrate, and create the operator account and an API token at the first start."""
+"""`manage.py prepare`: migrate, join the pages' scripts, create operator account and API token at the first start."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from knox.crypto import hash_token
 
 from taskhub.auth.actor import Actor
 from taskhub.auth.sign_in_link import link_make
+from taskhub.management.first_schema import first_schema_build
 from taskhub.models import ApiToken
 from taskhub.services.tokens import token_create
+from taskhub.web.static_storage import static_files_prepare
 
 OPERATOR = "operator"
 
 
 class Command(BaseCommand):
     help = (
-        "Migrate the database; create the operator account and the token file in the data folder if they are missing."
+        "Migrate the database; create the operator account and the token file in the data folder if they are missing; "
+        "in the local profile, join and compress the files of the pages."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,7 +40,10 @@ class Command(BaseCommand):
         return {**usual, "databases": ["default"]}
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's interface
+        first_schema_build()
         call_command("migrate", verbosity=0, interactive=False)
+        if settings.TASKHUB_PREPARED_STATIC is not None:
+            static_files_prepare()
         path = Path(settings.DATA_DIR) / "token"
         with transaction.atomic():
             operator, password = self._operator()

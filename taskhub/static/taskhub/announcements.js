@@ -8,14 +8,22 @@ import { linkNodes } from "./links.js";
  * @import { HubEvent } from "./hub.js"
  */
 
-const KEY = "taskhub-announcements-read"; // in sessionStorage: dismissed in this tab
+const COOKIE = "taskhub_dismissed"; // of this browser until it is closed; the page then comes without these
+const DISMISSED_MOST = 20;
 const LONGEST_MS = 2 ** 31 - 1; // of a timer
 
 const place = document.getElementById("announcements");
 /** @type {Map<string, { item: HTMLElement, timer: ReturnType<typeof setTimeout> | undefined }>} */
 const shown = new Map();
 
-const dismissed = () => new Set(/** @type {string[]} */ (JSON.parse(sessionStorage.getItem(KEY) ?? "[]")));
+const dismissed = () =>
+  (/(?:^|;\s*)taskhub_dismissed=([^;]+)/.exec(document.cookie)?.[1] ?? "").split(".").filter(Boolean);
+
+/** @param {string} id */
+function dismissedNow(id) {
+  const ids = [...dismissed(), id].slice(-DISMISSED_MOST);
+  document.cookie = `${COOKIE}=${ids.join(".")}; path=/; samesite=lax`;
+}
 
 /**
  * Show and withdraw announcements as an event of the stream says; other events are ignored.
@@ -31,18 +39,27 @@ export function onAnnouncement({ name, data }) {
   }
 }
 
+/** Those that came with the page take their place: with links, and a button that works. */
+for (const item of [...(place?.children ?? [])]) {
+  if (!(item instanceof HTMLElement)) continue;
+  const { id = "", level = "", ends } = item.dataset;
+  const text = item.querySelector("p")?.textContent ?? "";
+  item.remove();
+  show(/** @type {Announced} */ ({ announcement_id: id, level, text, ends_at: ends || null }));
+}
+
 /** @param {Announced} announced */
 function show({ announcement_id: id, level, text, ends_at: endsAt }) {
   if (!place) return;
   drop(id);
   const left = endsAt ? Math.min(LONGEST_MS, Date.parse(endsAt) - Date.now()) : null;
-  if (dismissed().has(id) || (left !== null && left <= 0)) return;
+  if (dismissed().includes(id) || (left !== null && left <= 0)) return;
   const item = element("li");
   item.dataset["level"] = level;
   const dismiss = button("Dismiss");
   dismiss.ariaLabel = `Dismiss: ${text}`;
   dismiss.addEventListener("click", () => {
-    sessionStorage.setItem(KEY, JSON.stringify([...dismissed(), id]));
+    dismissedNow(id);
     drop(id);
     document.getElementById("main")?.focus();
   });

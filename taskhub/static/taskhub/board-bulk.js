@@ -2,17 +2,23 @@
 
 import { assign, changeStatus, each, run, stop } from "./board-actions.js";
 import { $, field } from "./dom.js";
+import { undoOf } from "./board-undo.js";
 import { count } from "./format.js";
 import { onPress, showError } from "./forms.js";
+import { toast } from "./toasts.js";
 
 /**
  * @import { Task, TaskStatusEnum } from "schemas"
+ * @import { Change } from "./board-undo.js"
+ * @import { StoredTask } from "./task-facts.js"
  * @import { TaskStore } from "./task-store.js"
  */
 
 export class Selection {
   /** @type {Set<string>} */
   #ids = new Set();
+  /** What the action under way has changed. @type {Change[]} */
+  #changes = [];
   #store;
   #onChange;
 
@@ -28,12 +34,12 @@ export class Selection {
       const wanted = /** @type {TaskStatusEnum | ""} */ (status.value);
       const label = status.selectedOptions[0]?.label ?? "";
       status.value = "";
-      if (wanted) void this.#do(`moved to ${label}`, (task) => this.#put(changeStatus(task, wanted)));
+      if (wanted) void this.#do(`moved to ${label}`, (task) => this.#put(task, changeStatus(task, wanted)));
     });
     const form = $("bulk-assign", HTMLFormElement);
     onPress(form, $("problem"), () => {
       const name = field(form, "assignee", HTMLInputElement).value.trim();
-      return this.#do(name ? `assigned to ${name}` : "unassigned", (task) => this.#put(assign(task, name)));
+      return this.#do(name ? `assigned to ${name}` : "unassigned", (task) => this.#put(task, assign(task, name)));
     });
     onPress($("bulk-run"), $("problem"), () => this.#do("queued to run", run));
     onPress($("bulk-stop"), $("problem"), () => this.#do("asked to stop", stop));
@@ -75,9 +81,14 @@ export class Selection {
     if (n === 0 && hadFocus) $("main").focus();
   }
 
-  /** @param {Promise<Task>} change */
-  async #put(change) {
-    this.#store.put(await change);
+  /**
+   * @param {StoredTask} before
+   * @param {Promise<Task>} change
+   */
+  async #put(before, change) {
+    const after = await change;
+    this.#changes.push({ before, after });
+    this.#store.put(after);
   }
 
   /**
@@ -87,8 +98,10 @@ export class Selection {
   async #do(done, action) {
     const tasks = [...this.#ids].flatMap((id) => this.#store.tasks.get(id) ?? []);
     showError($("problem"), "");
+    this.#changes = [];
     const result = await each(tasks, action);
-    $("note").textContent = `${count(result.done.length, "task")} ${done}.`;
+    const undo = undoOf(this.#changes, (task) => this.#store.put(task));
+    toast(`${count(result.done.length, "task")} ${done}.`, { undo });
     showError($("problem"), result.refusals.join(" "));
     this.#onChange();
   }

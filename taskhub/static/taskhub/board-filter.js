@@ -1,6 +1,7 @@
 // Filters of the board: read from an address, written to one, and applied to a task. No DOM.
 
 import { STATES } from "./card-state.js";
+import { enums } from "./enums.js";
 
 /**
  * @import { StateName } from "./card-state.js"
@@ -28,7 +29,9 @@ export function readFilter(query) {
   return {
     q: query.get("q") ?? "",
     assignee: assignee === "" ? UNASSIGNED : assignee,
-    priority: query.get("priority") ?? "",
+    priority: enums().priorities.some(({ value }) => value === query.get("priority"))
+      ? (query.get("priority") ?? "")
+      : "",
     tags: query.getAll("tags").filter(Boolean),
     states: query.getAll("state").filter((name) => name in STATES),
     old: query.has("old"),
@@ -50,6 +53,25 @@ export function filterQuery({ q, assignee, priority, tags, states, old }) {
   return query;
 }
 
+const TEXT_MOST = 200;
+const NO_TASK = "00000000-0000-0000-0000-000000000000";
+
+/**
+ * The filter as parameters of `/api/tasks/board/`.
+ *
+ * @param {Filter} filter
+ * @param {string} me - The reader's name; empty for readers without an account, to whom no task is assigned.
+ */
+export function apiQuery(filter, me) {
+  const query = filterQuery({ ...filter, q: filter.q.slice(0, TEXT_MOST) });
+  if (filter.old) query.set("old", "true");
+  if (filter.assignee === ME && !me) {
+    query.delete("assignee");
+    query.set("ids", NO_TASK);
+  }
+  return query;
+}
+
 /**
  * How many filters beside the search are in use.
  *
@@ -63,9 +85,11 @@ export const countOf = ({ assignee, priority, tags, states, old }) =>
  *
  * @param {Filter} filter
  * @param {string} me - The reader's name; empty for readers without an account, to whom no task is assigned.
+ * @param {Set<string> | null} found - The ids of the tasks that the service has found for `q`; null: not known, so what is
+ *   known of the texts counts.
  * @returns {(task: StoredTask, run: Run | undefined) => boolean}
  */
-export function matcher({ q, assignee, priority, tags, states }, me) {
+export function matcher({ q, assignee, priority, tags, states }, me, found = null) {
   const words = q.toLowerCase().split(/\s+/).filter(Boolean);
   const isAssignee = assigneeIs(assignee, me);
   const wanted = states.map((name) => STATES[/** @type {StateName} */ (name)]);
@@ -73,7 +97,7 @@ export function matcher({ q, assignee, priority, tags, states }, me) {
     (!priority || task.priority === priority) &&
     isAssignee(task.assignee) &&
     tags.every((tag) => task.tags.includes(tag)) &&
-    words.every((word) => task.text.includes(word)) &&
+    (found ? found.has(task.id) : words.every((word) => task.text.includes(word))) &&
     (!wanted.length || wanted.some((isState) => isState(task, run)));
 }
 

@@ -157,6 +157,9 @@ export function filterForm(onChange, { hasName }) {
       }
     },
 
+    /** Whether all tasks on the board are wanted. */
+    isAny: () => !filter.q.trim() && countOf(filter) === Number(filter.old),
+
     column: () => column,
 
     /** @param {string} now - The column that phones show. */

@@ -75,8 +75,9 @@ export class Needs {
     const rows = this.#rows();
     const focused = document.activeElement;
     const at = [...this.#list.children].findIndex((item) => item.contains(focused));
-    const isFirst = this.#place.hidden && !rows.length;
-    this.#place.hidden = isFirst; // once there was something, its place stays: nothing below it moves
+    // Its place stays as it was at first: nothing below moves by itself. What comes into an empty one is counted.
+    if (this.#place.hidden && !rows.length) this.#fold(true);
+    this.#place.hidden = false;
     find(this.#place, ".counts").textContent = countsText(rows);
     this.#place.classList.toggle("none", rows.length === 0);
     const items = rows.slice(0, MOST).map((row) => this.#itemOf(row));

@@ -1,37 +1,45 @@
 // The live board: tasks by status. Changes of others appear by themselves; who may work moves, creates and opens tasks.
 
-import { api, call } from "./api.js";
 import { assign, changeStatus, run as runTask, stop } from "./board-actions.js";
 import { Selection } from "./board-bulk.js";
 import { dragging } from "./board-drag.js";
-import { matcher } from "./board-filter.js";
+import { apiQuery, matcher } from "./board-filter.js";
 import { filterForm } from "./board-filters.js";
+import { keepFocus } from "./board-focus.js";
+import { boardKeys } from "./board-keys.js";
 import { Needs } from "./board-needs.js";
 import { columnTabs } from "./board-tabs.js";
+import { undoOf } from "./board-undo.js";
 import { keyOf, showMenu } from "./card-menu.js";
-import { isOld, STATES } from "./card-state.js";
+import { isOld } from "./card-state.js";
 import { card, tick } from "./cards.js";
 import { $, closest, find, reconcileChildren } from "./dom.js";
 import { entryOf, enums, priorityOrder } from "./enums.js";
-import { closable, onPress, showError, tryAction } from "./forms.js";
+import { showError, tryAction } from "./forms.js";
 import { firstTask } from "./first-task.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
+import { newTask } from "./new-task.js";
+import { addOffers } from "./palette.js";
 import { TaskStore } from "./task-store.js";
-import { fieldsOf } from "./task-form.js";
+import { toast } from "./toasts.js";
 
 /**
- * @import { Task, TaskStatusEnum } from "schemas"
+ * @import { TaskStatusEnum } from "schemas"
  * @import { Choice } from "./card-menu.js"
+ * @import { Filter } from "./board-filter.js"
  * @import { Status } from "./enums.js"
  * @import { HubEvent } from "./hub.js"
- * @import { StoredTask } from "./task-facts.js"
+ * @import { ListedTask, StoredTask } from "./task-facts.js"
+ * @import { Undo } from "./toasts.js"
  *
- * @typedef {Status & { section: HTMLElement, limit: number }} Column
+ * @typedef {Status & { section: HTMLElement }} Place
  */
 
 const NARROW = matchMedia("(max-width: 39.9rem)"); // as in board.css
-const STEP = NARROW.matches ? 20 : 50; // cards of a column, and as many again with each "Show more"
+const STEP = NARROW.matches ? 20 : 50; // cards of a column, and as many again when its end comes near
+const NEAR = "800px";
+const TYPING_MS = 250;
 const FRESH_MS = 3000;
 const STREAM_WAIT_MS = 5000;
 const LOOK_MS = 10_000; // positions in the queue change without an event
@@ -40,27 +48,38 @@ const SOON_MS = 2000;
 
 const board = $("board");
 const doneDays = Number(board.dataset["doneDays"]);
-const store = new TaskStore({ onChange: redraw, onError: (text) => showError($("problem"), text), doneDays });
+const store = new TaskStore({ onChange: redraw, onError: (text) => showError($("problem"), text), step: STEP });
 /** By the task's id. @type {Map<string, HTMLElement>} */
 const cards = new Map();
 const identity = await me;
 const mayWork = worksAs(identity);
 const offerFirst = mayWork ? firstTask() : () => {};
-/** @type {Map<string, Column>} */
+/** @type {Map<string, Place>} */
 const columns = new Map(
   enums().statuses.map((status) => [
     status.value,
-    { ...status, section: find(board, `[data-status="${status.value}"]`), limit: STEP },
+    { ...status, section: find(board, `[data-status="${status.value}"]`) },
   ]),
 );
 const filters = filterForm(onFilter, { hasName: identity.name !== "" });
 const tabs = columnTabs(columns, { first: filters.column(), onShow: (status) => filters.showColumn(status) });
 const selection = new Selection(store, redraw);
 const needs = mayWork ? new Needs({ store, name: identity.name, onDone: note }) : null;
+const ends = new IntersectionObserver(
+  (seen) => {
+    for (const { target, isIntersecting } of seen) if (isIntersecting) void store.more(statusOf(target));
+  },
+  { rootMargin: NEAR },
+);
 let frame = 0;
+/** The task of the card that last had the focus. */
+let focusedId = "";
 
 /** @param {string} status */
-const columnOf = (status) => /** @type {Column} */ (columns.get(status));
+const columnOf = (status) => /** @type {Place} */ (columns.get(status));
+
+/** @param {Element} inColumn */
+const statusOf = (inColumn) => inColumn.closest("section")?.dataset["status"] ?? "";
 
 // --- Drawing -------------------------------------------------------------------------------------------
 
@@ -72,47 +91,36 @@ function draw() {
   frame = 0;
   if (!store.isLoaded) return;
   const filter = filters.filter();
-  const isWanted = matcher(filter, identity.name);
+  const isWanted = matcher(filter, identity.name, store.found);
   const tasks = [...store.tasks.values()].filter((task) => filter.old || !isOld(task, doneDays));
   const wanted = tasks.filter((task) => isWanted(task, store.runs.get(task.id)));
   selection.keep(new Set(wanted.map(({ id }) => id)));
-  const giveFocusBack = keepFocus();
-  offerFirst(store.tasks.size === 0);
+  const giveFocusBack = keepFocus(board);
+  offerFirst(!store.tasks.size && [...store.columns.values()].every(({ total }) => !total));
   needs?.draw();
   /** @type {Set<string>} */
   const shown = new Set();
-  for (const column of columns.values()) {
-    const ofColumn = wanted.filter(({ status }) => status === column.value).sort(inOrder);
-    const visible = ofColumn.slice(0, column.limit);
-    for (const task of visible) shown.add(task.id);
-    reconcileChildren(find(column.section, "ul"), visible.map(cardOf));
-    showCounts(column, tasks.filter(({ status }) => status === column.value).length, ofColumn.length);
-  }
+  for (const column of columns.values()) for (const { id } of drawColumn(column, wanted)) shown.add(id);
   for (const id of cards.keys()) if (!shown.has(id)) cards.delete(id);
   giveFocusBack();
   board.removeAttribute("aria-busy");
-  offerFilters(tasks);
+  offerFilters();
 }
 
 /**
- * A card that moves to another column keeps the focus; where it is not shown any more, its neighbour gets it. Answers
- * what to do once the cards are in their places.
+ * The tasks that it shows.
+ *
+ * @param {Place} column
+ * @param {StoredTask[]} wanted
  */
-function keepFocus() {
-  const focused = document.activeElement;
-  const item = focused instanceof HTMLElement && board.contains(focused) ? focused.closest("li.card") : null;
-  const section = item?.closest("section");
-  if (!(focused instanceof HTMLElement) || !item || !section) return () => {};
-  const at = [...find(section, "ul").children].indexOf(item);
-  return () => {
-    if (focused.isConnected && focused.checkVisibility()) {
-      if (document.activeElement !== focused) focused.focus();
-      return;
-    }
-    const { children } = find(section, "ul");
-    const next = children[Math.min(at, children.length - 1)];
-    (next ? find(next, "h3 a") : find(section, "h2")).focus();
-  };
+function drawColumn(column, wanted) {
+  const { last = null, cursor = null } = store.columns.get(column.value) ?? {};
+  const ofColumn = wanted.filter(({ status }) => status === column.value).sort(inOrder);
+  // Of those after the last one that was read some are missing.
+  const visible = cursor && last ? ofColumn.filter((task) => inOrder(task, last) <= 0) : ofColumn;
+  reconcileChildren(find(column.section, "ul"), visible.map(cardOf));
+  showCounts(column, ofColumn.length);
+  return visible;
 }
 
 /** @param {StoredTask} task */
@@ -124,26 +132,31 @@ function cardOf(task) {
 }
 
 /**
- * @param {StoredTask} one
- * @param {StoredTask} other
+ * @param {Pick<StoredTask, "priority" | "updated_at">} one
+ * @param {Pick<StoredTask, "priority" | "updated_at">} other
  */
 const inOrder = (one, other) =>
   priorityOrder(one.priority) - priorityOrder(other.priority) || (one.updated_at < other.updated_at ? 1 : -1);
 
 /**
- * @param {Column} column
- * @param {number} all
- * @param {number} wanted - By the filters.
+ * The service counts. Where all tasks of a column are known, what is shown is counted: an event may be newer.
+ *
+ * @param {Place} column
+ * @param {number} known - By the filters.
  */
-function showCounts({ section, limit, value }, all, wanted) {
-  const total = `${all.toLocaleString("en")}${store.cut.has(value) ? "+" : ""}`;
-  const text = wanted === all ? total : `${wanted.toLocaleString("en")} of ${total}`;
-  find(section, ".count").textContent = text;
-  tabs.count(value, wanted.toLocaleString("en"));
+function showCounts({ section, value }, known) {
+  const { count = 0, total = 0, cursor = null } = store.columns.get(value) ?? {};
+  const wanted = cursor ? count : known;
+  const all = filters.isAny() ? wanted : Math.max(total, wanted);
+  const words = wanted.toLocaleString("en");
+  find(section, ".count").textContent = wanted === all ? words : `${words} of ${all.toLocaleString("en")}`;
+  tabs.count(value, words);
   find(section, ".empty").hidden = wanted > 0;
   find(section, ".empty").textContent = all ? "No task here matches the filters. Clear shows all." : emptyText(value);
-  find(section, ".more").hidden = wanted <= limit;
-  find(section, ".cut").hidden = !store.cut.has(value);
+  const more = find(section, ".more");
+  more.hidden = !cursor;
+  ends.unobserve(more);
+  if (cursor) ends.observe(more); // also for one that is in sight already
 }
 
 /** @param {TaskStatusEnum} status */
@@ -153,31 +166,34 @@ function emptyText(status) {
   return "No tasks. Drag a card to this column, or use its menu.";
 }
 
-/** @param {StoredTask[]} tasks */
-function offerFilters(tasks) {
-  const names = new Set(tasks.map(({ assignee }) => assignee).filter(Boolean));
-  const tags = new Set(tasks.flatMap((task) => task.tags));
-  filters.offer([...names].sort(), [...tags].sort());
-  for (const [name, isState] of Object.entries(STATES))
-    find($("filters"), `[data-of="${name}"]`).textContent = String(
-      tasks.filter((task) => isState(task, store.runs.get(task.id))).length,
-    );
+function offerFilters() {
+  const { assignees, tags, states } = store.summary;
+  filters.offer(assignees, tags);
+  for (const [name, count] of Object.entries(states))
+    find($("filters"), `[data-of="${name}"]`).textContent = count.toLocaleString("en");
 }
 
-/** @param {string} text */
-function note(text) {
-  $("note").textContent = text;
+/**
+ * @param {string} text
+ * @param {Undo | null} [undo]
+ */
+function note(text, undo = null) {
+  toast(text, { undo });
   redraw();
 }
+
+/** @param {ListedTask} task */
+const put = (task) => store.put(task);
 
 /**
  * Mark the card that the reader has just changed. Changes of others are not marked.
  *
  * @param {string} id
  * @param {string} text
+ * @param {Undo | null} [undo]
  */
-function mark(id, text) {
-  note(text);
+function mark(id, text, undo = null) {
+  note(text, undo);
   requestAnimationFrame(() =>
     requestAnimationFrame(() => {
       cards.get(id)?.classList.add("fresh");
@@ -186,22 +202,23 @@ function mark(id, text) {
   );
 }
 
-/** @param {{ old: boolean }} filter */
-function onFilter({ old }) {
-  if (old && doneDays && !store.withOld) {
-    store.withOld = true;
-    void store.load();
-  }
-  for (const column of columns.values()) column.limit = STEP;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let typing;
+
+/** What is known is filtered at once, the rest when the service has answered. @param {Filter} filter */
+function onFilter(filter) {
+  store.filter(apiQuery(filter, identity.name));
+  clearTimeout(typing);
+  typing = setTimeout(() => void store.load(), TYPING_MS);
   redraw();
 }
-onFilter(filters.filter());
+store.filter(apiQuery(filters.filter(), identity.name));
 
-for (const column of columns.values())
-  find(column.section, ".more").addEventListener("click", () => {
-    column.limit += STEP;
-    redraw();
-  });
+board.addEventListener("focusin", (event) => {
+  focusedId = taskOf(event)?.id ?? "";
+});
+for (const { section } of columns.values())
+  find(section, ".more").addEventListener("click", () => void store.more(statusOf(section)));
 
 // --- Changing ------------------------------------------------------------------------------------------
 
@@ -213,8 +230,9 @@ async function move(id, status) {
   const task = store.tasks.get(id);
   if (!task || task.status === status) return;
   await tryAction($("problem"), async () => {
-    store.put(await changeStatus(task, status));
-    mark(id, `“${task.title}” is now in ${columnOf(status).label}.`);
+    const after = await changeStatus(task, status);
+    put(after);
+    mark(id, `“${task.title}” is now in ${columnOf(status).label}.`, undoOf([{ before: task, after }], put));
   });
 }
 
@@ -228,14 +246,34 @@ async function act(id, done, action) {
   if (task) await tryAction($("problem"), async () => mark(id, (await action(task), `“${task.title}” ${done}.`)));
 }
 
+/**
+ * @param {string} id
+ * @param {string} name - Empty: unassigned.
+ */
+async function give(id, name) {
+  const task = store.tasks.get(id);
+  if (!task) return;
+  await tryAction($("problem"), async () => {
+    const after = await assign(task, name);
+    put(after);
+    mark(id, `“${task.title}” is ${name ? "assigned to you" : "unassigned"}.`, undoOf([{ before: task, after }], put));
+  });
+}
+
 /** @param {StoredTask} task */
 function openMenu(task) {
-  const moves = columnOf(task.status).next.map((status) => ({
-    label: entryOf(enums().statuses, status).label,
-    act: () => void move(task.id, status),
-  }));
-  showMenu(`Move “${task.title}” to`, moves, choicesOf(task));
+  showMenu(`Move “${task.title}” to`, movesOf(task), choicesOf(task));
 }
+
+/**
+ * @param {StoredTask} task
+ * @returns {Choice[]}
+ */
+const movesOf = ({ id, status: from }) =>
+  columnOf(from).next.map((status) => ({
+    label: entryOf(enums().statuses, status).label,
+    act: () => void move(id, status),
+  }));
 
 /**
  * @param {StoredTask} task
@@ -244,12 +282,10 @@ function openMenu(task) {
 function choicesOf({ id, assignee }) {
   const { name } = identity;
   const isMine = assignee === name;
-  /** @param {string} to */
-  const give = (to) => async (/** @type {StoredTask} */ task) => store.put(await assign(task, to));
   return [
     isMine
-      ? { label: "Unassign", act: () => void act(id, "is unassigned", give("")) }
-      : { label: "Assign to me", act: () => void act(id, "is assigned to you", give(name)) },
+      ? { label: "Unassign", act: () => void give(id, "") }
+      : { label: "Assign to me", act: () => void give(id, name) },
     store.runs.has(id)
       ? { label: "Stop its run", act: () => void act(id, "is asked to stop", stop) }
       : { label: "Run", act: () => void act(id, "is queued to run", runTask) },
@@ -308,22 +344,23 @@ if (mayWork)
     onDrop: (id, status) => void move(id, status),
   });
 
-// --- A new task --------------------------------------------------------------------------------------------
-
-const newDialog = closable($("new-dialog", HTMLDialogElement));
-const newForm = $("new-form", HTMLFormElement);
 $("new-task").hidden = !mayWork;
-$("new-task").addEventListener("click", () => {
-  showError($("new-problem"), "");
-  newDialog.showModal();
-});
-onPress(newForm, $("new-problem"), async () => {
-  /** @type {Task} */
-  const task = await call("POST", api("tasks"), fieldsOf(newForm));
-  store.put(task);
-  newDialog.close();
-  newForm.reset();
+const openNew = newTask((task) => {
+  put(task);
   mark(task.id, `“${task.title}” was created.`);
+});
+boardKeys({ board, mayWork, onClear: () => selection.clear() });
+addOffers(() => {
+  if (!mayWork) return [];
+  const task = store.tasks.get(focusedId);
+  const ofCard = task
+    ? [...movesOf(task).map(({ label, act }) => ({ label: `Move to ${label}`, act })), ...choicesOf(task)]
+    : [];
+  return [
+    ...ofCard.map(({ label, act }) => ({ label, hint: `“${task?.title ?? ""}”`, act })),
+    { label: "New task", hint: "action", act: openNew },
+    { label: "Clear the filters", hint: "action", act: () => $("filters", HTMLFormElement).reset() },
+  ];
 });
 
 // --- Live --------------------------------------------------------------------------------------------------

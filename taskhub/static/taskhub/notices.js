@@ -13,6 +13,7 @@ import { me } from "./identity.js";
  */
 
 const KEY = "taskhub-told"; // in localStorage: of this browser
+const FIRST_MS = 1500; // after what the page shows
 const EVERY_MS = 60_000;
 const SOON_MS = 1000;
 const LEAST_MS = 2000;
@@ -134,5 +135,5 @@ export function startNotices() {
   const place = document.querySelector("title");
   // A page that changes its own title keeps the count.
   if (place) new MutationObserver(() => show(prefix)).observe(place, { childList: true });
-  void look();
+  timer = setTimeout(look, FIRST_MS);
 }

@@ -1,12 +1,14 @@
 // Task store of the board: a snapshot over REST, and the events after it. An older version never replaces a newer one.
+//
+// The service filters, sorts and counts: a column has its first cards, and more on demand. Events change what is known
+// at once; counts, and what only the service can tell, are asked for soon after.
 
-import { api, readAll, Refused } from "./api.js";
-import { isClosed } from "./card-state.js";
-import { enums } from "./enums.js";
+import { api, call, readAll, Refused } from "./api.js";
+import { activeExecutions, copyRun, runsOf } from "./board-runs.js";
 import { factsOf, stepOf, taskOf } from "./task-facts.js";
 
 /**
- * @import { Card, Execution, ExecutionEvent, ExecutionStatusEnum, NoteAdded, TaskStatusEnum, TaskVerified } from "schemas"
+ * @import { Board, BoardCard, Card, Execution, ExecutionEvent, ExecutionStatusEnum, NoteAdded, TaskVerified } from "schemas"
  * @import { State } from "./execution-state.js"
  * @import { HubEvent } from "./hub.js"
  * @import { ListedTask, StoredTask } from "./task-facts.js"
@@ -14,12 +16,29 @@ import { factsOf, stepOf, taskOf } from "./task-facts.js";
  * @typedef {Pick<NoteAdded, "note_id" | "text" | "options" | "deadline" | "assumes">} Question
  * @typedef {{ step: ExecutionStatusEnum, since: string, kind: string } & State} Run - An execution that is queued or
  *   under way; a verification only where no run is.
+ *
+ * @typedef {object} Column
+ * @property {number} count - Tasks that the filters let through.
+ * @property {number} total
+ * @property {string | null} cursor - Of the next page; null: all are known.
+ * @property {Place | null} last - The last task that was read in order: of those after it some are not known.
+ *
+ * @typedef {Pick<StoredTask, "priority" | "updated_at">} Place - Where a task stands in its column.
  */
 
-const MOST = 1000; // newest tasks that are read of a status
 const LOOK_MOST = 200; // tasks whose facts are read at once
-const DAY_MS = 86_400_000;
+const PAGE_MOST = 200;
 const RETRY_MS = 3000;
+const SOON_MS = 500; // counts are asked for so long after an event,
+const LEAST_MS = 3000; // and at most so often
+const COUNTED = new Set([
+  "task_created",
+  "task_updated",
+  "task_deleted",
+  "task_verified",
+  "note_added",
+  "execution_event",
+]);
 
 export class TaskStore {
   /** @type {Map<string, StoredTask>} */
@@ -28,33 +47,58 @@ export class TaskStore {
   runs = new Map();
   /** Open questions that events have reported; null: answered. By the task's id. @type {Map<string, Question | null>} */
   questions = new Map();
-  /** Whether tasks are read that have left the board. */
-  withOld = false;
-  /** Statuses that have more tasks than were read. @type {Set<TaskStatusEnum>} */
-  cut = new Set();
+  /** By status. @type {Map<string, Column>} */
+  columns = new Map();
+  /**
+   * Of all tasks on the board: how many are in each state, and what there is to filter by.
+   *
+   * @type {Omit<NonNullable<Board["summary"]>, "needs">}
+   */
+  summary = { states: {}, assignees: [], tags: [] };
+  /** The tasks that the present search has found; null: there is no search, or it is not answered. @type {Set<string> | null} */
+  found = null;
   isLoaded = false;
 
   #onChange;
   #onError;
-  #doneDays;
+  #step;
+  #query = new URLSearchParams();
   #turn = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #soon;
+  #countedAt = -LEAST_MS;
   /** Events that came while the snapshot was read. @type {HubEvent[] | null} */
   #waiting = null;
   /** Tasks whose runs events have changed since `lookAtRuns` began to read. @type {Set<string> | null} */
   #moved = null;
+  /** Tasks that were deleted since the snapshot: an answer that is under way may still have them. @type {Set<string>} */
+  #deleted = new Set();
+  /** Columns whose next page is being read. @type {Set<string>} */
+  #reading = new Set();
 
   /**
    * @param {object} options
    * @param {() => void} options.onChange - After every change.
    * @param {(text: string) => void} options.onError - The snapshot cannot be read; with "" once it can.
-   * @param {number} [options.doneDays] - Days after which tasks that are done have left the board; 0: they never do.
+   * @param {number} [options.step] - Cards of a column that are read at once.
    */
-  constructor({ onChange, onError, doneDays = 0 }) {
+  constructor({ onChange, onError, step = 50 }) {
     this.#onChange = onChange;
     this.#onError = onError;
-    this.#doneDays = doneDays;
+    this.#step = step;
+  }
+
+  /**
+   * Filter by these parameters of `/api/tasks/board/`: the next `load` does. Answers to earlier ones are not taken.
+   *
+   * @param {URLSearchParams} query
+   */
+  filter(query) {
+    this.#turn += 1;
+    this.#query = query;
+    this.found = null;
   }
 
   /** Read the snapshot, until it works. A later call replaces an earlier one. */
@@ -63,14 +107,9 @@ export class TaskStore {
     clearTimeout(this.#timer);
     this.#waiting ??= [];
     try {
-      const [active, ...lists] = await Promise.all([
-        activeExecutions(),
-        ...enums().statuses.map(({ value }) => newestTasks(value, this.#limitsOf(value))),
-      ]);
+      const [active, board] = await Promise.all([activeExecutions(), this.#ask({ page_size: String(this.#step) })]);
       if (turn !== this.#turn) return;
-      this.cut = new Set(lists.filter(({ isCut }) => isCut).map(({ status }) => status));
-      const tasks = lists.flatMap(({ rows }) => rows);
-      this.#replace(active, tasks);
+      this.#replace(active, board);
       this.#onError("");
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -81,29 +120,122 @@ export class TaskStore {
   }
 
   /**
-   * Tasks in the last column that have not changed for long are not read.
-   *
-   * @param {TaskStatusEnum} status
+   * @param {Record<string, string>} more
+   * @returns {Promise<Board>}
+   * @throws {Refused}
    */
-  #limitsOf(status) {
-    if (!this.#doneDays || this.withOld || !isClosed({ status })) return [];
-    return [["updated_since", new Date(Date.now() - this.#doneDays * DAY_MS).toISOString()]];
+  #ask(more) {
+    const query = new URLSearchParams([...this.#query, ...Object.entries(more)]);
+    return call("GET", `${api("tasks", "board")}?${query.toString()}`);
   }
 
   /**
    * @param {Execution[]} active
-   * @param {Card[]} tasks - One that was moved between two of the lists is in both; the later version counts.
+   * @param {Board} board
    */
-  #replace(active, tasks) {
+  #replace(active, board) {
     this.tasks = new Map();
-    for (const task of tasks) this.put(task);
+    this.#deleted.clear();
+    this.#putBoard(board);
     this.runs = runsOf(active);
     this.questions.clear();
     this.isLoaded = true;
+    this.#countedAt = performance.now();
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
     for (const event of waiting) this.#apply(event);
+    if (waiting.length) this.#countSoon();
     this.#onChange();
+  }
+
+  /** @param {Board} board - With the first cards of each column. */
+  #putBoard({ columns, summary }) {
+    this.found = this.#query.has("q") ? new Set() : null;
+    for (const column of columns) this.#putColumn(column);
+    this.#putSummary(summary);
+  }
+
+  /** @param {Board["columns"][number]} column */
+  #putColumn({ status, count, total, cursor, results }) {
+    this.#putAll(results);
+    for (const { id } of results) this.found?.add(id);
+    this.columns.set(status, { count, total, cursor, last: results.at(-1) ?? null });
+  }
+
+  /** @param {Board["summary"]} summary */
+  #putSummary(summary) {
+    if (!summary) return;
+    const { needs, ...rest } = summary;
+    this.summary = rest;
+    this.#putAll(needs);
+  }
+
+  /** @param {BoardCard[]} rows */
+  #putAll(rows) {
+    for (const row of rows) if (!this.#deleted.has(row.id)) this.put({ description: "", ...row });
+  }
+
+  /**
+   * Read the next cards of a column, if there are any.
+   *
+   * @param {string} status
+   */
+  async more(status) {
+    const cursor = this.columns.get(status)?.cursor;
+    if (!cursor || this.#waiting || this.#reading.has(status)) return;
+    const turn = this.#turn;
+    this.#reading.add(status);
+    try {
+      const { columns } = await this.#ask({ status, cursor, page_size: String(this.#step) });
+      if (turn !== this.#turn) return;
+      for (const column of columns) this.#putColumn(column);
+      this.#onChange();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.#onError(`The next tasks could not be read: ${error.message}`);
+    } finally {
+      this.#reading.delete(status);
+    }
+  }
+
+  /** Ask for the counts soon, however many events come until then. */
+  #countSoon() {
+    this.#soon ??= setTimeout(
+      () => {
+        this.#soon = undefined;
+        void this.count();
+      },
+      Math.max(SOON_MS, this.#countedAt + LEAST_MS - performance.now()),
+    );
+  }
+
+  /**
+   * Read the counts anew, and what needs the reader. What a search finds only the service knows: with one, the cards
+   * too. A look that fails is left to the next one.
+   */
+  async count() {
+    if (!this.isLoaded || this.#waiting) return;
+    const turn = this.#turn;
+    this.#countedAt = performance.now();
+    const shown = this.found ? Math.min(PAGE_MOST, Math.max(this.#step, this.found.size)) : 0;
+    try {
+      const board = await this.#ask({ page_size: String(shown) });
+      if (turn !== this.#turn) return;
+      if (shown) this.#putBoard(board);
+      else this.#putCounts(board);
+      this.#onChange();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
+  }
+
+  /** @param {Board} board - Without cards. */
+  #putCounts({ columns, summary }) {
+    for (const { status, count, total } of columns) {
+      const { cursor = null, last = null } = this.columns.get(status) ?? {};
+      this.columns.set(status, { count, total, cursor, last });
+    }
+    this.#putSummary(summary);
   }
 
   /**
@@ -179,7 +311,10 @@ export class TaskStore {
    */
   take(event) {
     if (this.#waiting) this.#waiting.push(event);
-    else this.#apply(event);
+    else {
+      this.#apply(event);
+      if (COUNTED.has(event.name)) this.#countSoon();
+    }
     this.#onChange();
   }
 
@@ -202,6 +337,7 @@ export class TaskStore {
     else if (name === "note_added") this.#putNote(data);
     else if (name === "task_deleted") {
       this.tasks.delete(data.task_id);
+      this.#deleted.add(data.task_id);
       this.#putRun(data.task_id, null);
     } else if (name === "execution_event") this.#putStep(data, about.timestamp);
   }
@@ -256,53 +392,6 @@ export class TaskStore {
     if (run) this.runs.set(id, run);
     else this.runs.delete(id);
   }
-}
-
-/**
- * @param {Map<string, Run>} from
- * @param {Map<string, Run>} to
- * @param {string} id
- */
-function copyRun(from, to, id) {
-  const run = from.get(id);
-  if (run) to.set(id, run);
-  else to.delete(id);
-}
-
-/**
- * @param {Execution[]} active
- * @returns {Map<string, Run>}
- */
-function runsOf(active) {
-  const runs = new Map();
-  for (const { task_id: id, status, started_at: startedAt, queued_at: queuedAt, waiting, ending, kind } of active)
-    if (id && (kind !== "verify" || !runs.has(id)))
-      runs.set(id, { step: status, since: startedAt ?? queuedAt, waiting, ending, kind });
-  return runs;
-}
-
-/**
- * @returns {Promise<Execution[]>}
- * @throws {Refused}
- */
-async function activeExecutions() {
-  const active = enums().executionStatuses.filter((status) => status.isActive);
-  /** @type {{ rows: Execution[] }} */
-  const { rows } = await readAll(
-    api("executions"),
-    active.map(({ value }) => ["status", value]),
-  );
-  return rows;
-}
-
-/**
- * @param {TaskStatusEnum} status
- * @param {string[][]} limits
- * @returns {Promise<{ status: TaskStatusEnum, rows: Card[], isCut: boolean }>}
- * @throws {Refused}
- */
-async function newestTasks(status, limits) {
-  return { status, ...(await cards([["status", status], ...limits], MOST)) };
 }
 
 /**
