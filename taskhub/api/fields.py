@@ -29,7 +29,7 @@ class TextField(serializers.CharField):
 
     Its limit holds for what was sent, as the document says, and not for what is left when the blanks are gone.
     `visible`: at least one character must draw something; a zero-width space does not. `one_line`: without control
-    characters and direction marks, as the name of somebody.
+    characters and direction marks, as a name is shown.
     """
 
     def __init__(self, *, visible: bool = False, one_line: bool = False, **options: Any) -> None:
