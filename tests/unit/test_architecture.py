@@ -67,6 +67,7 @@ WRITERS = {
     "taskhub/webhooks/endpoints.py": "services, beside the queue that they belong to",
     "taskhub/webhooks/deliveries.py": "services, beside the queue that they belong to",
     "taskhub/webhooks/queue.py": "services, beside the queue that they belong to",
+    "taskhub/management/first_schema.py": "what migrations would write, before there is anything else",
     "taskhub/models/token.py": "a token that is deleted, by whatever way, leaves its digest behind (a signal)",
     "taskhub/auth/sign_in_limits.py": "an attempt to sign in is counted before the password is looked at",
     "taskhub/auth/sign_in_link.py": "a link is used up by Django's own note of the last sign-in",
