@@ -111,8 +111,8 @@ STORAGES = {
 }
 # The scripts of the pages, each joined with the modules that it imports (taskhub/web/static_storage.py).
 TASKHUB_PAGE_SCRIPTS = [
-    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "connect", "settings")),
-    "sandboxes/demo.js",
+    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "agents", "connect", "settings")),
+    *(f"sandboxes/{page}.js" for page in ("demo", "list", "one")),
 ]
 # Where `prepare` puts the static files of the pages; empty: `collectstatic` does, or nothing is prepared.
 TASKHUB_PREPARED_STATIC: Path | None = None

@@ -138,7 +138,7 @@ class BoardView(KnownQuery, GenericAPIView[Task]):
         if query["cursor"]:
             return Response(self._answer(columns, status_counts(filtered), status_counts(tasks), None))
         counts = board_counts(tasks, request.user)
-        needs = list(board_needs(tasks, request.user)[:NEEDS_MOST])
+        needs = list(board_needs(tasks, request.user).defer("description")[:NEEDS_MOST])
         summary = {"states": counts.states, "assignees": counts.assignees, "tags": counts.tags, "needs": needs}
         return Response(self._answer(columns, status_counts(filtered), counts.totals, summary))
 
@@ -149,7 +149,11 @@ class BoardView(KnownQuery, GenericAPIView[Task]):
         for status in statuses:
             if with_cards:
                 pages = BoardPages()
-                yield status, pages.paginate_queryset(filtered.filter(status=status), self.request), pages.next_cursor()
+                yield (
+                    status,
+                    pages.paginate_queryset(filtered.filter(status=status).defer("description"), self.request),
+                    pages.next_cursor(),
+                )
             else:
                 yield status, [], None
 

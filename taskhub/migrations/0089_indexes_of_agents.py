@@ -22,7 +22,9 @@ class Migration(migrations.Migration):
         AddIndexOnline(
             model_name="execution",
             index=models.Index(
-                condition=models.Q(("agent__isnull", False)), fields=["agent", "-queued_at"], name="execution_of_agent"
+                condition=models.Q(("agent__isnull", False)),
+                fields=["agent", "status", "-queued_at"],
+                name="execution_of_agent",
             ),
         ),
     ]

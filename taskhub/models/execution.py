@@ -274,7 +274,9 @@ class Execution(models.Model):
             models.Index(fields=["finished_at"], name="execution_finished"),
             models.Index(fields=["sandbox_id"], name="execution_sandbox"),
             models.Index(
-                fields=["agent", "-queued_at"], name="execution_of_agent", condition=models.Q(agent__isnull=False)
+                fields=["agent", "status", "-queued_at"],
+                name="execution_of_agent",
+                condition=models.Q(agent__isnull=False),
             ),
             models.Index(fields=["status"], name="execution_active", condition=models.Q(status__in=ACTIVE_STATUSES)),
             models.Index(fields=["retry_at"], name="execution_retry", condition=models.Q(retry_at__isnull=False)),

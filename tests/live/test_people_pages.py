@@ -110,6 +110,33 @@ def test_agents_are_seen_working_and_are_ended(
     assert complaints == []
 
 
+def sandbox_made_by(page: Page) -> str:
+    """The id of one that the page's account makes."""
+    made: str = page.evaluate(
+        """async () => {
+            const token = document.querySelector("meta[name=csrf-token]").content;
+            const headers = {"Content-Type": "application/json", "X-CSRFToken": token};
+            const made = await fetch("/api/sandboxes/", {method: "POST", headers, body: "{}"});
+            return (await made.json()).id;
+        }"""
+    )
+    return made
+
+
+def ended(page: Page, viewer: Page) -> None:
+    """Stop and delete the sandbox that both look at."""
+    actions = page.get_by_role("group", name="This sandbox")
+    answered(page, actions.get_by_role("button", name="Stop"), "Stop the sandbox", "Stop")
+    for each in (page, viewer):
+        expect(each.locator("#state")).to_have_text("stopped", timeout=PATIENCE_MS)
+    expect(page.locator("#facts")).to_contain_text("no CPU, no memory", timeout=PATIENCE_MS)
+    assert actions.get_by_role("button", name="Start").is_visible()
+    answered(page, actions.get_by_role("button", name="Delete"), "Delete the sandbox", "Delete")
+    expect(page.locator("#state")).to_have_text("destroyed", timeout=PATIENCE_MS)
+    expect(actions.get_by_role("button")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(page.locator("#history")).to_contain_text(f"delete, asked for by {OPERATOR}", timeout=PATIENCE_MS)
+
+
 def test_sandboxes_are_listed_opened_and_ended(
     people: Page, viewer: Page, hub: RunningHub, client: HubClient, complaints: list[str]
 ) -> None:
@@ -118,14 +145,7 @@ def test_sandboxes_are_listed_opened_and_ended(
     page.goto(f"{hub.address}/sandboxes/")
     page.wait_for_selector("#sandboxes:not([aria-busy])", state="attached")
     # One's own come first, though another is more recent.
-    own = page.evaluate(
-        """async () => {
-            const token = document.querySelector("meta[name=csrf-token]").content;
-            const headers = {"Content-Type": "application/json", "X-CSRFToken": token};
-            const made = await fetch("/api/sandboxes/", {method: "POST", headers, body: "{}"});
-            return (await made.json()).id;
-        }"""
-    )
+    own = sandbox_made_by(page)
     client.http.post(f"/api/sandboxes/{others}/sessions/", json={"sessionId": "s"}).raise_for_status()
     page.reload()
     first = page.locator(".sandbox").first
@@ -159,17 +179,7 @@ def test_sandboxes_are_listed_opened_and_ended(
     assert viewer.locator("#actions button:visible").count() == 0
     assert viewer.locator("#files-part").is_hidden()
     assert_accessible(viewer)
-    # Both see its end.
-    actions = page.get_by_role("group", name="This sandbox")
-    answered(page, actions.get_by_role("button", name="Stop"), "Stop the sandbox", "Stop")
-    for each in (page, viewer):
-        expect(each.locator("#state")).to_have_text("stopped", timeout=PATIENCE_MS)
-    expect(page.locator("#facts")).to_contain_text("no CPU, no memory", timeout=PATIENCE_MS)
-    assert actions.get_by_role("button", name="Start").is_visible()
-    answered(page, actions.get_by_role("button", name="Delete"), "Delete the sandbox", "Delete")
-    expect(page.locator("#state")).to_have_text("destroyed", timeout=PATIENCE_MS)
-    expect(actions.get_by_role("button")).to_have_count(0, timeout=PATIENCE_MS)
-    expect(page.locator("#history")).to_contain_text(f"delete, asked for by {OPERATOR}", timeout=PATIENCE_MS)
+    ended(page, viewer)
     viewer.goto(f"{hub.address}/sandboxes/")
     viewer.wait_for_selector("#sandboxes:not([aria-busy])", state="attached")
     assert viewer.locator("#sandboxes button:visible").count() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -145,6 +146,28 @@ def test_the_list_takes_as_many_queries_for_many_agents_and_claims(alice: User) 
         for _ in range(3):
             held(acting(alice, f"worker-{n}"))
     assert queries() == few
+
+
+@pytest.mark.sqlite_suffices
+def test_what_is_kept_is_not_read(alice: User) -> None:
+    """Claims that have ended, and executions of former days, are in no index range that a statement walks."""
+    held(acting(alice, "worker"))
+    client = person(alice)
+    with CaptureQueriesContext(connection) as captured:
+        listed(client)
+    plans = []
+    for query in captured.captured_queries:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+            plans += [str(row[3]) for row in cursor.fetchall()]
+    assert [plan for plan in plans if re.fullmatch(r"SCAN taskhub_\w+", plan)] == []
+    assert "SCAN taskhub_agent USING INDEX agent_newest" in plans
+    walked = [plan.partition("USING ")[2] for plan in plans if re.match("SEARCH taskhub_(execution|claim)", plan)]
+    assert sorted(set(walked)) == [
+        "INDEX claim_of_holder (agent_id=?)",
+        "INDEX execution_of_agent (agent_id=? AND status=? AND queued_at>?)",
+        "INDEX execution_of_agent (agent_id=? AND status=?)",
+    ]
 
 
 def test_many_claims_are_counted_and_the_oldest_listed(alice: User) -> None:

@@ -39,10 +39,11 @@ def names_used(path: Path) -> Iterator[str]:
         # Appending to the outbox and announcing it.
         ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
         ({"send_event"}, {"taskhub/events/publish.py"}),
-        # A streaming response: of events, and of a log's text.
+        # A streaming response: of events, of a log's text, and of files in a zip.
         (
             {"StreamingHttpResponse", "OpenStream"},
-            {"taskhub/events/stream.py", "taskhub/api/log_raw.py", "sandboxes/api/build_log.py"},
+            {"taskhub/events/stream.py", "sandboxes/api/build_log.py"}
+            | {"taskhub/api/log_raw.py", "taskhub/api/artifacts.py"},
         ),
         # Reading what only the environment module may read; the others choose the settings, or fill the environment.
         (

@@ -3,8 +3,8 @@
 // The service filters, sorts and counts: a column has its first cards, and more on demand. Events change what is known
 // at once; counts, and what only the service can tell, are asked for soon after.
 
-import { api, call, readAll, Refused } from "./api.js";
-import { activeExecutions, copyRun, runsOf } from "./board-runs.js";
+import { api, call, Refused } from "./api.js";
+import { activeExecutions, cards, copyRun, runsOf } from "./board-reads.js";
 import { factsOf, stepOf, taskOf } from "./task-facts.js";
 
 /**
@@ -30,7 +30,8 @@ const LOOK_MOST = 200; // tasks whose facts are read at once
 const PAGE_MOST = 200;
 const RETRY_MS = 3000;
 const SOON_MS = 500; // counts are asked for so long after an event,
-const LEAST_MS = 3000; // and at most so often
+const LEAST_MS = 3000; // and at most so often,
+const SHARE = 20; // nor for more than a twentieth of the time: a hub of many tasks counts slowly
 const COUNTED = new Set([
   "task_created",
   "task_updated",
@@ -69,6 +70,7 @@ export class TaskStore {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #soon;
   #countedAt = -LEAST_MS;
+  #tookMs = 0;
   /** Events that came while the snapshot was read. @type {HubEvent[] | null} */
   #waiting = null;
   /** Tasks whose runs events have changed since `lookAtRuns` began to read. @type {Set<string> | null} */
@@ -205,7 +207,7 @@ export class TaskStore {
         this.#soon = undefined;
         void this.count();
       },
-      Math.max(SOON_MS, this.#countedAt + LEAST_MS - performance.now()),
+      Math.max(SOON_MS, this.#countedAt + Math.max(LEAST_MS, SHARE * this.#tookMs) - performance.now()),
     );
   }
 
@@ -220,6 +222,7 @@ export class TaskStore {
     const shown = this.found ? Math.min(PAGE_MOST, Math.max(this.#step, this.found.size)) : 0;
     try {
       const board = await this.#ask({ page_size: String(shown) });
+      this.#tookMs = performance.now() - this.#countedAt;
       if (turn !== this.#turn) return;
       if (shown) this.#putBoard(board);
       else this.#putCounts(board);
@@ -393,11 +396,3 @@ export class TaskStore {
     else this.runs.delete(id);
   }
 }
-
-/**
- * @param {string[][]} query
- * @param {number} most
- * @returns {Promise<{ rows: Card[], isCut: boolean }>}
- * @throws {Refused}
- */
-const cards = (query, most) => readAll(api("tasks", "cards"), query, most);

@@ -1,10 +1,11 @@
-// Runs of the board's tasks: executions that are queued or under way, one for each task.
+// What the board reads beside itself: runs (executions that are queued or under way, one for each task), and facts of
+// single tasks.
 
 import { api, readAll } from "./api.js";
 import { enums } from "./enums.js";
 
 /**
- * @import { Execution } from "schemas"
+ * @import { Card, Execution } from "schemas"
  * @import { Run } from "./task-store.js"
  */
 
@@ -44,3 +45,11 @@ export async function activeExecutions() {
   );
   return rows;
 }
+
+/**
+ * @param {string[][]} query
+ * @param {number} most
+ * @returns {Promise<{ rows: Card[], isCut: boolean }>}
+ * @throws {Refused}
+ */
+export const cards = (query, most) => readAll(api("tasks", "cards"), query, most);
