@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "taskhub.web.security_headers.SecurityHeaders",
     "taskhub.web.compression.Compression",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "taskhub.web.static_files.StaticFiles",
     "taskhub.web.cors.StreamCors",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

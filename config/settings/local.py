@@ -34,7 +34,7 @@ TASKHUB_REQUESTS_PER_MINUTE_PER_ADDRESS = env.integer("TASKHUB_REQUESTS_PER_MINU
 # Static files are served from the apps, and those of our pages as `prepare` has joined and compressed them.
 WHITENOISE_USE_FINDERS = True
 TASKHUB_PREPARED_STATIC = DATA_DIR / "prepared"
-STATIC_ROOT = TASKHUB_PREPARED_STATIC if TASKHUB_PREPARED_STATIC.is_dir() else None  # type: ignore[assignment]
+STATIC_ROOT = None  # type: ignore[assignment]  # taskhub/web/static_files.py adds the folder
 STORAGES = {
     **STORAGES,  # noqa: F405 - from base
     "staticfiles": {"BACKEND": "taskhub.web.static_storage.PreparedStaticFilesStorage"},

@@ -61,6 +61,11 @@ class PreparedStaticFilesStorage(JoinedStaticFilesStorage):
     def __init__(self, location: Path | None = None) -> None:
         self._folder: Path = location or _prepared_folder()
         super().__init__(location=self._folder)
+        self.load()
+
+    def load(self) -> None:
+        """Take what is there now."""
+        self.hashed_files, self.manifest_hash = self.load_manifest()
         if self.hashed_files and not self._is_fresh():
             self.hashed_files = {}
 
