@@ -503,6 +503,8 @@ READ_OR_SHARED = {
     "script_of",
     "task_locked",
     "lease_fields",
+    "claims_are_held",
+    "questions_have_deadlines",
 }
 
 
