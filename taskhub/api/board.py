@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -111,11 +112,6 @@ class BoardQuerySerializer(QuerySerializer):
         required=False, default=False, help_text="Also tasks that are done and have left the board."
     )
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs["cursor"] and not attrs["page_size"]:
-            raise serializers.ValidationError({"page_size": ["Must be 1 or more with a cursor."]})
-        return attrs
-
 
 class BoardView(KnownQuery, GenericAPIView[Task]):
     queryset = Task.objects.none()
@@ -133,7 +129,7 @@ class BoardView(KnownQuery, GenericAPIView[Task]):
         filtered = self.filter_queryset(tasks)
         statuses = list(dict.fromkeys(request.query_params.getlist("status"))) or list(TaskStatus.values)
         if query["cursor"] and len(statuses) != 1:
-            raise serializers.ValidationError({"status": ["Name one status with a cursor."]})
+            raise NotFound("A cursor is of one column: name its status, and no other.")
         columns = list(self._columns(filtered, statuses, with_cards=query["page_size"] > 0))
         if query["cursor"]:
             return Response(self._answer(columns, status_counts(filtered), status_counts(tasks), None))
