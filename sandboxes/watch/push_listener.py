@@ -8,6 +8,7 @@ needed: polls remain authoritative.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
-import socketio
 from django.conf import settings
 from django.db import DatabaseError
 
@@ -53,6 +53,8 @@ class PushListener:
 
     async def _listen(self) -> None:
         backoff = Backoff(first_s=1.0, most_s=60.0)
+        # With aiohttp below it, it takes a tenth of a second to load, and some MiB: not before a sandbox is watched.
+        socketio: Any = await asyncio.to_thread(importlib.import_module, "socketio")
         while True:
             client = socketio.AsyncClient(reconnection=False, logger=False, engineio_logger=False)
             for name in _EVENTS:
