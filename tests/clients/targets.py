@@ -17,7 +17,7 @@ import httpx
 
 from tests.deploy.deployment import WEB, Deployment, made_folder
 from tests.deploy.proxy import BINARY
-from tests.postgres import find_binaries, running_postgres
+from tests.postgres import find_binaries, make_database, running_postgres
 from tests.processes import RunningHub, reaper, wait_until
 from tests.sandboxes.ill_daytona import KEY, Daytona
 
@@ -79,8 +79,9 @@ def production() -> Iterator[Target]:
         (folder / "sandboxes").mkdir()
         (folder / "hub").mkdir()
         daytona = Daytona(folder / "sandboxes")
+        database_url = make_database(postgres.url, "clients")
         deployment = Deployment(
-            made_folder(folder / "hub"), postgres.url, name="localhost", daytona=(daytona.api_url, KEY)
+            made_folder(folder / "hub"), database_url, name="localhost", daytona=(daytona.api_url, KEY)
         )
         deployment.env["TASKHUB_OAUTH_REGISTRATION"] = "1"
         try:
