@@ -106,7 +106,7 @@ class BoardQuerySerializer(QuerySerializer):
         help_text="Cards of a column; 0: the counts alone.",
     )
     cursor = serializers.CharField(
-        required=False, default="", help_text="The next page of one column, named by `status`: from its `cursor`."
+        required=False, help_text="The next page of one column, named by `status`: from its `cursor`."
     )
     old = serializers.BooleanField(
         required=False, default=False, help_text="Also tasks that are done and have left the board."
@@ -128,10 +128,10 @@ class BoardView(KnownQuery, GenericAPIView[Task]):
         tasks = board_tasks(task_list_for(user=request.user), request.user, old=query["old"])
         filtered = self.filter_queryset(tasks)
         statuses = list(dict.fromkeys(request.query_params.getlist("status"))) or list(TaskStatus.values)
-        if query["cursor"] and len(statuses) != 1:
+        if query.get("cursor") and len(statuses) != 1:
             raise NotFound("A cursor is of one column: name its status, and no other.")
         columns = list(self._columns(filtered, statuses, with_cards=query["page_size"] > 0))
-        if query["cursor"]:
+        if query.get("cursor"):
             return Response(self._answer(columns, status_counts(filtered), status_counts(tasks), None))
         counts = board_counts(tasks, request.user)
         needs = list(board_needs(tasks, request.user).defer("description")[:NEEDS_MOST])
