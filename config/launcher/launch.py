@@ -218,8 +218,8 @@ class Launcher:
                 [
                     *celery,
                     *("worker", "--pool", "threads", "--concurrency", "8", "--loglevel", "WARNING"),
-                    # Nothing here watches workers by Celery's events.
-                    *("--without-gossip", "--without-mingle", "--without-heartbeat", "--with-beat"),
+                    # Without any heartbeat Flower could not ask for Celery's events; each is a write to Redis.
+                    *("--without-gossip", "--without-mingle", "--heartbeat-interval", "20", "--with-beat"),
                 ],
                 self.env,
                 fds=[self.gate.descriptor],

@@ -17,7 +17,7 @@ from tests.processes import ROOT, Process, RunningHub, free_port, wait_until
 
 PATIENCE_S: Final = 180.0
 JOB: Final = "taskhub.jobs.executions_reconcile"
-"""Beat sends it every second."""
+"""Beat sends it every second, and every five while nothing runs."""
 
 
 def check(hub: RunningHub, scratch: Path) -> None:
