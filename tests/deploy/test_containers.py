@@ -171,7 +171,7 @@ class Container:
         (first,) = (
             pid
             for pid, line in descendants(self.process.pid).items()
-            if "config.launcher" in line and not line.startswith("bwrap")
+            if "config.launcher " in line and not line.startswith("bwrap")
         )
         os.kill(first, signal.SIGTERM)
         return self.process.wait(30)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from config.launcher import redis_server
 from tests.postgres import find_binaries
 from tests.processes import Process, descendants, wait_until
 
@@ -32,8 +33,8 @@ while True:
 print("nothing is left", flush=True)
 """
 EACH = [
-    *("redis-server", "config.launcher", "uvicorn", "celery", "sandboxes.local", "supervisor.py", "sleep 12345"),
-    *("bin/postgres", "nginx"),
+    *(redis_server.find_binary().name, "config.launcher", "uvicorn", "celery", "sandboxes.local", "supervisor.py"),
+    *("sleep 12345", "bin/postgres", "nginx"),
 ]
 INSTALLED = find_binaries() is not None and shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

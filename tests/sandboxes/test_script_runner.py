@@ -104,7 +104,8 @@ def test_killed_runner_is_told_and_its_script_is_ended(tmp_path: Path) -> None:
 
 
 def test_leftover_without_environment_is_ended(tmp_path: Path) -> None:
-    session = Session(tmp_path, "env -i setsid sleep 7531 & disown; echo done; pgrep -x sleep >~/before")
+    script = "env -i setsid sleep 7531 & disown; echo done; until pgrep -x sleep >~/before; do :; done"
+    session = Session(tmp_path, script)
     session.popen.stdin.write(f". {tmp_path}/command\npgrep -x sleep >{tmp_path}/after\n".encode())
     session.popen.communicate(timeout=60)
     assert (tmp_path / "before").read_text().split()

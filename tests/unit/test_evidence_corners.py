@@ -262,6 +262,7 @@ def test_work_that_is_again_as_it_was_is_verified_again(actor: Actor, task: Task
 
 def test_a_verification_that_cannot_be_begun_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
+    monkeypatch.setattr(jobs, "executions_under_way", lambda: True)
     monkeypatch.setattr(jobs, "alone", lambda *_, **__: nullcontext(True))
     monkeypatch.setattr(jobs, "_resend_starts", lambda: done.append("starts"))
     monkeypatch.setattr(jobs, "_hand_over_running", lambda: done.append("running"))
