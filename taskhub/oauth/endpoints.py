@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from oauth2_provider.models import get_access_token_model
 from oauth2_provider.views import OAuthProtectedResourceMetadataView, RevokeTokenView, TokenView
 
 from taskhub.auth.rate_limits import Limit, address_requests, failures, network_of
@@ -20,7 +21,12 @@ class TokenEndpoint(TokenView):  # type: ignore[misc]  # the toolkit has no type
         refusal = _refuse_form(request) or refuse(request, address_requests)
         if refusal is not None:
             return refusal
-        answer: HttpResponse = self.authorization_flow_token_response(request)
+        answer: HttpResponse
+        try:
+            answer = self.authorization_flow_token_response(request)
+        except get_access_token_model().DoesNotExist:
+            # The toolkit looks for what it has just made: a second use of the code has ended the grant meanwhile.
+            answer = oauth_error("invalid_grant", "The grant has ended.")
         # The toolkit leaves them out of what is refused while tokens are saved.
         answer["Content-Type"], answer["Cache-Control"] = "application/json", "no-store"
         return _counted(request, answer)

@@ -18,6 +18,7 @@ from oauthlib.common import Request
 from taskhub.auth.rate_limits import failures
 from taskhub.events.revocation import read_revoked
 from taskhub.models import ApiToken, AuditEntry
+from taskhub.oauth.endpoints import TokenEndpoint
 from taskhub.oauth.validator import HubValidator
 from tests.oauth_flow import CALLBACK, OAuthClient, answer_of, at_mcp, challenge, register, requester_at_mcp, signed_in
 
@@ -228,6 +229,22 @@ def test_of_two_uses_of_a_code_at_once_the_second_ends_the_grant(
     assert not ApiToken.objects.filter(client__isnull=False).exists()
     (entry,) = AuditEntry.objects.filter(action="grant:end")
     assert entry.changes["reason"] == [None, "code_reused"]
+
+
+def test_a_grant_that_ends_before_its_token_is_answered_is_told_as_ended(
+    client: OAuthClient, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second use of the code may end it between the transaction and the answer of the first."""
+    create = TokenEndpoint.create_token_response
+
+    def ended(self: TokenEndpoint, request: Any) -> Any:
+        answer = create(self, request)
+        AccessToken.objects.all().delete()
+        return answer
+
+    monkeypatch.setattr(TokenEndpoint, "create_token_response", ended)
+    answer = client.exchange(client.code(browser))
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
 @pytest.mark.parametrize("path", ["/oauth/token?a=%zz", "/oauth/revoke?a=%zz", "/oauth/token?a=1"])
