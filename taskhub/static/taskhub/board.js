@@ -42,7 +42,7 @@ const NEAR = "800px";
 const TYPING_MS = 250;
 const FRESH_MS = 3000;
 const STREAM_WAIT_MS = 5000;
-const LOOK_MS = 10_000; // positions in the queue change without an event
+const LOOK_MS = 5000; // positions in the queue, and what is being ended, change without an event
 const FACTS_MS = 60_000; // tasks become stale without one
 const SOON_MS = 2000;
 
