@@ -178,6 +178,10 @@ class Gateway:
         """The sandbox's toolbox by its known address, without a request."""
         return Toolbox.at(self._client, sandbox_id, toolbox_url)
 
+    def toolbox_of(self, document: Document) -> Toolbox:
+        """The toolbox of a sandbox that was read just now."""
+        return self.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", "")))
+
     # What executions run in: waits until it is so.
 
     async def sandbox_get(self, id_or_name: str) -> Sandbox:

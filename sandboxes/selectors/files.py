@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sandboxes.gateway import Document, open_gateway
 from taskhub.errors import TooLarge
@@ -23,8 +23,7 @@ class Folder(NamedTuple):
 async def folder_get(*, sandbox_id: str, path: str) -> Folder:
     """The content of a folder; of the working directory where `path` is empty. Raises SandboxError, TooLarge."""
     async with open_gateway(watching=True) as gateway:
-        document: dict[str, Any] = await gateway.document(sandbox_id)
-        toolbox = gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", "")))
+        toolbox = gateway.toolbox_of(await gateway.document(sandbox_id))
         path = path or await toolbox.work_dir()
         found = await toolbox.files(path, limit_bytes=LISTED_BYTES)
     if found is None:
@@ -36,8 +35,7 @@ async def folder_get(*, sandbox_id: str, path: str) -> Folder:
 async def file_get(*, sandbox_id: str, path: str) -> bytes:
     """Raises SandboxError; TooLarge beyond 32 MiB."""
     async with open_gateway(watching=True) as gateway:
-        document: dict[str, Any] = await gateway.document(sandbox_id)
-        toolbox = gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", "")))
+        toolbox = gateway.toolbox_of(await gateway.document(sandbox_id))
         content = await toolbox.file(path, limit_bytes=CONTENT_BYTES + 1)
     if len(content) > CONTENT_BYTES:
         raise TooLarge("The file has more than 32 MiB; have a command in the sandbox split it.", code="file_too_large")

@@ -121,7 +121,7 @@ async def _look_inside(user: Reader, sandbox_id: str, request: Callable[[Toolbox
     async with open_gateway(watching=True) as gateway:
         document: dict[str, Any] = await gateway.document(sandbox_id)
         await _guard_private(user, document)
-        return await request(gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", ""))))
+        return await request(gateway.toolbox_of(document))
 
 
 async def _guard_private(user: Reader, document: Document) -> None:

@@ -151,5 +151,4 @@ def _write_creation_once(actor: Actor, made: Document) -> None:
 
 async def _ask_inside(sandbox_id: str, request: Callable[[Toolbox], Awaitable[_T]]) -> _T:
     async with open_gateway() as gateway:
-        document: dict[str, Any] = await gateway.document(sandbox_id)
-        return await request(gateway.toolbox(str(document["id"]), str(document.get("toolboxProxyUrl", ""))))
+        return await request(gateway.toolbox_of(await gateway.document(sandbox_id)))
