@@ -16,7 +16,7 @@ from knox.settings import knox_settings
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from taskhub.admin.base import COLUMN, HubModelAdmin, ReadOnlyAdmin, actor_of, cut, row_link
-from taskhub.lib.one_line import is_one_line
+from taskhub.lib.one_line import ONE_LINE, is_one_line
 from taskhub.models import ApiToken
 from taskhub.roles import ROLES
 from taskhub.services.tokens import token_create, token_revoke
@@ -45,7 +45,7 @@ class TokenForm(forms.ModelForm[ApiToken]):
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         if not is_one_line(name):
-            raise forms.ValidationError("Must be one line, without control characters or direction marks.")
+            raise forms.ValidationError(ONE_LINE)
         return name
 
 

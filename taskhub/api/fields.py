@@ -10,7 +10,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from taskhub.lib.one_line import LINE_BREAKING, is_one_line
+from taskhub.lib.one_line import LINE_BREAKING, ONE_LINE, is_one_line
 from taskhub.lib.query_values import must_be_one_of
 
 # What draws nothing: blanks, control and format characters, fillers, variation selectors (Unicode 15): in plane 0.
@@ -43,7 +43,7 @@ class TextField(serializers.CharField):
         if self.visible and not _VISIBLE.search(data):
             raise serializers.ValidationError("Must have a visible character.", code="invisible")
         if self.one_line and not is_one_line(data):
-            raise serializers.ValidationError("Must be one line, without control characters or direction marks.")
+            raise serializers.ValidationError(ONE_LINE)
         if self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Invalid, NotFound
-from taskhub.lib.one_line import is_one_line
+from taskhub.lib.one_line import ONE_LINE, is_one_line
 from taskhub.lib.timestamps import iso
 from taskhub.models import ApiToken, EndedToken
 from taskhub.roles import ROLES, Role
@@ -34,7 +34,7 @@ def token_create(
     an expiry in the past, or for a name that is not one line (agents that give no name are called by it).
     """
     if not is_one_line(name):
-        raise Invalid("The token's name must be one line.", details={"name": ["Must be one line."]})
+        raise Invalid("The token's name must be one line.", details={"name": [ONE_LINE]})
     role = _least(role, ROLES.get(actor.token.role) if actor.token else None)
     expiry = _earliest(expiry, actor.token.expiry if actor.token else None)
     if expiry is not None and expiry <= timezone.now():
