@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import httpx
-import pytest
 
+from tests.git_servers import git, git_daemon, make_repository
 from tests.processes import ROOT, Process, RunningHub
 
 
@@ -45,8 +45,22 @@ def test_the_tour_by_hand_creates_a_task_and_follows_its_log(hub: RunningHub, tm
         stream.end()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/mcp.md"])
-def test_the_python_example_claims_a_task(hub: RunningHub, tmp_path: Path, page: str) -> None:
+def test_the_tour_proves_its_task(hub: RunningHub, tmp_path: Path) -> None:
+    """With a repository and a port of its own in the place of the clone's."""
+    make_repository(tmp_path / "clone", README="a clone")
+    with git_daemon(tmp_path) as address:
+        tour = written_for(hub, example("sh", "git daemon")).replace("git://localhost/.git", f"{address}/clone")
+        tour = re.sub(r"^git daemon .*\n|; kill %1", "", tour, flags=re.MULTILINE)
+        done = subprocess.run(
+            ["sh", "-e", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+    assert done.returncode == 0, done.stderr
+    commit = git(tmp_path / "clone", "rev-parse", "HEAD")
+    assert done.stdout.split() == ["1", commit, "passed", "done"]
+
+
+def test_the_python_example_claims_a_task(hub: RunningHub, tmp_path: Path) -> None:
+    page = "docs/mcp.md"
     httpx.post(f"{hub.address}/api/tasks/", headers=hub.headers, json={"title": page}).raise_for_status()
     code = written_for(hub, example("python", "claim_task", page))
     done = subprocess.run(
@@ -62,4 +76,4 @@ def test_the_python_example_claims_a_task(hub: RunningHub, tmp_path: Path, page:
 def test_the_tour_names_the_addresses_of_this_hub() -> None:
     """A changed default port would make the examples useless without a failing test."""
     assert "http://localhost:8000" in example("sh", "/api/events/stream")
-    assert "var/token" in example("python", "claim_task")
+    assert "var/token" in example("sh", "claude mcp add")
