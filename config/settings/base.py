@@ -114,6 +114,14 @@ TASKHUB_PAGE_SCRIPTS = [
     *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "agents", "connect", "settings")),
     *(f"sandboxes/{page}.js" for page in ("demo", "list", "one")),
 ]
+# The style sheets of the pages, each joined with those of every page.
+TASKHUB_PAGE_STYLES = [
+    *((f"taskhub/{page}.css",) for page in ("board", "monitor", "agents", "connect", "settings", "docs")),
+    ("taskhub/log.css", "taskhub/task.css"),
+    ("sandboxes/sandboxes.css",),
+    ("taskhub/log.css", "sandboxes/sandboxes.css"),
+    ("taskhub/log.css", "sandboxes/demo.css"),
+]
 # Where `prepare` puts the static files of the pages; empty: `collectstatic` does, or nothing is prepared.
 TASKHUB_PREPARED_STATIC: Path | None = None
 # A script of 1 MiB, JSON-escaped six-fold in the worst case, plus the other fields.

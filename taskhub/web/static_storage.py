@@ -1,4 +1,4 @@
-"""Static files storages: the modules of each page joined into one file, with names by content, and compressed.
+"""Static files storages: modules and style sheets of each page joined, with names by content, and compressed.
 
 Production has `JoinedStaticFilesStorage`, filled by `collectstatic`. `make run` has `PreparedStaticFilesStorage`,
 filled by `manage.py prepare` with the files of our own pages. Without them, files are served as they are, and modules
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +24,15 @@ from taskhub.lib.module_join import Joiner
 
 SITE_SCRIPT: Final = "taskhub/site.js"
 """Of every page; that of the page itself comes after it."""
+SITE_STYLES: Final = ("taskhub/variables.css", "taskhub/site.css")
+"""Of every page, before its own."""
 _JOINED: Final = "joined/"
 _PREPARED: Final = ("taskhub/", "sandboxes/")
 _PREPARED_TOO: Final = tuple(
     f"drf_spectacular_sidecar/swagger-ui-dist/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css")
 )
 _SOURCES: Final = "sources"
+_URL: Final = r"""(?P<matched>url\(['"]?(?P<url>[^'")]+)['"]?\))"""
 
 Files = dict[str, tuple[Storage, str]]
 """By the static name: where it is, and by which path there."""
@@ -43,10 +46,15 @@ class JoinedStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: i
         joined = _JOINED + name
         return str(self.url(joined)) if self.hash_key(joined) in self.hashed_files else None
 
+    def joined_styles_url(self, sheets: Sequence[str]) -> str | None:
+        """The address of the file that joins these style sheets with those of every page; None where there is none."""
+        joined = _styles_name(sheets)
+        return str(self.url(joined)) if self.hash_key(joined) in self.hashed_files else None
+
     def post_process(self, paths: Files, dry_run: bool = False, **options: Any) -> Iterator[Any]:
         """Django's hook behind `collectstatic`: joins, then renames and compresses. Raises JoinError."""
         joined: Files = {}
-        for name, code in {} if dry_run else _joined_modules(paths):
+        for name, code in () if dry_run else (*_joined_modules(paths), *_joined_styles(paths)):
             self.delete(name)
             joined[name] = (self, self._save(name, ContentFile(code.encode())))
         yield from super().post_process({**paths, **joined}, dry_run=dry_run, **options)
@@ -56,7 +64,7 @@ class PreparedStaticFilesStorage(JoinedStaticFilesStorage):
     """What `prepare` has made in `TASKHUB_PREPARED_STATIC`, if that is of the files as they are now."""
 
     keep_only_hashed_files = True
-    patterns = ()  # no file of these refers to another one but by modules, which are joined
+    patterns = (("*.css", (_URL,)),)  # the font; modules are joined, and source maps are not prepared
 
     def __init__(self, location: Path | None = None) -> None:
         self._folder: Path = location or _prepared_folder()
@@ -114,6 +122,22 @@ def _joined_modules(files: Files) -> Iterator[tuple[str, str]]:
     joiner = Joiner(read)
     for script in (SITE_SCRIPT, *settings.TASKHUB_PAGE_SCRIPTS):
         yield _JOINED + script, joiner.join([SITE_SCRIPT, script])
+
+
+def _styles_name(sheets: Sequence[str]) -> str:
+    """A folder below the root, as the sheets' own are: so what they refer to by `../` is the same."""
+    return _JOINED + "+".join(name.removesuffix(".css").replace("/", "-") for name in sheets or SITE_STYLES) + ".css"
+
+
+def _joined_styles(files: Files) -> Iterator[tuple[str, str]]:
+    """The joined file of each page's style sheets, and its text."""
+    for sheets in ((), *settings.TASKHUB_PAGE_STYLES):
+        texts = []
+        for name in (*SITE_STYLES, *sheets):
+            storage, path = files[name]
+            with storage.open(path) as file:
+                texts.append(str(file.read().decode()))
+        yield _styles_name(sheets), "".join(texts)
 
 
 def _prepared_files() -> Files:

@@ -68,3 +68,12 @@ def test_each_page_names_a_script_that_is_joined(settings) -> None:
         for name in re.findall(r'{% page_script "([^"]+)" %}', template.read_text(encoding="utf-8"))
     }
     assert used == set(settings.TASKHUB_PAGE_SCRIPTS)
+
+
+def test_each_page_names_style_sheets_that_are_joined(settings) -> None:
+    used = {
+        tuple(re.findall(r'"([^"]+)"', names))
+        for template in (ROOT / "templates").rglob("*.html")
+        for names in re.findall(r"{% page_styles( .*?)%}", template.read_text(encoding="utf-8"))
+    }
+    assert used - {()} == set(settings.TASKHUB_PAGE_STYLES)

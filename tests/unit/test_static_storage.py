@@ -36,11 +36,16 @@ def test_each_page_has_one_script_and_its_name_is_of_its_content(prepared: Any, 
     assert prepared.url("admin/css/base.css") == "/static/admin/css/base.css", "what is not prepared is served as it is"
 
 
+def test_each_page_has_one_style_sheet_which_finds_the_font(prepared: Any, settings: Any) -> None:
+    for sheets in ((), *settings.TASKHUB_PAGE_STYLES):
+        path = Path(prepared.path(prepared.joined_styles_url(sheets).removeprefix("/static/")))
+        fonts = re.findall(r'url\("([^"]+)"\)', path.read_text(encoding="utf-8"))
+        assert len(fonts) == 2
+        assert all((path.parent / font).is_file() and re.search(r"\.[0-9a-f]{12}\.woff2$", font) for font in fonts)
+
+
 def test_the_board_is_small(prepared: Any) -> None:
-    urls = [
-        prepared.joined_url("taskhub/board.js"),
-        *(prepared.url(f"taskhub/{name}.css") for name in ("site", "board")),
-    ]
+    urls = [prepared.joined_url("taskhub/board.js"), prepared.joined_styles_url(["taskhub/board.css"])]
     sizes = [Path(prepared.path(url.removeprefix("/static/") + ".gz")).stat().st_size for url in urls]
     assert sum(sizes) < (ALL_KIB - 20) * 1024, sizes
 
@@ -81,3 +86,5 @@ def test_a_page_takes_the_joined_file_or_module_by_module(
     assert asked() == [prepared.joined_url("taskhub/board.js")]
     monkeypatch.setattr(template_tags, "staticfiles_storage", StaticFilesStorage())
     assert asked() == ["/static/taskhub/site.js", "/static/taskhub/board.js"]
+    sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)">', client.get("/").content.decode())
+    assert sheets == [f"/static/taskhub/{name}.css" for name in ("variables", "site", "board")]
