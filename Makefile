@@ -124,6 +124,10 @@ format: install-dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/python .ci/js_checks.py --fix
 
+.PHONY: screenshots
+screenshots: install-dev ## README's pictures, and every page in every look into var/screenshots/ (needs Chromium; five minutes)
+	$(BIN)/python -m docs.screenshots
+
 .PHONY: bench
 bench: install-dev ## the benchmarks; they write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks

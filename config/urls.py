@@ -26,6 +26,7 @@ from taskhub.pages.account import (
     told_change,
 )
 from taskhub.pages.agents import agents
+from taskhub.pages.components import components
 from taskhub.pages.connect import connect
 from taskhub.pages.sign_in import sign_in_link, token_sign_in
 from taskhub.sign_on.views import SignOnCallbackView, SignOnView, SignOutView
@@ -67,6 +68,9 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
 ]
+
+if settings.TASKHUB_COMPONENTS:
+    urlpatterns.append(path("components/", components, name="components"))
 
 handler400 = "taskhub.api.errors.bad_request"
 handler403 = "taskhub.api.errors.forbidden"

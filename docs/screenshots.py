@@ -1,7 +1,8 @@
-"""Screenshots for README: `python -m docs.screenshots` takes them from a real hub with a real browser.
+"""Screenshots: `make screenshots` takes them from real hubs with a real browser. Needs Chromium.
 
-Starts a hub on a free port with a temporary data folder, creates example tasks, runs a script, and writes
-docs/images/board.png and docs/images/log.png. Needs Chromium.
+Starts a hub on a free port with a temporary data folder, creates example tasks, runs a script, and writes README's
+docs/images/board.png and docs/images/log.png; then another hub for var/screenshots/ (`docs/every_page.py`), unless
+`--readme` was given.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from docs.every_page import take_every_page
 from tests.processes import ROOT, RunningHub, running_hub
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 IMAGES = ROOT / "docs" / "images"
+EVERY_PAGE = ROOT / "var" / "screenshots"
 BOARD = {"width": 1200, "height": 720}
 LOG = {"width": 1200, "height": 860}
 Example = tuple[str, str, str, str, list[str]]
@@ -60,6 +63,18 @@ def main() -> int:
         page = browser.new_context(color_scheme="light").new_page()
         take(page, hub)
         browser.close()
+    if "--readme" in sys.argv:
+        return 0
+    looks = {"TASKHUB_COMPONENTS": "1"}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_hub(Path(folder), looks) as hub,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        take_every_page(browser, hub, EVERY_PAGE)
+        browser.close()
+    print(f"{EVERY_PAGE}/index.html shows them all.")
     return 0
 
 

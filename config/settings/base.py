@@ -111,7 +111,7 @@ STORAGES = {
 }
 # The scripts of the pages, each joined with the modules that it imports (taskhub/web/static_storage.py).
 TASKHUB_PAGE_SCRIPTS = [
-    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "agents", "connect", "settings")),
+    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "agents", "connect", "settings", "components")),
     *(f"sandboxes/{page}.js" for page in ("demo", "list", "one")),
 ]
 # The style sheets of the pages, each joined with those of every page.
@@ -121,7 +121,16 @@ TASKHUB_PAGE_STYLES = [
     ("sandboxes/sandboxes.css",),
     ("taskhub/log.css", "sandboxes/sandboxes.css"),
     ("taskhub/log.css", "sandboxes/demo.css"),
+    (
+        "taskhub/log.css",
+        "taskhub/board.css",
+        "taskhub/settings.css",
+        "sandboxes/sandboxes.css",
+        "taskhub/components.css",
+    ),
 ]
+# For those who work on the pages: /components/ shows what they are made of.
+TASKHUB_COMPONENTS = env.flag("TASKHUB_COMPONENTS")
 # Where `prepare` puts the static files of the pages; empty: `collectstatic` does, or nothing is prepared.
 TASKHUB_PREPARED_STATIC: Path | None = None
 # A script of 1 MiB, JSON-escaped six-fold in the worst case, plus the other fields.

@@ -31,6 +31,7 @@ from sandboxes.gateway import LIFECYCLE_S, REQUEST_S
 from sandboxes.models import Watching
 from sandboxes.selectors import sandboxes as selectors
 from sandboxes.services import sandboxes as services
+from sandboxes.watch.shared_list import shared_page
 from taskhub.api.actors import actor_of
 from taskhub.api.awaited import awaited
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent_elsewhere
@@ -78,9 +79,14 @@ class SandboxesView(KnownQuery, APIView):
     @extend_schema(operation_id="sandboxes_list", parameters=[PageQuerySerializer], responses=SandboxPageSerializer)
     @awaited()
     async def get(self, request: Request) -> Response:
-        """A page of all sandboxes, the most recently active first; it may be a little behind."""
+        """A page of all sandboxes, the most recently active first; it may be a little behind.
+
+        With `facts` all callers share one request to Daytona: it may be up to 14 s behind what happens there alone.
+        """
         query = self.read_query(request)
-        page = await selectors.sandbox_page_for(user=request.user, cursor=query.get("cursor"), limit=query["limit"])
+        cursor, limit = query.get("cursor"), query["limit"]
+        read = {"read": shared_page} if query["facts"] else {}
+        page = await selectors.sandbox_page_for(user=request.user, cursor=cursor, limit=limit, **read)
         items = page.items
         if query["facts"]:
             items = await with_database(partial(with_facts, request.user, items))

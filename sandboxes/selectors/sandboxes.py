@@ -29,11 +29,17 @@ _T = TypeVar("_T")
 Reader = User | AnonymousUser
 
 
-async def sandbox_page_for(*, user: Reader, cursor: str | None, limit: int) -> Page:
-    """A page of the account's sandboxes. Raises NotFound for a bad cursor, SandboxError."""
+async def _page(cursor: str | None, limit: int) -> Page:
+    async with open_gateway(watching=True) as gateway:
+        return await gateway.page(cursor, limit=limit)
+
+
+async def sandbox_page_for(
+    *, user: Reader, cursor: str | None, limit: int, read: Callable[[str | None, int], Awaitable[Page]] = _page
+) -> Page:
+    """A page of the account's sandboxes, by `read`. Raises NotFound for a bad cursor, SandboxError."""
     try:
-        async with open_gateway(watching=True) as gateway:
-            page = await gateway.page(cursor, limit=limit)
+        page = await read(cursor, limit)
     except SandboxesOff:
         raise
     except SandboxRefused:

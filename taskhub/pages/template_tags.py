@@ -1,4 +1,4 @@
-"""Template tags `page_script` and `page_styles`: a page's script and style sheets, each one file where that was prepared."""
+"""Template tags `page_script` and `page_styles`: a page's script and style sheets, one file each where prepared."""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from rest_framework.test import APIClient
 
 from sandboxes.circuit_breaker import breaker
 from sandboxes.selectors import sandboxes as selectors
+from sandboxes.watch import shared_list
+from taskhub.auth.actor import SYSTEM
 from taskhub.models import ApiToken, AuditEntry
+from taskhub.services import tasks
 from tests.processes import wait_until
 from tests.sandboxes.ill_daytona import KEY, Daytona
 
@@ -297,3 +300,37 @@ def test_a_log_that_is_too_long_for_one_answer_is_413(
     monkeypatch.setattr(selectors, "SNAPSHOT_BYTES", 1000)
     url = f"{ROOT}/{sandbox_id}/sessions/s/commands/{command_id}/logs"
     assert code_of(sent(api, "GET", url)) == (413, "log_too_long")
+
+
+def test_pages_that_are_open_cost_what_one_costs(
+    either: Daytona, api: APIClient, agent: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox_id = sent(api, "POST", f"{ROOT}/", {"autoStopInterval": 0})[1]["id"]
+
+    def asked(readers: list[APIClient]) -> tuple[set[str], int]:
+        """The states of the sandbox that they see, and how often Daytona's list was asked for that."""
+        states = set()
+        with either.counted() as counted:
+            for reader in readers:
+                rows = sent(reader, "GET", f"{ROOT}/?limit=200&facts=true")[1]["items"]
+                states.update(row["state"] for row in rows if row["id"] == sandbox_id)
+        return states, sum(counted.values())
+
+    monkeypatch.setattr(shared_list, "CALM_S", 1000)
+    monkeypatch.setattr(shared_list, "FRESH_S", 1000)
+    many = [api, agent] * 10
+    assert asked(many) == ({"started"}, 1)
+    tasks.task_create(actor=SYSTEM, title="an event")
+    assert asked(many) == ({"started"}, 0), "a few seconds after an event are time enough"
+    assert sent(api, "POST", f"{ROOT}/{sandbox_id}/stop")[0] == 202
+    states, count = asked(many)
+    assert (states <= {"stopping", "stopped"}, count) == (True, 1), "what was done here is seen at once"
+    monkeypatch.setattr(shared_list, "CALM_S", 0)
+    assert asked(many)[1] == 0
+    tasks.task_create(actor=SYSTEM, title="another event")
+    assert asked(many)[1] == 1
+    monkeypatch.setattr(shared_list, "FRESH_S", 0)
+    assert asked(many)[1] == 20
+    with either.counted() as counted:
+        sent(api, "GET", f"{ROOT}/?limit=200")
+    assert sum(counted.values()) == 1, "programs get the list as it is"

@@ -1,4 +1,4 @@
-"""The design: style sheets take colours, sizes and distances from `variables.css`, and use no variable that is not there."""
+"""The design: style sheets take colours, sizes and distances from `variables.css`, and no other variables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
 
+from taskhub.pages.components import GROUPS, components
 from tests.processes import ROOT
 
 VARIABLES = ROOT / "taskhub/static/taskhub/variables.css"
@@ -15,7 +18,7 @@ ADMIN = VARIABLES.with_name("admin.css")
 SHEETS = sorted({*ROOT.glob("*/static/*/*.css")} - {VARIABLES})
 LITERAL = {
     "a colour": re.compile(
-        r"#[0-9a-f]{3,8}\b|\b(?:rgba?|hsla?|oklch|oklab|hwb|light-dark)\(|\b(?:white|black|red|gr[ae]y)\b", re.I
+        r"#[0-9a-f]{3,8}\b|\b(?:rgba?|hsla?|oklch|oklab|hwb|light-dark)\(|\b(?:white|black|gr[ae]y)\b", re.IGNORECASE
     ),
     "a size of text": re.compile(r"[\d.]+(?:rem|em|px)\b"),
     "a distance": re.compile(r"[\d.]+(?:rem|em|px)\b"),
@@ -87,3 +90,18 @@ def test_every_variable_is_described() -> None:
     described = (ROOT / "docs/design.md").read_text()
     names = re.findall(r"(--[\w-]+)\s*:", VARIABLES.read_text())
     assert [name for name in names if f"`{name}`" not in described] == []
+
+
+@pytest.mark.django_db
+def test_the_components_are_shown_where_a_setting_says_so(client: Client, rf: RequestFactory, admin_user: User) -> None:
+    client.force_login(admin_user)
+    assert client.get("/components/").status_code == 404
+    request = rf.get("/components/")
+    request.user, request.session = admin_user, client.session
+    shown = components(request).content.decode()
+    colours = [f"--{name}" for names in GROUPS.values() for name in names]
+    sizes = re.findall(r"(--(?:size|space|radius)-\w+)\s*:", VARIABLES.read_text())
+    rules = VARIABLES.with_name("components.css").read_text()
+    for name in (*colours, *sizes):
+        assert f'"{name}"' in shown, name
+        assert f'"{name}"]' in rules, name

@@ -1,0 +1,15 @@
+// The page "Components": its dialog and its toasts.
+
+import { confirmed } from "./confirm-dialog.js";
+import { $ } from "./dom.js";
+import { toast } from "./toasts.js";
+
+/** @returns {Promise<void>} */
+const undo = () => Promise.resolve(toast("Undone."));
+
+$("ask").addEventListener("click", async () => {
+  const question = { title: "Delete the task?", text: "Its runs and files go, too.", action: "Delete" };
+  toast((await confirmed(question)) ? "It was deleted." : "Nothing was done.");
+});
+$("say").addEventListener("click", () => toast("“Upgrade the client” is now in Review.", { undo }));
+$("say-bad").addEventListener("click", () => toast("It could not be moved.", { isBad: true }));
