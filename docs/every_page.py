@@ -103,8 +103,8 @@ class _Looker(NamedTuple):
     cookies: Any
 
 
-def take_every_page(browser: Browser, hub: RunningHub, folder: Path) -> None:
-    """With an `index.html` that shows all side by side."""
+def take_every_page(browser: Browser, hub: RunningHub, folder: Path, only: str) -> None:
+    """With an `index.html` that shows all side by side. `only`: the looks whose names have this part."""
     folder.mkdir(parents=True, exist_ok=True)
     cookies = _signed_in(browser, hub)
     with httpx.Client(base_url=hub.address, headers=hub.headers, timeout=90) as http:
@@ -112,6 +112,8 @@ def take_every_page(browser: Browser, hub: RunningHub, folder: Path) -> None:
             ids = fill(http)
             for size in SIZES:
                 for scheme in SCHEMES:
+                    if only not in f"{state}-{size}-{scheme}":
+                        continue
                     _take(_Looker(browser, hub.address, cookies), folder, (state, size, scheme), ids)
     _write_index(folder)
 

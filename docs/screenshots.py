@@ -2,15 +2,17 @@
 
 Starts a hub on a free port with a temporary data folder, creates example tasks, runs a script, and writes README's
 docs/images/board.png and docs/images/log.png; then another hub for var/screenshots/ (`docs/every_page.py`), unless
-`--readme` was given.
+`--readme` is given. `--only overfull-phone-dark` takes some of those.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,9 @@ from docs.every_page import take_every_page
 from tests.processes import ROOT, RunningHub, running_hub
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
 
 IMAGES = ROOT / "docs" / "images"
 EVERY_PAGE = ROOT / "var" / "screenshots"
@@ -51,31 +55,37 @@ until [ -e go-on ]; do sleep 0.2; done
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m docs.screenshots", description="Take screenshots.")
+    parser.add_argument("--readme", action="store_true", help="README's alone")
+    parser.add_argument("--only", metavar="PART", help="not README's; of the others those with this in their name")
+    asked = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
         print("Chromium is not installed.", file=sys.stderr)
         return 1
+    if asked.only is None:
+        with pictured(chromium) as (browser, hub):
+            take(browser.new_context(color_scheme="light").new_page(), hub)
+    if not asked.readme:
+        with pictured(chromium, TASKHUB_COMPONENTS="1") as (browser, hub):
+            take_every_page(browser, hub, EVERY_PAGE, asked.only or "")
+        print(f"{EVERY_PAGE}/index.html shows them all.")
+    return 0
+
+
+@contextmanager
+def pictured(chromium: str, **env: str) -> Iterator[tuple[Browser, RunningHub]]:
+    """A browser, and a hub of its own."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where there is a browser
 
-    IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, running_hub(Path(folder)) as hub, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(color_scheme="light").new_page()
-        take(page, hub)
-        browser.close()
-    if "--readme" in sys.argv:
-        return 0
-    looks = {"TASKHUB_COMPONENTS": "1"}
     with (
         tempfile.TemporaryDirectory() as folder,
-        running_hub(Path(folder), looks) as hub,
+        running_hub(Path(folder), env) as hub,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        take_every_page(browser, hub, EVERY_PAGE)
+        yield browser, hub
         browser.close()
-    print(f"{EVERY_PAGE}/index.html shows them all.")
-    return 0
 
 
 def take(page: Page, hub: RunningHub) -> None:

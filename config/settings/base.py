@@ -120,7 +120,6 @@ TASKHUB_PAGE_STYLES = [
     ("taskhub/log.css", "taskhub/task.css"),
     ("sandboxes/sandboxes.css",),
     ("taskhub/log.css", "sandboxes/sandboxes.css"),
-    ("taskhub/log.css", "sandboxes/demo.css"),
     (
         "taskhub/log.css",
         "taskhub/board.css",
