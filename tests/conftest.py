@@ -158,7 +158,7 @@ def redis_process() -> Iterator[Process]:
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """A whole hub, as `make run` starts it; shared by all tests that only use it."""
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+    with running_hub(tmp_path_factory.mktemp("hub"), {"TASKHUB_COMPONENTS": "1"}) as running:
         yield running
 
 

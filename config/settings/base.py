@@ -111,7 +111,10 @@ STORAGES = {
 }
 # The scripts of the pages, each joined with the modules that it imports (taskhub/web/static_storage.py).
 TASKHUB_PAGE_SCRIPTS = [
-    *(f"taskhub/{page}.js" for page in ("board", "task", "monitor", "agents", "connect", "settings", "components")),
+    *(
+        f"taskhub/{page}.js"
+        for page in ("board", "task", "monitor", "agents", "connect", "settings", "components", "docs")
+    ),
     *(f"sandboxes/{page}.js" for page in ("demo", "list", "one")),
 ]
 # The style sheets of the pages, each joined with those of every page.

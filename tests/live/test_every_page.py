@@ -24,6 +24,8 @@ PAGES = {
     "monitor": "/test_sse.html",
     "demo": "/sse-demo.html",
     "connect": "/connect/",
+    "components": "/components/",
+    "docs": "/api/docs/",
     "login": "/login/",
     "used link": "/sign-in/?token=1.used.up",
     "missing": "/tasks/00000000-0000-4000-8000-000000000000/",
@@ -86,6 +88,8 @@ def test_it_is_accessible_and_fits(
         screen.wait_for_selector("#files a")
     if name == "board":
         screen.wait_for_selector("#board .card .tags")
+    if name == "docs":
+        screen.wait_for_selector('#swagger-ui h3[aria-level="2"]')
     results = Axe().run(screen)
     assert results.violations_count == 0, results.generate_report()
     for width in (screen.evaluate("innerWidth"), 768, 1920):
