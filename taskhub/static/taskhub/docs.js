@@ -16,8 +16,7 @@ function set(selector, attributes) {
 
 function mend() {
   isDue = false;
-  set("main", { role: "group", "aria-label": "Operations" }); // the page has its own
-  set("h3.opblock-tag", { role: "heading", "aria-level": "2" }); // below the first heading
+  set("h3.opblock-tag, section.models > h4", { role: "heading", "aria-level": "2" }); // below the first heading
   set("#servers", { "aria-label": "Server" });
   // A link in a button: the button opens the operation and writes its address, as the link does.
   for (const link of place.querySelectorAll("button a[href]")) link.removeAttribute("href");
