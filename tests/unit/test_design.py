@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
+from django.urls import get_resolver
 
+from docs.every_page import PAGES
 from taskhub.pages.components import GROUPS, components
 from tests.processes import ROOT
 
@@ -105,3 +107,18 @@ def test_the_components_are_shown_where_a_setting_says_so(client: Client, rf: Re
     for name in (*colours, *sizes):
         assert f'"{name}"' in shown, name
         assert f'"{name}"]' in rules, name
+
+
+@pytest.mark.django_db
+def test_screenshots_are_taken_of_every_page(client: Client, admin_user: User) -> None:
+    """Of the addresses without parts that vary, those that answer with a page."""
+    client.force_login(admin_user)
+    addresses = {"/" + str(each.pattern).removeprefix("^").removesuffix("$") for each in get_resolver().url_patterns}
+    pages = set()
+    for address in sorted(addresses - {"/sse", "/mcp/?", "/metrics"}):
+        answer = client.get(address)
+        if answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html"):
+            pages.add(address)
+    assert {"/", "/agents/", "/settings/"} <= pages
+    assert pages <= set(PAGES.values()) | {"/sign-in/"}  # that one with a link
+    assert {"/tasks/{task}/", "/sandboxes/{sandbox}/", "/api/docs/", "/components/"} <= set(PAGES.values())

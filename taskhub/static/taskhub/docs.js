@@ -17,6 +17,8 @@ function set(selector, attributes) {
 function mend() {
   isDue = false;
   set("h3.opblock-tag, section.models > h4", { role: "heading", "aria-level": "2" }); // below the first heading
+  set(".information-container", { role: "region", "aria-label": "About" });
+  set(".scheme-container", { role: "region", "aria-label": "Server and authorization" });
   set("#servers", { "aria-label": "Server" });
   // A link in a button: the button opens the operation and writes its address, as the link does.
   for (const link of place.querySelectorAll("button a[href]")) link.removeAttribute("href");
