@@ -51,8 +51,8 @@ def test_page_shows_a_sandbox_from_its_creation_to_its_end(demo: Demo, complaint
     demo.wait_for_sandbox("stopped")
     demo.find("Start").click()
     demo.wait_for_sandbox("started")
-    demo.page.once("dialog", lambda dialog: dialog.accept())
     demo.find("Delete …").click()
+    demo.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     demo.wait_for_sandbox("destroyed")
     demo.wait_for_state("status", "ended", "the sandbox was deleted")
     demo.wait_for_state("sessions", "ended", "the sandbox was deleted")
@@ -229,8 +229,8 @@ def test_signed_in_people_need_no_token(demo: Demo, complaints: list[str]) -> No
     assert demo.page.locator("#token").count() == 0
     demo.find("Create").click()
     demo.wait_for_sandbox("started")
-    demo.page.once("dialog", lambda dialog: dialog.accept())
     demo.find("Delete …").click()
+    demo.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     demo.wait_for_state("status", "ended")
     assert complaints == []
 

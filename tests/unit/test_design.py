@@ -109,6 +109,12 @@ def test_the_components_are_shown_where_a_setting_says_so(client: Client, rf: Re
         assert f'"{name}"]' in rules, name
 
 
+def test_questions_are_dialogs_of_ours() -> None:
+    asked = re.compile(r"(?<![\w.])(?:window\.)?(?:confirm|alert|prompt)\(")
+    found = {path.name for path in ROOT.glob("*/static/*/*.js") if asked.search(path.read_text())}
+    assert found <= {"task.js", "task-edit.js"}  # the task's page, which is written anew
+
+
 @pytest.mark.django_db
 def test_screenshots_are_taken_of_every_page(client: Client, admin_user: User) -> None:
     """Of the addresses without parts that vary, those that answer with a page."""

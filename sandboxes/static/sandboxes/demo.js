@@ -1,6 +1,7 @@
 // The page to try /sse: select a sandbox, use it, and watch its streams. Spec 000's sse-demo.html.
 
 import { api, call, Refused, token } from "../taskhub/api.js";
+import { confirmed } from "../taskhub/confirm-dialog.js";
 import { $, element, find } from "../taskhub/dom.js";
 import { onPress as onPressIn, tokenError, tryAction as tryIn } from "../taskhub/forms.js";
 import { count } from "../taskhub/format.js";
@@ -307,7 +308,8 @@ async function create() {
 
 async function remove() {
   const { sandboxId } = selected;
-  if (!confirm(`Delete sandbox ${sandboxId}, with everything in it?`)) return;
+  const text = [`${sandboxId}, with everything in it.`];
+  if (!(await confirmed({ title: "Delete this sandbox?", text, action: "Delete" }))) return;
   await call("DELETE", sandboxes(sandboxId));
   known = known.filter(({ id }) => id !== sandboxId);
   showSandboxes();

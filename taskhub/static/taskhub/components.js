@@ -8,7 +8,7 @@ import { toast } from "./toasts.js";
 const undo = () => Promise.resolve(toast("Undone."));
 
 $("ask").addEventListener("click", async () => {
-  const question = { title: "Delete the task?", text: "Its runs and files go, too.", action: "Delete" };
+  const question = { title: "Delete the task?", text: ["Its runs and files go, too."], action: "Delete" };
   toast((await confirmed(question)) ? "It was deleted." : "Nothing was done.");
 });
 $("say").addEventListener("click", () => toast("“Upgrade the client” is now in Review.", { undo }));
