@@ -45,7 +45,7 @@ def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
 
 def _shown(executions: QuerySet[Execution]) -> QuerySet[Execution]:
     """With the name of the environment, without what may be long."""
-    return executions.select_related("environment").defer("script", "env", "environment__document")
+    return executions.select_related("environment").defer("script", "env", "variables", "environment__document")
 
 
 def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
@@ -75,6 +75,16 @@ def _may_read_script(user: User | AnonymousUser, execution: Execution) -> bool:
     if not execution.is_verification or version is None or not version.spec.verify or role_of(user) >= Role.OPERATOR:
         return True
     return environment_list_for(user=user).filter(pk=version.environment_id).exists()
+
+
+def execution_to_repeat_for(*, user: User | AnonymousUser | None, task_id: UUID, execution_id: UUID) -> Execution:
+    """A run of the task with all that it is repeated from. Raises NotFound, also if the user may not see it."""
+    found = Execution.objects.all() if user is None else execution_list_for(user=user)
+    runs = found.defer(None).select_related("environment").defer("secret_env")
+    run = runs.filter(pk=execution_id, task=task_id, kind=ExecutionKind.RUN).first()
+    if run is None:
+        raise NotFound("The task has no such execution.", code="execution_not_found")
+    return run
 
 
 def executions_of_id(executions: QuerySet[Execution], some_id: UUID) -> QuerySet[Execution]:

@@ -123,6 +123,7 @@ def execution_queue(
         script=script,
         env=plain,
         secret_env=sealed,
+        variables={name: isinstance(value, Secret) for name, value in (env or {}).items()},
         timeout_s=chosen.timeout_s,
         environment=chosen.version,
         requested_sandbox_id=sandbox_id,
@@ -304,7 +305,6 @@ def execution_finish(
         **ended_now(execution),
         lease_until=None,
         waiting_reason="",
-        env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if not moved:
         return False
