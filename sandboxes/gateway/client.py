@@ -147,11 +147,11 @@ class Gateway:
 
     async def close_network(self, id_or_name: str) -> None:
         """Nothing goes in or out any more, but for Daytona's own toolbox. Raises SandboxError."""
+        # By `from_dict`: the SDK's constructor drops names as the API has them, without a word.
+        body = daytona_api_client_async.UpdateSandboxNetworkSettings.from_dict({"networkBlockAll": True})
         with past_breaker():
             request = self._api.update_network_settings_without_preload_content(
-                id_or_name,
-                daytona_api_client_async.UpdateSandboxNetworkSettings(networkBlockAll=True),
-                _request_timeout=LIFECYCLE_S,
+                id_or_name, body, _request_timeout=LIFECYCLE_S
             )
             document = await _fetch_sandbox(request)
         if document.get("networkBlockAll") is not True:
