@@ -167,6 +167,13 @@ class Execution(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=50, blank=True, default="", help_text="Why it failed or was lost.")
     error_message = models.CharField(max_length=500, blank=True, default="")
+    error_detail = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What the sandbox service itself said, for operators.",
+    )
     log_lines = models.PositiveIntegerField(null=True, blank=True, help_text="Lines in the archived log.")
     log_truncated = models.BooleanField(default=False)
 

@@ -45,7 +45,9 @@ def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
 
 def _shown(executions: QuerySet[Execution]) -> QuerySet[Execution]:
     """With the name of the environment, without what may be long."""
-    return executions.select_related("environment").defer("script", "env", "variables", "environment__document")
+    return executions.select_related("environment").defer(
+        "script", "env", "variables", "error_detail", "environment__document"
+    )
 
 
 def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
@@ -59,7 +61,8 @@ def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Exe
 def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
     """Likewise, with its script. Raises NotFound.
 
-    That of a verification has the environment's own: it is empty for readers who may not use the environment.
+    That of a verification has the environment's own: it is empty for readers who may not use the environment. What the
+    sandbox service said (`error_detail`) is for operators.
     """
     try:
         found = execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
@@ -67,6 +70,8 @@ def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID)
         raise NotFound("Execution not found.", code="execution_not_found") from None
     if not _may_read_script(user, found):
         found.script = ""
+    if role_of(user) < Role.OPERATOR:
+        found.error_detail = ""
     return found
 
 
