@@ -129,6 +129,7 @@ def test_a_run_is_repeated_with_a_changed_script(
     client.wait_for_end(task_id)
     shown = opened(page, hub, task_id)
     shown.wait_for_line("first")
+    page.locator("#executions li", has_text="environment of-a-page 1").wait_for()
     page.get_by_role("button", name="Run again").click()
     page.wait_for_selector("#run-dialog[open]")
     script = page.get_by_label("Script (default")
