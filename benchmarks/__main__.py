@@ -23,6 +23,7 @@ from benchmarks import (
     checkout,
     compare,
     endings,
+    engines,
     executions,
     rest,
     results,
@@ -52,6 +53,7 @@ SCENARIOS: Final = {
         rest.SCENARIO,
         agents.SCENARIO,
         compare.SCENARIO,
+        engines.SCENARIO,
     )
 }
 NEED_POSTGRES: Final = {ON_POSTGRES.name, admin_pages.ON_POSTGRES.name, waiting.SCENARIO.name}
