@@ -20,6 +20,7 @@ from typing import Final
 from benchmarks import (
     admin_pages,
     agents,
+    checkout,
     compare,
     endings,
     engines,
@@ -48,6 +49,7 @@ SCENARIOS: Final = {
         *endings.SCENARIOS,
         endings.REAL_SCENARIO,
         start.SCENARIO,
+        checkout.SCENARIO,
         rest.SCENARIO,
         agents.SCENARIO,
         compare.SCENARIO,
