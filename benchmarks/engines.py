@@ -225,7 +225,7 @@ SCENARIO: Final = Scenario(
     "writes without. 100 at once: a list of tasks in one request to 5,000 streams; the others get 100 requests, and 1 "
     "is what the C program's burst costs there. p99 is from the moment at which an event is sent to the server, alone, "
     "to each stream's receipt. TaskHub's streams have a token, its events are stored, numbered and told over Redis; "
-    "the others keep nothing and ask nobody. Readers and writer share the machine with the server.",
+    "the others keep nothing and ask no one. Readers and writer share the machine with the server.",
     engines,
     _figures(),
 )
