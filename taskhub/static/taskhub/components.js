@@ -5,11 +5,20 @@ import { $ } from "./dom.js";
 import { toast } from "./toasts.js";
 
 /** @returns {Promise<void>} */
-const undo = () => Promise.resolve(toast("Undone."));
+function undo() {
+  toast("Undone.");
+  return Promise.resolve();
+}
 
-$("ask").addEventListener("click", async () => {
+async function ask() {
   const question = { title: "Delete the task?", text: ["Its runs and files go, too."], action: "Delete" };
   toast((await confirmed(question)) ? "It was deleted." : "Nothing was done.");
+}
+
+$("ask").addEventListener("click", () => void ask());
+$("say").addEventListener("click", () => {
+  toast("“Upgrade the client” is now in Review.", { undo });
 });
-$("say").addEventListener("click", () => toast("“Upgrade the client” is now in Review.", { undo }));
-$("say-bad").addEventListener("click", () => toast("It could not be moved.", { isBad: true }));
+$("say-bad").addEventListener("click", () => {
+  toast("It could not be moved.", { isBad: true });
+});
