@@ -101,7 +101,7 @@ def _guard(actor: Actor, evidence: Evidence) -> None:
 
 
 def _guard_writer(task: Task, evidence: Evidence) -> None:
-    """Of a verification that no account asks for: an environment that only its last run named is not for whoever wrote
+    """Of a verification that no account asks for: an environment that only its last run named is not for the account that wrote
     the task's script, unless it is for all. Raises Conflict.
     """
     version = evidence.version
