@@ -101,8 +101,8 @@ def _guard(actor: Actor, evidence: Evidence) -> None:
 
 
 def _guard_writer(task: Task, evidence: Evidence) -> None:
-    """Of a verification that no account asks for: an environment that only its last run named is not for whoever wrote
-    the task's script, unless it is for all. Raises Conflict.
+    """Of a verification that no account asks for: the author of the task's script need not be an account that may use
+    an environment that only the last run named. Raises Conflict.
     """
     version = evidence.version
     if version is None or not evidence.task_script or task.environment_id == version.environment_id:
