@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 
+from taskhub.lib.cancellation import cancel_all
 from tests.postgres import Postgres
 from tests.processes import free_port, wait_until
 
@@ -19,9 +20,20 @@ class Relay:
         self.port = free_port()
         self.target = 0
         self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        self._server.close()
+        self.cut()
+        await cancel_all(*self._tasks)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

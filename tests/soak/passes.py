@@ -206,7 +206,7 @@ async def soak(run: Run, minutes: float) -> list[str]:
         if not pending and any(line.startswith(f"read {last} ") for line in run.processes["reader"].output[-50:]):
             break
         await asyncio.sleep(0.5)
-    run.cluster.relay.cut()
+    await run.cluster.relay.close()
     return check(run)
 
 
