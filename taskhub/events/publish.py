@@ -60,10 +60,10 @@ class Notifier:
             if len(messages) == 1:
                 self._client.publish(REDIS_CHANNEL, messages[0])
             else:
-                with self._client.pipeline(transaction=False) as together:
+                with self._client.pipeline(transaction=False) as pipeline:
                     for message in messages:
-                        together.publish(REDIS_CHANNEL, message)
-                    together.execute()
+                        pipeline.publish(REDIS_CHANNEL, message)
+                    pipeline.execute()
         except redis.RedisError as error:
             self._quiet_until = time.monotonic() + _PAUSE_S
             log.warning("Redis does not take notifications (%s); streams follow the table", type(error).__name__)
