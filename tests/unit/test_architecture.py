@@ -37,7 +37,10 @@ def names_used(path: Path) -> Iterator[str]:
     ("names", "owners"),
     [
         # Appending to the outbox and announcing it.
-        ({"append_event", "append_numbered", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
+        (
+            {"append_event", "append_numbered", "EventCounter"},
+            {"taskhub/events/publish.py", "taskhub/events/outbox.py"},
+        ),
         ({"send_event"}, {"taskhub/events/publish.py"}),
         # A streaming response: of events, of a log's text, and of files in a zip.
         (
