@@ -32,8 +32,10 @@ from rest_framework.test import APIClient
 from config.launcher import redis_server
 from taskhub.auth.actor import Actor
 from taskhub.auth.rate_limits import failures
+from taskhub.events import numbering
 from taskhub.events import publish as event_publishing
 from taskhub.events.asyncapi import envelope_schema
+from taskhub.events.outbox import OutboxStorage
 from taskhub.events.types import EVENT_TYPES
 from taskhub.lib.event_loops import lent_loop
 from taskhub.lib.leases import watch
@@ -275,14 +277,52 @@ def every_event_fits_its_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Checked:
         def append_event(self, channel: str, event_type: str, data: str) -> Any:
-            assert event_type == "message"
-            envelope = json.loads(data)
-            assert list(envelope) == ["id", "event", "data", "timestamp"]
-            EVENT_TYPES[envelope["event"]].model_validate_json(json.dumps(envelope["data"]), strict=True)
-            ENVELOPES[envelope["event"]].validate(envelope)
+            check(event_type, data)
             return publish().append_event(channel, event_type, data)
 
+        def append_numbered(self, channel: str, event_type: str, data: str) -> Any:
+            check(event_type, data)
+            return publish().append_numbered(channel, event_type, data)
+
+    def check(event_type: str, data: str) -> None:
+        assert event_type == "message"
+        envelope = json.loads(data)
+        assert list(envelope) == ["id", "event", "data", "timestamp"]
+        EVENT_TYPES[envelope["event"]].model_validate_json(json.dumps(envelope["data"]), strict=True)
+        ENVELOPES[envelope["event"]].validate(envelope)
+
     monkeypatch.setattr(event_publishing, "get_storage", Checked)
+
+
+@pytest.fixture(autouse=True)
+def events_have_numbers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """On PostgreSQL the test's own connection numbers them: at the commit, or where a test never commits, at once.
+
+    With the fixture `numbering_thread` a thread does it behind the commit, as in a process that serves.
+    """
+    if connection.vendor != "postgresql" or "numbering_thread" in request.fixturenames:
+        return
+    append = OutboxStorage.append_event
+
+    def appended(self: OutboxStorage, channel: str, event_type: str, data: str) -> Any:
+        event = append(self, channel, event_type, data)
+        if any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+            numbering.move_pending()
+        return event
+
+    def number_all() -> None:
+        while not numbering.number_events():
+            time.sleep(numbering.AGAIN_S)
+
+    monkeypatch.setattr(OutboxStorage, "append_event", appended)
+    monkeypatch.setattr(numbering, "request", number_all)
+
+
+@pytest.fixture
+def numbering_thread() -> Iterator[None]:
+    """Events are numbered behind the commit, by the process's own thread."""
+    yield
+    numbering._numberer.finish(60)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def _owner() -> str | None:
 class Postgres:
     """A server on a folder and a port of its own, with a superuser `taskhub`; it may be killed and started again."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, *, standby_of: Postgres | None = None) -> None:
         self._binaries = binaries
         self._folder = folder
         self._data = folder / "data"
@@ -45,26 +46,36 @@ class Postgres:
             shutil.chown(self._data, owner)
         self._as_owner = ["setpriv", "--reuid", owner, "--regid", owner, "--clear-groups"] if owner else []
         self._env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-        options = ["-U", "taskhub", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        if standby_of is None:
+            self._run("initdb", "-D", self._data, "-U", "taskhub", "-A", "trust", "-E", "UTF8", "--no-sync")
+        else:
+            self._run("pg_basebackup", "-D", self._data, "-d", standby_of.url, "-R", "-c", "fast", "--no-sync")
+        self.port = free_port()
+        self.url = f"postgresql://taskhub@127.0.0.1:{self.port}/postgres"
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
         subprocess.run(
-            [*self._as_owner, binaries / "initdb", "-D", self._data, *options],
+            [*self._as_owner, self._binaries / program, *arguments],
             check=True,
             capture_output=True,
             env=self._env,
-            cwd=folder,
+            cwd=self._folder,
         )
-        self._port = free_port()
-        self.url = f"postgresql://taskhub@127.0.0.1:{self._port}/postgres"
 
-    def start(self) -> None:
+    def start(self, said: str = "ready to accept connections") -> None:
         """Returns when it takes connections; after a kill, when it has recovered."""
         options = [
-            *("-c", "listen_addresses=127.0.0.1", "-c", f"port={self._port}"),
+            *("-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}"),
             *("-c", f"unix_socket_directories={self._folder}"),
         ]
         command = [*self._as_owner, str(self._binaries / "postgres"), "-D", str(self._data), *options]
         self.process = Process(command, self._env, cwd=self._folder)
-        self.process.wait_for_line("ready to accept connections")
+        self.process.wait_for_line(said)
+
+    def crash(self) -> None:
+        """End at once, without writing down anything more; the next start recovers."""
+        self.process.signal(signal.SIGQUIT)
+        self.process.end()
 
 
 def make_database(server_url: str, name: str) -> str:

@@ -6,6 +6,7 @@ How an event gets here:
 2. Otherwise (a number is missing, or repeats) the feed reads the table from the last number it has.
 3. Every 2 s the hub compares its numbers with the channel counters, in one query for all channels. So a notification
    that never came, a Redis that is away, or a listener that died delays an event by 2 s and loses nothing.
+   With it goes a look at what is pending: a process that died behind its commit numbered nothing.
 
 With the same look goes one at what the open streams stand on (`credential`): who may no longer see one loses it then;
 and one at the rows of the streams themselves (`listeners`).
@@ -28,7 +29,7 @@ import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError
 
-from taskhub.events import outbox
+from taskhub.events import numbering, outbox
 from taskhub.events.channels import TASKS
 from taskhub.events.connections import Attendance
 from taskhub.events.ephemeral import LiveChannel, LiveReader
@@ -142,6 +143,8 @@ class Hub:
         except (ValueError, KeyError, TypeError):
             log.warning("a notification on %s is not django-eventstream's", REDIS_CHANNEL)
             return
+        if seq is not None and seq < 1:
+            return  # of a plain `send_event`: the event is pending, and its number will be told
         if seq is None:
             if (live := self._live.get(channel)) is not None:
                 live.take(event_type, data)
@@ -239,6 +242,8 @@ class _Look(NamedTuple):
 
 def _look(channels: list[str], report: Report | None, credentials: Collection[StreamCredential]) -> _Look:
     """All that is read and written at each look, in one visit to the thread of the table. Raises DatabaseError."""
+    if numbering.is_pending():
+        numbering.request()
     look = _Look(outbox.read_heads(channels) if channels else {}, read_revoked(credentials))
     try:
         if report is not None:

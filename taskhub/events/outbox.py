@@ -1,9 +1,9 @@
 """Outbox: appends events to django-eventstream's tables.
 
-The library's `DjangoModelStorage` takes seven statements for an event and trims in the request. Here an append takes
-two steps in the caller's transaction: increment the channel's counter (its row lock makes commit order and number order
-equal, and a rollback returns the number, so numbers have no gaps), and insert. On PostgreSQL they are one statement,
-because all other writers of the channel wait from the first step to the commit.
+The library's `DjangoModelStorage` takes seven statements for an event and trims in the request. Here an append is part
+of the caller's transaction. On SQLite, whose writers wait for each other anyway, it increments the channel's counter
+and inserts: a rollback returns the number, so numbers have no gaps. On PostgreSQL writers do not wait for each other:
+the event is inserted among the pending ones, and gets its number behind the commit (`numbering.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from django_eventstream.event import Event as Appended
 from django_eventstream.models import Event, EventCounter
 from django_eventstream.storage import EventDoesNotExist, StorageBase
 
+from taskhub.events import numbering
+
 # Works on PostgreSQL and on SQLite since 3.35.
 _NEXT_NUMBER = """
     INSERT INTO django_eventstream_eventcounter (name, value, updated) VALUES (%s, 1, %s)
@@ -28,14 +30,27 @@ _NEXT_NUMBER = """
     RETURNING value
 """
 _APPEND = "INSERT INTO django_eventstream_event (channel, type, data, created, eid) VALUES (%s, %s, %s, %s, %s)"
-# Both in one statement. SQLite does not support it, but its writers wait for each other from BEGIN anyway.
+# Both in one statement, and before them what is pending: the counter's trigger (migration 0097) moves it.
 _APPEND_NEXT = f"""
     WITH counter AS ({_NEXT_NUMBER})
     INSERT INTO django_eventstream_event (channel, type, data, created, eid)
         SELECT %s, %s, %s, %s, value FROM counter
     RETURNING eid
 """  # noqa: S608 - nothing but our own text
-
+_APPEND_PENDING = """
+    INSERT INTO taskhub_pendingevent (id, channel, type, data, created)
+        VALUES (nextval('django_eventstream_event_id_seq'), %s, %s, %s, %s)
+    RETURNING id
+"""
+# A counter, which the trigger needs. And a limit: all events of the channel wait for the commit of who takes a number,
+# but not longer than this for a process that was stopped.
+_BEFORE_NUMBER = """
+    WITH made AS (
+        INSERT INTO django_eventstream_eventcounter (name, value, updated) VALUES (%s, 0, 'epoch')
+            ON CONFLICT (name) DO NOTHING
+    )
+    SELECT set_config('idle_in_transaction_session_timeout', '5s', true)
+"""
 
 _NEAR: Final = 1000
 
@@ -52,10 +67,22 @@ class OutboxStorage(StorageBase):  # type: ignore[misc]  # the library has no ty
     """The library's storage interface over the outbox; `data` is JSON text, as its `send_event` passes it."""
 
     def append_event(self, channel: str, event_type: str, data: str) -> Appended:
+        """On PostgreSQL its id is below 0: it is pending, and gets its number behind the commit."""
+        if connection.vendor != "postgresql":
+            return self.append_numbered(channel, event_type, data)
+        with connection.cursor() as cursor:
+            cursor.execute(_APPEND_PENDING, [channel, event_type, data, timezone.now()])
+            (pending,) = cursor.fetchone()
+        transaction.on_commit(numbering.request)
+        return Appended(channel, event_type, data, id=-pending)
+
+    def append_numbered(self, channel: str, event_type: str, data: str) -> Appended:
+        """With its number at once. On PostgreSQL no other event of the channel gets one before the commit."""
         now = timezone.now()
-        # No savepoint: inside a service's transaction both steps commit or roll back with it.
+        # No savepoint: inside a service's transaction all steps commit or roll back with it.
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
+                cursor.execute(_BEFORE_NUMBER, [channel])
                 cursor.execute(_APPEND_NEXT, [channel, now, channel, event_type, data, now])
                 (number,) = cursor.fetchone()
             else:

@@ -1,8 +1,9 @@
 """The only way an event leaves a service.
 
-`publish` appends the event inside the caller's transaction and, once that has committed, notifies the web processes
-over Redis in django-eventstream's own message format. The row is the truth: a notification that is lost, or cannot be
-sent at all, delays the event until the streams' next look at the table (2 s at most).
+`publish` appends the event inside the caller's transaction. Once that has committed, the web processes are notified
+over Redis in django-eventstream's own message format: on SQLite at once, on PostgreSQL by the process that gives the
+event its number (`numbering.py`). The row is the truth: a notification that is lost, or cannot be sent at all, delays
+the event until the streams' next look at the table (2 s at most).
 
 `announce` is for channels that keep nothing: the latest value of something that is looked at again and again. `nudge`
 only tells web processes to look at rows sooner than they would by themselves.
@@ -14,6 +15,8 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import redis
@@ -50,11 +53,17 @@ class Notifier:
         )
         self._quiet_until = 0.0
 
-    def notify(self, message: bytes) -> None:
+    def notify(self, messages: Sequence[bytes]) -> None:
         if time.monotonic() < self._quiet_until:
             return
         try:
-            self._client.publish(REDIS_CHANNEL, message)
+            if len(messages) == 1:
+                self._client.publish(REDIS_CHANNEL, messages[0])
+            else:
+                with self._client.pipeline(transaction=False) as pipeline:
+                    for message in messages:
+                        pipeline.publish(REDIS_CHANNEL, message)
+                    pipeline.execute()
         except redis.RedisError as error:
             self._quiet_until = time.monotonic() + _PAUSE_S
             log.warning("Redis does not take notifications (%s); streams follow the table", type(error).__name__)
@@ -65,11 +74,12 @@ class Notifier:
 _notifier: Notifier | None = None
 
 
-def _notify(message: bytes) -> None:
+def notify(*messages: bytes) -> None:
+    """Send notifications of django-eventstream's format, in order and together."""
     global _notifier  # noqa: PLW0603 - one connection pool for the process, made at the first use
     if _notifier is None:
         _notifier = Notifier()
-    _notifier.notify(message)
+    _notifier.notify(messages)
 
 
 def envelope(name: str, data: dict[str, Any], *, event_id: str | None = None) -> dict[str, Any]:
@@ -82,25 +92,39 @@ def envelope(name: str, data: dict[str, Any], *, event_id: str | None = None) ->
     }
 
 
-def publish(data: EventData, *, channel: str = TASKS) -> int:
-    """Append the event to the outbox, in the transaction that changes what it reports; notify after the commit.
+def notification(channel: str, event_type: str, data: str, number: int | None) -> bytes:
+    """django-eventstream's message about an event; without a number about one that is not kept."""
+    pub_id = None if number is None else str(number)
+    return json.dumps({"channel": channel, "event_type": event_type, "data": data, "pub_id": pub_id}).encode()
 
-    Returns the event's number. Raises RuntimeError outside a transaction: an event without its change, or the other way
-    round, is a bug.
-    Call it last in a transaction: from here to the commit other publishers of the channel wait.
+
+def publish(data: EventData, *, channel: str = TASKS) -> int:
+    """Append the event to the outbox, in the transaction that changes what it reports.
+
+    Returns its number; on PostgreSQL a number below 0, for the event gets its own behind the commit. Raises
+    RuntimeError outside a transaction: an event without its change, or the other way round, is a bug.
+    Call it last in a transaction, after all locks: events of the same rows then have the order of their changes.
     """
+    return _publish(data, channel, get_storage().append_event)
+
+
+def publish_numbered(data: EventData, *, channel: str = TASKS) -> int:
+    """As `publish`, for a caller that needs the number in the same transaction.
+
+    On PostgreSQL other events of the channel get no numbers from here to the commit.
+    """
+    return _publish(data, channel, get_storage().append_numbered)
+
+
+def _publish(data: EventData, channel: str, append: Callable[[str, str, str], Any]) -> int:
     if not connection.in_atomic_block:
         raise RuntimeError("publish() must run in the transaction of the change it reports")
     text = json.dumps(envelope(data.name, to_json(data)), ensure_ascii=False, separators=(",", ":"))
-    appended = get_storage().append_event(channel, "message", text)
-    message = json.dumps({"channel": channel, "event_type": "message", "data": text, "pub_id": str(appended.id)})
-    transaction.on_commit(lambda: _committed(data.name, message.encode()))
-    return int(appended.id)
-
-
-def _committed(name: str, message: bytes) -> None:
-    meter.count(MetricName.EVENTS, name)
-    _notify(message)
+    number = int(append(channel, "message", text).id)
+    transaction.on_commit(partial(meter.count, MetricName.EVENTS, data.name))
+    if number > 0:
+        transaction.on_commit(partial(notify, notification(channel, "message", text, number)))
+    return number
 
 
 def announce(channel: str, event_type: str, data: dict[str, Any]) -> None:
@@ -117,5 +141,4 @@ def announce(channel: str, event_type: str, data: dict[str, Any]) -> None:
 
 def nudge(channel: str, event_type: str, data: dict[str, Any]) -> None:
     """After the commit, tell the present readers of a channel that keeps nothing; without Redis no reader hears it."""
-    message = json.dumps({"channel": channel, "event_type": event_type, "data": dumps(data), "pub_id": None})
-    transaction.on_commit(lambda: _notify(message.encode()))
+    transaction.on_commit(partial(notify, notification(channel, event_type, dumps(data), None)))

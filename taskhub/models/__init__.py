@@ -38,6 +38,7 @@ from taskhub.models.mail import Mail, MailCursor, MailKind, MailPreference
 from taskhub.models.metric import Heartbeat, MetricName, MetricSample, MetricTotal
 from taskhub.models.note import Note, NoteKind
 from taskhub.models.password_failures import PasswordFailures
+from taskhub.models.pending_event import PendingEvent
 from taskhub.models.prepared_snapshot import PreparedSnapshot, PreparedState
 from taskhub.models.private_reader import NO_ENTRY, PrivateReader
 from taskhub.models.process import StreamProcess
@@ -118,6 +119,7 @@ __all__ = [
     "Note",
     "NoteKind",
     "PasswordFailures",
+    "PendingEvent",
     "PreparedSnapshot",
     "PreparedState",
     "PrivateReader",

@@ -3,7 +3,7 @@
 The counter (`Task.open_blockers`) changes in the transaction that opens or closes a blocker, or changes the relation.
 On PostgreSQL such transactions take one lock, before they lock any task (`order_lock`): so two writers cannot close a
 cycle together, none reads a blocker's status that another is changing, and their locks on dependents cannot wait for
-each other. They write their events one after the other anyway. SQLite has one writer at a time.
+each other. SQLite has one writer at a time.
 """
 
 from __future__ import annotations
@@ -129,8 +129,9 @@ def count_open(task: Task) -> int:
 class Follow:
     """The dependents of a task whose status, `closed_as` or existence changes. Their rows are locked, in one order.
 
-    Made before the change, with the order's lock; `settle` after it, and before the task's own event is published: a
-    publisher keeps the others waiting, and must not wait for them. Raises Conflict (`order_busy`) without the lock.
+    Made before the change, with the order's lock; `settle` after it, and before the task's own event is published:
+    events are published after all locks, so that they have the order of the changes. Raises Conflict (`order_busy`)
+    without the lock.
     """
 
     def __init__(self, blocker: Task) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from taskhub.auth.actor import Actor
 from taskhub.errors import Conflict, ExecutionEnding, Invalid, NotFound, PreconditionFailed, TransitionRefused
-from taskhub.events.publish import publish
+from taskhub.events.publish import publish, publish_numbered
 from taskhub.events.types import TaskCreated, TaskDeleted, TaskUpdated
 from taskhub.lib.compiled_sql import GIVEN, OneRow, update
 from taskhub.models import ACTIVE_STATUSES, TRANSITIONS, Execution, Task, TaskStatus, VerifyPolicy
@@ -73,7 +73,8 @@ def task_create(
     if task.environment_id is not None:
         after["environment"] = [None, str(task.environment_id)]
     audit_write(actor=actor, action="task:create", task_id=task.pk, changes=after)
-    event = publish(TaskCreated(**task_state(task), description=task.description, created_at=task.created_at))
+    tell = publish_numbered if task.private else publish
+    event = tell(TaskCreated(**task_state(task), description=task.description, created_at=task.created_at))
     privacy_follow(task=task, action="task:create", event=event, was_private=False, was_assignee="")
     return task
 
@@ -262,7 +263,9 @@ def _tell(actor: Actor, task: Task, changes: dict[str, list[Any]], reason: str |
     told_why = {"reason": [None, reason]} if reason else {}
     audit_write(actor=actor, action="task:update", task_id=task.pk, changes=changes | told_why)
     told = {"description", *(_WHO_SEES if task.private or "private" in changes else ())}
-    event = publish(
+    # Who could read the task is written down by numbers of events.
+    moves_readers = bool(_WHO_SEES & changes.keys()) and (task.private or "private" in changes)
+    event = (publish_numbered if moves_readers else publish)(
         TaskUpdated(
             **task_state(task),
             changed=sorted(changes),

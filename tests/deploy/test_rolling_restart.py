@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.deploy.deployment import WEB, Deployment
 from tests.deploy.shipped import NAME
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.postgres
 
@@ -155,6 +156,7 @@ async def test_a_rolling_restart_loses_nothing_and_shows_no_client_an_error(fres
             await all_reach(client.until_seen(now) for client in clients)
         writer.stops = True
         await writer.stopped.wait()
+        await asyncio.to_thread(wait_until, lambda: not _is_pending(hub), "all events have numbers")
         last = _last(hub)
         await all_reach(client.until_seen(last) for client in clients)
         farewells = [reason for client in clients for reason in client.farewells]
@@ -172,6 +174,11 @@ async def test_a_rolling_restart_loses_nothing_and_shows_no_client_an_error(fres
     # Each was told to come back at least once, when its process left; who then came to the other one, twice.
     assert set(farewells) == {"shutdown"}
     assert len(farewells) > CLIENTS
+
+
+def _is_pending(hub: Deployment) -> bool:
+    with psycopg.connect(hub.env["DATABASE_URL"]) as connection:
+        return connection.execute("SELECT 1 FROM taskhub_pendingevent").fetchone() is not None
 
 
 def _last(hub: Deployment) -> int:

@@ -71,13 +71,15 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from taskhub.auth.actor import SYSTEM
-from taskhub.events import outbox
+from taskhub.events import numbering, outbox
 from taskhub.models import MetricTotal, StreamConnection, Task
 from taskhub.services.tasks import task_create
 client = Client(headers={"host": "localhost"})
 client.cookies["sessionid"] = sys.stdin.read()
 name = client.get("/api/me").json()["name"]
 task_create(actor=SYSTEM, title="of this release")
+while numbering.is_pending():
+    numbering.number_events()
 print(json.dumps({
     "name": name,
     "titles": list(Task.objects.order_by("created_at").values_list("title", flat=True)),

@@ -149,7 +149,7 @@ def test_web_processes_are_told_of_a_pause_and_read_all_of_them(
     monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     messages: list[dict[str, Any]] = []
-    monkeypatch.setattr(publish, "_notify", lambda message: messages.append(json.loads(message)))
+    monkeypatch.setattr(publish, "notify", lambda message: messages.append(json.loads(message)))
     until = timezone.now() + timedelta(hours=1)
     with django_capture_on_commit_callbacks(execute=True):
         admission_rule_set(actor=SYSTEM, account="alice", paused=True, paused_until=until)

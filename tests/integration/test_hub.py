@@ -35,8 +35,9 @@ async def hub() -> AsyncIterator[Hub]:
 
 @sync_to_async
 def append(count: int) -> None:
+    """Without notifications."""
     for n in range(count):
-        outbox.OutboxStorage().append_event("tasks", "message", json.dumps({"data": {"task_id": str(n)}}))
+        outbox.OutboxStorage().append_numbered("tasks", "message", json.dumps({"data": {"task_id": str(n)}}))
 
 
 async def take(frames: Any, count: int) -> list[str]:

@@ -130,6 +130,7 @@ def test_200_executions_of_20_accounts_share_room_for_ten(hub: Hub, sandboxes: S
     assert most == ROOM
     # Each script ran once, and is told to have started once.
     assert len(ran.read_text().split()) == len(set(ran.read_text().split())) == total
+    wait_until(lambda: hub.rows("select 1 from taskhub_pendingevent") == [], "all events have numbers")
     events = [json.loads(data)["data"] for (data,) in hub.rows("select data from django_eventstream_event")]
     started = Counter(event["execution_id"] for event in events if event.get("execution_event") == "started")
     assert len(started) == started.total() == total

@@ -97,6 +97,7 @@ async def test_two_processes_lose_redis_the_database_and_each_other(
             assert connection.execute(cut).rowcount > 0
 
         await asyncio.to_thread(publisher.wait_for_line, "published", 90)
+        await asyncio.to_thread(publisher.wait)  # it has numbered its last events
         last = _last(hub)
         await all_have(watchers, last)
         assert last >= EVENTS + 2

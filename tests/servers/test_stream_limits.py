@@ -144,7 +144,7 @@ def test_a_process_killed_between_commit_and_notification_delays_its_event_and_l
 import os, signal, django
 django.setup()
 from taskhub.events import publish
-publish._notify = lambda message: os.kill(os.getpid(), signal.SIGKILL)
+publish.notify = lambda message: os.kill(os.getpid(), signal.SIGKILL)
 from taskhub.auth.actor import SYSTEM
 from taskhub.services.tasks import task_create
 task_create(actor=SYSTEM, title="its writer died")

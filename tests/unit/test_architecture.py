@@ -37,7 +37,10 @@ def names_used(path: Path) -> Iterator[str]:
     ("names", "owners"),
     [
         # Appending to the outbox and announcing it.
-        ({"append_event", "EventCounter"}, {"taskhub/events/publish.py", "taskhub/events/outbox.py"}),
+        (
+            {"append_event", "append_numbered", "EventCounter"},
+            {"taskhub/events/publish.py", "taskhub/events/outbox.py"},
+        ),
         ({"send_event"}, {"taskhub/events/publish.py"}),
         # A streaming response: of events, of a log's text, and of files in a zip.
         (
@@ -75,6 +78,7 @@ WRITERS = {
     "taskhub/auth/token_use.py": "the last use of a token, written while it is checked",
     "taskhub/oauth/validator.py": "a code is used up in the transaction of the toolkit that makes its tokens",
     "taskhub/events/outbox.py": "the storage of `publish`, inside the transaction of the service that publishes",
+    "taskhub/events/numbering.py": "a pass moves committed events to where they have numbers",
     "taskhub/events/connections.py": "a web process notes its own open streams, so that operators see them",
     "taskhub/events/process_status.py": "a web process reports on itself",
     "taskhub/observability/metrics_store.py": "each process writes its own counters and its heartbeat",

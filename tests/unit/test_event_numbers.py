@@ -18,7 +18,7 @@ def test_after_a_restore_no_number_is_given_that_may_have_been_given_before() ->
         for _ in range(count):
             store.append_event(channel, "message", "1")
     call_command("after_restore", verbosity=0)
-    assert store.append_event("tasks", "message", "1").id == LEAP + 4
+    store.append_event("tasks", "message", "1")
     assert list(Event.objects.filter(channel="tasks").order_by("eid").values_list("eid", flat=True)) == [
         *(1, 2, 3),
         LEAP + 4,
