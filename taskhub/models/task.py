@@ -51,6 +51,10 @@ WAITING_FOR: Final = {
     "review": models.Q(held_back=False, open_question__isnull=True, status=TaskStatus.REVIEW),
 }
 """Conditions on tasks that wait for people; of a loaded one, `Task.waiting_for`."""
+READY_FROM: Final = ("status", "held_back", "open_blockers")
+"""Columns that `Task.ready` looks at."""
+WAITING_FOR_FROM: Final = ("held_back", "open_question_id", "status")
+"""Columns that `Task.waiting_for` looks at."""
 
 
 # An index of an expression is found only where statement and index are spelled alike, which no parameter is: the values
