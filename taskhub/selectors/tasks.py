@@ -15,6 +15,7 @@ from taskhub.errors import NotFound
 from taskhub.lib.text_folding import fold
 from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, ExecutionKind, HasTag, Task
 from taskhub.roles import viewer_of, visible_tasks
+from taskhub.selectors.found_tasks import containing, tagged
 from taskhub.selectors.words import with_each_word
 
 
@@ -29,7 +30,7 @@ def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:
 
 def tasks_containing(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
     """Those whose title or description holds the text, whatever its case and accents."""
-    return tasks.filter(folded_text__contains=fold(text))
+    return containing(tasks, fold(text))
 
 
 def tasks_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
@@ -47,10 +48,11 @@ def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> Que
 def tasks_tagged(tasks: QuerySet[Task], tags: Iterable[str]) -> QuerySet[Task]:
     """Those that have all of these tags. A text with commas is one tag, or several that are separated by them."""
     for tag in tags:
-        several = Q(HasTag(F("tags"), Value(tag)))
-        if "," in tag:
-            several |= reduce(and_, (Q(HasTag(F("tags"), Value(part))) for part in tag.split(",") if part), Q())
-        tasks = tasks.filter(several)
+        if "," not in tag:
+            tasks = tagged(tasks, tag)
+            continue
+        parts = (Q(HasTag(F("tags"), Value(part))) for part in tag.split(",") if part)
+        tasks = tasks.filter(Q(HasTag(F("tags"), Value(tag))) | reduce(and_, parts, Q()))
     return tasks
 
 
