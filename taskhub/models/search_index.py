@@ -6,8 +6,8 @@ well, and one whose triggers went with a table that Django made anew gets it bac
 PostgreSQL keeps two GIN indexes on the table of tasks. That of the texts needs the extension pg_trgm; without it, and
 without the right to create it, searches read all tasks, and `manage.py check --database default` says so.
 
-On SQLite it is a table of FTS5 that keeps no text of its own, filled by triggers. Its rows need numbers that last, which
-those of the tasks' table are not (VACUUM changes them): `taskhub_task_searched` gives each task one.
+On SQLite it is a table of FTS5 that keeps no text of its own, filled by triggers. Its rows need numbers that last,
+which those of the tasks' table are not (VACUUM changes them): `taskhub_task_searched` gives each task one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ NUMBERS: Final = "taskhub_task_searched"
 TEXTS: Final = "taskhub_task_trigrams"
 TEXT_INDEX: Final = "task_text_trigrams"
 TAG_INDEX: Final = "task_tags"
+# ruff: noqa: S608 - the names in these statements are those above
 _TRIGGERS: Final = {
     "taskhub_task_searched_insert": f"""
         AFTER INSERT ON taskhub_task BEGIN
@@ -114,9 +115,9 @@ def _make_on_sqlite(connection: Any) -> None:
             f"CREATE VIRTUAL TABLE {TEXTS} USING fts5(folded_text, tags, content='', detail='column', "
             "tokenize='trigram case_sensitive 1')"
         )
-        cursor.execute(f"INSERT INTO {NUMBERS} (task_id) SELECT id FROM taskhub_task")  # noqa: S608 - names of ours
+        cursor.execute(f"INSERT INTO {NUMBERS} (task_id) SELECT id FROM taskhub_task")
         cursor.execute(
-            f"INSERT INTO {TEXTS} (rowid, folded_text, tags) "  # noqa: S608 - likewise
+            f"INSERT INTO {TEXTS} (rowid, folded_text, tags) "
             f"SELECT number, folded_text, tags FROM {NUMBERS} JOIN taskhub_task ON id = task_id"
         )
         for name, statement in _TRIGGERS.items():
