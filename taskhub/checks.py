@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
 from django.db import DatabaseError
 
-from taskhub.models import USUAL_SIZE, Environment
+from taskhub.models import USUAL_SIZE, Environment, Task
+from taskhub.models.search_index import search_index_missing
 from taskhub.services.sandbox_sizes import SETTINGS, WORDS, capacity_limits
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
@@ -54,6 +55,27 @@ def default_environment_is_open_to_all(databases: Sequence[str] | None = None, *
             hint=f"Create the environment {name} with allowed: null, or empty the setting.",
             id="taskhub.W001",
         )
+    ]
+
+
+@register(Tags.database)
+def searches_have_an_index(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """With the checks of `migrate`, which makes the index afterwards: then it is too soon to say that it is missing."""
+    if not databases:
+        return []
+    try:
+        missing = search_index_missing() if Task.objects.exists() else []
+    except DatabaseError:
+        return []
+    return [
+        Warning(
+            f"Searches read all tasks: {', '.join(missing)} is missing.",
+            hint="Run manage.py migrate. On PostgreSQL, let a superuser run CREATE EXTENSION pg_trgm in the hub's "
+            "database first; on SQLite, use 3.34 or newer with FTS5.",
+            id="taskhub.W003",
+        )
+        for missing in [missing]
+        if missing
     ]
 
 

@@ -60,9 +60,9 @@ def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> Que
 
 
 def tasks_of_priority(tasks: QuerySet[Task], priorities: Collection[str]) -> QuerySet[Task]:
-    """Of `task_list_for`, by the rank: the indexes that sort by it serve this as well."""
+    """By the rank: the indexes that sort by it serve this as well. All of them where none is named."""
     ranks = [rank for rank, name in enumerate(TaskPriority.values) if name in priorities]
-    return tasks.filter(priority_rank__in=ranks) if ranks else tasks
+    return tasks.alias(rank=PRIORITY_RANK).filter(rank__in=ranks) if ranks else tasks
 
 
 def tasks_waiting_for(tasks: QuerySet[Task], names: Collection[str]) -> QuerySet[Task]:
