@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0090_indexes_of_claims"),
+        ("taskhub", "0093_execution_error_detail"),
     ]
 
     operations = [
