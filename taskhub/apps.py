@@ -6,6 +6,7 @@ import logging
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
+from django.db.models.signals import post_migrate
 
 from taskhub.lib.extensions import extend
 
@@ -18,6 +19,7 @@ class TaskHubConfig(AppConfig):
         from taskhub import checks  # noqa: F401, PLC0415 - checks registers itself; the apps are loaded only now
         from taskhub.auth import account_names, browser_sessions  # noqa: PLC0415 - likewise
         from taskhub.lib import database_limits  # noqa: PLC0415 - likewise
+        from taskhub.models.search_index import search_index_make  # noqa: PLC0415 - likewise
         from taskhub.observability import heartbeat, job_logging  # noqa: PLC0415 - likewise
         from taskhub.observability.redaction import scrub_all_logs  # noqa: PLC0415 - likewise: it reads the settings
 
@@ -32,6 +34,7 @@ class TaskHubConfig(AppConfig):
         extend("ticket_kinds", "taskhub.events.tickets.EVENTS", "taskhub.events.tickets.EXECUTION_LOG")
         gauges = ("stream_gauges", "job_gauges", "health_gauges", "webhook_gauges")
         extend("gauges", *(f"taskhub.api.prometheus.{name}" for name in gauges))
+        post_migrate.connect(search_index_make, sender=self, dispatch_uid="taskhub.models.search_index")
         scrub_all_logs()
         logging.captureWarnings(capture=True)
         job_logging.connect()

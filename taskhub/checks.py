@@ -7,11 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 - Django's name
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from taskhub.models import USUAL_SIZE, Environment
+from taskhub.models.search_index import search_index_missing
 from taskhub.services.sandbox_sizes import SETTINGS, WORDS, capacity_limits
 
+_WITH_SEARCH_INDEX = "0098_orders_of_tasks"
+"""The first migration behind which it is made."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 
 
@@ -53,6 +57,28 @@ def default_environment_is_open_to_all(databases: Sequence[str] | None = None, *
             f"TASKHUB_DEFAULT_ENVIRONMENT is {name}, which {wrong}: executions that name no environment are refused.",
             hint=f"Create the environment {name} with allowed: null, or empty the setting.",
             id="taskhub.W001",
+        )
+    ]
+
+
+@register(Tags.database)
+def searches_have_an_index(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """With the checks of `migrate`, but not of the one that makes the index afterwards."""
+    if not databases:
+        return []
+    try:
+        made = MigrationRecorder(connection).migration_qs.filter(app="taskhub", name=_WITH_SEARCH_INDEX).exists()
+        missing = search_index_missing() if made else []
+    except DatabaseError:
+        return []
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"Searches read all tasks: {', '.join(missing)} is missing.",
+            hint="Run manage.py migrate. On PostgreSQL, let a superuser run CREATE EXTENSION pg_trgm in the hub's "
+            "database first; on SQLite, use 3.34 or newer with FTS5.",
+            id="taskhub.W003",
         )
     ]
 

@@ -306,7 +306,7 @@ REST_FRAMEWORK = {
         "taskhub.api.throttles.AccountThrottle",
     ],
     "DEFAULT_PARSER_CLASSES": ["taskhub.api.parsers.ShallowJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["taskhub.api.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "taskhub.api.pagination.NewestFirst",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "taskhub.api.errors.answer",

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework import serializers
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskhub.api.errors import answer
+from taskhub.api.renderers import JSONRenderer
 from taskhub.web import awaited_response
 from taskhub.web.awaited_response import Rendered, Work
 from taskhub.web.thread_pool import wait_here

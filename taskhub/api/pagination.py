@@ -57,7 +57,10 @@ class KeysetPages(BasePagination):
     def paginate_queryset(
         self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
     ) -> list[Any]:
-        """One page. Raises ValidationError for a bad size or ordering, NotFound for a bad cursor."""
+        """One page. Raises ValidationError for a bad size or ordering, NotFound for a bad cursor.
+
+        A view may have a way of its own to read the rows: `read_rows(queryset, keys)`.
+        """
         if not isinstance(queryset, QuerySet):
             raise TypeError("only a queryset has keys")
         size = self.get_page_size(request)
@@ -67,14 +70,14 @@ class KeysetPages(BasePagination):
         rows = queryset.order_by(*(map(_reversed, keys) if backwards else keys))
         if position is not None:
             rows = rows.filter(_behind(position))
-        found = list(rows[: size + 1])
+        found = getattr(view, "read_rows", _models)(rows[: size + 1], tuple(key.lstrip("-") for key in keys))
         page, more = found[:size], len(found) > size
         if backwards:
             page.reverse()
         self._address = request.build_absolute_uri()
         ahead, behind = (position is not None, more) if backwards else (more, position is not None)
-        self._next = _position(keys, page[-1], backwards=False) if ahead and page else None
-        self._previous = _position(keys, page[0], backwards=True) if behind and page else None
+        self._next = _position(queryset, keys, page[-1], backwards=False) if ahead and page else None
+        self._previous = _position(queryset, keys, page[0], backwards=True) if behind and page else None
         return page
 
     def get_page_size(self, request: Request) -> int:
@@ -152,8 +155,14 @@ def _reversed(key: str) -> str:
     return key[1:] if key.startswith("-") else f"-{key}"
 
 
-def _position(keys: tuple[str, ...], row: Any, *, backwards: bool) -> Position:
-    return Position(keys, tuple(getattr(row, key.lstrip("-")) for key in keys), backwards)
+def _models(rows: QuerySet[Any], keys: tuple[str, ...]) -> list[Any]:  # noqa: ARG001 - as a view's `read_rows`
+    return list(rows)
+
+
+def _position(rows: QuerySet[Any], keys: tuple[str, ...], row: Any, *, backwards: bool) -> Position:
+    """The row may be a model or have texts for ids and times; the position is the same."""
+    values = (_field_of(rows, key).to_python(getattr(row, key.lstrip("-"))) for key in keys)
+    return Position(keys, tuple(values), backwards)
 
 
 def _decode(text: str, rows: QuerySet[Any]) -> Position:

@@ -22,6 +22,7 @@ from taskhub.api.fields import (
 )
 from taskhub.api.given_files import GivenFileSerializer
 from taskhub.api.query import QuerySerializer
+from taskhub.api.row_encoder import Computed, RowEncoder
 from taskhub.models import (
     WAITING_FOR,
     AuditEntry,
@@ -38,7 +39,7 @@ from taskhub.models import (
 )
 from taskhub.models.environment import NAME_LENGTH
 from taskhub.models.note import TEXT_LIMIT_BYTES
-from taskhub.models.task import OVERRIDE_LENGTH
+from taskhub.models.task import OVERRIDE_LENGTH, READY_FROM, WAITING_FOR_FROM
 from taskhub.selectors.admission import positions, waiting_of
 from taskhub.services.execution_inputs import GIVEN_MOST
 from taskhub.services.order import BLOCKERS_MOST
@@ -60,6 +61,7 @@ HIDDEN_ENTRY: Final[dict[str, Any]] = {
 
 _WRITTEN: Final = frozenset({"blocked_by", "environment", "override_reason", "ref", "verify"})
 """Fields of a task that only requests have."""
+_EMPTY_IS_NULL: Final = ("ending", "verified")
 
 
 class OverrideField(TextField):
@@ -161,10 +163,26 @@ class TaskSerializer(StrictSerializer, serializers.ModelSerializer[Task]):
             *("created_by", "holder", "held_back", "ready", "open_blockers", "waiting_for", "verified"),
         ]
 
+    @classmethod
+    def shown_fields(cls) -> tuple[str, ...]:
+        """Those of the fields that answers have."""
+        return tuple(name for name in cls.Meta.fields if name not in _WRITTEN)
+
     def to_representation(self, instance: Task) -> dict[str, Any]:
         # Each field goes out as it is; DRF would make eleven field objects, for every answer anew, to find that out.
-        shown = {name: getattr(instance, name) for name in self.Meta.fields if name not in _WRITTEN}
-        return shown | {"ending": instance.ending or None, "verified": instance.verified or None}
+        shown = {name: getattr(instance, name) for name in self.shown_fields()}
+        return shown | {name: shown[name] or None for name in _EMPTY_IS_NULL}
+
+
+TASK_ENCODER: Final = RowEncoder(
+    TaskSerializer.shown_fields(),
+    computed={
+        "ready": Computed(Task.ready, READY_FROM),  # type: ignore[arg-type]  # to mypy a property is its value
+        "waiting_for": Computed(Task.waiting_for, WAITING_FOR_FROM),  # type: ignore[arg-type]  # likewise
+    },
+    empty_is_null=_EMPTY_IS_NULL,
+)
+"""Encodes rows of tasks as `TaskSerializer` does."""
 
 
 class ListedTaskSerializer(TaskSerializer):

@@ -25,7 +25,9 @@ from taskhub.api.pagination import NewestEntryFirst
 from taskhub.api.permissions import AGENTS_WRITE
 from taskhub.api.query import KnownQuery
 from taskhub.api.rendered import HtmlQuerySerializer
+from taskhub.api.row_encoder import encoded_list
 from taskhub.api.serializers import (
+    TASK_ENCODER,
     AuditEntrySerializer,
     ListedTaskSerializer,
     StatusChangeSerializer,
@@ -140,6 +142,10 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
     def get_queryset(self) -> QuerySet[Task]:
         return task_list_for(user=self.request.user)
 
+    def read_rows(self, tasks: QuerySet[Task], keys: tuple[str, ...]) -> list[Any]:
+        """The rows of a page, encoded: without models and the serializer."""
+        return TASK_ENCODER.read(tasks, keys)
+
     @extend_schema(parameters=[WaitQuerySerializer])
     def list(self, request: Request) -> HttpResponse:
         """List tasks, newest first unless `ordering` says otherwise. Filters are combined: all must hold.
@@ -150,8 +156,8 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
         def look(caller: Caller) -> Seen:
             request.user = caller
             page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-            answer = self.get_paginated_response(self.get_serializer(page, many=True).data).data
-            return Seen(answer, {row["id"] for row in answer["results"]})
+            answer = self.get_paginated_response(encoded_list(page or [])).data
+            return Seen(answer, {row.id for row in page or []})
 
         return wait_for_change(
             request,

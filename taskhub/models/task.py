@@ -43,14 +43,30 @@ TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
 }
 
 OVERRIDE_LENGTH: Final = 500
+
+
+class IsUnset(models.Func):
+    """As `__isnull=True`: SQLite would look up the unset ones of a unique column, as if they were few."""
+
+    output_field = models.BooleanField()
+    template = "%(expressions)s IS NULL"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="+%(expressions)s IS NULL", **context)
+
+
 READY: Final = models.Q(status=TaskStatus.TODO, held_back=False, open_blockers=0)
 """Condition on tasks that an agent may begin; of a loaded one, `Task.ready`."""
 WAITING_FOR: Final = {
     "person": models.Q(held_back=True),
     "answer": models.Q(held_back=False, open_question__isnull=False),
-    "review": models.Q(held_back=False, open_question__isnull=True, status=TaskStatus.REVIEW),
+    "review": models.Q(IsUnset("open_question"), held_back=False, status=TaskStatus.REVIEW),
 }
 """Conditions on tasks that wait for people; of a loaded one, `Task.waiting_for`."""
+READY_FROM: Final = ("status", "held_back", "open_blockers")
+"""Columns that `Task.ready` looks at."""
+WAITING_FOR_FROM: Final = ("held_back", "open_question_id", "status")
+"""Columns that `Task.waiting_for` looks at."""
 
 
 # An index of an expression is found only where statement and index are spelled alike, which no parameter is: the values
@@ -86,6 +102,9 @@ class NotHeldBack(models.Func):
 OFFERED_TO: Final = OfferedTo("handed_over_by", "assignee")
 CLAIMABLE: Final = models.Q(NotHeldBack("held_back"), status=TaskStatus.TODO, open_blockers=0)
 """As `READY`, for the indexes of claims."""
+
+
+_NEWEST: Final = (models.F("created_at").desc(), models.F("id").desc())
 
 
 class HasTag(models.Func):
@@ -267,8 +286,25 @@ class Task(models.Model):
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="task_newest"),
-            models.Index(fields=["status", "-created_at"], name="task_status_newest"),
-            models.Index(fields=["assignee", "-created_at"], name="task_assignee_newest"),
+            # Each order of the list, of all tasks and of those of a status; that of titles and times backwards, too:
+            # few tasks are equal in these. `*_rank` begins with the least urgent.
+            models.Index(fields=["-updated_at", "-created_at", "-id"], name="task_updated"),
+            models.Index(fields=["title", "-created_at", "-id"], name="task_title"),
+            models.Index(PriorityRank("priority").desc(), *_NEWEST, name="task_urgent"),
+            models.Index(PriorityRank("priority"), *_NEWEST, name="task_rank"),
+            models.Index(fields=["status", "-created_at", "-id"], name="task_status_created"),
+            models.Index(fields=["status", "-updated_at", "-created_at", "-id"], name="task_status_updated"),
+            models.Index(fields=["status", "title", "-created_at", "-id"], name="task_status_title"),
+            models.Index("status", PriorityRank("priority").desc(), *_NEWEST, name="task_status_urgent"),
+            models.Index("status", PriorityRank("priority"), *_NEWEST, name="task_status_rank"),
+            # Filters, the newest first.
+            models.Index(fields=["assignee", "-created_at", "-id"], name="task_assignee_created"),
+            models.Index(fields=["created_by", "-created_at", "-id"], name="task_maker_created"),
+            models.Index(fields=["-created_at", "-id"], name="task_private", condition=models.Q(private=True)),
+            models.Index(fields=["-created_at", "-id"], name="task_held_back", condition=models.Q(held_back=True)),
+            models.Index(
+                fields=["-created_at", "-id"], name="task_asks", condition=models.Q(open_question__isnull=False)
+            ),
             # A condition, not a column: SQLite looks up no `NOT held_back`, and would read all that are blocked.
             models.Index(
                 fields=["status", "open_blockers", "-created_at", "-id"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -13,8 +14,18 @@ from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
 from taskhub.auth.private_text import with_privacy
 from taskhub.errors import NotFound
 from taskhub.lib.text_folding import fold
-from taskhub.models import PRIORITY_RANK, AuditEntry, Execution, ExecutionKind, HasTag, Task
+from taskhub.models import (
+    PRIORITY_RANK,
+    WAITING_FOR,
+    AuditEntry,
+    Execution,
+    ExecutionKind,
+    HasTag,
+    Task,
+    TaskPriority,
+)
 from taskhub.roles import viewer_of, visible_tasks
+from taskhub.selectors.found_tasks import containing, if_few, tagged
 from taskhub.selectors.words import with_each_word
 
 
@@ -29,7 +40,7 @@ def task_list_for(*, user: User | AnonymousUser) -> QuerySet[Task]:
 
 def tasks_containing(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
     """Those whose title or description holds the text, whatever its case and accents."""
-    return tasks.filter(folded_text__contains=fold(text))
+    return containing(tasks, fold(text))
 
 
 def tasks_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
@@ -38,19 +49,45 @@ def tasks_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
 
 
 def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> QuerySet[Task]:
-    """Those whose newest run has one of these statuses; a verification is none."""
+    """Those whose newest run has one of these statuses; a verification is none. All of them where none is named."""
+    if not statuses:
+        return tasks
     runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("pk"))
     newest = runs.order_by("-queued_at", "-id").values("status")[:1]
-    return tasks.alias(last_execution=Subquery(newest)).filter(last_execution__in=statuses)
+    executed = Execution.objects.filter(status__in=statuses, task__isnull=False).values_list("task_id", flat=True)
+    tasks = tasks.alias(last_execution=Subquery(newest))
+    return if_few(tasks, Q(last_execution__in=statuses), executed)
+
+
+def tasks_of_priority(tasks: QuerySet[Task], priorities: Collection[str]) -> QuerySet[Task]:
+    """By the rank: the indexes that sort by it serve this as well. All of them where none is named."""
+    ranks = [rank for rank, name in enumerate(TaskPriority.values) if name in priorities]
+    return tasks.alias(rank=PRIORITY_RANK).filter(rank__in=ranks) if ranks else tasks
+
+
+def tasks_waiting_for(tasks: QuerySet[Task], names: Collection[str]) -> QuerySet[Task]:
+    """Those that wait for one of these, names of `WAITING_FOR`."""
+    condition = reduce(or_, (WAITING_FOR[name] for name in names))
+    if len(names) == 1:
+        return tasks.filter(condition)
+    # Each kind has an index of its own.
+    each = (Task.objects.filter(WAITING_FOR[name]).values_list("pk", flat=True) for name in names)
+    return if_few(tasks, condition, *each)
+
+
+def tasks_updated_since(tasks: QuerySet[Task], moment: datetime) -> QuerySet[Task]:
+    condition = Q(updated_at__gte=moment)
+    return if_few(tasks, condition, Task.objects.filter(condition).values_list("pk", flat=True))
 
 
 def tasks_tagged(tasks: QuerySet[Task], tags: Iterable[str]) -> QuerySet[Task]:
     """Those that have all of these tags. A text with commas is one tag, or several that are separated by them."""
     for tag in tags:
-        several = Q(HasTag(F("tags"), Value(tag)))
-        if "," in tag:
-            several |= reduce(and_, (Q(HasTag(F("tags"), Value(part))) for part in tag.split(",") if part), Q())
-        tasks = tasks.filter(several)
+        if "," not in tag:
+            tasks = tagged(tasks, tag)
+            continue
+        parts = (Q(HasTag(F("tags"), Value(part))) for part in tag.split(",") if part)
+        tasks = tasks.filter(Q(HasTag(F("tags"), Value(tag))) | reduce(and_, parts, Q()))
     return tasks
 
 

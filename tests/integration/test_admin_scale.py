@@ -160,7 +160,7 @@ def test_a_list_reads_a_bounded_number_of_rows(client: Client, model: type[Model
     ("sql", "complaint"),
     [
         ('SELECT COUNT(*) FROM "taskhub_task"', "counts"),
-        ('SELECT "id" FROM "taskhub_task" ORDER BY "title" LIMIT 50', "reads all"),
+        ('SELECT "id" FROM "taskhub_task" ORDER BY "holder" LIMIT 50', "reads all"),
         ('SELECT "id" FROM "taskhub_task" WHERE "priority" = \'low\' ORDER BY "created_at" DESC LIMIT 50', "reads all"),
         ('SELECT DISTINCT "endpoint_id" FROM "taskhub_webhookdelivery"', "reads all"),
         ('SELECT django_datetime_trunc("day", "created", \'UTC\', \'UTC\') FROM "django_eventstream_event"', "Python"),

@@ -1,0 +1,139 @@
+"""Search index: trigrams of the tasks' folded texts, and of their tags, on both databases.
+
+`search_index_make` runs behind every `migrate`, so a database whose tables were made from the models has the index as
+well, and one whose triggers went with a table that Django made anew gets it back, filled anew.
+
+PostgreSQL keeps two GIN indexes on the table of tasks. That of the texts needs the extension pg_trgm; without it, and
+without the right to create it, searches read all tasks, and `manage.py check --database default` says so.
+
+On SQLite it is a table of FTS5 that keeps no text of its own, filled by triggers. Its rows need numbers that last,
+which those of the tasks' table are not (VACUUM changes them): `taskhub_task_searched` gives each task one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from django.db import DatabaseError, connections, transaction
+
+log = logging.getLogger(__name__)
+
+TRIGRAM: Final = 3
+"""Characters of the shortest text that the index finds."""
+NUMBERS: Final = "taskhub_task_searched"
+TEXTS: Final = "taskhub_task_trigrams"
+TEXT_INDEX: Final = "task_text_trigrams"
+TAG_INDEX: Final = "task_tags"
+# ruff: noqa: S608 - the names in these statements are those above
+_TRIGGERS: Final = {
+    "taskhub_task_searched_insert": f"""
+        AFTER INSERT ON taskhub_task BEGIN
+            INSERT INTO {NUMBERS} (task_id) VALUES (new.id);
+            INSERT INTO {TEXTS} (rowid, folded_text, tags)
+                SELECT number, new.folded_text, new.tags FROM {NUMBERS} WHERE task_id = new.id;
+        END""",
+    "taskhub_task_searched_update": f"""
+        AFTER UPDATE OF folded_text, tags ON taskhub_task
+        WHEN old.folded_text <> new.folded_text OR old.tags <> new.tags BEGIN
+            INSERT INTO {TEXTS} ({TEXTS}, rowid, folded_text, tags)
+                SELECT 'delete', number, old.folded_text, old.tags FROM {NUMBERS} WHERE task_id = new.id;
+            INSERT INTO {TEXTS} (rowid, folded_text, tags)
+                SELECT number, new.folded_text, new.tags FROM {NUMBERS} WHERE task_id = new.id;
+        END""",
+    "taskhub_task_searched_delete": f"""
+        AFTER DELETE ON taskhub_task BEGIN
+            INSERT INTO {TEXTS} ({TEXTS}, rowid, folded_text, tags)
+                SELECT 'delete', number, old.folded_text, old.tags FROM {NUMBERS} WHERE task_id = old.id;
+            DELETE FROM {NUMBERS} WHERE task_id = old.id;
+        END""",
+}
+_ON_POSTGRES: Final = {
+    TEXT_INDEX: "taskhub_task USING gin (folded_text gin_trgm_ops)",
+    TAG_INDEX: "taskhub_task USING gin (tags jsonb_path_ops)",
+}
+
+
+def search_index_make(using: str = "default", **_: Any) -> None:
+    """Make what is missing. Receiver of `post_migrate`. Where the database cannot, it is logged: searches read more."""
+    connection = connections[using]
+    if not _has_columns(connection):
+        return
+    try:
+        if connection.vendor == "sqlite":
+            _make_on_sqlite(connection)
+        else:
+            _make_on_postgres(connection)
+    except DatabaseError as error:
+        log.warning("searches read all tasks: no index (%s: %s)", type(error).__name__, str(error).strip())
+
+
+def search_index_missing(using: str = "default") -> list[str]:
+    """Names of the parts that are not there, or not whole. Raises DatabaseError."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
+            wanted = [NUMBERS, TEXTS, *_TRIGGERS]
+        else:
+            cursor.execute(
+                "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
+                "WHERE indisvalid AND pg_table_is_visible(pg_class.oid) AND relname = ANY(%s)",
+                [list(_ON_POSTGRES)],
+            )
+            wanted = list(_ON_POSTGRES)
+        there = {name for (name,) in cursor.fetchall()}
+    return [name for name in wanted if name not in there]
+
+
+def search_index_is_kept() -> bool:
+    """Whether the triggers of SQLite are there: they are made, and go, together, and with them the index is whole."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = %s", [next(iter(_TRIGGERS))])
+        return cursor.fetchone() is not None
+
+
+def _has_columns(connection: Any) -> bool:
+    """Not before the migration that makes them, nor after a way back behind it."""
+    with connection.cursor() as cursor:
+        if "taskhub_task" not in connection.introspection.table_names(cursor):
+            return False
+        columns = {column.name for column in connection.introspection.get_table_description(cursor, "taskhub_task")}
+    return {"folded_text", "tags"} <= columns
+
+
+def _make_on_sqlite(connection: Any) -> None:
+    if not search_index_missing(connection.alias):
+        return
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        for name in _TRIGGERS:
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
+        for name in (TEXTS, NUMBERS):
+            cursor.execute(f"DROP TABLE IF EXISTS {name}")
+        cursor.execute(f"CREATE TABLE {NUMBERS} (number integer PRIMARY KEY, task_id char(32) NOT NULL UNIQUE)")
+        cursor.execute(
+            f"CREATE VIRTUAL TABLE {TEXTS} USING fts5(folded_text, tags, content='', detail='column', "
+            "tokenize='trigram case_sensitive 1')"
+        )
+        cursor.execute(f"INSERT INTO {NUMBERS} (task_id) SELECT id FROM taskhub_task")
+        cursor.execute(
+            f"INSERT INTO {TEXTS} (rowid, folded_text, tags) "
+            f"SELECT number, folded_text, tags FROM {NUMBERS} JOIN taskhub_task ON id = task_id"
+        )
+        for name, statement in _TRIGGERS.items():
+            cursor.execute(f"CREATE TRIGGER {name} {statement}")
+
+
+def _make_on_postgres(connection: Any) -> None:
+    """Built while tasks are written. What an attempt that was interrupted has left is dropped first."""
+    missing = search_index_missing(connection.alias)
+    if not missing:
+        return
+    online = "" if connection.in_atomic_block else "CONCURRENTLY"
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")  # reset behind `migrate`: taskhub/lib/database_limits.py
+        for name in sorted(missing):  # that of the tags needs no extension
+            cursor.execute(f"DROP INDEX {online} IF EXISTS {name}")
+            if name == TEXT_INDEX:
+                cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            cursor.execute(f"CREATE INDEX {online} {name} ON {_ON_POSTGRES[name]}")

@@ -1,0 +1,77 @@
+"""Indexed searches of tasks: few hits are looked up and sorted, many are met while the list is walked.
+
+No index is both of trigrams, or of tags, and in a list's order. So the ids of the hits are read first, up to `FEW` of
+them. Where there are more, the page is found by walking the index of the list's order and looking at each row: hits
+that are so many come soon.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F, Q, QuerySet, Value
+
+from taskhub.models import HasTag, Task
+from taskhub.models.search_index import NUMBERS, TEXTS, TRIGRAM, search_index_is_kept
+
+# ruff: noqa: S608 - the names in these statements are the index's own
+FEW: Final = 1000
+_TRIGRAMS_MOST: Final = 16
+"""Of a long text the index is asked for so many of its trigrams; the rows themselves are compared anyway."""
+
+
+def if_few(tasks: QuerySet[Task], condition: Q, *candidates: QuerySet[Any]) -> QuerySet[Task]:
+    """The tasks that fulfil the condition. `candidates`: ids of all that may fulfil it, each by an index."""
+    tasks = tasks.filter(condition)
+    if any(ids.order_by()[FEW : FEW + 1].exists() for ids in candidates):
+        return tasks
+    return tasks.filter(pk__in=[each for ids in candidates for each in ids.order_by()])
+
+
+def containing(tasks: QuerySet[Task], folded: str) -> QuerySet[Task]:
+    """Those whose folded text contains this one, letter by letter."""
+    return _indexed(tasks, Q(folded_text__contains=folded), "folded_text", folded)
+
+
+def tagged(tasks: QuerySet[Task], tag: str) -> QuerySet[Task]:
+    # On SQLite tags are text, spelled as `JSONField` writes it; quotes make one of a single letter a trigram.
+    return _indexed(tasks, Q(HasTag(F("tags"), Value(tag))), "tags", json.dumps(tag))
+
+
+def _indexed(tasks: QuerySet[Task], condition: Q, column: str, text: str) -> QuerySet[Task]:
+    """Those that fulfil the condition, which is that the column has the text."""
+    if len(text) < TRIGRAM:
+        return tasks.filter(condition)
+    if connection.vendor != "sqlite":
+        return if_few(tasks, condition, Task.objects.filter(condition).values_list("pk", flat=True))
+    tasks = tasks.filter(condition)
+    ids = _with_trigrams(column, text) if search_index_is_kept() else None
+    return tasks if ids is None else tasks.filter(pk__in=ids)
+
+
+def _with_trigrams(column: str, text: str) -> list[UUID] | None:
+    """Of tasks that have some of the text's trigrams, as nearly only those have that have the text. None: too many."""
+    match = f"{{{column}}} : ({' AND '.join(map(_quoted, _trigrams(text)))})"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM {TEXTS} WHERE {TEXTS} MATCH %s LIMIT 1 OFFSET %s", [match, FEW])
+        if cursor.fetchone() is not None:
+            return None
+        cursor.execute(
+            f"SELECT task_id FROM {TEXTS} CROSS JOIN {NUMBERS} ON number = {TEXTS}.rowid WHERE {TEXTS} MATCH %s",
+            [match],
+        )
+        return [UUID(task_id) for (task_id,) in cursor.fetchall()]
+
+
+def _trigrams(text: str) -> Sequence[str]:
+    every = list(dict.fromkeys(text[n : n + TRIGRAM] for n in range(len(text) - TRIGRAM + 1)))
+    return every[:: -(-len(every) // _TRIGRAMS_MOST)]
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
