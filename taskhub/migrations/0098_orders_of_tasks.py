@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0093_execution_error_detail"),
+        ("taskhub", "0097_pending_events"),
     ]
 
     operations = [
