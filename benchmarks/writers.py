@@ -13,7 +13,8 @@ from typing import Final
 
 from benchmarks.servers import HOST, Server
 
-_STATUSES: Final = ("inprogress", "todo")
+_STATUSES: Final = ("inprogress", "review")
+"""Not `todo`: the way back to it would be a second event, `task_ready`."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sandboxes.gateway import load_sdk  # noqa: E402 - models load only after se
 from sandboxes.watch.subscription_tracker import get_keeper  # noqa: E402
 from taskhub import jobs  # noqa: E402, F401 - registered by name, so that a trace goes along with a job that is sent
 from taskhub.events.hub import get_hub  # noqa: E402
-from taskhub.events.stream import registry  # noqa: E402
+from taskhub.events.open_streams import registry  # noqa: E402
 from taskhub.executions.log_relay import get_relay  # noqa: E402
 from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: E402
 from taskhub.lib.event_loops import close_kept, keep_open, lasts  # noqa: E402
