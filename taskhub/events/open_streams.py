@@ -20,6 +20,8 @@ from taskhub.auth.rate_limits import whose_address
 from taskhub.errors import Unavailable
 from taskhub.events.process_status import PROCESS_NAME
 from taskhub.events.revocation import StreamCredential
+from taskhub.lib.garbage import frozen
+from taskhub.lib.wakeup import Wakeup
 from taskhub.models import StreamConnection
 from taskhub.observability.log_context import task_for_all
 
@@ -99,6 +101,9 @@ class Registry:
         # Read once a second, for all streams: none of them asks the clock for every event.
         self.now = time.monotonic()
         self.leaving = False
+        # Those that were told that the process leaves.
+        self._told: set[OpenStream] = set()
+        self._all_left = Wakeup()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -152,8 +157,14 @@ class Registry:
 
     def remove(self, stream: OpenStream) -> None:
         self._streams.discard(stream)
-        stream.response.slot.release()
+        slot = stream.response.slot
+        slot.stream = None  # each has the other: no garbage for the collector
+        slot.release()
         self.outcomes[stream.outcome] += 1
+        if stream in self._told:
+            self._told.remove(stream)
+            if not self._told:
+                self._all_left.send()
 
     async def _tick(self) -> None:
         while self._streams:
@@ -161,6 +172,7 @@ class Registry:
             self.now = time.monotonic()
             for stream in list(self._streams):
                 self._look_at(stream, self.now)
+            frozen.follow(len(self._streams))
 
     def _look_at(self, stream: OpenStream, now: float) -> None:
         if stream.sending_since is not None:
@@ -175,13 +187,13 @@ class Registry:
     async def leave(self, *, within_s: float = 5.0) -> None:
         """The process ends: take no more streams, say goodbye to all, and wait for them to close."""
         self.leaving = True
-        streams = list(self._streams)
-        for stream in streams:
+        self._told = set(self._streams)
+        for stream in list(self._streams):
             stream.end("shutdown", spread_ms())
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                for stream in streams:
-                    await stream.closed.wait()
+                while self._told:
+                    await self._all_left.wait()
 
 
 def _who(caller: str) -> str:

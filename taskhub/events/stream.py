@@ -77,6 +77,12 @@ class OpenStream:
     Live, or its own way: then one task sends, and another one watches for the disconnect.
     """
 
+    __slots__ = (
+        *("response", "opened_at", "sending_since", "next_keepalive", "outcome"),
+        *("_receive", "_send", "_reader", "_direct", "_task", "_keepalive", "_lead", "_has_begun", "_is_over"),
+        *("_farewell", "_sends"),
+    )
+
     def __init__(self, response: EventStream, receive: Receive, send: Send) -> None:
         self.response = response
         self._receive = receive
@@ -85,7 +91,6 @@ class OpenStream:
         self._direct = direct_transport(send) if self._reader is not None else None
         self._task: asyncio.Task[None] | None = None
         self._keepalive: asyncio.Task[None] | None = None
-        self.closed = asyncio.Event()
         self._lead = b""
         self._has_begun = False
         self._is_over = False
@@ -112,7 +117,6 @@ class OpenStream:
             if self._keepalive is not None:
                 await cancel_all(self._keepalive)
             registry.remove(self)
-            self.closed.set()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
