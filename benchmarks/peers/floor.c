@@ -74,9 +74,10 @@ static void answer(int fd)
         open_stream(fd);
         return;
     }
-    if (!strncmp(request, "PUT /publish", 12)) {
-        /* The body is not looked at; where it comes by itself, it is no request. */
-        const char *asked = strstr(request, "?count=");
+    /* The body is not looked at; it may come by itself, or before the next request. */
+    const char *put = strstr(request, "PUT /publish");
+    if (put) {
+        const char *asked = strstr(put, "?count=");
         for (int times = asked ? atoi(asked + 7) : 1; times > 0; times--)
             publish();
     } else if (strncmp(request, "GET /ready", 10)) {
