@@ -21,10 +21,11 @@ from sandboxes.gateway import load_sdk  # noqa: E402 - models load only after se
 from sandboxes.watch.subscription_tracker import get_keeper  # noqa: E402
 from taskhub import jobs  # noqa: E402, F401 - registered by name, so that a trace goes along with a job that is sent
 from taskhub.events.hub import get_hub  # noqa: E402
-from taskhub.events.stream import registry  # noqa: E402
+from taskhub.events.open_streams import registry  # noqa: E402
 from taskhub.executions.log_relay import get_relay  # noqa: E402
 from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: E402
 from taskhub.lib.event_loops import close_kept, keep_open, lasts  # noqa: E402
+from taskhub.lib.garbage import frozen  # noqa: E402
 from taskhub.mcp.loading import close_server, load_server, running_server  # noqa: E402
 from taskhub.observability.tracing import start_tracing  # noqa: E402
 from taskhub.web.asgi_handler import HubHandler  # noqa: E402
@@ -37,9 +38,7 @@ handler = HubHandler()
 if settings.TASKHUB_PRELOAD:
     load_sdk()
     load_server()
-# Objects loaded so far are permanent: a full garbage collection over all of them would stop every stream for 0.1 s.
-gc.freeze()
-gc.enable()
+frozen.begin()
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -31,7 +31,8 @@ from taskhub.events.channels import TASKS
 from taskhub.events.ephemeral import LiveReader
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode_named, encode_named_farewell, encode_within_limit
-from taskhub.events.stream import EventStream, Slot
+from taskhub.events.open_streams import Slot
+from taskhub.events.stream import EventStream
 from taskhub.executions.log_origin import archived_execution
 from taskhub.executions.log_relay import Viewer, get_relay
 from taskhub.executions.log_stream import SEEN_TO_THE_END, archived_frames

@@ -23,8 +23,8 @@ from sandboxes.services.subscriptions import subscriptions_count, subscriptions_
 from sandboxes.watch.push_listener import PushListener
 from taskhub.auth.sandbox_access import executed_in
 from taskhub.events.hub import get_hub
+from taskhub.events.open_streams import Slot
 from taskhub.events.process_status import PROCESS_NAME
-from taskhub.events.stream import Slot
 from taskhub.lib import awake
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.per_loop import PerLoop

@@ -14,7 +14,8 @@ from taskhub.api.callers import caller_key, read_caller
 from taskhub.api.errors import database_unavailable, error_response, upstream
 from taskhub.errors import HubError, Unavailable, error_body
 from taskhub.events.hub import Hub, get_hub
-from taskhub.events.stream import EventStream, Slot, registry
+from taskhub.events.open_streams import Slot, registry
+from taskhub.events.stream import EventStream
 from taskhub.events.stream_parameters import LAST_EVENT_ID
 from taskhub.events.tickets import StreamKind
 from taskhub.executions.executor import ExecutorError

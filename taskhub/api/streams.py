@@ -14,10 +14,12 @@ from taskhub.api.stream_view import had_everything, last_event_id, running_hub, 
 from taskhub.auth.rate_limits import address_of
 from taskhub.errors import Invalid
 from taskhub.events import outbox
+from taskhub.events.channel_reader import ChannelReader
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode_event, encode_named_farewell
-from taskhub.events.stream import EventStream, Listening, Slot
+from taskhub.events.open_streams import Listening, Slot
+from taskhub.events.stream import EventStream
 from taskhub.events.tickets import EVENTS, EXECUTION_LOG
 from taskhub.events.types import Connected
 from taskhub.executions.log_stream import SEEN_TO_THE_END, log_source
@@ -48,7 +50,8 @@ async def events_stream(request: HttpRequest, caller: Caller, slot: Slot) -> Eve
     position = f"{TASKS}:{cursor}"
     connected = Connected(last_event_id=position, announcements=feed.announcements())
     greeting = encode_event(connected, event_id=position)
-    return EventStream(feed.follow(cursor, filters, slot.repeats), slot=slot, channel=TASKS, greeting=greeting)
+    reader = ChannelReader(feed, cursor, filters, slot.repeats)
+    return EventStream(reader, slot=slot, channel=TASKS, greeting=greeting)
 
 
 def _asked(request: HttpRequest) -> dict[str, str]:

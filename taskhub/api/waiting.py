@@ -28,7 +28,8 @@ from taskhub.auth.backends import account_get
 from taskhub.errors import HOW_TO_AUTHENTICATE, HubError, NotAuthenticated
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters
-from taskhub.events.stream import ClientGone, Slot, registry
+from taskhub.events.open_streams import Slot, registry
+from taskhub.events.stream import ClientGone
 from taskhub.lib.cancellation import cancel_all
 from taskhub.models import ApiToken
 from taskhub.roles import Caller

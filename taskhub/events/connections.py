@@ -15,8 +15,8 @@ from uuid import UUID
 from django.db import transaction
 
 from taskhub.events.feed import Feed, TableReader
+from taskhub.events.open_streams import Registry
 from taskhub.events.process_status import PROCESS_NAME
-from taskhub.events.stream import Registry
 from taskhub.models import Replay, StreamConnection, StreamProcess
 
 AT_ONCE: Final = 1000

@@ -20,6 +20,7 @@ from taskhub.events.announcements import Announcements, holding, note_announceme
 from taskhub.events.channels import TASKS
 from taskhub.events.filters import Filters, join_wanted
 from taskhub.events.frames import Frame, encode_event, read_frame, repeated
+from taskhub.events.live_groups import LiveGroups
 from taskhub.events.types import Announced, StreamReset
 from taskhub.events.visibility import Privacy, read_privacy
 from taskhub.lib.wakeup import Wakeup
@@ -84,6 +85,7 @@ class Feed:
         self._ring: list[Frame] = []
         self._ring_bytes = 0
         self.moved = Wakeup()
+        self.live = LiveGroups(self)
         self._reading = asyncio.Lock()
         self._pages: dict[int, asyncio.Task[list[Frame]]] = {}
 
@@ -138,7 +140,11 @@ class Feed:
         self.head = frames[-1].seq
         if len(self._ring) > RING_FRAMES or self._ring_bytes > RING_BYTES:
             self._shorten()
+        self._tell_readers()
+
+    def _tell_readers(self) -> None:
         self.moved.send()
+        self.live.moved()
 
     def _shorten(self) -> None:
         """Drop the older half, so that a full ring costs one deletion in many appends."""
@@ -152,7 +158,7 @@ class Feed:
         self._ring.clear()
         self._ring_bytes = 0
         self.head = head
-        self.moved.send()
+        self._tell_readers()
 
     def recent(self, cursor: int) -> list[Frame] | None:
         """Up to a page of frames after `cursor`; None if the ring does not reach back that far."""
@@ -171,26 +177,32 @@ class Feed:
         """Have the stream that owns `repeats` send these events again, from the table and between live ones."""
         repeats.extend(numbers)
         self.moved.send()
+        self.live.release(repeats)
 
-    async def follow(
-        self, cursor: int, filters: Filters, repeats: deque[int] | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    def follow(self, cursor: int, filters: Filters, repeats: deque[int] | None = None) -> AsyncGenerator[bytes, None]:
         """Everything after `cursor` that `filters` select and allow, page by page, without end.
 
         If the cursor has expired or is from the future, `stream-reset` is sent first, and the stream continues live.
         Numbers in `repeats` are sent again, without an id; `repeat` adds them.
         """
-        reader = Reader(cursor)
+        return self.read(Reader(cursor), filters, repeats)
+
+    async def read(
+        self,
+        reader: Reader,
+        filters: Filters,
+        repeats: deque[int] | None = None,
+        *,
+        goes_live: Callable[[], bool] = lambda: False,
+    ) -> AsyncGenerator[bytes, None]:
+        """Likewise, from where the reader is. It ends where nothing is left to read and `goes_live` returns True."""
         unfiltered = filters.wants_everything
         self.readers.add(reader)
         try:
-            if await self._is_unknown(cursor):
+            if await self._is_unknown(reader.cursor):
                 reader.cursor = self.head
                 yield self._reset_frame("unknown_id")
-            while True:
-                while reader.cursor >= self.head and not repeats:  # greater: the table was ahead of Redis
-                    reader.was_live = True
-                    await self.moved.wait()
+            while await self._is_behind(reader, repeats, goes_live):
                 if repeats:
                     for piece in self._joined(await self._read_again(repeats), filters):
                         yield piece
@@ -206,6 +218,15 @@ class Feed:
         finally:
             self.readers.discard(reader)
 
+    async def _is_behind(self, reader: Reader, repeats: deque[int] | None, goes_live: Callable[[], bool]) -> bool:
+        """Waits until there is something to read; False once the reader is live."""
+        while reader.cursor >= self.head and not repeats:  # greater: the table was ahead of Redis
+            reader.was_live = True
+            if goes_live():
+                return False
+            await self.moved.wait()
+        return True
+
     def _pieces(self, frames: list[Frame], filters: Filters, *, unfiltered: bool) -> Iterable[bytes]:
         if unfiltered and len(frames) == 1 and filters.sees(frames[0], self.privacy):
             self.deliveries += 1
@@ -213,9 +234,9 @@ class Feed:
         return self._joined(frames, filters)
 
     def _joined(self, frames: list[Frame], filters: Filters) -> Iterator[bytes]:
-        for events, piece in join_wanted(frames, filters, self.privacy):
-            self.deliveries += events
-            yield piece
+        for piece in join_wanted(frames, filters, self.privacy):
+            self.deliveries += piece.events
+            yield piece.body
 
     async def _is_unknown(self, cursor: int) -> bool:
         """Whether the channel never had this number. The client's last process may have been ahead of this one."""
@@ -270,13 +291,13 @@ class Feed:
     def lag(self) -> tuple[int, float]:
         """Lag of the slowest stream: in events, and in seconds since it last was up to date."""
         now = time.monotonic()
-        behind = [reader for reader in self.readers if reader.cursor < self.head]
-        for reader in self.readers:
+        lowest, oldest = self.head, now
+        for reader in (*self.readers, *self.live):
             if reader.cursor >= self.head:
                 reader.complete_at = now
-        if not behind:
-            return 0, 0.0
-        return self.head - min(reader.cursor for reader in behind), now - min(reader.complete_at for reader in behind)
+            else:
+                lowest, oldest = min(lowest, reader.cursor), min(oldest, reader.complete_at)
+        return self.head - lowest, now - oldest
 
     def _reset_frame(self, reason: Literal["expired", "unknown_id"]) -> bytes:
         self.counters["resets"] += 1

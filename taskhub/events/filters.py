@@ -81,22 +81,27 @@ class Filters(NamedTuple):
         return not self.assignee or self.assignee in frame.assignees
 
 
-Piece = tuple[int, bytes]
-"""Number of events, and their frames as one."""
+class Piece(NamedTuple):
+    """Number of events, their frames as one, and the number of the last one."""
+
+    events: int
+    body: bytes
+    last: int
 
 
 def join_wanted(frames: Iterable[Frame], filters: Filters, privacy: Privacy) -> Iterator[Piece]:
     """The frames that pass `filters`, joined into pieces of about `PIECE_BYTES`."""
     everything = filters == Filters()
     piece: list[bytes] = []
-    size = 0
+    size = last = 0
     for frame in frames:
         body = frame.body if everything else filters.pick(frame, privacy)
         if body:
             piece.append(body)
             size += len(body)
+            last = frame.seq
             if size >= PIECE_BYTES:
-                yield len(piece), b"".join(piece)
+                yield Piece(len(piece), b"".join(piece), last)
                 piece, size = [], 0
     if piece:
-        yield len(piece), b"".join(piece)
+        yield Piece(len(piece), b"".join(piece), last)

@@ -34,10 +34,10 @@ from taskhub.events.channels import TASKS
 from taskhub.events.connections import Attendance
 from taskhub.events.ephemeral import LiveChannel, LiveReader
 from taskhub.events.feed import Feed, TableReader
+from taskhub.events.open_streams import registry
 from taskhub.events.process_status import Report, withdraw_report, write_report
 from taskhub.events.publish import REDIS_CHANNEL
 from taskhub.events.revocation import StreamCredential, read_revoked
-from taskhub.events.stream import registry
 from taskhub.lib.cancellation import cancel_all, raise_if_cancelled
 from taskhub.lib.per_loop import PerLoop
 from taskhub.models import MetricName

@@ -48,6 +48,12 @@ class Privacy:
         self.owners = owners or {}
         self.spans = spans or {}
 
+    def is_public(self, frame: Frame) -> bool:
+        """Whether all viewers may see the event, and see the same of it."""
+        if frame.loss is not None or frame.gain is not None:
+            return False
+        return frame.task_id not in self.owners and frame.task_id not in self.spans
+
     def note(self, frames: Iterable[Frame]) -> None:
         """Apply these frames. A deleted private task stays private."""
         for frame in frames:

@@ -30,7 +30,8 @@ from taskhub.events.channels import TASKS
 from taskhub.events.feed import Feed
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode_json, read_envelopes
-from taskhub.events.stream import EventStream, registry
+from taskhub.events.open_streams import registry
+from taskhub.events.stream import EventStream
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.resources import log_uri, task_uri
 from taskhub.roles import viewer_of

@@ -18,7 +18,7 @@ import yaml
 from django.conf import settings
 
 from sandboxes.api.sse_params import SSE
-from taskhub.events.stream import KEEPALIVE_S
+from taskhub.events.open_streams import KEEPALIVE_S
 from taskhub.events.tickets import TICKET_KINDS
 from tests.deploy.deployment import Deployment, made_folder
 from tests.deploy.proxy import Nginx, streaming

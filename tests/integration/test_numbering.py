@@ -1,4 +1,4 @@
-"""Numbers of events behind the commit: without gaps, once, and causal, whoever numbers them and whoever dies."""
+"""Numbers of events behind the commit: without gaps, once, and causal, if any process numbers them and any dies."""
 
 from __future__ import annotations
 

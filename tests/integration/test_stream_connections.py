@@ -18,8 +18,8 @@ from taskhub.events.connections import GONE_AFTER, Attendance, stream_connection
 from taskhub.events.filters import Filters
 from taskhub.events.frames import encode, read_frame, repeated
 from taskhub.events.hub import Hub
+from taskhub.events.open_streams import Listening, Registry, Slot
 from taskhub.events.process_status import PROCESS_NAME
-from taskhub.events.stream import Listening, Registry, Slot
 from taskhub.models import Replay, StreamConnection, StreamProcess
 from taskhub.services.tasks import task_create
 

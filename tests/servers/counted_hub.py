@@ -14,7 +14,7 @@ from typing import Any
 
 from config.asgi import application as hub
 from taskhub.api import tasks
-from taskhub.events.stream import registry
+from taskhub.events.open_streams import registry
 from taskhub.mcp import execution_tools, task_tools
 
 looks: Counter[str] = Counter()

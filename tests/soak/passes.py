@@ -3,7 +3,7 @@
 Eight processes append events, one reads them as a web process does. The writers kill and stop themselves at each step
 of a pass; a transaction stays open for a minute; backends are terminated; PostgreSQL crashes and recovers, and its
 synchronous standby is promoted. It ends with 0 if the reader got every event once, in order and without a gap, as it is
-in the table; every commit that was acknowledged is among them; and whoever saw or waited for a change has the higher
+in the table; every commit that was acknowledged is among them; and who saw or waited for a change has the higher
 number.
 """
 

@@ -45,7 +45,7 @@ def names_used(path: Path) -> Iterator[str]:
         # A streaming response: of events, of a log's text, and of files in a zip.
         (
             {"StreamingHttpResponse", "OpenStream"},
-            {"taskhub/events/stream.py", "sandboxes/api/build_log.py"}
+            {"taskhub/events/stream.py", "taskhub/events/open_streams.py", "sandboxes/api/build_log.py"}
             | {"taskhub/api/log_raw.py", "taskhub/api/artifacts.py"},
         ),
         # Reading what only the environment module may read; the others choose the settings, or fill the environment.

@@ -66,7 +66,8 @@ def test_what_others_publish_with_send_event_passes_too() -> None:
 def test_pieces_hold_all_wanted_frames_in_order_and_stay_small() -> None:
     frames = [Frame(n, f"{n};".encode().ljust(1000), "a" if n % 2 else "b", "", ()) for n in range(100)]
     pieces = list(join_wanted(frames, Filters(types=frozenset({"a"})), Privacy()))
-    assert sum(events for events, _ in pieces) == 50
-    assert b"".join(piece for _, piece in pieces) == b"".join(frame.body for frame in frames if frame.name == "a")
+    assert sum(piece.events for piece in pieces) == 50
+    assert b"".join(piece.body for piece in pieces) == b"".join(frame.body for frame in frames if frame.name == "a")
     assert len(pieces) > 1
-    assert all(len(piece) < PIECE_BYTES + 1000 for _, piece in pieces)
+    assert all(len(piece.body) < PIECE_BYTES + 1000 for piece in pieces)
+    assert all(piece.body.rpartition(b";")[0].endswith(str(piece.last).encode()) for piece in pieces)

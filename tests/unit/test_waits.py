@@ -24,7 +24,8 @@ from taskhub.events.channels import ADMISSION, TASKS
 from taskhub.events.ephemeral import LiveChannel, LiveReader
 from taskhub.events.feed import Feed, TableReader
 from taskhub.events.filters import Filters
-from taskhub.events.stream import ClientGone, registry
+from taskhub.events.open_streams import registry
+from taskhub.events.stream import ClientGone
 from taskhub.models import HUB
 from taskhub.roles import Caller
 
