@@ -77,6 +77,7 @@ export interface Artifacts {
   execution_id: string;
   items: Artifact[];
   left_out: number;
+  left_out_files: LeftOutFile[];
 }
 
 export interface AuditEntry {
@@ -224,6 +225,21 @@ export interface Disconnected {
 
 export type EndingEnum = "stopped" | "timed_out";
 
+export interface EnvironmentFacts {
+  name: string;
+  version: number;
+  cpu: number | null;
+  memory: number | null;
+  disk: number | null;
+  gpu: number | null;
+  network_kind: NetworkKindEnum;
+  variables: string[];
+  setup_timeout_s: number | null;
+  timeout_s: number | null;
+  timeout_max_s: number | null;
+  keep_sandbox_s: number | null;
+}
+
 export interface EnvironmentOfExecution {
   name: string;
   version: number;
@@ -291,6 +307,36 @@ export type ExecutionKindEnum = "run" | "verify";
 
 export type ExecutionStatusEnum = "queued" | "starting" | "running" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
 
+export interface ExecutionWithScript {
+  execution_id: string;
+  task_id: string | null;
+  status: ExecutionStatusEnum;
+  waiting: Waiting | null;
+  ending: EndingEnum | NullEnum;
+  sandbox_id: string;
+  session_name: string;
+  command_id: string;
+  exit_code: number | null;
+  error: Record<string, string> | null;
+  timeout_s: number;
+  queued_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  stop_requested_at: string | null;
+  log_file: string;
+  log_lines: number | null;
+  log_truncated: boolean;
+  artifacts_kept: number;
+  artifacts_left_out: number;
+  leftover: LeftoverEnum | NullEnum;
+  environment: EnvironmentFacts | null;
+  commit: string | null;
+  kind: ExecutionKindEnum;
+  verdict: VerdictEnum | NullEnum;
+  script: string;
+  timed_out?: boolean;
+}
+
 export interface FileChanged {
   task_id: string;
   execution_id: string;
@@ -330,6 +376,14 @@ export interface LastVerification {
   checked: string | null;
 }
 
+export interface LeftOutFile {
+  path: string;
+  size: number;
+  reason: LeftOutFileReasonEnum;
+}
+
+export type LeftOutFileReasonEnum = "too_large" | "no_room" | "too_many" | "unreadable" | "late";
+
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
 export interface LogFound {
@@ -361,6 +415,8 @@ export interface Me {
   name: string;
   role: RoleEnum;
 }
+
+export type NetworkKindEnum = "open" | "none" | "listed";
 
 export interface Note {
   id: number;
@@ -422,8 +478,6 @@ export interface PatchedTaskRequest {
   verify_policy?: VerifyPolicyEnum;
   override_reason?: string;
 }
-
-export type ReasonEnum = "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume";
 
 export interface Refusal {
   task_id: string;
@@ -724,13 +778,15 @@ export type VerificationKindEnum = "verify";
 export type VerifyPolicyEnum = "off" | "warn" | "required";
 
 export interface Waiting {
-  reason: ReasonEnum;
+  reason: WaitingReasonEnum;
   since: string;
   position: number | null;
   message: string;
 }
 
 export type WaitingForEnum = "person" | "answer" | "review";
+
+export type WaitingReasonEnum = "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume";
 
 export interface Watcher {
   user: string;

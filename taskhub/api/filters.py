@@ -178,6 +178,9 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
     )
     q = _TextFilter(method="by_text", max_length=200)
     ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
+    blocked_by = django_filters.UUIDFilter(
+        method="by_blocker", help_text="Tasks that wait for this one, or waited until it was done."
+    )
     updated_since = _MomentFilter(method="by_update")
     last_execution = choices_filter(
         ExecutionStatus.choices,
@@ -231,6 +234,9 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # the library
 
     def by_ids(self, tasks: QuerySet[Task], name: str, value: list[UUID]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks.filter(pk__in=value)
+
+    def by_blocker(self, tasks: QuerySet[Task], name: str, value: UUID) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(dependencies__blocker=value)
 
     def by_update(self, tasks: QuerySet[Task], name: str, value: datetime) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks.filter(updated_at__gte=value)
