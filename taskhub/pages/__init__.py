@@ -241,9 +241,15 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "description_html": render_markdown(task.description),
         "question": question,
         "question_html": question and render_markdown(question.text),
+        "asks_title": _ASKS.get(task.waiting_for, ""),
+        "is_to_review": task.waiting_for == "review",
         "has_runs": execution_list_for(user=request.user).filter(task=task).exists(),
     }
     return render(request, "task.html", context)
+
+
+_ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
+"""Titles of what a task needs of people, as `static/taskhub/task-asks.js` has them."""
 
 
 def may_work(request: HttpRequest) -> bool:

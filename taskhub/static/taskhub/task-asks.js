@@ -43,16 +43,20 @@ export class Asks {
   show(task, notes) {
     const needs = task.waiting_for;
     const asked = openQuestion(task) ?? null;
-    const { mayWork } = this.#options;
     this.#task = task;
     const hadFocus = $("asks").contains(document.activeElement);
     $("asks").hidden = !needs;
     if (needs) $("asks-title").textContent = asked && needs !== "person" ? TITLES.answer : TITLES[needs];
     $("held-back").hidden = needs !== "person";
     this.#showQuestion(asked, notes);
-    $("review-form").hidden = needs !== "review" || !mayWork;
-    if (needs !== "review") this.#keep(this.#remark, "It is no longer to be reviewed.");
+    this.#showReview(needs !== "" && needs !== "person" && needs !== "answer");
     if (hadFocus && !$("asks").contains(visible(document.activeElement))) $("title").focus();
+  }
+
+  /** @param {boolean} isToReview */
+  #showReview(isToReview) {
+    $("review-form").hidden = !isToReview || !this.#options.mayWork;
+    if (!isToReview) this.#keep(this.#remark, "It is no longer to be reviewed.");
   }
 
   /**

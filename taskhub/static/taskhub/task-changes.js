@@ -39,19 +39,22 @@ const NAMES = {
 /** @typedef {{ name: string, before: string | null, after: string | null }} Field - Null: it says nothing of it. */
 
 /**
- * What happened, without who did it: `moved it from To do to In progress`.
+ * What happened, without who did it (`moved it from To do to In progress`), and the fields that this does not say.
  *
  * @param {AuditEntry} entry
+ * @returns {{ words: string, fields: Field[] }}
  */
-export function actionText({ action, changes }) {
-  const fields = Object.entries(/** @type {Record<string, [unknown, unknown]>} */ (changes));
-  const [first] = fields;
-  const isOne = action === "task:update" && fields.length === 1;
-  return (isOne && first && changeText(...first)) || (ACTIONS[action] ?? action);
+export function actionOf({ action, changes }) {
+  const all = Object.entries(/** @type {Record<string, [unknown, unknown]>} */ (changes));
+  const said = action === "task:update" ? all.filter((field) => changeText(...field)) : [];
+  const fields = all.filter((field) => !said.includes(field)).map(fieldOf);
+  const words = said.map((field) => changeText(...field));
+  if (said.length && fields.length) words.push("changed more");
+  return { words: words.join(", ") || (ACTIONS[action] ?? action), fields };
 }
 
 /**
- * A change of one field in a sentence; empty where it takes more.
+ * A change of one field in words; empty where it takes more.
  *
  * @param {string} name
  * @param {[unknown, unknown]} values
@@ -61,27 +64,38 @@ function changeText(name, [before, after]) {
   if (name === "priority") return `set the priority from ${text(before)} to ${text(after)}`;
   if (name === "assignee") return after ? `assigned it to ${text(after)}` : `unassigned ${text(before)}`;
   if (name === "private") return after ? "made it private" : "made it visible to everyone";
+  if (name === "tags") return tagsText(listOf(before), listOf(after));
   return "";
 }
+
+/**
+ * @param {unknown[]} before
+ * @param {unknown[]} after
+ */
+function tagsText(before, after) {
+  const [added, removed] = [after.filter((tag) => !before.includes(tag)), before.filter((tag) => !after.includes(tag))];
+  /**
+   * @param {string} verb
+   * @param {unknown[]} tags
+   */
+  const part = (verb, tags) => (tags.length ? `${verb} the tag${tags.length === 1 ? "" : "s"} ${text(tags)}` : "");
+  return [part("added", added), part("removed", removed)].filter(Boolean).join(", ");
+}
+
+/** @param {unknown} value @returns {unknown[]} */
+const listOf = (value) => (Array.isArray(value) ? value : []);
 
 /** @param {unknown} value */
 const statusText = (value) => enums().statuses.find((each) => each.value === value)?.label ?? text(value);
 
-/**
- * The fields that `actionText` does not say.
- *
- * @param {AuditEntry} entry
- * @returns {Field[]}
- */
-export function fieldsOf(entry) {
-  const fields = Object.entries(/** @type {Record<string, [unknown, unknown]>} */ (entry.changes));
-  const [first] = fields;
-  if (entry.action === "task:update" && fields.length === 1 && first && changeText(...first)) return [];
-  return fields.map(([name, [before, after]]) => ({
+/** @param {[string, [unknown, unknown]]} field @returns {Field} */
+function fieldOf([name, [before, after]]) {
+  const words = name === "status" ? statusText : text;
+  return {
     name: NAMES[name] ?? name.replaceAll("_", " "),
-    before: before === null ? null : name === "status" ? statusText(before) : text(before),
-    after: after === null ? null : name === "status" ? statusText(after) : text(after),
-  }));
+    before: before === null ? null : words(before),
+    after: after === null ? null : words(after),
+  };
 }
 
 /** @param {unknown} value */

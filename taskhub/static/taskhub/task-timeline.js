@@ -9,7 +9,7 @@ import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
 import { PagedRows } from "./paged-rows.js";
 import { hue, initials } from "./people.js";
-import { actionText, fieldsOf, HIDDEN } from "./task-changes.js";
+import { actionOf, HIDDEN } from "./task-changes.js";
 import { knownSince, merged } from "./timeline.js";
 
 /**
@@ -130,7 +130,7 @@ export class Timeline {
       at,
       look: JSON.stringify([actor, run.status, run.ending, run.waiting, run.exit_code, run.verdict, run.leftover]),
       draw: () => {
-        const { row, head } = rowOf("run", actor, [run.kind === "verify" ? " verified it, " : " ran a script, "], at);
+        const { row, head } = rowOf("run", actor, [run.kind === "verify" ? " verified it " : " ran a script "], at);
         const text = element("p", "", "outcome");
         text.append(...headOf(run, { hasClock: false }));
         if (run.error?.["message"]) text.append(`. ${run.error["message"]}`);
@@ -207,6 +207,7 @@ function noteItem(note) {
     draw: () => {
       const by = assumed ? "The deadline" : agent ? `${author}/${agent}` : author;
       const { row } = rowOf(kind, by, [` ${KINDS[kind]} `], at);
+      if (kind !== "note") row.classList.add(kind === "question" ? "asks" : "answers");
       const body = element("div", "", "markdown");
       showMarkdown(body, text, html);
       row.append(body);
@@ -224,7 +225,7 @@ function changeItem(entry) {
     at,
     look: "",
     draw: () => {
-      const words = actionText(entry);
+      const { words, fields } = actionOf(entry);
       const { row, head } = rowOf("change", actor, [` ${words} `], at);
       if (action === HIDDEN) {
         find(head, "strong").remove();
@@ -233,7 +234,6 @@ function changeItem(entry) {
       const how = [door === "job" ? "" : door, token && `token ${token}`].filter(Boolean).join(", ");
       if (how) find(head, "time").title += `, ${how}`;
       if (isPrivate) head.append(" · private");
-      const fields = fieldsOf(entry);
       if (fields.length) row.append(fieldsElement(fields));
       return row;
     },
