@@ -14,10 +14,12 @@
         └── SandboxThrottled         transient: it asks for fewer requests (429)
 
 All are `ExecutorError`s, which the hub handles. Messages contain nothing of Daytona's text, which may include hosts
-or keys; the log has it.
+or keys; the log has it, and `detail` for operators.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 from taskhub.executions.executor import ExecutorError
 from taskhub.models import Lack
@@ -25,6 +27,11 @@ from taskhub.models import Lack
 
 class SandboxError(ExecutorError):
     """The root."""
+
+    def saying(self, detail: str) -> Self:
+        """Itself, with Daytona's own words."""
+        self.detail = detail
+        return self
 
 
 class SandboxMissing(SandboxError):

@@ -254,6 +254,7 @@ export interface ExecuteRequest {
   all_files?: boolean;
   files?: GivenFileRequest[];
   environment?: string | null;
+  again?: string;
   same_sandbox?: boolean;
 }
 
@@ -334,6 +335,8 @@ export interface ExecutionWithScript {
   kind: ExecutionKindEnum;
   verdict: VerdictEnum | NullEnum;
   script: string;
+  variables: Variable[] | null;
+  error_detail: string | null;
   timed_out?: boolean;
 }
 
@@ -758,6 +761,11 @@ export interface TokenCreated {
   expires_at: string | null;
   role: RoleEnum | NullEnum;
   token: string;
+}
+
+export interface Variable {
+  name: string;
+  secret: boolean;
 }
 
 export type VerdictEnum = "passed" | "failed" | "unavailable";

@@ -4,8 +4,7 @@ The hub decides what runs, for how long and what its end means; an executor star
 its log. Every method may be called again after a crash, by another process, and must then find what the first call
 made instead of making it twice. No method keeps state in the process.
 
-An executor's errors are `ExecutorError`: `permanent` says whether asking again can help, `code` and `message` may be
-shown to a caller and hold nothing internal.
+An executor's errors are `ExecutorError`s; `code` and `message` may be shown to a caller and hold nothing internal.
 """
 
 from __future__ import annotations
@@ -32,13 +31,14 @@ class ExecutorError(Exception):
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
     being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
-    `lack` says of what there is no room, where the service says it.
+    `lack` says of what there is no room, where the service says it; `detail` has its own words, for operators alone.
     """
 
     status: int = 502
     waits_for: Literal["capacity", "rate", "image", "snapshot", "volume"] | None = None
     retry_after_s: float | None = None
     lack: Lack | None = None
+    detail: str = ""
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
         super().__init__(message)

@@ -68,7 +68,10 @@ function factsOf(run) {
     ["Session", run.session_name && element("code", run.session_name)],
     ["Environment", environmentText(run)],
     ["Limits", limitsText(run)],
+    ["Variables", run.variables?.map(({ name, secret }) => (secret ? `${name} (secret)` : name)).join(", ") ?? null],
     ["Commit", commit && element("code", commit)],
+    ["Why it failed", run.error && (run.error["message"] ?? null)],
+    ["In its words", run.error_detail && element("pre", run.error_detail)],
     ["Id", element("code", run.execution_id)],
   ];
   return facts.flatMap(([name, value]) => (value ? [[name, value]] : []));

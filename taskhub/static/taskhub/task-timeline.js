@@ -135,7 +135,7 @@ export class Timeline {
         text.append(...headOf(run, { hasClock: false }));
         if (run.error?.["message"]) text.append(`. ${run.error["message"]}`);
         const show = button("Log", "small");
-        show.append(element("span", ` of this run of ${at}`, "unseen"));
+        show.append(element("span", ` of what ran at ${at}`, "unseen"));
         show.addEventListener("click", () => this.#options.onRun(id));
         head.after(text);
         text.append(" ", show);
