@@ -46,5 +46,5 @@ def test_the_page_asks_before_a_private_task_becomes_public(page: Page, hub: Run
     page.goto(f"{hub.address}/tasks/{task_id}/")
     page.wait_for_selector("#timeline li >> nth=1")
     history = page.locator("#timeline").inner_text()
-    assert history.count("Something happened while the task was private") == 2
+    assert history.count("Something happened while the task was private") == 3
     assert "SECRET-XYZ" not in page.content()

@@ -37,7 +37,7 @@ def others(chromium: Browser, hub: RunningHub) -> Iterator[Page]:
 
 
 def test_properties_are_changed_by_the_keyboard_and_seen_at_once(
-    page: Page, others: Page, hub: RunningHub, client: HubClient, name: str, complaints: list[str]
+    page: Page, others: Page, hub: RunningHub, client: HubClient, name: str
 ) -> None:
     task_id = client.create_task("by keys", tags=["one", "two"])
     behind = client.create_task("behind it", blocked_by=[task_id])
@@ -84,7 +84,6 @@ def test_properties_are_changed_by_the_keyboard_and_seen_at_once(
     assert task["tags"] == ["two", "theirs", "new 🏷️"]
     assert others.locator("main").get_by_role("button", name="Status").count() == 0
     assert client.http.delete(f"/api/tasks/{behind}/").status_code == 204
-    assert [words for words in complaints if "412" not in words and "ERR_FAILED" not in words] == []
 
 
 def test_the_timeline_has_all_and_is_read_in_pages(
