@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hub_pages import TaskPage, make_account, new_context, pressed, sign_in, wait_for_stream
+from hub_pages import PATIENCE_MS, TaskPage, make_account, new_context, pressed, sign_in, wait_for_stream
 from live_client import HubClient
+from playwright.sync_api import expect
 from test_board_budgets import SHIFT, WATCH
 
 from tests.processes import RunningHub
@@ -103,7 +104,7 @@ def test_the_timeline_has_all_and_is_read_in_pages(
     assert timeline.filter(has_text="created the task").count() == 0
     while page.locator("#more-timeline").is_visible():
         page.locator("#more-timeline").click()
-        page.wait_for_function("!document.querySelector('#more-timeline').ariaBusy")
+        page.locator("#more-timeline:not([aria-busy])").wait_for(state="attached")
     assert timeline.last.inner_text().count("created the task") == 1
     assert sum(text.strip().startswith("note ") for text in timeline.locator(".markdown").all_inner_texts()) == 40
     # It is sent back with a remark; then a question is asked.
@@ -119,7 +120,7 @@ def test_the_timeline_has_all_and_is_read_in_pages(
     assert page.locator("#answer-text").input_value() == "b"
     # Another answers first: what was written here is kept.
     client.http.post(f"/api/tasks/{task_id}/notes", json={"kind": "answer", "text": "a"}).raise_for_status()
-    page.wait_for_function("document.getElementById('note-text').value === 'b'")
+    expect(page.locator("#note-text")).to_have_value("b", timeout=PATIENCE_MS)
     assert complaints == []
 
 
@@ -140,7 +141,7 @@ def test_the_first_visit_is_small_and_nothing_moves(
         network.send("Network.enable")
         network.send("Network.setCacheDisabled", {"cacheDisabled": True})
         asked: list[Request] = []
-        page.on("request", asked.append)
+        page.on("request", lambda request, asked=asked: asked.append(request))
         page.goto(f"{hub.address}/tasks/{task_id}/")
         page.locator("#files a").wait_for()
         page.locator("#log .text", has_text="300").wait_for()
