@@ -68,13 +68,24 @@ function factsOf(run) {
     ["Session", run.session_name && element("code", run.session_name)],
     ["Environment", environmentText(run)],
     ["Limits", limitsText(run)],
-    ["Variables", run.variables?.map(({ name, secret }) => (secret ? `${name} (secret)` : name)).join(", ") ?? null],
+    ["Variables", variablesText(run)],
     ["Commit", commit && element("code", commit)],
-    ["Why it failed", run.error && (run.error["message"] ?? null)],
-    ["In its words", run.error_detail && element("pre", run.error_detail)],
+    ["Why it failed", failureElement(run)],
     ["Id", element("code", run.execution_id)],
   ];
   return facts.flatMap(([name, value]) => (value ? [[name, value]] : []));
+}
+
+/** @param {ExecutionWithScript} run */
+const variablesText = ({ variables }) =>
+  (variables ?? []).map(({ name, secret }) => (secret ? `${name} (secret)` : name)).join(", ");
+
+/** @param {ExecutionWithScript} run */
+function failureElement({ error, error_detail: detail }) {
+  if (!error) return null;
+  const place = element("div", error["message"]);
+  if (detail) place.append(element("pre", detail));
+  return place;
 }
 
 /** @param {ExecutionWithScript} run */
