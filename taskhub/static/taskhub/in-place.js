@@ -44,7 +44,10 @@ export function editInPlace({ press, form, view, current, problem, textOf, field
   /** @param {boolean} isOpen */
   function show(isOpen) {
     form.hidden = !isOpen;
-    for (const each of [press, ...view]) each.hidden = isOpen;
+    press.hidden = isOpen;
+    for (const each of view)
+      if (each instanceof HTMLHeadingElement) each.classList.toggle("unseen", isOpen); // the page keeps its heading
+      else each.hidden = isOpen;
     (isOpen ? field : press).focus();
   }
 
