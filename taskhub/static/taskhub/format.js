@@ -1,7 +1,7 @@
 // Text for times, durations, sizes and counts. No DOM.
 
 const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const AHEAD_MS = 120_000; // clocks that differ by less tell of no future
+const AHEAD_MS = 120_000; // clocks may differ by less
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 
 /**

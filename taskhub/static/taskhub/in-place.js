@@ -46,7 +46,8 @@ export function editInPlace({ press, form, view, current, problem, textOf, field
     form.hidden = !isOpen;
     press.hidden = isOpen;
     for (const each of view)
-      if (each instanceof HTMLHeadingElement) each.classList.toggle("unseen", isOpen); // the page keeps its heading
+      if (each instanceof HTMLHeadingElement)
+        each.classList.toggle("unseen", isOpen); // the page keeps its heading
       else each.hidden = isOpen;
     (isOpen ? field : press).focus();
   }
