@@ -77,6 +77,7 @@ export interface Artifacts {
   execution_id: string;
   items: Artifact[];
   left_out: number;
+  left_out_files: LeftOutFile[];
 }
 
 export interface AuditEntry {
@@ -378,6 +379,14 @@ export interface LastVerification {
   checked: string | null;
 }
 
+export interface LeftOutFile {
+  path: string;
+  size: number;
+  reason: LeftOutFileReasonEnum;
+}
+
+export type LeftOutFileReasonEnum = "too_large" | "no_room" | "too_many" | "unreadable" | "late";
+
 export type LeftoverEnum = "sandbox_stopping" | "possible";
 
 export interface LogFound {
@@ -472,8 +481,6 @@ export interface PatchedTaskRequest {
   verify_policy?: VerifyPolicyEnum;
   override_reason?: string;
 }
-
-export type ReasonEnum = "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume";
 
 export interface Refusal {
   task_id: string;
@@ -779,13 +786,15 @@ export type VerificationKindEnum = "verify";
 export type VerifyPolicyEnum = "off" | "warn" | "required";
 
 export interface Waiting {
-  reason: ReasonEnum;
+  reason: WaitingReasonEnum;
   since: string;
   position: number | null;
   message: string;
 }
 
 export type WaitingForEnum = "person" | "answer" | "review";
+
+export type WaitingReasonEnum = "capacity" | "limit" | "paused" | "image" | "snapshot" | "volume";
 
 export interface Watcher {
   user: string;

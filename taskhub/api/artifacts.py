@@ -29,7 +29,7 @@ from taskhub.executions.artifact_reading import (
 )
 from taskhub.lib.markdown import LONGEST, render_markdown
 from taskhub.lib.storage_threads import on_storage_thread
-from taskhub.models import Artifact
+from taskhub.models import Artifact, LeftOutFile
 from taskhub.selectors.artifacts import artifact_get_for, artifact_list_of
 from taskhub.selectors.executions import execution_get_for
 from taskhub.web.thread_pool import on_web_thread, with_database
@@ -48,12 +48,24 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
         return f"/api/exec/artifacts/{artifact.execution.task_id}/{artifact.pk}"
 
 
+class LeftOutFileSerializer(serializers.ModelSerializer[LeftOutFile]):
+    """A file that was not kept; `size` is in bytes."""
+
+    class Meta:
+        model = LeftOutFile
+        fields = ["path", "size", "reason"]
+
+
 class ArtifactsSerializer(serializers.Serializer[Any]):
-    """`left_out` counts the files that were not kept: too large, too many, or not to be read."""
+    """`left_out` counts the files that were not kept: too large, too many, or not to be read.
+
+    `left_out_files` names the first ones; of executions of an older release, none.
+    """
 
     execution_id = serializers.UUIDField(source="id")
     items = ArtifactSerializer(many=True, source="artifacts.all")
     left_out = serializers.IntegerField(source="artifacts_left_out")
+    left_out_files = LeftOutFileSerializer(many=True, source="left_out_files.all")
 
 
 class ArtifactPreviewSerializer(serializers.Serializer[Any]):

@@ -199,6 +199,9 @@ class TaskFilter(_GivenFilters):
     )
     q = _TextFilter(method="by_text", max_length=200)
     ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
+    blocked_by = django_filters.UUIDFilter(
+        method="by_blocker", help_text="Tasks that wait for this one, or waited until it was done."
+    )
     updated_since = _MomentFilter(method="by_update")
     last_execution = choices_filter(
         ExecutionStatus.choices,
@@ -255,6 +258,9 @@ class TaskFilter(_GivenFilters):
 
     def by_ids(self, tasks: QuerySet[Task], name: str, value: list[UUID]) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks.filter(pk__in=value)
+
+    def by_blocker(self, tasks: QuerySet[Task], name: str, value: UUID) -> QuerySet[Task]:  # noqa: ARG002 - its interface
+        return tasks.filter(dependencies__blocker=value)
 
     def by_update(self, tasks: QuerySet[Task], name: str, value: datetime) -> QuerySet[Task]:  # noqa: ARG002 - its interface
         return tasks_updated_since(tasks, value)

@@ -28,10 +28,13 @@ from taskhub.executions.executor import (
     ProducedFile,
 )
 from taskhub.lib.storage_threads import on_storage_thread
+from taskhub.models import LeftOutReason
 
 log = logging.getLogger(__name__)
 
 FILES_MOST: Final = 100
+LEFT_OUT_NAMED: Final = 50
+"""Files without a copy whose names are kept; all of them are counted."""
 RESULTS: Final = "out/"
 """The folder of results: what is below it is kept before all else."""
 COPY_S: Final = 60.0
@@ -39,6 +42,14 @@ COPY_S: Final = 60.0
 PATH_SHOWN: Final = 990
 """Characters of a path to which a number is added: an artifact's path has room for 1,000."""
 _MEMORY_BYTES: Final = 1024 * 1024
+
+
+class LeftOut(NamedTuple):
+    """A file without a copy. `path` is as long as the list of files has it, without secret values."""
+
+    path: str
+    size: int
+    reason: LeftOutReason
 
 
 class Copy(NamedTuple):
@@ -52,13 +63,15 @@ class Copy(NamedTuple):
 class Kept:
     """The copies, and how many files have none: skipped, too large, too many, gone, or not read in time.
 
-    `changes` are the last changes, which were read with the list. `evidence_left_out`: results without a copy, without
-    which the work cannot be verified; 1 where it is not known which there were.
+    `named` are those of them that the list of files has, at most `LEFT_OUT_NAMED`. `changes` are the last changes,
+    which were read with the list. `evidence_left_out`: results without a copy, without which the work cannot be
+    verified; 1 where it is not known which there were.
     """
 
     copies: list[Copy]
     left_out: int = 0
     evidence_left_out: int = 0
+    named: tuple[LeftOut, ...] = ()
     changes: FileChanges | None = None
 
 
@@ -85,12 +98,16 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
         log.warning("the files of execution %s cannot be had: %s", place.execution_id, error.code)
         return Kept([], evidence_left_out=1)
     copies: list[Copy] = []
+    left: dict[ProducedFile, LeftOutReason] = {}
     evidence_kept = 0
     room = settings.TASKHUB_ARTIFACTS_LIMIT_BYTES
     until = asyncio.get_running_loop().time() + COPY_S
-    for n, file in enumerate(_wanted(produced.files), start=1):
+    wanted = _wanted(produced.files)
+    for n, file in enumerate(wanted, start=1):
         limit = min(room, settings.TASKHUB_ARTIFACT_LIMIT_BYTES)
         if file.size > limit:
+            is_too_large = file.size > settings.TASKHUB_ARTIFACT_LIMIT_BYTES
+            left[file] = LeftOutReason.TOO_LARGE if is_too_large else LeftOutReason.NO_ROOM
             continue
         with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
             try:
@@ -98,8 +115,11 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
                     fetched = await _fetch(executor, place, file, spool, limit)
             except TimeoutError:
                 log.warning("not all files of execution %s could be copied in %.0f s", place.execution_id, COPY_S)
+                left.update(dict.fromkeys(wanted[n - 1 :], LeftOutReason.LATE))
                 break
-            if fetched is not None:
+            if fetched is None:
+                left[file] = LeftOutReason.UNREADABLE
+            else:
                 # The storage may be slow, and others work on this loop.
                 name = await on_storage_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
                 copies.append(Copy(_shown(file.path, place, copies), fetched.size, name, fetched.sha256))
@@ -110,8 +130,23 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
         copies,
         left_out=produced.count + change_sets - len(copies),
         evidence_left_out=1 if produced.is_lost else _evidence_left_out(produced, evidence_kept),
+        named=_named(produced.files, wanted, left, place),
         changes=produced.changes,
     )
+
+
+def _named(
+    files: list[ProducedFile], wanted: list[ProducedFile], left: dict[ProducedFile, LeftOutReason], place: Place
+) -> tuple[LeftOut, ...]:
+    """Files without a copy, in the order of the list."""
+    known = set(wanted)
+    reasons = ((file, left.get(file, None if file in known else LeftOutReason.TOO_MANY)) for file in files)
+    found = (
+        LeftOut(file.path if place.mask is None else place.mask.apply(file.path), file.size, reason)
+        for file, reason in reasons
+        if reason is not None
+    )
+    return tuple(itertools.islice(found, LEFT_OUT_NAMED))
 
 
 def _is_evidence(file: ProducedFile) -> bool:

@@ -9,7 +9,7 @@ from taskhub.models.admission import (
     WaitingReason,
 )
 from taskhub.models.announcement import Announcement, AnnouncementLevel
-from taskhub.models.artifact import Artifact
+from taskhub.models.artifact import Artifact, LeftOutFile, LeftOutReason
 from taskhub.models.audit import AuditEntry
 from taskhub.models.browser_session import BrowserSession
 from taskhub.models.claim import Agent, Claim, ClaimEnd
@@ -108,6 +108,8 @@ __all__ = [
     "Heartbeat",
     "IdempotencyKey",
     "Lack",
+    "LeftOutFile",
+    "LeftOutReason",
     "Leftover",
     "Mail",
     "MailCursor",

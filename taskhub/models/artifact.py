@@ -1,4 +1,4 @@
-"""Artifacts: the hub's copies of the files that a script left in its working folder."""
+"""Artifacts: the hub's copies of the files that a script left in its working folder, and which were not copied."""
 
 from __future__ import annotations
 
@@ -25,6 +25,33 @@ class Artifact(models.Model):
     class Meta:
         ordering = ["path"]
         constraints = [models.UniqueConstraint(fields=["execution", "path"], name="artifact_path")]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class LeftOutReason(models.TextChoices):
+    TOO_LARGE = "too_large", "Too large"
+    NO_ROOM = "no_room", "No room beside the others"
+    TOO_MANY = "too_many", "Too many files"
+    UNREADABLE = "unreadable", "Gone, unreadable, or still growing"
+    LATE = "late", "Not copied in time"
+
+
+class LeftOutFile(models.Model):
+    """A file that an execution left and that was not copied: the first `LEFT_OUT_NAMED` of it.
+
+    `Execution.artifacts_left_out` counts all of them.
+    """
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="left_out_files")
+    path = models.CharField(max_length=1000)
+    size = models.PositiveBigIntegerField(help_text="In bytes, as its list said.")
+    reason = models.CharField(max_length=10, choices=LeftOutReason.choices)
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        ordering = ["id"]
 
     def __str__(self) -> str:
         return self.path

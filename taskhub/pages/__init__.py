@@ -27,6 +27,7 @@ from taskhub.models import (
     UNSUCCESSFUL,
     Announcement,
     ExecutionStatus,
+    LeftOutReason,
     Leftover,
     StartAwaits,
     Task,
@@ -38,6 +39,8 @@ from taskhub.models import (
 )
 from taskhub.roles import Role, role_of
 from taskhub.selectors.board import BOARD_STATES
+from taskhub.selectors.executions import execution_list_for
+from taskhub.selectors.notes import notes_of
 from taskhub.selectors.tasks import task_get_for
 
 P = ParamSpec("P")
@@ -129,6 +132,7 @@ def page_enums() -> dict[str, Any]:
         "endings": _entries(_ENDING),
         "leftovers": [row | {"passes": row["value"] == Leftover.SANDBOX_STOPPING} for row in _entries(_LEFTOVER)],
         "verdicts": [row | {"isGood": row["value"] == Verdict.PASSED} for row in _entries(_VERDICT)],
+        "leftOutReasons": _entries(_LEFT_OUT),
         "verifyPolicies": _entries(_POLICY),
         "roles": [{"value": role.group, "mayWork": role >= _WORKS} for role in Role],
     }
@@ -151,6 +155,13 @@ _VERDICT: Final = {
     Verdict.PASSED: "passed",
     Verdict.FAILED: "failed",
     Verdict.UNAVAILABLE: "could not be carried out",
+}
+_LEFT_OUT: Final = {
+    LeftOutReason.TOO_LARGE: "too large",
+    LeftOutReason.NO_ROOM: "no room beside the others",
+    LeftOutReason.TOO_MANY: "too many files",
+    LeftOutReason.UNREADABLE: "could not be read, or was still growing",
+    LeftOutReason.LATE: "not copied in time",
 }
 _POLICY: Final = {
     VerifyPolicy.OFF: "a verification may be asked for",
@@ -209,7 +220,7 @@ def board(request: HttpRequest) -> HttpResponse:
     """`/`: the tasks by status."""
     first = {"first_script": FIRST_SCRIPT, "sandboxes_off": settings.TASKHUB_SANDBOXES_OFF}
     shown = {"states": BOARD_STATES, "done_days": settings.TASKHUB_BOARD_DONE_DAYS}
-    shown["may_work"] = request.user.is_authenticated and role_of(request.user) >= _WORKS
+    shown["may_work"] = may_work(request)
     return render(request, "board.html", {"columns": _statuses(), **shown, **first, **_task_fields()})
 
 
@@ -220,10 +231,30 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         task = task_get_for(user=request.user, task_id=task_id)
     except NotFound:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
-    fields = _task_fields()
-    rank = next(each["rank"] for each in fields["priorities"] if each["value"] == task.priority)
-    context = {"task": task, "statuses": _statuses(), "priority_rank": rank, **fields}
-    return render(request, "task.html", context | {"description_html": render_markdown(task.description)})
+    rank = next(each["rank"] for each in _priorities() if each["value"] == task.priority)
+    asked = task.open_question_id
+    question = None if asked is None else notes_of(user=request.user, task=task).filter(pk=asked).first()
+    context = {
+        "task": task,
+        "priority_rank": rank,
+        "may_work": may_work(request),
+        "description_html": render_markdown(task.description),
+        "question": question,
+        "question_html": question and render_markdown(question.text),
+        "asks_title": _ASKS.get(task.waiting_for, ""),
+        "is_to_review": task.waiting_for == "review",
+        "has_runs": execution_list_for(user=request.user).filter(task=task).exists(),
+    }
+    return render(request, "task.html", context)
+
+
+_ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
+"""Titles of what a task needs of people, as `static/taskhub/task-asks.js` has them."""
+
+
+def may_work(request: HttpRequest) -> bool:
+    """Whether the page is opened by a session that may change tasks; for the token of a tab the script shows more."""
+    return request.user.is_authenticated and role_of(request.user) >= _WORKS
 
 
 @page

@@ -319,7 +319,7 @@ def execution_finish(
     if outcome.leftover == Leftover.SANDBOX_STOPPING:
         send_job_on_commit(EXECUTION_STOP_SANDBOX, execution.pk)
     if kept is not None:
-        artifacts_create(execution=execution, copies=kept.copies)
+        artifacts_create(execution=execution, kept=kept)
     _tell_end(execution)
     if has_verdict:
         verdict_follow(execution=execution, log_tail=log_tail)

@@ -92,6 +92,8 @@ def test_what_is_too_much_is_left_out_and_counted(execute: Any, api: APIClient, 
     # The latest first: the 2nd finds no room, and the 1st is the fifth file.
     assert [item["path"] for item in listed(api, execution)["items"]] == ["3rd", "4th"]
     assert (execution.artifacts_kept, execution.artifacts_left_out) == (2, 3)
+    named = {file["path"]: (file["size"], file["reason"]) for file in listed(api, execution)["left_out_files"]}
+    assert named == {"1st": (10, "too_many"), "2nd": (800, "no_room"), "huge": (1001, "too_large")}
 
 
 def test_an_interrupted_end_is_made_again_and_keeps_nothing_twice(execute: Any, api: APIClient, monkeypatch) -> None:
@@ -146,6 +148,8 @@ def test_a_file_that_cannot_be_had_costs_no_other(execute: Any, api: APIClient, 
     execution = run(execute, "echo > a; echo > b; echo > c")
     assert [item["path"] for item in listed(api, execution)["items"]] == ["c"]
     assert execution.artifacts_left_out == 2
+    named = {file["path"]: file["reason"] for file in listed(api, execution)["left_out_files"]}
+    assert named == {"a": "unreadable", "b": "unreadable"}
 
 
 def test_a_script_that_deletes_everything_leaves_nothing(execute: Any, api: APIClient) -> None:

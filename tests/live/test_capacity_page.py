@@ -119,12 +119,12 @@ def test_an_execution_that_is_being_ended_says_so_and_refuses_others_in_words(
     board = Board(board_page, limited_hub).open()
     shown.run("echo begun; kill -STOP $PPID; sleep 900")
     shown.wait_for_line("begun")
-    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Stop", exact=True).click()
     says(page, "being stopped")
     assert not page.get_by_role("button", name="Stop", exact=True).is_visible()
     photographed(page, "task-ending")
     page.get_by_role("button", name="Delete", exact=False).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
     page.locator("#problem").filter(has_text="is being ended; try again in").wait_for()
     assert page.locator("#problem").inner_text().lower().count("try again") == 1
     board.card("stubborn").locator(".run").filter(has_text="being stopped").wait_for()

@@ -21,30 +21,30 @@ def test_the_page_asks_before_a_private_task_becomes_public(page: Page, hub: Run
     make_account(hub, "olivia", "operator")
     sign_in(page, hub, "olivia")
     page.goto(f"{hub.address}/tasks/{task_id}/")
-    asked: list[str] = []
-
-    def answer(accept: bool) -> None:
-        page.once(
-            "dialog", lambda dialog: (asked.append(dialog.message), dialog.accept() if accept else dialog.dismiss())
-        )
-        page.get_by_role("button", name="Save", exact=True).click()
-
-    page.get_by_role("button", name="Edit", exact=True).click()
-    page.locator("#edit-form [name=description]").fill("clean")
-    page.locator("#edit-form [name=private]").uncheck()
-    answer(accept=False)
-    assert client.http.get(f"/api/tasks/{task_id}/").json()["private"] is True
-    answer(accept=True)
-    page.wait_for_selector('#seen-by:text-is("everyone")')
-    assert len(asked) == 2
-    assert "What was made while it was private" in asked[0]
+    page.get_by_role("button", name="Edit the description").click()
+    page.get_by_role("textbox", name="Description").fill("clean")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.locator("#description", has_text="clean").wait_for()
+    for answer in ("Cancel", "Make it public"):
+        assert client.http.get(f"/api/tasks/{task_id}/").json()["private"] is True
+        page.get_by_role("button", name="Who sees it").click()
+        page.get_by_role("button", name="Visible to everyone", exact=True).click()
+        asked = page.get_by_role("dialog", name="Make the task public?")
+        asked.get_by_text("What was made while it was private").wait_for()
+        asked.get_by_role("button", name=answer).click()
+        asked.wait_for(state="detached")
+        page.locator("#seen-by-property .popup").wait_for(state="hidden")
+        assert page.evaluate("document.activeElement.className") == "change"
+    page.wait_for_selector('#seen-by:text-is("Visible to everyone")')
     # An operator sees what was changed, and that it was private.
-    page.wait_for_selector('#history li:has-text("· private") >> text=SECRET-XYZ')
+    changed = page.locator("#timeline li", has_text="· private").filter(has=page.get_by_text("SECRET-XYZ")).first
+    changed.locator("summary").click()
+    changed.get_by_text("SECRET-XYZ").wait_for()
 
     # Signed out, the page shows what everyone on this machine may read.
     page.context.clear_cookies()
     page.goto(f"{hub.address}/tasks/{task_id}/")
-    page.wait_for_selector("#history li >> nth=1")
-    history = page.locator("#history").inner_text()
-    assert history.count("Something happened while the task was private") == 2
+    page.wait_for_selector("#timeline li >> nth=1")
+    history = page.locator("#timeline").inner_text()
+    assert history.count("Something happened while the task was private") == 3
     assert "SECRET-XYZ" not in page.content()

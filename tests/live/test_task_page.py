@@ -49,8 +49,8 @@ def test_a_run_is_watched_from_its_start_to_its_files(
     assert started.value.suggested_filename == "ü result.txt"
     assert Path(started.value.path()).read_text() == "12345\n"
     assert "1 more" not in page.locator("#files-part").inner_text()
-    # What was done stands in the history, with who did it.
-    history = page.locator("#history").inner_text()
+    # What was done stands in the timeline, with who did it.
+    history = page.locator("#timeline").inner_text()
     assert "operator" in history
     assert complaints == []
 
@@ -99,7 +99,7 @@ def test_readers_look_at_the_files_of_a_run(
         page.get_by_role("button", name="Download all as zip").click()
     with zipfile.ZipFile(started.value.path()) as archive:
         assert sorted(archive.namelist()) == ["broken.png", "core", "out.log", "plot.png", "plot.svg", "report.md"]
-    for name in ("Run", "Edit", "Run again"):
+    for name in ("Run", "Edit", "Run again", "Rename", "Status", "Assignee", "Remove", "Add note", "Delete"):
         assert page.get_by_role("button", name=name).filter(visible=True).count() == 0
     assert complaints == []
 
@@ -109,14 +109,19 @@ def test_it_is_edited_while_others_change_it(page: Page, hub: RunningHub, client
     shown = TaskPage(page, hub, task_id).open()
     use_token(page, hub)
     shown.open()
-    page.get_by_role("button", name="Edit", exact=True).click()
-    page.locator("#edit-form [name=title]").fill("edited")
-    # Another user is faster: their change is not overwritten unseen.
+    page.get_by_role("button", name="Rename", exact=True).click()
+    title = page.get_by_role("textbox", name="Title")
+    title.fill("edited")
+    # Another user is faster: their change is not overwritten unseen. That of other fields is none of this one.
     client.set_status(task_id, "inprogress", assignee="bob")
+    client.http.patch(f"/api/tasks/{task_id}/", json={"title": "theirs"})
     page.wait_for_selector('#assignee:text-is("bob")')
     page.get_by_role("button", name="Save", exact=True).click()
-    page.wait_for_selector("#edit-problem:visible")
-    assert client.http.get(f"/api/tasks/{task_id}/").json()["title"] == "to edit"
+    page.locator("#title-form [role=alert]", has_text="operator changed title").wait_for()
+    assert client.http.get(f"/api/tasks/{task_id}/").json()["title"] == "theirs"
+    page.locator("#title-form summary").click()
+    page.locator("#title-form pre", has_text="theirs").wait_for()
+    assert title.input_value() == "edited"
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_selector('#title:text-is("edited")')
     task = client.http.get(f"/api/tasks/{task_id}/").json()
@@ -133,19 +138,20 @@ def test_it_is_edited_and_deleted_without_a_stream(page: Page, hub: RunningHub, 
     page.route("**/api/events/stream*", lambda route: route.abort())
     page.goto(f"{hub.address}/tasks/{task_id}/")
     TaskPage(page, hub, task_id).wait_for_execution("completed")
-    page.get_by_role("button", name="Edit", exact=True).click()
-    description = page.locator("#edit-form [name=description]")
+    page.get_by_role("button", name="Edit the description").click()
+    description = page.get_by_role("textbox", name="Description")
     description.wait_for()
     assert description.input_value() == "as the form must show it"
-    page.locator("#edit-form [name=title]").fill("edited")
-    page.get_by_role("button", name="Save", exact=True).click()
-    page.wait_for_selector('#title:text-is("edited")')
-    assert client.http.get(f"/api/tasks/{task_id}/").json()["title"] == "edited"
-    asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    description.fill("# edited")
+    page.keyboard.press("Escape")  # nothing: what was written is given up with “Cancel” alone
+    page.keyboard.press("Control+Enter")
+    page.locator("#description h3", has_text="edited").wait_for()
+    assert page.evaluate("document.activeElement.id") == "description-edit"
+    assert client.http.get(f"/api/tasks/{task_id}/").json()["description"] == "# edited"
     page.get_by_role("button", name="Delete", exact=False).click()
+    dialog = page.get_by_role("dialog", name="Delete “to edit”?")
+    dialog.get_by_role("button", name="Delete", exact=True).click()
     page.wait_for_url(f"{hub.address}/")
-    assert asked == ["Delete “edited”?"]
     assert client.http.get(f"/api/tasks/{task_id}/").status_code == 404
 
 

@@ -172,6 +172,10 @@ def test_filters_by_tags_assignee_ids_update_and_last_execution(api: APIClient, 
     for status, minutes in ((ExecutionStatus.COMPLETED, 9), (ExecutionStatus.FAILED, 5)):
         made = Execution.objects.create(task=one, status=status, script="true", timeout_s=1)
         Execution.objects.filter(pk=made.pk).update(queued_at=timezone.now() - timedelta(minutes=minutes))
+    four = task_create(actor=actor, title="four", blocked_by=[one.pk, two.pk])
+    assert titles(api, f"blocked_by={one.pk}") == titles(api, f"blocked_by={two.pk}") == [four.title]
+    assert titles(api, f"blocked_by={four.pk}") == []
+    assert details(api.get("/api/tasks/?blocked_by=no"))["blocked_by"]
     assert titles(api, "last_execution=failed") == ["one"]
     assert titles(api, "last_execution=completed") == []
     assert titles(api, "last_execution=completed&last_execution=failed") == ["one"]

@@ -1,6 +1,6 @@
 // DOM helpers: find elements with their type checked, make elements, and reconcile the children of a list.
 
-import { dateTime } from "./format.js";
+import { ago, dateTime } from "./format.js";
 
 /**
  * @template {Element} E
@@ -109,6 +109,27 @@ export function timeElement(iso) {
   const made = element("time", dateTime(iso));
   made.dateTime = iso;
   return made;
+}
+
+/**
+ * A `<time>` that says how long ago it was, or how long it is until then, and the exact time on hover.
+ *
+ * @param {string} iso
+ */
+export function agoElement(iso) {
+  const made = timeElement(iso);
+  made.title = made.textContent;
+  made.dataset["ago"] = "";
+  made.textContent = ago(iso);
+  return made;
+}
+
+/** Let all of them say it anew. */
+export function tickTimes() {
+  for (const each of document.querySelectorAll("time[data-ago]")) {
+    const text = ago(/** @type {HTMLTimeElement} */ (each).dateTime);
+    if (each.textContent !== text) each.textContent = text;
+  }
 }
 
 /**

@@ -32,6 +32,7 @@
  * @property {Words[]} endings - As what an execution is being ended.
  * @property {(Words & { passes: boolean })[]} leftovers - What may outlive an execution; `passes`: not for long.
  * @property {(Words & { isGood: boolean })[]} verdicts - What a verification says.
+ * @property {Words[]} leftOutReasons - Why a file that a script left was not kept.
  * @property {Words[]} verifyPolicies - What it takes to be done.
  * @property {{ value: RoleEnum | "nobody", mayWork: boolean }[]} roles - `mayWork`: may change and execute tasks.
  */

@@ -1,6 +1,7 @@
 // Text for times, durations, sizes and counts. No DOM.
 
 const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const AHEAD_MS = 120_000; // clocks may differ by less
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 
 /**
@@ -51,12 +52,13 @@ export function age(from, now = Date.now()) {
 }
 
 /**
- * When that was: `just now`, `5 min ago`.
+ * When that was, or will be: `just now`, `5 min ago`, `in 3 h`.
  *
  * @param {string} from
  * @param {number} [now]
  */
 export function ago(from, now = Date.now()) {
+  if (Date.parse(from) - now >= AHEAD_MS) return `in ${age(new Date(now).toISOString(), Date.parse(from))}`;
   const text = age(from, now);
   return text === "now" ? "just now" : `${text} ago`;
 }

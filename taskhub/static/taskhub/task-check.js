@@ -1,7 +1,7 @@
 // How a task is checked: policy and scripts in force, the verdict with its time, and the executions it is from.
 
 import { api, call } from "./api.js";
-import { $, element, timeElement } from "./dom.js";
+import { $, agoElement, element } from "./dom.js";
 import { entryOf, enums, isActive } from "./enums.js";
 import { onPress } from "./forms.js";
 
@@ -35,7 +35,7 @@ function verdictOf({ verified_at: at, last, last_stands: stands, has_script: has
     const { label, isGood } = entryOf(enums().verdicts, verified);
     const word = element("strong", label);
     word.dataset["good"] = String(isGood);
-    return [word, ...(at ? [", ", timeElement(at)] : []), ...(last && stands ? originOf(last) : [])];
+    return [word, ...(at ? [", ", agoElement(at)] : []), ...(last && stands ? originOf(last) : [])];
   }
   if (!last) return [hasScript ? "not verified yet" : "there is no script to verify with"];
   const words = linkTo(lastWords(last), last.execution_id);

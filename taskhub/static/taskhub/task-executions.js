@@ -1,19 +1,21 @@
 // The executions of a task, and the log of the selected one: the newest, until another is selected.
 
 import { api, call, readAll, Refused } from "./api.js";
-import { $, button, element, timeElement } from "./dom.js";
+import { $, agoElement, button, element } from "./dom.js";
 import { isActive } from "./enums.js";
 import { headOf, lasted } from "./execution-head.js";
 import { isUnsettled } from "./execution-state.js";
 import { count } from "./format.js";
 import { Files } from "./task-files.js";
 import { TaskLog } from "./task-log.js";
+import { RunFacts } from "./task-run-facts.js";
 
 /**
  * @import { Execution } from "schemas"
  *
  * @typedef {object} ExecutionsOptions
- * @property {(active: Execution | undefined) => void} onChange - With the execution that is queued or under way.
+ * @property {(active: Execution | undefined, all: Execution[]) => void} onChange - With the execution that is queued or
+ *   under way.
  * @property {() => boolean} mayRun
  * @property {(execution: Execution) => unknown} onAgain - It is to be run again.
  */
@@ -25,6 +27,7 @@ const LOOK_MS = 5000; // position in the queue and ending change without an even
 export class Executions {
   #taskId;
   #options;
+  #facts = new RunFacts();
   #files;
   #log;
   /** The newest first. @type {Execution[]} */
@@ -64,7 +67,7 @@ export class Executions {
     this.#rows = rows;
     this.#choose(newest);
     this.#draw();
-    this.#options.onChange(this.#active);
+    this.#options.onChange(this.#active, this.#rows);
   }
 
   /**
@@ -93,14 +96,14 @@ export class Executions {
       if (turn !== this.#turn) return;
       this.#rows = this.#rows.map((row) => (row.execution_id === now.execution_id ? now : row));
       this.#draw();
-      this.#options.onChange(this.#active);
+      this.#options.onChange(this.#active, this.#rows);
     } catch (error) {
       if (!(error instanceof Refused)) throw error; // the next look, or event, will tell
     }
   }
 
-  /** @param {string} id */
-  #show(id) {
+  /** @param {string} id - Of the execution that is shown from now on. */
+  show(id) {
     this.#shown = id;
     history.replaceState(null, "", addressOf(id));
     this.#draw();
@@ -115,7 +118,8 @@ export class Executions {
     const shown = this.#rows.find(({ execution_id: id }) => id === this.#shown);
     this.#files.show(shown);
     this.#log.show(shown, addressOf(this.#shown));
-    if (shown) $("log-of").replaceChildren("Of the execution queued at ", timeElement(shown.queued_at), ".");
+    this.#facts.show(shown);
+    if (shown) $("log-of").replaceChildren("Of the execution queued ", agoElement(shown.queued_at), ".");
   }
 
   /** @param {Execution} execution */
@@ -132,7 +136,7 @@ export class Executions {
     select.dataset["execution"] = id;
     select.ariaPressed = String(id === this.#shown);
     select.append(element("span", ` of the execution of ${queuedAt}`, "unseen"));
-    select.addEventListener("click", () => this.#show(id));
+    select.addEventListener("click", () => this.show(id));
     const buttons = element("div", "", "fields");
     buttons.append(select);
     if (this.#options.mayRun() && !this.#active && execution.kind === "run")
@@ -166,7 +170,7 @@ const addressOf = (id) => `${location.pathname}?execution=${id}`;
 /** @param {Execution} execution */
 function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, environment, commit, error }) {
   const note = element("p", "", "note");
-  note.append(timeElement(startedAt ?? queuedAt));
+  note.append(agoElement(startedAt ?? queuedAt));
   if (lines !== null) note.append(`, ${count(lines)}`);
   if (environment) note.append(`, environment ${environment.name} ${String(environment.version)}`);
   if (commit) {

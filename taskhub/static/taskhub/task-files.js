@@ -2,6 +2,7 @@
 
 import { api, call, file } from "./api.js";
 import { $, button, element, saveFile } from "./dom.js";
+import { entryOf, enums } from "./enums.js";
 import { onPress, tryAction } from "./forms.js";
 import { count, fileSize } from "./format.js";
 import { FilePreview } from "./task-preview.js";
@@ -46,14 +47,13 @@ export class Files {
   /** @param {string} id */
   async #load(id) {
     /** @type {Artifacts} */
-    const { items, left_out: leftOut } = await call("GET", this.#address("", id));
+    const files = await call("GET", this.#address("", id));
+    const { items } = files;
     if (id !== this.#shown) return; // another one was selected meanwhile
     $("files").replaceChildren(...items.map((artifact) => this.#row(artifact)));
     $("files").hidden = !items.length;
     $("files-zip").hidden = items.length < 2;
-    $("files-left-out").textContent = leftOut
-      ? `${count(leftOut, items.length ? "more file" : "file")} ${leftOut === 1 ? "was" : "were"} not kept: too large, too many, or not readable.`
-      : "";
+    showLeftOut(files);
     $("files-part").hidden = false;
   }
 
@@ -80,3 +80,26 @@ export class Files {
 
 /** @param {string} path */
 const nameOf = (path) => path.split("/").at(-1) ?? path;
+
+/**
+ * How many files were not kept, and the names and reasons that the hub knows.
+ *
+ * @param {Artifacts} files
+ */
+function showLeftOut({ items, left_out: leftOut, left_out_files: named }) {
+  const verb = leftOut === 1 ? "was" : "were";
+  $("files-left-out").textContent = `${count(leftOut, items.length ? "more file" : "file")} ${verb} not kept`;
+  $("files-left-out-part").hidden = !leftOut;
+  const others = leftOut - named.length;
+  const rows = named.map(({ path, size, reason }) => {
+    const row = element("li");
+    const why = entryOf(enums().leftOutReasons, reason).label;
+    row.append(element("bdi", path), " ", element("span", `${fileSize(size)}, ${why}`, "note"));
+    return row;
+  });
+  if (others > 0) {
+    const text = named.length ? `and ${others.toLocaleString("en")} more` : "too large, too many, or not readable";
+    rows.push(element("li", text, "note"));
+  }
+  $("files-left-out-list").replaceChildren(...rows);
+}

@@ -1,9 +1,10 @@
 // Check boxes in a task's description: who may change the task ticks them, one change after another.
 
-import { api, call, Refused } from "./api.js";
+import { Refused } from "./api.js";
 import { closest } from "./dom.js";
 import { showError } from "./forms.js";
 import { forget, withTick } from "./markdown.js";
+import { save } from "./task-save.js";
 
 /** @import { Task } from "schemas" */
 
@@ -30,12 +31,11 @@ export function ticker({ place, problem, task, onSaved, onRefused }) {
    * @param {boolean} isTicked
    */
   async function tick(line, isTicked) {
-    const now = task();
-    const description = now && withTick(now.description, line, isTicked);
+    const seen = task();
     showError(problem, "");
     try {
-      if (!now || description === null) throw new Refused("The description has changed meanwhile. Tick it again.");
-      onSaved(await call("PATCH", api("tasks", now.id), { description }, { version: now.version }));
+      if (!seen) return;
+      onSaved(await save(seen, (now) => ({ description: ticked(seen.description, now.description, line, isTicked) })));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       showError(problem, `Not ticked: ${error.message}`);
@@ -44,3 +44,25 @@ export function ticker({ place, problem, task, onSaved, onRefused }) {
     }
   }
 }
+
+/**
+ * The description as it is now with the box ticked or not.
+ *
+ * @param {string} seen
+ * @param {string} now
+ * @param {number} line
+ * @param {boolean} isTicked
+ * @throws {Refused} where this line is another one by now.
+ */
+function ticked(seen, now, line, isTicked) {
+  const [before, after] = [seen, now].map((text) => withTick(text, line, isTicked));
+  const isSame = before != null && after != null && lineOf(before, line) === lineOf(after, line);
+  if (!isSame) throw new Refused("The description has changed meanwhile. Tick it again.");
+  return after;
+}
+
+/**
+ * @param {string} text
+ * @param {number} line
+ */
+const lineOf = (text, line) => text.split(/\r\n|\r|\n/)[line];

@@ -1,27 +1,32 @@
 // A task's page: its fields, history and executions, and the actions on it.
 
 import { api, call, isSignedIn, Refused } from "./api.js";
-import { $, element, timeElement } from "./dom.js";
-import { entryOf, enums, priorityRank } from "./enums.js";
+import { confirmed } from "./confirm-dialog.js";
+import { $, agoElement, element, tickTimes } from "./dom.js";
 import { closable, onPress, showError, tryAction } from "./forms.js";
+import { split } from "./format.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
+import { editInPlace } from "./in-place.js";
 import { linkNodes } from "./links.js";
 import { showMarkdown } from "./markdown.js";
 import { RepeatedVariables } from "./run-again.js";
-import { showBlockers } from "./task-blockers.js";
+import { Asks } from "./task-asks.js";
 import { showCheck, verifier } from "./task-check.js";
-import { editor } from "./task-edit.js";
 import { Executions } from "./task-executions.js";
-import { historyOf } from "./task-history.js";
-import { Notes } from "./task-notes.js";
+import { showBlockers, showDependents } from "./task-order.js";
+import { changeProperties, showProperties } from "./task-properties.js";
 import { ticker } from "./task-ticks.js";
+import { Timeline } from "./task-timeline.js";
+import { toast } from "./toasts.js";
 
 /**
  * @import { ExecuteRequest, Execution, ExecutionWithScript, RenderedTask, Task, Variable } from "schemas"
  */
 
 const RETRY_MS = 3000;
+const ORDER_MS = 20_000; // other tasks that this one waits for, or that wait for it, change without an event here
+const TICK_MS = 15_000;
 
 const taskId = document.body.dataset["task"] ?? "";
 const problem = $("problem");
@@ -32,12 +37,19 @@ let isGone = false;
 let reading = null;
 let mustReadAgain = false;
 
-const history = historyOf(taskId);
-const notes = new Notes(taskId, refresh);
+const timeline = new Timeline(taskId, {
+  onAdded: refresh,
+  onRun: (id) => {
+    executions.show(id);
+    $("log-title").scrollIntoView({ block: "start" });
+    $("log-title").focus({ preventScroll: true });
+  },
+});
 const executions = new Executions(taskId, {
-  onChange: (active) => {
+  onChange: (active, all) => {
     $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
     $("stop").hidden = !active || active.ending !== null;
+    timeline.showRuns(all);
   },
   mayRun: () => mayWork,
   onAgain: (execution) => tryAction(problem, () => runAgain(execution)),
@@ -59,20 +71,15 @@ function show(now) {
   document.title = `${task.title} · TaskHub`;
   $("title").textContent = task.title;
   $("no-description").hidden = task.description !== "";
-  $("status").textContent = entryOf(enums().statuses, task.status).label;
-  $("priority").textContent = $("priority").dataset["priority"] = task.priority;
-  $("priority").dataset["rank"] = priorityRank(task.priority);
-  $("assignee").textContent = task.assignee || "unassigned";
+  showProperties(task);
   $("holder").textContent = task.held_back
     ? "no agent: attempts at it failed, release it to let them try again"
     : task.holder || "no agent";
   $("release").hidden = !isReleasable(task);
-  $("seen-by").textContent = task.private ? "its assignee and operators" : "everyone";
-  $("tags").textContent = task.tags.join(", ") || "none";
   const artifacts = task.artifacts.length ? task.artifacts : ["none"];
   $("artifacts").replaceChildren(...artifacts.map(artifactRow));
-  $("created").replaceChildren(timeElement(task.created_at));
-  $("updated").replaceChildren(timeElement(task.updated_at));
+  $("created").replaceChildren(agoElement(task.created_at));
+  $("updated").replaceChildren(agoElement(task.updated_at));
   $("version").textContent = String(task.version);
 }
 
@@ -105,7 +112,8 @@ async function readAgain() {
   while (mustReadAgain && !isGone) {
     mustReadAgain = false;
     try {
-      await Promise.all([current(), history.refresh(), executions.refresh(), notes.refresh()]);
+      const [now] = await Promise.all([current(), timeline.refresh(), executions.refresh(), showDependents(taskId)]);
+      asks.show(now, timeline.notes);
       if (problem.dataset["of"] === "reading") showError(problem, "");
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -122,10 +130,11 @@ async function readAgain() {
 
 // --- Actions -----------------------------------------------------------------------------------------------
 
-const mayWork = worksAs(await me);
-$("actions").hidden = !mayWork;
-$("note-form").hidden = !mayWork;
+const identity = await me;
+const mayWork = worksAs(identity);
+for (const id of ["actions", "note-form", "title-edit", "description-edit", "artifacts-edit"]) $(id).hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
+const asks = new Asks({ mayWork, onDone: refresh });
 
 /**
  * The task as it is now, also where no stream reports its changes.
@@ -137,31 +146,55 @@ async function current() {
   const now = await call("GET", `${api("tasks", taskId)}?html=true`);
   showDescription(now);
   show(now);
-  showBlockers(now, refresh);
+  showBlockers(now, { mayWork, onWaived: refresh });
   showCheck(now, { mayWork });
-  notes.show(now);
   return now;
 }
 
-editor({
-  button: $("edit"),
-  problem,
+/** @param {Task} saved */
+function onSaved(saved) {
+  show(saved);
+  refresh();
+}
+
+if (mayWork) changeProperties({ task: () => task, name: identity.name, problem, onSaved });
+
+editInPlace({
+  press: $("title-edit"),
+  form: $("title-form", HTMLFormElement),
+  view: [$("title")],
   current,
-  onSaved: (saved) => {
-    show(saved);
-    refresh();
-    $("note").textContent = `Saved as version ${saved.version}.`;
-  },
+  problem,
+  textOf: ({ title }) => title,
+  fieldsOf: (text) => ({ title: text.trim() }),
+  onSaved,
+});
+editInPlace({
+  press: $("description-edit"),
+  form: $("description-form", HTMLFormElement),
+  view: [$("description")],
+  current,
+  problem,
+  textOf: ({ description }) => description,
+  fieldsOf: (description) => ({ description }),
+  onSaved,
+});
+editInPlace({
+  press: $("artifacts-edit"),
+  form: $("artifacts-form", HTMLFormElement),
+  view: [$("artifacts")],
+  current,
+  problem,
+  textOf: ({ artifacts }) => artifacts.join("\n"),
+  fieldsOf: (text) => ({ artifacts: split(text, "\n") }),
+  onSaved,
 });
 
 ticker({
   place: $("description"),
   problem,
   task: () => task,
-  onSaved: (saved) => {
-    show(saved);
-    refresh();
-  },
+  onSaved,
   onRefused: refresh,
 });
 
@@ -220,7 +253,7 @@ onPress($("run-form"), $("run-problem"), async () => {
 
 onPress($("stop"), problem, async () => {
   await call("POST", api("exec", "stop", taskId));
-  $("note").textContent = "Stop requested.";
+  toast("Stop requested.");
   refresh();
 });
 
@@ -232,17 +265,23 @@ verifier(taskId, {
 
 onPress($("release"), problem, async () => {
   await call("POST", api("tasks", taskId, "release"));
-  $("note").textContent = "Released.";
+  toast("Released.");
   refresh();
 });
 
 onPress($("delete"), problem, async () => {
   const { title } = await current();
-  if (!confirm(`Delete “${title}”?`)) return;
+  const text = ["This cannot be undone."];
+  if (!(await confirmed({ title: `Delete “${title}”?`, text, action: "Delete" }))) return;
   await call("DELETE", api("tasks", taskId));
   location.assign("/");
 });
 
+setInterval(tickTimes, TICK_MS);
+setInterval(() => {
+  const hasOrder = $("blockers").childElementCount > 0 || $("dependents").querySelector("a") !== null;
+  if (hasOrder && !document.hidden) refresh();
+}, ORDER_MS);
 refresh(); // once now, also without a stream, and once more when the stream is connected
 hubStream({
   target: () => ({ task_id: taskId }),

@@ -1,0 +1,173 @@
+// What a task needs of people, above its description: the open question with a box to answer, a review, a release.
+
+import { api, call, Refused } from "./api.js";
+import { $, agoElement, button, element } from "./dom.js";
+import { enums } from "./enums.js";
+import { onPress, showError } from "./forms.js";
+import { guardUnsaved } from "./in-place.js";
+import { showMarkdown } from "./markdown.js";
+import { isConflict, whoChanged } from "./task-form.js";
+import { toast } from "./toasts.js";
+
+/**
+ * @import { Note, RenderedNote, RenderedTask, StatusChangeRequest, Task } from "schemas"
+ *
+ * @typedef {{ onDone: () => void, mayWork: boolean }} AsksOptions
+ */
+
+const TITLES = { person: "Held back", answer: "Question", review: "Waits for a review" };
+
+export class Asks {
+  #options;
+  #answer = $("answer-text", HTMLTextAreaElement);
+  #remark = $("remark-text", HTMLTextAreaElement);
+  /** The open question. @type {Note | null} */
+  #asked = null;
+  /** @type {RenderedTask | null} */
+  #task = null;
+
+  /** @param {AsksOptions} options */
+  constructor(options) {
+    this.#options = options;
+    guardUnsaved(() => this.#answer.value !== "" || this.#remark.value !== "");
+    onPress($("answer-form"), $("answer-problem"), () => this.#send());
+    onPress($("accept"), $("review-problem"), () => this.#move(1, "Accepted."));
+    onPress($("send-back"), $("review-problem"), () => this.#move(-1, "Sent back."));
+    $("review-form").addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  /**
+   * @param {RenderedTask} task
+   * @param {readonly RenderedNote[]} notes - With their texts as HTML, as far as they are read.
+   */
+  show(task, notes) {
+    const needs = task.waiting_for;
+    const asked = openQuestion(task) ?? null;
+    this.#task = task;
+    const hadFocus = $("asks").contains(document.activeElement);
+    $("asks").hidden = !needs;
+    if (needs) $("asks-title").textContent = asked && needs !== "person" ? TITLES.answer : TITLES[needs];
+    $("held-back").hidden = needs !== "person";
+    this.#showQuestion(asked, notes);
+    this.#showReview(needs !== "" && needs !== "person" && needs !== "answer");
+    if (hadFocus && !$("asks").contains(visible(document.activeElement))) $("title").focus();
+  }
+
+  /** @param {boolean} isToReview */
+  #showReview(isToReview) {
+    $("review-form").hidden = !isToReview || !this.#options.mayWork;
+    if (!isToReview) this.#keep(this.#remark, "It is no longer to be reviewed.");
+  }
+
+  /**
+   * @param {Note | null} asked
+   * @param {readonly RenderedNote[]} notes
+   */
+  #showQuestion(asked, notes) {
+    const before = this.#asked;
+    this.#asked = asked;
+    $("question").hidden = !asked;
+    $("answer-form").hidden = !asked || !this.#options.mayWork;
+    if (!asked) {
+      this.#keep(this.#answer, "The question was answered meanwhile.");
+      return;
+    }
+    if (before && before.id !== asked.id && this.#answer.value)
+      showError($("answer-problem"), "The question was answered meanwhile. This is another one.");
+    showMarkdown($("question-text"), asked.text, notes.find(({ id }) => id === asked.id)?.text_html);
+    $("question-of").replaceChildren(...originOf(asked));
+    if (before?.id !== asked.id)
+      $("answer-options").replaceChildren(...asked.options.map((each) => this.#option(each)));
+  }
+
+  /** @param {string} text */
+  #option(text) {
+    const press = button(text, "small");
+    press.addEventListener("click", () => {
+      this.#answer.value = text;
+      this.#answer.focus();
+    });
+    return press;
+  }
+
+  /**
+   * What was written into a box that goes is not lost.
+   *
+   * @param {HTMLTextAreaElement} field
+   * @param {string} why
+   */
+  #keep(field, why) {
+    const text = field.value;
+    const box = $("note-text", HTMLTextAreaElement);
+    if (!text) return;
+    field.value = "";
+    if (box.value.endsWith(text)) return; // it was sent, or is there already
+    box.value = [box.value, text].filter(Boolean).join("\n\n");
+    toast(`${why} What you wrote is in the box for a note.`);
+  }
+
+  async #send() {
+    const asked = this.#asked;
+    const task = this.#task;
+    if (!asked || !task) return;
+    const text = this.#answer.value;
+    if (!text.trim()) {
+      this.#answer.focus();
+      throw new Refused("Write an answer.");
+    }
+    // In the meantime it may have been answered, and another one asked.
+    await call("POST", api("tasks", task.id, "notes"), { kind: "answer", question: asked.id, text });
+    this.#answer.value = "";
+    toast("Answered.");
+    this.#options.onDone();
+  }
+
+  /**
+   * @param {1 | -1} step
+   * @param {string} done
+   */
+  async #move(step, done) {
+    const task = this.#task;
+    const { statuses } = enums();
+    const target = statuses[statuses.findIndex(({ value }) => value === task?.status) + step];
+    if (!task || !target) return;
+    const note = this.#remark.value.trim();
+    /** @type {StatusChangeRequest} */
+    const body = { new_status: target.value, ...(note && { note }) };
+    try {
+      /** @type {Task} */
+      const now = await call("PUT", api("tasks", "status", task.id), body, { version: task.version });
+      this.#remark.value = "";
+      toast(`${done} The task is in ${target.label}.`);
+      this.#options.onDone();
+      return now;
+    } catch (error) {
+      if (isConflict(error)) {
+        error.message = `${await whoChanged(task.id, task.version, error.details.version)} Look at it, and press again.`;
+        this.#options.onDone();
+      }
+      throw error;
+    }
+  }
+}
+
+/** @param {Note} question @returns {(string | Node)[]} */
+function originOf({ author, agent, at, deadline, assumes }) {
+  const by = element("strong", agent ? `${author}/${agent}` : author);
+  const end = deadline ? [". Without an answer it is “", assumes, "” ", agoElement(deadline)] : [];
+  return [by, " asked ", agoElement(at), ...end];
+}
+
+/** @param {Element | null} focused */
+const visible = (focused) => (focused?.checkVisibility() ? focused : null);
+
+/**
+ * The question that waits for an answer; of a task that is held back too, which waits for a person first.
+ *
+ * @param {RenderedTask} task
+ */
+function openQuestion({ waiting_for: needs, notes }) {
+  const newest = notes.find(({ kind }) => kind === "question");
+  const isAnswered = notes.some(({ question }) => question !== null && question === newest?.id);
+  return (needs === "answer" || needs === "person") && !isAnswered ? newest : undefined;
+}

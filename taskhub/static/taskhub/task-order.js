@@ -1,0 +1,89 @@
+// The order of tasks: what a task waits for, and what waits for it.
+
+import { api, call, readAll } from "./api.js";
+import { $, element } from "./dom.js";
+import { entryOf, enums } from "./enums.js";
+import { tryAction } from "./forms.js";
+
+/**
+ * @import { Blocker, RenderedTask, Task } from "schemas"
+ */
+
+const MOST = 200; // tasks that wait, in the list
+
+/** The text for what a task needs of people. @type {Record<RenderedTask["waiting_for"], string>} */
+const NEEDS = { "": "", person: "a person to release it", answer: "an answer", review: "a review" };
+
+/**
+ * @param {RenderedTask} task
+ * @param {{ mayWork: boolean, onWaived: () => void }} options
+ */
+export function showBlockers(task, { mayWork, onWaived }) {
+  const hidden = task.blocked_by_hidden;
+  const others = hidden ? `${hidden} more ${hidden === 1 ? "task that is" : "tasks that are"} private` : "";
+  const needs = [NEEDS[task.waiting_for], others].filter(Boolean).join(", ");
+  $("needs").textContent = needs || (task.blocked_by.length ? "" : "nothing");
+  const rows = task.blocked_by.map((blocker) => {
+    const row = rowOf(blocker, blocker.waived_by ? `waived by ${blocker.waived_by}` : "");
+    if (mayWork && blocker.open && blocker.closed_as) row.append(" ", waiver(task.id, blocker, onWaived));
+    return row;
+  });
+  replaceRows($("blockers"), rows);
+}
+
+/**
+ * Read and show the tasks that wait for this one.
+ *
+ * @param {string} taskId
+ * @throws {Refused}
+ */
+export async function showDependents(taskId) {
+  /** @type {{ rows: Task[], isCut: boolean }} */
+  const { rows, isCut } = await readAll(api("tasks"), [["blocked_by", taskId]], MOST);
+  const more = isCut ? [element("li", `These are the first ${rows.length}.`, "note")] : [];
+  replaceRows(
+    $("dependents"),
+    rows.length ? [...rows.map((task) => rowOf(task)), ...more] : [element("li", "nothing")],
+  );
+}
+
+/**
+ * Rows are drawn anew only where something changed: the focus stays.
+ *
+ * @param {HTMLElement} list
+ * @param {HTMLElement[]} rows
+ */
+function replaceRows(list, rows) {
+  /** @param {Iterable<Element>} elements */
+  const look = (elements) => [...elements].map(({ outerHTML }) => outerHTML).join("");
+  if (look(list.children) !== look(rows)) list.replaceChildren(...rows);
+}
+
+/**
+ * @param {Blocker | Task} task
+ * @param {string} [words] - In the place of its status.
+ */
+function rowOf({ id, title, status, closed_as: closedAs }, words = "") {
+  const row = element("li");
+  const link = element("a", title);
+  link.href = `/tasks/${id}/`;
+  const state = element("span", words || closedAs || entryOf(enums().statuses, status).label, "mark");
+  row.append(state, " ", link);
+  return row;
+}
+
+/**
+ * @param {string} taskId
+ * @param {Blocker} blocker
+ * @param {() => void} onWaived
+ */
+function waiver(taskId, blocker, onWaived) {
+  const button = element("button", "Waive", "small");
+  button.type = "button";
+  const action = async () => {
+    await call("POST", api("tasks", taskId, "waive"), { blocker: blocker.id });
+    onWaived(); // no event tells it while the task waits for others
+  };
+  button.addEventListener("click", () => void tryAction($("problem"), action));
+  return button;
+}
