@@ -32,13 +32,15 @@ class ExecutorError(Exception):
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
     being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
-    `lack` says of what there is no room, where the service says it.
+    `lack` says of what there is no room, where the service says it. `is_inside`: it came from the inside of a sandbox,
+    which its script can break, so it is no word on the service, the key or the sandbox.
     """
 
     status: int = 502
     waits_for: Literal["capacity", "rate", "image", "snapshot", "volume"] | None = None
     retry_after_s: float | None = None
     lack: Lack | None = None
+    is_inside: bool = False
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
         super().__init__(message)
@@ -139,6 +141,7 @@ def execution_place(execution: Execution) -> Place:
 class Observation:
     """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final.
 
+    `ended` without an exit code: the sandbox is there and knows of no such command any more.
     `reason`, of one that is gone: `disk_limit` where its files took more than the sandbox's disk.
     """
 
@@ -284,24 +287,27 @@ class Stopped:
 
     `by`: `itself` (it had ended already), `signal` (through its runner), `mark` (round its runner), `session` (the
     session was deleted, or is gone), `sandbox` (only stopping the sandbox will end it). `log` is the whole log where it
-    cannot be read any more.
+    cannot be read any more. `is_silent`: nothing in the sandbox has answered.
     """
 
     by: Literal["itself", "signal", "mark", "session", "sandbox"]
     end: ScriptEnd | None = None
     log: list[LogLine] | None = None
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerState:
     """Whether a runner lives: the lock that it holds, and whether one of its processes is seen.
 
-    `free` is a runner that has died, or has just ended; `unbegun` one that has not begun; `missing` is no news. `seen`
-    is False where a fresh process does not see the session's, so only a change of it says something.
+    `free` is a runner that has died, or has just ended; `unbegun` one that has not begun; `hidden` one whose folder its
+    script has deleted, moved or locked; `missing` is no news. Where fresh processes are `apart`, they do not see those
+    of the session, and `seen` is always False.
     """
 
-    lock: Literal["held", "free", "unbegun", "missing"]
+    lock: Literal["held", "free", "unbegun", "hidden", "missing"]
     seen: bool
+    apart: bool = False
 
 
 class Executor(Preparer, Protocol):
