@@ -7,7 +7,7 @@
     ├── SandboxTooLarge         409  permanent: one sandbox may not have so much
     ├── SandboxesFull           503  transient: our account has no room for another sandbox
     ├── KeyRefused              502  permanent: Daytona does not take our key
-    │   └── ToolboxKeyRefused        transient: only the proxy before a sandbox says so, and it may be wrong for a while
+    │   └── ToolboxKeyRefused        doubtful: only the proxy before a sandbox says so, and it may be wrong for a while
     ├── SandboxesOff            409  permanent: this installation runs no scripts
     ├── SandboxBuilding         503  transient: the image that it is made from is being built or fetched
     ├── SnapshotNotReady        503  transient: the snapshot that it is made from is made active
@@ -123,9 +123,7 @@ class KeyRefused(SandboxError):
 class ToolboxKeyRefused(KeyRefused):
     """A deleted sandbox gets the same answer as a wrong key, and so does every one while Daytona's API is away."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.permanent = False
+    is_doubtful = True
 
 
 class SandboxUnavailable(SandboxError):

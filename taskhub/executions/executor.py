@@ -33,7 +33,8 @@ class ExecutorError(Exception):
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
     being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
     `lack` says of what there is no room, where the service says it. `is_inside`: it came from the inside of a sandbox,
-    which its script can break, so it is no word on the service, the key or the sandbox.
+    which its script can break, so it is no word on the service, the key or the sandbox. `is_doubtful`: it came from
+    what stands before a sandbox, which may be wrong for a while.
     """
 
     status: int = 502
@@ -41,12 +42,18 @@ class ExecutorError(Exception):
     retry_after_s: float | None = None
     lack: Lack | None = None
     is_inside: bool = False
+    is_doubtful: bool = False
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.permanent = permanent
+
+    @property
+    def may_pass(self) -> bool:
+        """For one who can wait, asking again may help."""
+        return not self.permanent or self.is_doubtful
 
 
 class LogTokens(NamedTuple):

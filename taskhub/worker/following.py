@@ -190,7 +190,7 @@ class Following:
 
     def _is_final(self, error: ExecutorError) -> bool:
         """A permanent error, unless the script can bring it about; or silence long after it was to end."""
-        if error.permanent and not error.is_inside:
+        if not error.may_pass and not error.is_inside:
             return True
         asked_at = self.execution.stop_requested_at
         since_stop_s = (timezone.now() - asked_at).total_seconds() if asked_at is not None else 0.0

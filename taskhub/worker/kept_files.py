@@ -36,7 +36,7 @@ class KeptFiles:
             return await self._keep(end)
         except ExecutorError as error:
             log.warning("the files of execution %s cannot be had: %s", self._execution.pk, error.code)
-            if not error.permanent and not await self._are_lost():
+            if error.may_pass and not await self._are_lost():
                 raise
             return artifact_collector.Kept([], evidence_left_out=1)
 

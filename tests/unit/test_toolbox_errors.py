@@ -27,7 +27,7 @@ NOT_STARTED = "bad request: failed to resolve container IP. Is the Sandbox start
         (("sandbox", 404, ""), SandboxMissing, "sandbox_not_found", True, False),
         (("session", 409, ""), SandboxRefused, "session_conflict", True, False),
         (("command", 500, "failed to read exit code file"), InsideFailed, "sandbox_error", False, True),
-        (("sandbox", 401, ""), ToolboxKeyRefused, "sandbox_key_refused", False, False),
+        (("sandbox", 401, ""), ToolboxKeyRefused, "sandbox_key_refused", True, False),
     ],
 )
 def test_answer_of_a_toolbox_is_told_apart_from_daytonas(
