@@ -37,6 +37,7 @@ BODIES: Final = (
     "CommandStarted",
     "ExecuteRequest",
     "Execution",
+    "ExecutionWithScript",
     "Folder",
     "LogFound",
     "LogTail",

@@ -17,7 +17,20 @@ import sys
 import time
 from typing import Final
 
-from benchmarks import admin_pages, agents, compare, endings, executions, rest, results, sandboxes, start, waiting
+from benchmarks import (
+    admin_pages,
+    agents,
+    checkout,
+    compare,
+    endings,
+    engines,
+    executions,
+    rest,
+    results,
+    sandboxes,
+    start,
+    waiting,
+)
 from benchmarks.scenarios import ON_POSTGRES, ON_SQLITE, Scenario
 from benchmarks.servers import template
 from benchmarks.writers import WriterProcess
@@ -36,9 +49,11 @@ SCENARIOS: Final = {
         *endings.SCENARIOS,
         endings.REAL_SCENARIO,
         start.SCENARIO,
+        checkout.SCENARIO,
         rest.SCENARIO,
         agents.SCENARIO,
         compare.SCENARIO,
+        engines.SCENARIO,
     )
 }
 NEED_POSTGRES: Final = {ON_POSTGRES.name, admin_pages.ON_POSTGRES.name, waiting.SCENARIO.name}

@@ -34,7 +34,7 @@ def compare(database: Template, writer: WriterProcess) -> Sample:
         "taskhub": fanout(database, writer),
         "eventstream": _eventstream(database, writer),
     }
-    if _starlette_python() is not None:
+    if starlette_python() is not None:
         samples["starlette"] = _starlette(writer)
     ours = samples["taskhub"]["delivery_us"]
     return {f"{peer}_{key}": value for peer, sample in samples.items() for key, value in sample.items()} | {
@@ -60,7 +60,7 @@ def _eventstream(database: Template, writer: WriterProcess) -> Sample:
 
 
 def _starlette(writer: WriterProcess) -> Sample:
-    python = str(_starlette_python())
+    python = str(starlette_python())
     with uvicorn(python, "benchmarks.peers.starlette_app:app", {}, "--lifespan", "off", ready="/ready") as (pid, port):
         writes = Writes(port, "", ["/publish"], FANOUT_EVENTS)
         plan = Plan(port, "/stream", {}, FANOUT_STREAMS, FANOUT_EVENTS, FANOUT_EVENTS, greeting=GREETING)
@@ -68,7 +68,7 @@ def _starlette(writer: WriterProcess) -> Sample:
 
 
 @cache
-def _starlette_python() -> Path | None:
+def starlette_python() -> Path | None:
     """The interpreter of a virtual environment with sse-starlette; None, with a message, where it cannot be had."""
     folder = tempfile.TemporaryDirectory(prefix="taskhub-bench-peer-")
     atexit.register(folder.cleanup)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from benchmarks.results import Figure
 from benchmarks.servers import Server, Template, web_process
-from benchmarks.streams import Fleet, Outcome, Plan
+from benchmarks.streams import Fleet, Plan
 from benchmarks.writers import WriterProcess, Writes, make_task, read_version, status_path
 
 STREAM: Final = "/api/events/stream"
@@ -117,25 +117,25 @@ def latency(database: Template, writer: WriterProcess) -> Sample:
             time.sleep(SETTLE_S)
             outcome = fleet.collect()
     stamped = [datetime.fromisoformat(text).timestamp() for text in outcome.timestamps]
-    from_stamp = _delays(outcome, stamped)
-    from_answer = _delays(outcome, written.answered)
+    from_stamp = delays(outcome.times, stamped)
+    from_answer = delays(outcome.times, written.answered)
     return {
-        "p50": _percentile(from_stamp, 50),
-        "p99": _percentile(from_stamp, 99),
+        "p50": percentile(from_stamp, 50),
+        "p99": percentile(from_stamp, 99),
         "max": from_stamp[-1],
-        "answer_p50": _percentile(from_answer, 50),
-        "answer_p99": _percentile(from_answer, 99),
+        "answer_p50": percentile(from_answer, 50),
+        "answer_p99": percentile(from_answer, 99),
         "events_per_s": LATENCY_EVENTS / written.elapsed_s,
         "busy": busy * 100,
     }
 
 
-def _delays(outcome: Outcome, since: list[float]) -> list[float]:
+def delays(receipts: Sequence[Sequence[float]], since: Sequence[float]) -> list[float]:
     """Milliseconds from each moment in `since` to each stream's receipt of that event, sorted."""
-    return sorted((came - moment) * 1e3 for times in outcome.times for came, moment in zip(times, since, strict=True))
+    return sorted((came - moment) * 1e3 for times in receipts for came, moment in zip(times, since, strict=True))
 
 
-def _percentile(ordered: list[float], percent: int) -> float:
+def percentile(ordered: list[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 

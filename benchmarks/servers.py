@@ -75,8 +75,13 @@ def rss_bytes(pid: int) -> int:
 class Template:
     """A migrated database with the operator's token, and the data folder that belongs to it."""
 
-    def __init__(self, folder: Path, postgres_url: str | None) -> None:
-        """`postgres_url` names a server on which databases may be created; without it SQLite is used."""
+    def __init__(self, folder: Path, postgres_url: str | None, python: str = sys.executable, code: Path = ROOT) -> None:
+        """`postgres_url` names a server on which databases may be created; without it SQLite is used.
+
+        `python` and `code` are those of another checkout where it is not this one that is measured.
+        """
+        self.python = python
+        self.code = code
         self._folder = folder
         self._postgres_url = postgres_url
         self._name = f"taskhub_bench_{secrets.token_hex(4)}"
@@ -85,8 +90,8 @@ class Template:
         (self._folder / "template").mkdir()
         self._on_postgres(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._name)))
         env = self.env(self._folder / "template", self._name)
-        command = [sys.executable, "manage.py", "prepare"]
-        subprocess.run(command, env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        command = [self.python, "manage.py", "prepare"]
+        subprocess.run(command, env=env, cwd=self.code, check=True, stdout=subprocess.DEVNULL)
 
     @contextlib.contextmanager
     def copy(self) -> Iterator[dict[str, str]]:
@@ -130,9 +135,9 @@ class Template:
 
 
 @contextlib.contextmanager
-def template(postgres_url: str | None = None) -> Iterator[Template]:
+def template(postgres_url: str | None = None, *, python: str = sys.executable, code: Path = ROOT) -> Iterator[Template]:
     with tempfile.TemporaryDirectory(prefix="taskhub-bench-") as folder:
-        made = Template(Path(folder), postgres_url)
+        made = Template(Path(folder), postgres_url, python, code)
         try:
             made.prepare()
             yield made
@@ -157,23 +162,31 @@ def web_process(
         token = (Path(env["TASKHUB_DATA_DIR"]) / "token").read_text().strip()
         lifespan = ("--lifespan", "on" if settings == TASKHUB_SETTINGS else "off")
         env["DJANGO_SETTINGS_MODULE"] = settings
-        with uvicorn(sys.executable, application, env, *lifespan, ready="/readyz") as (pid, port):
+        serving = uvicorn(database.python, application, env, *lifespan, ready="/readyz", code=database.code)
+        with serving as (pid, port):
             yield Server(pid, port, token, env)
 
 
 @contextlib.contextmanager
 def uvicorn(
-    python: str, application: str, env: Mapping[str, str], *options: str, ready: str
+    python: str, application: str, env: Mapping[str, str], *options: str, ready: str, code: Path = ROOT
 ) -> Iterator[tuple[int, int]]:
     """uvicorn on a free port, by the interpreter `python`: its process id and its port, once `ready` answers 200."""
     port = free_port()
     command = [python, "-m", "uvicorn", application, "--port", str(port), *UVICORN, *options]
-    process = Process(command, env)
+    with listening(command, env, port, ready, code=code) as pid:
+        yield pid, port
+
+
+@contextlib.contextmanager
+def listening(command: list[str], env: Mapping[str, str], port: int, ready: str, *, code: Path = ROOT) -> Iterator[int]:
+    """A server in the folder `code`: its process id, once `ready` answers 200 on its port."""
+    process = Process(command, env, cwd=code)
     try:
-        wait_until(lambda: _answers(port, ready), "the web process", READY_WITHIN_S)
-        yield process.pid, port
+        wait_until(lambda: _answers(port, ready), "the server", READY_WITHIN_S)
+        yield process.pid
     except Exception as error:
-        error.add_note("\n".join([f"the web process (exit code {process.popen.poll()}) said:", *process.output]))
+        error.add_note("\n".join([f"{command[0]} (exit code {process.popen.poll()}) said:", *process.output]))
         raise
     finally:
         process.end()

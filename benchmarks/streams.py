@@ -1,7 +1,8 @@
 """The readers: many streams in a few processes, on raw sockets and epoll, looking at no more bytes than they must.
 
-A frame counts when its closing blank line has come. Of each frame only the `id:` line is read: its number must be one
-more than the number before. Anything else is a fault: a gap, a repetition, a reset, a closed connection.
+A frame counts when its closing blank line has come. Of each frame only the `id:` line is read, or what a server has in
+its place: its number must be one more than the number before. Anything else is a fault: a gap, a repetition, a reset,
+a closed connection.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final, Self
 
 from benchmarks.servers import HOST
 
-_NUMBER: Final = re.compile(rb"\nid: (?:[\w.-]+:)?(\d+)\n")
+ID_LINE: Final = rb"\nid: (?:[\w.-]+:)?(\d+)\n"
 _TIMESTAMP: Final = re.compile(rb'"timestamp":"([^"]+)"')
 _READ_BYTES: Final = 256 * 1024
 _FAULTS_KEPT: Final = 5
@@ -36,8 +37,8 @@ class Plan:
     """What each process opens and expects.
 
     `first` is the number that the first event follows, `events` how many each stream must get, `greeting` the bytes of
-    the frame that says that a stream is open, `window` how many may be opening at a time, `record` whether the time of
-    each receipt is wanted.
+    the frame that says that a stream is open, which ends with `greeted`, `number` the pattern of an event's number,
+    `window` how many may be opening at a time, `record` whether the time of each receipt is wanted.
     """
 
     port: int
@@ -47,6 +48,8 @@ class Plan:
     first: int
     events: int
     greeting: bytes = b'"connected"'
+    greeted: bytes = b"\n\n"
+    number: bytes = ID_LINE
     window: int = 32
     record: bool = False
 
@@ -168,6 +171,7 @@ class _Worker:
 
     def __init__(self, plan: Plan, pipe: Connection) -> None:
         self._plan = plan
+        self._number = re.compile(plan.number)
         self._pipe = pipe
         self._poll = select.epoll()
         self._poll.register(pipe.fileno(), select.EPOLLIN)
@@ -223,13 +227,13 @@ class _Worker:
     def _take_greeting(self, stream: _Stream, text: bytes) -> bytes:
         """What follows the greeting, once that is complete."""
         found = text.find(self._plan.greeting)
-        end = text.find(b"\n\n", found) + 1 if found >= 0 else 0
+        end = text.find(self._plan.greeted, found) + 1 if found >= 0 else 0
         if not end:
             stream.tail = text
             if not text.startswith(b"HTTP/1.1 200 "[: len(text)]):
                 self._fault(f"not a stream: {text[:300]!r}")
             return b""
-        for number in _NUMBER.findall(text, 0, end):
+        for number in self._number.findall(text, 0, end):
             if int(number) != self._plan.first:
                 self._fault(f"greeted with {int(number)} instead of {self._plan.first}")
         stream.is_open = True
@@ -246,7 +250,7 @@ class _Worker:
             return
         if b"stream-reset" in text:
             self._fault(f"a stream was reset after {stream.last}")
-        numbers = _NUMBER.findall(text, 0, end)
+        numbers = self._number.findall(text, 0, end)
         for number in map(int, numbers):
             if number != stream.last + 1:
                 self._fault(f"{number} came after {stream.last}")

@@ -87,12 +87,15 @@ def _make_pool(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _raise_limits(**_: Any) -> None:
-    """A worker follows the logs of the executions that it has taken, by a connection each."""
+    """A worker follows the logs of the executions that it has taken, by a connection each.
+
+    Those are far fewer than a web process has streams, whose start says it where the hard limit is too low for them.
+    """
     from django.conf import settings  # noqa: PLC0415 - the settings are loaded only now
 
     from taskhub.lib.descriptors import raise_descriptor_limit  # noqa: PLC0415 - likewise
 
-    raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT, log_level=settings.TASKHUB_DESCRIPTORS_LOG_LEVEL)
+    raise_descriptor_limit(settings.TASKHUB_STREAM_LIMIT, log_level=logging.DEBUG)
 
 
 @signals.task_prerun.connect

@@ -17,12 +17,12 @@
         └── InsideFailed             transient: it answered, with an error of the sandbox's inside (500)
 
 All are `ExecutorError`s, which the hub handles. Messages contain nothing of Daytona's text, which may include hosts
-or keys; the log has it.
+or keys; the log has it, and `detail` for operators.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 from taskhub.executions.executor import ExecutorError
 from taskhub.models import Lack
@@ -32,6 +32,11 @@ _INSIDE: Final = frozenset({"session", "command", "file"})
 
 class SandboxError(ExecutorError):
     """The root."""
+
+    def saying(self, detail: str) -> Self:
+        """Itself, with Daytona's own words."""
+        self.detail = detail
+        return self
 
 
 class SandboxMissing(SandboxError):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SCRIPT = """
-for name in ${!CANARY_@}; do
+for name in ${USED:-${!CANARY_@}}; do
   value=${!name}
   echo "printed: $value, ${#value} characters"
   printf '%s' "${value:0:9}"; printf '%s\\n' "${value:9}" >&1
@@ -15,9 +15,10 @@ for name in ${!CANARY_@}; do
   bash -c 'echo "failed with $1" >&2; exit 3' - "$value"
   echo "its content: none" >"$value.txt"
 done
-mkdir -p "out/$CANARY_0"; echo result >"out/$CANARY_0/$CANARY_0"
+mkdir -p "out/$value"; echo result >"out/$value/$value"
 """
-"""Printed, whole and in parts; in errors of failing commands; in `set -x`; in names of files and folders."""
+"""Each variable, or the one that `USED` names: printed, whole and in parts; in errors of failing commands; in `set -x`;
+in names of files and folders."""
 
 
 def canaries(word: str, count: int) -> dict[str, str]:

@@ -22,6 +22,7 @@ from django.contrib.auth.models import Group, User
 from django.core import management
 from django.db import connection
 from django.db.models.signals import post_migrate
+from django.test import Client
 from django.utils import timezone
 from httpx._transports import default as transports
 from hypothesis import HealthCheck
@@ -240,6 +241,14 @@ def api(alice: User) -> APIClient:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     return client
+
+
+@pytest.fixture
+def operator_client(operator: User) -> Client:
+    """Pages and admin as an operator."""
+    made = Client()
+    made.force_login(operator)
+    return made
 
 
 @pytest.fixture

@@ -224,6 +224,21 @@ export interface Disconnected {
 
 export type EndingEnum = "stopped" | "timed_out";
 
+export interface EnvironmentFacts {
+  name: string;
+  version: number;
+  cpu: number | null;
+  memory: number | null;
+  disk: number | null;
+  gpu: number | null;
+  network_kind: NetworkKindEnum;
+  variables: string[];
+  setup_timeout_s: number | null;
+  timeout_s: number | null;
+  timeout_max_s: number | null;
+  keep_sandbox_s: number | null;
+}
+
 export interface EnvironmentOfExecution {
   name: string;
   version: number;
@@ -238,6 +253,7 @@ export interface ExecuteRequest {
   all_files?: boolean;
   files?: GivenFileRequest[];
   environment?: string | null;
+  again?: string;
   same_sandbox?: boolean;
 }
 
@@ -290,6 +306,37 @@ export interface ExecutionEvent {
 export type ExecutionKindEnum = "run" | "verify";
 
 export type ExecutionStatusEnum = "queued" | "starting" | "running" | "completed" | "failed" | "stopped" | "timed_out" | "lost";
+
+export interface ExecutionWithScript {
+  execution_id: string;
+  task_id: string | null;
+  status: ExecutionStatusEnum;
+  waiting: Waiting | null;
+  ending: EndingEnum | NullEnum;
+  sandbox_id: string;
+  session_name: string;
+  command_id: string;
+  exit_code: number | null;
+  error: Record<string, string> | null;
+  timeout_s: number;
+  queued_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  stop_requested_at: string | null;
+  log_file: string;
+  log_lines: number | null;
+  log_truncated: boolean;
+  artifacts_kept: number;
+  artifacts_left_out: number;
+  leftover: LeftoverEnum | NullEnum;
+  environment: EnvironmentFacts | null;
+  commit: string | null;
+  kind: ExecutionKindEnum;
+  verdict: VerdictEnum | NullEnum;
+  script: string;
+  variables: Variable[] | null;
+  timed_out?: boolean;
+}
 
 export interface FileChanged {
   task_id: string;
@@ -361,6 +408,8 @@ export interface Me {
   name: string;
   role: RoleEnum;
 }
+
+export type NetworkKindEnum = "open" | "none" | "listed";
 
 export interface Note {
   id: number;
@@ -704,6 +753,11 @@ export interface TokenCreated {
   expires_at: string | null;
   role: RoleEnum | NullEnum;
   token: string;
+}
+
+export interface Variable {
+  name: string;
+  secret: boolean;
 }
 
 export type VerdictEnum = "passed" | "failed" | "unavailable";

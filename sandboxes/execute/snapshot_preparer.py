@@ -65,7 +65,7 @@ class SnapshotPreparer:
             elif sandbox.get("state") not in _NOT_STARTED:
                 log.warning("sandbox %s cannot be kept: %s", preparing.sandbox, sandbox.get("errorReason"))
                 words = f"The sandbox of prepare cannot be kept: its state is {sandbox.get('state')}."
-                raise SandboxRefused("snapshot_failed", words[:200])
+                raise SandboxRefused("snapshot_failed", words[:200]).saying(str(sandbox.get("errorReason") or ""))
             return ""
 
     async def drop_preparing(self, preparing: Preparing) -> None:
@@ -148,9 +148,10 @@ async def _looked_at(gateway: Gateway, preparing: Preparing, snapshot: Document)
         return ""
     if state in {"active", "inactive"}:
         return str(snapshot["id"])
-    log.warning("the snapshot %s is in the state %s: %s", preparing.snapshot, state, snapshot.get("errorReason"))
+    said = await gateway.snapshots.failure(snapshot)
+    log.warning("the snapshot %s is in the state %s: %s", preparing.snapshot, state, said)
     await _delete(gateway, snapshot)
-    raise SandboxRefused("snapshot_failed", f"The snapshot was not made: its state was {state}."[:200])
+    raise SandboxRefused("snapshot_failed", f"The snapshot was not made: its state was {state}."[:200]).saying(said)
 
 
 async def _id_of(gateway: Gateway, preparing: Preparing) -> str | None:

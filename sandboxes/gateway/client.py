@@ -26,12 +26,12 @@ from sandboxes.errors import (
     SandboxRefused,
     SandboxUnavailable,
 )
+from sandboxes.gateway.build_logs import BuildLogs, failure
 from sandboxes.gateway.snapshots import Snapshots, snapshot_rights
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
 from sandboxes.gateway.translation import (
     BoundedResponse,
     fetch,
-    fetch_chunks,
     past_breaker,
     refused,
 )
@@ -57,8 +57,6 @@ _BUILDING_S: Final = 15.0
 """How long one try waits for an image; then its caller may look whether it is still wanted."""
 _POLL_S: Final = 0.1
 _POLL_MOST_S: Final = 1.0
-_BUILD_LOG_SILENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=300.0)
-"""A step of a build may say nothing for minutes."""
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
 
 
@@ -74,7 +72,8 @@ class Gateway:
 
     @property
     def snapshots(self) -> Snapshots:
-        return Snapshots(daytona_api_client_async.SnapshotsApi(self._client._api_client))  # noqa: SLF001 - see `_api`
+        api = daytona_api_client_async.SnapshotsApi(self._client._api_client)  # noqa: SLF001 - see `_api`
+        return Snapshots(api, BuildLogs(self._client).tail)
 
     @property
     def volumes(self) -> Volumes:
@@ -147,11 +146,11 @@ class Gateway:
 
     async def close_network(self, id_or_name: str) -> None:
         """Nothing goes in or out any more, but for Daytona's own toolbox. Raises SandboxError."""
+        # By `from_dict`: the SDK's constructor drops names as the API has them, without a word.
+        body = daytona_api_client_async.UpdateSandboxNetworkSettings.from_dict({"networkBlockAll": True})
         with past_breaker():
             request = self._api.update_network_settings_without_preload_content(
-                id_or_name,
-                daytona_api_client_async.UpdateSandboxNetworkSettings(networkBlockAll=True),
-                _request_timeout=LIFECYCLE_S,
+                id_or_name, body, _request_timeout=LIFECYCLE_S
             )
             document = await _fetch_sandbox(request)
         if document.get("networkBlockAll") is not True:
@@ -159,20 +158,12 @@ class Gateway:
 
     async def build_log(self, id_or_name: str, *, follow: bool) -> AsyncGenerator[bytes, None]:
         """The text of the build of the sandbox's image, with `follow` until it has ended. Raises SandboxError."""
-        with past_breaker():
-            request = self._api.get_build_logs_url_without_preload_content(id_or_name, _request_timeout=REQUEST_S)
-            found = await fetch("build_log", request)
-        url = found.get("url") if isinstance(found, dict) else None
-        session = self._client._shared_session.session  # noqa: SLF001 - see `_api`
-        if session is None or not isinstance(url, str) or not url.startswith(("https://", "http://")):
-            raise SandboxUnavailable
-        # The SDK takes this address from Daytona in the same way, and shows it the same key.
-        headers = dict(self._client._api_client.default_headers)  # noqa: SLF001 - see `_api`
-        query = {"follow": "true"} if follow else {}
-        asked = session.get(url, params=query, headers=headers, timeout=_BUILD_LOG_SILENCE, allow_redirects=False)
-        async with aclosing(fetch_chunks("build_log", asked)) as chunks:
+        async with aclosing(BuildLogs(self._client).text(self._build_log_of(id_or_name), follow=follow)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _build_log_of(self, id_or_name: str) -> Any:
+        return self._api.get_build_logs_url_without_preload_content(id_or_name, _request_timeout=REQUEST_S)
 
     def toolbox(self, sandbox_id: str, toolbox_url: str) -> Toolbox:
         """The sandbox's toolbox by its known address, without a request."""
@@ -225,13 +216,14 @@ class Gateway:
             async with asyncio.timeout(LIFECYCLE_S):
                 while document.get("state") != "started":
                     if document.get("state") == "build_failed":
-                        log.warning("the image of sandbox %s is not built: %s", sandbox_id, document.get("errorReason"))
-                        raise refused("sandbox_build_failed")
+                        tail = await BuildLogs(self._client).tail(self._build_log_of(sandbox_id))
+                        log.warning("the image of sandbox %s is not built: %s", sandbox_id, failure(document))
+                        raise refused("sandbox_build_failed").saying(failure(document, tail))
                     if document.get("state") in _BUILDING and time.monotonic() - began > _BUILDING_S:
                         raise SandboxBuilding
                     if document.get("state") in _FAILED:
-                        log.warning("sandbox %s does not start: %s", sandbox_id, document.get("errorReason"))
-                        raise SandboxUnavailable
+                        log.warning("sandbox %s does not start: %s", sandbox_id, failure(document))
+                        raise SandboxUnavailable().saying(failure(document))
                     await asyncio.sleep(pause_s)
                     document = await self.document(sandbox_id)
                     pause_s = min(pause_s + _POLL_S, _POLL_MOST_S)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
+from sandboxes.gateway.build_logs import failure
 from sandboxes.gateway.translation import fetch, past_breaker, refused
 from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document
 from taskhub.models import SandboxSize
@@ -21,8 +22,10 @@ _FAILED: Final = frozenset({"error", "build_failed", "removing"})
 class Snapshots:
     """Raises SandboxError, as `Gateway` does. Nothing is remembered: states change by other hands."""
 
-    def __init__(self, api: Any) -> None:
+    def __init__(self, api: Any, read_log: Callable[[Any], Awaitable[str]] | None = None) -> None:
+        """`read_log`: the last lines of the log whose address a request of `api` asks for."""
         self._api = api
+        self._read_log = read_log
 
     async def wake(self, name: str) -> NoReturn:
         """Of a snapshot that was refused since it is not active: activate it where that helps.
@@ -49,7 +52,7 @@ class Snapshots:
                 "write:snapshots; activate it there, or give the key the right."
             )
             raise SandboxRefused("snapshots_forbidden", words) from None
-        _guard_state(name, found)
+        await self._guard_state(name, found)
         raise SnapshotNotReady
 
     async def guard(self, name: str) -> SandboxSize | None:
@@ -60,7 +63,7 @@ class Snapshots:
         found = await self.find(name)
         if found is None:
             raise refused("snapshot_not_found")
-        _guard_state(name, found)
+        await self._guard_state(name, found)
         return SandboxSize.read({**found, "memory": found.get("mem")})
 
     async def find(self, name: str) -> Document | None:
@@ -76,6 +79,26 @@ class Snapshots:
         request = self._api.remove_snapshot_without_preload_content(snapshot_id, _request_timeout=LIFECYCLE_S)
         with past_breaker(), snapshot_rights("lacks the right delete:snapshots"):
             await fetch("snapshot", request)
+
+    async def _guard_state(self, name: str, found: Document) -> None:
+        if (state := found.get("state")) not in _FAILED:
+            return
+        said = await self.failure(found)
+        # Its own text may hold hosts and addresses: it is for operators.
+        log.warning("the snapshot %s is in the state %s: %s", name, state, said)
+        words = f"The environment's snapshot cannot be used: its state at the sandbox service is {state}."
+        raise SandboxRefused("snapshot_failed", words).saying(said)
+
+    async def failure(self, found: Document) -> str:
+        """Why it is not there, in Daytona's words; with the last lines of its build, if that is what failed."""
+        tail = ""
+        if found.get("state") == "build_failed" and self._read_log is not None:
+            tail = await self._read_log(
+                self._api.get_snapshot_build_logs_url_without_preload_content(
+                    str(found["id"]), _request_timeout=REQUEST_S
+                )
+            )
+        return failure(found, tail)
 
     async def _named(self, name: str) -> Document:
         with past_breaker():
@@ -94,12 +117,3 @@ def snapshot_rights(lack: str) -> Iterator[None]:
             raise
         words = f"The hub's key at the sandbox service {lack}."
         raise SandboxRefused("snapshots_forbidden", words) from None
-
-
-def _guard_state(name: str, found: Document) -> None:
-    if (state := found.get("state")) not in _FAILED:
-        return
-    # Its own text may hold hosts and addresses: it is for operators.
-    log.warning("the snapshot %s is in the state %s: %s", name, state, found.get("errorReason"))
-    words = f"The environment's snapshot cannot be used: its state at the sandbox service is {state}."
-    raise SandboxRefused("snapshot_failed", words)

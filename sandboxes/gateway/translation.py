@@ -64,7 +64,7 @@ _REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
     ),
     "sandbox_build_failed": (
         re.compile(r"\bbuild failed\b", _ANY_CASE),
-        "The environment's image could not be built or fetched; the hub's log has the sandbox service's reason.",
+        "The environment's image could not be built or fetched; operators read the sandbox service's reason.",
     ),
     "network_refused": (
         re.compile(r"\bnetwork access is restricted\b", _ANY_CASE),

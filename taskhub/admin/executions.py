@@ -45,7 +45,7 @@ class ExecutionAdmin(ActingAdmin):
     list_filter_submit = True
     time_field = "queued_at"
     served_by_index = frozenset({"status__exact", "task__id__exact", "sandbox_id__exact"})
-    list_without = ("script", "env", "secret_env", *(f"task__{field}" for field in TASK_WITHOUT))
+    list_without = ("script", "env", "secret_env", "error_detail", *(f"task__{field}" for field in TASK_WITHOUT))
     search_fields = ["sandbox_id"]
     search_help_text = "The id of an execution or a task, or text in a task's title or a sandbox's id."
     list_select_related = ["task"]
@@ -64,6 +64,7 @@ class ExecutionAdmin(ActingAdmin):
                         "exit_code",
                         "error_code",
                         "error_message",
+                        "service_says",
                         "log",
                         "files",
                     ),
@@ -96,6 +97,7 @@ class ExecutionAdmin(ActingAdmin):
         "checked_run",
         "runs_in",
         "commit",
+        "service_says",
         "whole_task",
         "shown_status",
         "state",
@@ -137,6 +139,12 @@ class ExecutionAdmin(ActingAdmin):
         text = f"{version.name}, version {version.number}"
         is_there = version.environment.deleted_at is None
         return row_link("taskhub_environment", version.environment_id, text) if is_there else text
+
+    @admin.display(description="The sandbox service says")
+    def service_says(self, execution: Execution) -> SafeString | str:
+        """Of a build that failed, its last lines."""
+        said = execution.error_detail
+        return format_html("<pre>{}</pre>", said) if said else NOTHING
 
     @admin.display(description="Checks the execution")
     def checked_run(self, execution: Execution) -> SafeString | str:

@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 
 from taskhub.api.actors import LEASE, AgentQuerySerializer, NamedQuerySerializer, actor_of
 from taskhub.api.awaited import awaited
+from taskhub.api.execution_scripts import ExecutionWithScriptSerializer
 from taskhub.api.filters import ExecutionFilter
 from taskhub.api.idempotency import IDEMPOTENCY_KEY, idempotent
 from taskhub.api.log_serializers import LogLineSerializer, LogQuerySerializer, LogTailSerializer
@@ -31,7 +32,6 @@ from taskhub.api.serializers import (
     ExecutionQuerySerializer,
     ExecutionQueuedSerializer,
     ExecutionSerializer,
-    ExecutionWithScriptSerializer,
 )
 from taskhub.api.task_answers import lease_headers, touch
 from taskhub.api.waiting import Look, Seen, WaitQuerySerializer, wait_for_change
@@ -47,6 +47,7 @@ from taskhub.selectors.executions import (
     execution_with_script_for,
     task_executions_for,
 )
+from taskhub.services.execution_again import execution_again
 from taskhub.services.executions import execution_queue, execution_request_stop
 from taskhub.web.thread_pool import on_web_thread, with_database, with_database_writing
 
@@ -161,7 +162,10 @@ class ExecuteView(KnownQuery, APIView):
         parameters=[IDEMPOTENCY_KEY, LEASE, AgentQuerySerializer],
     )
     def post(self, request: Request, task_id: UUID) -> HttpResponseBase:
-        """Run a script for the task. The answer is a handle; the end comes as an event and in `/api/exec/status/`."""
+        """Run a script for the task, or with `again` what an earlier execution ran.
+
+        The answer is a handle; the end comes as an event and in `/api/exec/status/`.
+        """
         guard_size(request.data)
         body = ExecuteSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -180,7 +184,8 @@ class ExecuteView(KnownQuery, APIView):
     @idempotent()
     def _queue(self, request: Request, task_id: UUID, *, fields: dict[str, Any]) -> Response:
         actor = actor_of(request)
-        execution = execution_queue(actor=actor, task_id=task_id, **fields)
+        queue = execution_again if "again" in fields else execution_queue
+        execution = queue(actor=actor, task_id=task_id, **fields)
         return Response(
             ExecutionQueuedSerializer(execution).data,
             status=status.HTTP_202_ACCEPTED,

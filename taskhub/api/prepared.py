@@ -13,7 +13,7 @@ from taskhub.models import PreparedSnapshot, PreparedState
 class PreparedErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
-    log_tail = serializers.CharField(help_text="Last lines of a prepare that failed.")
+    log_tail = serializers.CharField(help_text="Last lines of prepare, or the sandbox service's own words.")
 
 
 class PreparedSerializer(serializers.Serializer[PreparedSnapshot]):

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskhub.api.env_fields import EnvField
-from taskhub.api.environment_facts import EnvironmentFactsSerializer, EnvironmentOfExecutionSerializer
+from taskhub.api.environment_facts import EnvironmentOfExecutionSerializer
 from taskhub.api.fields import (
     IdField,
     OneOfField,
@@ -234,7 +234,9 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
 
 
 class ExecuteSerializer(StrictSerializer):
-    """What to run. Without `script_content`, the first bash block of the task's description."""
+    """What to run: `script_content`, else what the execution `again` of this task ran, else the first bash block of the
+    task's description. `again` also repeats environment, `timeout_s`, `merge_output`, `all_files` and plain variables,
+    where the request has none of its own; secret values must be given anew."""
 
     example = {
         "script_content": "echo hello; make test",
@@ -250,6 +252,7 @@ class ExecuteSerializer(StrictSerializer):
     all_files = StrictBooleanField(required=False, help_text="Also keep .git, node_modules…")
     files = ShortListField(child=GivenFileSerializer(), max_length=GIVEN_MOST, required=False)
     environment = TextField(required=False, allow_null=True, allow_blank=True, max_length=NAME_LENGTH)
+    again = IdField(required=False, help_text="An earlier execution of the task.")
     same_sandbox = StrictBooleanField(required=False)  # docs/executions.md: that of the task's last execution
 
     def validate(self, attrs: Any) -> Any:
@@ -360,15 +363,6 @@ class ExecutionSerializer(serializers.ModelSerializer[Execution]):
         if not execution.error_code:
             return None
         return {"code": execution.error_code, "message": execution.error_message}
-
-
-class ExecutionWithScriptSerializer(ExecutionSerializer):
-    """Likewise, with the script that was, or is to be, run, and more of its environment."""
-
-    environment = EnvironmentFactsSerializer(allow_null=True, read_only=True)
-
-    class Meta(ExecutionSerializer.Meta):
-        fields = [*ExecutionSerializer.Meta.fields, "script"]
 
 
 class ExecutionQuerySerializer(QuerySerializer):

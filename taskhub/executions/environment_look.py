@@ -103,4 +103,7 @@ async def _ask(spec: EnvironmentSpec, field: Reference) -> Doubt | SandboxSize |
         return await get_executor().look_up(spec, field)
     except ExecutorError as error:
         log.info("the sandbox service says of an environment's %s: %s", field, error.code)
-        return Doubt(field, error.message, is_no=error.code in NO_CODES)
+        # Operators alone read it: they save environments. Of the log of a build, one line is enough.
+        said = error.detail.partition("\n")[0]
+        words = f"{error.message} It says: {said}" if said else error.message
+        return Doubt(field, words, is_no=error.code in NO_CODES)

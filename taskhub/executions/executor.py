@@ -4,8 +4,7 @@ The hub decides what runs, for how long and what its end means; an executor star
 its log. Every method may be called again after a crash, by another process, and must then find what the first call
 made instead of making it twice. No method keeps state in the process.
 
-An executor's errors are `ExecutorError`: `permanent` says whether asking again can help, `code` and `message` may be
-shown to a caller and hold nothing internal.
+An executor's errors are `ExecutorError`s; `code` and `message` may be shown to a caller and hold nothing internal.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from taskhub.errors import NotFound
 from taskhub.executions.checkout import Checkout
-from taskhub.executions.masking import Mask, mask_of
+from taskhub.executions.masking import Mask
 from taskhub.executions.preparer import Preparer
-from taskhub.models import EnvironmentSpec, Execution, Lack, SandboxSize
+from taskhub.models import EnvironmentSpec, Lack, SandboxSize
 
 Reference = Literal["snapshot", "secrets", "volumes"]
 """A field of an environment that names something at the sandbox service."""
@@ -32,15 +30,16 @@ class ExecutorError(Exception):
     `status` is what a caller who meets it over HTTP gets: 404, 409, 502, 503. `waits_for` names what a start has to
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
     being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
-    `lack` says of what there is no room, where the service says it. `is_inside`: it came from the inside of a sandbox,
-    which its script can break, so it is no word on the service, the key or the sandbox. `is_doubtful`: it came from
-    what stands before a sandbox, which may be wrong for a while.
+    `lack` says of what there is no room, where the service says it; `detail` has its own words, for operators alone.
+    `is_inside`: it came from the inside of a sandbox, which its script can break, so it is no word on the service, the
+    key or the sandbox. `is_doubtful`: it came from what stands before a sandbox, which may be wrong for a while.
     """
 
     status: int = 502
     waits_for: Literal["capacity", "rate", "image", "snapshot", "volume"] | None = None
     retry_after_s: float | None = None
     lack: Lack | None = None
+    detail: str = ""
     is_inside: bool = False
     is_doubtful: bool = False
 
@@ -128,20 +127,6 @@ class Place:
     mask: Mask | None = field(default=None, compare=False, repr=False)
     size: SandboxSize | None = field(default=None, compare=False)
     lost_snapshot: bool = field(default=False, compare=False)
-
-
-def execution_place(execution: Execution) -> Place:
-    """Where the execution runs. Raises NotFound before it has started."""
-    if not execution.command_id:
-        raise NotFound("The execution has not started yet.", code="execution_not_started")
-    return Place(
-        execution.pk,
-        execution.sandbox_id,
-        execution.session_name,
-        execution.command_id,
-        execution.log_token,
-        mask_of(execution),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class ExecuteTaskSerializer(HolderSerializer, WaitSerializer, ExecuteSerializer)
     task_id = TaskIdField()
     env = VariablesField(required=False)  # type: ignore[assignment]  # REST's, as a list
     environment = TextField(required=False)
+    again = None  # type: ignore[assignment]  # REST's: an agent has its script and its values
     verify = StrictBooleanField(required=False)
 
     def validate(self, attrs: Any) -> Any:

@@ -85,13 +85,22 @@ class Execution(models.Model):
     )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
-    env = models.JSONField(default=dict, blank=True, help_text="Environment of the script: names to strings.")
+    env = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Plain variables of the script: names to strings. Deleted with the script, when its log is.",
+    )
     secret_env = models.TextField(
         blank=True,
         default="",
         db_default="",
         editable=False,
         help_text="Secret part of the environment, encrypted; deleted with the sandbox.",
+    )
+    variables = models.JSONField(
+        null=True,
+        editable=False,
+        help_text="Names of the variables that the request gave, to whether the value is secret. Empty: not known.",
     )
     merge_output = models.BooleanField(
         default=False, db_default=False, help_text="stderr is written to stdout, so their order is kept."
@@ -158,6 +167,13 @@ class Execution(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=50, blank=True, default="", help_text="Why it failed or was lost.")
     error_message = models.CharField(max_length=500, blank=True, default="")
+    error_detail = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What the sandbox service itself said, for operators.",
+    )
     log_lines = models.PositiveIntegerField(null=True, blank=True, help_text="Lines in the archived log.")
     log_truncated = models.BooleanField(default=False)
 

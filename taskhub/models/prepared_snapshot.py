@@ -49,7 +49,12 @@ class PreparedSnapshot(models.Model):
     holds_snapshot = models.BooleanField(default=False, db_default=False)
     error_code = models.CharField(max_length=50, blank=True, default="", db_default="")
     error_message = models.TextField(blank=True, default="", db_default="")
-    log_tail = models.TextField(blank=True, default="", db_default="", help_text="Last lines of a prepare that failed.")
+    log_tail = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Last lines of a prepare that failed, or what the sandbox service said.",
+    )
     attempts = models.PositiveIntegerField(default=0, db_default=0, help_text="Tries in a row that led nowhere.")
     due_at = models.DateTimeField(null=True, help_text="Not looked at before. Empty: now.")
     lease_until = models.DateTimeField(null=True)

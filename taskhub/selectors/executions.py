@@ -45,7 +45,9 @@ def execution_list_for(*, user: User | AnonymousUser) -> QuerySet[Execution]:
 
 def _shown(executions: QuerySet[Execution]) -> QuerySet[Execution]:
     """With the name of the environment, without what may be long."""
-    return executions.select_related("environment").defer("script", "env", "environment__document")
+    return executions.select_related("environment").defer(
+        "script", "env", "variables", "error_detail", "environment__document"
+    )
 
 
 def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
@@ -59,7 +61,8 @@ def execution_find_for(*, user: User | AnonymousUser, execution_id: UUID) -> Exe
 def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID) -> Execution:
     """Likewise, with its script. Raises NotFound.
 
-    That of a verification has the environment's own: it is empty for readers who may not use the environment.
+    That of a verification has the environment's own: it is empty for readers who may not use the environment. What the
+    sandbox service said (`error_detail`) is for operators.
     """
     try:
         found = execution_list_for(user=user).defer(None).defer("env").get(pk=execution_id)
@@ -67,6 +70,8 @@ def execution_with_script_for(*, user: User | AnonymousUser, execution_id: UUID)
         raise NotFound("Execution not found.", code="execution_not_found") from None
     if not _may_read_script(user, found):
         found.script = ""
+    if role_of(user) < Role.OPERATOR:
+        found.error_detail = ""
     return found
 
 
@@ -75,6 +80,16 @@ def _may_read_script(user: User | AnonymousUser, execution: Execution) -> bool:
     if not execution.is_verification or version is None or not version.spec.verify or role_of(user) >= Role.OPERATOR:
         return True
     return environment_list_for(user=user).filter(pk=version.environment_id).exists()
+
+
+def execution_to_repeat_for(*, user: User | AnonymousUser | None, task_id: UUID, execution_id: UUID) -> Execution:
+    """A run of the task with all that it is repeated from. Raises NotFound, also if the user may not see it."""
+    found = Execution.objects.all() if user is None else execution_list_for(user=user)
+    runs = found.defer(None).select_related("environment").defer("secret_env")
+    run = runs.filter(pk=execution_id, task=task_id, kind=ExecutionKind.RUN).first()
+    if run is None:
+        raise NotFound("The task has no such execution.", code="execution_not_found")
+    return run
 
 
 def executions_of_id(executions: QuerySet[Execution], some_id: UUID) -> QuerySet[Execution]:

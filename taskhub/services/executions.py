@@ -67,17 +67,21 @@ NO_SECRETS: Final = ""
 """What is kept of secret values once they are not needed any more."""
 
 
+_OUTCOME: Final = ("status", "exit_code", "error_code", "error_message", "error_detail")
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an execution ended. `error_code` and `error_message` say why where the script itself does not.
 
-    `leftover` is what may outlive it.
+    `error_detail` has the sandbox service's own words, for operators. `leftover` is what may outlive it.
     """
 
     status: ExecutionStatus
     exit_code: int | None = None
     error_code: str = ""
     error_message: str = ""
+    error_detail: str = ""
     leftover: Leftover = Leftover.NONE
 
 
@@ -123,6 +127,7 @@ def execution_queue(
         script=script,
         env=plain,
         secret_env=sealed,
+        variables={name: isinstance(value, Secret) for name, value in (env or {}).items()},
         timeout_s=chosen.timeout_s,
         environment=chosen.version,
         requested_sandbox_id=sandbox_id,
@@ -292,7 +297,7 @@ def execution_finish(
         _lock_task(execution)
     is_being_ended = execution.shown_ending is not None
     ends_as = {
-        **{name: getattr(outcome, name) for name in ("status", "exit_code", "error_code", "error_message")},
+        **{name: getattr(outcome, name) for name in _OUTCOME},
         **(verdict_fields(execution, outcome) if execution.is_verification else files_fields(execution, outcome, kept)),
     }
     moved = execution_move(
@@ -304,7 +309,6 @@ def execution_finish(
         **ended_now(execution),
         lease_until=None,
         waiting_reason="",
-        env={},  # not needed any more; secret values are until the sandbox's copy of the log is gone
     )
     if not moved:
         return False

@@ -31,6 +31,9 @@ RETRY: Final = timedelta(seconds=60)
 SUPERSEDED: Final = "superseded"
 NO_VERDICT_CODES: Final = frozenset({75, 126, 127})
 """Exit codes that say that a check could not be carried out: EX_TEMPFAIL, not executable, no such command."""
+_OF_ENVIRONMENT: Final = frozenset({"sandbox_build_failed", "sandbox_not_held"})
+_OF_SERVICE: Final = frozenset({"start_failed", "storage_unavailable", "snapshot_slow", "volume_slow"})
+"""Codes of errors, besides those that begin with `sandbox_`."""
 FAILURES_TOLD: Final = 3
 _VOIDED_AT_ONCE: Final = 200
 _WRITTEN: Final = ("verified", "verified_by", "verify_failures", "version", "updated_at")
@@ -89,7 +92,10 @@ def _verdict(execution: Execution, status: ExecutionStatus, exit_code: int | Non
 
 
 def _is_of_service(status: str, error_code: str) -> bool:
-    of_service = error_code.startswith("sandbox_") or error_code in {"start_failed", "storage_unavailable"}
+    """Another try may end otherwise; not where the environment itself is what the service refuses."""
+    if error_code in _OF_ENVIRONMENT:
+        return False
+    of_service = error_code.startswith("sandbox_") or error_code in _OF_SERVICE
     return status == ExecutionStatus.LOST or of_service
 
 

@@ -100,6 +100,18 @@ def _guard(actor: Actor, evidence: Evidence) -> None:
         )
 
 
+def _guard_writer(task: Task, evidence: Evidence) -> None:
+    """Of a verification that no account asks for: an environment that only its last run named is not for whoever wrote
+    the task's script, unless it is for all. Raises Conflict.
+    """
+    version = evidence.version
+    if version is None or not evidence.task_script or task.environment_id == version.environment_id:
+        return
+    if not version.environment.open_to_all:
+        words = "The task does not name the environment of its last run; an account that may use it must ask."
+        raise Conflict(words, code="environment_not_named")
+
+
 def _guard_private(actor: Actor, task: Task, run: Execution | None) -> None:
     """The log of a verification may show what the run has left: who reads it must be one who may read the run.
 
@@ -232,6 +244,7 @@ def _begin(task_id: UUID) -> Execution | None:
         return None
     try:
         _guard(SYSTEM, evidence)
+        _guard_writer(task, evidence)
         _guard_private(SYSTEM, task, evidence.run)
     except HubError as refusal:
         log.info("task %s in review is not verified: %s", task_id, refusal.code)

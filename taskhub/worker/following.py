@@ -28,8 +28,8 @@ from taskhub.executions.executor import (
     ScriptEnd,
     Sign,
     Stopped,
-    execution_place,
 )
+from taskhub.executions.place import execution_place
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus

@@ -129,7 +129,7 @@ def outcome_of_open_network(ended: Outcome, error: ExecutorError) -> Outcome:
     if ended.status == ExecutionStatus.STOPPED:
         return ended
     words = f"The network was not closed between setup and script, so the execution was ended. {error.message}"
-    return replace(ended, error_code="network_not_closed", error_message=words)
+    return replace(ended, error_code="network_not_closed", error_message=words, error_detail=error.detail)
 
 
 def outcome_of_lost_sandbox(execution: Execution, seen: Observation) -> Outcome:
@@ -170,4 +170,4 @@ def _no_interpreter(execution: Execution) -> str:
 
 
 def outcome_of_error(error: ExecutorError) -> Outcome:
-    return Outcome(ExecutionStatus.LOST, error_code=error.code, error_message=error.message)
+    return Outcome(ExecutionStatus.LOST, error_code=error.code, error_message=error.message, error_detail=error.detail)

@@ -137,7 +137,7 @@ def _sandbox_dropped(row: PreparedSnapshot) -> Awaitable[None]:
 
 async def _failed(row: PreparedSnapshot, error: ExecutorError) -> None:
     """What an error comes to. One of a deletion, or of a wait for room, changes no state."""
-    said = _said(error.code, error.message)
+    said = {**_said(error.code, error.message), "log_tail": error.detail}
     if row.state not in {PreparedState.PREPARING, PreparedState.SNAPSHOTTING}:
         if row.state == PreparedState.WAITING and error.permanent and not row.holds_sandbox and not row.holds_snapshot:
             await _give_back(row, state=PreparedState.FAILED, **said)

@@ -27,6 +27,7 @@ from taskhub.services.prepared_snapshots import snapshot_for, snapshot_note_lost
 from taskhub.services.sandbox_sizes import size_of
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.evidence_files import evidence_launch
+from taskhub.worker.outcomes import outcome_of_error
 from taskhub.worker.stored_content import stored_content
 
 log = logging.getLogger(__name__)
@@ -244,7 +245,7 @@ async def _failed(execution: Execution, error: ExecutorError) -> None:
         return
     await with_database(execution.refresh_from_db, fields=["stop_requested_at"])
     status = ExecutionStatus.FAILED if execution.stop_requested_at is None else ExecutionStatus.STOPPED
-    await _abandon(execution, Outcome(status, error_code=error.code, error_message=error.message))
+    await _abandon(execution, replace(outcome_of_error(error), status=status))
 
 
 async def _abandon(execution: Execution, outcome: Outcome) -> None:

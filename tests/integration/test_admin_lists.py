@@ -45,20 +45,10 @@ from taskhub.services.environments import environment_create
 from taskhub.services.executions import execution_queue
 from taskhub.services.oauth_grants import client_register
 from taskhub.services.tasks import task_create
+from tests.admin_pages import list_of
 
 pytestmark = pytest.mark.django_db
 REPORT: Any = {"clients": {"tasks": 2}, "counters": {}, "lag_events": 0, "lag_s": 0.0, "redis": True}
-
-
-@pytest.fixture
-def client(operator: User) -> Client:
-    made = Client()
-    made.force_login(operator)
-    return made
-
-
-def list_of(model: type[Model]) -> str:
-    return f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
 
 
 def fresh() -> str:
@@ -192,9 +182,9 @@ ROWS: dict[type[Model], Callable[[int], object]] = {
 }
 
 
-def queries_of(client: Client, address: str) -> int:
+def queries_of(operator_client: Client, address: str) -> int:
     with CaptureQueriesContext(connection) as queries:
-        answer = client.get(address)
+        answer = operator_client.get(address)
     assert answer.status_code == 200
     return len(queries)
 
@@ -204,46 +194,46 @@ def test_every_list_of_the_admin_is_covered() -> None:
 
 
 @pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
-def test_forty_rows_cost_no_more_queries_than_ten(client: Client, model: type[Model]) -> None:
+def test_forty_rows_cost_no_more_queries_than_ten(operator_client: Client, model: type[Model]) -> None:
     address = f"{list_of(model)}?all="
     ROWS[model](10)
-    client.get(address)  # what is read once for the process
-    few = queries_of(client, address)
+    operator_client.get(address)  # what is read once for the process
+    few = queries_of(operator_client, address)
     ROWS[model](30)
-    assert client.get(address).content.count(b'class="action-select') in {0, model._default_manager.count()}
-    assert queries_of(client, address) <= few <= 12
+    assert operator_client.get(address).content.count(b'class="action-select') in {0, model._default_manager.count()}
+    assert queries_of(operator_client, address) <= few <= 12
 
 
 @pytest.mark.parametrize("model", ROWS, ids=lambda model: model.__name__)
-def test_an_empty_list_says_what_the_list_is(client: Client, model: type[Model]) -> None:
+def test_an_empty_list_says_what_the_list_is(operator_client: Client, model: type[Model]) -> None:
     what = admin.site._registry[model].what  # type: ignore[attr-defined]  # all are HubModelAdmin
     assert what.endswith(".")
-    page = client.get(f"{list_of(model)}?q=nothing-of-the-kind").content.decode()
+    page = operator_client.get(f"{list_of(model)}?q=nothing-of-the-kind").content.decode()
     assert "No row matches." in page
     assert what in unescape(page)
     if model not in {User, Group}:  # there is always one
         model._default_manager.all().delete()
-        assert "Nothing here yet." in client.get(list_of(model)).content.decode()
-        assert what in unescape(client.get(list_of(model)).content.decode())
+        assert "Nothing here yet." in operator_client.get(list_of(model)).content.decode()
+        assert what in unescape(operator_client.get(list_of(model)).content.decode())
 
 
-def test_a_huge_hub_is_shown_by_the_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_hub_is_shown_by_the_page(operator_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CountedPaginator, "most", 500)
     few = {}
     for model in (Task, Event, Execution):
         ROWS[model](10)
-        few[model] = queries_of(client, list_of(model))
+        few[model] = queries_of(operator_client, list_of(model))
     make_tasks(600)
     make_events(2_000)
     for model, queries in few.items():
-        assert queries_of(client, list_of(model)) <= queries
-    page = client.get(list_of(Event))
+        assert queries_of(operator_client, list_of(model)) <= queries
+    page = operator_client.get(list_of(Event))
     assert len(page.context["cl"].result_list) == 25
     assert "the first 500 events" in page.content.decode()
     # The last page that is counted, and those that a filter or a search picks.
     for query in ("p=10", "event=execution_event", "q=nothing-of-the-kind", "event=announcement"):
         with CaptureQueriesContext(connection) as queries:
-            page = client.get(f"{list_of(Event)}?{query}")
+            page = operator_client.get(f"{list_of(Event)}?{query}")
         assert page.status_code == 200
         assert len(queries) <= few[Event] + 2  # a filter by name asks for the newest event, and for older ones
         said = page.context["cl"].result_list
@@ -253,62 +243,62 @@ def test_a_huge_hub_is_shown_by_the_page(client: Client, monkeypatch: pytest.Mon
 # --- Links between rows ------------------------------------------------------------------------------
 
 
-def page_of(client: Client, row: Model) -> str:
-    answer = client.get(f"{list_of(type(row))}{row.pk}/change/")
+def page_of(operator_client: Client, row: Model) -> str:
+    answer = operator_client.get(f"{list_of(type(row))}{row.pk}/change/")
     assert answer.status_code == 200, answer
     return answer.content.decode()
 
 
-def test_a_task_leads_to_its_executions_these_to_their_sandbox_and_back(client: Client) -> None:
+def test_a_task_leads_to_its_executions_these_to_their_sandbox_and_back(operator_client: Client) -> None:
     task, other = (task_create(actor=SYSTEM, title=title) for title in ("mine", "other"))
     execution = execution_queue(actor=SYSTEM, task_id=task.pk, script="true", sandbox_id="box")
     execution_queue(actor=SYSTEM, task_id=other.pk, script="true", sandbox_id="elsewhere")
     sandbox = Sandbox.objects.create(id="box", state="started", seen_at=timezone.now())
     executions = f"/admin/taskhub/execution/?task__id__exact={task.pk}"
-    assert f'<a href="{executions}">1</a>' in page_of(client, task)
-    assert list(client.get(executions).context["cl"].result_list) == [execution]
-    page = page_of(client, execution)
+    assert f'<a href="{executions}">1</a>' in page_of(operator_client, task)
+    assert list(operator_client.get(executions).context["cl"].result_list) == [execution]
+    page = page_of(operator_client, execution)
     assert f"/admin/taskhub/task/{task.pk}/change/" in page
     assert "/admin/sandboxes/sandbox/box/change/" in page
-    assert list(client.get("/admin/taskhub/execution/?q=box").context["cl"].result_list) == [execution]
-    assert "/admin/taskhub/execution/?sandbox_id__exact=box" in page_of(client, sandbox)
+    assert list(operator_client.get("/admin/taskhub/execution/?q=box").context["cl"].result_list) == [execution]
+    assert "/admin/taskhub/execution/?sandbox_id__exact=box" in page_of(operator_client, sandbox)
 
 
-def test_an_execution_leads_to_the_files_it_left(client: Client) -> None:
+def test_an_execution_leads_to_the_files_it_left(operator_client: Client) -> None:
     task = task_create(actor=SYSTEM, title="t")
     execution = execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
     kept = Artifact.objects.create(execution=execution, path="out/<b>.txt", size=7, stored_as="x")
-    page = page_of(client, execution)
+    page = page_of(operator_client, execution)
     assert f'<a href="/api/exec/artifacts/{task.pk}/{kept.pk}">out/&lt;b&gt;.txt</a> (7 bytes)' in page
 
 
-def test_audit_entries_and_events_link_to_their_rows(client: Client) -> None:
+def test_audit_entries_and_events_link_to_their_rows(operator_client: Client) -> None:
     task = task_create(actor=SYSTEM, title="mine")
     link = f"/admin/taskhub/task/{task.pk}/change/"
     for row in (AuditEntry.objects.get(), Event.objects.get()):
-        assert link in page_of(client, row)
-        assert link in client.get(list_of(type(row))).content.decode()
+        assert link in page_of(operator_client, row)
+        assert link in operator_client.get(list_of(type(row))).content.decode()
     task.delete()
-    answer = client.get(link, follow=True)
+    answer = operator_client.get(link, follow=True)
     assert "Perhaps it was deleted?" in answer.content.decode()
 
 
-def test_a_subscription_leads_to_its_sandbox_and_its_account(client: Client, alice: User) -> None:
+def test_a_subscription_leads_to_its_sandbox_and_its_account(operator_client: Client, alice: User) -> None:
     row = Subscription.objects.create(
         user=alice, user_name="alice", kind="logs", sandbox_id="box", opened_at=timezone.now()
     )
-    page = page_of(client, row)
+    page = page_of(operator_client, row)
     assert "/admin/sandboxes/sandbox/box/change/" in page
     assert f"/admin/auth/user/{alice.pk}/change/" in page
 
 
-def test_the_environment_of_a_script_is_never_shown(client: Client) -> None:
+def test_the_environment_of_a_script_is_never_shown(operator_client: Client) -> None:
     task = task_create(actor=SYSTEM, title="t")
     execution = execution_queue(actor=SYSTEM, task_id=task.pk, script="true", env={"KEY": "hunter2"})
-    assert "hunter2" not in page_of(client, execution)
+    assert "hunter2" not in page_of(operator_client, execution)
 
 
-def test_what_rows_hold_is_text_and_never_markup(client: Client) -> None:
+def test_what_rows_hold_is_text_and_never_markup(operator_client: Client) -> None:
     evil = "<img src=x onerror=alert(1)>"
     task = task_create(actor=SYSTEM, title=evil, assignee=evil, tags=[evil], artifacts=[evil], description=evil)
     execution = execution_queue(actor=SYSTEM, task_id=task.pk, script=evil)
@@ -317,20 +307,20 @@ def test_what_rows_hold_is_text_and_never_markup(client: Client) -> None:
     odd = Event.objects.create(channel="tasks", eid=8, type="message", data='{"data": {"task_id": ["<img src=x"]}}')
     rows = [task, execution, foreign, odd, *Event.objects.all(), *AuditEntry.objects.all()]
     for row in rows:
-        assert "<img src=x" not in page_of(client, row)
-    assert "<img src=x" not in client.get("/admin/sandboxes/sandbox/b_3Cx/change/").content.decode()
+        assert "<img src=x" not in page_of(operator_client, row)
+    assert "<img src=x" not in operator_client.get("/admin/sandboxes/sandbox/b_3Cx/change/").content.decode()
     for model in (Task, Execution, Event, AuditEntry, type(sandbox)):
-        assert "<img src=x" not in client.get(list_of(model)).content.decode()
+        assert "<img src=x" not in operator_client.get(list_of(model)).content.decode()
 
 
-def test_streams_of_processes_that_died_are_not_shown(client: Client) -> None:
+def test_streams_of_processes_that_died_are_not_shown(operator_client: Client) -> None:
     make_listeners(1)
-    assert len(client.get(list_of(StreamConnection)).context["cl"].result_list) == 1
+    assert len(operator_client.get(list_of(StreamConnection)).context["cl"].result_list) == 1
     StreamProcess.objects.update(reported_at=timezone.now() - timedelta(minutes=1))
-    assert len(client.get(list_of(StreamConnection)).context["cl"].result_list) == 0
+    assert len(operator_client.get(list_of(StreamConnection)).context["cl"].result_list) == 0
 
 
 @pytest.mark.parametrize("query", ["q=%00", "q='", "p=0", "p=x", "o=99", "task__id__exact=x", "nothing=1", "all=x"])
-def test_an_odd_query_causes_no_error(client: Client, query: str) -> None:
+def test_an_odd_query_causes_no_error(operator_client: Client, query: str) -> None:
     make_executions(1)
-    assert client.get(f"{list_of(Execution)}?{query}", follow=True).status_code == 200
+    assert operator_client.get(f"{list_of(Execution)}?{query}", follow=True).status_code == 200

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from html import unescape
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery, current_app
-from django.contrib.auth.models import User
-from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
@@ -22,28 +19,10 @@ from sandboxes.services.sandboxes import sandbox_create
 from taskhub.auth.actor import SYSTEM
 from taskhub.models import AuditEntry
 from taskhub.web.thread_pool import wait_here
+from tests.admin_pages import act, list_of
 from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client(operator: User) -> Client:
-    made = Client()
-    made.force_login(operator)
-    return made
-
-
-def list_of(model: type[Model]) -> str:
-    return f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
-
-
-def act(client: Client, action: str, *rows: Model, **answers: Any) -> str:
-    """What the page says afterwards. `answers` answer the action's form."""
-    body = {"action": action, "_selected_action": [str(row.pk) for row in rows], **answers}
-    answer = client.post(list_of(type(rows[0])), body, follow=True)
-    assert answer.status_code == 200
-    return unescape(answer.content.decode())
 
 
 def audited(action: str) -> list[tuple[str, str]]:
@@ -83,12 +62,12 @@ def said_of(*rows: Sandbox) -> list[str]:
 
 
 def test_sandboxes_are_stopped_started_and_after_a_question_deleted(
-    client: Client, sandboxes: None, sent: Sent
+    operator_client: Client, sandboxes: None, sent: Sent
 ) -> None:
     there = seen(wait_here(partial(sandbox_create, actor=SYSTEM, fields={})))
     gone = seen({"id": "gone", "state": "started"})
     for action, done in (("stop", "stopped"), ("start", "started")):
-        said = act(client, action, there, gone)
+        said = act(operator_client, action, there, gone)
         assert f"2 will be {done}; Last action tells what became of it." in said
         # The page waited for nothing.
         assert said_of(there, gone) == [f"{action}: sent"] * 2
@@ -96,27 +75,27 @@ def test_sandboxes_are_stopped_started_and_after_a_question_deleted(
         sent.run()
         assert said_of(there, gone) == [f"{action}: accepted", f"{action}: Sandbox not found."]
         assert audited(f"sandbox:{action}") == [("operator", "admin")]
-    assert "Delete these sandboxes" in act(client, "remove", there)
+    assert "Delete these sandboxes" in act(operator_client, "remove", there)
     assert sent == []
-    assert "1 will be deleted" in act(client, "remove", there, _answered="1")
+    assert "1 will be deleted" in act(operator_client, "remove", there, _answered="1")
     sent.run()
     assert audited("sandbox:delete") == [("operator", "admin")]
     # The row has what Daytona answered, before anything is polled.
     there.refresh_from_db()
     assert there.state in {"destroying", "destroyed"}
-    page = client.get(list_of(Sandbox)).content.decode()
+    page = operator_client.get(list_of(Sandbox)).content.decode()
     assert "delete: accepted (" in page
     assert " s ago" in page
 
 
 def test_an_operator_is_told_that_the_broker_is_away(
-    client: Client, monkeypatch: pytest.MonkeyPatch, sandboxes: None
+    operator_client: Client, monkeypatch: pytest.MonkeyPatch, sandboxes: None
 ) -> None:
     away = Celery("away", broker=f"redis://127.0.0.1:{free_port()}/0", set_as_current=False)
     away.conf.update(broker_transport_options=current_app.conf.broker_transport_options)
     monkeypatch.setattr("sandboxes.services.operator_actions.current_app", away)
     box = seen({"id": "box", "state": "started"})
-    said = act(client, "stop", box)
+    said = act(operator_client, "stop", box)
     away.close()
     assert "Nothing was done." in said
     assert "no job was sent; try again." in said
@@ -126,7 +105,9 @@ def test_an_operator_is_told_that_the_broker_is_away(
 # --- The list -----------------------------------------------------------------------------------------
 
 
-def test_the_list_is_refreshed_only_while_an_operator_looks(client: Client, sandboxes: None, settings: Any) -> None:
+def test_the_list_is_refreshed_only_while_an_operator_looks(
+    operator_client: Client, sandboxes: None, settings: Any
+) -> None:
     made = wait_here(partial(sandbox_create, actor=SYSTEM, fields={}))
     gone = seen({"id": "gone", "state": "started"})
     Sandbox.objects.update(seen_at=timezone.now() - timedelta(minutes=10))
@@ -136,7 +117,7 @@ def test_the_list_is_refreshed_only_while_an_operator_looks(client: Client, sand
         assert not Sandbox.objects.filter(pk=made["id"]).exists()
         assert not Poll.objects.exists()
 
-        assert "10 min ago" in client.get(list_of(Sandbox)).content.decode()
+        assert "10 min ago" in operator_client.get(list_of(Sandbox)).content.decode()
         assert 0 < server.ttl(attention._KEY) <= attention.LOOKS_FOR_S
         jobs.poll_list()
     assert Sandbox.objects.get(pk=made["id"]).state == "started"
@@ -145,7 +126,7 @@ def test_the_list_is_refreshed_only_while_an_operator_looks(client: Client, sand
     assert Poll.objects.get().name == "list"
 
 
-def test_the_list_is_shown_without_redis(client: Client, settings: Any) -> None:
+def test_the_list_is_shown_without_redis(operator_client: Client, settings: Any) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     seen({"id": "box", "state": "started"})
-    assert "box" in client.get(list_of(Sandbox)).content.decode()
+    assert "box" in operator_client.get(list_of(Sandbox)).content.decode()

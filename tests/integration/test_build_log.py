@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from sandboxes.api import build_log as views
+from sandboxes.errors import SandboxUnavailable
 from sandboxes.gateway import open_gateway
+from sandboxes.gateway.build_logs import BuildLogs
 from sandboxes.selectors.sandboxes import build_log
 from taskhub import jobs
 from taskhub.auth.actor import SYSTEM
@@ -68,9 +73,43 @@ def test_a_build_is_followed_and_its_failure_told(operator: User, api: APIClient
     missing = client_of(operator).get("/api/sandboxes/of-no-such-name/build-log")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "build_log_not_found")
     assert api.get("/api/sandboxes/box/build-log").status_code == 403
-    for address in (f"/api/sandboxes/taskhub-{execution.pk}", "/api/sandboxes/"):
+    mine = f"/api/executions/{execution.pk}/"
+    listed = f"/api/tasks/{execution.task_id}/executions/"
+    for address in (f"/api/sandboxes/taskhub-{execution.pk}", "/api/sandboxes/", mine, listed):
         shown = api.get(address)
         assert (shown.status_code, b"make && exit 1" in shown.content) == (200, False)
+    assert api.get(mine).json()["error"]["code"] == "sandbox_build_failed"
+    failed = "The command 'make && exit 1' returned a non-zero code: 1"
+    told = [f"Build failed: {failed}", "Step 1/2 : FROM python:3.12", "Step 2/2 : RUN make && exit 1", failed]
+    assert client_of(operator).get(mine).json()["error_detail"].splitlines() == told
+    admin = Client()
+    admin.force_login(operator)
+    page = admin.get(reverse("admin:taskhub_execution_change", args=[execution.pk])).content.decode()
+    assert html.escape("\n".join(told)) in page
+
+
+@pytest.mark.usefixtures("building")
+def test_a_build_whose_log_is_not_to_be_had_is_told_by_its_reason(
+    operator: User, api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: BuildLogs, address: Any) -> AsyncGenerator[bytes, None]:
+        await address
+        yield b"begun"
+        raise SandboxUnavailable
+
+    monkeypatch.setattr(BuildLogs, "text", away)
+    environment_create(actor=SYSTEM, name="broken", dockerfile="FROM x\nRUN false\n")
+    execution = started(api, "true", "broken")
+    assert execution.error_detail == "Build failed: The command 'false' returned a non-zero code: 1\nbegun"
+
+
+@pytest.mark.usefixtures("building")
+def test_a_prepare_tells_operators_why_its_image_is_not_built(operator: User) -> None:
+    environment_create(actor=SYSTEM, name="broken", dockerfile="FROM x\nRUN false\n", prepare="true")
+    jobs.snapshots_prepare()
+    error = client_of(operator).get("/api/environments/broken/").json()["prepared"]["error"]
+    assert error["code"] == "sandbox_build_failed"
+    assert error["log_tail"].splitlines()[1:3] == ["Step 1/2 : FROM x", "Step 2/2 : RUN false"]
 
 
 @pytest.mark.usefixtures("building")

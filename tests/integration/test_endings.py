@@ -25,7 +25,7 @@ from rest_framework.test import APIClient
 from sandboxes.execute import ladder
 from sandboxes.gateway import open_gateway
 from taskhub import jobs
-from taskhub.executions.executor import execution_place
+from taskhub.executions.place import execution_place
 from taskhub.models import Execution, ExecutionStatus, Task
 from taskhub.services import execution_leases, executions
 from taskhub.web.thread_pool import wait_here

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db.models import Model
 from django.test import Client
 from rest_framework.test import APIClient
 from standardwebhooks import Webhook
@@ -19,6 +17,7 @@ from taskhub.services.tasks import task_create
 from taskhub.webhooks.endpoints import endpoint_create, endpoint_update
 from taskhub.webhooks.jobs import webhooks_deliver
 from taskhub.webhooks.queue import deliveries_claim
+from tests.admin_pages import act
 from tests.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.django_db
@@ -29,9 +28,9 @@ URL = "https://hooks.example/services/T0/secret-path?key=k"
 def rest(operator: User) -> APIClient:
     """The API as an operator."""
     _, token = ApiToken.objects.create(user=operator)
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    return client
+    operator_client = APIClient()
+    operator_client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return operator_client
 
 
 @pytest.fixture
@@ -100,31 +99,13 @@ def test_a_delivery_is_sent_again(rest: APIClient, receiver: Receiver) -> None:
 # --- The admin ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def client(operator: User) -> Client:
-    made = Client()
-    made.force_login(operator)
-    return made
-
-
-def list_of(model: type[Model]) -> str:
-    return f"/admin/taskhub/{model._meta.model_name}/"
-
-
-def act(client: Client, action: str, *rows: Model, **answers: str) -> str:
-    body = {"action": action, "_selected_action": [str(row.pk) for row in rows], **answers}
-    answer = client.post(list_of(type(rows[0])), body, follow=True)
-    assert answer.status_code == 200
-    return unescape(answer.content.decode())
-
-
-def test_deliveries_are_sent_again_and_refusals_are_named(client: Client, receiver: Receiver) -> None:
+def test_deliveries_are_sent_again_and_refusals_are_named(operator_client: Client, receiver: Receiver) -> None:
     endpoint, _ = endpoint_create(actor=SYSTEM, url=receiver.url)
     paused, _ = endpoint_create(actor=SYSTEM, url=receiver.url)
     task_create(actor=SYSTEM, title="t")
     webhooks_deliver()
     endpoint_update(actor=SYSTEM, endpoint_id=paused.pk, is_active=False)
-    said = act(client, "send_again", *WebhookDelivery.objects.all())
+    said = act(operator_client, "send_again", *WebhookDelivery.objects.all())
     assert "1 of 2 being sent again." in said
     assert "The endpoint is not active" in said
     webhooks_deliver()

@@ -124,10 +124,12 @@ def test_a_run_is_repeated_with_a_changed_script(
     made = client.http.post("/api/environments/", json={"name": "of-a-page", "env": {"WHO": "environment"}})
     assert made.status_code == 201, made.text
     task_id = client.create_task("again")
-    client.execute(task_id, "echo first; exit 3", timeout_s=77, environment="of-a-page")
+    given = {"PLAIN": "kept", "TOKEN": {"value": "first-secret", "secret": True}}
+    client.execute(task_id, "echo first; exit 3", timeout_s=77, environment="of-a-page", env=given)
     client.wait_for_end(task_id)
     shown = opened(page, hub, task_id)
     shown.wait_for_line("first")
+    page.locator("#executions li", has_text="environment of-a-page 1").wait_for()
     page.get_by_role("button", name="Run again").click()
     page.wait_for_selector("#run-dialog[open]")
     script = page.get_by_label("Script (default")
@@ -140,10 +142,15 @@ def test_a_run_is_repeated_with_a_changed_script(
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Run again").click()
     page.wait_for_selector("#run-dialog[open]")
-    script.fill("echo second, in the $WHO")
+    assert "Variables as they were: PLAIN." in page.locator("#run-variables").inner_text()
+    script.fill("echo second, in the $WHO, $PLAIN and ${TOKEN/second-/}")
+    page.get_by_label("Secret value of TOKEN").fill("no")
     page.get_by_role("button", name="Run now").click()
-    shown.wait_for_line("second, in the environment")
+    page.locator("#run-problem", has_text="at least 4 characters").wait_for()
+    page.get_by_label("Secret value of TOKEN").fill("second-secret")
+    page.get_by_role("button", name="Run now").click()
+    shown.wait_for_line("second, in the environment, kept and secret")
     page.wait_for_selector('#outcome:has-text("completed")')
     assert page.get_by_role("button", name="Run again").count() == 2
-    assert complaints == []
+    assert all("400 (Bad Request)" in each for each in complaints)  # the refusal above
     client.http.delete("/api/environments/of-a-page/")

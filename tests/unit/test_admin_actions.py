@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -44,38 +43,20 @@ from taskhub.services.replays import REPLAY_LIMIT, replay_request
 from taskhub.services.tasks import task_create
 from taskhub.webhooks.deliveries import endpoint_send_test
 from taskhub.webhooks.endpoints import endpoint_create
+from tests.admin_pages import act, list_of
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db
 ACTING = [(model, name) for model, shown in admin.site._registry.items() for name in shown.actions]
 
 
-@pytest.fixture
-def client(operator: User) -> Client:
-    made = Client()
-    made.force_login(operator)
-    return made
-
-
-def list_of(model: type[Model]) -> str:
-    return f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
-
-
-def act(client: Client, action: str, *rows: Model, **answers: Any) -> str:
-    """What the page says afterwards. `answers` answer the action's form."""
-    body = {"action": action, "_selected_action": [str(row.pk) for row in rows], **answers}
-    answer = client.post(list_of(type(rows[0])), body, follow=True)
-    assert answer.status_code == 200
-    return unescape(answer.content.decode())
-
-
-def answered(client: Client, action: str, *rows: Model, **answers: Any) -> str:
+def answered(operator_client: Client, action: str, *rows: Model, **answers: Any) -> str:
     """As `act`, with the form that the action shows first."""
-    page = act(client, action, *rows)
+    page = act(operator_client, action, *rows)
     for name in answers:
         assert f'name="{name}"' in page
     assert all(str(row) in page for row in rows)
-    return act(client, action, *rows, _answered="1", **answers)
+    return act(operator_client, action, *rows, _answered="1", **answers)
 
 
 def audited(action: str) -> list[tuple[str, str]]:
@@ -89,10 +70,10 @@ def make_task(title: str = "t", **fields: Any) -> Task:
 # --- Tasks and executions ----------------------------------------------------------------------------
 
 
-def test_a_script_is_run_for_several_tasks_and_refusals_are_named(client: Client) -> None:
+def test_a_script_is_run_for_several_tasks_and_refusals_are_named(operator_client: Client) -> None:
     free, busy = make_task("free"), make_task("busy")
     execution_queue(actor=SYSTEM, task_id=busy.pk, script="true")
-    said = answered(client, "run", free, busy, script="echo 1\r\necho 2\r\n", timeout_s="60", sandbox_id="")
+    said = answered(operator_client, "run", free, busy, script="echo 1\r\necho 2\r\n", timeout_s="60", sandbox_id="")
     assert "1 of 2 queued." in said
     assert "busy: The task is being executed already; wait for its end or stop it." in said
     execution = Execution.objects.get(task=free)
@@ -101,27 +82,27 @@ def test_a_script_is_run_for_several_tasks_and_refusals_are_named(client: Client
     assert Execution.objects.count() == 2
 
 
-def test_without_a_script_the_tasks_own_block_runs(client: Client) -> None:
+def test_without_a_script_the_tasks_own_block_runs(operator_client: Client) -> None:
     told = make_task("told", description="```bash\necho own\n```")
     silent = make_task("silent")
-    said = answered(client, "run", told, silent, script="", timeout_s="", sandbox_id="")
+    said = answered(operator_client, "run", told, silent, script="", timeout_s="", sandbox_id="")
     assert "1 of 2 queued." in said
     assert "silent: Send script_content" in said
     assert Execution.objects.get().script == "echo own\n"
 
 
-def test_a_wrong_answer_asks_again_and_does_nothing(client: Client) -> None:
+def test_a_wrong_answer_asks_again_and_does_nothing(operator_client: Client) -> None:
     task = make_task()
-    said = answered(client, "run", task, script="true", timeout_s="0", sandbox_id="")
+    said = answered(operator_client, "run", task, script="true", timeout_s="0", sandbox_id="")
     assert "greater than or equal to 1" in said
     assert 'name="_answered"' in said
     assert not Execution.objects.exists()
 
 
-def test_tasks_are_stopped(client: Client) -> None:
+def test_tasks_are_stopped(operator_client: Client) -> None:
     busy, free = make_task("busy"), make_task("free")
     execution = execution_queue(actor=SYSTEM, task_id=busy.pk, script="true")
-    said = act(client, "stop", busy, free)
+    said = act(operator_client, "stop", busy, free)
     assert "1 of 2 being stopped." in said
     assert "free: The task is not being executed." in said
     execution.refresh_from_db()
@@ -129,83 +110,85 @@ def test_tasks_are_stopped(client: Client) -> None:
     assert audited("execution:stop") == [("operator", "admin")]
 
 
-def test_stopping_a_finished_execution_does_not_stop_the_next_one(client: Client) -> None:
+def test_stopping_a_finished_execution_does_not_stop_the_next_one(operator_client: Client) -> None:
     task = make_task()
     first = execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
     execution_finish(execution=first, outcome=Outcome(ExecutionStatus.FAILED))
     second = execution_queue(actor=SYSTEM, task_id=task.pk, script="true")
-    assert "0 of 1 being stopped." in act(client, "stop", first)
+    assert "0 of 1 being stopped." in act(operator_client, "stop", first)
     assert audited("execution:stop") == []
-    assert "1 of 1 being stopped." in act(client, "stop", second)
+    assert "1 of 1 being stopped." in act(operator_client, "stop", second)
     assert audited("execution:stop") == [("operator", "admin")]
 
 
-def test_allowed_status_changes_are_applied(client: Client) -> None:
+def test_allowed_status_changes_are_applied(operator_client: Client) -> None:
     new, begun = make_task("new"), make_task("begun", status="inprogress")
-    said = answered(client, "change_status", new, begun, status="review")
+    said = answered(operator_client, "change_status", new, begun, status="review")
     assert "1 of 2 now Review." in said
     assert "new: A task that is todo cannot become review; it may become inprogress, done." in said
     assert {task.title: task.status for task in Task.objects.all()} == {"new": "todo", "begun": "review"}
     assert audited("task:update") == [("operator", "admin")]
 
 
-def test_too_many_rows_are_refused_as_a_whole(client: Client) -> None:
+def test_too_many_rows_are_refused_as_a_whole(operator_client: Client) -> None:
     tasks = Task.objects.bulk_create(Task(title=f"t{n}") for n in range(101))
     body = {"action": "change_status", "_answered": "1", "status": "done", "select_across": "1"}
-    answer = client.post(list_of(Task), {**body, "_selected_action": [str(tasks[0].pk)]}, follow=True)
+    answer = operator_client.post(list_of(Task), {**body, "_selected_action": [str(tasks[0].pk)]}, follow=True)
     assert "At most 100 at once; nothing was done." in answer.content.decode()
     assert not Task.objects.exclude(status=TaskStatus.TODO).exists()
 
 
-def test_an_action_on_a_rows_page_returns_to_it(client: Client) -> None:
+def test_an_action_on_a_rows_page_returns_to_it(operator_client: Client) -> None:
     task = make_task()
     page = f"{list_of(Task)}{task.pk}/change/"
-    shown = client.get(page).content.decode()
+    shown = operator_client.get(page).content.decode()
     assert 'name="action" value="run"' in shown
     # Only what can apply: it is not being executed.
     assert 'name="action" value="stop"' not in shown
     execution_queue(actor=SYSTEM, task_id=make_task().pk, script="true")
-    shown = client.get(f"{list_of(Task)}{Execution.objects.get().task_id}/change/").content.decode()
+    shown = operator_client.get(f"{list_of(Task)}{Execution.objects.get().task_id}/change/").content.decode()
     assert 'class="hub-button hub-danger" name="action" value="stop"' in shown
     assert 'name="action" value="run"' not in shown
     body = {"action": "change_status", "_selected_action": str(task.pk), "_row": str(task.pk)}
-    asked = client.post(list_of(Task), body).content.decode()
+    asked = operator_client.post(list_of(Task), body).content.decode()
     assert f'name="_row" value="{task.pk}"' in asked
-    answer = client.post(list_of(Task), {**body, "_answered": "1", "status": "done"})
+    answer = operator_client.post(list_of(Task), {**body, "_answered": "1", "status": "done"})
     assert (answer.status_code, answer["Location"]) == (302, page)
 
 
 @pytest.mark.parametrize("key", ["no-uuid", "", "00000000-0000-4000-8000-000000000000", "'; DROP TABLE"])
-def test_unknown_keys_are_refused(client: Client, key: str) -> None:
+def test_unknown_keys_are_refused(operator_client: Client, key: str) -> None:
     for action in ("stop", "run"):
-        answer = client.post(list_of(Task), {"action": action, "_selected_action": [key], "_row": key}, follow=True)
+        answer = operator_client.post(
+            list_of(Task), {"action": action, "_selected_action": [key], "_row": key}, follow=True
+        )
         assert answer.status_code == 200
     assert not AuditEntry.objects.exists()
 
 
 @pytest.mark.parametrize("key", ["x", "\0", "99999999999999999999", "-1"])
-def test_malformed_keys_are_refused(client: Client, key: str) -> None:
+def test_malformed_keys_are_refused(operator_client: Client, key: str) -> None:
     for model, action in ((Event, "send_again"), (Sandbox, "stop")):
         body = {"action": action, "_selected_action": [key], "_answered": "1"}
-        assert client.post(list_of(model), body, follow=True).status_code == 200
+        assert operator_client.post(list_of(model), body, follow=True).status_code == 200
     assert not AuditEntry.objects.exists()
 
 
 def test_actions_need_the_csrf_token(operator: User) -> None:
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(operator)
+    operator_client = Client(enforce_csrf_checks=True)
+    operator_client.force_login(operator)
     task = make_task()
     body = {"action": "change_status", "_selected_action": [str(task.pk)], "_answered": "1", "status": "done"}
-    assert client.post(list_of(Task), body).status_code == 403
+    assert operator_client.post(list_of(Task), body).status_code == 403
     # An address that is followed acts on nothing.
-    assert client.get(list_of(Task), body, follow=True).status_code == 200
+    assert operator_client.get(list_of(Task), body, follow=True).status_code == 200
     task.refresh_from_db()
     assert task.status == TaskStatus.TODO
 
 
 @pytest.mark.parametrize(("query", "status"), [("s=task", 200), ("s=a&page=x", 404), ("s=a&page=99", 404), ("", 200)])
-def test_the_search_for_pages_takes_odd_words(client: Client, query: str, status: int) -> None:
-    assert client.get(f"/admin/search/?{query}").status_code == status
+def test_the_search_for_pages_takes_odd_words(operator_client: Client, query: str, status: int) -> None:
+    assert operator_client.get(f"/admin/search/?{query}").status_code == status
 
 
 # --- Sandboxes, subscriptions, announcements ---------------------------------------------------------
@@ -234,18 +217,18 @@ def test_the_outcome_of_an_action_on_a_sandbox_is_in_its_row(operator: User, no_
     assert not AuditEntry.objects.exists()
 
 
-def test_subscriptions_are_disconnected(client: Client) -> None:
+def test_subscriptions_are_disconnected(operator_client: Client) -> None:
     watching = Subscription.objects.create(kind="logs", sandbox_id="box", process="p", opened_at=timezone.now())
-    assert "1 of 1 being closed." in act(client, "disconnect", watching)
+    assert "1 of 1 being closed." in act(operator_client, "disconnect", watching)
     watching.refresh_from_db()
     assert watching.disconnect_requested_at is not None
     assert audited("subscription:disconnect") == [("operator", "admin")]
 
 
-def test_announcements_are_withdrawn_once(client: Client) -> None:
+def test_announcements_are_withdrawn_once(operator_client: Client) -> None:
     made = announcement_create(actor=SYSTEM, text="Down.", level="info")
-    assert "1 of 1 withdrawn." in act(client, "withdraw", made)
-    assert "0 of 1 withdrawn." in act(client, "withdraw", made)
+    assert "1 of 1 withdrawn." in act(operator_client, "withdraw", made)
+    assert "0 of 1 withdrawn." in act(operator_client, "withdraw", made)
     assert audited("announcement:withdraw") == [("operator", "admin")]
 
 
@@ -260,12 +243,14 @@ def listener() -> StreamConnection:
     )
 
 
-def test_selected_events_are_replayed_in_order(client: Client, operator: User, listener: StreamConnection) -> None:
+def test_selected_events_are_replayed_in_order(
+    operator_client: Client, operator: User, listener: StreamConnection
+) -> None:
     for title in "abc":
         make_task(title)
     chosen = [Event.objects.get(channel="tasks", eid=number) for number in (3, 1)]
     foreign = Event.objects.create(channel="others", eid=9, data="{}")
-    said = answered(client, "send_again", *chosen, foreign, stream=str(listener.pk))
+    said = answered(operator_client, "send_again", *chosen, foreign, stream=str(listener.pk))
     assert f"2 of 3 events are sent again to {listener}." in said
     assert "others:9: No open stream delivers this channel." in said
     assert Replay.objects.get().numbers == [1, 3]
@@ -275,15 +260,17 @@ def test_selected_events_are_replayed_in_order(client: Client, operator: User, l
 
 
 @pytest.mark.parametrize(("first", "last"), [("2", "1"), ("1", "1001"), ("0", "3"), ("", "3"), ("x", "3")])
-def test_an_invalid_range_is_refused(client: Client, listener: StreamConnection, first: str, last: str) -> None:
+def test_an_invalid_range_is_refused(
+    operator_client: Client, listener: StreamConnection, first: str, last: str
+) -> None:
     make_task()
-    said = answered(client, "send_again", listener, first=first, last=last)
+    said = answered(operator_client, "send_again", listener, first=first, last=last)
     assert 'name="_answered"' in said
     assert not Replay.objects.exists()
 
 
-def test_a_range_of_expired_events_is_reported(client: Client, listener: StreamConnection) -> None:
-    assert "All of these events have expired." in answered(client, "send_again", listener, first="1", last="9")
+def test_a_range_of_expired_events_is_reported(operator_client: Client, listener: StreamConnection) -> None:
+    assert "All of these events have expired." in answered(operator_client, "send_again", listener, first="1", last="9")
     assert audited("replay:request") == []
 
 
@@ -299,12 +286,12 @@ def test_events_that_cannot_be_replayed_are_refused(listener: StreamConnection, 
     assert not Replay.objects.exists()
 
 
-def test_an_account_is_paused_for_a_while_and_resumed(client: Client) -> None:
+def test_an_account_is_paused_for_a_while_and_resumed(operator_client: Client) -> None:
     rule = AdmissionRule.objects.create(account=make_account("mallory", "agent").username, at_once=3)
-    answered(client, "pause", rule, minutes="10")
+    answered(operator_client, "pause", rule, minutes="10")
     rule.refresh_from_db()
     assert (rule.paused, rule.at_once, rule.paused_until is not None) == (True, 3, True)
-    act(client, "resume", rule)
+    act(operator_client, "resume", rule)
     rule.refresh_from_db()
     assert (rule.paused, rule.at_once) == (False, 3)
     assert len(audited("admission:set")) == 2
@@ -313,10 +300,10 @@ def test_an_account_is_paused_for_a_while_and_resumed(client: Client) -> None:
 # --- Environments ------------------------------------------------------------------------------------
 
 
-def test_environments_are_deleted_but_for_the_default(client: Client, settings: Any) -> None:
+def test_environments_are_deleted_but_for_the_default(operator_client: Client, settings: Any) -> None:
     settings.TASKHUB_DEFAULT_ENVIRONMENT = "usual"
     made = [environment_create(actor=SYSTEM, name=name).environment for name in ("backend", "usual")]
-    said = answered(client, "remove", *made)
+    said = answered(operator_client, "remove", *made)
     assert "1 of 2 deleted." in said
     assert "usual: It is the hub's default" in said
     assert list(Environment.objects.filter(deleted_at=None)) == made[1:]
@@ -353,13 +340,13 @@ def test_actions_are_for_operators(listener: StreamConnection, role: str, model:
         WebhookEndpoint: endpoint,
         WebhookDelivery: endpoint_send_test(actor=SYSTEM, endpoint_id=endpoint.pk),
     }
-    client = Client()
+    operator_client = Client()
     if role:
-        client.force_login(make_account("somebody", role))
+        operator_client.force_login(make_account("somebody", role))
     before = AuditEntry.objects.count()
     answers = {"status": "done", "script": "true", "first": "1", "last": "1", "stream": str(listener.pk)}
     body = {"action": action, "_selected_action": str(rows[model].pk), "_answered": "1", **answers}
-    answer = client.post(list_of(model), body)
+    answer = operator_client.post(list_of(model), body)
     assert (answer.status_code, answer["Location"].split("?")[0]) == (302, "/admin/login/")
     assert AuditEntry.objects.count() == before
     assert not Replay.objects.exists()

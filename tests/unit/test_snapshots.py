@@ -63,3 +63,17 @@ def test_one_that_never_will_be_there_fails_in_a_sentence(api: SnapshotsApi, cod
     error = woken(api)
     assert isinstance(error, SandboxRefused)
     assert (error.code, words in error.message, "of a host" in error.message) == (code, True, False)
+
+
+def test_operators_are_told_why_in_daytonas_words() -> None:
+    class Built(SnapshotsApi):
+        def get_snapshot_build_logs_url_without_preload_content(self, id: str, **_: Any) -> str:  # noqa: A002 - the SDK's
+            return f"log of {id}"
+
+    async def read(asked: str) -> str:
+        return f"last line of the {asked}"
+
+    with pytest.raises(SandboxRefused) as caught:
+        wait_here(partial(Snapshots(Built("build_failed"), read).wake, "mine"))
+    assert caught.value.detail == "of a host\nlast line of the log of id-mine"
+    assert woken(SnapshotsApi("error")).detail == "of a host"

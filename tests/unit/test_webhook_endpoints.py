@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from html import unescape
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -23,6 +21,7 @@ from taskhub.services.tasks import task_create
 from taskhub.webhooks import endpoints as services
 from taskhub.webhooks.endpoints import endpoint_create
 from taskhub.webhooks.queue import deliveries_write
+from tests.admin_pages import act, list_of
 from tests.conftest import make_account
 
 pytestmark = pytest.mark.django_db
@@ -33,9 +32,9 @@ URL = "https://hooks.example/services/T0/secret-path?key=k"
 def rest(operator: User) -> APIClient:
     """The API as an operator."""
     _, token = ApiToken.objects.create(user=operator)
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
-    return client
+    operator_client = APIClient()
+    operator_client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return operator_client
 
 
 def made_over(rest: APIClient, **fields: Any) -> dict[str, Any]:
@@ -136,11 +135,11 @@ def test_a_secret_is_rotated(rest: APIClient) -> None:
 @pytest.mark.parametrize("role", ["", "viewer", "agent"])
 def test_webhooks_are_for_operators(rest: APIClient, role: str) -> None:
     made = made_over(rest)
-    client = APIClient()
+    operator_client = APIClient()
     if role:
-        client.force_login(make_account("somebody", role))
+        operator_client.force_login(make_account("somebody", role))
         _, token = ApiToken.objects.create(user=User.objects.get(username="somebody"))
-        client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+        operator_client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     one, nobodys = f"/api/webhooks/{made['id']}/", uuid4()
     before = AuditEntry.objects.count()
     for method, address in [
@@ -148,7 +147,7 @@ def test_webhooks_are_for_operators(rest: APIClient, role: str) -> None:
         *[("post", f"{one}secret/"), ("post", f"{one}test/"), ("get", f"{one}deliveries/")],
         ("post", f"{one}deliveries/{nobodys}/send-again/"),
     ]:
-        answer = getattr(client, method)(address, {"url": URL}, format="json")
+        answer = getattr(operator_client, method)(address, {"url": URL}, format="json")
         assert answer.status_code in {401, 403}, (method, address)
     assert AuditEntry.objects.count() == before
     with pytest.raises(Forbidden):
@@ -158,27 +157,9 @@ def test_webhooks_are_for_operators(rest: APIClient, role: str) -> None:
 # --- The admin ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def client(operator: User) -> Client:
-    made = Client()
-    made.force_login(operator)
-    return made
-
-
-def list_of(model: type[Model]) -> str:
-    return f"/admin/taskhub/{model._meta.model_name}/"
-
-
-def act(client: Client, action: str, *rows: Model, **answers: str) -> str:
-    body = {"action": action, "_selected_action": [str(row.pk) for row in rows], **answers}
-    answer = client.post(list_of(type(rows[0])), body, follow=True)
-    assert answer.status_code == 200
-    return unescape(answer.content.decode())
-
-
-def test_the_admin_creates_an_endpoint_and_shows_its_secret_once(client: Client, operator: User) -> None:
-    assert client.get(f"{list_of(WebhookEndpoint)}add/").status_code == 200
-    answer = client.post(
+def test_the_admin_creates_an_endpoint_and_shows_its_secret_once(operator_client: Client, operator: User) -> None:
+    assert operator_client.get(f"{list_of(WebhookEndpoint)}add/").status_code == 200
+    answer = operator_client.post(
         f"{list_of(WebhookEndpoint)}add/", {"url": URL, "description": "CI", "event_types": ["task_created"]}
     )
     assert (answer.status_code, "no-store" in answer["Cache-Control"]) == (200, True)
@@ -187,45 +168,45 @@ def test_the_admin_creates_an_endpoint_and_shows_its_secret_once(client: Client,
     assert "whsec_" in answer.content.decode()
     assert (audited("create").door, audited("create").actor) == ("admin", operator)
     for page in (list_of(WebhookEndpoint), f"{list_of(WebhookEndpoint)}{endpoint.pk}/change/"):
-        said = client.get(page).content.decode()
+        said = operator_client.get(page).content.decode()
         assert "whsec_" not in said
         assert endpoint.sealed_secret not in said
-    assert "secret-path" not in client.get(list_of(WebhookEndpoint)).content.decode()
+    assert "secret-path" not in operator_client.get(list_of(WebhookEndpoint)).content.decode()
 
 
-def test_the_admin_shows_errors_of_an_url(client: Client) -> None:
-    said = client.post(f"{list_of(WebhookEndpoint)}add/", {"url": "https://127.1/"}).content.decode()
+def test_the_admin_shows_errors_of_an_url(operator_client: Client) -> None:
+    said = operator_client.post(f"{list_of(WebhookEndpoint)}add/", {"url": "https://127.1/"}).content.decode()
     assert "non-public" in said
     assert not WebhookEndpoint.objects.exists()
 
 
-def test_the_admin_shows_refusals_of_the_service(client: Client, monkeypatch) -> None:
+def test_the_admin_shows_refusals_of_the_service(operator_client: Client, monkeypatch) -> None:
     monkeypatch.setattr(services, "ENDPOINTS_LIMIT", 0)
-    said = client.post(f"{list_of(WebhookEndpoint)}add/", {"url": URL}, follow=True).content.decode()
+    said = operator_client.post(f"{list_of(WebhookEndpoint)}add/", {"url": URL}, follow=True).content.decode()
     assert "The limit of 0 endpoints is reached" in said
 
 
-def test_the_admin_changes_an_endpoint(client: Client) -> None:
+def test_the_admin_changes_an_endpoint(operator_client: Client) -> None:
     endpoint, _ = endpoint_create(actor=SYSTEM, url=URL, event_types=["task_created"])
     body = {"url": URL, "description": "changed", "event_types": ["task_created"], "private": "on"}
-    answer = client.post(f"{list_of(WebhookEndpoint)}{endpoint.pk}/change/", body)
+    answer = operator_client.post(f"{list_of(WebhookEndpoint)}{endpoint.pk}/change/", body)
     assert answer.status_code == 302
     assert audited("update").changes == {"description": ["", "changed"], "private": [False, True]}
     assert audited("update").door == "admin"
 
 
-def test_endpoints_are_activated_deactivated_tried_and_deleted(client: Client, operator: User) -> None:
+def test_endpoints_are_activated_deactivated_tried_and_deleted(operator_client: Client, operator: User) -> None:
     first, second = (endpoint_create(actor=SYSTEM, url=URL, description=name)[0] for name in ("first", "second"))
-    assert "2 of 2 not active." in act(client, "deactivate", first, second)
-    said = act(client, "send_test", first)
+    assert "2 of 2 not active." in act(operator_client, "deactivate", first, second)
+    said = act(operator_client, "send_test", first)
     assert "0 of 1 being sent a test event." in said
     assert "first: The endpoint is not active; activate it first." in said
-    assert "1 of 1 active." in act(client, "activate", first)
-    assert "1 of 1 being sent a test event." in act(client, "send_test", first)
+    assert "1 of 1 active." in act(operator_client, "activate", first)
+    assert "1 of 1 being sent a test event." in act(operator_client, "send_test", first)
     assert WebhookDelivery.objects.get().endpoint == first
-    assert "Delete these endpoints" in act(client, "remove", second)
+    assert "Delete these endpoints" in act(operator_client, "remove", second)
     assert WebhookEndpoint.objects.count() == 2
-    assert "1 of 1 deleted." in act(client, "remove", second, _answered="1")
+    assert "1 of 1 deleted." in act(operator_client, "remove", second, _answered="1")
     entries = AuditEntry.objects.exclude(actor=None).order_by("id").values_list("action", "subject", "door")
     assert list(entries) == [
         ("webhook:update", f"webhook:{second.pk}", "admin"),
@@ -237,52 +218,52 @@ def test_endpoints_are_activated_deactivated_tried_and_deleted(client: Client, o
     assert set(AuditEntry.objects.exclude(actor=None).values_list("actor", flat=True)) == {operator.pk}
 
 
-def test_rotated_secrets_are_shown_once(client: Client) -> None:
+def test_rotated_secrets_are_shown_once(operator_client: Client) -> None:
     rows = [endpoint_create(actor=SYSTEM, url=URL, description=name)[0] for name in ("first", "second")]
     before = set(WebhookEndpoint.objects.values_list("sealed_secret", flat=True))
-    assert "whsec_" not in act(client, "rotate_secret", *rows)
+    assert "whsec_" not in act(operator_client, "rotate_secret", *rows)
     assert set(WebhookEndpoint.objects.values_list("sealed_secret", flat=True)) == before
-    said = act(client, "rotate_secret", *rows, _answered="1")
+    said = act(operator_client, "rotate_secret", *rows, _answered="1")
     assert said.count("whsec_") == 2
     assert not before & set(WebhookEndpoint.objects.values_list("sealed_secret", flat=True))
 
 
-def test_endpoint_and_deliveries_link_to_each_other(client: Client) -> None:
+def test_endpoint_and_deliveries_link_to_each_other(operator_client: Client) -> None:
     endpoint, _ = endpoint_create(actor=SYSTEM, url=URL)
     endpoint_create(actor=SYSTEM, url=URL)
     task = task_create(actor=SYSTEM, title="t")
     deliveries_write()
     filtered = f"{list_of(WebhookDelivery)}?endpoint__id__exact={endpoint.pk}"
-    assert filtered in client.get(f"{list_of(WebhookEndpoint)}{endpoint.pk}/change/").content.decode()
-    (delivery,) = client.get(filtered).context["cl"].result_list
-    page = client.get(f"{list_of(WebhookDelivery)}{delivery.pk}/change/").content.decode()
+    assert filtered in operator_client.get(f"{list_of(WebhookEndpoint)}{endpoint.pk}/change/").content.decode()
+    (delivery,) = operator_client.get(filtered).context["cl"].result_list
+    page = operator_client.get(f"{list_of(WebhookDelivery)}{delivery.pk}/change/").content.decode()
     assert f"{list_of(WebhookEndpoint)}{endpoint.pk}/change/" in page
     assert f"/admin/taskhub/task/{task.pk}/change/" in page
-    assert len(client.get(f"{list_of(WebhookDelivery)}?q={task.pk}").context["cl"].result_list) == 2
+    assert len(operator_client.get(f"{list_of(WebhookDelivery)}?q={task.pk}").context["cl"].result_list) == 2
 
 
-def test_failing_endpoints_are_listed_and_counted(client: Client) -> None:
+def test_failing_endpoints_are_listed_and_counted(operator_client: Client) -> None:
     ages = {"well": None, "failing": timedelta(hours=1), "long": timedelta(hours=25)}
     for name, age in ages.items():
         endpoint, _ = endpoint_create(actor=SYSTEM, url=URL, description=name)
         since = None if age is None else timezone.now() - age
         WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=since)
     for health, names in {"well": {"well"}, "failing": {"failing", "long"}, "long": {"long"}, "x": set(ages)}.items():
-        listed = client.get(list_of(WebhookEndpoint), {"health": health}).context["cl"].result_list
+        listed = operator_client.get(list_of(WebhookEndpoint), {"health": health}).context["cl"].result_list
         assert {endpoint.description for endpoint in listed} == names
-    figures = {figure.name: figure for figure in client.get("/admin/").context["figures"]}
+    figures = {figure.name: figure for figure in operator_client.get("/admin/").context["figures"]}
     figure = figures["Webhooks failing now"]
     assert (figure.value, figure.is_bad) == ("2", True)
     WebhookEndpoint.objects.update(is_active=False)
-    figures = {figure.name: figure for figure in client.get("/admin/").context["figures"]}
+    figures = {figure.name: figure for figure in operator_client.get("/admin/").context["figures"]}
     assert not figures["Webhooks failing now"].is_bad
 
 
-def test_the_dashboard_counts_waiting_deliveries(client: Client) -> None:
+def test_the_dashboard_counts_waiting_deliveries(operator_client: Client) -> None:
     endpoint_create(actor=SYSTEM, url=URL)
     for _ in range(3):
         task_create(actor=SYSTEM, title="t")
     deliveries_write()
     WebhookDelivery.objects.filter(sequence=1).update(status=DeliveryStatus.DELIVERED)
-    figures = {figure.name: figure.value for figure in client.get("/admin/").context["figures"]}
+    figures = {figure.name: figure.value for figure in operator_client.get("/admin/").context["figures"]}
     assert figures["Webhook deliveries waiting"] == "2"

@@ -186,9 +186,21 @@ export async function refusal(response) {
   const { code = "", message = `The server answered ${status}.`, details = {} } = body?.error ?? {};
   const sentences = [message];
   if (status === 400)
-    for (const [name, reasons] of Object.entries(details)) sentences.push(`${name}: ${[reasons].flat().join(" ")}`);
+    for (const [name, reasons] of Object.entries(details)) sentences.push(`${name}: ${reasonsOf(reasons)}`);
   if (retryAfterS) sentences.push(retryText(message, retryAfterS));
   return new Refused(sentences.join(" ").trim(), { status, retryAfterS, code, details });
+}
+
+/**
+ * @param {unknown} reasons - A text, a list, or those of each field inside, by its name.
+ * @returns {string}
+ */
+function reasonsOf(reasons) {
+  if (Array.isArray(reasons)) return reasons.map(reasonsOf).join(" ");
+  if (typeof reasons !== "object" || reasons === null) return String(reasons);
+  return Object.entries(reasons)
+    .map(([name, inner]) => `${name}: ${reasonsOf(inner)}`)
+    .join(" ");
 }
 
 /**

@@ -4,7 +4,7 @@ import { api, call, Refused } from "./api.js";
 import { isConflict, whoChanged } from "./task-form.js";
 
 /**
- * @import { ExecuteRequest, Execution, StatusChangeRequest, Task, TaskStatusEnum } from "schemas"
+ * @import { ExecuteRequest, StatusChangeRequest, Task, TaskStatusEnum } from "schemas"
  * @import { StoredTask } from "./task-facts.js"
  */
 
@@ -55,19 +55,22 @@ export const assign = (task, assignee) =>
 export const run = ({ id }) => call("POST", api("exec", id), {});
 
 /**
- * Run the script of the last run again, in the environment that it ran in.
+ * Repeat the last run: its script, environment and plain variables. Secret values are asked for on the task's page.
  *
  * @param {StoredTask} task
  * @throws {Refused}
  */
 export async function runAgain({ id, last_run: last }) {
   if (!last) return;
-  /** @type {Execution & { script: string }} */
-  const { script, environment, timeout_s: timeout } = await call("GET", api("executions", last.execution_id));
   /** @type {ExecuteRequest} */
-  const body = { script_content: script, timeout_s: timeout };
-  if (environment?.name) body.environment = environment.name;
-  await call("POST", api("exec", id), body);
+  const body = { again: last.execution_id };
+  try {
+    await call("POST", api("exec", id), body);
+  } catch (error) {
+    if (error instanceof Refused && error.code === "values_needed")
+      error.message = "Its secret values are not kept; run it again on the task’s page, which asks for them.";
+    throw error;
+  }
 }
 
 /**

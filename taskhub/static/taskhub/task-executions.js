@@ -164,10 +164,11 @@ const named = () => new URLSearchParams(location.search).get("execution");
 const addressOf = (id) => `${location.pathname}?execution=${id}`;
 
 /** @param {Execution} execution */
-function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, commit, error }) {
+function noteOf({ queued_at: queuedAt, started_at: startedAt, log_lines: lines, environment, commit, error }) {
   const note = element("p", "", "note");
   note.append(timeElement(startedAt ?? queuedAt));
   if (lines !== null) note.append(`, ${count(lines)}`);
+  if (environment) note.append(`, environment ${environment.name} ${String(environment.version)}`);
   if (commit) {
     const code = element("code", commit.slice(0, COMMIT_SHOWN));
     code.title = commit;

@@ -8,6 +8,7 @@ import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
 import { linkNodes } from "./links.js";
 import { showMarkdown } from "./markdown.js";
+import { RepeatedVariables } from "./run-again.js";
 import { showBlockers } from "./task-blockers.js";
 import { showCheck, verifier } from "./task-check.js";
 import { editor } from "./task-edit.js";
@@ -17,7 +18,7 @@ import { Notes } from "./task-notes.js";
 import { ticker } from "./task-ticks.js";
 
 /**
- * @import { ExecuteRequest, Execution, RenderedTask, Task } from "schemas"
+ * @import { ExecuteRequest, Execution, ExecutionWithScript, RenderedTask, Task, Variable } from "schemas"
  */
 
 const RETRY_MS = 3000;
@@ -165,32 +166,39 @@ ticker({
 });
 
 const runner = closable($("run-dialog", HTMLDialogElement));
+const repeated = new RepeatedVariables($("run-variables"));
 let filledIn = ""; // the script of an earlier run, as it was filled in
+let again = ""; // that run
 $("run").addEventListener("click", () => openRunner({ script: "", timeout: "", environment: "" }));
+runner.addEventListener("close", () => repeated.clear());
 
 /**
- * @param {{ script: string, timeout: string, environment: string }} values - A script that a person has written or changed stays.
+ * A script that a person has written or changed stays.
+ *
+ * @param {{ script: string, timeout: string, environment: string, again?: string, variables?: Variable[] | null }} values
  */
-function openRunner({ script, timeout, environment }) {
+function openRunner({ script, timeout, environment, again: id = "", variables = [] }) {
   const field = $("script", HTMLTextAreaElement);
-  if (script || field.value === filledIn) {
+  if (id || field.value === filledIn) {
     field.value = filledIn = script;
     $("timeout", HTMLInputElement).value = timeout;
     $("environment", HTMLInputElement).value = environment;
+    again = id;
+    repeated.show(variables);
   }
   showError($("run-problem"), "");
   runner.showModal();
 }
 
 /**
- * Run a script again, in the environment that it ran in: both are shown first, and may be changed.
+ * Run a script again, in the environment that it ran in and with its variables: what is shown first may be changed.
  *
  * @param {Execution} execution
  */
 async function runAgain({ execution_id: id, timeout_s: timeout, environment }) {
-  /** @type {{ script: string }} */
-  const { script } = await call("GET", api("executions", id));
-  openRunner({ script, timeout: String(timeout), environment: environment?.name ?? "" });
+  /** @type {ExecutionWithScript} */
+  const { script, variables } = await call("GET", api("executions", id));
+  openRunner({ script, timeout: String(timeout), environment: environment?.name ?? "", again: id, variables });
 }
 onPress($("run-form"), $("run-problem"), async () => {
   const script = $("script", HTMLTextAreaElement).value;
@@ -201,6 +209,10 @@ onPress($("run-form"), $("run-problem"), async () => {
   if (timeout) body.timeout_s = Number(timeout);
   const environment = $("environment", HTMLInputElement).value.trim();
   if (environment) body.environment = environment;
+  if (again) {
+    body.again = again;
+    body.env = repeated.env;
+  }
   await call("POST", api("exec", taskId), body);
   runner.close();
   refresh();
