@@ -335,6 +335,7 @@ export interface ExecutionWithScript {
   verdict: VerdictEnum | NullEnum;
   script: string;
   variables: Variable[] | null;
+  error_detail: string | null;
   timed_out?: boolean;
 }
 

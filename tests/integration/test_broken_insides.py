@@ -281,7 +281,7 @@ def test_script_that_locks_its_log_and_ends_is_not_told_as_killed(execute: Any, 
 
 
 def test_script_that_has_its_session_ended_has_failed(execute: Any, broken: Broken) -> None:
-    """Its sandbox is there: it is not told as gone. The daemon asks nobody inside for a key."""
+    """Its sandbox is there: it is not told as gone. The daemon takes requests from inside without a key."""
     mine = word()
     gone = said(404, "not found: session not found")
     queued = execute(f"env -i setsid sleep {mine} & sleep 0.3; {ASK_DAEMON if DAEMON else ':'}; sleep 600")
