@@ -85,7 +85,7 @@ class Following:
         self._files = KeptFiles(execution, self.place, self._executor)
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
-        self._deadline = deadline_of(execution)
+        self._deadline = deadline_of(execution, is_first=is_first)
 
     async def run(self) -> None:
         """Until it has ended, and the row says so. Raises Lost."""
