@@ -166,8 +166,11 @@ def test_a_clock_that_is_set_between_start_and_first_look_takes_no_time() -> Non
     """The row has the clock of before, and no tick has seen the step yet."""
     execution = running(timedelta(hours=1))
     execution.command_id = "c"
-    assert Following(execution, is_first=False)._deadline < time.monotonic()
-    assert 50 < Following(execution, is_first=True)._deadline - time.monotonic() <= 60
+    taken_over, started = (Following(execution, is_first=is_first) for is_first in (False, True))
+    assert taken_over._deadline < time.monotonic()
+    assert 50 < started._deadline - time.monotonic() <= 60
+    for following in (taken_over, started):
+        wait_here(following._log.close)
 
 
 @STEPS
