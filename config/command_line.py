@@ -16,6 +16,9 @@ from django.db import connection
 from config.launcher.running import SeveralHubsError, choose_data_dir, running_on
 
 _LOCAL = "config.settings.local"
+TRIES = 5
+DEADLOCK = "40P01"
+"""PostgreSQL's code."""
 
 
 def run(arguments: list[str]) -> int:
@@ -24,7 +27,7 @@ def run(arguments: list[str]) -> int:
     try:
         if os.environ["DJANGO_SETTINGS_MODULE"] == _LOCAL:
             use_running_hub()
-        execute_from_command_line(arguments)
+        _execute(arguments)
     except (SeveralHubsError, ImproperlyConfigured) as error:
         return _refuse(str(error))
     except DatabaseError as error:
@@ -32,6 +35,22 @@ def run(arguments: list[str]) -> int:
             raise
         return _refuse(_explain(error))
     return 0
+
+
+def _execute(arguments: list[str]) -> None:
+    """A migration that PostgreSQL ended for a deadlock with a running process is undone whole, and tried again."""
+    tries_left = TRIES if arguments[1:2] == ["migrate"] else 1
+    while True:
+        tries_left -= 1
+        try:
+            execute_from_command_line(arguments)
+        except DatabaseError as error:
+            if not tries_left or getattr(error.__cause__, "sqlstate", None) != DEADLOCK:
+                raise
+            connection.close()
+            sys.stderr.write("PostgreSQL ended a migration for a deadlock with a running process; it is tried again.\n")
+        else:
+            return
 
 
 def use_running_hub() -> None:

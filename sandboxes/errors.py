@@ -3,15 +3,18 @@
     SandboxError                     code, message, permanent, status (what our own callers get)
     ├── SandboxMissing          404  permanent: the sandbox, session, command or file is not there
     ├── SandboxRefused          409  permanent: Daytona understands and will not
+    │   └── InsideRefused            permanent: the sandbox's own files or folders do not let it happen
     ├── SandboxTooLarge         409  permanent: one sandbox may not have so much
     ├── SandboxesFull           503  transient: our account has no room for another sandbox
     ├── KeyRefused              502  permanent: Daytona does not take our key
+    │   └── ToolboxKeyRefused        doubtful: only the proxy before a sandbox says so, and it may be wrong for a while
     ├── SandboxesOff            409  permanent: this installation runs no scripts
     ├── SandboxBuilding         503  transient: the image that it is made from is being built or fetched
     ├── SnapshotNotReady        503  transient: the snapshot that it is made from is made active
     ├── VolumeNotReady          503  transient: a volume that it is to have is being made
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
-        └── SandboxThrottled         transient: it asks for fewer requests (429)
+        ├── SandboxThrottled         transient: it asks for fewer requests (429)
+        └── InsideFailed             transient: it answered, with an error of the sandbox's inside (500)
 
 All are `ExecutorError`s, which the hub handles. Messages contain nothing of Daytona's text, which may include hosts
 or keys; the log has it, and `detail` for operators.
@@ -19,10 +22,12 @@ or keys; the log has it, and `detail` for operators.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 from taskhub.executions.executor import ExecutorError
 from taskhub.models import Lack
+
+_INSIDE: Final = frozenset({"session", "command", "file"})
 
 
 class SandboxError(ExecutorError):
@@ -39,6 +44,7 @@ class SandboxMissing(SandboxError):
 
     def __init__(self, what: str = "sandbox") -> None:
         self.what = what
+        self.is_inside = what in _INSIDE
         super().__init__(f"{what}_not_found", f"{what.capitalize().replace('_', ' ')} not found.", permanent=True)
 
 
@@ -47,6 +53,10 @@ class SandboxRefused(SandboxError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message, permanent=True)
+
+
+class InsideRefused(SandboxRefused):
+    is_inside = True
 
 
 class SandboxTooLarge(SandboxError):
@@ -115,6 +125,12 @@ class KeyRefused(SandboxError):
         )
 
 
+class ToolboxKeyRefused(KeyRefused):
+    """A deleted sandbox gets the same answer as a wrong key, and so does every one while Daytona's API is away."""
+
+    is_doubtful = True
+
+
 class SandboxUnavailable(SandboxError):
     """`retry_after_s`: seconds that the service asked us to wait; None if it did not."""
 
@@ -132,3 +148,14 @@ class SandboxThrottled(SandboxUnavailable):
         super().__init__(retry_after_s)
         self.code = "sandbox_throttled"
         self.message = "The sandbox service asks this hub for fewer requests; try again later."
+
+
+class InsideFailed(SandboxUnavailable):
+    is_inside = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = "sandbox_error"
+        self.message = (
+            "The sandbox answered with an error of its own: its files or processes may be at fault. Try again."
+        )

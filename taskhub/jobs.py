@@ -27,7 +27,8 @@ from taskhub.auth.sign_in_limits import failures_trim
 from taskhub.events import outbox
 from taskhub.events.connections import stream_connections_drop_orphans
 from taskhub.executions import get_executor
-from taskhub.executions.executor import ExecutorError, execution_place
+from taskhub.executions.executor import ExecutorError
+from taskhub.executions.place import execution_place
 from taskhub.lib import awake
 from taskhub.lib.database_limits import retention
 from taskhub.lib.event_loops import lent_loop

@@ -37,6 +37,19 @@ def wait_until(condition: Callable[[], bool], what: str, within_s: float = 90.0)
         time.sleep(0.02)
 
 
+def alive(word: str) -> list[str]:
+    """Command lines of this machine that hold the word; namespaces of processes do not hide any from outside."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if word in line and "pytest" not in line:
+            found.append(line)
+    return found
+
+
 def wait_for_redis(url: str) -> None:
     with redis.Redis.from_url(url) as client:
 

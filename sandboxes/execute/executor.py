@@ -176,8 +176,8 @@ class SandboxExecutor(SnapshotPreparer):
                 if sandbox.state in _GONE:
                     return Observation("gone", reason=_reason(sandbox))
                 return _observation(await _command(sandbox.toolbox, place))
-        except SandboxMissing:
-            return Observation("gone")
+        except SandboxMissing as error:
+            return Observation("ended" if error.is_inside else "gone")
         except SandboxError as error:
             log.warning("execution %s cannot be looked at: %s", place.execution_id, error.code)
             return Observation("unknown")
@@ -237,7 +237,7 @@ class SandboxExecutor(SnapshotPreparer):
                 sandbox = await gateway.sandbox_get(place.sandbox_id)
                 if sandbox.state in _GONE:
                     raise SandboxMissing from None
-                return Stopped("sandbox")
+                return Stopped("sandbox", is_silent=True)
 
     async def stop_sandbox(self, place: Place) -> None:
         async with open_gateway() as gateway:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sandboxes.errors import SandboxError, SandboxMissing, SandboxUnavailable
+from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxUnavailable
 from sandboxes.execute.script_runner import RUN_TWICE, Folders
 from sandboxes.log_follower import Snapshot, read_snapshot
 from taskhub.executions.executor import LogTokens, Place, RunnerState, ScriptEnd, Stopped
@@ -37,6 +37,8 @@ ROUND_S: Final = 2.5
 LAST_WORD_S: Final = 1.0
 SNAPSHOT_S: Final = 3.0
 SESSION_S: Final = 7.0
+_SILENCE: Final = (SandboxUnavailable, KeyRefused)
+"""Of the sandbox itself these say nothing, but for those that come from its inside."""
 _POLL_S: Final = 0.1
 _ASK_S: Final = 1.0
 """How often the exit code is asked for where the log is followed: its connection may be away."""
@@ -168,7 +170,7 @@ class Ladder:
     def _note(self, error: Exception) -> None:
         if isinstance(error, SandboxMissing) and error.what == "sandbox":
             raise error
-        if isinstance(error, SandboxError) and not isinstance(error, SandboxUnavailable):
+        if isinstance(error, SandboxError) and (error.is_inside or not isinstance(error, _SILENCE)):
             self._answered = True
         log.info("a rung failed for execution %s: %s", self._place.execution_id, type(error).__name__)
 
@@ -177,15 +179,17 @@ async def runner_state(toolbox: Toolbox, place: Place) -> RunnerState:
     """One request. Raises SandboxError."""
     own = shlex.quote(Folders(place.session_name).own)
     text = (
-        f"if ! cd {own}; then echo missing; elif [ -e lock ]; then "
+        f"if ! cd {own}; then echo hidden; elif [ -e lock ]; then "
         "if ! command -v flock >&2; then echo missing; elif flock -n lock true; then echo free; else echo held; fi; "
         "elif [ -e started ]; then echo missing; else echo unbegun; fi; "
-        f"grep -qzsFx TASKHUB_RUNNER={place.execution_id} /proc/[0-9]*/environ && echo seen"
+        f"grep -qzsFx TASKHUB_RUNNER={place.execution_id} /proc/[0-9]*/environ && echo seen; "
+        # The local sandbox server gives each shell a bubblewrap of its own.
+        "[[ $(</proc/1/comm) = bwrap ]] && echo apart"
     )
     _, answer = await toolbox.shell(f"bash -c {shlex.quote(text)} 2>/dev/null")
     words = answer.split()
-    lock = next((word for word in ("held", "free", "unbegun") if word in words), "missing")
-    return RunnerState(lock, "seen" in words)  # type: ignore[arg-type]  # one of the four
+    lock = next((word for word in ("held", "free", "unbegun", "hidden") if word in words), "missing")
+    return RunnerState(lock, "seen" in words, "apart" in words)  # type: ignore[arg-type]  # one of the five
 
 
 @cache

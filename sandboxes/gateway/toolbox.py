@@ -16,6 +16,7 @@ import daytona
 import daytona_toolbox_api_client_async as toolbox_api
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.gateway.inside import refusal_inside
 from sandboxes.gateway.translation import (
     fetch,
     fetch_bytes,
@@ -74,7 +75,7 @@ class Toolbox:
     async def session_documents(self) -> list[Document]:
         """All sessions with their commands, as Daytona has them. Raises SandboxRefused unless it is started."""
         request = self._api.list_sessions_without_preload_content(_request_timeout=REQUEST_S)
-        found = await fetch("sandbox", request)
+        found = await fetch("sandbox", request, refusal_inside)
         if not isinstance(found, list) or not all(map(_is_session, found)):
             raise SandboxUnavailable
         return found
@@ -82,12 +83,14 @@ class Toolbox:
     async def session_document(self, session: str) -> Document:
         """Raises SandboxMissing."""
         request = self._api.get_session_without_preload_content(session, _request_timeout=REQUEST_S)
-        found: Document = await fetch("session", request)
+        found: Document = await fetch("session", request, refusal_inside)
         return found
 
     async def work_dir(self) -> str:
         """The sandbox's working directory. Raises SandboxUnavailable for an answer without one."""
-        found = await fetch("sandbox", self._info.get_work_dir_without_preload_content(_request_timeout=REQUEST_S))
+        found = await fetch(
+            "sandbox", self._info.get_work_dir_without_preload_content(_request_timeout=REQUEST_S), refusal_inside
+        )
         if not isinstance(found, dict) or not isinstance(found.get("dir"), str):
             raise SandboxUnavailable
         return str(found["dir"])
@@ -95,7 +98,7 @@ class Toolbox:
     async def files(self, path: str, *, limit_bytes: int) -> list[Document] | None:
         """What is in a folder, as Daytona has it; None for a longer answer. Raises SandboxMissing for the folder."""
         request = self._files.list_files_without_preload_content(path=path, _request_timeout=REQUEST_S)
-        found = await fetch_limited("file", request, limit_bytes)
+        found = await fetch_limited("file", request, limit_bytes, refusal_inside)
         if found is not None and not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
             raise SandboxUnavailable
         return found
@@ -103,18 +106,18 @@ class Toolbox:
     async def file(self, path: str, *, limit_bytes: int) -> bytes:
         """A small file, as far as `limit_bytes`. Raises SandboxMissing."""
         request = self._files.download_file_without_preload_content(path, _request_timeout=REQUEST_S)
-        return await fetch_bytes("file", request, limit_bytes)
+        return await fetch_bytes("file", request, limit_bytes, refusal_inside)
 
     async def file_chunks(self, path: str) -> AsyncGenerator[bytes, None]:
         """A file of any size, as it comes. Raises SandboxMissing."""
         request = self._files.download_file_without_preload_content(path, _request_timeout=FILE_S)
-        async with aclosing(fetch_chunks("file", request)) as chunks:
+        async with aclosing(fetch_chunks("file", request, refusal_inside)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def shell(self, text: str, *, timeout_s: float = REQUEST_S) -> tuple[int, str]:
         """Run a short line outside any session; answers its exit code and its output."""
-        with translated("sandbox"):
+        with translated("sandbox", refusal_inside):
             answer = await self._process.exec(text, timeout=math.ceil(timeout_s))
         return int(answer.exit_code), str(answer.result or "")
 
@@ -123,12 +126,12 @@ class Toolbox:
         from daytona._async.filesystem import AsyncFileSystem  # noqa: PLC0415 - see `load_sdk`
 
         uploads = [daytona.FileUpload(source=content, destination=path) for path, content in files.items()]
-        with translated("sandbox"):
+        with translated("sandbox", refusal_inside):
             await AsyncFileSystem(self._files).upload_files(uploads, timeout=int(LIFECYCLE_S))
 
     async def session_create(self, name: str) -> None:
         """Raises SandboxRefused if there is one of this name."""
-        with translated("session"):
+        with translated("session", refusal_inside):
             await self._process.create_session(name, request_timeout=REQUEST_S)
 
     async def session_open(self, name: str) -> list[Command]:
@@ -144,7 +147,7 @@ class Toolbox:
 
     async def session_delete(self, name: str) -> None:
         """Ends what still runs in it. Raises SandboxMissing."""
-        with translated("session"):
+        with translated("session", refusal_inside):
             await self._process.delete_session(name, request_timeout=REQUEST_S)
 
     async def release_session(self, name: str) -> None:
@@ -157,7 +160,7 @@ class Toolbox:
     async def command_run(self, session: str, text: str) -> str:
         """Start a command and answer its id at once. A failed call may have started it all the same."""
         try:
-            with translated("session"):
+            with translated("session", refusal_inside):
                 answer = await self._process.execute_session_command(
                     session, daytona.SessionExecuteRequest(command=text, run_async=True), timeout=int(REQUEST_S)
                 )
@@ -172,7 +175,7 @@ class Toolbox:
     async def command(self, session: str, command: str) -> Command:
         """Raises SandboxMissing, also where the session is gone."""
         request = self._api.get_session_command_without_preload_content(session, command, _request_timeout=REQUEST_S)
-        return _command(await fetch("command", request))
+        return _command(await fetch("command", request, refusal_inside))
 
     async def snapshot(self, session: str, command: str, *, limit_bytes: int) -> Document | None:
         """The log as it is now: `stdout`, `stderr`, and `output`, which is both with their marks.
@@ -182,7 +185,7 @@ class Toolbox:
         request = self._api.get_session_command_logs_without_preload_content(
             session, command, _request_timeout=SNAPSHOT_S
         )
-        found: Document | None = await fetch_limited("command", request, limit_bytes)
+        found: Document | None = await fetch_limited("command", request, limit_bytes, refusal_inside)
         return found
 
     async def follow(self, session: str, command: str) -> AsyncGenerator[list[tuple[Stream, str]], None]:
@@ -192,7 +195,7 @@ class Toolbox:
         is not taken yet is bounded: a slow reader slows the connection.
         """
         demultiplexer = Demultiplexer()
-        with upgraded("command"):
+        with upgraded("command", refusal_inside):
             socket = await self._open_log(session, command)
         try:
             while True:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -102,6 +102,10 @@ _REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
 """Codes of refusals with a reason of their own: what Daytona says, and what we say."""
 
 
+Refuse = Callable[[str, int | None, Mapping[str, str], str], SandboxError]
+"""As `refusal`."""
+
+
 class AnswerTooLong(aiohttp.ClientPayloadError):
     """An answer above `ANSWER_LIMIT_BYTES`; its connection is closed."""
 
@@ -123,15 +127,18 @@ def past_breaker() -> Iterator[None]:
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
-    """A request that the SDK makes, its errors as ours; `what` is what a 404 or 409 is about."""
-    with _transported(what):
+def translated(what: str, refuse: Refuse | None = None) -> Iterator[None]:
+    """A request that the SDK makes, its errors as ours; `what` is what a 404 or 409 is about.
+
+    `refuse` says what an error of who answers means; by default Daytona's API does (`refusal`).
+    """
+    with _transported(what, refuse):
         yield
     _count(HTTPStatus.OK)
 
 
 @contextmanager
-def _transported(what: str) -> Iterator[None]:
+def _transported(what: str, refuse: Refuse | None = None) -> Iterator[None]:
     """Likewise for a request whose answer is still to be looked at."""
     try:
         yield
@@ -145,7 +152,8 @@ def _transported(what: str) -> Iterator[None]:
         elif isinstance(error, daytona.DaytonaConflictError):
             status = HTTPStatus.CONFLICT
         _count(status)
-        raise refusal(what, status, headers, error.message if hasattr(error, "message") else str(error)) from error
+        said = error.message if hasattr(error, "message") else str(error)
+        raise (refuse or refusal)(what, status, headers, said) from error
     except (TimeoutError, OSError, aiohttp.ClientError, RecursionError) as error:
         _count(None)
         log.info("Daytona does not answer: %s", type(error).__name__)
@@ -153,16 +161,16 @@ def _transported(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def upgraded(what: str) -> Iterator[None]:
+def upgraded(what: str, refuse: Refuse | None = None) -> Iterator[None]:
     """A websocket that is opened past the SDK's own methods, its errors as ours."""
     try:
-        with _transported(what):
+        with _transported(what, refuse):
             yield
     except SandboxUnavailable as error:
         cause = error.__cause__
         if isinstance(cause, aiohttp.WSServerHandshakeError):
             log.info("Daytona answered %d", cause.status)
-            raise refusal(what, cause.status, cause.headers or {}) from cause
+            raise (refuse or refusal)(what, cause.status, cause.headers or {}, "") from cause
         raise
     _count(HTTPStatus.OK)
 
@@ -192,32 +200,36 @@ class BoundedResponse(aiohttp.ClientResponse):
         return bytes(body)
 
 
-async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse]) -> Any:
+async def fetch(what: str, request: Awaitable[aiohttp.ClientResponse], refuse: Refuse | None = None) -> Any:
     """The answer's JSON, as Daytona wrote it. Raises SandboxError, as `translated` does."""
-    with _transported(what):
+    with _transported(what, refuse):
         response = await request
         body = await response.read()
-    return _checked(what, response, body)
+    return _checked(what, response, body, refuse)
 
 
-async def fetch_limited(what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int) -> Any:
+async def fetch_limited(
+    what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int, refuse: Refuse | None = None
+) -> Any:
     """Likewise; None, and no more memory than that, for an answer of more than `limit_bytes`."""
     body = bytearray()
-    with _transported(what):
+    with _transported(what, refuse):
         async with await request as response:
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > limit_bytes:
                     response.close()
                     return None
-    return _checked(what, response, bytes(body))
+    return _checked(what, response, bytes(body), refuse)
 
 
-async def fetch_bytes(what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int) -> bytes:
+async def fetch_bytes(
+    what: str, request: Awaitable[aiohttp.ClientResponse], limit_bytes: int, refuse: Refuse | None = None
+) -> bytes:
     """The answer's body as it is, as far as `limit_bytes`. Raises SandboxError."""
-    with _transported(what):
+    with _transported(what, refuse):
         async with await request as response:
-            _refuse_errors(what, response)
+            _refuse_errors(what, response, refuse=refuse)
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
@@ -226,24 +238,26 @@ async def fetch_bytes(what: str, request: Awaitable[aiohttp.ClientResponse], lim
     return bytes(body[:limit_bytes])
 
 
-async def fetch_chunks(what: str, request: Awaitable[aiohttp.ClientResponse]) -> AsyncGenerator[bytes, None]:
+async def fetch_chunks(
+    what: str, request: Awaitable[aiohttp.ClientResponse], refuse: Refuse | None = None
+) -> AsyncGenerator[bytes, None]:
     """The answer's body piece by piece. Raises SandboxError."""
-    with _transported(what):
+    with _transported(what, refuse):
         async with await request as response:
-            _refuse_errors(what, response)
+            _refuse_errors(what, response, refuse=refuse)
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
                 yield chunk
 
 
-def _refuse_errors(what: str, response: aiohttp.ClientResponse, body: bytes = b"") -> None:
+def _refuse_errors(what: str, response: aiohttp.ClientResponse, body: bytes = b"", *, refuse: Refuse | None) -> None:
     _count(response.status)
     if response.status >= HTTPStatus.BAD_REQUEST:
         log.info("Daytona answered %d", response.status)
-        raise refusal(what, response.status, response.headers, body.decode(errors="replace"))
+        raise (refuse or refusal)(what, response.status, response.headers, body.decode(errors="replace"))
 
 
-def _checked(what: str, response: aiohttp.ClientResponse, body: bytes) -> Any:
-    _refuse_errors(what, response, body)
+def _checked(what: str, response: aiohttp.ClientResponse, body: bytes, refuse: Refuse | None) -> Any:
+    _refuse_errors(what, response, body, refuse=refuse)
     try:
         return _read_json(body) if body else {}
     except (ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sandboxes.errors import KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
+from sandboxes.errors import InsideRefused, KeyRefused, SandboxError, SandboxMissing, SandboxRefused, SandboxUnavailable
 from sandboxes.gateway import Document
 from sandboxes.models import Sandbox
 from sandboxes.services.sandbox_state import is_older
@@ -148,6 +148,8 @@ async def sessions_of(gateway: Gateway, sandbox: Sandbox) -> list[Document]:
     """The sandbox's sessions. Raises SandboxError."""
     try:
         return await gateway.toolbox(sandbox.pk, sandbox.toolbox_url).session_documents()
+    except InsideRefused:
+        raise  # its script has broken something
     except SandboxRefused:
         return []  # it is not started, so its toolbox does not answer
     except (KeyRefused, SandboxMissing) as error:

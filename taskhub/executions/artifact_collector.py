@@ -93,7 +93,7 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
     try:
         produced = await executor.produced_files(place, after=after)
     except ExecutorError as error:
-        if not error.permanent:
+        if error.may_pass:
             raise
         log.warning("the files of execution %s cannot be had: %s", place.execution_id, error.code)
         return Kept([], evidence_left_out=1)
@@ -198,7 +198,7 @@ async def _fetch(executor: Executor, place: Place, file: ProducedFile, spool: IO
                 spool.write(chunk)
                 digest.update(chunk)
     except ExecutorError as error:
-        if not error.permanent:
+        if error.may_pass:
             raise
         log.info("a file of execution %s is not copied: %s", place.execution_id, error.code)
         return None

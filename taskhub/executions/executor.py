@@ -15,11 +15,10 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from taskhub.errors import NotFound
 from taskhub.executions.checkout import Checkout
-from taskhub.executions.masking import Mask, mask_of
+from taskhub.executions.masking import Mask
 from taskhub.executions.preparer import Preparer
-from taskhub.models import EnvironmentSpec, Execution, Lack, SandboxSize
+from taskhub.models import EnvironmentSpec, Lack, SandboxSize
 
 Reference = Literal["snapshot", "secrets", "volumes"]
 """A field of an environment that names something at the sandbox service."""
@@ -32,6 +31,8 @@ class ExecutorError(Exception):
     wait for where the service is well: room for another sandbox (`capacity`), fewer requests (`rate`), an image that is
     being built (`image`), a snapshot that is made active (`snapshot`), or a volume that is being made (`volume`).
     `lack` says of what there is no room, where the service says it; `detail` has its own words, for operators alone.
+    `is_inside`: it came from the inside of a sandbox, which its script can break, so it is no word on the service, the
+    key or the sandbox. `is_doubtful`: it came from what stands before a sandbox, which may be wrong for a while.
     """
 
     status: int = 502
@@ -39,12 +40,19 @@ class ExecutorError(Exception):
     retry_after_s: float | None = None
     lack: Lack | None = None
     detail: str = ""
+    is_inside: bool = False
+    is_doubtful: bool = False
 
     def __init__(self, code: str, message: str, *, permanent: bool) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.permanent = permanent
+
+    @property
+    def may_pass(self) -> bool:
+        """For one who can wait, asking again may help."""
+        return not self.permanent or self.is_doubtful
 
 
 class LogTokens(NamedTuple):
@@ -121,24 +129,11 @@ class Place:
     lost_snapshot: bool = field(default=False, compare=False)
 
 
-def execution_place(execution: Execution) -> Place:
-    """Where the execution runs. Raises NotFound before it has started."""
-    if not execution.command_id:
-        raise NotFound("The execution has not started yet.", code="execution_not_started")
-    return Place(
-        execution.pk,
-        execution.sandbox_id,
-        execution.session_name,
-        execution.command_id,
-        execution.log_token,
-        mask_of(execution),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Observation:
     """How it stands. `unknown` is no news (the sandbox service does not answer); `gone` is final.
 
+    `ended` without an exit code: the sandbox is there and knows of no such command any more.
     `reason`, of one that is gone: `disk_limit` where its files took more than the sandbox's disk.
     """
 
@@ -284,24 +279,27 @@ class Stopped:
 
     `by`: `itself` (it had ended already), `signal` (through its runner), `mark` (round its runner), `session` (the
     session was deleted, or is gone), `sandbox` (only stopping the sandbox will end it). `log` is the whole log where it
-    cannot be read any more.
+    cannot be read any more. `is_silent`: nothing in the sandbox has answered.
     """
 
     by: Literal["itself", "signal", "mark", "session", "sandbox"]
     end: ScriptEnd | None = None
     log: list[LogLine] | None = None
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerState:
     """Whether a runner lives: the lock that it holds, and whether one of its processes is seen.
 
-    `free` is a runner that has died, or has just ended; `unbegun` one that has not begun; `missing` is no news. `seen`
-    is False where a fresh process does not see the session's, so only a change of it says something.
+    `free` is a runner that has died, or has just ended; `unbegun` one that has not begun; `hidden` one whose folder its
+    script has deleted, moved or locked; `missing` is no news. Where fresh processes are `apart`, they do not see those
+    of the session, and `seen` is always False.
     """
 
-    lock: Literal["held", "free", "unbegun", "missing"]
+    lock: Literal["held", "free", "unbegun", "hidden", "missing"]
     seen: bool
+    apart: bool = False
 
 
 class Executor(Preparer, Protocol):

@@ -29,10 +29,10 @@ from taskhub.executions.executor import (
     Place,
     ScriptEnd,
     Sign,
-    execution_place,
 )
 from taskhub.executions.log_relay import LogKey, Read, Viewer, get_relay
 from taskhub.executions.log_times import read_times
+from taskhub.executions.place import execution_place
 from taskhub.executions.shared_log import SharedLog, Trouble
 from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.timestamps import iso

@@ -4,6 +4,8 @@ import django.db.models.deletion
 from django.db import migrations, models
 from django.db.models.functions import Coalesce
 
+from taskhub.migrations._lock_tables import LockTables
+
 
 def fill_makers(apps, schema_editor):
     entries = apps.get_model("taskhub", "AuditEntry").objects
@@ -18,6 +20,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        LockTables("task", "apitoken"),
         migrations.CreateModel(
             name="Agent",
             fields=[

@@ -4,6 +4,8 @@ import django.db.models.deletion
 import uuid
 from django.db import migrations, models
 
+from taskhub.migrations._lock_tables import HOT, LockTables
+
 
 class Migration(migrations.Migration):
 
@@ -12,6 +14,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        LockTables(*HOT[:2]),
         migrations.AddField(
             model_name='execution',
             name='kept_until',

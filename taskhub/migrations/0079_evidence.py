@@ -1,6 +1,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from taskhub.migrations._lock_tables import HOT, LockTables
+
 POLICIES = [("off", "Off"), ("warn", "Warn"), ("required", "Required")]
 VERDICTS = [("passed", "Passed"), ("failed", "Failed"), ("unavailable", "Unavailable")]
 
@@ -11,6 +13,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        LockTables(*HOT),
         migrations.AddField(
             model_name="artifact",
             name="sha256",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
@@ -17,6 +19,9 @@ from taskhub.lib.storage_threads import on_storage_thread
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution
 
+AGAIN_S: Final = 5.0
+TRIES: Final = 3
+"""So often a log that its script has deleted or locked is tried: it may have been a slip."""
 LOG_END_S: Final = 10.0
 """How long the rest of a log is waited for where its script has ended without an end mark."""
 
@@ -50,7 +55,10 @@ class FollowedLog:
         self.batches = 0
         """Counts what came, so that a log that is silent can be told from one that is not."""
         self.is_lost = False
-        """The sandbox does not have it any more."""
+        """The sandbox does not have it any more, or does not let it be read."""
+        self._is_whole = False
+        self._tries = 0
+        self._again_at: float | None = None
 
     @property
     def tail(self) -> str:
@@ -66,8 +74,9 @@ class FollowedLog:
         return self._reader is not None
 
     def start(self) -> asyncio.Task[None]:
-        """The reading; begun now if there is none."""
-        if self._reader is None:
+        """The reading; begun now if there is none, or if one that was put off is due."""
+        if self._reader is None or (self._again_at is not None and self.again_in_s <= 0):
+            self._again_at = None
             self._reader = asyncio.create_task(self._read())
             self._reader.add_done_callback(lambda _: self._moved.send())
         return self._reader
@@ -86,9 +95,38 @@ class FollowedLog:
         if not done:
             self._spool.cut(f"it had not ended {LOG_END_S:.0f} s after the script")
 
-    def lose(self) -> None:
+    @property
+    def again_in_s(self) -> float:
+        """Seconds until a reading that was put off is due; infinite if none is."""
+        return math.inf if self._again_at is None else self._again_at - time.monotonic()
+
+    def put_off(self, *, is_gone: bool) -> None:
+        """The sandbox refuses it: try again later, or give it up. `is_gone`: there is no such log."""
+        self._tries += 1
+        if self._tries >= TRIES:
+            self.lose(is_gone=is_gone)
+        else:
+            self._again_at = time.monotonic() + AGAIN_S
+
+    @property
+    def is_unread(self) -> bool:
+        """It was given up, has been refused, or nothing has come of it; and no snapshot has it."""
+        if self._is_whole or self._reader is None:
+            return False
+        if not self._reader.done():
+            return self.is_lost or not self.batches
+        return self.is_lost or self._reader.cancelled() or self._reader.exception() is not None
+
+    def add_whole(self, lines: list[LogLine]) -> None:
+        """The log as a snapshot has it."""
+        self._is_whole = True
+        self.add(lines)
+
+    def lose(self, *, is_gone: bool = False) -> None:
+        if self.is_lost:
+            return
         self.is_lost = True
-        self._spool.cut("the sandbox does not have it any more")
+        self._spool.cut(f"the sandbox does not {'have it any more' if is_gone else 'let it be read'}")
 
     def add(self, lines: list[LogLine]) -> None:
         """Lines that were read here, or come from another source because they cannot be followed any more."""

@@ -14,20 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
+
+from django.utils import timezone
 
 from taskhub.executions import artifact_collector, get_executor
 from taskhub.executions.executor import (
     ExecutorError,
     FilesChanged,
-    RunnerState,
     ScriptEnd,
     Sign,
     Stopped,
-    execution_place,
 )
+from taskhub.executions.place import execution_place
 from taskhub.lib.cancellation import cancel_all
 from taskhub.lib.wakeup import Wakeup
 from taskhub.models import Execution, ExecutionStatus
@@ -36,6 +38,7 @@ from taskhub.services.executions import Outcome
 from taskhub.services.file_changes import file_changes_tell
 from taskhub.web.thread_pool import with_database
 from taskhub.worker.followed_log import FollowedLog
+from taskhub.worker.kept_files import KeptFiles
 from taskhub.worker.outcomes import (
     outcome_of_dead_runner,
     outcome_of_end,
@@ -45,6 +48,7 @@ from taskhub.worker.outcomes import (
     outcome_of_stop,
 )
 from taskhub.worker.preparation import EARLY, Lost, Preparation, deadline_of
+from taskhub.worker.runner_watch import RunnerWatch
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +56,6 @@ T = TypeVar("T")
 
 LOOK_S: Final = 5.0
 """How often the runner's lock is looked at: at most one request in this time."""
-UNBEGUN_LOOKS: Final = 6
-"""After so many, a runner that has not begun will not: the shell that was to start it has ended, say."""
 CHANGES_S: Final = 1.0
 RETRY_S: Final = 5.0
 UNREACHABLE_S: Final = 600.0
@@ -79,11 +81,11 @@ class Following:
         self._preparation = Preparation(execution, self.place, self._executor, is_first=is_first)
         self._log = FollowedLog(execution, self.place, self._executor, self._hear, self.moved, is_first=is_first)
         self._changes = execution.files_seen
-        self._seen = False
-        self._unbegun = 0
+        self._watch = RunnerWatch()
+        self._files = KeptFiles(execution, self.place, self._executor)
         self._look_at = time.monotonic() + LOOK_S
         self._changes_at = 0.0
-        self._deadline = deadline_of(execution)
+        self._deadline = deadline_of(execution, is_first=is_first)
 
     async def run(self) -> None:
         """Until it has ended, and the row says so. Raises Lost."""
@@ -138,10 +140,14 @@ class Following:
                 return await self._lost()
             if self._is_to_end():
                 return await self._stop()
-            if reader.done() and not self._log.is_lost and (outcome := await self._without_mark()) is not None:
+            if self._has_failed(reader) and (outcome := await self._without_mark()) is not None:
                 return outcome
             if (outcome := await self._look_or_wait()) is not None:
                 return outcome
+
+    def _has_failed(self, reader: asyncio.Task[None]) -> bool:
+        """The reading of the log is over, and neither given up nor put off."""
+        return reader.done() and not self._log.is_lost and self._log.again_in_s == math.inf
 
     async def _lost(self) -> Outcome:
         """Its sandbox is known to be gone; the service may also know why."""
@@ -173,7 +179,9 @@ class Following:
         """None: it is tried again, after a while. What it has printed so far is kept either way."""
         log.warning("execution %s cannot be settled yet: %s", self.execution.pk, error.code)
         if self._is_final(error):
-            outcome = outcome_of_error(error)
+            self._files.give_up()
+            known = outcome_of_end(self.execution, self.end) if self.end is not None else None
+            outcome = known or outcome_of_error(error)
             await self.finish(outcome)
             return outcome
         self._log.read_again()
@@ -181,8 +189,12 @@ class Following:
         return None
 
     def _is_final(self, error: ExecutorError) -> bool:
-        """A permanent error, or silence long past the deadline."""
-        return error.permanent or time.monotonic() > self._deadline + UNREACHABLE_S
+        """A permanent error, unless the script can bring it about; or silence long after it was to end."""
+        if not error.may_pass and not error.is_inside:
+            return True
+        asked_at = self.execution.stop_requested_at
+        since_stop_s = (timezone.now() - asked_at).total_seconds() if asked_at is not None else 0.0
+        return max(time.monotonic() - self._deadline, since_stop_s) > UNREACHABLE_S
 
     def _is_to_end(self) -> bool:
         return self.execution.stop_requested_at is not None or time.monotonic() > self._deadline
@@ -190,7 +202,7 @@ class Following:
     async def _wait(self) -> None:
         """Until something was heard, or something is due."""
         now = time.monotonic()
-        due = [self._look_at - now, self._preparation.due_s]
+        due = [self._look_at - now, self._preparation.due_s, self._log.again_in_s]
         if self._changes > self.execution.files_seen:
             due.append(self._changes_at - now)
         await self._wait_until(min(due))
@@ -247,17 +259,21 @@ class Following:
         (seen,) = await self._executor.observe([self.place])
         if seen.state == "gone":
             return outcome_of_lost_sandbox(self.execution, seen)
-        if isinstance(error, ExecutorError) and error.permanent and seen.state == "running":
-            # Its script has deleted it, say. It runs on all the same, and is looked at.
-            log.warning("the log of execution %s is lost: %s", self.execution.pk, error.code)
-            self._log.lose()
-            return None
+        if isinstance(error, ExecutorError) and error.is_inside:
+            # Its script has deleted or locked it, say. It runs on all the same, and is looked at.
+            log.warning("the log of execution %s cannot be read: %s", self.execution.pk, error.code)
+            is_gone = error.code.endswith("_not_found")
+            if seen.state != "ended":
+                self._log.put_off(is_gone=is_gone)
+                return None
+            self._log.lose(is_gone=is_gone)
+            return await self._end_remains()
         if error is not None:
             raise error
-        if self.place.log_token:
+        if self.place.log_token or seen.exit_code is None:
             return await self._end_remains()
         # Started by a release whose runner says nothing: its exit code is the command's.
-        self.end = ScriptEnd(seen.exit_code or 0, files=1)
+        self.end = ScriptEnd(seen.exit_code, files=1)
         return outcome_of_end(self.execution, self.end)
 
     # A runner that has died.
@@ -277,7 +293,7 @@ class Following:
         if not self.place.log_token:
             self._changes = self.execution.files_seen + 1  # no mark reports changes: they are polled
             return None
-        if not self._says_dead(state):
+        if not self._watch.says_dead(state):
             return None
         # It may have ended well just now, and its last word be on the way.
         if await self._last_word_comes():
@@ -298,15 +314,6 @@ class Following:
                 return False
         return True
 
-    def _says_dead(self, state: RunnerState) -> bool:
-        was_seen, self._seen = self._seen, state.seen
-        if state.lock == "unbegun":
-            self._unbegun += 1
-            return self._unbegun >= UNBEGUN_LOOKS and not state.seen
-        if state.lock == "missing":
-            return was_seen and not state.seen
-        return state.lock == "free"
-
     async def _end_remains(self) -> Outcome:
         """Whatever its script left is ended."""
         log.warning("the runner of execution %s has died", self.execution.pk)
@@ -315,7 +322,8 @@ class Following:
             # The log had not brought it: it did say how the script ended.
             self.end = stopped.end
             return outcome_of_end(self.execution, stopped.end)
-        return outcome_of_dead_runner(self.execution, stopped, has_begun=self._unbegun < UNBEGUN_LOOKS)
+        is_lost = self._log.is_unread and self._watch.has_begun
+        return outcome_of_dead_runner(self.execution, stopped, has_begun=self._watch.has_begun, log_is_lost=is_lost)
 
     # A stop, or the time limit.
 
@@ -335,11 +343,11 @@ class Following:
     async def _climb(self, *, runner_is_dead: bool) -> Stopped:
         ended = (lambda: self.end) if self._log.is_followed else None
         stopped = await self._executor.stop(self.place, ended=ended, runner_is_dead=runner_is_dead)
-        if stopped.by == "sandbox" and self.execution.requested_sandbox_id:
+        if stopped.is_silent and self.execution.requested_sandbox_id:
             # In a sandbox that is not ours this may be no more than a network that is away.
             raise ExecutorError("sandbox_silent", "Nothing in its sandbox answers.", permanent=False)
         if stopped.log is not None:
-            self._log.add(stopped.log)
+            self._log.add_whole(stopped.log)
         elif stopped.by not in {"session", "sandbox"} and self.end is None:
             await self._log.rest()
         if self.end is None:
@@ -354,19 +362,6 @@ class Following:
             await with_database(file_changes_tell, execution=self.execution, changes=changes)
         self._changes = max(self.execution.files_seen, self._changes if self.place.log_token else 0)
 
-    async def _keep_files(self) -> artifact_collector.Kept | None:
-        end = self.end  # of a verification, only its log and its exit code are kept
-        if end is None or self.execution.is_verification:
-            return None
-        # What a script has changed of a checkout is not counted among its files: there may be nothing else.
-        has_checkout = bool(self.execution.commit) and not self.execution.is_set_up
-        if not (end.files or end.changes > self.execution.files_seen or has_checkout):
-            return None
-        kept = await artifact_collector.keep(self._executor, self.place, after=self.execution.files_seen)
-        if kept.changes is not None and kept.changes.upto > self.execution.files_seen:
-            await with_database(file_changes_tell, execution=self.execution, changes=kept.changes)
-        return kept
-
     # The end.
 
     async def finish(self, outcome: Outcome) -> None:
@@ -379,15 +374,9 @@ class Following:
             self.is_settling = False
 
     async def _finish(self, outcome: Outcome) -> None:
-        kept = None
-        if outcome.status != ExecutionStatus.LOST:
-            try:
-                kept = await self._keep_files()
-            except ExecutorError as error:
-                log.warning("the files of execution %s cannot be had: %s", self.execution.pk, error.code)
-                if not error.permanent:
-                    raise
-                kept = artifact_collector.Kept([], evidence_left_out=1)
+        kept = await self._files.keep(self.end) if outcome.status != ExecutionStatus.LOST else None
+        if self.end is None and self._log.is_unread and outcome.status != ExecutionStatus.LOST:
+            self._log.lose()
         archived = await self._log.store() if self._log.lines or outcome.status != ExecutionStatus.LOST else None
         ended: dict[str, Any] = {"outcome": outcome, "archived": archived, "kept": kept, "log_tail": self._log.tail}
         if not await with_database(executions.execution_finish, execution=self.execution, **ended):

@@ -24,6 +24,10 @@ _DIED: Final = (
     "runner_died",
     "The process that ran the script was killed, by the script itself or by the sandbox. Its exit code is not known.",
 )
+_UNREAD: Final = (
+    "end_unknown",
+    "The script has ended, but its log, which says how, was deleted or locked. Its exit code is not known.",
+)
 _UNBEGUN: Final = ("runner_died", "The sandbox did not begin the script: the shell that was to run it has ended.")
 _STOPPING: Final = " Its sandbox is being stopped."
 _POSSIBLE: Final = " Processes of the script that left its session may still run in the sandbox."
@@ -76,9 +80,14 @@ def _outcome_of_stop(execution: Execution, stopped: Stopped) -> Outcome:
     return _outcome(execution, reason, leftover, code)
 
 
-def outcome_of_dead_runner(execution: Execution, stopped: Stopped, *, has_begun: bool) -> Outcome:
-    """Of a script whose runner died, or never began; `stopped` is how its remains were ended."""
-    reason = _DIED if has_begun else _UNBEGUN
+def outcome_of_dead_runner(
+    execution: Execution, stopped: Stopped, *, has_begun: bool, log_is_lost: bool = False
+) -> Outcome:
+    """Of a script whose runner died, or never began; `stopped` is how its remains were ended.
+
+    Where its log is lost, the runner may have said how it ended.
+    """
+    reason = _UNREAD if log_is_lost else _DIED if has_begun else _UNBEGUN
     found = _outcome(execution, reason, Leftover.NONE if stopped.by == "mark" else leftover_of(execution))
     return _before_script(execution, None, found)
 

@@ -125,12 +125,15 @@ def setup_limit_s(execution: Execution) -> int:
     return SETUP_TIMEOUT_S if version is None else version.spec.setup_limit_s
 
 
-def deadline_of(execution: Execution) -> float:
-    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on."""
+def deadline_of(execution: Execution, *, is_first: bool = False) -> float:
+    """On the monotonic clock: a wall clock that is set while the script runs neither ends it nor lets it go on.
+
+    `is_first`: the caller has started it just now; it has all its time, also if the clock was set since.
+    """
     left_s = math.inf
     if execution.deadline is not None:
         most_s = execution.timeout_s if execution.started_at is not None else setup_limit_s(execution)
-        left_s = min((execution.deadline - timezone.now()).total_seconds(), most_s)
+        left_s = most_s if is_first else min((execution.deadline - timezone.now()).total_seconds(), most_s)
     return time.monotonic() + left_s
 
 

@@ -33,7 +33,7 @@ def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     port = free_port()
     data_dir = str(tmp_path_factory.mktemp("sandboxes"))
-    command = [sys.executable, "-m", "sandboxes.local", "--data-dir", data_dir, "--port", str(port)]
+    command = [sys.executable, "-m", "sandboxes.local", "--data-dir", data_dir, "--port", str(port), "--faults"]
     process = Process(command, {"PATH": os.environ["PATH"], "LOCAL_SANDBOX_KEY": KEY, "PYTHONUNBUFFERED": "1"})
     try:
         process.wait_for_line("ready")

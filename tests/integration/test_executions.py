@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from sandboxes.errors import KeyRefused, SandboxUnavailable
 from taskhub import jobs
 from taskhub.executions import get_executor
-from taskhub.executions.executor import execution_place
+from taskhub.executions.place import execution_place
 from taskhub.models import AuditEntry, Execution, ExecutionStatus, Task
 from taskhub.services import admission, execution_leases, executions
 from taskhub.services.executions import Outcome

@@ -14,7 +14,8 @@ from rest_framework.test import APIClient
 from sandboxes.execute import file_changes
 from taskhub import jobs
 from taskhub.executions import get_executor
-from taskhub.executions.executor import FileChanges, execution_place
+from taskhub.executions.executor import FileChanges
+from taskhub.executions.place import execution_place
 from taskhub.models import Execution
 from taskhub.services.file_changes import FILES_MOST, file_changes_tell
 from taskhub.web.thread_pool import wait_here

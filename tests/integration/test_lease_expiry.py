@@ -17,7 +17,7 @@ from taskhub.services.idempotency import Asked, InProgress, Reservation, idempot
 from taskhub.web.thread_pool import wait_here
 from taskhub.webhooks.queue import deliveries_claim
 from taskhub.worker.conductor import Conductor
-from taskhub.worker.following import deadline_of
+from taskhub.worker.following import Following, deadline_of
 
 PassTime = Callable[[float], None]
 HOUR = timedelta(hours=1)
@@ -160,6 +160,17 @@ def test_a_scripts_time_limit_is_never_longer_than_it_was(monkeypatch: pytest.Mo
     assert 1059 < before <= 1060
     execution.started_at = timezone.now() + HOUR  # it began before the clock was set back
     assert deadline_of(execution) == 1060
+
+
+def test_a_clock_that_is_set_between_start_and_first_look_takes_no_time() -> None:
+    """The row has the clock of before, and no tick has seen the step yet."""
+    execution = running(timedelta(hours=1))
+    execution.command_id = "c"
+    taken_over, started = (Following(execution, is_first=is_first) for is_first in (False, True))
+    assert taken_over._deadline < time.monotonic()
+    assert 50 < started._deadline - time.monotonic() <= 60
+    for following in (taken_over, started):
+        wait_here(following._log.close)
 
 
 @STEPS

@@ -150,7 +150,10 @@ class Front:
         query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
         # As it was sent: names of sessions may hold any character.
         raw_path = request.rel_url.raw_path.split("/", 3)[3]
-        return await passed_on(request, daemon.client, f"http://daemon/{raw_path}{query}")
+        try:
+            return await passed_on(request, daemon.client, f"http://daemon/{raw_path}{query}")
+        except aiohttp.ClientConnectionError:
+            return web.Response(status=502)  # a script has ended it
 
     async def refusal(self, request: web.Request, sandbox_id: str) -> web.StreamResponse | None:
         """What the local server says of a sandbox that is not started, or of a wrong key: as Daytona's proxy does."""

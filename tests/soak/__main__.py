@@ -7,6 +7,8 @@ worker is stopped for 60 s, and rows stay locked for 20 s. Then all is left alon
 It ends with 0 if every stream saw every event once and in order, every execution that was accepted ended well with its
 whole log and ran once, no memory grew, and no process was left behind.
 
+With a limit of the sandbox service it begins with this release.
+
 As root it runs in a mount namespace of its own, for the disk that is filled; another account cannot fill one.
 """
 
@@ -76,7 +78,9 @@ def main() -> int:
     with running_postgres(binaries) as postgres, tempfile.TemporaryDirectory(prefix="taskhub-soak-") as name:
         folder = Path(name)
         clock = WallClock(folder) if COMPILER else None
-        release = None if options.no_upgrade else PreviousRelease(made(folder / "previous"))
+        # The previous release fails what finds no room.
+        upgrades = not options.no_upgrade and options.limit_cpus is None
+        release = PreviousRelease(made(folder / "previous")) if upgrades else None
         with data_folder(folder / "hub", small=small_disk):
             env = clock.env if clock else {}
             whole = Whole(folder, make_database(postgres.url, "soak"), options.limit_cpus, release=release, env=env)

@@ -15,7 +15,7 @@ from taskhub.executions import log_archive
 from taskhub.executions.executor import LogLine, Observation, RunnerState, Stopped
 from taskhub.models import Execution
 from taskhub.services import executions
-from taskhub.worker import followed_log, following
+from taskhub.worker import followed_log, following, runner_watch
 from taskhub.worker.following import Following
 
 
@@ -107,7 +107,7 @@ async def test_a_runner_that_does_not_begin_is_given_up(
     (told,) = ended
     assert (told["outcome"].status, told["outcome"].error_code) == ("failed", "runner_died")
     assert "did not begin" in told["outcome"].error_message
-    assert executor.looks == following.UNBEGUN_LOOKS
+    assert executor.looks == runner_watch.UNBEGUN_LOOKS
 
 
 def test_limit_is_what_the_documents_say() -> None:
