@@ -14,7 +14,7 @@ from taskhub.models import USUAL_SIZE, Environment
 from taskhub.models.search_index import search_index_missing
 from taskhub.services.sandbox_sizes import SETTINGS, WORDS, capacity_limits
 
-_WITH_SEARCH_INDEX = "0098_orders_of_tasks"
+_WITH_SEARCH_INDEX = "0096_orders_of_tasks"
 """The first migration behind which it is made."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
 

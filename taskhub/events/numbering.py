@@ -3,7 +3,7 @@
 Numbers have no gaps and the order of the commits. If a writer took one in its own transaction, all others would have to
 wait for its commit. So a writer inserts a pending event, and after its commit its process requests a *pass*:
 
-1. A pass is one statement (`taskhub_number_events`, migration 0097), a transaction of its own. It locks the channel's
+1. A pass is one statement (`taskhub_number_events`, migration 0095), a transaction of its own. It locks the channel's
    counter, or finds it locked and does nothing; moves what is committed and pending into django-eventstream's table, in
    the order of the ids; and sets the counter.
 2. The process that made the pass sends the notifications. Another one whose commit came too late for it finds the

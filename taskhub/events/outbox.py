@@ -30,7 +30,7 @@ _NEXT_NUMBER = """
     RETURNING value
 """
 _APPEND = "INSERT INTO django_eventstream_event (channel, type, data, created, eid) VALUES (%s, %s, %s, %s, %s)"
-# Both in one statement, and before them what is pending: the counter's trigger (migration 0097) moves it.
+# Both in one statement, and before them what is pending: the counter's trigger (migration 0095) moves it.
 _APPEND_NEXT = f"""
     WITH counter AS ({_NEXT_NUMBER})
     INSERT INTO django_eventstream_event (channel, type, data, created, eid)

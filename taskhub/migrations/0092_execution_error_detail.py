@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0092_execution_variables"),
+        ("taskhub", "0091_execution_variables"),
     ]
 
     operations = [

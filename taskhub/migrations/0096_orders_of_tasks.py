@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0097_pending_events"),
+        ("taskhub", "0095_pending_events"),
     ]
 
     operations = [

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("django_eventstream", "0001_initial"),
-        ("taskhub", "0093_execution_error_detail"),
+        ("taskhub", "0093_left_out_files"),
     ]
 
     operations = [migrations.RunPython(drop_unread, migrations.RunPython.noop)]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0093_execution_error_detail"),
+        ("taskhub", "0092_execution_error_detail"),
     ]
 
     operations = [

@@ -103,7 +103,7 @@ def drop_functions(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0096_unread_event_indexes"),
+        ("taskhub", "0094_unread_event_indexes"),
     ]
 
     operations = [
