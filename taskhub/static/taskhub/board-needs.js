@@ -154,7 +154,9 @@ export class Needs {
     text.hidden = !text.textContent;
     if (text.hidden) text.removeAttribute("tabindex");
     const field = find(item, "textarea", HTMLTextAreaElement);
-    find(item, "label span").textContent = need === "question" ? "Answer" : "Remark";
+    const name = need === "question" ? "Answer" : "Remark";
+    find(item, "label span").textContent = name;
+    field.placeholder = `${name} …`; // the label is for those who do not see the box
     const hasField = need === "question" || need === "review-of";
     find(item, "label").hidden = !hasField;
     find(item, ".options").replaceChildren(...(question?.options ?? []).map((each) => optionOf(each, field)));
