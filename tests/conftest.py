@@ -84,7 +84,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         print(f"\nFAILED {report.nodeid} ({report.when}): {said[0][:300]}", file=sys.__stdout__, flush=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The tests that PostgreSQL runs as well get the mark `rows`; the one that runs them takes longest, and begins.
 
     So does what asks by the document, which takes long as well: neither shall be waited for at the end.
@@ -96,6 +96,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         has_rows = bool(fixtures or item.get_closest_marker("django_db"))
         if has_rows and not item.get_closest_marker("sqlite_suffices"):
             item.add_marker("rows")
+    if connection.vendor != "postgresql":
+        elsewhere = [item for item in items if item.get_closest_marker("postgres_only")]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=_turn)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django_eventstream import send_event
 from django_eventstream.models import Event, EventCounter
 
@@ -22,10 +22,8 @@ from taskhub.models import PendingEvent, PrivateReader, Task
 from taskhub.services.event_numbers import LEAP
 from taskhub.services.tasks import task_create, task_update
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite writers take the numbers themselves"),
-]
+# On SQLite writers take the numbers themselves.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres_only]
 
 WRITERS = 6
 WRITES = 40

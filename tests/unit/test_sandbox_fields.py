@@ -58,6 +58,9 @@ class Daytona:
     async def start_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
         return Answer({"message": "Sandbox is in an errored state"}, status=400)
 
+    async def get_build_logs_url_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+        return Answer({"message": "No build logs"}, status=404)
+
     def _answer(self) -> Answer:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return Answer({"id": "box", "state": state, "toolboxProxyUrl": "https://proxy.example/toolbox"})
