@@ -285,6 +285,13 @@ class Task(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
+            # A condition, not a column: SQLite looks up no `NOT held_back`, and would read all that are blocked. First,
+            # for where PostgreSQL takes the table for small, all indexes with a status cost it the same.
+            models.Index(
+                fields=["status", "open_blockers", "-created_at", "-id"],
+                name="task_ready",
+                condition=models.Q(held_back=False),
+            ),
             models.Index(fields=["-created_at", "-id"], name="task_newest"),
             # Each order of the list, of all tasks and of those of a status; that of titles and times backwards, too:
             # few tasks are equal in these. `*_rank` begins with the least urgent.
@@ -304,12 +311,6 @@ class Task(models.Model):
             models.Index(fields=["-created_at", "-id"], name="task_held_back", condition=models.Q(held_back=True)),
             models.Index(
                 fields=["-created_at", "-id"], name="task_asks", condition=models.Q(open_question__isnull=False)
-            ),
-            # A condition, not a column: SQLite looks up no `NOT held_back`, and would read all that are blocked.
-            models.Index(
-                fields=["status", "open_blockers", "-created_at", "-id"],
-                name="task_ready",
-                condition=models.Q(held_back=False),
             ),
             # The order in which ready tasks are claimed: a claim reads the first one, however many wait. The first two
             # are the same in all rows: an index that has more of what is looked up is preferred to others.

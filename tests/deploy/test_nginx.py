@@ -225,7 +225,7 @@ def test_browsers_are_told_to_stay_with_tls_and_log_in_with_secure_cookies(deplo
         board = client.get("/")
         assert board.status_code == 200
         # The files of pages come from the web processes too, with a name for each version that browsers may keep.
-        style = re.search(r'href="(/static/joined/[\w+-]+\.\w+\.css)"', board.text)
+        style = re.search(r'href="(/static/joined/[\w%+-]+\.\w+\.css)"', board.text)
         assert style is not None
         file = client.get(style[1])
         assert file.status_code == 200
