@@ -135,5 +135,6 @@ def test_an_execution_that_is_being_ended_says_so_and_refuses_others_in_words(
     # Once the sandbox has stopped, no more of it is said beside the status.
     page.wait_for_function("document.querySelector('#executions .state').textContent === ''")
     page.get_by_role("button", name="Delete", exact=False).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
     page.wait_for_url(f"{limited_hub.address}/")
     board_page.close()
