@@ -34,9 +34,10 @@ from taskhub.selectors.tasks import (
 ANYTHING: Final = "any"
 _IDS_MOST: Final = 200
 _TAGS_MOST: Final = 100
+_NO_NUL: Final = r"^[^\u0000]*$"
 _TAG_SCHEMA: Final = {
     "type": "array",
-    "items": {"type": "string"},
+    "items": {"type": "string", "pattern": _NO_NUL},
     "maxItems": _TAGS_MOST,
     "description": "All of these: repeat it, or separate them with commas.",
 }
@@ -46,6 +47,11 @@ _IDS_SCHEMA: Final = {
     "maxItems": _IDS_MOST,
     "description": "These tasks: repeat it, or separate them with commas.",
 }
+_ID_SCHEMA: Final = {
+    "type": "string",
+    "format": "uuid",
+    "description": "Tasks that wait for this one, or waited until it was done.",
+}
 _MOMENT_SCHEMA: Final = {
     "type": "string",
     "format": "date-time",
@@ -54,6 +60,7 @@ _MOMENT_SCHEMA: Final = {
 _TEXT_SCHEMA: Final = {
     "type": "string",
     "maxLength": 200,
+    "pattern": _NO_NUL,
     "description": "Text in the title or the description, whatever its case and accents.",
 }
 
@@ -89,6 +96,16 @@ class _IdsField(_TextsField):
             raise ValidationError("Must be a UUID, or several that are separated by commas.") from None
 
 
+class _IdField(forms.Field):
+    def clean(self, value: Any) -> UUID | None:
+        if value is None:
+            return None
+        try:
+            return UUID(value)
+        except ValueError:
+            raise ValidationError("Must be a UUID.") from None
+
+
 class _MomentField(forms.Field):
     def clean(self, value: Any) -> datetime | None:
         if value is None:
@@ -107,6 +124,11 @@ class _TagsFilter(django_filters.Filter):  # type: ignore[misc]  # the library h
 @extend_schema_field(_IDS_SCHEMA)
 class _IdsFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
     field_class = _IdsField
+
+
+@extend_schema_field(_ID_SCHEMA)
+class _IdFilter(django_filters.Filter):  # type: ignore[misc]  # likewise
+    field_class = _IdField
 
 
 @extend_schema_field(_TEXT_SCHEMA)
@@ -199,9 +221,7 @@ class TaskFilter(_GivenFilters):
     )
     q = _TextFilter(method="by_text", max_length=200)
     ids = _IdsFilter(method="by_ids", most=_IDS_MOST)
-    blocked_by = django_filters.UUIDFilter(
-        method="by_blocker", help_text="Tasks that wait for this one, or waited until it was done."
-    )
+    blocked_by = _IdFilter(method="by_blocker")
     updated_since = _MomentFilter(method="by_update")
     last_execution = choices_filter(
         ExecutionStatus.choices,

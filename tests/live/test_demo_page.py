@@ -183,7 +183,7 @@ def test_refused_writes_are_explained(demo: Demo, sandbox_id: str) -> None:
     demo.wait_for_sandbox("stopped")
     demo.run("echo too late")
     demo.page.wait_for_selector("#sessions-problem:visible")
-    assert "is the sandbox started?" in demo.page.locator("#sessions-problem").inner_text()
+    assert "is it started" in demo.page.locator("#sessions-problem").inner_text()
 
 
 def test_refused_stream_is_explained(demo: Demo) -> None:

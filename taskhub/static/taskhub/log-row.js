@@ -22,7 +22,7 @@ export function rowOf({ n, stream, line, timestamp }, { hasTime = false, link } 
   text.append(...parseAnsi(line).map(nodeOf));
   row.append(number);
   if (hasTime) row.append(element("span", clockTime(timestamp), "time"));
-  row.append(element("span", stream === "stderr" ? "err" : "", "mark"), text);
+  row.append(element("span", stream === "stderr" ? "err" : "", "source"), text);
   return row;
 }
 
@@ -33,7 +33,7 @@ export function rowOf({ n, stream, line, timestamp }, { hasTime = false, link } 
  */
 export function emptyRow(n) {
   const row = element("div", "", "row");
-  row.append(element("span", String(n), "number"), element("span"), element("span", "…", "mark"));
+  row.append(element("span", String(n), "number"), element("span"), element("span", "…", "source"));
   row.dataset["missing"] = "";
   return row;
 }
