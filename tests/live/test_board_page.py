@@ -367,6 +367,6 @@ def test_pages_beside_the_board_live_through_a_restart(page: Page, own_hub: Runn
     own_hub.wait_ready()
     client.set_status(task_id, "inprogress")
     page.wait_for_selector('#status:text-is("In progress")', timeout=60_000)
-    page.wait_for_selector('#timeline > li:has-text("todo → inprogress")')
+    page.wait_for_selector('#timeline > li:has-text("In progress")')
     monitor.wait_for_selector(f'#events li[data-event="task_updated"]:has-text("{task_id}")', timeout=60_000)
     client.http.close()
