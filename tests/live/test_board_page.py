@@ -104,6 +104,8 @@ def test_filters_are_a_part_of_the_address(page: Page, hub: RunningHub, client: 
     board.card("filter three").wait_for()
     page.get_by_label("Assignee").first.select_option(label="ann")
     board.card("filter three").wait_for(state="detached")
+    for title in ("filter one", "filter two"):  # those that match come from the server, a moment later
+        board.card(title).wait_for()
     assert board.titles() == {"filter one", "filter two"}
     page.get_by_label("Priority").first.select_option("high")
     board.card("filter two").wait_for(state="detached")

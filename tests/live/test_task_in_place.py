@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-REQUESTS, KIB, SHIFT = 12, 72, 0.03
+REQUESTS, KIB, SHIFT = 12, 72, 0.02
 BEFORE_PAINT = """() => {
     const [{ startTime: painted }] = performance.getEntriesByName("first-contentful-paint");
     return performance.getEntriesByType("resource").filter(({ startTime }) => startTime < painted).length + 1;
