@@ -129,8 +129,8 @@ def test_stderr_and_colours_are_told_apart(demo: Demo, sandbox_id: str, complain
     assert out.locator(".text").inner_text() == "plain red turned <b>no tag</b>"
     assert out.locator(".bold.colour-1").inner_text() == "red"
     assert out.locator(".inverse.ground-7").inner_text() == "turned"
-    assert out.locator(".mark").inner_text() == ""
-    assert demo.page.locator("#log [data-stream=stderr] .mark").inner_text() == "err"
+    assert out.locator(".source").inner_text() == ""
+    assert demo.page.locator("#log [data-stream=stderr] .source").inner_text() == "err"
     assert complaints == []
 
 
