@@ -47,8 +47,11 @@ def text_of(answer: Any) -> bytes:
 
 
 def test_all_of_twenty_thousand_lines_are_reached(run: Any, api: APIClient) -> None:
-    """Search and download once reached the last 3,000 and 10,000 lines."""
-    address = run("seq 20000; echo Überall >&2")
+    """Search and download once reached the last 3,000 and 10,000 lines.
+
+    The script waits before its last line: between the two streams there is no order.
+    """
+    address = run("seq 20000; sleep 1; echo Überall >&2")
     window = api.get(f"{address}?from=4999&limit=3")
     assert [(line["n"], line["line"]) for line in window.json()["lines"]] == [
         (4999, "4999"),
@@ -88,7 +91,7 @@ def test_windows_and_pages_of_a_search_together_are_the_log(run: Any, api: APICl
 
 
 def test_search_counts_the_whole_log_and_names_lines(run: Any, api: APIClient) -> None:
-    address = run("seq 5000; printf '\\033[31mErr\\033[0mor: bad\\n'; echo to stderr >&2")
+    address = run("seq 5000; printf '\\033[31mErr\\033[0mor: bad\\n'; sleep 1; echo to stderr >&2")
     found = api.get(f"{address}/search?q=499").json()
     assert (found["count"], found["next"], found["lines"]) == (15, None, 5002)
     assert found["matches"] == [n for n in range(1, 5001) if "499" in str(n)]
