@@ -137,7 +137,7 @@ def _centrifugo(program: Path) -> Start:
             config.flush()
             with listening([str(program), "-c", config.name], dict(os.environ), port, "/health") as pid:
                 path = "/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22tasks%22%3A%7B%7D%7D%7D"
-                plan = Plan(port, path, {}, 1, 0, 0, greeting=b'"subs":', number=rb'"number":(\d+)')
+                plan = Plan(port, path, {}, 1, 0, 0, greeting=b'"subs":', number=rb'"number": ?(\d+)')
                 body = json.dumps({"channel": "tasks", "data": {"number": 0, "text": PAYLOAD}})
                 form = Form("POST", body.replace('"number": 0', '"number": {number}'))
                 yield Engine(Server(pid, port, "", {}), plan, "/api/publish", form)
