@@ -117,15 +117,17 @@ class Numberer:
             self._requested += 1
             self._changed.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="numbering", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="numbering", daemon=True)
+                thread.start()  # where it cannot be started now, the next request tries again
+                self._thread = thread
 
     def finish(self, within_s: float) -> None:
         """Wait until what was requested is done."""
         with self._changed:
-            self._changed.wait_for(self._is_idle, within_s)
+            self._changed.wait_for(self.is_idle, within_s)
 
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether all that was requested is done."""
         return self._answered == self._requested
 
     def _run(self) -> None:
@@ -146,9 +148,9 @@ class Numberer:
 
     def _next(self) -> int:
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._is_idle(), _IDLE_S):
+            if not self._changed.wait_for(lambda: not self.is_idle(), _IDLE_S):
                 connections.close_all()
-                self._changed.wait_for(lambda: not self._is_idle())
+                self._changed.wait_for(lambda: not self.is_idle())
             return self._requested
 
     def _number(self) -> None:

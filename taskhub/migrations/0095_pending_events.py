@@ -44,7 +44,7 @@ BEGIN
             FROM (SELECT p.channel FROM taskhub_pendingevent p ORDER BY p.id LIMIT most) f ORDER BY f.channel
     LOOP
         head := NULL;
-        -- Not by an INSERT that finds a conflict: it would wait for whoever is updating the row.
+        -- Not by an INSERT that finds a conflict: it would wait for the writer that updates the row.
         SELECT c.value INTO head FROM django_eventstream_eventcounter c WHERE c.name = wanted FOR UPDATE SKIP LOCKED;
         IF NOT FOUND AND NOT EXISTS (SELECT FROM django_eventstream_eventcounter c WHERE c.name = wanted) THEN
             INSERT INTO django_eventstream_eventcounter (name, value, updated)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from django.core.management import call_command
 from django_eventstream.models import Event
 from django_eventstream.storage import EventDoesNotExist
 
-from taskhub.events import outbox
+from taskhub.events import numbering, outbox
 from taskhub.models import AuditEntry
 from taskhub.services.event_numbers import LEAP
 
@@ -36,3 +38,20 @@ def test_who_resumes_with_a_number_from_before_the_leap_is_told_that_events_are_
     store.append_event("tasks", "message", "1")
     with pytest.raises(EventDoesNotExist):
         store.get_events("tasks", remembered)
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = threading.Thread.start
+    monkeypatch.setattr(numbering, "number_events", lambda: True)
+    numberer = numbering.Numberer()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError):
+        numberer.request()
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    numberer.request()
+    numberer.finish(60)
+    assert numberer.is_idle()
