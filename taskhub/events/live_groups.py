@@ -80,44 +80,31 @@ def _encode(frames: list[Frame], filters: Filters, privacy: Privacy) -> _Batch:
     return _Batch(writes, frames[-1].seq, 1 + size // WRITE_BYTES)
 
 
-class _Group:
-    """Live streams that want the same events; whether they may see the same is decided by each batch."""
-
-    __slots__ = ("filters", "members")
-
-    def __init__(self, filters: Filters) -> None:
-        self.filters = filters
-        # In the order of their joining: a dict, since a set would have none.
-        self.members: dict[ChannelReader, None] = {}
-
-
 class LiveGroups:
     """The live streams of a channel in this process."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._groups: dict[Filters, _Group] = {}
+        # By what they want; whether they may see the same is decided by each batch. Members are in the order of their
+        # joining: a dict, since a set would have none.
+        self._groups: dict[Filters, dict[ChannelReader, None]] = {}
         self._is_delivering = False
 
     def __len__(self) -> int:
-        return sum(len(group.members) for group in self._groups.values())
+        return sum(map(len, self._groups.values()))
 
     def __iter__(self) -> Iterator[ChannelReader]:
-        return (reader for group in self._groups.values() for reader in group.members)
+        return (reader for members in self._groups.values() for reader in members)
 
     def join(self, reader: ChannelReader) -> None:
         """Add a stream that has everything up to the feed's head."""
-        wanted = reader.filters._replace(viewer=None)
-        group = self._groups.get(wanted)
-        if group is None:
-            group = self._groups[wanted] = _Group(wanted)
-        group.members[reader] = None
+        self._groups.setdefault(_wanted(reader), {})[reader] = None
 
     def leave(self, reader: ChannelReader) -> None:
-        wanted = reader.filters._replace(viewer=None)
-        group = self._groups[wanted]
-        del group.members[reader]
-        if not group.members:
+        wanted = _wanted(reader)
+        members = self._groups[wanted]
+        del members[reader]
+        if not members:
             del self._groups[wanted]
 
     def release(self, repeats: deque[int]) -> None:
@@ -150,9 +137,9 @@ class LiveGroups:
         feed, left, is_behind = self._feed, SLICE, True
         while is_behind:
             is_behind, seen = False, feed.head
-            for group in list(self._groups.values()):
-                batches, head = _Batches(feed, group.filters), feed.head
-                for reader in list(group.members):
+            for wanted, members in list(self._groups.items()):
+                batches, head = _Batches(feed, wanted), feed.head
+                for reader in list(members):
                     if reader.cursor >= head or not reader.is_live:
                         continue
                     batch = batches.after(reader.cursor, reader.filters.viewer)
@@ -164,7 +151,7 @@ class LiveGroups:
                     if left <= 0:
                         yield
                         # What there is, and what may be seen of it, may have changed meanwhile.
-                        batches, head, left = _Batches(feed, group.filters), feed.head, SLICE
+                        batches, head, left = _Batches(feed, wanted), feed.head, SLICE
             is_behind |= feed.head > seen
 
     def _write(self, reader: ChannelReader, batch: _Batch) -> bool:
@@ -176,3 +163,8 @@ class LiveGroups:
             self._feed.deliveries += events
         reader.cursor = batch.last
         return True
+
+
+def _wanted(reader: ChannelReader) -> Filters:
+    """What a group has in common."""
+    return reader.filters._replace(viewer=None)

@@ -131,10 +131,8 @@ class OpenStream:
     async def _begin_live(self) -> None:
         """Without a wait: there is room. A stream that has missed something does not become live by that."""
         await self._begin()
-        self._go_live()
-
-    def _go_live(self) -> bool:
-        return self._reader is not None and self._direct is not None and self._reader.go_live(self._direct)
+        if self._reader is not None and self._direct is not None:
+            self._reader.go_live(self._direct)
 
     async def _stay_live(self, reader: ChannelReader) -> None:
         """Until the client goes, or the stream has to go on by itself, or is ended."""
