@@ -88,15 +88,9 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
 
     `after` is the last reported change.
 
-    Raises ExecutorError where asking again may help, and may be called again.
+    Raises ExecutorError where the list cannot be had, or asking again for a file may help; may be called again.
     """
-    try:
-        produced = await executor.produced_files(place, after=after)
-    except ExecutorError as error:
-        if error.may_pass:
-            raise
-        log.warning("the files of execution %s cannot be had: %s", place.execution_id, error.code)
-        return Kept([], evidence_left_out=1)
+    produced = await executor.produced_files(place, after=after)
     copies: list[Copy] = []
     left: dict[ProducedFile, LeftOutReason] = {}
     evidence_kept = 0
