@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -96,24 +96,29 @@ class _IdsField(_TextsField):
             raise ValidationError("Must be a UUID, or several that are separated by commas.") from None
 
 
-class _IdField(forms.Field):
-    def clean(self, value: Any) -> UUID | None:
+class _ReadField(forms.Field):
+    """One value; `read` raises ValueError for a text that is none."""
+
+    read: Callable[[str], Any]
+    refusal: str
+
+    def clean(self, value: Any) -> Any:
         if value is None:
             return None
         try:
-            return UUID(value)
+            return self.read(value)
         except ValueError:
-            raise ValidationError("Must be a UUID.") from None
+            raise ValidationError(self.refusal) from None
 
 
-class _MomentField(forms.Field):
-    def clean(self, value: Any) -> datetime | None:
-        if value is None:
-            return None
-        try:
-            return read_moment(value)
-        except ValueError:
-            raise ValidationError(NOT_A_TIME) from None
+class _IdField(_ReadField):
+    read = UUID
+    refusal = "Must be a UUID."
+
+
+class _MomentField(_ReadField):
+    read = staticmethod(read_moment)
+    refusal = NOT_A_TIME
 
 
 @extend_schema_field(_TAG_SCHEMA)

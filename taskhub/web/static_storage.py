@@ -43,12 +43,13 @@ class JoinedStaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: i
 
     def joined_url(self, name: str) -> str | None:
         """The address of the file that joins the modules of this page's script; None where there is none."""
-        joined = _JOINED + name
-        return str(self.url(joined)) if self.hash_key(joined) in self.hashed_files else None
+        return self._url_of(_JOINED + name)
 
     def joined_styles_url(self, sheets: Sequence[str]) -> str | None:
         """The address of the file that joins these style sheets with those of every page; None where there is none."""
-        joined = _styles_name(sheets)
+        return self._url_of(_styles_name(sheets))
+
+    def _url_of(self, joined: str) -> str | None:
         return str(self.url(joined)) if self.hash_key(joined) in self.hashed_files else None
 
     def post_process(self, paths: Files, dry_run: bool = False, **options: Any) -> Iterator[Any]:
