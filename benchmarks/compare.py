@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import subprocess
-import sys
-import tempfile
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
+from benchmarks.engine_servers import GREETING, starlette, starlette_python
 from benchmarks.scenarios import (
     FANOUT_EVENTS,
     FANOUT_STREAMS,
@@ -21,12 +17,9 @@ from benchmarks.scenarios import (
     measure_fanout,
     warm_up,
 )
-from benchmarks.servers import Server, Template, uvicorn, web_process
+from benchmarks.servers import Template, web_process
 from benchmarks.streams import Plan
 from benchmarks.writers import WriterProcess, Writes, status_path
-
-_PACKAGES: Final = ("sse-starlette>=3.7,<4", "starlette>=1.10,<2", "uvicorn>=0.54,<1", "uvloop", "httptools")
-GREETING: Final = b"event: stream-open"
 
 
 def compare(database: Template, writer: WriterProcess) -> Sample:
@@ -35,7 +28,7 @@ def compare(database: Template, writer: WriterProcess) -> Sample:
         "eventstream": _eventstream(database, writer),
     }
     if starlette_python() is not None:
-        samples["starlette"] = _starlette(writer)
+        samples["starlette"] = _starlette(database, writer)
     ours = samples["taskhub"]["delivery_us"]
     return {f"{peer}_{key}": value for peer, sample in samples.items() for key, value in sample.items()} | {
         f"{peer}_ratio": sample["delivery_us"] / ours for peer, sample in samples.items()
@@ -59,29 +52,10 @@ def _eventstream(database: Template, writer: WriterProcess) -> Sample:
         return measure_fanout(server, writer, writes, plan, faults_allowed=True)
 
 
-def _starlette(writer: WriterProcess) -> Sample:
-    python = str(starlette_python())
-    with uvicorn(python, "benchmarks.peers.starlette_app:app", {}, "--lifespan", "off", ready="/ready") as (pid, port):
-        writes = Writes(port, "", ["/publish"], FANOUT_EVENTS)
-        plan = Plan(port, "/stream", {}, FANOUT_STREAMS, FANOUT_EVENTS, FANOUT_EVENTS, greeting=GREETING)
-        return measure_fanout(Server(pid, port, "", {}), writer, writes, plan, faults_allowed=True)
-
-
-@cache
-def starlette_python() -> Path | None:
-    """The interpreter of a virtual environment with sse-starlette; None, with a message, where it cannot be had."""
-    folder = tempfile.TemporaryDirectory(prefix="taskhub-bench-peer-")
-    atexit.register(folder.cleanup)
-    python = Path(folder.name) / "bin" / "python"
-    try:
-        subprocess.run([sys.executable, "-m", "venv", folder.name], check=True, timeout=120)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", *_PACKAGES], check=True, timeout=300, stderr=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"sse-starlette is left out of the comparison, it cannot be installed: {error}", file=sys.stderr)
-        return None
-    return python
+def _starlette(database: Template, writer: WriterProcess) -> Sample:
+    with starlette(database, writer) as engine:
+        plan = replace(engine.plan, streams=FANOUT_STREAMS, first=FANOUT_EVENTS, events=FANOUT_EVENTS)
+        return measure_fanout(engine.server, writer, engine.writes(0, FANOUT_EVENTS), plan, faults_allowed=True)
 
 
 def _figures(peer: str, name: str) -> list[FigureRow]:

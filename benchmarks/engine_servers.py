@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from benchmarks.compare import GREETING, starlette_python
 from benchmarks.scenarios import STREAM, bearer, warm_up
 from benchmarks.servers import HOST, Server, Template, listening, template, uvicorn, web_process
 from benchmarks.streams import Plan
@@ -27,6 +26,8 @@ PEERS: Final = Path(__file__).parent / "peers"
 BEFORE: Final = "TASKHUB_BENCH_BEFORE"
 ONLY: Final = "TASKHUB_BENCH_ENGINES"
 _BUILD_S: Final = 1800
+_PACKAGES: Final = ("sse-starlette>=3.7,<4", "starlette>=1.10,<2", "uvicorn>=0.54,<1", "uvloop", "httptools")
+GREETING: Final = b"event: stream-open"
 CENTRIFUGO: Final = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 PAYLOAD: Final = "x" * 500
 """About as long as the envelope of a status update."""
@@ -76,7 +77,7 @@ def _hub_before(folder: Path) -> Start:
 
 
 @contextlib.contextmanager
-def _starlette(_: Template, writer: WriterProcess) -> Iterator[Engine]:  # noqa: ARG001 - as all others
+def starlette(_: Template, writer: WriterProcess) -> Iterator[Engine]:  # noqa: ARG001 - as all others
     python = str(starlette_python())
     with uvicorn(python, "benchmarks.peers.starlette_app:app", {}, "--lifespan", "off", ready="/ready") as (pid, port):
         yield _publishing(pid, port)
@@ -145,6 +146,23 @@ def _centrifugo(program: Path) -> Start:
     return start
 
 
+@cache
+def starlette_python() -> Path | None:
+    """The interpreter of a virtual environment with sse-starlette; None, with a message, where it cannot be had."""
+    folder = tempfile.TemporaryDirectory(prefix="taskhub-bench-peer-")
+    atexit.register(folder.cleanup)
+    python = Path(folder.name) / "bin" / "python"
+    try:
+        subprocess.run([sys.executable, "-m", "venv", folder.name], check=True, timeout=120)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", *_PACKAGES], check=True, timeout=300, stderr=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"sse-starlette is left out of the comparison, it cannot be installed: {error}", file=sys.stderr)
+        return None
+    return python
+
+
 def _make_floor(folder: Path) -> Start:
     program = str(folder / "floor")
     subprocess.run(["gcc", "-O2", "-o", program, PEERS / "floor.c"], check=True, timeout=120)
@@ -156,7 +174,7 @@ def _make_before(_: Path) -> Start | None:
 
 
 def _make_starlette(_: Path) -> Start | None:
-    return _starlette if starlette_python() is not None else None
+    return starlette if starlette_python() is not None else None
 
 
 def _make_node(_: Path) -> Start | None:
