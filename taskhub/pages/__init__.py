@@ -133,6 +133,7 @@ def page_enums() -> dict[str, Any]:
         "leftovers": [row | {"passes": row["value"] == Leftover.SANDBOX_STOPPING} for row in _entries(_LEFTOVER)],
         "verdicts": [row | {"isGood": row["value"] == Verdict.PASSED} for row in _entries(_VERDICT)],
         "leftOutReasons": _entries(_LEFT_OUT),
+        "asks": [{"value": need, "label": title} for need, title in _ASKS.items()],
         "verifyPolicies": _entries(_POLICY),
         "roles": [{"value": role.group, "mayWork": role >= _WORKS} for role in Role],
     }
@@ -163,6 +164,8 @@ _LEFT_OUT: Final = {
     LeftOutReason.UNREADABLE: "could not be read, or was still growing",
     LeftOutReason.LATE: "not copied in time",
 }
+_ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
+"""Titles of what a task needs of people."""
 _POLICY: Final = {
     VerifyPolicy.OFF: "a verification may be asked for",
     VerifyPolicy.WARN: "done does not need it",
@@ -246,10 +249,6 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "has_runs": execution_list_for(user=request.user).filter(task=task).exists(),
     }
     return render(request, "task.html", context)
-
-
-_ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
-"""Titles of what a task needs of people, as `static/taskhub/task-asks.js` has them."""
 
 
 def may_work(request: HttpRequest) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,11 +48,11 @@ def content(hub: RunningHub) -> Iterator[str]:
     client.http.close()
 
 
-@pytest.fixture(params=SIZES)
-def watched(request: pytest.FixtureRequest, chromium: Browser, hub: RunningHub, content: str) -> Iterator[Page]:
-    """A signed-in window whose cache is empty."""
-    context = new_context(chromium, viewport=SIZES[request.param])
-    sign_in(context.new_page(), hub, content)
+@contextmanager
+def watched_page(chromium: Browser, hub: RunningHub, account: str, size: str) -> Iterator[Page]:
+    """A signed-in window whose cache is empty; `WATCH` looks at it."""
+    context = new_context(chromium, viewport=SIZES[size])
+    sign_in(context.new_page(), hub, account)
     context.pages[0].close()
     context.add_init_script(WATCH)
     page = context.new_page()
@@ -60,6 +61,12 @@ def watched(request: pytest.FixtureRequest, chromium: Browser, hub: RunningHub, 
     network.send("Network.setCacheDisabled", {"cacheDisabled": True})
     yield page
     context.close()
+
+
+@pytest.fixture(params=SIZES)
+def watched(request: pytest.FixtureRequest, chromium: Browser, hub: RunningHub, content: str) -> Iterator[Page]:
+    with watched_page(chromium, hub, content, request.param) as page:
+        yield page
 
 
 def test_the_first_visit_is_small_and_nothing_moves(

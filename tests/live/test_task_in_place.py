@@ -8,7 +8,7 @@ import pytest
 from hub_pages import PATIENCE_MS, TaskPage, make_account, new_context, pressed, sign_in, wait_for_stream
 from live_client import HubClient
 from playwright.sync_api import expect
-from test_board_budgets import WATCH
+from test_board_budgets import SIZES, watched_page
 
 from tests.processes import RunningHub
 
@@ -135,27 +135,19 @@ def test_the_first_visit_is_small_and_nothing_moves(
     client.execute(task_id, "seq 300; echo > left")
     client.wait_for_end(task_id)
     client.http.post(f"/api/tasks/{task_id}/notes", json={"kind": "question", "text": "Which?"}).raise_for_status()
-    for size in ({"width": 1440, "height": 900}, {"width": 390, "height": 844}):
-        context = new_context(chromium, viewport=size)
-        sign_in(context.new_page(), hub, name)
-        context.pages[0].close()
-        context.add_init_script(WATCH)
-        page = context.new_page()
-        network = context.new_cdp_session(page)
-        network.send("Network.enable")
-        network.send("Network.setCacheDisabled", {"cacheDisabled": True})
-        asked: list[Request] = []
-        page.on("request", lambda request, asked=asked: asked.append(request))
-        page.goto(f"{hub.address}/tasks/{task_id}/")
-        page.locator("#files a").wait_for()
-        page.locator("#log .text", has_text="300").wait_for()
-        wait_for_stream(page)
-        sizes = {
-            each.url: each.sizes()["responseBodySize"]
-            for each in asked
-            if not each.url.endswith(".woff2") and "/stream" not in each.url
-        }
-        assert page.evaluate(BEFORE_PAINT) <= REQUESTS
-        assert sum(sizes.values()) <= KIB * 1024, sizes
-        assert page.evaluate("window.shift") <= SHIFT
-        context.close()
+    for size in SIZES:
+        with watched_page(chromium, hub, name, size) as page:
+            asked: list[Request] = []
+            page.on("request", lambda request, asked=asked: asked.append(request))
+            page.goto(f"{hub.address}/tasks/{task_id}/")
+            page.locator("#files a").wait_for()
+            page.locator("#log .text", has_text="300").wait_for()
+            wait_for_stream(page)
+            sizes = {
+                each.url: each.sizes()["responseBodySize"]
+                for each in asked
+                if not each.url.endswith(".woff2") and "/stream" not in each.url
+            }
+            assert page.evaluate(BEFORE_PAINT) <= REQUESTS
+            assert sum(sizes.values()) <= KIB * 1024, sizes
+            assert page.evaluate("window.shift") <= SHIFT

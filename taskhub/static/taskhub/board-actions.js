@@ -1,10 +1,10 @@
 // What the board does to tasks over REST, each for one task. Refusals say which task, and why.
 
 import { api, call, Refused } from "./api.js";
-import { isConflict, whoChanged } from "./task-form.js";
+import { isConflict, putStatus, whoChanged } from "./task-form.js";
 
 /**
- * @import { ExecuteRequest, StatusChangeRequest, Task, TaskStatusEnum } from "schemas"
+ * @import { ExecuteRequest, Task, TaskStatusEnum } from "schemas"
  * @import { StoredTask } from "./task-facts.js"
  */
 
@@ -32,12 +32,7 @@ async function changed({ id, title, version }, verb, change) {
  * @param {TaskStatusEnum} status
  * @param {string} [note] - Why.
  */
-export function changeStatus(task, status, note = "") {
-  /** @type {StatusChangeRequest} */
-  const body = { new_status: status, ...(note && { note }) };
-  const { id, version } = task;
-  return changed(task, "moved", () => call("PUT", api("tasks", "status", id), body, { version }));
-}
+export const changeStatus = (task, status, note = "") => changed(task, "moved", () => putStatus(task, status, note));
 
 /**
  * @param {StoredTask} task

@@ -6,7 +6,7 @@ import { answer, changeStatus, release, runAgain } from "./board-actions.js";
 import { isOf, needOf, outcomeText } from "./card-state.js";
 import { showSince } from "./cards.js";
 import { $, button, find, reconcileChildren } from "./dom.js";
-import { enums } from "./enums.js";
+import { around } from "./enums.js";
 import { onPress, tryAction } from "./forms.js";
 
 /**
@@ -189,10 +189,11 @@ export class Needs {
     // A token of this tab acts as an agent, and agents release nothing that is held back.
     if (need === "held") return isSignedIn() ? [of("Release", (task) => this.#put(release(task), "was released"))] : [];
     if (need === "failure") return [of("Run again", again)];
-    const { back, on } = around(this.#store.tasks.get(id));
+    const { back, on } = around(this.#store.tasks.get(id)?.status);
+    if (!back || !on) throw new RangeError("A task to review is in a column between two others.");
     return [
-      of("Accept", (task) => this.#put(changeStatus(task, on, field.value.trim()), "was accepted")),
-      of("Send back", (task) => this.#put(changeStatus(task, back, field.value.trim()), "was sent back")),
+      of("Accept", (task) => this.#put(changeStatus(task, on.value, field.value.trim()), "was accepted")),
+      of("Send back", (task) => this.#put(changeStatus(task, back.value, field.value.trim()), "was sent back")),
     ];
   }
 
@@ -243,19 +244,6 @@ export class Needs {
 async function again(task) {
   await runAgain(task);
   return `“${task.title}” runs again.`;
-}
-
-/**
- * The columns before and after that of a task.
- *
- * @param {StoredTask | undefined} task
- */
-function around(task) {
-  const { statuses } = enums();
-  const at = statuses.findIndex(({ value }) => value === task?.status);
-  const [back, on] = [statuses[at - 1], statuses[at + 1]];
-  if (!back || !on) throw new RangeError("A task to review is in a column between two others.");
-  return { back: back.value, on: on.value };
 }
 
 /**

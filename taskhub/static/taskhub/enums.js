@@ -33,6 +33,7 @@
  * @property {(Words & { passes: boolean })[]} leftovers - What may outlive an execution; `passes`: not for long.
  * @property {(Words & { isGood: boolean })[]} verdicts - What a verification says.
  * @property {Words[]} leftOutReasons - Why a file that a script left was not kept.
+ * @property {Words[]} asks - Titles of what a task needs of people.
  * @property {Words[]} verifyPolicies - What it takes to be done.
  * @property {{ value: RoleEnum | "nobody", mayWork: boolean }[]} roles - `mayWork`: may change and execute tasks.
  */
@@ -63,6 +64,18 @@ export function entryOf(entries, value) {
   const found = entries.find((entry) => entry.value === value);
   if (!found) throw new RangeError(`Unknown value ${value}: reload the page.`);
   return found;
+}
+
+/**
+ * The statuses before and after one, in the board's order; those that there are.
+ *
+ * @param {string | undefined} status
+ * @returns {{ back: Status | undefined, on: Status | undefined }}
+ */
+export function around(status) {
+  const { statuses } = enums();
+  const at = statuses.findIndex(({ value }) => value === status);
+  return { back: statuses[at - 1], on: statuses[at + 1] };
 }
 
 /**

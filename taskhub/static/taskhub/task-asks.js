@@ -2,20 +2,18 @@
 
 import { api, call, Refused } from "./api.js";
 import { $, agoElement, button, element } from "./dom.js";
-import { enums } from "./enums.js";
+import { around, entryOf, enums } from "./enums.js";
 import { onPress, showError } from "./forms.js";
 import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
-import { isConflict, whoChanged } from "./task-form.js";
+import { isConflict, putStatus, whoChanged } from "./task-form.js";
 import { toast } from "./toasts.js";
 
 /**
- * @import { Note, RenderedNote, RenderedTask, StatusChangeRequest, Task } from "schemas"
+ * @import { Note, RenderedNote, RenderedTask } from "schemas"
  *
  * @typedef {{ onDone: () => void, mayWork: boolean }} AsksOptions
  */
-
-const TITLES = { person: "Held back", answer: "Question", review: "Waits for a review" };
 
 export class Asks {
   #options;
@@ -31,8 +29,8 @@ export class Asks {
     this.#options = options;
     guardUnsaved(() => this.#answer.value !== "" || this.#remark.value !== "");
     onPress($("answer-form"), $("answer-problem"), () => this.#send());
-    onPress($("accept"), $("review-problem"), () => this.#move(1, "Accepted."));
-    onPress($("send-back"), $("review-problem"), () => this.#move(-1, "Sent back."));
+    onPress($("accept"), $("review-problem"), () => this.#move("on", "Accepted."));
+    onPress($("send-back"), $("review-problem"), () => this.#move("back", "Sent back."));
     $("review-form").addEventListener("submit", (event) => event.preventDefault());
   }
 
@@ -46,7 +44,8 @@ export class Asks {
     this.#task = task;
     const hadFocus = $("asks").contains(document.activeElement);
     $("asks").hidden = !needs;
-    if (needs) $("asks-title").textContent = asked && needs !== "person" ? TITLES.answer : TITLES[needs];
+    if (needs)
+      $("asks-title").textContent = entryOf(enums().asks, asked && needs !== "person" ? "answer" : needs).label;
     $("held-back").hidden = needs !== "person";
     this.#showQuestion(asked, notes);
     this.#showReview(needs !== "" && needs !== "person" && needs !== "answer");
@@ -123,24 +122,18 @@ export class Asks {
   }
 
   /**
-   * @param {1 | -1} step
+   * @param {"back" | "on"} where
    * @param {string} done
    */
-  async #move(step, done) {
+  async #move(where, done) {
     const task = this.#task;
-    const { statuses } = enums();
-    const target = statuses[statuses.findIndex(({ value }) => value === task?.status) + step];
+    const target = around(task?.status)[where];
     if (!task || !target) return;
-    const note = this.#remark.value.trim();
-    /** @type {StatusChangeRequest} */
-    const body = { new_status: target.value, ...(note && { note }) };
     try {
-      /** @type {Task} */
-      const now = await call("PUT", api("tasks", "status", task.id), body, { version: task.version });
+      await putStatus(task, target.value, this.#remark.value.trim());
       this.#remark.value = "";
       toast(`${done} The task is in ${target.label}.`);
       this.#options.onDone();
-      return now;
     } catch (error) {
       if (isConflict(error)) {
         error.message = `${await whoChanged(task.id, task.version, error.details.version)} Look at it, and press again.`;

@@ -6,7 +6,7 @@ import { split } from "./format.js";
 
 /**
  * @import { Page } from "./api.js"
- * @import { AuditEntry, TaskRequest } from "schemas"
+ * @import { AuditEntry, StatusChangeRequest, Task, TaskRequest, TaskStatusEnum } from "schemas"
  */
 
 /**
@@ -39,6 +39,21 @@ export function fieldsOf(form) {
  * @returns {error is Refused & { details: { version: number } }}
  */
 export const isConflict = (error) => error instanceof Refused && error.status === 412;
+
+/**
+ * Change the status of a task unless it has another version by now.
+ *
+ * @param {{ id: string, version: number }} task
+ * @param {TaskStatusEnum} status
+ * @param {string} note - Why; may be empty.
+ * @returns {Promise<Task>}
+ * @throws {Refused}
+ */
+export function putStatus({ id, version }, status, note) {
+  /** @type {StatusChangeRequest} */
+  const body = { new_status: status, ...(note && { note }) };
+  return call("PUT", api("tasks", "status", id), body, { version });
+}
 
 /**
  * Who changed a task since a version; each change makes the next version.

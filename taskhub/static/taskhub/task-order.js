@@ -1,7 +1,7 @@
 // The order of tasks: what a task waits for, and what waits for it.
 
 import { api, call, readAll } from "./api.js";
-import { $, element } from "./dom.js";
+import { $, button, element } from "./dom.js";
 import { entryOf, enums } from "./enums.js";
 import { tryAction } from "./forms.js";
 
@@ -78,12 +78,11 @@ function rowOf({ id, title, status, closed_as: closedAs }, words = "") {
  * @param {() => void} onWaived
  */
 function waiver(taskId, blocker, onWaived) {
-  const button = element("button", "Waive", "small");
-  button.type = "button";
+  const press = button("Waive", "small");
   const action = async () => {
     await call("POST", api("tasks", taskId, "waive"), { blocker: blocker.id });
     onWaived(); // no event tells it while the task waits for others
   };
-  button.addEventListener("click", () => void tryAction($("problem"), action));
-  return button;
+  press.addEventListener("click", () => void tryAction($("problem"), action));
+  return press;
 }
