@@ -35,7 +35,9 @@ class OperatorLoginForm(LimitedSignIn, AuthenticationForm):  # type: ignore[misc
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
         if not isinstance(user, User) or not is_operator(user):
             # The password was right: saying otherwise would send its owner looking for another one.
-            raise ValidationError("This account is no operator; sign in at /login/ instead.", code="no_operator")
+            raise ValidationError(
+                "This account does not have the role operator; sign in at /login/ instead.", code="no_operator"
+            )
 
 
 class HubAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types

@@ -185,7 +185,7 @@ class Launcher:
             start_new_session=True,  # Ctrl-C reaches us alone; we obey it when this is done
         )
         if await self._preparation.wait() != 0:
-            raise LaunchError("manage.py prepare failed; its words are above.")
+            raise LaunchError("manage.py prepare failed; its output is above.")
 
     async def _start_children(self, web: socket.socket) -> None:
         if self._own_redis:

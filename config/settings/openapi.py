@@ -37,7 +37,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "overview", "description": "What the caller holds, what waits for people, what is stale."},
         {"name": "agents", "description": "Who works here: what each agent holds and runs, and how to end it."},
         {"name": "subscriptions", "description": "Open streams of sandboxes."},
-        {"name": "api", "description": "What there is."},
+        {"name": "api", "description": "The list of the endpoints."},
     ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

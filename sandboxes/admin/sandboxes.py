@@ -160,7 +160,7 @@ class SandboxAdmin(ActingAdmin):
         except Unavailable as error:
             self.tell(request, "Nothing was done.", [error.message])
         else:
-            self.tell(request, f"{len(chosen)} will be {done}; Last action tells what became of it.", [])
+            self.tell(request, f"{len(chosen)} will be {done}; the column Last action shows the outcome.", [])
 
 
 def ago(moment: datetime) -> str:

@@ -64,7 +64,7 @@ class SecretForm(forms.Form):
         if present is not None:
             del self.fields["name"]
             self.fields["value"].required = False
-            self.fields["value"].help_text = "Empty: the one that there is."
+            self.fields["value"].help_text = "Leave it empty to keep the present value."
             self.initial = {
                 "hosts": "\n".join(present["hosts"] or ()),
                 "description": present["description"] or "",

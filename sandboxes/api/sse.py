@@ -179,7 +179,7 @@ async def _values(reader: LiveReader, watch: Watch, wanted: Wanted) -> AsyncGene
             async with asyncio.timeout(LATE_AFTER * period_s):
                 frames = await reader.next()
         except TimeoutError:
-            words = "There is no news of the sandbox for longer than there should be; it is still being watched."
+            words = "Daytona has not reported the sandbox in time; the stream stays open."
             yield _trouble(wanted, "updates_late", words, period_s)
             continue
         watch.events += len(frames)

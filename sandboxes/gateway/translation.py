@@ -261,7 +261,7 @@ def _checked(what: str, response: aiohttp.ClientResponse, body: bytes, refuse: R
     try:
         return _read_json(body) if body else {}
     except (ValueError, RecursionError) as error:
-        log.warning("Daytona answered %d with something that is no JSON, or is nested too deeply", response.status)
+        log.warning("Daytona answered %d with something that is not JSON, or is nested too deeply", response.status)
         raise SandboxUnavailable from error
 
 
@@ -309,7 +309,7 @@ def _refusal_in_words(status: int | None, text: str) -> SandboxError:
         if said := words.search(text):
             return refused(code, **said.groupdict())
     if status == HTTPStatus.FORBIDDEN:
-        return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to our account.")
+        return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to the hub's account.")
     return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
 
 

@@ -163,7 +163,7 @@ class RoleAdmin(ReadOnlyAdmin):
     @admin.display(description="What it may do")
     def may(self, group: Group) -> str:
         role = ROLES.get(group.name)
-        return WHAT_ROLES_MAY[role] if role else "nothing: it is no role of the hub"
+        return WHAT_ROLES_MAY[role] if role else "nothing: it is not a role of the hub"
 
     @admin.display
     def accounts(self, group: Group) -> Any:

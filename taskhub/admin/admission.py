@@ -61,7 +61,7 @@ class RuleForm(forms.ModelForm[AdmissionRule]):
         cleaned: dict[str, Any] = super().clean() or {}
         until = cleaned.get("paused_until")
         if cleaned.get("paused") and until is not None and until <= timezone.now():
-            self.add_error("paused_until", "The pause would be over already.")
+            self.add_error("paused_until", "The pause would have ended already; give a later time.")
         return cleaned
 
 

@@ -106,7 +106,7 @@ class EnvironmentForm(forms.ModelForm[Environment]):
         required=False,
         strip=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Empty: the one that there is.",
+        help_text="Leave it empty to keep the present one.",
     )
     credential_hosts = _lines("All hosts that are given the credential, as git.example.com; empty: no credential")
     prepare = forms.CharField(

@@ -37,7 +37,7 @@ class AnnouncementSerializer(StrictSerializer, serializers.ModelSerializer[Annou
 
 
 class AnnouncementQuerySerializer(QuerySerializer):
-    all = OneOfField(choices=["0", "1"], default="0", help_text="1: also those that are over, for operators.")
+    all = OneOfField(choices=["0", "1"], default="0", help_text="1: also those that have ended, for operators.")
 
 
 class AnnouncementsViewSet(KnownQuery, GenericViewSet[Announcement]):

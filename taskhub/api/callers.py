@@ -37,7 +37,7 @@ from taskhub.roles import Caller, Role, know_role, role_of
 from taskhub.web.origin_check import STREAM_REFUSAL, ForeignOrigin, PageOrigin, page_origin
 
 _READING: Final = ("GET", "HEAD")
-_FALLEN: Final = "What the ticket was made with no longer holds; make a new one."
+_FALLEN: Final = "The session or token that made the ticket is no longer valid; make a new ticket."
 
 
 async def read_caller(
@@ -124,7 +124,7 @@ def _by_ticket(
     request: HttpRequest, kind: StreamKind | None, inside: dict[str, Any]
 ) -> tuple[Caller, StreamCredential]:
     if kind is None:
-        raise BadTicket("No ticket opens this; send a token.")
+        raise BadTicket("Tickets are not accepted here; send a token.")
     try:
         ticket = read_ticket_for(request.GET["ticket"], kind, kind.asked(request.GET, **inside))
         user = _owner_of(ticket)

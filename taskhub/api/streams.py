@@ -66,7 +66,7 @@ def _resume_after(last_id: str) -> int | None:
         return None
     found = _EVENT_ID.match(last_id)
     if found is None:
-        raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+        raise Invalid("Last-Event-ID is not an id of this stream.", code="last_event_id_malformed")
     return int(found[1])
 
 
@@ -103,7 +103,7 @@ def _log_position(request: HttpRequest) -> tuple[UUID | None, int]:
     found = _LOG_ID.match(last_id)
     # Where the address names an execution, which a ticket may be bound to, an id of another is not this stream's.
     if found is None or (execution_id and _uuid(found[1], "Last-Event-ID") != execution_id):
-        raise Invalid("Last-Event-ID is not one of this stream's.", code="last_event_id_malformed")
+        raise Invalid("Last-Event-ID is not an id of this stream.", code="last_event_id_malformed")
     return _uuid(found[1], "Last-Event-ID"), int(found[2])
 
 

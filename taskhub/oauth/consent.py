@@ -63,12 +63,14 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]  # likewise
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if INVALID_HEX_PATTERN.search(request.META.get("QUERY_STRING", "")):
-            return _refused(request, "invalid_request", "A percent sign is followed by what is no hex number.")
+            return _refused(request, "invalid_request", "A percent sign is not followed by two hexadecimal digits.")
         if any("\0" in value for given in (request.GET, request.POST) for value in given.values()):
             return _refused(request, "invalid_request", "A parameter has a NUL character.")
         targets = [*request.GET.getlist("redirect_uri"), *request.POST.getlist("redirect_uri")]
         if not all(map(is_printable, filter(None, targets))):
-            return _refused(request, "invalid_request", "redirect_uri has a character that no address has.")
+            return _refused(
+                request, "invalid_request", "redirect_uri has a character that is not allowed in an address."
+            )
         if request.user.is_authenticated and role_of(request.user) < Role.VIEWER:
             raise PermissionDenied
         found: HttpResponseBase = super().dispatch(request, *args, **kwargs)

@@ -19,7 +19,7 @@ def mcp_resource(request: HttpRequest) -> str:
     """
     resource = canonical(request.build_absolute_uri("/mcp"))
     if not resource:
-        raise DisallowedHost("The header Host has a port that is none.")
+        raise DisallowedHost("The port in the header Host is not a port number.")
     return resource
 
 

@@ -106,7 +106,7 @@ class ToldForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
         if given.get("kinds") and not given.get("email") and not self.errors:
-            raise forms.ValidationError("Enter the address to which the mail goes.")
+            raise forms.ValidationError("Enter the address to which mail is sent.")
         return given
 
 

@@ -42,7 +42,7 @@ def admission_rule_set(
         paused_until = None
     if paused_until is not None and paused_until <= timezone.now():
         # Not a wrong field: a minute ago it was right.
-        raise Conflict("The pause would be over already.", code="pause_over")
+        raise Conflict("The pause would have ended already; give a later time.", code="pause_over")
     rule = AdmissionRule.objects.select_for_update().filter(pk=account).first() or AdmissionRule(account=account)
     before = _said(rule)
     rule.at_once, rule.paused, rule.paused_until, rule.changed_by = at_once, paused, paused_until, actor.name

@@ -185,7 +185,7 @@ def _guard_default(name: str, spec: EnvironmentSpec) -> None:
 
 
 def _exists() -> Conflict:
-    return Conflict("There is an environment of this name already.", code="environment_exists")
+    return Conflict("An environment of this name exists already; choose another name.", code="environment_exists")
 
 
 def _locked(name: str) -> Environment:

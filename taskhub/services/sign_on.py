@@ -109,7 +109,7 @@ def break_glass_account(*, actor: Actor, username: str) -> str:
     if user is None:
         user = account_create(actor=actor, username=username, role=Role.OPERATOR)
     if not user.is_active or role_of(user) < Role.OPERATOR:
-        raise Invalid(f"{username} is deactivated or no operator; choose another name.")
+        raise Invalid(f"{username} is deactivated or does not have the role operator; choose another name.")
     if hasattr(user, "sign_on_identity"):
         raise Invalid(f"{username} signs in with the OpenID provider; choose another name.")
     BreakGlassAccount.objects.get_or_create(user=user)

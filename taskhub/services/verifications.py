@@ -96,7 +96,7 @@ def _guard(actor: Actor, evidence: Evidence) -> None:
         raise Invalid(
             "Neither the task nor its environment has a verify script.",
             code="nothing_to_verify",
-            details={"verify": ["There is no script."]},
+            details={"verify": ["Give a script here, or in the environment."]},
         )
 
 

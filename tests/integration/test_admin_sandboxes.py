@@ -68,7 +68,7 @@ def test_sandboxes_are_stopped_started_and_after_a_question_deleted(
     gone = seen({"id": "gone", "state": "started"})
     for action, done in (("stop", "stopped"), ("start", "started")):
         said = act(operator_client, action, there, gone)
-        assert f"2 will be {done}; Last action tells what became of it." in said
+        assert f"2 will be {done}; the column Last action shows the outcome." in said
         # The page waited for nothing.
         assert said_of(there, gone) == [f"{action}: sent"] * 2
         assert audited(f"sandbox:{action}") == []

@@ -142,7 +142,7 @@ def test_a_sandbox_is_deleted_after_a_question(admin: Page, client: HubClient, c
         admin.wait_for_selector("text=Delete these sandboxes, with their processes and files?")
         assert client.http.get(f"/api/sandboxes/{made['id']}/").status_code == 200
         admin.click("button[name=_answered]")
-        admin.wait_for_selector("text=1 will be deleted; Last action tells what became of it.")
+        admin.wait_for_selector("text=1 will be deleted; the column Last action shows the outcome.")
         last = until(frames, lambda frame: frame.event == "disconnected")[-1]
     assert last.json()["reason"] == "sandbox_destroyed"
     assert complaints == []

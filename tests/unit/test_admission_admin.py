@@ -99,7 +99,7 @@ def test_an_account_is_limited_by_a_form(client: Client, alice: User, running: E
         ({"account": "alcie", "paused": "on"}, "Account not found."),
         ({"at_once": "0"}, "greater than or equal to 1"),
         ({"at_once": "-1"}, "greater than or equal to 1"),
-        ({"paused": "on", "paused_until_0": "2020-01-01", "paused_until_1": "00:00:00"}, "would be over already"),
+        ({"paused": "on", "paused_until_0": "2020-01-01", "paused_until_1": "00:00:00"}, "would have ended already"),
         ({"paused": "on", "paused_until_0": "soon", "paused_until_1": "00:00:00"}, "Enter a valid date"),
     ],
 )

@@ -236,7 +236,7 @@ def test_counters_that_have_ended_are_deleted(alice: User) -> None:
 
 def test_an_account_that_is_no_operator_is_told_so_at_the_admin(alice: User) -> None:
     answer = sign_in(Client(), "alice", "alice", form="/admin/login/").content.decode()
-    assert "This account is no operator" in answer
+    assert "This account does not have the role operator" in answer
     assert "enter the correct" not in answer
 
 

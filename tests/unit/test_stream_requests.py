@@ -27,7 +27,7 @@ def test_an_id_is_this_streams_or_refused(text: str) -> None:
         number = streams._resume_after(streams.last_event_id(request))
     except Invalid as error:
         assert error.code == "last_event_id_malformed"
-        assert error.message == "Last-Event-ID is not one of this stream's."
+        assert error.message == "Last-Event-ID is not an id of this stream."
     else:
         assert text == f"tasks:{text[6:]}"
         assert number == int(text[6:])

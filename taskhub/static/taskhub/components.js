@@ -11,7 +11,7 @@ function undo() {
 }
 
 async function ask() {
-  const question = { title: "Delete the task?", text: ["Its runs and files go, too."], action: "Delete" };
+  const question = { title: "Delete the task?", text: ["Its runs and files are deleted, too."], action: "Delete" };
   toast((await confirmed(question)) ? "It was deleted." : "Nothing was done.");
 }
 
