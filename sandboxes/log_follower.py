@@ -36,7 +36,7 @@ from taskhub.executions.masking import Mask
 log = logging.getLogger(__name__)
 
 LINE_BYTES: Final = TEXT_LIMIT
-"""Of a line as JSON, as streams send it: so every process splits a line alike, and no client refuses a frame."""
+"""64 KiB of JSON, as streams send it: so every process splits a line alike, and no client refuses a frame."""
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 """A snapshot comes in one piece, with every line twice; if it would be longer, a second replay is used instead."""
 _MARKS: Final[dict[str, gateway.Stream]] = {"\x01\x01\x01": "stdout", "\x02\x02\x02": "stderr"}

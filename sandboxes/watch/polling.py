@@ -2,7 +2,8 @@
 
 The cost grows with the watched sandboxes, not with their viewers: a tick reads each sandbox once. If more than a few
 are watched, it reads whole pages of Daytona's list, and single sandboxes only if the pages do not suffice: a sandbox
-that is not on them, or one that they show older than it is known to be (the list lags behind).
+that is not on them, or one that they show older than it is known to be (the list lags behind). How often there is a
+tick is in `config/settings/jobs.py`.
 """
 
 from __future__ import annotations

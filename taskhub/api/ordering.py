@@ -10,6 +10,8 @@ from rest_framework import serializers
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
+from taskhub.models import TaskPriority
+
 PARAMETER = "ordering"
 
 
@@ -28,7 +30,8 @@ class KnownOrdering(BaseFilterBackend):
                 "name": PARAMETER,
                 "in": "query",
                 "description": "The order; `-` before a name reverses it. Rows that are equal in it are ordered by "
-                "their creation and id. `priority` orders by rank (low, medium, high), `priority_rank` is the same.",
+                f"their creation and id. `priority` orders by rank ({', '.join(TaskPriority.values)}), `priority_rank` is "
+                "the same.",
                 "schema": {"type": "string", "enum": names_of(view.orderings)},
             }
         ]

@@ -28,6 +28,10 @@ class ClosedAs(models.TextChoices):
 
 
 class TaskPriority(models.TextChoices):
+    """From the least to the most urgent: rank, filters and pages follow. A new one needs a migration that makes the
+    indexes with `PriorityRank` anew.
+    """
+
     LOW = "low", "Low"
     MEDIUM = "medium", "Medium"
     HIGH = "high", "High"
@@ -72,9 +76,15 @@ WAITING_FOR_FROM: Final = ("held_back", "open_question_id", "status")
 # An index of an expression is found only where statement and index are spelled alike, which no parameter is: the values
 # of these stand in the statement itself.
 class PriorityRank(models.Func):
-    """0 low, 2 high."""
+    """0 for the least urgent, and so on."""
 
-    template = "CASE %(expressions)s WHEN 'low' THEN 0 WHEN 'medium' THEN 1 WHEN 'high' THEN 2 END"
+    template = " ".join(
+        [
+            "CASE %(expressions)s",
+            *(f"WHEN '{name}' THEN {rank}" for rank, name in enumerate(TaskPriority.values)),
+            "END",
+        ]
+    )
     output_field = models.IntegerField()
 
 
