@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ import httpx
 import pytest
 from live_client import HubClient, is_alive, is_ready, wait_for_new_child, wait_until_gone, whole_tree
 
-from tests.processes import Process, RunningHub, free_port, running_hub, wait_until
+from config.launcher import running
+from tests.processes import ROOT, Process, RunningHub, free_port, running_hub, wait_until
 from tests.streaming import open_stream
 
 LAUNCHER = [sys.executable, "-m", "config.launcher"]
@@ -64,8 +66,22 @@ def start_sleeping_execution(client: HubClient) -> str:
     return task_id
 
 
+def signal_ends_everything(hub: RunningHub, number: signal.Signals) -> None:
+    with open_stream(f"{hub.address}/api/events/stream") as frames:
+        assert next(frames).json()["event"] == "connected"
+        pids = whole_tree(hub)
+        assert len(pids) >= 10  # launcher, five children, and the sandbox's shells
+        hub.process.signal(number)
+        assert json.loads([frame.data for frame in frames if frame.data][-1])["event"] == "disconnected"
+    assert hub.process.wait(60) == 0
+    wait_until_gone(pids, hub)
+    assert not (hub.data_dir / "redis.sock").exists()
+    assert is_unlocked(hub.data_dir)
+
+
 def test_first_start_tells_the_secrets_once_and_second_start_finds_the_data(tmp_path: Path) -> None:
-    data_dir = tmp_path / "new" / "data"
+    """In a folder with an odd name."""
+    data_dir = tmp_path / "new" / "with blanks é, a#b?c%20d"
     with running_hub(data_dir) as first:
         said = "\n".join(first.process.output)
         assert len(re.findall(r"Operator account: operator, password: \S+", said)) == 1
@@ -74,9 +90,8 @@ def test_first_start_tells_the_secrets_once_and_second_start_finds_the_data(tmp_
         assert data_dir.stat().st_mode & 0o777 == 0o700
         assert f"http://localhost:{first.port}" in said
         task_id = HubClient(first).create_task("kept over the restart")
-        running = start_sleeping_execution(HubClient(first))
-        first.process.signal(signal.SIGTERM)
-        assert first.process.wait() == 0
+        left = start_sleeping_execution(HubClient(first))
+        signal_ends_everything(first, signal.SIGTERM)
     with running_hub(data_dir) as second:
         said = "\n".join(second.process.output)
         assert not SECRETS.search(said)
@@ -84,8 +99,9 @@ def test_first_start_tells_the_secrets_once_and_second_start_finds_the_data(tmp_
         client = HubClient(second)
         assert client.http.get(f"/api/tasks/{task_id}").json()["title"] == "kept over the restart"
         # What ran when everything stopped is not forgotten either.
-        assert client.wait_for_end(running)["execution_event"] in {"failed", "lost"}
+        assert client.wait_for_end(left)["execution_event"] in {"failed", "lost"}
         assert client.run("echo goes on")[1]["execution_event"] == "completed"
+        assert [each.name for each in data_dir.parent.iterdir()] == [data_dir.name]
 
 
 def test_taken_port_is_one_sentence(tmp_path: Path) -> None:
@@ -121,30 +137,10 @@ def test_data_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("name", ["with blanks é", "a#b?c%20d"])
-def test_data_folder_may_have_an_odd_name(tmp_path: Path, name: str) -> None:
-    with running_hub(tmp_path / name) as odd:
-        client = HubClient(odd)
-        _, end = client.run("echo fine")
-        assert end["execution_event"] == "completed"
-        assert {each.name for each in tmp_path.iterdir()} == {name}
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_everything(tmp_path: Path, default_sigint: None, number: signal.Signals) -> None:
+def test_interrupt_ends_everything(tmp_path: Path, default_sigint: None) -> None:
     with running_hub(tmp_path) as hub:
-        client = HubClient(hub)
-        start_sleeping_execution(client)
-        with open_stream(f"{hub.address}/api/events/stream") as frames:
-            assert next(frames).json()["event"] == "connected"
-            pids = whole_tree(hub)
-            assert len(pids) >= 10  # launcher, five children, and the sandbox's shells
-            hub.process.signal(number)
-            assert json.loads([frame.data for frame in frames if frame.data][-1])["event"] == "disconnected"
-        assert hub.process.wait(60) == 0
-        wait_until_gone(pids, hub)
-        assert not (tmp_path / "redis.sock").exists()
-        assert is_unlocked(tmp_path)
+        start_sleeping_execution(HubClient(hub))
+        signal_ends_everything(hub, signal.SIGINT)
 
 
 def test_signal_during_the_start_ends_everything(tmp_path: Path) -> None:
@@ -160,15 +156,25 @@ def test_signal_during_the_start_ends_everything(tmp_path: Path) -> None:
         hub.process.end()
 
 
-def test_killed_launcher_leaves_no_process(tmp_path: Path) -> None:
+def test_killed_launcher_leaves_no_process_and_a_record_that_does_not_count(tmp_path: Path) -> None:
     with running_hub(tmp_path) as hub:
-        client = HubClient(hub)
-        start_sleeping_execution(client)
+        named = ROOT / ".running" / str(hub.process.pid)
+        start_sleeping_execution(HubClient(hub))
         pids = whole_tree(hub)
         hub.process.signal(signal.SIGKILL)
         hub.process.popen.wait(60)
         wait_until_gone(pids, hub)
         assert is_unlocked(tmp_path)
+        hub.process.end()
+        assert (tmp_path / "hub.json").exists()
+        stop = [*LAUNCHER, "stop"]
+        said = subprocess.run(stop, env=environment(tmp_path, 0), cwd=ROOT, capture_output=True, text=True, check=True)
+        assert said.stdout == f"No TaskHub runs on {tmp_path}.\n"
+        hub.start()
+        hub.wait_ready()
+        assert json.loads((tmp_path / "hub.json").read_text())["pid"] == hub.process.pid
+        assert tmp_path in running._running_elsewhere()
+        assert not named.exists()
 
 
 @pytest.mark.parametrize("words", ["uvicorn", "worker", "redis.sock", "sandboxes.local"])

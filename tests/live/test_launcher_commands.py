@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +14,6 @@ import httpx
 import pytest
 from live_client import HubClient
 
-from config.launcher import running
 from tests.processes import ROOT, RunningHub, free_port, running_hub
 
 OWN = {"DJANGO_SETTINGS_MODULE", "REDIS_URL", "DATABASE_URL", "DAYTONA_API_KEY", "SECRET_KEY", "TASKHUB_DATA_DIR"}
@@ -37,25 +34,56 @@ def printed_link(hub: RunningHub) -> str:
     return next(match[1] for line in hub.process.output if (match := re.search(r"sign in +(\S+)$", line)))
 
 
-def test_last_words_are_what_one_needs(tmp_path: Path) -> None:
-    with running_hub(tmp_path) as hub:
-        hub.process.wait_for_line("ends everything")
-        said = hub.process.output[hub.process.output.index(f"TaskHub is ready at {hub.address}") :]
-        words = [line.split()[:2] for line in said]
-        assert ["sign", "in"] in words
-        assert f"  API token     {tmp_path / 'token'}" in said
-        assert f"  data          {tmp_path}" in said
-        # As root, too: nothing warns of what its user has chosen. And refused requests are no warnings.
-        assert httpx.get(f"{hub.address}/api/nothing", trust_env=False).status_code == 404
-        refused = httpx.post(f"{hub.address}/api/tasks/", json={"title": "t"}, trust_env=False)
-        assert refused.status_code == 401
-        line = hub.process.wait_for_line("Unauthorized: /api/tasks/")
-        assert " INFO django.request: " in line
-        everything = "\n".join(hub.process.output)
-        assert "superuser" not in everything
-        assert "WARNING" not in everything
-        # The pages name the same place.
-        assert str(tmp_path / "token") in httpx.get(f"{hub.address}/", trust_env=False).text
+def test_a_hub_from_its_last_words_to_its_stop(tmp_path: Path) -> None:
+    """With settings from a file, and its data elsewhere than usual."""
+    data_dir = tmp_path / "data"
+    (tmp_path / "env").write_text(f"TASKHUB_PORT={free_port()}\nTASKHUB_EVENTS_KEEP_DAYS=3\n")
+    with running_hub(data_dir, {"TASKHUB_ENV_FILE": str(tmp_path / "env")}) as hub:
+        last_words_are_what_one_needs(hub)
+        settings_may_be_in_a_file(hub)
+        stop_waits_for_the_end(hub)
+
+
+def last_words_are_what_one_needs(hub: RunningHub) -> None:
+    hub.process.wait_for_line("ends everything")
+    said = hub.process.output[hub.process.output.index(f"TaskHub is ready at {hub.address}") :]
+    words = [line.split()[:2] for line in said]
+    assert ["sign", "in"] in words
+    assert f"  API token     {hub.data_dir / 'token'}" in said
+    assert f"  data          {hub.data_dir}" in said
+    # As root, too: nothing warns of what its user has chosen. And refused requests are no warnings.
+    assert httpx.get(f"{hub.address}/api/nothing", trust_env=False).status_code == 404
+    refused = httpx.post(f"{hub.address}/api/tasks/", json={"title": "t"}, trust_env=False)
+    assert refused.status_code == 401
+    line = hub.process.wait_for_line("Unauthorized: /api/tasks/")
+    assert " INFO django.request: " in line
+    everything = "\n".join(hub.process.output)
+    assert "superuser" not in everything
+    assert "WARNING" not in everything
+    # The pages name the same place.
+    assert str(hub.data_dir / "token") in httpx.get(f"{hub.address}/", trust_env=False).text
+
+
+def settings_may_be_in_a_file(hub: RunningHub) -> None:
+    """The environment of the test names a port, which wins; the file's days hold in the processes of the hub."""
+    web = Path(f"/proc/{hub.child_pid('uvicorn')}/environ").read_text().split("\0")
+    assert "TASKHUB_EVENTS_KEEP_DAYS=3" in web
+    assert f"TASKHUB_PORT={hub.port}" in web
+    assert HubClient(hub).create_task()
+
+
+def stop_waits_for_the_end(hub: RunningHub) -> None:
+    record, named = hub.data_dir / "hub.json", ROOT / ".running" / str(hub.process.pid)
+    assert record.stat().st_mode & 0o777 == 0o600
+    assert named.read_text() == str(hub.data_dir)
+    here = {"TASKHUB_DATA_DIR": str(hub.data_dir)}
+    assert launcher("stop", **here)[:2] == (0, f"TaskHub on {hub.data_dir} has stopped.\n")
+    assert hub.process.wait(60) == 0
+    assert not record.exists()
+    assert not named.exists()
+    assert launcher("stop", **here)[:2] == (0, f"No TaskHub runs on {hub.data_dir}.\n")
+    code, _, said = launcher("link", **here)
+    assert (code, said) == (1, f"No TaskHub runs on {hub.data_dir}; `make run` starts one.\n")
 
 
 def test_link_signs_a_browser_in_once_and_another_one_is_printed(hub: RunningHub) -> None:
@@ -67,36 +95,6 @@ def test_link_signs_a_browser_in_once_and_another_one_is_printed(hub: RunningHub
         assert (page.status_code, str(page.url)) == (200, f"{hub.address}/")
         assert browser.get(f"{hub.address}/admin/").status_code == 200
     assert httpx.get(link.strip(), trust_env=False).status_code == 400
-
-
-def test_stop_waits_for_the_end_and_finds_a_hub_that_keeps_its_data_elsewhere(tmp_path: Path) -> None:
-    with running_hub(tmp_path / "data") as hub:
-        record = tmp_path / "data" / "hub.json"
-        assert record.stat().st_mode & 0o777 == 0o600
-        assert (ROOT / ".running" / str(hub.process.pid)).read_text() == str(tmp_path / "data")
-        code, said, _ = launcher("stop", TASKHUB_DATA_DIR=str(tmp_path / "data"))
-        assert (code, said) == (0, f"TaskHub on {tmp_path / 'data'} has stopped.\n")
-        assert hub.process.wait(60) == 0
-        assert not record.exists()
-        assert not (ROOT / ".running" / str(hub.process.pid)).exists()
-        code, said, _ = launcher("stop", TASKHUB_DATA_DIR=str(tmp_path / "data"))
-        assert (code, said) == (0, f"No TaskHub runs on {tmp_path / 'data'}.\n")
-        code, _, said = launcher("link", TASKHUB_DATA_DIR=str(tmp_path / "data"))
-        assert (code, said) == (1, f"No TaskHub runs on {tmp_path / 'data'}; `make run` starts one.\n")
-
-
-def test_record_of_a_killed_hub_does_not_count(tmp_path: Path) -> None:
-    with running_hub(tmp_path) as hub:
-        named = ROOT / ".running" / str(hub.process.pid)
-        hub.process.signal(signal.SIGKILL)
-        hub.process.end()
-        assert (tmp_path / "hub.json").exists()
-        assert launcher("stop", TASKHUB_DATA_DIR=str(tmp_path))[:2] == (0, f"No TaskHub runs on {tmp_path}.\n")
-        hub.start()
-        hub.wait_ready()
-        assert json.loads((tmp_path / "hub.json").read_text())["pid"] == hub.process.pid
-        assert tmp_path in running._running_elsewhere()
-        assert not named.exists()
 
 
 def test_commands_use_the_database_of_the_hub_that_runs(hub: RunningHub) -> None:
@@ -164,21 +162,6 @@ def test_help_starts_nothing(tmp_path: Path) -> None:
     code, _, said = launcher("--port", "8000", TASKHUB_DATA_DIR=str(tmp_path / "data"))
     assert code == 2
     assert not (tmp_path / "data").exists()
-
-
-def test_settings_may_be_in_a_file(tmp_path: Path) -> None:
-    port = free_port()
-    (tmp_path / "env").write_text(f"TASKHUB_PORT={port}\nTASKHUB_EVENTS_KEEP_DAYS=3\n")
-    hub = RunningHub(tmp_path / "data", {"TASKHUB_ENV_FILE": str(tmp_path / "env")})
-    try:
-        # The environment of the test names a port, which wins; the file's days hold in the processes of the hub.
-        hub.wait_ready()
-        web = Path(f"/proc/{hub.child_pid('uvicorn')}/environ").read_text().split("\0")
-        assert "TASKHUB_EVENTS_KEEP_DAYS=3" in web
-        assert f"TASKHUB_PORT={hub.port}" in web
-        assert HubClient(hub).create_task()
-    finally:
-        hub.process.end()
 
 
 @pytest.mark.parametrize(

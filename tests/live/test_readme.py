@@ -1,4 +1,4 @@
-"""README's own examples, run as they are written against a hub."""
+"""Examples of README and docs, run as they are written against a hub."""
 
 from __future__ import annotations
 
@@ -28,35 +28,48 @@ def written_for(hub: RunningHub, code: str) -> str:
     return code.replace("http://localhost:8000", hub.address).replace("var/token", str(hub.data_dir / "token"))
 
 
-def test_the_tour_by_hand_creates_a_task_and_follows_its_log(hub: RunningHub, tmp_path: Path) -> None:
-    stream = Process(["sh", "-c", f"exec {written_for(hub, example('sh', '/api/events/stream'))}"], hub.env)
-    try:
-        stream.wait_for_line('"event":"connected"')
-        tour = written_for(hub, example("sh", "/api/exec/logs/"))
-        done = subprocess.run(
-            ["sh", "-eu", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        assert [f'"line":"line {n}"' in done.stdout for n in (1, 2, 3)] == [True] * 3
-        assert "event: log-complete" in done.stdout
-        line = stream.wait_for_line('"event":"task_created"')
-        assert '"title":"Say hello"' in line
-    finally:
-        stream.end()
+def commands(console: str) -> str:
+    """What follows the prompts of a console; a command goes on in lines that are indented."""
+    return "".join(re.findall(r"^\$ (.*\n(?:    .*\n)*)", console, re.MULTILINE))
+
+
+def ran(script: str, folder: Path) -> str:
+    """What the commands print."""
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_example_of_executions_creates_a_task_and_follows_its_log(hub: RunningHub, tmp_path: Path) -> None:
+    page = "docs/executions.md"
+    said = ran(written_for(hub, commands(example("console", "/api/exec/logs/", page))), tmp_path)
+    assert [f'"line":"line {n}"' in said for n in (1, 2, 3)] == [True] * 3
+    assert "event: log-complete" in said
 
 
 def test_the_tour_proves_its_task(hub: RunningHub, tmp_path: Path) -> None:
-    """With a repository and a port of its own in the place of the clone's."""
+    """With a repository and a port of its own in the place of the clone's, beside the stream."""
     make_repository(tmp_path / "clone", README="a clone")
-    with git_daemon(tmp_path) as address:
-        tour = written_for(hub, example("sh", "git daemon")).replace("git://localhost/.git", f"{address}/clone")
-        tour = re.sub(r"^git daemon .*\n|; kill %1", "", tour, flags=re.MULTILINE)
-        done = subprocess.run(
-            ["sh", "-e", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
-    assert done.returncode == 0, done.stderr
-    commit = git(tmp_path / "clone", "rev-parse", "HEAD")
-    assert done.stdout.split() == ["1", commit, "passed", "done"]
+    stream = Process(["sh", "-c", f"exec {written_for(hub, example('sh', '/api/events/stream'))}"], hub.env)
+    try:
+        stream.wait_for_line('"event":"connected"')
+        with git_daemon(tmp_path) as address:
+            tour = written_for(hub, example("sh", "git daemon")).replace("git://localhost/.git", f"{address}/clone")
+            said = ran(re.sub(r"^git daemon .*\n|; kill %1", "", tour, flags=re.MULTILINE), tmp_path)
+        assert '"title":"Say hello"' in stream.wait_for_line('"event":"task_created"')
+        stream.wait_for_line('"verified":"passed"')
+    finally:
+        stream.end()
+    commit = git(tmp_path / "clone", "rev-parse", "--short", "HEAD")
+    assert (
+        said.split()
+        == f"""
+        1 completed
+        [TaskHub: checkout] [TaskHub: setup] 1 [TaskHub: script] hello {commit}
+        passed done""".split()
+    )
 
 
 def test_the_python_example_claims_a_task(hub: RunningHub, tmp_path: Path) -> None:
