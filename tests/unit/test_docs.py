@@ -58,7 +58,9 @@ def test_every_setting_is_documented() -> None:
     read = set(re.findall(r'env\.\w+\(\s*"([A-Z][A-Z_]+)"', sources))
     read.discard("TASKHUB_SANDBOXES_OFF")  # set by the launcher only
     assert len(read) > 20
-    assert {name for name in read if name not in (ROOT / "docs" / "settings.md").read_text()} == set()
+    read |= {f"{name}_FILE" for name in re.findall(r'env\.(?:secret|database)\(\s*"([A-Z][A-Z_]+)"', sources)}
+    named = set(re.findall(r"`([A-Z][A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text()))
+    assert read - named == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -102,3 +104,19 @@ def test_hooks_and_workflows_call_make_targets_that_exist() -> None:
     commands += [step["run"] for workflow in WORKFLOWS for step in steps(workflow) if "run" in step]
     called = {command.split()[1] for command in commands if command.startswith("make ")}
     assert {"lint", "test", "soak"} <= called <= make_targets()
+
+
+def test_the_devcontainer_has_the_packages_of_ci() -> None:
+    """Except python3-venv: the Python of its image can make environments."""
+    wanted = set(re.findall(r"wanted\+=\(([^)]+)\)", (ROOT / ".ci" / "run").read_text()))
+    packages = {package for words in wanted for package in words.split()} - {"python3-venv"}
+    assert "bubblewrap" in packages
+    assert packages <= set((ROOT / ".devcontainer" / "Dockerfile").read_text().split())
+
+
+@pytest.mark.parametrize("app", ["taskhub", "sandboxes"])
+def test_contributing_says_what_each_folder_of_an_app_is(app: str) -> None:
+    listed = re.search(rf"^{app}/ .*\n((?:  .*\n)+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert listed is not None
+    folders = {path.name for path in (ROOT / app).iterdir() if (path / "__init__.py").exists()} - {"migrations"}
+    assert {name for name in folders if f" {name}/" not in listed[1]} == set()
