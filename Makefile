@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORES := $(shell nproc 2>/dev/null || echo 1)
 # One more than there are cores, for tests also wait; but what they start wants cores, too.
-TEST_PROCESSES := $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n + 1 : 4)))
+TEST_PROCESSES := $(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 4)))
 .DEFAULT_GOAL := help
 # What a command prints is its own, also below another make.
 MAKEFLAGS += --no-print-directory
@@ -73,7 +74,7 @@ test-daemon: install-dev ## the sandbox contract tests, and executions, in front
 
 .PHONY: test-fast
 test-fast: install-dev ## the pure tests: no server, no Redis, in less than a minute
-	$(BIN)/python -m pytest tests/unit -q --tx '$(TEST_PROCESSES)*popen//python=$(BIN)/python' --dist loadfile
+	$(BIN)/python -m pytest tests/unit -q --tx '$(CORES)*popen//python=$(BIN)/python' --dist loadfile
 
 .PHONY: coverage
 coverage: install-dev ## the suite, with branch coverage of all processes it starts

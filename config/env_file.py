@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Final
-
-from dotenv.parser import parse_stream
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -27,12 +26,16 @@ def load(environment: MutableMapping[str, str] = os.environ) -> None:
     path = Path(name) if name else ROOT / ".env"
     if name == "" or (name is None and not path.is_file()):  # a folder of that name is a virtual environment
         return
+    if find_spec("dotenv") is None:
+        return  # Nothing is installed here: the program goes on by another Python (`project_python`), which reads it.
     for key, value in read(path).items():
         environment.setdefault(key, value)
 
 
 def read(path: Path) -> dict[str, str]:
     """Raises EnvFileRefused."""
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - it may be missing
+
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from config.launcher import LaunchError, running
-from config.launcher.launch import Launcher
 from config.launcher.redis_server import NoRedisError
+from config.project_python import goes_on
 
 STOPPED_WITHIN_S: Final = 30.0
 ACTIONS: Final = ("run", "stop", "link")
@@ -28,6 +28,8 @@ def main() -> int:
             return _stop()
         if arguments.action == "link":
             return _print_link()
+        if not goes_on("-m", "config.launcher", *sys.argv[1:]):
+            return 1
         os.umask(0o077)  # what is made in the data folder is its owner's alone
         return asyncio.run(_launch())
     except (LaunchError, NoRedisError) as error:
@@ -53,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _launch() -> int:
+    from config.launcher.launch import Launcher  # noqa: PLC0415 - it needs what may be missing
+
     return await Launcher().run()
 
 

@@ -30,8 +30,8 @@ class KnownOrdering(BaseFilterBackend):
                 "name": PARAMETER,
                 "in": "query",
                 "description": "The order; `-` before a name reverses it. Rows that are equal in it are ordered by "
-                f"their creation and id. `priority` orders by rank ({', '.join(TaskPriority.values)}), `priority_rank` is "
-                "the same.",
+                f"their creation and id. `priority` orders by rank ({', '.join(TaskPriority.values)}), as"
+                " `priority_rank` does.",
                 "schema": {"type": "string", "enum": names_of(view.orderings)},
             }
         ]

@@ -2,7 +2,8 @@
 
 To make a model of each row, with ids and times as objects, to take it apart again and to spell all of it is most of
 what a list of many rows costs. Here the values of a column are spelled together. What has no short way is read as
-Django reads it and spelled by REST's renderer. `tests/unit/test_row_encoder.py` compares with the serializer's bytes.
+Django reads it and spelled by REST's renderer. `tests/integration/test_row_encoder.py` compares with the bytes of the
+serializer.
 """
 
 from __future__ import annotations

@@ -156,6 +156,9 @@ def test_setting_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_help_starts_nothing(tmp_path: Path) -> None:
+    """By a Python without the requirements (-S), too."""
+    bare = (sys.executable, "-S", "-m", "config.launcher", "--help")
+    assert run(*bare, TASKHUB_DATA_DIR=str(tmp_path / "data"))[1].startswith("usage: python -m config.launcher")
     code, said, _ = launcher("--help", TASKHUB_DATA_DIR=str(tmp_path / "data"))
     assert code == 0
     assert said.startswith("usage: python -m config.launcher")
