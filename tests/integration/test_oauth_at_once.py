@@ -1,6 +1,6 @@
 """Two requests with one code or refresh token at the same moment, on both databases: one gets tokens, the grant ends.
 
-`tests/unit/test_oauth_security.py` has each order of the two within one request.
+`tests/integration/test_oauth_security.py` has each order of the two within one request.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from taskhub.auth.actor import SYSTEM
 from taskhub.services import tasks
 from tests.conftest import client_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 GZIP = {"accept-encoding": "gzip"}
 
 

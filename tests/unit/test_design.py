@@ -95,6 +95,7 @@ def test_every_variable_is_described() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.sqlite_suffices
 def test_the_components_are_shown_where_a_setting_says_so(client: Client, rf: RequestFactory, admin_user: User) -> None:
     client.force_login(admin_user)
     assert client.get("/components/").status_code == 404
@@ -115,6 +116,7 @@ def test_questions_are_dialogs_of_ours() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.sqlite_suffices
 def test_screenshots_are_taken_of_every_page(client: Client, admin_user: User) -> None:
     """Of the addresses without parts that vary, those that answer with a page."""
     client.force_login(admin_user)

@@ -7,7 +7,7 @@ from rest_framework.test import APIClient
 
 from taskhub.lib.markdown import LONGEST
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 
 
 def made(api: APIClient, **fields: str) -> str:

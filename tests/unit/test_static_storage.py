@@ -76,6 +76,7 @@ def scripts_of(script: str) -> list[str]:
 
 
 @pytest.mark.django_db
+@pytest.mark.sqlite_suffices
 def test_a_page_takes_the_joined_file_or_module_by_module(
     client: Client, prepared: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

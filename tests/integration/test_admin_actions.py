@@ -321,6 +321,7 @@ def test_every_list_with_actions_is_covered() -> None:
     }
 
 
+@pytest.mark.sqlite_suffices
 @pytest.mark.parametrize("role", ["", "viewer", "agent"])
 @pytest.mark.parametrize(("model", "action"), ACTING)
 def test_actions_are_for_operators(listener: StreamConnection, role: str, model: type[Model], action: str) -> None:
