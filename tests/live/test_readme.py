@@ -36,7 +36,7 @@ def commands(console: str) -> str:
 def ran(script: str, folder: Path) -> str:
     """What the commands print."""
     done = subprocess.run(
-        ["sh", "-eu", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300
+        ["sh", "-e", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
