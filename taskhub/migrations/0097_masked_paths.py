@@ -12,4 +12,11 @@ class Migration(migrations.Migration):
             name="path_is_masked",
             field=models.BooleanField(db_default=False, default=False),
         ),
+        migrations.AlterField(
+            model_name="task",
+            name="open_blockers",
+            field=models.PositiveIntegerField(
+                db_default=0, default=0, editable=False, help_text="Tasks that it waits for."
+            ),
+        ),
     ]
