@@ -165,13 +165,19 @@ def test_what_a_run_has_committed_and_changed_is_verified_at_its_commit(alice: U
 
 def test_what_a_run_has_only_made_executable_or_removed_is_verified(alice: User, tmp_path: Path) -> None:
     """No file is there that the commit does not have, and yet it is not the commit."""
+    verify = "! test -e a && ./tool && { ! test -e new || ./new; }"
     make_repository(tmp_path / "app", a="1\n", tool="#!/bin/bash\n")
     with GitServer(tmp_path).serving() as server:
         repository = {"url": f"{server.url}/app"}
-        environment_create(actor=SYSTEM, name="backend", repository=repository, verify="! test -e a && ./tool")
+        environment_create(actor=SYSTEM, name="backend", repository=repository, verify=verify)
         task = made(alice, verify="", environment="backend")
-        run = executed(alice, task, script_content="git rm -q a; chmod +x tool")
+        script = "git rm -q a; chmod +x tool"
+        run = executed(alice, task, script_content=script)
         assert [each.path for each in run.artifacts.all()] == ["changes.patch"]
+        assert executed(alice, task, verify=True).verdict == "passed"
+        # Content alone is kept of a file; git knows whether it is executable.
+        run = executed(alice, task, script_content=f"{script}; cp tool new; git add new")
+        assert [each.path for each in run.artifacts.all()] == ["changes.patch", "new"]
         assert executed(alice, task, verify=True).verdict == "passed"
 
 
