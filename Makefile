@@ -70,7 +70,8 @@ test-daemon: install-dev ## the sandbox contract tests, and executions, in front
 	TASKHUB_TEST_DAEMON=$(abspath $(DAEMON)) $(BIN)/python -m pytest tests/integration/test_endings.py \
 	  tests/integration/test_broken_insides.py tests/integration/test_script_outcomes.py tests/integration/test_log_windows.py \
 	  tests/integration/test_given_files.py tests/integration/test_executions.py tests/integration/test_file_changes.py \
-	  tests/integration/test_artifacts.py tests/integration/test_setup_runs.py tests/integration/test_verifications.py
+	  tests/integration/test_artifacts.py tests/integration/test_setup_runs.py tests/integration/test_verifications.py \
+	  tests/integration/test_prepared_runs.py
 
 .PHONY: test-fast
 test-fast: install-dev ## the pure tests: no server, no Redis, in less than a minute

@@ -14,6 +14,7 @@
     ├── VolumeNotReady          503  transient: a volume that it is to have is being made
     └── SandboxUnavailable      503  transient: no answer, an answer that makes no sense, or "later" (5xx)
         ├── SandboxThrottled         transient: it asks for fewer requests (429)
+        ├── SandboxFailed            transient: the sandbox was made and did not start; another one may
         └── InsideFailed             transient: it answered, with an error of the sandbox's inside (500)
 
 All are `ExecutorError`s, which the hub handles. Messages contain nothing of Daytona's text, which may include hosts
@@ -148,6 +149,13 @@ class SandboxThrottled(SandboxUnavailable):
         super().__init__(retry_after_s)
         self.code = "sandbox_throttled"
         self.message = "The sandbox service asks this hub for fewer requests; try again later."
+
+
+class SandboxFailed(SandboxUnavailable):
+    def __init__(self) -> None:
+        super().__init__()
+        self.code = "sandbox_failed"
+        self.message = "The sandbox did not start at the sandbox service; operators read its reason."
 
 
 class InsideFailed(SandboxUnavailable):

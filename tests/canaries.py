@@ -1,4 +1,4 @@
-"""Canaries: values that must be found nowhere, and scripts that use them in every way a script does."""
+"""Canaries: values that must be found nowhere, and a script that uses them in every way a script does."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ for name in ${!CANARY_@}; do
   bash -c 'echo "failed with $1" >&2; exit 3' - "$value"
   echo "its content: none" >"$value.txt"
 done
-mkdir -p "out/$CANARY_0"; echo result >"out/$CANARY_0/$CANARY_0"
+mkdir -p "out/$CANARY_HUB"; echo result >"out/$CANARY_HUB/$CANARY_HUB"
 """
 """Printed, whole and in parts; in errors of failing commands; in `set -x`; in names of files and folders."""
+SHOWN = ("printed: {}, ", "cd: /of-no-such-name/{}: ", "+ : {}", "failed with {}")
+"""Parts of the log that it writes, with the value in the place of `{}`."""
 
 
-def canaries(word: str, count: int) -> dict[str, str]:
-    """Variables for the script; `word` tells whose they are where one is found."""
-    return {f"CANARY_{n}": f"canary-{word}-{n:03}-of-this-test" for n in range(count)}
+def canary(word: str, number: int) -> str:
+    """`word` tells whose it is where one is found."""
+    return f"canary-{word}-{number:03}-of-this-test"
 
 
 def found_in(content: bytes, values: Iterable[str]) -> set[str]:

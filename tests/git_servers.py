@@ -68,8 +68,10 @@ def git_daemon(root: Path) -> Iterator[str]:
 
     try:
         wait_until(listens, "git daemon listens")
+        forwarded.add(port)
         yield f"git://127.0.0.1:{port}"
     finally:
+        forwarded.discard(port)
         process.end()
 
 

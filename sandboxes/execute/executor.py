@@ -65,7 +65,9 @@ FEW: Final = 3
 
 
 _SNAPSHOT_LOST: Final = frozenset({"snapshot_not_found", "snapshot_failed"})
-_SNAPSHOT_UNFIT: Final = _SNAPSHOT_LOST | {"snapshot_not_active", "snapshot_not_ready", "snapshots_forbidden"}
+_SNAPSHOT_UNFIT: Final = _SNAPSHOT_LOST | {
+    *("snapshot_not_active", "snapshot_not_ready", "snapshots_forbidden", "snapshot_quota", "snapshot_elsewhere")
+}
 """Codes of errors that are no reason to wait for a prepared snapshot: scripts can do without."""
 _GONE: Final = frozenset({"stopped", "archived", "destroyed", "destroying", "error"})
 

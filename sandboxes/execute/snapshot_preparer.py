@@ -170,7 +170,7 @@ async def _keep(gateway: Gateway, preparing: Preparing) -> None:
         if error.code != "sandbox_refused":
             raise
         words = "The sandbox service does not keep the sandbox of prepare as a snapshot."
-        raise SandboxRefused("snapshot_refused", words) from None
+        raise SandboxRefused("snapshot_refused", words).saying(error.detail) from None
 
 
 async def _delete(gateway: Gateway, snapshot: Document) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Final
@@ -13,6 +12,7 @@ import aiohttp
 import daytona
 
 from sandboxes.errors import SandboxError, SandboxUnavailable
+from sandboxes.gateway.refusals import plain
 from sandboxes.gateway.translation import fetch, fetch_chunks, past_breaker
 from sandboxes.gateway.values import REQUEST_S, Document
 
@@ -24,7 +24,6 @@ _REASON_LENGTH: Final = 1000
 _TAIL_S: Final = 10.0
 _SILENCE: Final = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=300.0)
 """A step of a build may say nothing for minutes."""
-_COLOURS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class BuildLogs:
@@ -63,15 +62,9 @@ class BuildLogs:
                     last = (last + chunk)[-_TAIL_BYTES:]
         except (SandboxError, TimeoutError) as error:
             log.info("the log of a build is not read: %r", error)
-        return "\n".join(_plain(last.decode(errors="replace")).splitlines()[-TAIL_LINES:])
+        return "\n".join(plain(last.decode(errors="replace")).splitlines()[-TAIL_LINES:])
 
 
 def failure(document: Document, tail: str = "") -> str:
     """Why a sandbox or a snapshot is not there: Daytona's reason, and the last lines of its build. For operators."""
-    return "\n".join(filter(None, (_plain(str(document.get("errorReason") or ""))[:_REASON_LENGTH], tail)))
-
-
-def _plain(text: str) -> str:
-    """Without colours, and without what moves a cursor or ends a text in a database."""
-    text = _COLOURS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return "".join(each for each in text if each.isprintable() or each in "\n\t")
+    return "\n".join(filter(None, (plain(str(document.get("errorReason") or ""))[:_REASON_LENGTH], tail)))

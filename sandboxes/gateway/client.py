@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 import warnings
 from collections.abc import AsyncGenerator, Awaitable
@@ -21,20 +22,18 @@ from django.conf import settings
 from sandboxes.errors import (
     KeyRefused,
     SandboxBuilding,
+    SandboxError,
     SandboxesOff,
+    SandboxFailed,
     SandboxMissing,
     SandboxRefused,
     SandboxUnavailable,
 )
 from sandboxes.gateway.build_logs import BuildLogs, failure
+from sandboxes.gateway.refusals import missing_in_words, refused
 from sandboxes.gateway.snapshots import Snapshots, snapshot_rights
 from sandboxes.gateway.toolbox import Sandbox, Toolbox
-from sandboxes.gateway.translation import (
-    BoundedResponse,
-    fetch,
-    past_breaker,
-    refused,
-)
+from sandboxes.gateway.translation import BoundedResponse, fetch, past_breaker
 from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document, Page
 from sandboxes.gateway.vault import Vault
 from sandboxes.gateway.volumes import Volumes
@@ -57,6 +56,8 @@ _BUILDING_S: Final = 15.0
 """How long one try waits for an image; then its caller may look whether it is still wanted."""
 _POLL_S: Final = 0.1
 _POLL_MOST_S: Final = 1.0
+_DID_NOT_START: Final = re.compile(r"\bsandbox failed to start\b", re.IGNORECASE)
+_NOT_MADE: Final = "The sandbox service refused to make the sandbox; operators read its reason."
 _SKIP_ACTIVITY: Final = "X-Daytona-Skip-Last-Activity-Update"
 
 
@@ -184,21 +185,44 @@ class Gateway:
     ) -> tuple[Sandbox, bool]:
         """A started sandbox of this name, and whether it is new; the one that has the name already, if there is one.
 
-        `fields` are further ones of Daytona's, as `snapshot`. Raises SandboxBuilding while its image is built.
+        `fields` are further ones of Daytona's, as `snapshot`. Raises SandboxBuilding while its image is built;
+        SandboxFailed for one that did not start, which is deleted: another one may.
 
         It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
         """
         ours = {"name": name, "labels": labels, "autoStopInterval": 0, "ttlMinutes": ttl_minutes}
         try:
-            document = await self.create({**(fields or {}), **ours})
-        except SandboxMissing:
-            # Nothing else can be missing than what it is made from.
-            raise refused("snapshot_not_found") from None
+            return await self._created({**(fields or {}), **ours})
+        except SandboxFailed:
+            try:
+                await self.sandbox_delete(name)
+            except SandboxError as error:
+                log.info("sandbox %s, which did not start, is not deleted: %s", name, error.code)
+            raise
+
+    async def _created(self, fields: Document) -> tuple[Sandbox, bool]:
+        try:
+            document = await self.create(fields)
+        except SandboxMissing as error:
+            raise _not_made_of(fields, error.detail) from None
         except SandboxRefused as error:
-            if error.code != "sandbox_conflict":
+            if error.code == "sandbox_conflict":
+                return await self._found(str(fields["name"])), False
+            if error.code != "sandbox_refused":
                 raise
-            return await self.sandbox_get(name), False
+            if _DID_NOT_START.search(error.detail):
+                raise SandboxFailed().saying(error.detail) from None
+            raise SandboxRefused(error.code, _NOT_MADE).saying(error.detail) from None
         return await self._started(document), True
+
+    async def _found(self, name: str) -> Sandbox:
+        """What an earlier try has made. Raises SandboxRefused for one that Daytona would not start any more: whether
+        the script has run in it is not known, so there is no other one."""
+        document = await self.document(name)
+        if document.get("state") == "error":
+            words = "The sandbox that was made for this is in an error; operators read its reason."
+            raise SandboxRefused("sandbox_failed", words).saying(failure(document))
+        return await self._sandbox(document)
 
     async def sandbox_start(self, sandbox: Sandbox) -> Sandbox:
         """Started when it returns, whatever it was before. Raises SandboxError."""
@@ -209,7 +233,7 @@ class Gateway:
         return await self._started(await self.start(sandbox.id))
 
     async def _started(self, document: Document) -> Sandbox:
-        """Raises SandboxUnavailable where it fails to start, or takes too long; SandboxBuilding."""
+        """Raises SandboxFailed; SandboxUnavailable where it takes too long; SandboxBuilding."""
         sandbox_id, began = document["id"], time.monotonic()
         pause_s = 0.0  # Daytona answers with the state before the start, though it holds the answer until after it
         try:
@@ -223,7 +247,7 @@ class Gateway:
                         raise SandboxBuilding
                     if document.get("state") in _FAILED:
                         log.warning("sandbox %s does not start: %s", sandbox_id, failure(document))
-                        raise SandboxUnavailable().saying(failure(document))
+                        raise SandboxFailed().saying(failure(document))
                     await asyncio.sleep(pause_s)
                     document = await self.document(sandbox_id)
                     pause_s = min(pause_s + _POLL_S, _POLL_MOST_S)
@@ -261,6 +285,15 @@ class Gateway:
     def _api(self) -> Any:
         """The SDK's generated client of Daytona's API: it hands out answers as they are, before its models."""
         return self._client._sandbox_api  # noqa: SLF001 - the SDK has no public way to Daytona's own JSON
+
+
+def _not_made_of(fields: Document, said: str) -> SandboxRefused:
+    """For a 404 of a creation: what is missing is named in words alone."""
+    if (missing := missing_in_words(said)) is not None:
+        return missing
+    if fields.get("snapshot"):
+        return refused("snapshot_not_found").saying(said)
+    return SandboxRefused("sandbox_refused", _NOT_MADE).saying(said)
 
 
 async def _fetch_sandbox(request: Awaitable[aiohttp.ClientResponse]) -> Document:

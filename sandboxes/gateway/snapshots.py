@@ -9,7 +9,8 @@ from typing import Any, Final, NoReturn
 
 from sandboxes.errors import SandboxMissing, SandboxRefused, SnapshotNotReady
 from sandboxes.gateway.build_logs import failure
-from sandboxes.gateway.translation import fetch, past_breaker, refused
+from sandboxes.gateway.refusals import refused
+from sandboxes.gateway.translation import fetch, past_breaker
 from sandboxes.gateway.values import LIFECYCLE_S, REQUEST_S, Document
 from taskhub.models import SandboxSize
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 _NOT_READ: Final = "may not read snapshots"
 _FAILED: Final = frozenset({"error", "build_failed", "removing"})
+_PASSES: Final = frozenset({"sandbox_refused", "snapshot_conflict", "snapshot_not_active"})
+"""Codes of refused activations: another start was faster, or Daytona still deactivates it, which takes minutes."""
 
 
 class Snapshots:
@@ -45,8 +48,10 @@ class Snapshots:
         except SandboxMissing:
             raise refused("snapshot_not_found") from None
         except SandboxRefused as error:
+            if error.code in _PASSES:
+                raise SnapshotNotReady from None
             if error.code != "sandbox_forbidden":
-                raise SnapshotNotReady from None  # another start was faster: it is active by now, or becomes so
+                raise
             words = (
                 "The environment's snapshot is inactive, and the hub's key at the sandbox service lacks the right "
                 "write:snapshots; activate it there, or give the key the right."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -18,15 +17,14 @@ from sandboxes.circuit_breaker import breaker
 from sandboxes.errors import (
     KeyRefused,
     SandboxError,
-    SandboxesFull,
     SandboxMissing,
     SandboxRefused,
     SandboxThrottled,
-    SandboxTooLarge,
     SandboxUnavailable,
 )
+from sandboxes.gateway.refusals import plain_message, refusal_in_words
 from sandboxes.gateway.values import NO_ANSWER
-from taskhub.models import RESOURCES, Lack, MetricName
+from taskhub.models import MetricName
 from taskhub.observability.metrics_store import meter
 
 log = logging.getLogger(__name__)
@@ -39,68 +37,6 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
-# A full account is told by words alone, with 403 or 400 (reference: daytona, sandbox.service.ts).
-_ANY_CASE: Final = re.IGNORECASE
-_FULL: Final = re.compile(
-    r"\btotal (?P<what>\w+) (?:limit|quota) exceeded\b(?:\. Maximum allowed: (?P<most>\d{1,7})(?!\d))?", _ANY_CASE
-)
-_TOO_LARGE: Final = re.compile(r"\bexceeds maximum allowed per (?:non-ephemeral )?sandbox\b", _ANY_CASE)
-_NOT_HELD: Final = (
-    *("images and Dockerfiles", "GPUs", "lists of addresses and domains", "linked sandboxes"),
-    *("network to close without bubblewrap", "network to close later", "volumes without bubblewrap"),
-    *(r"\d+ CPUs, only \d+", "limits of memory without a writable cgroup"),
-)
-"""What the local sandbox server says that it has not; its sentences, and no other text, are passed on."""
-_REFUSALS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
-    "snapshot_not_found": (
-        re.compile(r"\bsnapshot\b.*\bnot found\b", _ANY_CASE),
-        "The sandbox service has no snapshot of the name that the environment gives.",
-    ),
-    "snapshot_not_active": (
-        re.compile(
-            r"\bsnapshot\b.*\bis (?:not active|inactive|building|pending|pulling|error|build_failed)\b", _ANY_CASE
-        ),
-        "The environment's snapshot is not active at the sandbox service; activate it there, and execute again.",
-    ),
-    "sandbox_build_failed": (
-        re.compile(r"\bbuild failed\b", _ANY_CASE),
-        "The environment's image could not be built or fetched; operators read the sandbox service's reason.",
-    ),
-    "network_refused": (
-        re.compile(r"\bnetwork access is restricted\b", _ANY_CASE),
-        "The sandbox service does not let this hub's account say what a single sandbox may reach.",
-    ),
-    "sizes_refused": (
-        re.compile(r"\bcannot specify sandbox resources\b", _ANY_CASE),
-        "The sandbox service takes no sizes for this sandbox; those of a snapshot are the snapshot's own.",
-    ),
-    "secret_not_found": (
-        re.compile(r"\bsecret\b.*\bnot found\b", _ANY_CASE),
-        "The vault of the sandbox service has no entry of a name that the environment gives.",
-    ),
-    "secret_unreadable": (
-        re.compile(r"\bsecret\b.*\bcannot be decrypted\b", _ANY_CASE),
-        "The local sandbox server cannot decrypt a secret: its key file was replaced. Give the value anew.",
-    ),
-    "secret_too_short": (
-        re.compile(r"\bcannot mask shorter ones\b"),
-        "The local sandbox server takes only values with a line of at least 4 bytes: it cannot mask shorter ones.",
-    ),
-    "volume_not_found": (
-        re.compile(r"\bvolume\b.*\bnot found\b", _ANY_CASE),
-        "The sandbox service has no volume of a name that the environment gives.",
-    ),
-    "volume_not_ready": (
-        re.compile(r"\bvolume\b.*\bnot (?:in a )?ready\b", _ANY_CASE),
-        "A volume of the environment cannot be used at the sandbox service yet; execute again.",
-    ),
-    "sandbox_not_held": (
-        re.compile(rf"\blocal sandbox server has no (?P<what>{'|'.join(_NOT_HELD)})\b"),
-        "The local sandbox server has no {what}; use another environment, or connect a Daytona account.",
-    ),
-}
-"""Codes of refusals with a reason of their own: what Daytona says, and what we say."""
-
 
 Refuse = Callable[[str, int | None, Mapping[str, str], str], SandboxError]
 """As `refusal`."""
@@ -287,40 +223,16 @@ def _guard_depth(found: Any) -> None:
 def refusal(what: str, status: int | None, headers: Mapping[str, str], text: str = "") -> SandboxError:
     """The error for an HTTP status of Daytona's; `text` is what it said, if that was read."""
     if status in _GONE:
-        return SandboxMissing(what)
+        return SandboxMissing(what).saying(plain_message(text))
     if status == HTTPStatus.CONFLICT:
         return SandboxRefused(f"{what}_conflict", f"The {what} exists already, or is changing its state.")
     if status == HTTPStatus.UNAUTHORIZED:
         return KeyRefused()
     if status == HTTPStatus.FORBIDDEN or status in _REFUSED:
-        return _refusal_in_words(status, text)
+        return refusal_in_words(status, text)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return SandboxThrottled(_retry_after(headers))
     return SandboxUnavailable(_retry_after(headers))
-
-
-def _refusal_in_words(status: int | None, text: str) -> SandboxError:
-    """403 and 400 mean several things, which the text alone tells apart."""
-    if full := _FULL.search(text):
-        return SandboxesFull(_lack(full["what"].lower(), full["most"]))
-    if _TOO_LARGE.search(text):
-        return SandboxTooLarge()
-    for code, (words, _) in _REFUSALS.items():
-        if said := words.search(text):
-            return refused(code, **said.groupdict())
-    if status == HTTPStatus.FORBIDDEN:
-        return SandboxRefused("sandbox_forbidden", "The sandbox service does not allow this to the hub's account.")
-    return SandboxRefused("sandbox_refused", "The sandbox service refused this; is the sandbox started?")
-
-
-def _lack(what: str, most: str | None) -> Lack | None:
-    resource = next((name for name in RESOURCES if name == what), None)
-    return None if resource is None else Lack(resource, None if most is None else int(most))
-
-
-def refused(code: str, **words: str) -> SandboxRefused:
-    """The refusal with this code."""
-    return SandboxRefused(code, _REFUSALS[code][1].format(**words))
 
 
 def _count(status: int | None) -> None:

@@ -20,6 +20,7 @@ from sandboxes.local.rows import SandboxRow
 from sandboxes.local.sandbox import Sandbox
 from sandboxes.local.shells import ShellFactory
 from sandboxes.local.sizes import GIB, disk_bytes
+from sandboxes.local.snapshots import refuse_beside_snapshot
 from sandboxes.local.stock import Stock
 
 _logger = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class Registry:
         Raises ControlError 400, also for what cannot be held; 409 if the name is taken; 403 (or 400, as configured)
         if the limits are reached; 500 if the disk takes no sandbox.
         """
+        refuse_beside_snapshot(body)
         refuse_what_is_not_held(self._options, body, self.stock.held(self._shells))
         row = SandboxRow.create(body, minute_s=self._options.minute_s)
         row.fields |= self.stock.references(body)

@@ -16,6 +16,7 @@ from sandboxes.local.rows import ORGANIZATION_ID
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}\Z")
 _UNFINISHED = ".unfinished-"
 _LEFT_OUT = ".tmp"
+_SIZES = ("cpu", "gpu", "memory", "disk")
 
 
 class Snapshots:
@@ -37,7 +38,7 @@ class Snapshots:
         if not isinstance(name, str) or not name:
             return None
         if name in self._copying:
-            raise ControlError(400, f"Snapshot {name} is not active")
+            raise ControlError(400, f"Snapshot {name} is snapshotting")
         folder = self._root / name
         if not _is_snapshot(folder) or folder.parent != self._root:
             found = next((each for each in self._folders() if _id(each.name) == name), None)
@@ -123,6 +124,19 @@ class Snapshots:
             "lastUsedAt": None,
             "sourceSandboxId": None,
         }
+
+
+def refuse_beside_snapshot(body: object) -> None:
+    """Of a creation request: what a snapshot brings along, in Daytona's words. Raises ControlError 400.
+
+    Without a snapshot sizes are taken here, since there is no image that they could be given with.
+    """
+    if not isinstance(body, dict) or not body.get("snapshot"):
+        return
+    if body.get("buildInfo"):
+        raise ControlError(400, "Cannot specify a snapshot when using a build info entry")
+    if any(body.get(name) for name in _SIZES):
+        raise ControlError(400, "Cannot specify Sandbox resources when using a snapshot")
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

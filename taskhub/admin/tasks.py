@@ -151,7 +151,7 @@ class TaskAdmin(ActingAdmin):
     readonly_fields = [
         *("shown_tags", "shown_artifacts", "runs", "last_run"),
         *("created_by", "holder", "held_back", "attempts", "failures", "open_blockers"),
-        *("verification", "override_reason"),
+        *("runs_in", "verification", "override_reason"),
     ]
     exclude = ["tags", "artifacts"]
     actions = ["run", "stop", "verify", "change_status", "release"]
@@ -247,6 +247,13 @@ class TaskAdmin(ActingAdmin):
 
         self.act_on_each(request, tasks, verify, "verified, or being verified")
         return None
+
+    @admin.display(description="Environment")
+    def runs_in(self, task: Task) -> SafeString | str:
+        """What its executions run in that name no other one."""
+        if task.environment is None:
+            return NOTHING
+        return row_link("taskhub_environment", task.environment_id, task.environment.name)
 
     @admin.display(description="Verified")
     def verification(self, task: Task) -> SafeString | str:

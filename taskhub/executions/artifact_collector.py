@@ -57,6 +57,7 @@ class Copy(NamedTuple):
     size: int
     stored_as: str
     sha256: str = ""
+    path_is_masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Kept:
     """The copies, and how many files have none: skipped, too large, too many, gone, or not read in time.
 
     `named` are those of them that the list of files has, at most `LEFT_OUT_NAMED`. `changes` are the last changes,
-    which were read with the list. `evidence_left_out`: results without a copy, without which the work cannot be
-    verified; 1 where it is not known which there were.
+    which were read with the list. `evidence_left_out`: results without a copy, or with one under another name than
+    their own, without which the work cannot be verified; 1 where it is not known which there were.
     """
 
     copies: list[Copy]
@@ -116,8 +117,9 @@ async def keep(executor: Executor, place: Place, *, after: int = 0) -> Kept:
             else:
                 # The storage may be slow, and others work on this loop.
                 name = await on_storage_thread(_store, f"artifacts/{place.execution_id}/{n}", spool)
-                copies.append(Copy(_shown(file.path, place, copies), fetched.size, name, fetched.sha256))
-                evidence_kept += _is_evidence(file)
+                shown = _shown(file.path, place, copies)
+                copies.append(Copy(shown, fetched.size, name, fetched.sha256, path_is_masked=shown != file.path))
+                evidence_kept += _is_evidence(file) and shown == file.path
                 room -= fetched.size
     change_sets = sum(file.is_change_set for file in produced.files)
     return Kept(

@@ -10,7 +10,10 @@ from taskhub.models.execution import Execution
 
 
 class Artifact(models.Model):
-    """`path` is relative to the working folder; `stored_as` is the copy's name in Django's storage."""
+    """`path` is relative to the working folder; `stored_as` is the copy's name in Django's storage.
+
+    `path_is_masked`: the file's own name holds a secret value, so a verification cannot put it where it was.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="artifacts")
@@ -20,6 +23,7 @@ class Artifact(models.Model):
         max_length=64, blank=True, default="", db_default="", help_text="Of its content; empty: kept by an old release."
     )
     stored_as = models.CharField(max_length=100)
+    path_is_masked = models.BooleanField(default=False, db_default=False)
     kept_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:

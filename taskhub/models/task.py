@@ -211,7 +211,7 @@ class Task(models.Model):
         default=0, db_default=0, editable=False, help_text="Those of them that were lost or failed."
     )
     open_blockers = models.PositiveIntegerField(
-        default=0, db_default=0, editable=False, help_text="Tasks that it waits for (`models/dependency.py`)."
+        default=0, db_default=0, editable=False, help_text="Tasks that it waits for."
     )
     closed_as = models.CharField(
         max_length=9,

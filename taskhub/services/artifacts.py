@@ -18,7 +18,14 @@ _PATH_MOST: Final = LeftOutFile._meta.get_field("path").max_length  # noqa: SLF0
 def artifacts_create(*, execution: Execution, kept: Kept) -> None:
     """Part of the transaction in which the execution ends."""
     Artifact.objects.bulk_create(
-        Artifact(execution=execution, path=copy.path, size=copy.size, sha256=copy.sha256, stored_as=copy.stored_as)
+        Artifact(
+            execution=execution,
+            path=copy.path,
+            size=copy.size,
+            sha256=copy.sha256,
+            stored_as=copy.stored_as,
+            path_is_masked=copy.path_is_masked,
+        )
         for copy in kept.copies
     )
     LeftOutFile.objects.bulk_create(

@@ -82,9 +82,13 @@ def _wrong_volume(volume: Volume) -> str:
 
 def warnings_of(spec: EnvironmentSpec) -> list[str]:
     """What is allowed, and may not be what was meant."""
+    shared = [volume for volume in spec.volumes if TASK_PLACE not in volume.subpath]
     return [
-        f"Every script in this environment reads and changes all of the volume {volume.name}; a subpath as "
+        f"Every script in this environment reads and changes {_part(volume)} {volume.name}; a subpath as "
         f"tasks/{TASK_PLACE} gives each task a folder of its own."
-        for volume in spec.volumes
-        if not volume.subpath
+        for volume in shared
     ]
+
+
+def _part(volume: Volume) -> str:
+    return f"the folder {volume.subpath} of the volume" if volume.subpath else "all of the volume"

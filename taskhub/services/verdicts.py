@@ -58,11 +58,12 @@ def files_fields(execution: Execution, ended: Ended, kept: Kept | None) -> dict[
         return {"evidence_left_out": 1} if is_lost else {}
     spec = execution.environment.spec if execution.environment is not None else None
     is_all_named = spec is not None and spec.keep is not None
+    not_as_they_are = kept.left_out + sum(copy.path_is_masked for copy in kept.copies)
     return {
         "artifacts_kept": len(kept.copies),
         "artifacts_left_out": kept.left_out,
         "files_digest": files_digest((copy.path, copy.sha256) for copy in kept.copies),
-        "evidence_left_out": max(kept.left_out if is_all_named else 0, kept.evidence_left_out),
+        "evidence_left_out": max(not_as_they_are if is_all_named else 0, kept.evidence_left_out),
     }
 
 

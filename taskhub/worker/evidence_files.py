@@ -40,8 +40,8 @@ async def evidence_launch(verification: Execution, launch: Launch) -> AsyncItera
 
 
 def evidence_rows(verification: Execution) -> list[Artifact]:
-    """The kept files of the run that is checked. Raises ExecutorError, a permanent one, where they are not all that a
-    verification needs."""
+    """The kept files of the run that is checked, but for those that were not kept under their own names. Raises
+    ExecutorError, a permanent one, where they are not all that a verification needs."""
     run = verification.checks
     spec = verification.environment.spec if verification.environment is not None else None
     if spec is not None and spec.repository is not None and not (run and run.commit):
@@ -53,8 +53,8 @@ def evidence_rows(verification: Execution) -> list[Artifact]:
     if run.evidence_left_out:
         raise _unavailable(
             "evidence_incomplete",
-            f"{run.evidence_left_out} of the last run's results were not kept: too large, too many, unreadable, or "
-            "lost with the sandbox.",
+            f"{run.evidence_left_out} of the last run's results were not kept as they are: too large, too many, "
+            "unreadable, lost with the sandbox, or with a secret value in their names.",
         )
     if len(rows) != run.artifacts_kept:
         raise _unavailable("evidence_gone", "Files of the last run have expired; execute the task again.")
@@ -64,7 +64,7 @@ def evidence_rows(verification: Execution) -> list[Artifact]:
     if (rows or run.commit) and not _is_of_environment(verification, run):
         words = "The last run was in another environment than the one that the task is verified in; execute it there."
         raise _unavailable("evidence_elsewhere", words)
-    return rows
+    return [row for row in rows if not row.path_is_masked]
 
 
 def _is_of_environment(verification: Execution, run: Execution) -> bool:

@@ -160,7 +160,7 @@ def test_throttling_pauses_for_as_long_as_is_asked_and_teaches_no_ceiling(execut
     ("refusal", "code"),
     [
         ((403, "Forbidden resource"), "sandbox_forbidden"),
-        ((403, "Organization is suspended: Please verify your email address"), "sandbox_forbidden"),
+        ((403, "Organization is suspended: Please verify your email address"), "account_suspended"),
         ((400, "Snapshot not found: CPU limit"), "snapshot_not_found"),
         ((400, "CPU request 8 exceeds maximum allowed per sandbox (4)."), "capacity_never"),
         ((403, "Memory request 16GB exceeds maximum allowed per sandbox (8GB)."), "capacity_never"),

@@ -21,6 +21,7 @@ from taskhub.worker import preparation
 from taskhub.worker.following import Following
 from tests.agents.calls import result
 from tests.closing_daytona import CLOSED, DROPPED, ClosingDaytona
+from tests.daytona_document import assert_documented
 from tests.git_servers import git, git_daemon, make_repository
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
@@ -79,6 +80,7 @@ def assert_completed(user: User, daytona: ClosingDaytona) -> None:
     assert [body for body in daytona.created if "networkBlockAll" in body] == []
     for body, written in daytona.asked:
         assert body == {"networkBlockAll": True}
+        assert_documented("UpdateSandboxNetworkSettings", body)
         assert "prepared" in written
         assert "script" not in written.replace("[TaskHub: script]", "")
 

@@ -18,7 +18,7 @@ from taskhub.models import Artifact, Execution, Note, Task
 from taskhub.services.environments import environment_create
 from taskhub.services.tasks import task_update
 from tests.agents.calls import result
-from tests.git_servers import GitServer, commit, make_repository
+from tests.git_servers import GitServer, commit, git_daemon, make_repository
 from tests.settling import settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sandboxes"), pytest.mark.sqlite_suffices]
@@ -100,6 +100,27 @@ def test_results_that_were_left_out_are_not_verified(alice: User, settings: Any)
     assert executed(alice, task, verify=True).verdict == "passed"
 
 
+def test_a_file_whose_name_holds_a_secret_is_not_verified_under_another_name(alice: User) -> None:
+    """Its own name is not kept, so it cannot be put where it was."""
+    secret = {"KEY": {"value": "s3cret-value", "secret": True}}
+    task = made(alice, verify='ls -R; test "$(echo *)" = plain')
+    run = executed(alice, task, script_content="echo 1 >plain; echo 2 >of-$KEY", env=secret)
+    assert [each.path for each in run.artifacts.all()] == ["of-***", "plain"]
+    assert executed(alice, task, verify=True).verdict == "passed"
+    executed(
+        alice, task, script_content="mkdir out; echo 1 >out/plain; echo 2 >out/$KEY; echo 3 >out/$KEY.2", env=secret
+    )
+    verification = executed(alice, task, verify=True)
+    assert (verification.verdict, verification.error_code) == ("unavailable", "evidence_incomplete")
+    assert verification.error_message.startswith("2 of the last run's results were not kept as they are")
+    environment_create(actor=SYSTEM, name="named", keep=["of-*"])
+    task = made(alice, verify="true", environment="named")
+    executed(alice, task, script_content="echo 1 >other-$KEY", env=secret)
+    assert executed(alice, task, verify=True).verdict == "passed", "nothing names it"
+    executed(alice, task, script_content="echo 2 >of-$KEY", env=secret)
+    assert executed(alice, task, verify=True).error_code == "evidence_incomplete"
+
+
 COMMITS = """\
 set -e
 echo 2 >>a
@@ -120,8 +141,8 @@ test "$(cat untracked)" = new
 
 def test_what_a_run_has_committed_and_changed_is_verified_at_its_commit(alice: User, tmp_path: Path) -> None:
     app = make_repository(tmp_path / "app", a="1\n")
-    with GitServer(tmp_path).serving() as server:
-        environment_create(actor=SYSTEM, name="backend", repository={"url": f"{server.url}/app"}, verify=PROVES)
+    with git_daemon(tmp_path) as address:
+        environment_create(actor=SYSTEM, name="backend", repository={"url": f"{address}/app"}, verify=PROVES)
         task = made(alice, verify="", environment="backend")
         run = executed(alice, task, script_content=COMMITS)
         assert run.status == "completed", run.error_message
@@ -144,13 +165,19 @@ def test_what_a_run_has_committed_and_changed_is_verified_at_its_commit(alice: U
 
 def test_what_a_run_has_only_made_executable_or_removed_is_verified(alice: User, tmp_path: Path) -> None:
     """No file is there that the commit does not have, and yet it is not the commit."""
+    verify = "! test -e a && ./tool && { ! test -e new || ./new; }"
     make_repository(tmp_path / "app", a="1\n", tool="#!/bin/bash\n")
     with GitServer(tmp_path).serving() as server:
         repository = {"url": f"{server.url}/app"}
-        environment_create(actor=SYSTEM, name="backend", repository=repository, verify="! test -e a && ./tool")
+        environment_create(actor=SYSTEM, name="backend", repository=repository, verify=verify)
         task = made(alice, verify="", environment="backend")
-        run = executed(alice, task, script_content="git rm -q a; chmod +x tool")
+        script = "git rm -q a; chmod +x tool"
+        run = executed(alice, task, script_content=script)
         assert [each.path for each in run.artifacts.all()] == ["changes.patch"]
+        assert executed(alice, task, verify=True).verdict == "passed"
+        # Content alone is kept of a file; git knows whether it is executable.
+        run = executed(alice, task, script_content=f"{script}; cp tool new; git add new")
+        assert [each.path for each in run.artifacts.all()] == ["changes.patch", "new"]
         assert executed(alice, task, verify=True).verdict == "passed"
 
 

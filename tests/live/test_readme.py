@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import httpx
+from live_client import HubClient
 
-from tests.git_servers import git, git_daemon, make_repository
+from tests.git_servers import GitServer, git, git_daemon, make_repository
 from tests.processes import ROOT, Process, RunningHub
 
 
@@ -70,6 +71,42 @@ def test_the_tour_proves_its_task(hub: RunningHub, tmp_path: Path) -> None:
         [TaskHub: checkout] [TaskHub: setup] 1 [TaskHub: script] hello {commit}
         passed done""".split()
     )
+
+
+def commands(console: str) -> list[str]:
+    """What is typed at a console example's prompts: lines, as long as a quote is open, or after a backslash."""
+    found: list[str] = []
+    is_open = False
+    for line in console.splitlines():
+        if is_open:
+            found[-1] += f"\n{line}"
+        elif line.startswith("$ "):
+            found.append(line.removeprefix("$ "))
+        else:
+            continue
+        is_open = line.endswith("\\") or found[-1].count("'") % 2 == 1
+    return found
+
+
+def test_the_recipe_of_a_private_repository(client: HubClient, tmp_path: Path) -> None:
+    """With a git server of its own in the place of the one on port 3000."""
+    repository = make_repository(tmp_path / "secret", plan__md="the plan\n")
+    git(repository, "commit", "-q", "--amend", "-m", "plan")
+    task_id = client.create_task()
+    env = {**client.hub.env, "TASK": task_id, "TOKEN": client.hub.token}
+    with GitServer(tmp_path, ("bot", "s3cret-t0ken")).serving() as server:
+        recipe = example("console", "s3cret-t0ken", "docs/environments.md").replace("localhost:3000", server.host)
+        *first, last = commands(written_for(client.hub, recipe))
+        for each in first:
+            subprocess.run(["sh", "-ec", each], env=env, capture_output=True, check=True, timeout=300)
+        client.wait_for_end(task_id)
+        log = subprocess.run(
+            ["sh", "-ec", last], env=env, capture_output=True, text=True, check=True, timeout=300
+        ).stdout
+    assert len(first) == 2
+    _, _, told = recipe.rpartition('"Authorization: Bearer $TOKEN"\n')
+    commit = git(repository, "rev-parse", "--short", "HEAD")
+    assert log == re.sub(r"^[0-9a-f]{7,} plan$", f"{commit} plan", told, flags=re.MULTILINE)
 
 
 def test_the_python_example_claims_a_task(hub: RunningHub, tmp_path: Path) -> None:

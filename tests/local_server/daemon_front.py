@@ -2,15 +2,18 @@
 
 `DaemonServer` is a local server whose `/toolbox/{sandboxId}/…` is passed on to a daemon of that sandbox. Each daemon is
 PID 1 of its own PID name space, alone in a network name space (its ports are fixed and it asks for no key), and has a
-home folder of its own. socat brings its port out as a Unix socket. Needs root, util-linux, iproute2 and socat.
+home folder of its own, which is kept with a snapshot of its sandbox. socat brings its port out as a Unix socket. Needs
+root, util-linux, iproute2 and socat.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -136,7 +139,8 @@ class Front:
         _, first, *rest = request.path.split("/", 3)
         if first != "toolbox":
             sandbox_id = await self.ended_by(request)
-            response = await passed_on(request, self.client, f"{self.control}{request.rel_url}")
+            body = await self.kept_home(request)
+            response = await passed_on(request, self.client, f"{self.control}{request.rel_url}", body)
             if sandbox_id and response.status == 200:
                 await self.end_daemon(sandbox_id)
             return response
@@ -164,14 +168,32 @@ class Front:
             return web.Response(body=await response.read(), status=response.status, headers=kept(response.headers))
 
     async def start(self, sandbox_id: str) -> Daemon:
-        env = (await self.sandbox(sandbox_id))["env"]
-        daemon = Daemon(self.program, self.folder, sandbox_id, env)
+        document = await self.sandbox(sandbox_id)
+        home = self.folder / sandbox_id
+        if document.get("snapshot") and not home.exists():
+            await asyncio.to_thread(_copy_home, self.snapshot(document["snapshot"]), home)
+        daemon = Daemon(self.program, self.folder, sandbox_id, document["env"])
         try:
             await daemon.started()
         except BaseException:
             await daemon.end()
             raise
         return daemon
+
+    def snapshot(self, name: str) -> Path:
+        return self.folder / f"snapshot-{name}"
+
+    async def kept_home(self, request: web.Request) -> bytes | None:
+        """Keeps the home of a stopped sandbox that the request makes a snapshot of; the body of such a request."""
+        parts = request.path.split("/")
+        if request.method != "POST" or parts[1:3] != ["api", "sandbox"] or parts[-1] != "snapshot":
+            return None
+        body = await request.read()
+        found = await self.sandbox(parts[3])
+        home = self.folder / str(found.get("id", ""))
+        if found.get("state") == "stopped" and home.is_dir():
+            await asyncio.to_thread(_copy_home, home, self.snapshot(json.loads(body)["name"]))
+        return body
 
     async def sandbox(self, id_or_name: str) -> dict[str, Any]:
         url = f"{self.control}/api/sandbox/{id_or_name}"
@@ -211,6 +233,19 @@ class Front:
         await self.client.close()
 
 
+def _copy_home(source: Path, target: Path) -> None:
+    """Without pipes and sockets. Where there is none, the sandbox has not been used."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        modes = {name: (Path(folder) / name).lstat().st_mode for name in names}
+        return {name for name, mode in modes.items() if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)}
+
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, ignore=left_out, dirs_exist_ok=True)
+        for path in (target, *target.rglob("*")):
+            os.lchown(path, USER, USER)
+
+
 def kept(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     return {
         name: value
@@ -219,12 +254,15 @@ def kept(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     }
 
 
-async def passed_on(request: web.Request, client: aiohttp.ClientSession, url: str) -> web.StreamResponse:
+async def passed_on(
+    request: web.Request, client: aiohttp.ClientSession, url: str, read: bytes | None = None
+) -> web.StreamResponse:
+    """`read`: the body, where it was read already."""
     target = URL(url, encoded=True)
     headers = kept(request.headers) | {"Host": request.host}
     if request.headers.get("Upgrade", "").lower() == "websocket":
         return await relayed(request, client, target, headers)
-    body = request.content if request.can_read_body else None
+    body = read or (request.content if request.can_read_body else None)
     async with client.request(request.method, target, headers=headers, data=body, allow_redirects=False) as upstream:
         response = web.StreamResponse(status=upstream.status, headers=kept(upstream.headers))
         await response.prepare(request)

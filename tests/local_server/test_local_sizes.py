@@ -114,6 +114,12 @@ async def test_a_stopped_sandbox_is_kept_as_a_snapshot(client: Client) -> None:
     assert (await client.call("POST", address, body={"name": "of-it"}))[0] == 409
     assert (await client.call("POST", address, body={"name": "../x"}))[0] == 400
     assert [each["name"] for each in (await client.call("GET", "/api/snapshots?name=of-"))[1]["items"]] == ["of-it"]
+    for more, said in (
+        ({"cpu": 1}, "Cannot specify Sandbox resources when using a snapshot"),
+        ({"buildInfo": {"dockerfileContent": "FROM a"}}, "Cannot specify a snapshot when using a build info entry"),
+    ):
+        status, body, _ = await client.call("POST", "/api/sandbox", body={"snapshot": "of-it", **more})
+        assert (status, body["message"]) == (400, said)
     for name in ("of-it", found["id"]):
         copy = await client.make(snapshot=name)
         assert (await client.run(copy, "cat link; ls; ls .tmp"))["stdout"].split() == ["one", "a", "link"]

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-import jsonschema
 import pytest
 from django.test import Client
 from rest_framework.test import APIClient
@@ -26,7 +25,8 @@ from taskhub.services.tasks import task_create
 from taskhub.web.thread_pool import wait_here
 from taskhub.worker.starting import launch_of
 from tests.conftest import client_of
-from tests.unit.test_sandbox_fields import SCHEMA, Answer
+from tests.daytona_document import assert_documented
+from tests.unit.test_sandbox_fields import Answer
 
 PATH = "/api/environments/"
 CACHE = {"name": "caches", "mount_path": "/caches", "subpath": "tasks/{task}"}
@@ -70,12 +70,14 @@ def test_wrong_secrets_and_volumes_are_refused_by_field(rest: APIClient, fields:
 
 @pytest.mark.django_db
 def test_names_of_secrets_and_volumes_are_for_operators(rest: APIClient, api: APIClient) -> None:
-    given = {"secrets": {"TOKEN": "npm-read"}, "any_host": ["npm-read"], "volumes": [{**CACHE, "subpath": ""}, CACHE]}
-    given["volumes"][0]["mount_path"] = "/all"
+    whole, shared = ({**CACHE, "mount_path": f"/{name}", "subpath": name} for name in ("", "shared"))
+    whole["mount_path"] = "/all"
+    given = {"secrets": {"TOKEN": "npm-read"}, "any_host": ["npm-read"], "volumes": [whole, CACHE, shared]}
     made = rest.post(PATH, {"name": "backend", "env": {"CI": "1"}, **given}, format="json").json()
     assert {name: made[name] for name in given} == given
-    assert (made["variables"], len(made["warnings"])) == (["CI", "TOKEN"], 1)
+    assert (made["variables"], len(made["warnings"])) == (["CI", "TOKEN"], 2)
     assert "all of the volume caches" in made["warnings"][0]
+    assert "the folder shared of the volume caches" in made["warnings"][1]
     assert rest.patch(f"{PATH}backend", rest.get(f"{PATH}backend").json(), format="json").json()["version"] == 1
     theirs = api.get(f"{PATH}backend").json()
     assert theirs["variables"] == ["CI", "TOKEN"]
@@ -120,7 +122,7 @@ def test_creation_has_names_of_secrets_and_ids_of_volumes() -> None:
             {"volumeId": "vol-1", "mountPath": "/caches"},
         ],
     }
-    jsonschema.validate(sent, {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA})
+    assert_documented("CreateSandbox", sent)
 
 
 class VaultApi:
@@ -159,11 +161,16 @@ def test_entries_are_found_by_their_whole_name() -> None:
     assert wait_here(partial(vault.find, "npm-read"))["name"] == "npm-read"
     shown = wait_here(partial(vault.update, "npm-read", {"value": "new"}))
     assert api.sent == [("id-npm-read", {"value": "new"})]
+    wait_here(partial(vault.update, "npm-read", {"hosts": [], "description": "d"}))
+    assert api.sent[-1] == ("id-npm-read", {"hosts": [], "description": "d"})
+    for _, body in api.sent:
+        assert_documented("UpdateSecret", body)
     assert "placeholder" not in shown
     refused(partial(vault.find, "npm"), SandboxMissing)
     conflict = refused(partial(vault.create, name="npm-read", value="v", hosts=["a.example"]))
     assert (conflict.code, conflict.status) == ("secret_exists", 409)
     assert api.sent[-1] == {"name": "npm-read", "value": "v", "hosts": ["a.example"], "description": ""}
+    assert_documented("CreateSecret", api.sent[-1])
     forbidden = refused(partial(Vault(VaultApi(status=403)).find, "npm"))
     assert (forbidden.code, "manage:secrets" in forbidden.message) == ("secrets_forbidden", True)
 

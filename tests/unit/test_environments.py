@@ -246,6 +246,15 @@ def test_a_tasks_environment_is_its_executions_default(api: APIClient, settings:
     assert shown_task(api, made_task(api, environment="")) == (None, False)
 
 
+def test_the_admin_shows_a_tasks_environment(operator: User) -> None:
+    version = environment_create(actor=SYSTEM, name="backend")
+    browser = Client()
+    browser.force_login(operator)
+    task = task_create(actor=SYSTEM, title="t", environment="backend")
+    page = browser.get(f"/admin/taskhub/task/{task.pk}/change/").content.decode()
+    assert f'<a href="/admin/taskhub/environment/{version.environment_id}/change/">backend</a>' in page
+
+
 def test_changes_of_a_tasks_environment(api: APIClient, rest: APIClient) -> None:
     one, two = environment("one"), environment("two")
     task_id = made_task(api, environment="one")

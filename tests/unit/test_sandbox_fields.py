@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import jsonschema
 import pytest
 
-from sandboxes.errors import SandboxBuilding, SandboxRefused, SandboxUnavailable
+from sandboxes.errors import SandboxBuilding, SandboxError, SandboxFailed, SandboxRefused, SandboxUnavailable
 from sandboxes.execute.executor import SandboxExecutor
 from sandboxes.gateway import Gateway, client
 from sandboxes.gateway.translation import refusal
@@ -22,8 +21,8 @@ from sandboxes.services.sandbox_state import shown
 from taskhub.executions.executor import Launch
 from taskhub.models import EnvironmentSpec
 from taskhub.web.thread_pool import wait_here
+from tests.daytona_document import assert_documented
 
-SCHEMA = json.loads((Path(__file__).parent.parent / "daytona_create_sandbox.json").read_text())
 NEWER = {"kvm": False}
 """What the SDK adds that is not in that document."""
 OURS = {"name": "taskhub-1", "labels": {"taskhub.execution": str(UUID(int=1))}, "autoStopInterval": 0, "spot": False}
@@ -45,6 +44,7 @@ class Daytona:
 
     def __init__(self, *states: str) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.deleted: list[str] = []
         self.states = list(states)
         self._sandbox_api = self
 
@@ -57,6 +57,10 @@ class Daytona:
 
     async def start_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
         return Answer({"message": "Sandbox is in an errored state"}, status=400)
+
+    async def delete_sandbox_without_preload_content(self, name: str, **_: Any) -> Answer:
+        self.deleted.append(name)
+        return Answer({"id": "box", "state": "destroying"})
 
     async def get_build_logs_url_without_preload_content(self, *_: Any, **__: Any) -> Answer:
         return Answer({"message": "No build logs"}, status=404)
@@ -104,8 +108,7 @@ def test_body_is_as_daytonas_document_has_it(fields: dict[str, Any], sent: dict[
     daytona = Daytona("started")
     make(daytona, **fields)
     (body,) = daytona.sent
-    document = {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA, "additionalProperties": False}
-    jsonschema.validate({name: value for name, value in body.items() if name not in NEWER}, document)
+    assert_documented("CreateSandbox", {name: value for name, value in body.items() if name not in NEWER})
     assert body == {**OURS, **NEWER, "ttlMinutes": 1 + 10 + 30, **sent}
 
 
@@ -175,6 +178,14 @@ def test_a_sandbox_that_changes_its_state_is_to_be_deleted_later() -> None:
     [
         ("Snapshot nope not found. Did you add it through the Daytona Dashboard?", "snapshot_not_found"),
         ("Snapshot old is inactive", "snapshot_not_active"),
+        ("Snapshot old is removing", "snapshot_not_active"),
+        ("Snapshot new is snapshotting", "snapshot_not_active"),
+        ("Snapshot theirs is not available in region us", "snapshot_elsewhere"),
+        ("Snapshot quota exceeded. Maximum allowed: 100", "snapshot_quota"),
+        ("Region us is not available to the organization for class container", "region_refused"),
+        ("Organization is suspended: Please verify your email address", "account_suspended"),
+        ("Total GPU limit exceeded. Maximum allowed: 0.", "gpus_refused"),
+        ("Volume 'caches' could not be resolved to a valid volume ID", "volume_not_found"),
         ("Network access is restricted and cannot be overridden at the sandbox level", "network_refused"),
         ("Cannot specify Sandbox resources when using a snapshot", "sizes_refused"),
         ("Something else with https://host.example and a key", "sandbox_refused"),
@@ -183,7 +194,43 @@ def test_a_sandbox_that_changes_its_state_is_to_be_deleted_later() -> None:
 def test_refusals_have_a_sentence_of_ours(said: str, code: str) -> None:
     error = refusal("sandbox", 400, {}, json.dumps({"message": said}))
     assert (error.code, error.permanent, error.waits_for) == (code, True, None)
-    assert "host.example" not in error.message
+    assert (error.detail, "host.example" in error.message) == (said, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        (404, "Region not found", "region_refused"),
+        (404, "Volume 'caches' not found", "volume_not_found"),
+        (404, "Snapshot theirs not found", "snapshot_not_found"),
+        (404, "Cannot POST /sandbox", "sandbox_refused"),
+        (400, "Only ephemeral sandboxes are permitted in this region", "sandbox_refused"),
+        (400, "Sandbox failed to start: no room on any runner", "sandbox_failed"),
+    ],
+)
+def test_a_creation_that_is_refused_says_why(status: int, said: str, code: str) -> None:
+    class Refusing(Daytona):
+        async def create_sandbox_without_preload_content(self, *_: Any, **__: Any) -> Answer:
+            return Answer({"message": said}, status)
+
+    daytona = Refusing("error")
+    with pytest.raises(SandboxError) as refused:
+        make(daytona)
+    error = refused.value
+    assert (error.code, error.detail, error.permanent) == (code, said, code != "sandbox_failed")
+    assert "started" not in error.message
+    assert daytona.deleted == (["taskhub-1"] if code == "sandbox_failed" else [])
+
+
+def test_one_that_does_not_start_is_deleted_and_one_that_may_have_run_is_not() -> None:
+    daytona = Daytona("creating", "error")
+    with pytest.raises(SandboxFailed) as failed:
+        make(daytona)
+    assert (failed.value.permanent, daytona.deleted) == (False, ["taskhub-1"])
+    daytona = Again("error")
+    with pytest.raises(SandboxRefused) as refused:
+        make(daytona)
+    assert (refused.value.code, daytona.deleted) == ("sandbox_failed", [])
 
 
 @pytest.mark.parametrize(

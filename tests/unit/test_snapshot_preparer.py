@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-import jsonschema
 import pytest
 
 from sandboxes.errors import SandboxError, SandboxRefused
@@ -24,7 +23,8 @@ from taskhub.executions.executor import Launch
 from taskhub.executions.preparer import Preparing
 from taskhub.models import EnvironmentSpec
 from taskhub.web.thread_pool import wait_here
-from tests.unit.test_sandbox_fields import NEWER, SCHEMA, Answer
+from tests.daytona_document import assert_documented
+from tests.unit.test_sandbox_fields import NEWER, Answer
 
 SPEC = EnvironmentSpec.read(
     {
@@ -39,6 +39,7 @@ SPEC = EnvironmentSpec.read(
 )
 PREPARING = Preparing("taskhub-prepare-1", "taskhub-backend-1", SPEC)
 GONE = Answer({}, 404)
+QUOTA = {"message": "Snapshot quota exceeded. Maximum allowed: 9"}
 
 
 class Service:
@@ -129,8 +130,7 @@ def test_its_sandbox_has_what_the_environment_says_and_nothing_secret(at: Any) -
     look = wait_here(partial(SnapshotPreparer().prepare, PREPARING))
     assert (look.exit_code, look.size) == (None, (2, 4, 10))
     body = json.loads(dict(service.asked)["create_sandbox"].to_json())
-    document = {**SCHEMA["components"]["schemas"]["CreateSandbox"], **SCHEMA, "additionalProperties": False}
-    jsonschema.validate({name: value for name, value in body.items() if name not in NEWER}, document)
+    assert_documented("CreateSandbox", {name: value for name, value in body.items() if name not in NEWER})
     assert body == {
         "name": "taskhub-prepare-1",
         "labels": {PREPARE_LABEL: "taskhub-backend-1"},
@@ -194,8 +194,7 @@ def test_it_is_stopped_and_kept_and_waited_for(at: Any) -> None:
         "create_sandbox_snapshot",
     ]
     body = json.loads(dict(service.asked)["create_sandbox_snapshot"].to_json())
-    document = {**SCHEMA["components"]["schemas"]["CreateSandboxSnapshot"], "additionalProperties": False}
-    jsonschema.validate(body, document)
+    assert_documented("CreateSandboxSnapshot", body)
     assert body == {"name": "taskhub-backend-1", "includeMemory": False}
 
 
@@ -204,6 +203,7 @@ def test_it_is_stopped_and_kept_and_waited_for(at: Any) -> None:
     [
         ({"create_sandbox_snapshot": Answer({}, 403)}, "snapshots_forbidden", "write:snapshots"),
         ({"create_sandbox_snapshot": Answer({"message": "https://host"}, 400)}, "snapshot_refused", "does not keep"),
+        ({"create_sandbox_snapshot": Answer(QUOTA, 400)}, "snapshot_quota", "no further snapshot"),
         ({"get_snapshot": Answer({}, 403)}, "snapshots_forbidden", "may not read snapshots"),
         ({"get_sandbox": box("error")}, "snapshot_failed", "its state is error"),
         ({"get_sandbox": GONE}, "sandbox_not_found", ""),
@@ -217,6 +217,8 @@ def test_why_it_is_not_kept_is_a_sentence(at: Any, answers: dict[str, Any], code
     assert (error.code, error.permanent) == (code, True)
     assert words in error.message
     assert "host" not in error.message
+    assert error.detail in {"", "https://host", QUOTA["message"]}
+    assert error.detail or code not in {"snapshot_refused", "snapshot_quota"}
     # One that has failed would keep its name.
     has_failed = "get_snapshot" in answers and code == "snapshot_failed"
     assert ("remove_snapshot" in service.said()) is has_failed
@@ -243,6 +245,7 @@ def test_what_is_gone_is_deleted_without_an_error(at: Any) -> None:
         ("Snapshot taskhub-backend-1 is inactive", snapshot("inactive"), False),
         ("Snapshot taskhub-backend-1 is pending", snapshot("pending"), False),
         ("Snapshot taskhub-backend-1 is error", snapshot("error"), True),
+        ("Snapshot taskhub-backend-1 is not available in region us", {}, False),
     ],
 )
 def test_a_start_does_not_wait_for_it(at: Any, said: str, found: dict[str, Any], is_lost: bool) -> None:

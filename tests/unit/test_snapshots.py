@@ -13,10 +13,12 @@ from taskhub.web.thread_pool import wait_here
 from taskhub.worker.starting import WAITED_FOR
 from tests.unit.test_sandbox_fields import Answer
 
+QUOTA = ("snapshot_quota", "no further snapshot")
+
 
 class SnapshotsApi:
-    def __init__(self, state: str, *, found: int = 200, activated: int = 200) -> None:
-        self.state, self.found, self.answer = state, found, activated
+    def __init__(self, state: str, *, found: int = 200, activated: int = 200, said: str = "") -> None:
+        self.state, self.found, self.answer, self.said = state, found, activated, said
         self.activated: list[str] = []
 
     async def get_snapshot_without_preload_content(self, name: str, **_: Any) -> Any:
@@ -24,7 +26,7 @@ class SnapshotsApi:
 
     async def activate_snapshot_without_preload_content(self, id: str, **_: Any) -> Any:  # noqa: A002 - the SDK's
         self.activated.append(id)
-        return Answer({"id": id, "state": "pending"}, self.answer)
+        return Answer({"message": self.said} if self.said else {"id": id, "state": "pending"}, self.answer)
 
 
 def woken(api: SnapshotsApi) -> SandboxError:
@@ -33,9 +35,18 @@ def woken(api: SnapshotsApi) -> SandboxError:
     return caught.value
 
 
-@pytest.mark.parametrize("answer", [200, 400], ids=["activated", "another start was faster"])
-def test_an_inactive_snapshot_is_activated_and_waited_for(answer: int) -> None:
-    api = SnapshotsApi("inactive", activated=answer)
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (200, ""),
+        (400, "Snapshot 1 is already active"),
+        (400, "Snapshot 1 cannot be activated - it is in pending state"),
+        (400, "Snapshot deactivation is still in progress. Please try again in a few minutes."),
+        (409, "Conflict"),
+    ],
+)
+def test_an_inactive_snapshot_is_activated_and_waited_for(answer: int, said: str) -> None:
+    api = SnapshotsApi("inactive", activated=answer, said=said)
     error = woken(api)
     assert isinstance(error, SnapshotNotReady)
     assert (error.permanent, WAITED_FOR[str(error.waits_for)].code) == (False, "snapshot_slow")
@@ -57,6 +68,8 @@ def test_one_that_becomes_active_by_itself_is_only_waited_for(state: str) -> Non
         (SnapshotsApi("", found=404), "snapshot_not_found", "no snapshot of the name"),
         (SnapshotsApi("", found=403), "snapshots_forbidden", "write:snapshots"),
         (SnapshotsApi("inactive", activated=403), "snapshots_forbidden", "write:snapshots"),
+        (SnapshotsApi("inactive", activated=400, said="Snapshot quota exceeded. Maximum allowed: 9"), *QUOTA),
+        (SnapshotsApi("inactive", activated=403, said="Organization is suspended"), "account_suspended", "suspended"),
     ],
 )
 def test_one_that_never_will_be_there_fails_in_a_sentence(api: SnapshotsApi, code: str, words: str) -> None:
