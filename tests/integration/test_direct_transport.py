@@ -161,7 +161,7 @@ class World:
             greeting=b"data: hello\n\n",
             farewell=lambda reason, _: f"data: goodbye, {reason}\n\n".encode(),
         )
-        await response.run(receive, send if client.is_direct else plain)
+        await response.sending(receive, send if client.is_direct else plain)
 
     async def open(self, cursor: int, filters: Filters, **version: str) -> tuple[Client, Client]:
         number = len(self.clients)
