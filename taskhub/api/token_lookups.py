@@ -1,7 +1,8 @@
 """Tokens of clients that open streams, looked up together.
 
 When a process restarts, all its clients come back at once. Each look into the database takes all tokens that came
-since the last one began: one turn of a thread, and a query for each token, however many streams it opens.
+since the last one began: one turn of a thread, and a query for each token, however many streams it opens. Between two
+looks there is a rest, so that there are some; a token after a time without any does not wait.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from taskhub.models import ApiToken
 from taskhub.observability.log_context import task_for_all
 from taskhub.web.thread_pool import waits_here, with_database
 
+REST_S: Final = 0.01
 Shown = tuple[User, ApiToken]
 _BEARER: Final = (b"bearer", 2)
 
@@ -36,6 +38,7 @@ class TokenLookups:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._next: _Lookup | None = None
+        self._rests_until = 0.0
 
     async def find(self, token: bytes) -> Shown | None:
         """Account and token as a query finds them that begins after this call; None if it opens nothing.
@@ -54,9 +57,14 @@ class TokenLookups:
         return (await asyncio.shield(lookup.task))[token]
 
     async def _look(self, lookup: _Lookup) -> dict[bytes, Shown | None]:
+        loop = asyncio.get_running_loop()
         async with self._turn:
+            await asyncio.sleep(self._rests_until - loop.time())
             self._next = None
-            return await with_database(_find_all, lookup.tokens)
+            try:
+                return await with_database(_find_all, lookup.tokens)
+            finally:
+                self._rests_until = loop.time() + REST_S
 
 
 class _Lookup:
