@@ -55,8 +55,7 @@ async def sessions_seen(sandbox: Sandbox) -> Sandbox:
 
 async def command_exists(key: LogKey) -> None:
     """Raises SandboxMissing, for the sandbox, the session or the command."""
-    sandbox = await sandbox_seen(key.sandbox_id)
-    await _once(("command", *key), lambda: _look_for(sandbox, key))
+    await _once(("command", *key), lambda: _look_for(key))
 
 
 async def _look_at(id_or_name: str) -> Sandbox:
@@ -71,7 +70,8 @@ async def _look_into(sandbox: Sandbox) -> Sandbox:
     return await get_hub().reader.run(_sessions_first_seen, sandbox, sessions)
 
 
-async def _look_for(sandbox: Sandbox, key: LogKey) -> Sandbox:
+async def _look_for(key: LogKey) -> Sandbox:
+    sandbox = await sandbox_seen(key.sandbox_id)
     async with open_gateway(watching=True) as gateway:
         toolbox = inside(gateway, sandbox)
         try:

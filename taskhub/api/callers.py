@@ -4,10 +4,9 @@ ticket, or nothing where reading is open."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import AnonymousUser, User
@@ -20,6 +19,7 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from taskhub.api.authentication import count_failure, credentials_of, has_expired
 from taskhub.api.errors import auth_code, error_response
+from taskhub.api.token_lookups import bearer_token, token_lookups
 from taskhub.auth.rate_limits import network_of
 from taskhub.errors import (
     HOW_TO_AUTHENTICATE,
@@ -35,6 +35,7 @@ from taskhub.models import ApiToken
 from taskhub.observability.log_context import bind_caller
 from taskhub.roles import Caller, Role, know_role, role_of
 from taskhub.web.origin_check import STREAM_REFUSAL, ForeignOrigin, PageOrigin, page_origin
+from taskhub.web.thread_pool import with_database
 
 _READING: Final = ("GET", "HEAD")
 _FALLEN: Final = "The session or token that made the ticket is no longer valid; make a new ticket."
@@ -49,12 +50,17 @@ async def read_caller(
     Forbidden, ForeignOrigin, BadTicket, Invalid, TooManyFailures.
     """
     origin = page_origin(request)
-    # Only a request with credentials costs a query, and with it a thread.
+    # Only a request with credentials costs a query, and with it a thread; those with a token share both.
     if not _shows_credentials(request, cookies=origin.may_use_cookies):
         caller: Caller = AnonymousUser()
         credential = None
+    elif (shown := await token_lookups.get().find(bearer_token(request))) is not None:
+        caller, token = shown
+        bind_caller(caller)
+        credential = _credential(caller, token_id=token.public_id)
     else:
-        caller, credential = await sync_to_async(_resolve)(request, kind, inside, cookies=origin.may_use_cookies)
+        resolve = partial(_resolve, request, kind, inside, cookies=origin.may_use_cookies)
+        caller, credential = await with_database(resolve)
     if credential is None:
         _guard_open_reading(origin)
     _guard_reading(caller)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 
 from taskhub.api.stream_view import had_everything, last_event_id, running_hub, ticketed
@@ -26,6 +26,7 @@ from taskhub.executions.log_stream import SEEN_TO_THE_END, log_source
 from taskhub.lib.query_values import read_moment
 from taskhub.roles import Caller, viewer_of
 from taskhub.selectors.executions import execution_get_for
+from taskhub.web.thread_pool import with_database
 
 _ASKED_MOST: Final = 200
 _EVENT_ID: Final = re.compile(r"tasks:(\d{1,18})\Z", re.ASCII)
@@ -72,8 +73,13 @@ def _resume_after(last_id: str) -> int | None:
 
 def read_filters(asked: Mapping[str, str]) -> Filters:
     """`asked`: the canonical parameters of the stream."""
-    types = frozenset(word for word in asked["types"].split(",") if word)
-    return Filters(types, asked["task_id"], asked["assignee"])
+    return _filters(asked["types"], asked["task_id"], asked["assignee"])
+
+
+@lru_cache(1024)
+def _filters(types: str, task_id: str, assignee: str) -> Filters:
+    """Many streams want the same."""
+    return Filters(frozenset(word for word in types.split(",") if word), task_id, assignee)
 
 
 @ticketed(EXECUTION_LOG)
@@ -85,7 +91,7 @@ async def execution_log_stream(request: HttpRequest, caller: Caller, slot: Slot,
     feed = await running_hub().feed(TASKS)
     eyes, since = Filters(viewer=viewer_of(caller)), feed.head
     slot.may_go_on = lambda: eyes.may_follow(str(task_id), feed.privacy, since=since)
-    execution = await sync_to_async(execution_get_for)(user=caller, task_id=task_id, execution_id=execution_id)
+    execution = await with_database(execution_get_for, user=caller, task_id=task_id, execution_id=execution_id)
     return EventStream(
         log_source(execution, after=after),
         slot=slot,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator
 from functools import partial
 
@@ -22,7 +21,7 @@ class ChannelReader(Reader):
     direct: DirectTransport
     """Only of a reader that may go live."""
 
-    def __init__(self, feed: Feed, cursor: int, filters: Filters, repeats: deque[int]) -> None:
+    def __init__(self, feed: Feed, cursor: int, filters: Filters, repeats: list[int]) -> None:
         super().__init__(cursor)
         self._feed = feed
         self.filters = filters

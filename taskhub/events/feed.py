@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeVar
@@ -173,13 +173,13 @@ class Feed:
             return PAGE
         return max(1, min(PAGE, PAGE_BYTES * len(self._ring) // self._ring_bytes))
 
-    def repeat(self, repeats: deque[int], numbers: list[int]) -> None:
+    def repeat(self, repeats: list[int], numbers: list[int]) -> None:
         """Have the stream that owns `repeats` send these events again, from the table and between live ones."""
         repeats.extend(numbers)
         self.moved.send()
         self.live.release(repeats)
 
-    def follow(self, cursor: int, filters: Filters, repeats: deque[int] | None = None) -> AsyncGenerator[bytes, None]:
+    def follow(self, cursor: int, filters: Filters, repeats: list[int] | None = None) -> AsyncGenerator[bytes, None]:
         """Everything after `cursor` that `filters` select and allow, page by page, without end.
 
         If the cursor has expired or is from the future, `stream-reset` is sent first, and the stream continues live.
@@ -191,7 +191,7 @@ class Feed:
         self,
         reader: Reader,
         filters: Filters,
-        repeats: deque[int] | None = None,
+        repeats: list[int] | None = None,
         *,
         goes_live: Callable[[], bool] = lambda: False,
     ) -> AsyncGenerator[bytes, None]:
@@ -218,7 +218,7 @@ class Feed:
         finally:
             self.readers.discard(reader)
 
-    async def _is_behind(self, reader: Reader, repeats: deque[int] | None, goes_live: Callable[[], bool]) -> bool:
+    async def _is_behind(self, reader: Reader, repeats: list[int] | None, goes_live: Callable[[], bool]) -> bool:
         """Waits until there is something to read; False once the reader is live."""
         while reader.cursor >= self.head and not repeats:  # greater: the table was ahead of Redis
             reader.was_live = True
@@ -277,9 +277,10 @@ class Feed:
             frames = [read_frame(self.channel, *row) for row in rows]
             return frames if frames and frames[0].seq == cursor + 1 else []
 
-    async def _read_again(self, repeats: deque[int]) -> list[Frame]:
+    async def _read_again(self, repeats: list[int]) -> list[Frame]:
         """The next page of events to repeat; expired ones are left out."""
-        numbers = [repeats.popleft() for _ in range(min(len(repeats), self._page()))]
+        numbers = repeats[: self._page()]
+        del repeats[: len(numbers)]
         while True:
             try:
                 rows = await self._reader.run(outbox.read_exactly, self.channel, numbers)

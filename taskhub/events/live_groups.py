@@ -1,16 +1,16 @@
 """Delivery to live streams: each new event is selected and encoded once per group, and written to each transport.
 
 Live streams have everything and a transport with room (`taskhub/web/direct_transport.py`). Those with the same filters
-are a group. New events start a pass over all groups, in slices, between which the loop serves others. A pass writes all
-that came since a stream's last event in one write; no task is woken. A stream without room leaves its group and goes
-on by itself (`Feed.read`), from its cursor; when it has everything again it comes back.
+are a group. New events start a pass over all groups, in slices, between which the loop serves others; then there is a
+rest, of as long as the pass took. A pass writes all that came since a stream's last event in one write; no task is
+woken. A stream without room leaves its group and goes on by itself (`Feed.read`), from its cursor; when it has
+everything again it comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Iterator
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 SLICE: Final = 256
 """Writes between two turns of the event loop: some 2 ms."""
+LEAST_REST_S: Final = 0.01
+MOST_REST_S: Final = 0.1
+"""Between two passes, within these limits for as long as the first one took: what comes meanwhile is one write for each
+stream, and the loop has as much time for others. An event after a time without any does not wait."""
 WRITE_BYTES: Final = 8 * 1024
 """A larger write counts as several."""
 _DONE: Final = object()
@@ -51,23 +55,23 @@ class _Batches:
     def __init__(self, feed: Feed, filters: Filters) -> None:
         self._feed = feed
         self._filters = filters
-        self._of_all: dict[int, _Batch | None] = {}
+        self.of_all: dict[int, _Batch | None] = {}
         self._of_viewers: dict[tuple[int, str | None], _Batch] = {}
 
     def after(self, cursor: int, viewer: str | None) -> _Batch | None:
         """What follows the cursor, for this viewer. None if the ring does not reach back that far."""
-        if cursor in self._of_all:
-            return self._of_all[cursor]
+        if cursor in self.of_all:
+            return self.of_all[cursor]
         known = self._of_viewers.get((cursor, viewer))
         if known is not None:
             return known
         frames = self._feed.recent(cursor)
         if frames is None:
-            self._of_all[cursor] = None
+            self.of_all[cursor] = None
             return None
         privacy = self._feed.privacy
         if all(privacy.is_public(frame) for frame in frames):
-            batch = self._of_all[cursor] = _encode(frames, self._filters, privacy)
+            batch = self.of_all[cursor] = _encode(frames, self._filters, privacy)
         else:
             filters = self._filters._replace(viewer=viewer)
             batch = self._of_viewers[cursor, viewer] = _encode(frames, filters, privacy)
@@ -89,6 +93,7 @@ class LiveGroups:
         # joining: a dict, since a set would have none.
         self._groups: dict[Filters, dict[ChannelReader, None]] = {}
         self._is_delivering = False
+        self._began = self._rests_until = 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -107,57 +112,65 @@ class LiveGroups:
         if not members:
             del self._groups[wanted]
 
-    def release(self, repeats: deque[int]) -> None:
+    def release(self, repeats: list[int]) -> None:
         """Have the stream that owns `repeats` go on by itself."""
         for reader in list(self):
             if reader.repeats is repeats:
                 reader.go_on_alone()
 
     def moved(self) -> None:
-        """The feed has new events, or has lost its place: begin a pass, if none is under way."""
+        """The feed has new events, or has lost its place: see that a pass begins, if none is under way."""
         if self._groups and not self._is_delivering:
             self._is_delivering = True
-            asyncio.get_running_loop().call_soon(self._step, self._deliver(), context=Context())
+            asyncio.get_running_loop().call_at(self._rests_until, self._begin, context=Context())
+
+    def _begin(self) -> None:
+        self._began = asyncio.get_running_loop().time()
+        self._step(self._deliver())
 
     def _step(self, deliver: Iterator[None]) -> None:
         """The next slice of the pass."""
+        loop = asyncio.get_running_loop()
         try:
-            self._is_delivering = next(deliver, _DONE) is not _DONE
+            if next(deliver, _DONE) is not _DONE:
+                loop.call_soon(self._step, deliver)
+                return
         except Exception:
             # Each stream meets the cause by itself, and ends with it, or does not meet it.
             log.exception("the delivery of %s failed; its streams go on one by one", self._feed.channel)
-            self._is_delivering = False
             for reader in list(self):
                 reader.go_on_alone()
-        if self._is_delivering:
-            asyncio.get_running_loop().call_soon(self._step, deliver)
+        self._is_delivering = False
+        now = loop.time()
+        self._rests_until = now + min(max(LEAST_REST_S, now - self._began), MOST_REST_S)
+        if any(reader.cursor < self._feed.head for reader in self):
+            self.moved()
 
     def _deliver(self) -> Iterator[None]:
-        """A pass, which goes on until no live stream is behind. Yields after each slice."""
-        feed, left, is_behind = self._feed, SLICE, True
-        while is_behind:
-            is_behind, seen = False, feed.head
-            for wanted, members in list(self._groups.items()):
-                batches, head = _Batches(feed, wanted), feed.head
-                for reader in list(members):
-                    if reader.cursor >= head or not reader.is_live:
-                        continue
-                    batch = batches.after(reader.cursor, reader.filters.viewer)
-                    if batch is None or not self._write(reader, batch):
-                        reader.go_on_alone()
-                        continue
-                    is_behind |= batch.last < head
-                    left -= batch.cost
-                    if left <= 0:
-                        yield
-                        # What there is, and what may be seen of it, may have changed meanwhile.
-                        batches, head, left = _Batches(feed, wanted), feed.head, SLICE
-            is_behind |= feed.head > seen
+        """A pass: to each live stream what there is when its turn comes, up to a page. Yields after each slice."""
+        feed, left = self._feed, SLICE
+        for wanted, members in list(self._groups.items()):
+            batches, head = _Batches(feed, wanted), feed.head
+            for reader in list(members):
+                cursor = reader.cursor
+                if cursor >= head or not reader.is_live:
+                    continue
+                # Most streams are at one place, and may see the same.
+                batch = batches.of_all.get(cursor) or batches.after(cursor, reader.filters.viewer)
+                if batch is None or not self._write(reader, batch):
+                    reader.go_on_alone()
+                    continue
+                left -= batch.cost
+                if left <= 0:
+                    yield
+                    # What there is, and what may be seen of it, may have changed meanwhile.
+                    batches, head, left = _Batches(feed, wanted), feed.head, SLICE
 
     def _write(self, reader: ChannelReader, batch: _Batch) -> bool:
         """Move the stream to the end of the batch. False where it had no room for all of it."""
+        write = reader.direct.write
         for chunk, events, last in batch.writes:
-            if not reader.direct.write(chunk):
+            if not write(chunk):
                 return False
             reader.cursor = last
             self._feed.deliveries += events

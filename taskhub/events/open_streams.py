@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -57,28 +57,34 @@ class Listening:
         )
 
 
+def _always() -> bool:
+    return True
+
+
 class Slot:
     """A place among the streams of this process, held from the admission to the end of the stream."""
+
+    __slots__ = ("_at_release", "caller", "credential", "listening", "may_go_on", "repeats", "stream")
 
     def __init__(self, caller: str, credential: StreamCredential | None = None) -> None:
         self.caller = caller
         self.credential = credential
         # Asked with every look at the credentials, in memory: may the stream show what it shows?
-        self.may_go_on: Callable[[], bool] = lambda: True
+        self.may_go_on: Callable[[], bool] = _always
         self.stream: OpenStream | None = None
         # Of an event stream: what its row says, and the numbers of events that it is to send again.
         self.listening: Listening | None = None
-        self.repeats: deque[int] = deque()
-        self._at_release: list[Callable[[], None]] = []
+        self.repeats: list[int] = []
+        self._at_release: tuple[Callable[[], None], ...] = ()
 
     def at_release(self, callback: Callable[[], None]) -> None:
         """Call it once when the place is freed, however the stream ended, and also if it never opened."""
-        self._at_release.append(callback)
+        self._at_release += (callback,)
 
     def release(self) -> None:
         """Free the place; a second time it does nothing."""
         registry.free(self)
-        callbacks, self._at_release = self._at_release, []
+        callbacks, self._at_release = self._at_release, ()
         for callback in callbacks:
             callback()
 
@@ -109,11 +115,11 @@ class Registry:
         return len(self._streams)
 
     def per_channel(self) -> dict[str, int]:
-        return dict(Counter(stream.response.channel for stream in self._streams))
+        return dict(Counter(stream.channel for stream in self._streams))
 
     def listening(self) -> dict[UUID, Slot]:
         """The open event streams, by the ids of their rows."""
-        slots = [stream.response.slot for stream in self._streams]
+        slots = [stream.slot for stream in self._streams]
         return {slot.listening.id: slot for slot in slots if slot.listening is not None}
 
     def admit(self, caller: str, credential: StreamCredential | None = None) -> Slot:
@@ -143,21 +149,21 @@ class Registry:
     def end_revoked(self, revoked: set[StreamCredential]) -> None:
         """Close the streams whose credentials were revoked, and those that may no longer show what they show."""
         for stream in list(self._streams):
-            slot = stream.response.slot
+            slot = stream.slot
             if slot.credential in revoked or not slot.may_go_on():
                 stream.revoke()
 
     def add(self, stream: OpenStream) -> None:
         self._streams.add(stream)
         self.opened += 1
-        stream.response.slot.stream = stream
+        stream.slot.stream = stream
         if self._clock is None or self._clock.done():
             self.now = time.monotonic()
             self._clock = task_for_all(self._tick(), name="stream-clock")
 
     def remove(self, stream: OpenStream) -> None:
         self._streams.discard(stream)
-        slot = stream.response.slot
+        slot = stream.slot
         slot.stream = None  # each has the other: no garbage for the collector
         slot.release()
         self.outcomes[stream.outcome] += 1

@@ -14,21 +14,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from taskhub.events.channel_reader import ChannelReader
 from taskhub.events.frames import KEEPALIVE, encode_event
 from taskhub.events.open_streams import KEEPALIVE_S, Farewell, Slot, registry, spread_ms
 from taskhub.events.types import Disconnected
 from taskhub.lib.cancellation import cancel_all
-from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.web.detached_response import DetachedResponse, Receive, Send, raw_headers
 from taskhub.web.direct_transport import direct_transport, encode_chunk
 
 log = logging.getLogger(__name__)
 
 RETRY_MS: Final = 2000
+STREAM_TYPE: Final = "text/event-stream; charset=utf-8"
 _RETRY: Final = f"retry: {RETRY_MS}\n".encode()
 _KEEPALIVE_CHUNK: Final = encode_chunk(KEEPALIVE)
 
@@ -58,7 +59,7 @@ class EventStream(DetachedResponse):
         greeting: bytes = b"",
         farewell: Callable[[Farewell, int], bytes] = encode_disconnected,
     ) -> None:
-        super().__init__(content_type="text/event-stream; charset=utf-8")
+        super().__init__(content_type=STREAM_TYPE)
         self.headers["Cache-Control"] = "no-cache, no-transform"
         self.headers["X-Accel-Buffering"] = "no"
         self.source = source
@@ -67,8 +68,8 @@ class EventStream(DetachedResponse):
         self.channel = channel
         self.farewell = farewell
 
-    async def run(self, receive: Receive, send: Send) -> None:
-        await OpenStream(self, receive, send).run()
+    def sending(self, receive: Receive, send: Send) -> Coroutine[Any, Any, int]:
+        return OpenStream(self, receive, send).run()
 
 
 class OpenStream:
@@ -78,21 +79,26 @@ class OpenStream:
     """
 
     __slots__ = (
-        *("response", "opened_at", "sending_since", "next_keepalive", "outcome"),
-        *("_receive", "_send", "_reader", "_direct", "_task", "_keepalive", "_lead", "_has_begun", "_is_over"),
-        *("_farewell", "_sends"),
+        *("slot", "channel", "opened_at", "sending_since", "next_keepalive", "outcome"),
+        *("_receive", "_send", "_source", "_reader", "_direct", "_task", "_keepalive", "_headers", "_lead"),
+        *("_is_over", "_encode_farewell", "_farewell", "_sends"),
     )
 
     def __init__(self, response: EventStream, receive: Receive, send: Send) -> None:
-        self.response = response
+        # The response itself is not kept: middleware's headers are most of what a stream would hold.
+        self.slot = response.slot
+        self.channel = response.channel
         self._receive = receive
         self._send = send
+        self._source = response.source
         self._reader = response.source if isinstance(response.source, ChannelReader) else None
         self._direct = direct_transport(send) if self._reader is not None else None
         self._task: asyncio.Task[None] | None = None
         self._keepalive: asyncio.Task[None] | None = None
-        self._lead = b""
-        self._has_begun = False
+        self._headers: list[tuple[bytes, bytes]] | None = raw_headers(response)
+        # A field of the first event: a block of its own would have no data, and several clients take it for an event.
+        self._lead = _RETRY + response.greeting
+        self._encode_farewell = response.farewell
         self._is_over = False
         self._farewell: bytes | None = None
         self.opened_at = time.monotonic()
@@ -101,22 +107,24 @@ class OpenStream:
         self.next_keepalive = self.opened_at + KEEPALIVE_S
         self.outcome = "closed_by_client"
 
-    async def run(self) -> None:
+    async def run(self) -> int:
+        """Returns the status."""
         registry.add(self)
         try:
             if self._direct is not None and self._direct.has_room:
                 await self._guarded(self._begin_live)
             while not self._is_over:
-                if self._reader is not None and self._reader.is_live:
-                    await self._stay_live(self._reader)
-                else:
+                if self._reader is None or not self._reader.is_live:
                     await self._go_own_way()
+                elif (await self._receive())["type"] == "http.disconnect":
+                    self._is_over = True
         finally:
             if self._reader is not None:
                 self._reader.leave()
             if self._keepalive is not None:
                 await cancel_all(self._keepalive)
             registry.remove(self)
+        return 200
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -126,20 +134,14 @@ class OpenStream:
         except Exception:
             # The boundary of a stream, as a view is that of a request: its client reconnects, the log has the cause.
             self._is_over, self.outcome = True, "error"
-            log.exception("the stream of %s failed", self.response.channel)
+            log.exception("the stream of %s failed", self.channel)
 
     async def _begin_live(self) -> None:
         """Without a wait: there is room. A stream that has missed something does not become live by that."""
-        await self._begin()
+        if self._headers is not None:
+            await self._begin(self._headers)
         if self._reader is not None and self._direct is not None:
             self._reader.go_live(self._direct)
-
-    async def _stay_live(self, reader: ChannelReader) -> None:
-        """Until the client goes, or the stream has to go on by itself, or is ended."""
-        while reader.is_live:
-            if (await self._receive())["type"] == "http.disconnect":
-                self._is_over = True
-                return
 
     async def _go_own_way(self) -> None:
         """Until the client goes, or the stream has become live, or it has ended."""
@@ -167,8 +169,8 @@ class OpenStream:
         await self._finish(self._farewell)
 
     async def _send_all(self) -> None:
-        if not self._has_begun:
-            await self._begin()
+        if self._headers is not None:
+            await self._begin(self._headers)
         async with aclosing(self._pieces()) as pieces:
             async for body in pieces:
                 await self.send(self._lead + body)
@@ -178,17 +180,14 @@ class OpenStream:
             await self._finish(b"")
 
     def _pieces(self) -> AsyncGenerator[bytes, None]:
-        source = self.response.source
-        return source.pieces(self._direct) if isinstance(source, ChannelReader) else source
+        return self._source.pieces(self._direct) if isinstance(self._source, ChannelReader) else self._source
 
-    async def _begin(self) -> None:
-        self._has_begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": self.response.raw_headers()})
-        # A field of the first event: a block of its own would have no data, and several clients take it for an event.
-        self._lead = _RETRY
-        if self.response.greeting:
-            await self.send(self._lead + self.response.greeting)
-            self._lead = b""
+    async def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._headers = None
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        if self._lead != _RETRY:
+            lead, self._lead = self._lead, b""
+            await self.send(lead)
 
     async def _finish(self, body: bytes) -> None:
         await self.send(body, more=False)
@@ -213,7 +212,7 @@ class OpenStream:
         """Say goodbye and close, from the registry."""
         if not self._is_over:
             self.outcome = reason
-            self._farewell = self.response.farewell(reason, reconnect_in_ms)
+            self._farewell = self._encode_farewell(reason, reconnect_in_ms)
             self._interrupt()
 
     def _interrupt(self) -> None:

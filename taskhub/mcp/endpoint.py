@@ -33,7 +33,7 @@ from taskhub.models import ApiToken
 from taskhub.oauth.access_tokens import McpAuthentication
 from taskhub.oauth.resource import metadata_address
 from taskhub.roles import Caller, Role
-from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.web.detached_response import DetachedResponse, Receive, Send, raw_headers
 from taskhub.web.origin_check import guard_origin
 
 _READ_BYTES = 2 * 1024 * 1024
@@ -182,7 +182,7 @@ class Exchange(DetachedResponse):
                 return  # a stream is sent instead
             if message["type"] == "http.response.start":
                 self.status_code = message["status"]
-                ours = [header for header in self.raw_headers() if header[0] not in _SDKS_OWN]
+                ours = [header for header in raw_headers(self) if header[0] not in _SDKS_OWN]
                 message = {**message, "headers": [*message.get("headers", []), *ours]}
             await send(message)
 
@@ -191,4 +191,4 @@ class Exchange(DetachedResponse):
         for stream in self._streams:
             for name, value in self.items():
                 stream.headers.setdefault(name, value)
-            await stream.run(receive_again, send)
+            await stream.sending(receive_again, send)

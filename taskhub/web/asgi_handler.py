@@ -8,14 +8,16 @@ keeps the thread while a response streams. Here
    a lock in the database that all of them wait for keeps no reader waiting;
 2. a `DetachedResponse` (a stream, an exchange with the MCP server, the answer of a handler that waits for something:
    `taskhub/web/awaited_response.py`) is sent after that by the loop alone, without a thread and a connection;
-3. `/healthz` is answered on the loop, so it tells whether the loop is alive, however busy the threads are.
+3. `/healthz` is answered on the loop, so it tells whether the loop is alive, however busy the threads are;
+4. so are streams: their middleware asks no database, and their view, a coroutine, takes a thread only where it asks one
+   (`taskhub/web/opening.py`).
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import IO, Any, Final, cast
 
 from django.conf import settings
@@ -25,21 +27,19 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
-from django.views import View
 from rest_framework.permissions import SAFE_METHODS
 
 from taskhub.errors import HubError, TooLarge, Unavailable
 from taskhub.lib.database_errors import RETRY_S
-from taskhub.models import MetricName
 from taskhub.observability.log_context import begin_request
-from taskhub.observability.metrics_store import meter
 from taskhub.observability.request_logging import REQUEST_ID, RequestLine
+from taskhub.observability.request_metrics import measure
+from taskhub.web.cors import is_stream_path
 from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.web.opening import Opening
 from taskhub.web.thread_pool import on_web_thread, thread_slot
 
-_ON_LOOP: Final = "/healthz"
-"""Answered without a thread: the view and its middleware use no database."""
-_METHODS: Final = frozenset(name.upper() for name in View.http_method_names)
+_HEALTH: Final = "/healthz"
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DRAIN: Final = 8
 """Multiple of the body limit that is read and discarded, so that the client reads our response."""
@@ -52,22 +52,23 @@ class HubHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         line = RequestLine(scope)
+        sending = await self._answer(scope, receive, send)
+        if sending is not None:
+            line.finished(await sending)
+
+    async def _answer(self, scope: Any, receive: Receive, send: Send) -> Coroutine[Any, Any, int] | None:
+        """What sends the response, and returns its status; None if the client is gone.
+
+        It is all that is left of a request whose stream is open for hours. Binds the log context on the loop, too.
+        """
         limited = _LimitedBody(receive)
         try:
             body = await self.read_body(limited)
         except RequestAborted:
-            if not limited.is_too_big:
-                return
-            response: Any = _too_big()
-            await self.send_response(response, send)
-        else:
-            response = await self._answer(scope, body, receive, send)
-        line.finished(response.status_code)
-
-    async def _answer(self, scope: Any, body: IO[bytes], receive: Receive, send: Send) -> HttpResponseBase:
-        """Create the response and send it. Binds the log context on the loop, too."""
-        set_script_prefix(get_script_prefix(scope))
-        if scope["path"] == _ON_LOOP:
+            return self._send(_too_big(), send) if limited.is_too_big else None
+        if (prefix := get_script_prefix(scope)) != "/":
+            set_script_prefix(prefix)
+        if _needs_no_thread(scope["path"]):
             response: Any = self._respond(scope, body)
         else:
             try:
@@ -75,15 +76,20 @@ class HubHandler(ASGIHandler):
                     response = await on_web_thread(self._respond, scope, body)
             except Unavailable as error:
                 response = _refused(error, {"Retry-After": str(RETRY_S)})
+        if isinstance(response, Opening):
+            response = await response.answer()
+            _forget_headers(scope)
         if isinstance(response, DetachedResponse):
-            await response.run(receive, send)
-            return response
+            return response.sending(receive, send)
+        return self._send(response, send)
+
+    async def _send(self, response: Any, send: Send) -> int:
         if response.streaming and not response.is_async:
             response.streaming_content = self._chunks(response.streaming_content)
         await self.send_response(response, send)
         if response.streaming:
             await on_web_thread(response.close)
-        return cast("HttpResponseBase", response)
+        return cast("int", response.status_code)
 
     async def _chunks(self, content: Iterator[bytes]) -> AsyncIterator[bytes]:
         """A file's content in chunks; Django would read all of it first, and warn."""
@@ -98,17 +104,22 @@ class HubHandler(ASGIHandler):
             request, refusal = self.create_request(scope, body)
             response = self.get_response(request) if request is not None else refusal or HttpResponse(status=400)
         response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001 - as Django's handler does
-        if not response.streaming or isinstance(response, DetachedResponse):
+        if not response.streaming or isinstance(response, DetachedResponse | Opening):
             response.close()
         if not getattr(response, "measures_itself", False):
             measure(scope["method"], response.status_code, time.perf_counter() - began)
         return response
 
 
-def measure(method: str, status: int, took_s: float) -> None:
-    """Count a request in the metrics."""
-    known = method if method in _METHODS else "other"
-    meter.add(MetricName.REQUEST_MS, 1000 * took_s, f"{known} {status}")
+def _forget_headers(scope: Mapping[str, Any]) -> None:
+    """The server would keep them for as long as the connection waits; half a KiB, with a token's."""
+    if isinstance(scope["headers"], list):
+        scope["headers"].clear()
+
+
+def _needs_no_thread(path: str) -> bool:
+    """The view and its middleware use no database."""
+    return path == _HEALTH or is_stream_path(path)
 
 
 def _may_write(scope: Mapping[str, Any]) -> bool:

@@ -20,8 +20,8 @@ from django.http.response import HttpResponseBase
 from rest_framework.permissions import SAFE_METHODS
 
 from taskhub.lib.cancellation import cancel_all
-from taskhub.web.asgi_handler import measure
-from taskhub.web.detached_response import DetachedResponse, Receive, Send
+from taskhub.observability.request_metrics import measure
+from taskhub.web.detached_response import DetachedResponse, Receive, Send, raw_headers
 from taskhub.web.thread_pool import on_web_thread
 
 Work = Callable[[], Coroutine[Any, Any, HttpResponseBase]]
@@ -100,7 +100,7 @@ class AwaitedResponse(DetachedResponse):
         if self.measures_itself:
             measure(self._method, self.status_code, time.perf_counter() - self._began)
         with suppress(OSError):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers()})
+            await send({"type": "http.response.start", "status": self.status_code, "headers": raw_headers(self)})
             if rendered.stream is not None:
                 async with aclosing(rendered.stream) as chunks:
                     async for chunk in chunks:

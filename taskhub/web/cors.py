@@ -46,4 +46,8 @@ class StreamCors:
 
 
 def is_stream(request: HttpRequest) -> bool:
-    return _STREAM.match(request.path_info) is not None
+    return is_stream_path(request.path_info)
+
+
+def is_stream_path(path: str) -> bool:
+    return _STREAM.match(path) is not None

@@ -103,6 +103,15 @@ async def _row_turn(row: str) -> AsyncIterator[None]:
         turns.release()
 
 
+def is_on_loop() -> bool:
+    """Whether this is the thread of an event loop, and not one that may wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 _thread_waits: Final = ContextVar("thread_waits", default=False)
 
 
@@ -116,6 +125,11 @@ def wait_here(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return async_to_sync(work)()
     finally:
         _thread_waits.reset(token)
+
+
+def waits_here() -> bool:
+    """Whether the running coroutine is one that a thread waits for, whose connection it uses."""
+    return _thread_waits.get()
 
 
 async def with_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -30,6 +30,7 @@ from taskhub.events.filters import Filters
 from taskhub.events.open_streams import Slot, registry
 from taskhub.events.outbox import Row
 from taskhub.events.stream import EventStream, OpenStream
+from taskhub.lib.cancellation import cancel_all
 from taskhub.web import direct_transport
 from taskhub.web.bounded_http import BoundedHttp
 
@@ -161,7 +162,7 @@ class World:
             greeting=b"data: hello\n\n",
             farewell=lambda reason, _: f"data: goodbye, {reason}\n\n".encode(),
         )
-        await response.run(receive, send if client.is_direct else plain)
+        await response.sending(receive, send if client.is_direct else plain)
 
     async def open(self, cursor: int, filters: Filters, **version: str) -> tuple[Client, Client]:
         number = len(self.clients)
@@ -175,6 +176,12 @@ class World:
         await client.connect(self.port, **version)
         self._reading.append(asyncio.create_task(client.read()))
         return client
+
+    async def close(self) -> None:
+        # uvloop keeps a socket open for as long as somebody reads from it.
+        await cancel_all(*self._reading)
+        for client in self.clients.values():
+            client.socket.close()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -207,8 +214,7 @@ async def serving(protocol: Any) -> AsyncIterator[World]:
         try:
             yield world
         finally:
-            for client in world.clients.values():
-                client.socket.close()
+            await world.close()
             server.should_exit = True
             await task
 
@@ -433,6 +439,33 @@ def test_events_that_come_together_are_one_write(serve: Callable[[Any], None], m
             world.publish("message", event())
         await world.settle()
         assert writes == [50] * 7
+
+    serve(scenario)
+
+
+def test_between_two_passes_there_is_a_rest_and_what_comes_meanwhile_is_one_write(
+    serve: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[int] = []
+    write = direct_transport.DirectTransport.write
+
+    def counted(transport: Any, chunk: bytes) -> bool:
+        writes.append(chunk.count(b"data: "))
+        return write(transport, chunk)
+
+    async def scenario(world: World) -> None:
+        direct = await world.open_one("one", 0, Filters(), is_direct=True)
+        await world.settle()
+        monkeypatch.setattr(direct_transport.DirectTransport, "write", counted)
+        monkeypatch.setattr(live_groups, "LEAST_REST_S", 1.0)
+        monkeypatch.setattr(live_groups, "MOST_REST_S", 1.0)
+        world.publish("message", event(text="first"))
+        await world.until(lambda: b'"first"' in direct.raw)
+        for number in range(10):
+            world.publish("message", event(text=f"then {number}"))
+            await asyncio.sleep(0)
+        await world.until(lambda: b'"then 9"' in direct.raw)
+        assert writes == [1, 10]
 
     serve(scenario)
 
