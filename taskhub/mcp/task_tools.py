@@ -20,10 +20,10 @@ from taskhub.api.claims import ClaimSerializer, LeaseSerializer
 from taskhub.api.fields import OneOfField, StrictBooleanField, TextField, TextListField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.idempotency import KEY
-from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import DESCRIPTION_LIMIT, ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
 from taskhub.api.task_detail import task_detail
+from taskhub.api.task_pages import TaskPages
 from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, TASKS_AT_ONCE, task_events, task_look
 from taskhub.api.waiting import Look, Seen, waiting
 from taskhub.auth.account_names import ME, NOBODY
@@ -163,16 +163,27 @@ def _done(task: Task) -> dict[str, Any]:
     return {"id": task.pk, "status": task.status, "version": task.version, "changed": task.changed}
 
 
-async def _list(requester: Requester, arguments: Arguments) -> Any:
-    wait_s, cursor, limit = arguments.pop("wait_s", 0), arguments.pop("cursor", ""), arguments.pop("limit")
+def _list_look(requester: Requester, arguments: Arguments) -> Look:
+    """Takes what is not a filter out of the arguments."""
+    cursor, limit = arguments.pop("cursor", ""), arguments.pop("limit")
 
     def look(caller: Caller) -> Seen:
         page = _fitting_page(replace(requester, user=caller), cursor=cursor, limit=limit, filters=arguments)
         return Seen(page, {row["id"] for row in page["tasks"]})
 
+    return look
+
+
+def _list_now(requester: Requester, arguments: Arguments) -> Any:
+    arguments.pop("wait_s", 0)
+    return _list_look(requester, arguments)(requester.user).data
+
+
+async def _list(requester: Requester, arguments: Arguments) -> Any:
+    wait_s = arguments.pop("wait_s", 0)
     seen = await when_changed(
         requester,
-        look,
+        _list_look(requester, arguments),
         changed=lambda first, now: first != now,
         events=Filters(types=LIST_MOVES),
         wait_s=wait_s,
@@ -205,8 +216,9 @@ def fitting_rows(
 def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> tuple[list[Task], str | None]:
     """REST's pages: tasks, newest first, and the next page's cursor. Raises ValidationError, NotFound."""
     tasks = filter_tasks(_query(filters), task_list_for(user=requester.user), requester.user)
-    pages = NewestFirst()
-    page = pages.paginate_queryset(tasks, _page_request(requester, {"cursor": cursor, "page_size": limit})) or []
+    pages = TaskPages()
+    asked = {**filters, "cursor": cursor, "page_size": limit}
+    page = pages.paginate_queryset(tasks, _page_request(requester, asked)) or []
     return page, pages.next_cursor()
 
 
@@ -225,6 +237,11 @@ def _page_request(requester: Requester, query: Arguments) -> Request:
     request.META["HTTP_HOST"] = urlsplit(requester.base_url).netloc
     request.GET = _query({name: value for name, value in query.items() if value})  # type: ignore[assignment]
     return Request(request)
+
+
+def _get_now(requester: Requester, arguments: Arguments) -> Any:
+    touch(requester, arguments)
+    return task_look(arguments["task_id"])(requester.user).data
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:
@@ -287,11 +304,16 @@ def _set_status(requester: Requester, arguments: Arguments) -> Any:
     return {**_done(task), "lease": lease_shown(actor, task.pk), **told}
 
 
+def _claim_now(requester: Requester, arguments: Arguments) -> Any:
+    arguments.pop("wait_s", 0)
+    return _claim_look(requester, arguments)(requester.user).data
+
+
 async def _claim(requester: Requester, arguments: Arguments) -> Any:
     """With `wait_s`, and without a `task_id`, when there is a task: in turn with all that would take the same one."""
     wait_s = arguments.pop("wait_s", 0)
     look = _claim_look(requester, arguments)
-    if not wait_s or "task_id" in arguments:
+    if "task_id" in arguments:  # there is nothing to wait for
         return (await with_database_writing(look, requester.user)).data
     joined = claim_signals(requester.account, arguments)
     patient = patient_look(look)
@@ -330,6 +352,7 @@ TASK_TOOLS = (
         description="Tasks you may see, newest first; wait_s waits for a change.",
         takes=TaskListSerializer,
         run=_list,
+        at_once=_list_now,
         rest="get_task has the whole task.",
         role=Role.VIEWER,
         reads=True,
@@ -340,6 +363,7 @@ TASK_TOOLS = (
         description="A task, its notes and blockers; wait_s waits for a newer version or note.",
         takes=ReadTaskSerializer,
         run=_get,
+        at_once=_get_now,
         rest=_READ_REST,
         role=Role.VIEWER,
         reads=True,
@@ -369,6 +393,7 @@ TASK_TOOLS = (
         "that calls about it renew. Pass lease.token as `lease`; where agents share a token, your name as `as`.",
         takes=ClaimTaskSerializer,
         run=_claim,
+        at_once=_claim_now,
         rest=_READ_REST,
         role=Role.AGENT,
     ),
