@@ -172,6 +172,7 @@ def _sides(database: Template) -> Iterator[dict[str, Side]]:
 def _filled_by(database: Template) -> Callable[[dict[str, str]], None]:
     def fill(env: dict[str, str]) -> None:
         command = [database.python, "-m", "benchmarks.many_rows"]
+        env = env | {"TASKHUB_DATABASE_STATEMENT_TIMEOUT_S": "0"}
         subprocess.run(command, env=env, cwd=database.code, check=True, stdout=subprocess.DEVNULL)
 
     return fill

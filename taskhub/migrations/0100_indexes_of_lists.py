@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
         AddIndexOnline(
             model_name="execution",
             index=models.Index(
-                condition=models.Q(("newest", True), ("kind", "run")),
+                condition=models.Q(("kind", "run"), ("newest", True)),
                 fields=["status", "task"],
                 name="execution_last_of_task",
             ),

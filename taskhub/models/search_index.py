@@ -115,16 +115,22 @@ def search_index_missing(using: str = "default") -> list[str]:
 
 
 def search_index_is_kept(column: str) -> bool:
-    """Whether all tasks are in the index of this column, `folded_text` or `tags`."""
+    """Whether all tasks are in the index of this column, `folded_text` or `tags`.
+
+    Triggers are made, and go, together; on SQLite the index is whole with them.
+    """
     connection = connections["default"]
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            # Triggers are made, and go, together, and with them the index is whole.
             cursor.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = %s", [next(iter(_TRIGGERS))])
         else:
             # The indexes are made when all tasks are in the table.
             name = TEXT_INDEX if column == "folded_text" else TAG_INDEX
-            cursor.execute("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid", [name])
+            cursor.execute(
+                "SELECT 1 FROM pg_index JOIN pg_trigger ON tgrelid = to_regclass('taskhub_task') AND tgname = %s "
+                "WHERE indexrelid = to_regclass(%s) AND indisvalid",
+                [next(iter(_POSTGRES_TRIGGERS)), name],
+            )
         return cursor.fetchone() is not None
 
 
