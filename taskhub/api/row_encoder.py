@@ -148,12 +148,10 @@ def encoded_list(rows: Iterable[Any]) -> JsonText:
 
 def _columns_of(compiler: Any) -> Iterator[_Column]:
     expressions = [expression for expression, *_ in compiler.select]
-    usual = compiler.get_converters(expressions)
-    for place, expression in enumerate(expressions):
-        column = _short_way(expression.output_field)
-        if column is None:
-            column = _Column(_as_django_does(*usual[place]) if place in usual else None, _spell)
-        yield column
+    short = [_short_way(expression.output_field) for expression in expressions]
+    usual = compiler.get_converters([None if way else each for way, each in zip(short, expressions, strict=True)])
+    for place, column in enumerate(short):
+        yield column or _Column(_as_django_does(*usual[place]) if place in usual else None, _spell)
 
 
 def _short_way(field: Field[Any, Any]) -> _Column | None:
