@@ -154,7 +154,7 @@ def _ended_executions(window: Window) -> dict[int, dict[str, array[float]]]:
     """
     since = past_executions.first_unknown(window)
     ended = Execution.objects.filter(finished_at__range=(window.moment(since), window.moment(window.parts)))
-    rows = ended.annotate(part=Part("finished_at", window.part_s), ran=RAN).order_by()
+    rows: Any = ended.annotate(part=Part("finished_at", window.part_s), ran=RAN).order_by()
     read: dict[int, dict[str, array[float]]] = defaultdict(lambda: defaultdict(lambda: array("d")))
     for part, status, ran in rows.values_list("part", "status", "ran"):
         read[part - window.first][status].append(nan if ran is None else ran)

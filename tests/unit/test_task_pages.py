@@ -22,6 +22,7 @@ FILTERS: dict[str, dict[str, list[str]]] = {
     "status=review&priority=medium": {"status": ["review"], "priority": ["medium"]},
 }
 ORDERS = [f"{sign}{name}" for name in ("created_at", "updated_at", "title", "status", "priority") for sign in ("", "-")]
+PAGES_MOST = 20
 ORDERS += ["", "priority,title", "-status,-priority", "-priority,status,updated_at"]
 
 
@@ -64,6 +65,7 @@ def walk(client: Client, address: str | None, way: str) -> list[dict[str, Any]]:
     while address:
         pages.append(client.get(address).json())
         address = pages[-1][way]
+        assert len(pages) < PAGES_MOST, "the pages have no end"
     return pages
 
 
