@@ -55,17 +55,14 @@ def _indexed(tasks: QuerySet[Task], condition: Q, column: str, text: str) -> Que
 
 _LITERALLY: Final = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 """What `LIKE` takes for more than itself."""
-_WITH_TEXT: Final = {
-    "folded_text": f"SELECT task_id FROM {SEARCHED} WHERE folded_text LIKE %s LIMIT {FEW + 1}",
-    "tags": f"SELECT task_id FROM {SEARCHED} WHERE tags @> to_jsonb(%s::text) LIMIT {FEW + 1}",
-}
+_HAS_TEXT: Final = {"folded_text": "folded_text LIKE %s", "tags": "tags @> to_jsonb(%s::text)"}
 
 
 def _with_text(column: str, text: str) -> list[UUID] | None:
     """Of tasks that have the text, on PostgreSQL. None: too many."""
     pattern = f"%{text.translate(_LITERALLY)}%" if column == "folded_text" else text
     with connection.cursor() as cursor:
-        cursor.execute(_WITH_TEXT[column], [pattern])
+        cursor.execute(f"SELECT task_id FROM {SEARCHED} WHERE {_HAS_TEXT[column]} LIMIT {FEW + 1}", [pattern])
         found = cursor.fetchall()
     return [task_id for (task_id,) in found] if len(found) <= FEW else None
 
