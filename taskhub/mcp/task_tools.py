@@ -15,36 +15,34 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.api.claim_lines import claim_signals, patient_look
-from taskhub.api.claims import ClaimSerializer, LeaseSerializer
+from taskhub.api.claims import LeaseSerializer
 from taskhub.api.fields import OneOfField, StrictBooleanField, TextField, TextListField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.idempotency import KEY
 from taskhub.api.serializers import DESCRIPTION_LIMIT, ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
-from taskhub.api.task_detail import task_detail
 from taskhub.api.task_pages import TaskPages
 from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, TASKS_AT_ONCE, task_events, task_look
-from taskhub.api.waiting import Look, Seen, waiting
+from taskhub.api.waiting import Look, Seen
 from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
 from taskhub.lib.query_values import must_be_one_of
 from taskhub.mcp.budget import ANSWER_BYTES, size_of
+from taskhub.mcp.claim_tool import ClaimTaskSerializer, claim, claim_now
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
-from taskhub.mcp.waits import WaitSerializer, ended, when_changed
+from taskhub.mcp.waits import WaitSerializer, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus, VerifyPolicy
 from taskhub.roles import Caller, Role
 from taskhub.selectors.evidence import is_checked
 from taskhub.selectors.tasks import task_list_for
-from taskhub.services.claims import Claimed, claim_touch, task_claim
+from taskhub.services.claims import claim_touch
 from taskhub.services.idempotency import Answer, Asked, idempotency_keep, idempotency_open
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_update, tasks_create
-from taskhub.web.thread_pool import with_database, with_database_writing
+from taskhub.web.thread_pool import with_database
 
 _MANY = 200
 
@@ -123,10 +121,6 @@ class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
     def get_fields(self) -> dict[str, Any]:
         not_here = {"priority", "assignee", "override_reason"}
         return {name: field for name, field in super().get_fields().items() if name not in not_here}
-
-
-class ClaimTaskSerializer(NamedSerializer, WaitSerializer, ClaimSerializer):
-    pass
 
 
 class TaskListSerializer(WaitSerializer):
@@ -304,47 +298,6 @@ def _set_status(requester: Requester, arguments: Arguments) -> Any:
     return {**_done(task), "lease": lease_shown(actor, task.pk), **told}
 
 
-def _claim_now(requester: Requester, arguments: Arguments) -> Any:
-    arguments.pop("wait_s", 0)
-    return _claim_look(requester, arguments)(requester.user).data
-
-
-async def _claim(requester: Requester, arguments: Arguments) -> Any:
-    """With `wait_s`, and without a `task_id`, when there is a task: in turn with all that would take the same one."""
-    wait_s = arguments.pop("wait_s", 0)
-    look = _claim_look(requester, arguments)
-    if "task_id" in arguments:  # there is nothing to wait for
-        return (await with_database_writing(look, requester.user)).data
-    joined = claim_signals(requester.account, arguments)
-    patient = patient_look(look)
-    async with waiting(requester.waiter, wait_s, joined, gone=requester.gone, writes=True) as wait:
-        first = await with_database_writing(patient, requester.user)
-        seen, timed_out = (first, False) if first.mark else await wait.until(patient, bool)
-    if isinstance(seen.about, Conflict):
-        raise seen.about
-    return ended(seen, timed_out).data
-
-
-def _claim_look(requester: Requester, arguments: Arguments) -> Look:
-    """A look is a claim; its mark says whether there was a task."""
-
-    def look(caller: Caller) -> Seen:
-        given = dict(arguments)
-        actor = replace(requester, user=caller).acting(given)
-        claimed = task_claim(actor=actor, **given)
-        return Seen(_claimed(caller, claimed), claimed is not None)
-
-    return look
-
-
-def _claimed(caller: Caller, claimed: Claimed | None) -> dict[str, Any]:
-    """The task with its notes and blockers: it spares the agent a call of get_task."""
-    if claimed is None:
-        return {"task": None, "lease": None}
-    lease = None if claimed.claim is None else LeaseSerializer(claimed.claim).data
-    return {"task": task_detail(caller, claimed.task), "lease": lease}
-
-
 TASK_TOOLS = (
     Tool(
         name="list_tasks",
@@ -392,8 +345,8 @@ TASK_TOOLS = (
         description="Take the next free task (null: none; wait_s waits for one). You alone hold it, under a lease "
         "that calls about it renew. Pass lease.token as `lease`; where agents share a token, your name as `as`.",
         takes=ClaimTaskSerializer,
-        run=_claim,
-        at_once=_claim_now,
+        run=claim,
+        at_once=claim_now,
         rest=_READ_REST,
         role=Role.AGENT,
     ),
