@@ -120,7 +120,7 @@ class Side:
         self.ask("PATCH", f"/api/tasks/{self._next()}", {"title": f"{RENAMED} {self._turns}"})
 
     def claim(self) -> None:
-        if self.ask("POST", "/api/tasks/claim", {"as": "benchmark"})["task"] is None:
+        if self.ask("POST", "/api/tasks/claim", {})["task"] is None:
             raise AssertionError("no task to claim")
 
     def _next(self) -> str:
