@@ -25,6 +25,8 @@ from benchmarks import (
     endings,
     engines,
     executions,
+    kept,
+    processes,
     rest,
     results,
     sandboxes,
@@ -43,6 +45,9 @@ SCENARIOS: Final = {
         ON_POSTGRES,
         admin_pages.ON_SQLITE,
         admin_pages.ON_POSTGRES,
+        kept.ON_SQLITE,
+        kept.ON_POSTGRES,
+        processes.SCENARIO,
         waiting.SCENARIO,
         *sandboxes.SCENARIOS,
         executions.SCENARIO,
@@ -56,7 +61,13 @@ SCENARIOS: Final = {
         engines.SCENARIO,
     )
 }
-NEED_POSTGRES: Final = {ON_POSTGRES.name, admin_pages.ON_POSTGRES.name, waiting.SCENARIO.name}
+NEED_POSTGRES: Final = {
+    ON_POSTGRES.name,
+    admin_pages.ON_POSTGRES.name,
+    kept.ON_POSTGRES.name,
+    processes.SCENARIO.name,
+    waiting.SCENARIO.name,
+}
 
 
 def main() -> int:

@@ -67,6 +67,15 @@ def cpu_s(pid: int, *, waited_for: bool = False) -> float:
     return (int(fields[first]) + int(fields[first + 1])) / TICKS_PER_S
 
 
+def exact_cpu_s(pid: int) -> float:
+    """Time on a core of the threads that a process has now, in seconds, to the nanosecond."""
+    total = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            total += int(path.read_text().split()[0])
+    return total / 1e9
+
+
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process; sockets' kernel buffers are not in it."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -83,7 +92,7 @@ class Template:
         self.python = python
         self.code = code
         self._folder = folder
-        self._postgres_url = postgres_url
+        self.server_url = postgres_url
         self._name = f"taskhub_bench_{secrets.token_hex(4)}"
 
     def prepare(self) -> None:
@@ -114,8 +123,8 @@ class Template:
     def env(self, folder: Path, database: str) -> dict[str, str]:
         unset = {"DJANGO_SETTINGS_MODULE", "REDIS_URL", "DATABASE_URL", "DAYTONA_API_KEY", "SECRET_KEY"}
         env = {name: value for name, value in os.environ.items() if name not in unset}
-        if self._postgres_url is not None:
-            env["DATABASE_URL"] = urlunsplit(urlsplit(self._postgres_url)._replace(path=f"/{database}"))
+        if self.server_url is not None:
+            env["DATABASE_URL"] = urlunsplit(urlsplit(self.server_url)._replace(path=f"/{database}"))
         return env | {
             "DJANGO_SETTINGS_MODULE": TASKHUB_SETTINGS,
             "TASKHUB_DATA_DIR": str(folder),
@@ -129,8 +138,8 @@ class Template:
         self._on_postgres(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _on_postgres(self, statement: sql.Composed) -> None:
-        if self._postgres_url is not None:
-            with psycopg.connect(self._postgres_url, autocommit=True) as connection:
+        if self.server_url is not None:
+            with psycopg.connect(self.server_url, autocommit=True) as connection:
                 connection.execute(statement)
 
 
@@ -155,16 +164,37 @@ def web_process(
     prepared: Callable[[dict[str, str]], None] | None = None,
 ) -> Iterator[Server]:
     """A web process under uvicorn with its own Redis, ready to serve. `prepared` may fill its database before."""
-    with database.copy() as env, _redis(env):
+    serving = web_processes(
+        database, 1, application=application, settings=settings, more_env=more_env, prepared=prepared
+    )
+    with serving as (server,):
+        yield server
+
+
+@contextlib.contextmanager
+def web_processes(
+    database: Template,
+    count: int,
+    *,
+    application: str = "config.asgi:application",
+    settings: str = TASKHUB_SETTINGS,
+    more_env: Mapping[str, str] | None = None,
+    prepared: Callable[[dict[str, str]], None] | None = None,
+) -> Iterator[list[Server]]:
+    """Likewise, several that share database and Redis, each on a port of its own."""
+    with database.copy() as env, _redis(env), contextlib.ExitStack() as stack:
         env.update(more_env or {})
         if prepared is not None:
             prepared(env)
         token = (Path(env["TASKHUB_DATA_DIR"]) / "token").read_text().strip()
         lifespan = ("--lifespan", "on" if settings == TASKHUB_SETTINGS else "off")
         env["DJANGO_SETTINGS_MODULE"] = settings
-        serving = uvicorn(database.python, application, env, *lifespan, ready="/readyz", code=database.code)
-        with serving as (pid, port):
-            yield Server(pid, port, token, env)
+        servers = []
+        for _ in range(count):
+            serving = uvicorn(database.python, application, env, *lifespan, ready="/readyz", code=database.code)
+            pid, port = stack.enter_context(serving)
+            servers.append(Server(pid, port, token, env))
+        yield servers
 
 
 @contextlib.contextmanager

@@ -32,7 +32,8 @@ class Form:
 class Writes:
     """Each writer sends `count` requests to its path, one after the other, `gap_s` apart or as fast as it can.
 
-    Without a `form` they are updates of a task's status.
+    Without a `form` they are updates of a task's status. `more_ports`: of other processes of the hub; the writers are
+    spread over all of them.
     """
 
     port: int
@@ -41,6 +42,11 @@ class Writes:
     count: int
     gap_s: float = 0.0
     form: Form | None = None
+    more_ports: tuple[int, ...] = ()
+
+    def port_of(self, writer: int) -> int:
+        ports = (self.port, *self.more_ports)
+        return ports[writer % len(ports)]
 
 
 @dataclass
@@ -131,7 +137,7 @@ def _write(writes: Writes) -> Written:
 
 def _write_one_by_one(writes: Writes, writer: int, written: Written) -> None:
     form = writes.form
-    caller = _Caller(writes.port, writes.token, form.content_type if form else "application/json")
+    caller = _Caller(writes.port_of(writer), writes.token, form.content_type if form else "application/json")
     began = time.monotonic()
     for turn in range(writes.count):
         if writes.gap_s:

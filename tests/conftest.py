@@ -44,7 +44,7 @@ from taskhub.management.first_schema import first_schema_build
 from taskhub.models import ApiToken
 from taskhub.oauth.registration import registrations
 from taskhub.observability.heartbeat import ages
-from taskhub.selectors.dashboard import past_events
+from taskhub.selectors.dashboard import past_events, past_executions
 from taskhub.sign_on.views import sign_ons
 from tests import documented
 from tests.postgres import find_binaries, running_postgres
@@ -204,6 +204,7 @@ def nothing_is_remembered() -> Iterator[None]:
     ages.forget()
     Recent.forget_all()
     past_events.forget()
+    past_executions.forget()
     if (shared_list := sys.modules.get("sandboxes.watch.shared_list")) is not None:
         shared_list.forget()
     yield

@@ -40,6 +40,10 @@ class Position(NamedTuple):
         text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode(errors="surrogatepass")).decode().rstrip("=")
 
+    def without_first(self) -> Position:
+        """Among rows that are equal in the first key."""
+        return self._replace(keys=self.keys[1:], values=self.values[1:])
+
 
 class KeysetPages(BasePagination):
     """`?page_size=` up to 200 (50 unless told), `?cursor=` from `next` and `previous`."""
@@ -67,10 +71,9 @@ class KeysetPages(BasePagination):
         keys = read_ordering(request, view, usual=self.ordering)
         position = self._read_position(queryset, request, keys)
         backwards = position is not None and position.backwards
-        rows = queryset.order_by(*(map(_reversed, keys) if backwards else keys))
-        if position is not None:
-            rows = rows.filter(_behind(position))
-        found = getattr(view, "read_rows", _models)(rows[: size + 1], tuple(key.lstrip("-") for key in keys))
+        order = tuple(map(_reversed, keys)) if backwards else keys
+        rows = self.first_rows(queryset, request, order, position, size + 1)
+        found = getattr(view, "read_rows", _models)(rows, tuple(key.lstrip("-") for key in keys))
         page, more = found[:size], len(found) > size
         if backwards:
             page.reverse()
@@ -79,6 +82,18 @@ class KeysetPages(BasePagination):
         self._next = _position(queryset, keys, page[-1], backwards=False) if ahead and page else None
         self._previous = _position(queryset, keys, page[0], backwards=True) if behind and page else None
         return page
+
+    def first_rows(
+        self,
+        queryset: QuerySet[Any],
+        request: Request,  # noqa: ARG002 - for those that read in parts
+        order: tuple[str, ...],
+        position: Position | None,
+        count: int,
+    ) -> QuerySet[Any]:
+        """The first `count` rows behind the position; `order` has the direction in which the page is read."""
+        rows = queryset.order_by(*order)
+        return (rows if position is None else rows.filter(behind(position)))[:count]
 
     def get_page_size(self, request: Request) -> int:
         """Raises ValidationError for anything but a number from 1 to `max_page_size`."""
@@ -185,7 +200,7 @@ def _field_of(rows: QuerySet[Any], key: str) -> Field[Any, Any]:
     return field
 
 
-def _behind(position: Position) -> Q:
+def behind(position: Position) -> Q:
     """The condition on rows that come after this one: a row comparison, key by key.
 
     Its first part is implied by the others; with it a database walks the index of the first key.

@@ -23,6 +23,7 @@ from django.db.models import (
     CharField,
     DateTimeField,
     Field,
+    Func,
     IntegerField,
     JSONField,
     QuerySet,
@@ -36,6 +37,9 @@ from taskhub.api.renderers import JsonText
 Convert = Callable[[Any], Any]
 _DIGITS: Final = 32
 _SHORT: Final = 200
+_DAY: Final = len("2026-11-28")
+_SECONDS: Final = len("2026-11-28 04:05:06")
+_WHOLE: Final = len("2026-11-28 04:05:06.123456")
 _BOOLEANS: Final = {True: "true", False: "false"}
 
 
@@ -81,7 +85,7 @@ class RowEncoder:
     def read(self, rows: QuerySet[Any], keys: tuple[str, ...] = ()) -> list[Any]:
         """Named tuples of `keys`, which are columns or annotations, and `text`, the row's JSON. One query."""
         names = tuple(dict.fromkeys((*self._columns, *keys)))
-        compiler = rows.values_list(*names).query.get_compiler(connection=connection)
+        compiler = rows.values_list(*self._selected(rows, names)).query.get_compiler(connection=connection)
         try:
             sql, parameters = compiler.as_sql()
         except EmptyResultSet:  # such as `ids=` of nothing
@@ -100,6 +104,14 @@ class RowEncoder:
         texts = self._texts(values, kinds)
         return list(map(_tuple((*keys, "text"))._make, zip(*(values[key] for key in keys), texts, strict=True)))
 
+    @staticmethod
+    def _selected(rows: QuerySet[Any], names: Iterable[str]) -> list[Any]:
+        """Times as SQLite keeps them: of a plain column its driver would make objects, by a function in Python."""
+        if connection.vendor != "sqlite":
+            return list(names)
+        fields = {field.name: field for field in rows.model._meta.concrete_fields}  # noqa: SLF001 - Django's documented name
+        return [_AsKept(name) if isinstance(fields.get(name), DateTimeField) else name for name in names]
+
     def _texts(self, values: Mapping[str, Sequence[Any]], kinds: Mapping[str, _Column]) -> Iterator[str]:
         spelled = [self._spelled(name, values, kinds.get(name)) for name in self._fields]
         quoted = {name for name in self._fields if name in kinds and kinds[name].quoted}
@@ -116,6 +128,15 @@ class RowEncoder:
         return values[name] if kind.spell is None else map(kind.spell, values[name])
 
 
+class _AsKept(Func):
+    """A time as text."""
+
+    template = "CAST(%(expressions)s AS text)"
+
+    def _resolve_output_field(self) -> Field[Any, Any]:
+        return self.get_source_expressions()[0].output_field  # type: ignore[no-any-return]  # Django's are not typed
+
+
 @cache
 def _tuple(names: tuple[str, ...]) -> Any:
     return namedtuple("Row", names)  # noqa: PYI024 - its fields are given
@@ -128,12 +149,10 @@ def encoded_list(rows: Iterable[Any]) -> JsonText:
 
 def _columns_of(compiler: Any) -> Iterator[_Column]:
     expressions = [expression for expression, *_ in compiler.select]
-    usual = compiler.get_converters(expressions)
-    for place, expression in enumerate(expressions):
-        column = _short_way(expression.output_field)
-        if column is None:
-            column = _Column(_as_django_does(*usual[place]) if place in usual else None, _spell)
-        yield column
+    short = [_short_way(expression.output_field) for expression in expressions]
+    usual = compiler.get_converters([None if way else each for way, each in zip(short, expressions, strict=True)])
+    for place, column in enumerate(short):
+        yield column or _Column(_as_django_does(*usual[place]) if place in usual else None, _spell)
 
 
 def _short_way(field: Field[Any, Any]) -> _Column | None:
@@ -186,7 +205,12 @@ def _id(value: str) -> str:
 
 
 def _time(value: datetime | str) -> str:
-    """As REST spells it. SQLite's have no zone and are UTC."""
+    """As REST spells it. All are UTC; those of SQLite do not say so."""
+    if isinstance(value, str):
+        whole = value.removesuffix("+00")
+        # PostgreSQL leaves zeros at the end of a second out, REST does not.
+        if len(whole) == _WHOLE or len(value) == _SECONDS:
+            return f"{whole[:_DAY]}T{whole[_DAY + 1 :]}Z"
     time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     text = time.isoformat()
     if time.tzinfo is None:

@@ -35,6 +35,7 @@ from taskhub.api.serializers import (
 )
 from taskhub.api.task_answers import ETAG, etag, task_response, touch
 from taskhub.api.task_detail import RenderedTaskSerializer, task_detail, with_html
+from taskhub.api.task_pages import TaskPages
 from taskhub.api.waiting import Look, Seen, WaitQuerySerializer, wait_for_change
 from taskhub.errors import Invalid
 from taskhub.events.filters import Filters
@@ -126,6 +127,7 @@ class TaskViewSet(KnownQuery, GenericViewSet[Task]):
     serializer_class = TaskSerializer
     filter_backends = [DjangoFilterBackend, KnownOrdering]
     filterset_class = TaskFilter
+    pagination_class = TaskPages
     orderings = {
         **{name: name for name in ("created_at", "updated_at", "title", "status")},
         "priority": "priority_rank",

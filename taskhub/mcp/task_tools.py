@@ -15,36 +15,34 @@ from django.http import HttpRequest, QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from taskhub.api.claim_lines import claim_signals, patient_look
-from taskhub.api.claims import ClaimSerializer, LeaseSerializer
+from taskhub.api.claims import LeaseSerializer
 from taskhub.api.fields import OneOfField, StrictBooleanField, TextField, TextListField
 from taskhub.api.filters import ANYTHING, filter_tasks
 from taskhub.api.idempotency import KEY
-from taskhub.api.pagination import NewestFirst
 from taskhub.api.serializers import DESCRIPTION_LIMIT, ListedTaskSerializer, StatusChangeSerializer, TaskSerializer
 from taskhub.api.task_answers import claim_told
-from taskhub.api.task_detail import task_detail
+from taskhub.api.task_pages import TaskPages
 from taskhub.api.tasks import LIST_MOVES, LIST_TOGETHER_S, TASKS_AT_ONCE, task_events, task_look
-from taskhub.api.waiting import Look, Seen, waiting
+from taskhub.api.waiting import Look, Seen
 from taskhub.auth.account_names import ME, NOBODY
 from taskhub.auth.actor import Actor
-from taskhub.errors import Conflict
 from taskhub.events.filters import Filters
 from taskhub.lib.query_values import must_be_one_of
 from taskhub.mcp.budget import ANSWER_BYTES, size_of
+from taskhub.mcp.claim_tool import ClaimTaskSerializer, claim, claim_now
 from taskhub.mcp.fields import HolderSerializer, NamedSerializer, TaskIdField
 from taskhub.mcp.principal import Requester
 from taskhub.mcp.tools import Arguments, Tool
-from taskhub.mcp.waits import WaitSerializer, ended, when_changed
+from taskhub.mcp.waits import WaitSerializer, when_changed
 from taskhub.models import WAITING_FOR, Task, TaskPriority, TaskStatus, VerifyPolicy
 from taskhub.roles import Caller, Role
 from taskhub.selectors.evidence import is_checked
 from taskhub.selectors.tasks import task_list_for
-from taskhub.services.claims import Claimed, claim_touch, task_claim
+from taskhub.services.claims import claim_touch
 from taskhub.services.idempotency import Answer, Asked, idempotency_keep, idempotency_open
 from taskhub.services.notes import task_set_status
 from taskhub.services.tasks import task_update, tasks_create
-from taskhub.web.thread_pool import with_database, with_database_writing
+from taskhub.web.thread_pool import with_database
 
 _MANY = 200
 
@@ -125,10 +123,6 @@ class TaskStatusSerializer(HolderSerializer, StatusChangeSerializer):
         return {name: field for name, field in super().get_fields().items() if name not in not_here}
 
 
-class ClaimTaskSerializer(NamedSerializer, WaitSerializer, ClaimSerializer):
-    pass
-
-
 class TaskListSerializer(WaitSerializer):
     """REST's filters."""
 
@@ -163,16 +157,27 @@ def _done(task: Task) -> dict[str, Any]:
     return {"id": task.pk, "status": task.status, "version": task.version, "changed": task.changed}
 
 
-async def _list(requester: Requester, arguments: Arguments) -> Any:
-    wait_s, cursor, limit = arguments.pop("wait_s", 0), arguments.pop("cursor", ""), arguments.pop("limit")
+def _list_look(requester: Requester, arguments: Arguments) -> Look:
+    """Takes what is not a filter out of the arguments."""
+    cursor, limit = arguments.pop("cursor", ""), arguments.pop("limit")
 
     def look(caller: Caller) -> Seen:
         page = _fitting_page(replace(requester, user=caller), cursor=cursor, limit=limit, filters=arguments)
         return Seen(page, {row["id"] for row in page["tasks"]})
 
+    return look
+
+
+def _list_now(requester: Requester, arguments: Arguments) -> Any:
+    arguments.pop("wait_s", 0)
+    return _list_look(requester, arguments)(requester.user).data
+
+
+async def _list(requester: Requester, arguments: Arguments) -> Any:
+    wait_s = arguments.pop("wait_s", 0)
     seen = await when_changed(
         requester,
-        look,
+        _list_look(requester, arguments),
         changed=lambda first, now: first != now,
         events=Filters(types=LIST_MOVES),
         wait_s=wait_s,
@@ -205,8 +210,9 @@ def fitting_rows(
 def task_page(requester: Requester, *, cursor: str, limit: int, **filters: Any) -> tuple[list[Task], str | None]:
     """REST's pages: tasks, newest first, and the next page's cursor. Raises ValidationError, NotFound."""
     tasks = filter_tasks(_query(filters), task_list_for(user=requester.user), requester.user)
-    pages = NewestFirst()
-    page = pages.paginate_queryset(tasks, _page_request(requester, {"cursor": cursor, "page_size": limit})) or []
+    pages = TaskPages()
+    asked = {**filters, "cursor": cursor, "page_size": limit}
+    page = pages.paginate_queryset(tasks, _page_request(requester, asked)) or []
     return page, pages.next_cursor()
 
 
@@ -225,6 +231,11 @@ def _page_request(requester: Requester, query: Arguments) -> Request:
     request.META["HTTP_HOST"] = urlsplit(requester.base_url).netloc
     request.GET = _query({name: value for name, value in query.items() if value})  # type: ignore[assignment]
     return Request(request)
+
+
+def _get_now(requester: Requester, arguments: Arguments) -> Any:
+    touch(requester, arguments)
+    return task_look(arguments["task_id"])(requester.user).data
 
 
 async def _get(requester: Requester, arguments: Arguments) -> Any:
@@ -287,42 +298,6 @@ def _set_status(requester: Requester, arguments: Arguments) -> Any:
     return {**_done(task), "lease": lease_shown(actor, task.pk), **told}
 
 
-async def _claim(requester: Requester, arguments: Arguments) -> Any:
-    """With `wait_s`, and without a `task_id`, when there is a task: in turn with all that would take the same one."""
-    wait_s = arguments.pop("wait_s", 0)
-    look = _claim_look(requester, arguments)
-    if not wait_s or "task_id" in arguments:
-        return (await with_database_writing(look, requester.user)).data
-    joined = claim_signals(requester.account, arguments)
-    patient = patient_look(look)
-    async with waiting(requester.waiter, wait_s, joined, gone=requester.gone, writes=True) as wait:
-        first = await with_database_writing(patient, requester.user)
-        seen, timed_out = (first, False) if first.mark else await wait.until(patient, bool)
-    if isinstance(seen.about, Conflict):
-        raise seen.about
-    return ended(seen, timed_out).data
-
-
-def _claim_look(requester: Requester, arguments: Arguments) -> Look:
-    """A look is a claim; its mark says whether there was a task."""
-
-    def look(caller: Caller) -> Seen:
-        given = dict(arguments)
-        actor = replace(requester, user=caller).acting(given)
-        claimed = task_claim(actor=actor, **given)
-        return Seen(_claimed(caller, claimed), claimed is not None)
-
-    return look
-
-
-def _claimed(caller: Caller, claimed: Claimed | None) -> dict[str, Any]:
-    """The task with its notes and blockers: it spares the agent a call of get_task."""
-    if claimed is None:
-        return {"task": None, "lease": None}
-    lease = None if claimed.claim is None else LeaseSerializer(claimed.claim).data
-    return {"task": task_detail(caller, claimed.task), "lease": lease}
-
-
 TASK_TOOLS = (
     Tool(
         name="list_tasks",
@@ -330,6 +305,7 @@ TASK_TOOLS = (
         description="Tasks you may see, newest first; wait_s waits for a change.",
         takes=TaskListSerializer,
         run=_list,
+        at_once=_list_now,
         rest="get_task has the whole task.",
         role=Role.VIEWER,
         reads=True,
@@ -340,6 +316,7 @@ TASK_TOOLS = (
         description="A task, its notes and blockers; wait_s waits for a newer version or note.",
         takes=ReadTaskSerializer,
         run=_get,
+        at_once=_get_now,
         rest=_READ_REST,
         role=Role.VIEWER,
         reads=True,
@@ -368,7 +345,8 @@ TASK_TOOLS = (
         description="Take the next free task (null: none; wait_s waits for one). You alone hold it, under a lease "
         "that calls about it renew. Pass lease.token as `lease`; where agents share a token, your name as `as`.",
         takes=ClaimTaskSerializer,
-        run=_claim,
+        run=claim,
+        at_once=claim_now,
         rest=_READ_REST,
         role=Role.AGENT,
     ),

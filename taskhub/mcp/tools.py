@@ -33,10 +33,12 @@ class Tool:
     """A service or selector as a tool.
 
     `takes` validates the arguments; `run(requester, arguments)` is the result, as docs/mcp.md describes it. A `run`
-    that waits for something else than our database is a coroutine function: it is awaited on the event loop. `role` is
-    that of the REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it is
-    `for_accounts`. `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call changes
-    nothing more. An answer of more than `most` bytes is cut, and says so with `rest`: how to read what is missing.
+    that waits for something else than our database is a coroutine function: it is awaited on the event loop. Where that
+    is for `wait_s` alone, `at_once` does the same without it, on a thread: each hop between loop and thread takes CPU.
+    `role` is that of the REST endpoint. `reads`: changes nothing, and needs no account in the local profile, unless it
+    is `for_accounts`. `destroys` and `repeatable` are hints for the agent's host: it may lose data; a second call
+    changes nothing more. An answer of more than `most` bytes is cut, and says so with `rest`: how to read what is
+    missing.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Tool:
     takes: type[StrictSerializer]
     run: Callable[[Requester, Arguments], Any]
     role: Role
+    at_once: Callable[[Requester, Arguments], Any] | None = None
     reads: bool = False
     for_accounts: bool = False
     destroys: bool = False
@@ -62,14 +65,17 @@ class Tool:
 
     async def call(self, requester: Requester, arguments: Arguments) -> Any:
         """The result as plain JSON values. Raises HubError, ExecutorError, APIException, and internal errors."""
-        if not iscoroutinefunction(self.run):
+        run = self.at_once if self.at_once is not None and not arguments.get("wait_s") else self.run
+        if not iscoroutinefunction(run):
             async with thread_slot(writes=not self.reads, row=str(arguments.get("task_id") or "")):
-                return await with_database(self._run_on_thread, requester, arguments)
+                return await with_database(self._run_on_thread, run, requester, arguments)
         given = await with_database(self._prepare, requester, arguments)
         return await with_database(self._told, await self.run(requester, given))
 
-    def _run_on_thread(self, requester: Requester, arguments: Arguments) -> Any:
-        return self._told(self.run(requester, self._prepare(requester, arguments)))
+    def _run_on_thread(
+        self, run: Callable[[Requester, Arguments], Any], requester: Requester, arguments: Arguments
+    ) -> Any:
+        return self._told(run(requester, self._prepare(requester, arguments)))
 
     def _told(self, result: Any) -> Any:
         return fit(plain(result), rest=self.rest, most=self.most)

@@ -83,6 +83,12 @@ class Execution(models.Model):
     kind = models.CharField(
         max_length=6, choices=ExecutionKind.choices, default=ExecutionKind.RUN, db_default=ExecutionKind.RUN
     )
+    newest = models.BooleanField(
+        default=True,
+        db_default=True,
+        editable=False,
+        help_text="Of a run: whether its task may have no newer one. The newest of a task always has it.",
+    )
     status = models.CharField(max_length=9, choices=ExecutionStatus.choices, default=ExecutionStatus.QUEUED)
     script = models.TextField(help_text="Run with bash.")
     env = models.JSONField(
@@ -296,6 +302,12 @@ class Execution(models.Model):
             ),
             models.Index(fields=["status"], name="execution_active", condition=models.Q(status__in=ACTIVE_STATUSES)),
             models.Index(fields=["retry_at"], name="execution_retry", condition=models.Q(retry_at__isnull=False)),
+            # Tasks by the status of their newest run, however many runs have had that status.
+            models.Index(
+                fields=["status", "task"],
+                name="execution_last_of_task",
+                condition=models.Q(newest=True, kind=ExecutionKind.RUN),
+            ),
             models.Index(
                 fields=["finished_at"], name="execution_unreleased", condition=models.Q(released_at__isnull=True)
             ),

@@ -3,8 +3,10 @@
 `search_index_make` runs behind every `migrate`, so a database whose tables were made from the models has the index as
 well, and one whose triggers went with a table that Django made anew gets it back, filled anew.
 
-PostgreSQL keeps two GIN indexes on the table of tasks. That of the texts needs the extension pg_trgm; without it, and
-without the right to create it, searches read all tasks, and `manage.py check --database default` says so.
+PostgreSQL keeps texts and tags in a table of their own, filled by triggers, with two GIN indexes. Those indexes on the
+table of tasks would get an entry for each trigram with every change of a task, whatever it changed. That of the texts
+needs the extension pg_trgm; without it, and without the right to create it, searches read all tasks, and
+`manage.py check --database default` says so.
 
 On SQLite it is a table of FTS5 that keeps no text of its own, filled by triggers. Its rows need numbers that last,
 which those of the tasks' table are not (VACUUM changes them): `taskhub_task_searched` gives each task one.
@@ -23,8 +25,10 @@ TRIGRAM: Final = 3
 """Characters of the shortest text that the index finds."""
 NUMBERS: Final = "taskhub_task_searched"
 TEXTS: Final = "taskhub_task_trigrams"
-TEXT_INDEX: Final = "task_text_trigrams"
-TAG_INDEX: Final = "task_tags"
+SEARCHED: Final = "taskhub_task_searched"
+"""On PostgreSQL: the texts and tags of each task."""
+TEXT_INDEX: Final = "task_searched_text"
+TAG_INDEX: Final = "task_searched_tags"
 # ruff: noqa: S608 - the names in these statements are those above
 _TRIGGERS: Final = {
     "taskhub_task_searched_insert": f"""
@@ -49,9 +53,32 @@ _TRIGGERS: Final = {
         END""",
 }
 _ON_POSTGRES: Final = {
-    TEXT_INDEX: "taskhub_task USING gin (folded_text gin_trgm_ops)",
-    TAG_INDEX: "taskhub_task USING gin (tags jsonb_path_ops)",
+    TEXT_INDEX: f"{SEARCHED} USING gin (folded_text gin_trgm_ops)",
+    TAG_INDEX: f"{SEARCHED} USING gin (tags jsonb_path_ops)",
 }
+_FORMER_INDEXES: Final = ("task_text_trigrams", "task_tags")
+"""Of the table of tasks itself."""
+_POSTGRES_TRIGGERS: Final = {
+    "taskhub_task_searched_insert": "AFTER INSERT ON taskhub_task FOR EACH ROW",
+    "taskhub_task_searched_update": "AFTER UPDATE OF folded_text, tags ON taskhub_task FOR EACH ROW "
+    "WHEN (OLD.folded_text IS DISTINCT FROM NEW.folded_text OR OLD.tags IS DISTINCT FROM NEW.tags)",
+    "taskhub_task_searched_delete": "AFTER DELETE ON taskhub_task FOR EACH ROW",
+    "taskhub_task_searched_empty": "AFTER TRUNCATE ON taskhub_task FOR EACH STATEMENT",
+}
+_FUNCTION: Final = f"""
+CREATE OR REPLACE FUNCTION taskhub_task_searched() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        TRUNCATE {SEARCHED};
+    ELSIF TG_OP = 'DELETE' THEN
+        DELETE FROM {SEARCHED} WHERE task_id = OLD.id;
+    ELSE
+        INSERT INTO {SEARCHED} (task_id, folded_text, tags) VALUES (NEW.id, NEW.folded_text, NEW.tags)
+            ON CONFLICT (task_id) DO UPDATE SET folded_text = excluded.folded_text, tags = excluded.tags;
+    END IF;
+    RETURN NULL;
+END $$
+"""
 
 
 def search_index_make(using: str = "default", **_: Any) -> None:
@@ -78,18 +105,32 @@ def search_index_missing(using: str = "default") -> list[str]:
         else:
             cursor.execute(
                 "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
-                "WHERE indisvalid AND pg_table_is_visible(pg_class.oid) AND relname = ANY(%s)",
+                "WHERE indisvalid AND pg_table_is_visible(pg_class.oid) AND relname = ANY(%s) "
+                "UNION ALL SELECT tgname FROM pg_trigger WHERE tgrelid = 'taskhub_task'::regclass AND NOT tgisinternal",
                 [list(_ON_POSTGRES)],
             )
-            wanted = list(_ON_POSTGRES)
+            wanted = [*_POSTGRES_TRIGGERS, *_ON_POSTGRES]
         there = {name for (name,) in cursor.fetchall()}
     return [name for name in wanted if name not in there]
 
 
-def search_index_is_kept() -> bool:
-    """Whether the triggers of SQLite are there: they are made, and go, together, and with them the index is whole."""
-    with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = %s", [next(iter(_TRIGGERS))])
+def search_index_is_kept(column: str) -> bool:
+    """Whether all tasks are in the index of this column, `folded_text` or `tags`.
+
+    Triggers are made, and go, together; on SQLite the index is whole with them.
+    """
+    connection = connections["default"]
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = %s", [next(iter(_TRIGGERS))])
+        else:
+            # The indexes are made when all tasks are in the table.
+            name = TEXT_INDEX if column == "folded_text" else TAG_INDEX
+            cursor.execute(
+                "SELECT 1 FROM pg_index JOIN pg_trigger ON tgrelid = to_regclass('taskhub_task') AND tgname = %s "
+                "WHERE indexrelid = to_regclass(%s) AND indisvalid",
+                [next(iter(_POSTGRES_TRIGGERS)), name],
+            )
         return cursor.fetchone() is not None
 
 
@@ -125,15 +166,38 @@ def _make_on_sqlite(connection: Any) -> None:
 
 
 def _make_on_postgres(connection: Any) -> None:
-    """Built while tasks are written. What an attempt that was interrupted has left is dropped first."""
-    missing = search_index_missing(connection.alias)
+    """Made while tasks are written. What an attempt that was interrupted has left is dropped first."""
+    missing = set(search_index_missing(connection.alias))
     if not missing:
         return
     online = "" if connection.in_atomic_block else "CONCURRENTLY"
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")  # reset behind `migrate`: taskhub/lib/database_limits.py
-        for name in sorted(missing):  # that of the tags needs no extension
+        if missing & _POSTGRES_TRIGGERS.keys():
+            _make_triggers(connection, cursor)
+            missing |= _ON_POSTGRES.keys()
+        for name in (*_FORMER_INDEXES, *(_ON_POSTGRES.keys() & missing)):
             cursor.execute(f"DROP INDEX {online} IF EXISTS {name}")
+        if missing >= _ON_POSTGRES.keys():
+            # What was written since the triggers are there is in the table already.
+            cursor.execute(
+                f"INSERT INTO {SEARCHED} (task_id, folded_text, tags) SELECT id, folded_text, tags FROM taskhub_task "
+                "ON CONFLICT (task_id) DO NOTHING"
+            )
+        for name in sorted(_ON_POSTGRES.keys() & missing, reverse=True):  # that of the tags needs no extension
             if name == TEXT_INDEX:
                 cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             cursor.execute(f"CREATE INDEX {online} {name} ON {_ON_POSTGRES[name]}")
+
+
+def _make_triggers(connection: Any, cursor: Any) -> None:
+    """The table is empty then; an index on it says that it is whole."""
+    with transaction.atomic(using=connection.alias):
+        cursor.execute(f"DROP TABLE IF EXISTS {SEARCHED}")
+        cursor.execute(
+            f"CREATE TABLE {SEARCHED} (task_id uuid PRIMARY KEY, folded_text text NOT NULL, tags jsonb NOT NULL)"
+        )
+        cursor.execute(_FUNCTION)
+        for name, when in _POSTGRES_TRIGGERS.items():
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON taskhub_task")
+            cursor.execute(f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION taskhub_task_searched()")

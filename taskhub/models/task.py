@@ -303,16 +303,11 @@ class Task(models.Model):
                 condition=models.Q(held_back=False),
             ),
             models.Index(fields=["-created_at", "-id"], name="task_newest"),
-            # Each order of the list, of all tasks and of those of a status; that of titles and times backwards, too:
-            # few tasks are equal in these. `*_rank` begins with the least urgent.
-            models.Index(fields=["-updated_at", "-created_at", "-id"], name="task_updated"),
-            models.Index(fields=["title", "-created_at", "-id"], name="task_title"),
-            models.Index(PriorityRank("priority").desc(), *_NEWEST, name="task_urgent"),
-            models.Index(PriorityRank("priority"), *_NEWEST, name="task_rank"),
+            # Each order of the list, of the tasks of a status: other lists are read in parts (`api/task_pages.py`).
+            # Times and titles serve backwards, too: few tasks are equal in them.
             models.Index(fields=["status", "-created_at", "-id"], name="task_status_created"),
             models.Index(fields=["status", "-updated_at", "-created_at", "-id"], name="task_status_updated"),
             models.Index(fields=["status", "title", "-created_at", "-id"], name="task_status_title"),
-            models.Index("status", PriorityRank("priority").desc(), *_NEWEST, name="task_status_urgent"),
             models.Index("status", PriorityRank("priority"), *_NEWEST, name="task_status_rank"),
             # Filters, the newest first.
             models.Index(fields=["assignee", "-created_at", "-id"], name="task_assignee_created"),

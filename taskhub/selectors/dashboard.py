@@ -1,36 +1,23 @@
 """Counts for the dashboard: events and executions of the last hour or day, in equal parts.
 
-The database counts, in one query each: a day may have hundreds of thousands of events.
+The database counts events: a day may have hundreds of thousands. What is over is read once by a process.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
-from math import ceil
-from operator import or_
-from typing import Any, Final
+from itertools import pairwise
+from math import ceil, isnan, nan
+from statistics import fmean
+from typing import Any, Final, Generic, TypeVar
 
-from django.db.models import (
-    Avg,
-    Case,
-    Count,
-    F,
-    FloatField,
-    Func,
-    IntegerField,
-    Max,
-    Q,
-    QuerySet,
-    Sum,
-    Value,
-    When,
-)
-from django.db.models import Window as WindowFunction
-from django.db.models.functions import RowNumber, Substr
+from django.db.models import Case, Count, F, FloatField, Func, IntegerField, Max, Sum, Value, When
+from django.db.models.functions import Substr
 from django.utils import timezone
 from django_eventstream.models import Event
 
@@ -100,41 +87,39 @@ class Part(Func):
         return self.as_sql(compiler, connection, template=template, arg_joiner=") AS INTEGER) / ", **context)
 
 
-class _PastParts:
-    """Counts of parts of windows that are over: this process has read them, and they do not change any more."""
+T = TypeVar("T")
+
+
+class _PastParts(Generic[T]):
+    """What was read of parts of windows that are over, by name: it does not change any more."""
 
     OPEN: Final = 2
-    """The last parts of a window are counted each time: a transaction may still commit into them."""
+    """The last parts of a window are read each time: a transaction may still commit into them."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[int, int], dict[str, float]] = {}
+        self._read: dict[tuple[int, int], dict[str, T]] = {}
 
     def first_unknown(self, window: Window) -> int:
         """Of the window's parts, from 0."""
-        known = (window.part_s, window.first)
         return next(
-            (n for n in range(window.parts) if (known[0], known[1] + n) not in self._counts), window.parts - self.OPEN
+            (n for n in range(window.parts) if (window.part_s, window.first + n) not in self._read),
+            window.parts - self.OPEN,
         )
 
-    def keep(self, window: Window, counted: dict[str, list[float]], since: int) -> None:
+    def all_of(self, window: Window, since: int, read: dict[int, dict[str, T]]) -> dict[int, dict[str, T]]:
+        """By part from 0: what was read of those from `since` on, and what is known of the others."""
         for n in range(since, window.parts - self.OPEN):
-            found = {name: values[n] for name, values in counted.items() if values[n]}
-            self._counts[window.part_s, window.first + n] = found
-        for part in [part for part in self._counts if part[0] == window.part_s and part[1] < window.first]:
-            self._counts.pop(part, None)
-
-    def fill(self, window: Window, counted: dict[str, list[float]], until: int) -> dict[str, list[float]]:
-        """With the counts of the parts before `until`."""
-        for n in range(until):
-            for name, count in self._counts.get((window.part_s, window.first + n), {}).items():
-                counted.setdefault(name, window.nothing)[n] = count
-        return counted
+            self._read[window.part_s, window.first + n] = read.get(n, {})
+        for part in [part for part in list(self._read) if part[0] == window.part_s and part[1] < window.first]:
+            self._read.pop(part, None)
+        return {n: self._read.get((window.part_s, window.first + n), {}) for n in range(since)} | read
 
     def forget(self) -> None:
-        self._counts.clear()
+        self._read.clear()
 
 
-past_events: Final = _PastParts()
+past_events: Final = _PastParts[float]()
+past_executions: Final = _PastParts["array[float]"]()
 
 
 def events_by_type(window: Window) -> dict[str, list[float]]:
@@ -150,21 +135,45 @@ def events_by_type(window: Window) -> dict[str, list[float]]:
         .values_list("part", "name")
         .annotate(count=Count("pk"))
     )
-    series = window.spread(counted)
-    past_events.keep(window, series, since)
-    return past_events.fill(window, series, since)
+    read: dict[int, dict[str, float]] = defaultdict(dict)
+    for part, name, count in counted:
+        read[part - window.first][name] = float(count)
+    return _series(window, past_events.all_of(window, since, read))
+
+
+def _series(window: Window, counts: dict[int, dict[str, float]]) -> dict[str, list[float]]:
+    return window.spread(
+        (window.first + n, name, count) for n, named in counts.items() for name, count in named.items()
+    )
+
+
+def _ended_executions(window: Window) -> dict[int, dict[str, array[float]]]:
+    """The run times in seconds of the executions that ended, by part from 0 and outcome; NaN of one that never started.
+
+    Past parts are kept by the process: 8 bytes for an execution.
+    """
+    since = past_executions.first_unknown(window)
+    ended = Execution.objects.filter(finished_at__range=(window.moment(since), window.moment(window.parts)))
+    rows: Any = ended.annotate(part=Part("finished_at", window.part_s), ran=RAN).order_by()
+    read: dict[int, dict[str, array[float]]] = defaultdict(lambda: defaultdict(lambda: array("d")))
+    for part, status, ran in rows.values_list("part", "status", "ran"):
+        read[part - window.first][status].append(nan if ran is None else ran)
+    return past_executions.all_of(window, since, {n: dict(named) for n, named in read.items()})
+
+
+def _run_times(window: Window) -> dict[str, tuple[int, list[float]]]:
+    """By outcome: how many executions ended, and the run times of those that had started, sorted."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for n, named in _ended_executions(window).items():
+        for status, spans in named.items() if n < window.parts else ():
+            found[status] += spans
+    return {status: (len(spans), sorted(ran for ran in spans if not isnan(ran))) for status, spans in found.items()}
 
 
 def executions_by_outcome(window: Window) -> dict[str, list[float]]:
     """Number of executions that ended, by outcome and part."""
-    counted = (
-        Execution.objects.filter(finished_at__range=window.span)
-        .annotate(part=Part("finished_at", window.part_s))
-        .order_by()
-        .values_list("part", "status")
-        .annotate(count=Count("pk"))
-    )
-    return window.spread(counted)
+    ended = _ended_executions(window).items()
+    return _series(window, {n: {status: float(len(spans)) for status, spans in named.items()} for n, named in ended})
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,56 +242,30 @@ SPANS_S: Final = (1, 5, 30, 120, 600, 3600)
 def executions_took(window: Window) -> list[Took]:
     """By outcome, for executions that ended in the window. A percentile is the run time that so many of them, in
     percent, do not exceed (nearest rank)."""
-    ended = Execution.objects.filter(finished_at__range=window.span).order_by()
-    rows = list(
-        ended.values("status").annotate(count=Count("pk"), started=Count("started_at"), mean=Avg(RAN), longest=Max(RAN))
-    )
-    wanted = {
-        (row["status"], percent): max(1, ceil(row["started"] * percent / 100)) for row in rows for percent in (50, 95)
-    }
-    at_rank = _ran_at_ranks(ended, {(status, rank) for (status, _), rank in wanted.items()})
     return [
         Took(
-            row["status"],
-            row["count"],
-            row["mean"],
-            at_rank.get((row["status"], wanted[row["status"], 50])),
-            at_rank.get((row["status"], wanted[row["status"], 95])),
-            row["longest"],
+            status,
+            count,
+            fmean(spans) if spans else None,
+            _percentile(spans, 50),
+            _percentile(spans, 95),
+            spans[-1] if spans else None,
         )
-        for row in rows
+        for status, (count, spans) in sorted(_run_times(window).items())
     ]
 
 
-def _ran_at_ranks(ended: QuerySet[Execution], wanted: set[tuple[str, int]]) -> dict[tuple[str, int], float]:
-    """The run times at these places, by outcome, of those that had started: all sorted once."""
-    if not wanted:
-        return {}
-    place = WindowFunction(RowNumber(), partition_by=F("status"), order_by=RAN.asc())
-    rows = (
-        ended.filter(started_at__isnull=False)
-        .annotate(ran=RAN, place=place)
-        .filter(reduce(or_, (Q(status=status, place=rank) for status, rank in wanted)))
-        .values_list("status", "place", "ran")
-    )
-    return {(status, rank): ran for status, rank, ran in rows}
+def _percentile(ordered: Sequence[float], percent: int) -> float | None:
+    return ordered[max(1, ceil(len(ordered) * percent / 100)) - 1] if ordered else None
 
 
 def executions_by_span(window: Window) -> dict[str, list[float]]:
     """For each outcome, the number of executions that ran less than each of `SPANS_S`, and longer than all."""
-    spans = [When(ran__lt=float(bound), then=Value(place)) for place, bound in enumerate(SPANS_S)]
-    rows = (
-        Execution.objects.filter(finished_at__range=window.span, started_at__isnull=False)
-        .annotate(ran=RAN)
-        .annotate(span=Case(*spans, default=Value(len(SPANS_S))))
-        .order_by()
-        .values_list("status", "span")
-        .annotate(count=Count("pk"))
-    )
-    counted: dict[str, list[float]] = defaultdict(lambda: [0.0] * (len(SPANS_S) + 1))
-    for status, span, count in rows:
-        counted[status][span] = count
-    return dict(counted)
+    counted = {}
+    for status, (_, spans) in _run_times(window).items():
+        below = [bisect_left(spans, float(bound)) for bound in SPANS_S]
+        counted[status] = [float(high - low) for low, high in pairwise([0, *below, len(spans)])]
+    return {status: counts for status, counts in counted.items() if any(counts)}
 
 
 def executions_active() -> dict[str, int]:

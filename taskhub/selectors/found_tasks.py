@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import F, Q, QuerySet, Value
 
 from taskhub.models import HasTag, Task
-from taskhub.models.search_index import NUMBERS, TEXTS, TRIGRAM, search_index_is_kept
+from taskhub.models.search_index import NUMBERS, SEARCHED, TEXTS, TRIGRAM, search_index_is_kept
 
 # ruff: noqa: S608 - the names in these statements are the index's own
 FEW: Final = 1000
@@ -39,18 +39,32 @@ def containing(tasks: QuerySet[Task], folded: str) -> QuerySet[Task]:
 
 def tagged(tasks: QuerySet[Task], tag: str) -> QuerySet[Task]:
     # On SQLite tags are text, spelled as `JSONField` writes it; quotes make one of a single letter a trigram.
-    return _indexed(tasks, Q(HasTag(F("tags"), Value(tag))), "tags", json.dumps(tag))
+    text = json.dumps(tag) if connection.vendor == "sqlite" else tag
+    return _indexed(tasks, Q(HasTag(F("tags"), Value(tag))), "tags", text)
 
 
 def _indexed(tasks: QuerySet[Task], condition: Q, column: str, text: str) -> QuerySet[Task]:
     """Those that fulfil the condition, which is that the column has the text."""
-    if len(text) < TRIGRAM:
-        return tasks.filter(condition)
-    if connection.vendor != "sqlite":
-        return if_few(tasks, condition, Task.objects.filter(condition).values_list("pk", flat=True))
     tasks = tasks.filter(condition)
-    ids = _with_trigrams(column, text) if search_index_is_kept() else None
+    is_short = len(text) < TRIGRAM and (column, connection.vendor) != ("tags", "postgresql")
+    if is_short or not search_index_is_kept(column):
+        return tasks
+    ids = _with_trigrams(column, text) if connection.vendor == "sqlite" else _with_text(column, text)
     return tasks if ids is None else tasks.filter(pk__in=ids)
+
+
+_LITERALLY: Final = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+"""What `LIKE` takes for more than itself."""
+_HAS_TEXT: Final = {"folded_text": "folded_text LIKE %s", "tags": "tags @> to_jsonb(%s::text)"}
+
+
+def _with_text(column: str, text: str) -> list[UUID] | None:
+    """Of tasks that have the text, on PostgreSQL. None: too many."""
+    pattern = f"%{text.translate(_LITERALLY)}%" if column == "folded_text" else text
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT task_id FROM {SEARCHED} WHERE {_HAS_TEXT[column]} LIMIT {FEW + 1}", [pattern])
+        found = cursor.fetchall()
+    return [task_id for (task_id,) in found] if len(found) <= FEW else None
 
 
 def _with_trigrams(column: str, text: str) -> list[UUID] | None:

@@ -23,6 +23,7 @@ from taskhub.models import (
     HasTag,
     Task,
     TaskPriority,
+    TaskStatus,
 )
 from taskhub.roles import viewer_of, visible_tasks
 from taskhub.selectors.found_tasks import containing, if_few, tagged
@@ -54,13 +55,13 @@ def tasks_last_executed(tasks: QuerySet[Task], statuses: Collection[str]) -> Que
         return tasks
     runs = Execution.objects.filter(kind=ExecutionKind.RUN, task=OuterRef("pk"))
     newest = runs.order_by("-queued_at", "-id").values("status")[:1]
-    executed = Execution.objects.filter(status__in=statuses, task__isnull=False).values_list("task_id", flat=True)
+    last = Execution.objects.filter(newest=True, kind=ExecutionKind.RUN, status__in=statuses, task__isnull=False)
     tasks = tasks.alias(last_execution=Subquery(newest))
-    return if_few(tasks, Q(last_execution__in=statuses), executed)
+    return if_few(tasks, Q(last_execution__in=statuses), last.values_list("task_id", flat=True))
 
 
 def tasks_of_priority(tasks: QuerySet[Task], priorities: Collection[str]) -> QuerySet[Task]:
-    """By the rank: the indexes that sort by it serve this as well. All of them where none is named."""
+    """By the rank, as the indexes have it. All of them where none is named."""
     ranks = [rank for rank, name in enumerate(TaskPriority.values) if name in priorities]
     return tasks.alias(rank=PRIORITY_RANK).filter(rank__in=ranks) if ranks else tasks
 
@@ -77,7 +78,8 @@ def tasks_waiting_for(tasks: QuerySet[Task], names: Collection[str]) -> QuerySet
 
 def tasks_updated_since(tasks: QuerySet[Task], moment: datetime) -> QuerySet[Task]:
     condition = Q(updated_at__gte=moment)
-    return if_few(tasks, condition, Task.objects.filter(condition).values_list("pk", flat=True))
+    candidates = Task.objects.filter(condition, status__in=TaskStatus.values)  # the index begins with it
+    return if_few(tasks, condition, candidates.values_list("pk", flat=True))
 
 
 def tasks_tagged(tasks: QuerySet[Task], tags: Iterable[str]) -> QuerySet[Task]:

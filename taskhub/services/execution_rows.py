@@ -26,6 +26,9 @@ def execution_create(*, actor: Actor, task: Task, **fields: Any) -> Execution:
         **size_expected(fields.get("environment")),
         **fields,
     )
+    if not execution.is_verification:
+        older = Execution.objects.filter(task=task, kind=execution.kind, newest=True, queued_at__lt=execution.queued_at)
+        older.update(newest=False)
     changes = {"kind": [None, str(execution.kind)]} if execution.is_verification else None
     audit_write(actor=actor, action="execution:queue", task_id=task.pk, execution_id=execution_id, changes=changes)
     if task.private:

@@ -100,6 +100,18 @@ def test_executions_are_counted_by_outcome_with_how_long_they_ran() -> None:
     assert executions_by_span(window) == {"completed": [0, 0, 1, 1, 0, 0, 0]}
 
 
+def test_executions_of_parts_that_are_over_are_read_once() -> None:
+    end(ExecutionStatus.LOST, 5, seconds_ago=7200)
+    first = executions_by_outcome(window_named("day"))
+    with CaptureQueriesContext(connection) as queries:
+        end(ExecutionStatus.COMPLETED, 10)
+        again = executions_by_outcome(window_named("day"))
+    assert again["lost"] == first["lost"]
+    assert sum(again["completed"]) == 1
+    assert f"{window_named('day').moment(46):%Y-%m-%d %H:%M}" in queries[-1]["sql"]
+    assert {row.status: row.median for row in executions_took(window_named("day"))} == {"lost": 5, "completed": 10}
+
+
 @pytest.mark.parametrize(("ran_s", "place"), [(0, 0), (0.999, 0), (1, 1), (3599, 5), (3600, 6), (90_000, 6)])
 def test_a_duration_bucket_excludes_its_upper_bound(ran_s: float, place: int) -> None:
     end(ExecutionStatus.TIMED_OUT, ran_s)
