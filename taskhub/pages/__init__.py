@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, get_args
@@ -26,6 +27,7 @@ from taskhub.models import (
     TRANSITIONS,
     UNSUCCESSFUL,
     Announcement,
+    Execution,
     ExecutionStatus,
     LeftOutReason,
     Leftover,
@@ -60,6 +62,8 @@ echo "A file that a run leaves is kept." > result.txt
 """Of the task that an empty board offers to try."""
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
+_FEW_LINES: Final = 8
+"""A log of no more does not get half of the window."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 
 
@@ -236,6 +240,7 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
     rank = next(each["rank"] for each in _priorities() if each["value"] == task.priority)
     asked = task.open_question_id
+    run = _shown_run(request, task)
     question = None if asked is None else notes_of(user=request.user, task=task).filter(pk=asked).first()
     context = {
         "task": task,
@@ -246,9 +251,20 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "question_html": question and render_markdown(question.text),
         "asks_title": _ASKS.get(task.waiting_for, ""),
         "is_to_review": task.waiting_for == "review",
-        "has_runs": execution_list_for(user=request.user).filter(task=task).exists(),
+        "has_runs": run is not None,
+        "few_lines": _FEW_LINES,
+        "log_is_short": run is not None and run.log_lines is not None and run.log_lines <= _FEW_LINES,
     }
     return render(request, "task.html", context)
+
+
+def _shown_run(request: HttpRequest, task: Task) -> Execution | None:
+    """The run whose log the page shows first: the one that the address names, else the newest."""
+    runs = execution_list_for(user=request.user).filter(task=task)
+    with suppress(ValueError):
+        if named := runs.filter(pk=UUID(request.GET.get("execution", ""))).first():
+            return named
+    return runs.first()
 
 
 def may_work(request: HttpRequest) -> bool:

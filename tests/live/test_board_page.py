@@ -92,6 +92,8 @@ def test_a_card_is_dragged_where_it_may_go(page: Page, hub: RunningHub, client: 
     board.card("dragged").drag_to(page.locator('section[data-status="inprogress"]'))
     board.wait_for("dragged", "inprogress")
     assert page.url.endswith("?q=dragged"), "a drag does not open the task"
+    board.card("dragged").locator(".age").click()  # which lies above the card's link
+    page.wait_for_url("**/tasks/*/")
     assert [row["status"] for row in client.http.get("/api/tasks/?q=dragged").json()["results"]] == ["inprogress"]
 
 
@@ -166,7 +168,7 @@ def test_keyboard_is_enough(page: Page, hub: RunningHub, complaints: list[str]) 
     tab_to(page, page.get_by_role("button", name="Run now"))
     page.keyboard.press("Enter")
     page.wait_for_selector('#log .text:text-is("typed")')
-    tab_to(page, page.get_by_role("button", name="Stop"))
+    page.locator("#stop:focus").wait_for()  # “Run” has gone
     page.keyboard.press("Enter")
     page.wait_for_selector('#executions strong:text-is("stopped")')
     assert complaints == []

@@ -24,6 +24,14 @@ def shown_in(firefox: Firefox, text: str) -> None:
     firefox.wait_for(SHOWN % json.dumps(text))
 
 
+def open_signed_in(firefox: Firefox, hub: RunningHub, page: str) -> None:
+    """Open a page with a session that its token has begun."""
+    firefox.open(f"{hub.address}/login/?next={page}")
+    firefox.evaluate(f"document.querySelector('main [name=token]').value = {json.dumps(hub.token)}")
+    firefox.press_on("main [name=token]", "Enter")
+    firefox.wait_for("document.querySelector('#state')?.dataset.state === 'connected'")
+
+
 def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: RunningHub, client: HubClient) -> None:
     task_id = client.create_task("in Firefox")
     client.execute(task_id, f"seq -f 'line %.0f' 20000 | sed -e '{ODD}'; {WAIT}; echo the end")
@@ -59,4 +67,79 @@ def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: Running
         return event.clipboardData.getData("text/plain");
     })()"""
     assert firefox.evaluate(copied) == "120\nline 121\nline 1"
+    assert firefox.complaints == []
+
+
+def test_firefox_changes_runs_and_answers_a_task_by_the_keyboard(
+    firefox: Firefox, hub: RunningHub, client: HubClient
+) -> None:
+    description = "- [ ] a box\n- [ ] another\n\n```bash\necho ran in Firefox\n```"
+    task_id = client.create_task("worked on in Firefox", description=description, tags=["one", "two"])
+    open_signed_in(firefox, hub, f"/tasks/{task_id}/")
+    focused = "document.activeElement.textContent.includes(%s)"
+    # Choices: opened by either key, gone through by arrows, left by Escape; the focus goes back to what opened them.
+    firefox.press_on("#status-property > button", "Space")
+    firefox.wait_for("document.activeElement.matches('.choice')")
+    firefox.press("Escape")
+    firefox.wait_for(focused % "'To do'")
+    firefox.press("Enter")
+    firefox.wait_for("document.activeElement.matches('.choice')")
+    firefox.press("ArrowDown", "Enter")
+    firefox.wait_for("document.getElementById('status').textContent === 'In progress'")
+    firefox.wait_for(focused % "'In progress'")
+    firefox.press_on("#tags button", "Space")
+    firefox.wait_for("document.querySelectorAll('#tags li').length === 1")
+    firefox.wait_for("document.activeElement.ariaLabel === 'Remove the tag two'")
+    for line in (0, 1):  # the second one while the first is being saved
+        firefox.press_on(f"#description [data-line='{line}']", "Space")
+    address = f"/api/tasks/{task_id}/"
+    wait_until(lambda: client.http.get(address).json()["description"].count("[x]") == 2, "both boxes are ticked")
+    # A run, from the dialog to its log and its script.
+    firefox.press_on("#run", "Enter")
+    firefox.wait_for("document.querySelector('#run-dialog').open")
+    firefox.press_on("#run-form .primary", "Enter")
+    shown_in(firefox, "ran in Firefox")
+    firefox.wait_for("document.querySelector('#executions strong')?.textContent === 'completed'")
+    firefox.press_on("#run-facts summary", "Enter")
+    firefox.wait_for("document.getElementById('run-script').textContent.includes('ran in Firefox')")
+    firefox.press("Space")
+    firefox.wait_for("!document.getElementById('run-facts').open")
+    # A question is answered by one of its choices.
+    question = {"kind": "question", "text": "Which *region*?", "options": ["eu", "us"]}
+    client.http.post(f"/api/tasks/{task_id}/notes/", json=question).raise_for_status()
+    firefox.press_on("#answer-options button", "Enter")
+    firefox.wait_for("document.activeElement.value === 'eu'")
+    firefox.press_on("#answer-send", "Space")
+    firefox.wait_for("document.querySelector('#timeline .answers')?.textContent.includes('eu')")
+    assert firefox.evaluate("document.activeElement.id") == "title"  # not lost with the box
+    assert firefox.complaints == []
+
+
+def test_firefox_moves_selects_and_finds_cards_by_the_keyboard(
+    firefox: Firefox, hub: RunningHub, client: HubClient
+) -> None:
+    for n in range(2):
+        client.create_task(f"foxy {n}")
+    open_signed_in(firefox, hub, "/?q=foxy")
+    firefox.wait_for("document.querySelectorAll('#board .card').length === 2")
+    of_card = "document.activeElement.closest('section')?.dataset.status === '%s'"
+    firefox.press_on("#main", "j")
+    firefox.wait_for(of_card % "todo")
+    firefox.press("Shift+ArrowRight")
+    firefox.wait_for("document.querySelectorAll('[data-status=inprogress] .card').length === 1")
+    firefox.wait_for(of_card % "inprogress")
+    firefox.press("z")
+    firefox.wait_for("document.querySelectorAll('[data-status=todo] .card').length === 2")
+    firefox.press("m")
+    firefox.wait_for("document.getElementById('card-dialog').open")
+    firefox.press("Escape")
+    firefox.wait_for(of_card % "todo")
+    firefox.press("x")
+    firefox.wait_for("document.getElementById('bulk-count').textContent === '1 task selected'")
+    firefox.press("Escape")
+    firefox.wait_for("document.getElementById('bulk').hidden")
+    firefox.press("Control+k", *"foxy 0")
+    firefox.wait_for("document.querySelector('.palette [aria-selected=true]')?.textContent.startsWith('foxy 0')")
+    firefox.press("Enter")
+    firefox.wait_for("document.getElementById('title')?.textContent === 'foxy 0'")
     assert firefox.complaints == []

@@ -8,6 +8,7 @@ import { entryOf, enums } from "./enums.js";
 import { ago, count, dateTime } from "./format.js";
 import { hubStream } from "./hub.js";
 import { refresher } from "./refresher.js";
+import { toast } from "./toasts.js";
 
 /**
  * @import { Acted, Agent, AgentClaim } from "schemas"
@@ -27,6 +28,8 @@ const WORDS = {
   "stop-executions": { label: "Stop executions", done: "is being stopped" },
   stop: { label: "Stop agent", done: "was released" },
 };
+/** @type {Record<Verb, string>} */
+const NOUNS = { release: "task", "stop-executions": "execution", stop: "task" };
 
 const list = $("agents");
 const template = $("agent-item", HTMLTemplateElement).content.firstElementChild;
@@ -181,14 +184,21 @@ function questionOf(verb, agent) {
 async function act(verb, id) {
   const agent = items.get(id)?.agent;
   if (!agent || !(await confirmed(questionOf(verb, agent)))) return;
-  $("said").textContent = "";
   const { changed, refused } = await all(verb, id);
-  const noun = verb === "stop-executions" ? "execution" : "task";
-  const done = `${count(changed, noun)} ${plural(verb, changed)}.`;
-  if (verb !== "stop") $("said").textContent = done;
-  else $("said").textContent = `${titleOf(agent)} was stopped.${changed ? ` ${done}` : ""}`;
+  const words = doneText(verb, agent, changed);
+  if (words) toast(words);
   await refresh.now();
-  if (refused.length) throw new Refused(`${count(refused.length, noun)} stayed: ${refused[0]?.message ?? ""}`);
+  if (refused.length) throw new Refused(`${count(refused.length, NOUNS[verb])} stayed: ${refused[0]?.message ?? ""}`);
+}
+
+/**
+ * @param {Verb} verb
+ * @param {Agent} agent
+ * @param {number} changed
+ */
+function doneText(verb, agent, changed) {
+  const done = changed ? `${count(changed, NOUNS[verb])} ${plural(verb, changed)}.` : "";
+  return verb === "stop" ? `${titleOf(agent)} was stopped. ${done}`.trim() : done;
 }
 
 /**

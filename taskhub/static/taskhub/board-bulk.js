@@ -101,7 +101,7 @@ export class Selection {
     this.#changes = [];
     const result = await each(tasks, action);
     const undo = undoOf(this.#changes, (task) => this.#store.put(task));
-    toast(`${count(result.done.length, "task")} ${done}.`, { undo });
+    if (result.done.length) toast(`${count(result.done.length, "task")} ${done}.`, { undo });
     showError($("problem"), result.refusals.join(" "));
     this.#onChange();
   }

@@ -303,6 +303,9 @@ const taskOf = (event) => store.tasks.get(closest(event, ".card")?.dataset["id"]
 board.addEventListener("click", (event) => {
   const task = taskOf(event);
   if (task && closest(event, ".menu")) openMenu(task);
+  // They lie above the card's link, for what they say on hover.
+  if (closest(event, ".age, .assignee"))
+    closest(event, ".card")?.querySelector("h3 a")?.dispatchEvent(new MouseEvent("click", event));
 });
 
 board.addEventListener("change", (event) => {

@@ -82,5 +82,6 @@ onPress(form, $("make-problem"), makeToken);
 $("ticket").addEventListener("click", () => void tryAction($("make-problem"), makeTicket));
 
 const identity = await me;
-form.hidden = identity.name === "";
+form.hidden = $("may-make").hidden = identity.name === "";
+$("may-not-make").hidden = identity.name !== "";
 offerRoles(identity.role);

@@ -4,6 +4,7 @@ import { api, call } from "./api.js";
 import { $, agoElement, element } from "./dom.js";
 import { entryOf, enums, isActive } from "./enums.js";
 import { onPress } from "./forms.js";
+import { toast } from "./toasts.js";
 
 /**
  * @import { LastVerification, RenderedTask, Verification } from "schemas"
@@ -85,7 +86,7 @@ export function verifier(taskId, { problem, hasVerdict, onAsked }) {
   onPress($("verify"), problem, async () => {
     /** @type {Verification} */
     const { cached } = await call("POST", api("tasks", taskId, "verify"), hasVerdict() ? { again: true } : {});
-    $("note").textContent = cached ? "It was verified already." : "Verification requested.";
+    toast(cached ? "It was verified already." : "Verification requested.");
     onAsked();
   });
 }

@@ -96,6 +96,9 @@ export class TaskLog {
     this.#lines.reset();
     this.#window.reset();
     this.#setPaused(false);
+    // One that ends while it is looked at keeps its height.
+    const isShort = isFinished(execution) && (execution.log_lines ?? 0) <= Number($("log").dataset["few"]);
+    $("log").dataset["short"] = String(isShort);
     if (isFinished(execution)) this.#complete(execution);
     else void this.#follow(execution);
     if (isFirst) this.#goToHash();

@@ -112,7 +112,7 @@ export class Timeline {
     if (before?.look === look) return before.row;
     const row = draw();
     const focused = before?.row.contains(document.activeElement);
-    if (before && focused) before.row.replaceWith(row);
+    before?.row.replaceWith(row); // the others stay where they are
     this.#rows.set(key, { look, row });
     if (focused) row.querySelector("button")?.focus();
     return row;

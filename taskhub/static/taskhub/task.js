@@ -10,11 +10,12 @@ import { mayWork as worksAs, me } from "./identity.js";
 import { editInPlace } from "./in-place.js";
 import { linkNodes } from "./links.js";
 import { showMarkdown } from "./markdown.js";
+import { addOffers } from "./palette.js";
 import { RepeatedVariables } from "./run-again.js";
 import { Asks } from "./task-asks.js";
 import { showCheck, verifier } from "./task-check.js";
 import { Executions } from "./task-executions.js";
-import { showBlockers, showDependents } from "./task-order.js";
+import { changesOrder, hasOrder, showBlockers, showDependents } from "./task-order.js";
 import { changeProperties, showProperties } from "./task-properties.js";
 import { ticker } from "./task-ticks.js";
 import { Timeline } from "./task-timeline.js";
@@ -25,7 +26,10 @@ import { toast } from "./toasts.js";
  */
 
 const RETRY_MS = 3000;
-const ORDER_MS = 20_000; // other tasks that this one waits for, or that wait for it, change without an event here
+const ORDER_MS = 60_000; // no event tells that one of several blockers was waived
+const CALM_MS = 1000; // between an event of another task and the reading after it, however many more come
+const EVENTS =
+  "task_created,task_updated,task_deleted,task_ready,task_verified,note_added,execution_event,announcement";
 const TICK_MS = 15_000;
 
 const taskId = document.body.dataset["task"] ?? "";
@@ -49,6 +53,7 @@ const executions = new Executions(taskId, {
   onChange: (active, all) => {
     $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
     $("stop").hidden = !active || active.ending !== null;
+    keepFocus();
     timeline.showRuns(all);
   },
   mayRun: () => mayWork,
@@ -56,6 +61,15 @@ const executions = new Executions(taskId, {
 });
 
 // --- Showing ---------------------------------------------------------------------------------------------
+
+/** Buttons come and go with the task: one that goes leaves the focus to another one, but to none that deletes. */
+function keepFocus() {
+  const focused = document.activeElement;
+  if (!focused || !$("actions").contains(focused) || focused.checkVisibility()) return;
+  /** @type {NodeListOf<HTMLElement>} */
+  const presses = $("actions").querySelectorAll("button:not(#delete)");
+  ([...presses].find((press) => press.checkVisibility()) ?? $("title")).focus();
+}
 
 /**
  * A token of this tab acts as an agent, and agents release nothing that is held back.
@@ -99,6 +113,7 @@ function showDescription(now) {
 function showGone() {
   isGone = true;
   $("actions").hidden = true;
+  keepFocus();
   showError(problem, "This task was deleted, or you may not see it any more. The page shows its last known state.");
 }
 
@@ -106,6 +121,17 @@ function showGone() {
 function refresh() {
   mustReadAgain = true;
   reading ??= readAgain().finally(() => (reading = null));
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let soon;
+
+/** However many events come until then. */
+function refreshSoon() {
+  soon ??= setTimeout(() => {
+    soon = undefined;
+    refresh();
+  }, CALM_MS);
 }
 
 async function readAgain() {
@@ -148,6 +174,7 @@ async function current() {
   show(now);
   showBlockers(now, { mayWork, onWaived: refresh });
   showCheck(now, { mayWork });
+  keepFocus();
   return now;
 }
 
@@ -277,18 +304,40 @@ onPress($("delete"), problem, async () => {
   location.assign("/");
 });
 
+/**
+ * What a button says to those who do not see it.
+ *
+ * @param {HTMLElement} press
+ */
+function wordsOf(press) {
+  const copy = /** @type {HTMLElement} */ (press.cloneNode(true));
+  for (const each of copy.querySelectorAll("[aria-hidden]")) each.remove();
+  return copy.textContent.replace(/\s+/g, " ").trim();
+}
+
+addOffers(() => {
+  /** @type {NodeListOf<HTMLElement>} */
+  const presses = document.querySelectorAll(".head button, #description-edit, #artifacts-edit");
+  return [...presses]
+    .filter((press) => press.checkVisibility() && !press.closest(".popup, .tags"))
+    .map((press) => ({ label: wordsOf(press), hint: "this task", act: () => press.click() }));
+});
+
 setInterval(tickTimes, TICK_MS);
 setInterval(() => {
-  const hasOrder = $("blockers").childElementCount > 0 || $("dependents").querySelector("a") !== null;
-  if (hasOrder && !document.hidden) refresh();
+  if (hasOrder() && !document.hidden) refresh();
 }, ORDER_MS);
 refresh(); // once now, also without a stream, and once more when the stream is connected
 hubStream({
-  target: () => ({ task_id: taskId }),
+  // Of all tasks: also of those that this one waits for, and of those that come to wait for it.
+  target: () => ({ types: EVENTS }),
   onSnapshot: refresh,
-  onEvent: ({ name, data }) => {
-    if (!("task_id" in data) || data.task_id !== taskId) return;
-    if (name === "task_deleted") showGone();
+  onEvent: (event) => {
+    const { name, data } = event;
+    if (!("task_id" in data)) return;
+    if (data.task_id !== taskId) {
+      if (changesOrder(event)) refreshSoon();
+    } else if (name === "task_deleted") showGone();
     else refresh();
   },
 }).connect();
