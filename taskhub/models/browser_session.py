@@ -17,8 +17,13 @@ BROWSER_LENGTH: Final = 300
 # In this order: most browsers also name those that they descend from.
 _BROWSERS: Final = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Version": "Safari"}
 _SYSTEMS: Final = {
-    **{"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows", "Mac OS X": "macOS"},
-    **{"CrOS": "ChromeOS", "Linux": "Linux"},
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
 }
 
 
@@ -45,6 +50,9 @@ class BrowserSession(models.Model):
     browser = models.CharField(max_length=BROWSER_LENGTH, blank=True, default="", help_text="Its User-Agent.")
     begun_at = models.DateTimeField(auto_now_add=True)
 
+    def __str__(self) -> str:
+        return f"{self.browser or self.address}, since {self.begun_at:%Y-%m-%d %H:%M:%S}"
+
     @property
     def browser_name(self) -> str:
         """`Chrome 156 on Linux`; the User-Agent itself where it is of none of the common browsers."""
@@ -52,6 +60,3 @@ class BrowserSession(models.Model):
         named = next((f"{name} {version[1]}" for name, version in found if version), "")
         system = next((name for mark, name in _SYSTEMS.items() if mark in self.browser), "")
         return f"{named} on {system}" if named and system else named or self.browser
-
-    def __str__(self) -> str:
-        return f"{self.browser or self.address}, since {self.begun_at:%Y-%m-%d %H:%M:%S}"

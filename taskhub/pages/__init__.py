@@ -43,7 +43,7 @@ from taskhub.roles import Role, role_of
 from taskhub.selectors.board import BOARD_STATES
 from taskhub.selectors.executions import execution_list_for
 from taskhub.selectors.notes import notes_of
-from taskhub.selectors.tasks import task_get_for
+from taskhub.selectors.tasks import task_get_for, task_list_for
 
 P = ParamSpec("P")
 
@@ -52,7 +52,7 @@ DISMISSED_COOKIE: Final = "taskhub_dismissed"
 """Ids of announcements, which `static/taskhub/announcements.js` writes."""
 THEMES: Final = {"light": "light", "dark": "dark"}
 FIRST_SCRIPT: Final = """\
-echo "Hello from a sandbox: $(uname -s), in $PWD"
+echo "Hello from a sandbox. It is $(date)."
 for n in 1 2 3; do
   echo "step $n of 3"
   sleep 1
@@ -168,6 +168,17 @@ _LEFT_OUT: Final = {
     LeftOutReason.UNREADABLE: "could not be read, or was still growing",
     LeftOutReason.LATE: "not copied in time",
 }
+_STATES: Final = {
+    "ready": "To do, and nothing that it waits for",
+    "blocked": "Other tasks must be done first",
+    "waiting": "Its run waits for a place to start",
+    "running": "A script runs for it",
+    "failed": "Its last run failed",
+    "question": "An agent or a person asks, and waits for the answer",
+    "held": "Agents failed at it too often: a person must release it",
+    "stale": "In progress, and no agent seems to work on it",
+}
+"""What the board's states mean."""
 _ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
 """Titles of what a task needs of people."""
 _POLICY: Final = {
@@ -226,8 +237,12 @@ def _task_fields() -> dict[str, Any]:
 def board(request: HttpRequest) -> HttpResponse:
     """`/`: the tasks by status."""
     first = {"first_script": FIRST_SCRIPT, "sandboxes_off": settings.TASKHUB_SANDBOXES_OFF}
-    shown = {"states": BOARD_STATES, "done_days": settings.TASKHUB_BOARD_DONE_DAYS}
-    shown["may_work"] = may_work(request)
+    shown = {
+        "states": [(name, label, _STATES[name]) for name, label in BOARD_STATES.items()],
+        "done_days": settings.TASKHUB_BOARD_DONE_DAYS,
+        "is_empty": not task_list_for(user=request.user).exists(),
+        "may_work": may_work(request),
+    }
     return render(request, "board.html", {"columns": _statuses(), **shown, **first, **_task_fields()})
 
 
@@ -252,6 +267,7 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "asks_title": _ASKS.get(task.waiting_for, ""),
         "is_to_review": task.waiting_for == "review",
         "has_runs": run is not None,
+        "default_timeout": settings.TASKHUB_EXECUTION_TIMEOUT_S,
         "few_lines": _FEW_LINES,
         "log_is_short": run is not None and run.log_lines is not None and run.log_lines <= _FEW_LINES,
     }

@@ -17,8 +17,15 @@ PATIENCE_S: Final = 120.0
 """How long it waits for what a page is to show, and for Firefox to start; machines differ."""
 _LISTENS: Final = "WebDriver BiDi listening on "
 _KEYS: Final = {
-    **{"Enter": "\ue007", "Escape": "\ue00c", "Home": "\ue011", "End": "\ue010", "Shift": "\ue008"},
-    **{"Space": " ", "Control": "\ue009", "ArrowDown": "\ue015", "ArrowRight": "\ue014"},
+    "Enter": "\ue007",
+    "Escape": "\ue00c",
+    "Home": "\ue011",
+    "End": "\ue010",
+    "Shift": "\ue008",
+    "Space": " ",
+    "Control": "\ue009",
+    "ArrowDown": "\ue015",
+    "ArrowRight": "\ue014",
 }
 
 

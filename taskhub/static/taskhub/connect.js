@@ -68,7 +68,9 @@ async function copy(pressed) {
   const said = find(/** @type {HTMLElement} */ (pressed.parentElement), ".note");
   try {
     await navigator.clipboard.writeText(code.textContent);
-    said.textContent = "Copied.";
+    said.textContent = /YOUR_TOKEN|TICKET_URL/.test(code.textContent)
+      ? "Copied; make a token above to fill it in."
+      : "Copied.";
   } catch {
     // Only pages of this machine, or over HTTPS, may write to the clipboard.
     getSelection()?.selectAllChildren(code);

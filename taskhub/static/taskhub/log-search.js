@@ -47,7 +47,10 @@ export class LogSearch {
     const { log, form, field, previous, firstError, problem } = options;
     log.addEventListener("keydown", (event) => this.#onLogKey(event));
     field.addEventListener("keydown", (event) => this.#onFieldKey(event));
-    field.addEventListener("input", () => this.#soon());
+    field.addEventListener("input", () => {
+      for (const press of form.querySelectorAll("button")) if (press !== firstError) press.disabled = !this.#words;
+      this.#soon();
+    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       void tryAction(problem, () => this.#step(1));

@@ -82,6 +82,7 @@ export class Asks {
   /** @param {string} text */
   #option(text) {
     const press = button(text, "small");
+    press.title = "Puts it into the box; “Answer” sends it";
     press.addEventListener("click", () => {
       this.#answer.value = text;
       this.#answer.focus();

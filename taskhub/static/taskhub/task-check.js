@@ -16,7 +16,7 @@ import { toast } from "./toasts.js";
  */
 export function showCheck({ check, verified, verify, override_reason: reason }, { mayWork }) {
   $("verify").hidden = !mayWork || !check?.has_script;
-  $("check").replaceChildren(...(check ? verdictOf(check, verified) : ["nothing is checked"]));
+  $("check").replaceChildren(...(check ? verdictOf(check, verified) : ["none is set up"]));
   $("check-policy").textContent = check ? `${entryOf(enums().verifyPolicies, check.policy).label}.` : "";
   const scripts = [check?.environment_verify ?? "", verify].filter(Boolean);
   $("check-scripts").hidden = !scripts.length;

@@ -124,7 +124,7 @@ export class Executions {
     this.#files.show(shown);
     this.#log.show(shown, addressOf(this.#shown));
     this.#facts.show(shown);
-    if (shown) $("log-of").replaceChildren("Of the execution queued ", agoElement(shown.queued_at), ".");
+    if (shown) $("log-of").replaceChildren("Of the run that was asked for ", agoElement(shown.queued_at), ".");
   }
 
   /** A row that is drawn anew gives the focus to its new buttons. */

@@ -68,8 +68,15 @@ export class TaskLog {
     this.#showOutcome(execution);
     if (execution.execution_id !== this.#id) this.#begin(execution);
     else if (!this.#isComplete && isFinished(execution)) this.#complete(execution);
+    this.#showEmpty(execution);
     $("log-state").hidden = this.#isComplete;
     $("pause").hidden = this.#isComplete && !this.#window.isPaused;
+  }
+
+  /** @param {Execution} execution */
+  #showEmpty(execution) {
+    if (this.#lines.total) delete $("log").dataset["empty"];
+    else $("log").dataset["empty"] = isFinished(execution) ? "It wrote nothing." : "Nothing is written yet …";
   }
 
   /** @param {Execution} execution */
@@ -186,6 +193,7 @@ export class TaskLog {
   // --- What is shown -----------------------------------------------------------------------------------
 
   #changed() {
+    if (this.#lines.total || this.#lines.partial.length) delete $("log").dataset["empty"];
     this.#window.soon();
     this.#search.grow();
     const waiting = this.#window.isPaused ? `, ${this.#window.waiting.toLocaleString("en")} waiting` : "";

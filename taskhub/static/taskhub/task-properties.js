@@ -139,7 +139,7 @@ export function changeProperties({ task, name, problem, onSaved }) {
     choices: () => [
       { label: "Visible to everyone", value: "", isCurrent: !known()?.private },
       {
-        label: "Private: its assignee and operators; what is made meanwhile stays so",
+        label: "Private: its assignee and operators; runs, notes and files of that time stay private later on",
         value: "1",
         isCurrent: Boolean(known()?.private),
       },

@@ -226,7 +226,8 @@ function changeItem(entry) {
     look: "",
     draw: () => {
       const { words, fields } = actionOf(entry);
-      const { row, head } = rowOf("change", actor, [` ${words} `], at);
+      const by = token ? ` by the token “${token}”` : "";
+      const { row, head } = rowOf("change", actor, [`${by} ${words} `], at);
       if (action === HIDDEN) {
         find(head, "strong").remove();
         return row;

@@ -1,9 +1,10 @@
 // A task's page: its fields, history and executions, and the actions on it.
 
-import { api, call, isSignedIn, Refused } from "./api.js";
+import { api, call, isSignedIn, readAll, Refused } from "./api.js";
 import { confirmed } from "./confirm-dialog.js";
 import { $, agoElement, element, tickTimes } from "./dom.js";
 import { closable, onPress, showError, tryAction } from "./forms.js";
+import { entryOf, enums } from "./enums.js";
 import { split } from "./format.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
@@ -17,8 +18,10 @@ import { showCheck, verifier } from "./task-check.js";
 import { Executions } from "./task-executions.js";
 import { changesOrder, hasOrder, showBlockers, showDependents } from "./task-order.js";
 import { changeProperties, showProperties } from "./task-properties.js";
+import { save } from "./task-save.js";
 import { ticker } from "./task-ticks.js";
 import { Timeline } from "./task-timeline.js";
+import { tellChange } from "./task-undo.js";
 import { toast } from "./toasts.js";
 
 /**
@@ -36,7 +39,9 @@ const taskId = document.body.dataset["task"] ?? "";
 const problem = $("problem");
 /** @type {Task | null} */
 let task = null;
+let ownScript = ""; // in its description
 let isGone = false;
+let isRunning = false;
 /** @type {Promise<void> | null} */
 let reading = null;
 let mustReadAgain = false;
@@ -51,6 +56,8 @@ const timeline = new Timeline(taskId, {
 });
 const executions = new Executions(taskId, {
   onChange: (active, all) => {
+    isRunning = Boolean(active);
+    showFinish();
     $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
     $("stop").hidden = !active || active.ending !== null;
     keepFocus();
@@ -78,6 +85,17 @@ function keepFocus() {
  */
 const isReleasable = ({ holder, held_back: isHeldBack }) => holder !== "" || (isHeldBack && isSignedIn());
 
+/** The status of what is done. */
+const lastStatus = () => entryOf(enums().statuses, enums().statuses.at(-1)?.value ?? "").value;
+
+/** What comes next, where nothing runs. */
+function showFinish() {
+  const next = task ? entryOf(enums().statuses, task.status).next : [];
+  // A review has its own buttons; what is still to do is not done.
+  const isAfoot = task !== null && task.status !== enums().statuses[0]?.value && task.waiting_for !== "review";
+  $("finish").hidden = isRunning || !isAfoot || !next.includes(lastStatus());
+}
+
 /** @param {Task} now */
 function show(now) {
   if (task && task.version > now.version) return;
@@ -86,6 +104,7 @@ function show(now) {
   $("title").textContent = task.title;
   $("no-description").hidden = task.description !== "";
   showProperties(task);
+  showFinish();
   $("holder").textContent = task.held_back
     ? "no agent: attempts at it failed, release it to let them try again"
     : task.holder || "no agent";
@@ -107,6 +126,7 @@ function artifactRow(artifact) {
 /** @param {RenderedTask} now */
 function showDescription(now) {
   if (task && task.version > now.version) return; // the next answer has the description of that version
+  ownScript = now.script ?? "";
   showMarkdown($("description"), now.description, now.description_html, { mayTick: mayWork });
 }
 
@@ -246,8 +266,26 @@ function openRunner({ script, timeout, environment, again: id = "", variables = 
     again = id;
     repeated.show(variables);
   }
+  field.placeholder = ownScript;
+  $("script-note").textContent = ownScript
+    ? "Left empty, the script above in grey runs: it is the one of the description."
+    : "The description has no script: write one here.";
   showError($("run-problem"), "");
   runner.showModal();
+  void offerEnvironments();
+}
+
+/** Names of those that the reader may use. Without them a name can still be written. */
+async function offerEnvironments() {
+  const list = $("environments");
+  if (list.childElementCount) return;
+  try {
+    /** @type {{ rows: { name: string }[] }} */
+    const { rows } = await readAll(api("environments"));
+    list.replaceChildren(...rows.map(({ name }) => new Option(name)));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
 }
 
 /**
@@ -288,6 +326,14 @@ verifier(taskId, {
   problem,
   hasVerdict: () => task !== null && task.verified !== null,
   onAsked: refresh,
+});
+
+onPress($("finish"), problem, async () => {
+  const before = await current();
+  const fields = { status: lastStatus() };
+  const after = await save(before, () => fields);
+  onSaved(after);
+  tellChange(fields, { before, after, onSaved });
 });
 
 onPress($("release"), problem, async () => {
