@@ -31,6 +31,7 @@ from taskhub.models import (
     ExecutionStatus,
     LeftOutReason,
     Leftover,
+    NoteKind,
     StartAwaits,
     Task,
     TaskPriority,
@@ -256,16 +257,20 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
     rank = next(each["rank"] for each in _priorities() if each["value"] == task.priority)
     asked = task.open_question_id
     run = _shown_run(request, task)
-    question = None if asked is None else notes_of(user=request.user, task=task).filter(pk=asked).first()
+    notes = notes_of(user=request.user, task=task)
+    question = None if asked is None else notes.filter(pk=asked).first()
+    is_to_review = task.waiting_for == "review"
+    said = notes.filter(kind=NoteKind.RESULT).first() if is_to_review and question is None else question
     context = {
         "task": task,
         "priority_rank": rank,
         "may_work": may_work(request),
         "description_html": render_markdown(task.description),
         "question": question,
-        "question_html": question and render_markdown(question.text),
+        "said": said,
+        "said_html": said and render_markdown(said.text),
         "asks_title": _ASKS.get(task.waiting_for, ""),
-        "is_to_review": task.waiting_for == "review",
+        "is_to_review": is_to_review,
         "has_runs": run is not None,
         "default_timeout": settings.TASKHUB_EXECUTION_TIMEOUT_S,
         "few_lines": _FEW_LINES,

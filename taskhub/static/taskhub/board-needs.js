@@ -115,7 +115,7 @@ export class Needs {
     const rows = [];
     for (const task of this.#store.tasks.values()) {
       const need = isOf(task, this.#name) ? needOf(task, this.#store.runs.get(task.id)) : "";
-      if (need) rows.push({ task, need });
+      if (need && !this.#isOwnQuestion(task.id, need)) rows.push({ task, need });
     }
     return rows.sort(
       (one, other) =>
@@ -123,12 +123,25 @@ export class Needs {
     );
   }
 
+  /**
+   * What the reader asks, others answer.
+   *
+   * @param {string} id
+   * @param {Need} need
+   */
+  #isOwnQuestion(id, need) {
+    const question = need === "question" ? this.#store.questions.get(id) : null;
+    return question != null && question.author === this.#name && question.agent === "";
+  }
+
   /** @param {Row} row */
   #itemOf({ task, need }) {
     const question = this.#questionOf(task.id, need);
     const key = `${task.id} ${need} ${question?.note_id ?? ""}`;
-    const item = this.#items.get(key) ?? this.#made(task.id, need, question);
+    const known = this.#items.get(key);
+    const item = known ?? this.#made(task.id, need, question);
     this.#items.set(key, item);
+    if (!known && need === "review-of") void this.#showResult(task.id, find(item, ".text"));
     const link = find(item, "h3 a", HTMLAnchorElement);
     if (link.textContent !== task.title) link.textContent = link.title = task.title;
     showSince(find(item, ".since"), sinceOf(task, need));
@@ -232,6 +245,24 @@ export class Needs {
     const task = await change;
     this.#store.put(task);
     return `“${task.title}” ${what}.`;
+  }
+
+  /**
+   * Read and show what is to be reviewed: the result that was written down, else the last note.
+   *
+   * @param {string} id
+   * @param {HTMLElement} place
+   */
+  async #showResult(id, place) {
+    await tryAction($("problem"), async () => {
+      /** @type {RenderedTask} */
+      const { notes } = await call("GET", api("tasks", id));
+      const said = notes.find(({ kind }) => kind === "result") ?? notes[0];
+      if (!said) return;
+      place.textContent = `${said.agent || said.author}: ${said.text}`;
+      place.tabIndex = 0;
+      place.hidden = false;
+    });
   }
 
   /** Read the open question of a task. Where it cannot be read, it is asked for when all tasks are. @param {string} id */

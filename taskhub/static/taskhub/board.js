@@ -177,6 +177,9 @@ function emptyText(status) {
 function offerFilters() {
   const { assignees, tags, states } = store.summary;
   filters.offer(assignees, tags);
+  const people = [...new Set([identity.name, ...assignees])].filter(Boolean);
+  if ($("people").childElementCount !== people.length)
+    $("people").replaceChildren(...people.map((name) => new Option(name)));
   for (const [name, count] of Object.entries(states))
     find($("filters"), `[data-of="${name}"]`).textContent = count.toLocaleString("en");
 }
@@ -309,6 +312,11 @@ const taskOf = (event) => store.tasks.get(closest(event, ".card")?.dataset["id"]
 board.addEventListener("click", (event) => {
   const task = taskOf(event);
   if (task && closest(event, ".menu")) openMenu(task);
+  else if (task && mayWork && event.shiftKey && !closest(event, ".pick")) {
+    event.preventDefault(); // a browser would open another window
+    selection.toggle(task.id);
+    return;
+  }
   // They lie above the card's link, for what they say on hover.
   if (closest(event, ".age, .assignee"))
     closest(event, ".card")?.querySelector("h3 a")?.dispatchEvent(new MouseEvent("click", event));

@@ -91,8 +91,8 @@ const lastStatus = () => entryOf(enums().statuses, enums().statuses.at(-1)?.valu
 /** What comes next, where nothing runs. */
 function showFinish() {
   const next = task ? entryOf(enums().statuses, task.status).next : [];
-  // A review has its own buttons; what is still to do is not done.
-  const isAfoot = task !== null && task.status !== enums().statuses[0]?.value && task.waiting_for !== "review";
+  // What waits for people has its own buttons, and what is still to do is not done.
+  const isAfoot = task !== null && task.status !== enums().statuses[0]?.value && !task.waiting_for;
   $("finish").hidden = isRunning || !isAfoot || !next.includes(lastStatus());
 }
 
@@ -301,6 +301,10 @@ async function runAgain({ execution_id: id, timeout_s: timeout, environment }) {
 onPress($("run-form"), $("run-problem"), async () => {
   const script = $("script", HTMLTextAreaElement).value;
   const timeout = $("timeout", HTMLInputElement).value;
+  if (!script.trim() && !ownScript && !again) {
+    $("script").focus();
+    throw new Refused("Write a script: the description of the task has none.");
+  }
   /** @type {ExecuteRequest} */
   const body = {};
   if (script.trim()) body.script_content = script;
