@@ -365,6 +365,10 @@ $("new-task").hidden = !mayWork;
 const openNew = newTask((task) => {
   put(task);
   mark(task.id, `“${task.title}” was created.`, { href: `/tasks/${task.id}/` });
+  requestAnimationFrame(() => {
+    const item = cards.get(task.id);
+    if (item?.checkVisibility()) find(item, "h3 a").focus();
+  });
 });
 boardKeys({ board, mayWork, onClear: () => selection.clear() });
 addOffers(() => {
