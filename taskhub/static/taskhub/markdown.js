@@ -37,7 +37,10 @@ export function showMarkdown(place, text, html, { mayTick = false } = {}) {
 function put(place, wanted) {
   if (withoutTicks(place) === withoutTicks(wanted)) {
     const ticks = boxesIn(wanted).map(({ checked }) => checked);
-    for (const [n, box] of boxesIn(place).entries()) if (!box.hasAttribute(SAVING)) box.checked = ticks[n] ?? false;
+    for (const [n, box] of boxesIn(place).entries()) {
+      box.toggleAttribute("checked", ticks[n] ?? false);
+      if (!box.hasAttribute(SAVING)) box.checked = ticks[n] ?? false;
+    }
     return;
   }
   const line = focusedLine(place);

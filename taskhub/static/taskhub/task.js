@@ -267,9 +267,10 @@ function openRunner({ script, timeout, environment, again: id = "", variables = 
     repeated.show(variables);
   }
   field.placeholder = ownScript;
-  $("script-note").textContent = ownScript
+  const words = ownScript
     ? "Left empty, the script above in grey runs: it is the one of the description."
     : "The description has no script: write one here.";
+  $("script-note").textContent = id ? "" : words;
   showError($("run-problem"), "");
   runner.showModal();
   void offerEnvironments();
