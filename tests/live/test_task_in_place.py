@@ -72,7 +72,8 @@ def test_properties_are_changed_by_the_keyboard_and_seen_at_once(
     page.get_by_role("button", name="Remove the tag one").focus()
     pressed(page, "Enter")
     others.wait_for_selector("#tags li:has-text('theirs')")
-    others.locator("#tags li", has_text="one").wait_for(state="detached")
+    for each in (others, page):
+        each.locator("#tags li", has_text="one").wait_for(state="detached")
     assert page.evaluate(FOCUSED) == "Remove the tag two"
     page.get_by_role("button", name="Tags").focus()
     pressed(page, "Enter")
