@@ -76,51 +76,6 @@ def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: Running
     assert firefox.complaints == []
 
 
-def test_firefox_changes_runs_and_answers_a_task_by_the_keyboard(
-    firefox: Firefox, hub: RunningHub, client: HubClient
-) -> None:
-    description = "- [ ] a box\n- [ ] another\n\n```bash\necho ran in Firefox\n```"
-    task_id = client.create_task("worked on in Firefox", description=description, tags=["one", "two"])
-    open_signed_in(firefox, hub, f"/tasks/{task_id}/")
-    focused = "document.activeElement.textContent.includes(%s)"
-    # Choices: opened by either key, gone through by arrows, left by Escape; the focus goes back to what opened them.
-    firefox.press_on("#status-property > button", "Space")
-    firefox.wait_for("document.activeElement.matches('.choice')")
-    firefox.press("Escape")
-    firefox.wait_for(focused % "'To do'")
-    firefox.press("Enter")
-    firefox.wait_for("document.activeElement.matches('.choice')")
-    firefox.press("ArrowDown", "Enter")
-    firefox.wait_for("document.getElementById('status').textContent === 'In progress'")
-    firefox.wait_for(focused % "'In progress'")
-    firefox.press_on("#tags button", "Space")
-    firefox.wait_for("document.querySelectorAll('#tags li').length === 1")
-    firefox.wait_for("document.activeElement.ariaLabel === 'Remove the tag two'")
-    for line in (0, 1):  # the second one while the first is being saved
-        firefox.press_on(f"#description [data-line='{line}']", "Space")
-    address = f"/api/tasks/{task_id}/"
-    wait_until(lambda: client.http.get(address).json()["description"].count("[x]") == 2, "both boxes are ticked")
-    # A run, from the dialog to its log and its script.
-    firefox.press_on("#run", "Enter")
-    firefox.wait_for("document.querySelector('#run-dialog').open")
-    firefox.press_on("#run-form .primary", "Enter")
-    shown_in(firefox, "ran in Firefox")
-    firefox.wait_for("document.querySelector('#executions strong')?.textContent === 'completed'")
-    firefox.press_on("#run-facts summary", "Enter")
-    firefox.wait_for("document.getElementById('run-script').textContent.includes('ran in Firefox')")
-    firefox.press("Space")
-    firefox.wait_for("!document.getElementById('run-facts').open")
-    # A question is answered by one of its choices.
-    question = {"kind": "question", "text": "Which *region*?", "options": ["eu", "us"]}
-    client.http.post(f"/api/tasks/{task_id}/notes/", json=question).raise_for_status()
-    firefox.press_on("#answer-options button", "Enter")
-    firefox.wait_for("document.activeElement.value === 'eu'")
-    firefox.press_on("#answer-send", "Space")
-    firefox.wait_for("document.querySelector('#timeline .answers')?.textContent.includes('eu')")
-    assert firefox.evaluate("document.activeElement.id") == "title"  # not lost with the box
-    assert firefox.complaints == []
-
-
 def test_firefox_moves_selects_and_finds_cards_by_the_keyboard(
     firefox: Firefox, hub: RunningHub, client: HubClient
 ) -> None:
