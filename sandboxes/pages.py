@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -12,7 +13,7 @@ from taskhub.pages import page
 @page
 def sandboxes(request: HttpRequest) -> HttpResponse:
     """`/sandboxes/`: all sandboxes, those of the reader first."""
-    return render(request, "sandboxes.html")
+    return render(request, "sandboxes.html", {"keep_min": round(settings.TASKHUB_SANDBOX_KEEP_S / 60)})
 
 
 @page

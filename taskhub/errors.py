@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 HOW_TO_AUTHENTICATE: Final = (
-    "Send Authorization: Bearer <token>; POST /api/tokens/ makes a token, or an operator in the admin."
+    "Send Authorization: Bearer <token>; /connect/ and POST /api/tokens/ make a token, or an operator in the admin."
 )
 """What every 401 says to do."""
 

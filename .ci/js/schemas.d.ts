@@ -535,6 +535,7 @@ export interface RenderedTask {
   check: Check | null;
   notes: Note[];
   description_html?: string | null;
+  script?: string | null;
 }
 
 export type RoleEnum = "viewer" | "agent" | "operator";

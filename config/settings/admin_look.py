@@ -29,7 +29,10 @@ UNFOLD: dict[str, Any] = {
     "SIDEBAR": {
         "navigation": [
             {
-                "items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")}],
+                "items": [
+                    {"title": "To the board", "icon": "arrow_back", "link": reverse_lazy("home")},
+                    {"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")},
+                ],
             },
             {
                 "title": "Work",

@@ -72,7 +72,7 @@ class TaskCardsView(KnownQuery, ListAPIView[Task]):
     def get_queryset(self) -> QuerySet[Task]:
         return task_list_for(user=self.request.user)
 
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002 - DRF's interface
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002 - DRF's interface
         """List tasks as `/api/tasks/` does, the newest first, each with what its card on the board shows."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(cards_data(request.user, list(page or [])))

@@ -54,7 +54,7 @@ _TIMED_OUT: Final = {"type": "boolean", "description": "With `wait_s` alone: whe
 _OPTIONAL: Final = {
     "LogLine": {"partial"},
     "RenderedNote": {"text_html"},
-    "RenderedTask": {"description_html"},
+    "RenderedTask": {"description_html", "script"},
 }
 """Fields that an answer leaves out where they say nothing."""
 _SENTENCE: Final = re.compile(r"(.+?)(?:[.;:] |[.;:]?\Z)", re.DOTALL)
@@ -89,7 +89,9 @@ def _operations(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _finish_operation(operation: dict[str, Any], document: dict[str, Any]) -> None:
     operation["tags"] = [_TAG_OF.get(tag, tag) for tag in operation.get("tags") or ["api"]]
-    operation["summary"] = operation.get("summary") or _first_sentence(operation.get("description", ""))
+    # Plain text, unlike the description: nothing renders its backticks.
+    summary = operation.get("summary") or _first_sentence(operation.get("description", ""))
+    operation["summary"] = summary.replace("`", "")
     operation["responses"] |= {"4XX": _REFUSED, "5XX": _AWAY}
     for status, response in operation["responses"].items():
         response["description"] = response.get("description") or _MEANINGS.get(status, "Done.")

@@ -30,7 +30,9 @@ class LimitedSignIn:
 
 
 class SignInForm(LimitedSignIn, AuthenticationForm):
-    pass
+    error_messages = AuthenticationForm.error_messages | {
+        "invalid_login": "The account or the password is wrong. Capital letters count in both."
+    }
 
 
 def with_limits(request: HttpRequest, response: HttpResponseBase, form: Any) -> HttpResponseBase:

@@ -20,10 +20,12 @@ _TAGS: Final = frozenset(
 )
 _ATTRIBUTES: Final = {
     "a": {"href", "title"},
-    "div": {"class"},
+    "div": {"aria-label", "class", "role", "tabindex"},
     "input": {"aria-label", "checked", "data-line", "disabled", "type"},
     "ol": {"start"},
     "p": {"class"},
+    "td": {"class"},
+    "th": {"class"},
 }
 _SCHEMES: Final = frozenset(["http", "https", "mailto"])
 _HEADINGS_BELOW: Final = 2
@@ -78,6 +80,22 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         words = self.renderInlineAsText(token.children, options, env) or str(token.attrGet("src"))
         return f'<a href="{escapeHtml(str(token.attrGet("src")))}">{escapeHtml(words)}</a>'
+
+    def table_open(self, *_: Any) -> str:
+        """A wide table scrolls in its place, also by keyboard: its words do not break."""
+        return '<div class="wide" tabindex="0" role="group" aria-label="Table">\n<table>\n'
+
+    def table_close(self, *_: Any) -> str:
+        return "</table>\n</div>\n"
+
+    def th_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        """How its column is aligned is a class: the policy of the pages allows no style in an element."""
+        attributes = tokens[idx].attrs
+        if aligned := str(attributes.pop("style", "")).removeprefix("text-align:"):
+            attributes["class"] = aligned
+        return self.renderToken(tokens, idx, options, env)
+
+    td_open = th_open
 
     def list_item_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:  # noqa: ARG002
         token = tokens[idx]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Final
 
@@ -11,6 +12,19 @@ from django.db import models
 from taskhub.models.token import ApiToken
 
 BROWSER_LENGTH: Final = 300
+
+
+# In this order: most browsers also name those that they descend from.
+_BROWSERS: Final = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Version": "Safari"}
+_SYSTEMS: Final = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
 
 
 class BrowserSession(models.Model):
@@ -38,3 +52,11 @@ class BrowserSession(models.Model):
 
     def __str__(self) -> str:
         return f"{self.browser or self.address}, since {self.begun_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def browser_name(self) -> str:
+        """`Chrome 156 on Linux`; the User-Agent itself where it is of none of the common browsers."""
+        found = ((name, re.search(rf"{mark}/(\d+)", self.browser)) for mark, name in _BROWSERS.items())
+        named = next((f"{name} {version[1]}" for name, version in found if version), "")
+        system = next((name for mark, name in _SYSTEMS.items() if mark in self.browser), "")
+        return f"{named} on {system}" if named and system else named or self.browser

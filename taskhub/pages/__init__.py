@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, get_args
@@ -26,9 +27,11 @@ from taskhub.models import (
     TRANSITIONS,
     UNSUCCESSFUL,
     Announcement,
+    Execution,
     ExecutionStatus,
     LeftOutReason,
     Leftover,
+    NoteKind,
     StartAwaits,
     Task,
     TaskPriority,
@@ -41,7 +44,7 @@ from taskhub.roles import Role, role_of
 from taskhub.selectors.board import BOARD_STATES
 from taskhub.selectors.executions import execution_list_for
 from taskhub.selectors.notes import notes_of
-from taskhub.selectors.tasks import task_get_for
+from taskhub.selectors.tasks import task_get_for, task_list_for
 
 P = ParamSpec("P")
 
@@ -50,7 +53,7 @@ DISMISSED_COOKIE: Final = "taskhub_dismissed"
 """Ids of announcements, which `static/taskhub/announcements.js` writes."""
 THEMES: Final = {"light": "light", "dark": "dark"}
 FIRST_SCRIPT: Final = """\
-echo "Hello from a sandbox: $(uname -s), in $PWD"
+echo "Hello from a sandbox. It is $(date)."
 for n in 1 2 3; do
   echo "step $n of 3"
   sleep 1
@@ -60,6 +63,8 @@ echo "A file that a run leaves is kept." > result.txt
 """Of the task that an empty board offers to try."""
 _WORKS: Final = Role.AGENT
 """The role that changing and executing tasks takes: what the pages offer to press. The services check it anew."""
+_FEW_LINES: Final = 8
+"""A log of no more does not get half of the window."""
 _OWN_ENDS: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 
 
@@ -164,6 +169,17 @@ _LEFT_OUT: Final = {
     LeftOutReason.UNREADABLE: "could not be read, or was still growing",
     LeftOutReason.LATE: "not copied in time",
 }
+_STATES: Final = {
+    "ready": "To do, and nothing that it waits for",
+    "blocked": "Other tasks must be done first",
+    "waiting": "Its run waits for a place to start",
+    "running": "A script runs for it",
+    "failed": "Its last run failed",
+    "question": "An agent or a person asks, and waits for the answer",
+    "held": "Agents failed at it too often: a person must release it",
+    "stale": "In progress, and no agent seems to work on it",
+}
+"""What the board's states mean."""
 _ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
 """Titles of what a task needs of people."""
 _POLICY: Final = {
@@ -222,8 +238,12 @@ def _task_fields() -> dict[str, Any]:
 def board(request: HttpRequest) -> HttpResponse:
     """`/`: the tasks by status."""
     first = {"first_script": FIRST_SCRIPT, "sandboxes_off": settings.TASKHUB_SANDBOXES_OFF}
-    shown = {"states": BOARD_STATES, "done_days": settings.TASKHUB_BOARD_DONE_DAYS}
-    shown["may_work"] = may_work(request)
+    shown = {
+        "states": [(name, label, _STATES[name]) for name, label in BOARD_STATES.items()],
+        "done_days": settings.TASKHUB_BOARD_DONE_DAYS,
+        "is_empty": not task_list_for(user=request.user).exists(),
+        "may_work": may_work(request),
+    }
     return render(request, "board.html", {"columns": _statuses(), **shown, **first, **_task_fields()})
 
 
@@ -236,19 +256,36 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         return render(request, "task_missing.html", status=HTTPStatus.NOT_FOUND)
     rank = next(each["rank"] for each in _priorities() if each["value"] == task.priority)
     asked = task.open_question_id
-    question = None if asked is None else notes_of(user=request.user, task=task).filter(pk=asked).first()
+    run = _shown_run(request, task)
+    notes = notes_of(user=request.user, task=task)
+    question = None if asked is None else notes.filter(pk=asked).first()
+    is_to_review = task.waiting_for == "review"
+    said = notes.filter(kind=NoteKind.RESULT).first() if is_to_review and question is None else question
     context = {
         "task": task,
         "priority_rank": rank,
         "may_work": may_work(request),
         "description_html": render_markdown(task.description),
         "question": question,
-        "question_html": question and render_markdown(question.text),
+        "said": said,
+        "said_html": said and render_markdown(said.text),
         "asks_title": _ASKS.get(task.waiting_for, ""),
-        "is_to_review": task.waiting_for == "review",
-        "has_runs": execution_list_for(user=request.user).filter(task=task).exists(),
+        "is_to_review": is_to_review,
+        "has_runs": run is not None,
+        "default_timeout": settings.TASKHUB_EXECUTION_TIMEOUT_S,
+        "few_lines": _FEW_LINES,
+        "log_is_short": run is not None and run.log_lines is not None and run.log_lines <= _FEW_LINES,
     }
     return render(request, "task.html", context)
+
+
+def _shown_run(request: HttpRequest, task: Task) -> Execution | None:
+    """The run whose log the page shows first: the one that the address names, else the newest."""
+    runs = execution_list_for(user=request.user).filter(task=task)
+    with suppress(ValueError):
+        if named := runs.filter(pk=UUID(request.GET.get("execution", ""))).first():
+            return named
+    return runs.first()
 
 
 def may_work(request: HttpRequest) -> bool:

@@ -117,9 +117,18 @@ def _broker() -> str:
 
 _SNIPPETS: Final = (
     Snippet(
-        "claude", "Claude Code", "Adds the hub as an MCP server; the agent then claims tasks and works on them.", CLAUDE
+        "claude",
+        "Claude Code",
+        "Adds the hub as an MCP server. Then say to it: claim a task of taskhub, and work on it.",
+        CLAUDE,
     ),
-    Snippet("json", "Other MCP clients", "Cursor, Cline and most others read this from a JSON file.", JSON),
+    Snippet(
+        "json",
+        "Other MCP clients",
+        "Cursor reads this from ~/.cursor/mcp.json, and most others from a file like it. VS Code's mcp.json says "
+        '"servers" for "mcpServers"; Cline\'s settings say "type": "streamableHttp".',
+        JSON,
+    ),
     Snippet("curl", "curl", "Creates a task, runs a script for it, and follows the log to its end.", CURL),
     Snippet("python", "Python", "The same with Python 3.9 or newer; nothing to install.", PYTHON),
     Snippet(
@@ -141,7 +150,8 @@ _SNIPPETS: Final = (
     Snippet(
         "flower",
         "Flower",
-        "Workers and jobs in a browser, at http://127.0.0.1:5555, on the machine of the broker. Choose a password.",
+        "Flower is a page about Celery, which runs this hub's jobs: workers and jobs, at http://127.0.0.1:5555, on the "
+        "machine of the hub's Redis. Choose a password.",
         FLOWER,
         Role.OPERATOR,
     ),

@@ -97,7 +97,7 @@ test("what a task needs of people", () => {
 });
 
 test("how a run ended", () => {
-  assert.equal(outcomeText(/** @type {any} */ (failed)), "failed 3");
+  assert.equal(outcomeText(/** @type {any} */ (failed)), "failed, exit 3");
   assert.equal(outcomeText(/** @type {any} */ ({ ...failed, status: "timed_out", exit_code: 143 })), "timed out");
   assert.equal(outcomeText(/** @type {any} */ ({ ...failed, status: "completed", exit_code: 0 })), "completed");
 });
@@ -111,7 +111,16 @@ test("a task that is done leaves after so many days without a change", () => {
 });
 
 test("initials, and a colour that stays", () => {
-  const names = { alice: "AL", "agent-2": "A2", "carol-with-a-long-name": "CN", x: "X", "": "?", "👩‍🚀 Žofie": "👩‍🚀Ž" };
+  const names = {
+    alice: "AL",
+    "agent-2": "A2",
+    "operator/make run": "MR",
+    "alice/": "AL",
+    "carol-with-a-long-name": "CN",
+    x: "X",
+    "": "?",
+    "👩‍🚀 Žofie": "👩‍🚀Ž",
+  };
   for (const [name, letters] of Object.entries(names)) assert.equal(initials(name), letters);
   assert.equal(hue("alice"), hue("alice"));
   assert.ok(hue("👩‍🚀") < 8);

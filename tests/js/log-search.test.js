@@ -45,7 +45,7 @@ beforeEach(() => {
   mock.timers.reset();
   mock.timers.enable({ apis: ["setTimeout"] });
   [matching, total, isOver, reach, asked, visited, inView] = [[], 100_000, true, Infinity, [], [], 1];
-  const names = ["log", "form", "field", "previous", "firstError", "found", "problem"];
+  const names = ["log", "form", "field", "previous", "next", "firstError", "found", "problem"];
   parts = Object.fromEntries(names.map((name) => [name, new Part()]));
   search = new LogSearch({
     .../** @type {any} */ (parts),

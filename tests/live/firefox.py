@@ -16,7 +16,17 @@ import websocket
 PATIENCE_S: Final = 120.0
 """How long it waits for what a page is to show, and for Firefox to start; machines differ."""
 _LISTENS: Final = "WebDriver BiDi listening on "
-_KEYS: Final = {"Enter": "\ue007", "Escape": "\ue00c", "Home": "\ue011", "End": "\ue010", "Shift": "\ue008"}
+_KEYS: Final = {
+    "Enter": "\ue007",
+    "Escape": "\ue00c",
+    "Home": "\ue011",
+    "End": "\ue010",
+    "Shift": "\ue008",
+    "Space": " ",
+    "Control": "\ue009",
+    "ArrowDown": "\ue015",
+    "ArrowRight": "\ue014",
+}
 
 
 class Firefox:
@@ -55,6 +65,13 @@ class Firefox:
         )
         started = f"const until = Date.now() + {PATIENCE_S * 500}; {look}; look();"
         assert self.evaluate(f"new Promise(done => {{ {started} }})"), f"not in Firefox: {condition}"
+
+    def press_on(self, selector: str, *keys: str) -> None:
+        """Focus the first element that is shown and that the selector matches, and press keys."""
+        found = f"[...document.querySelectorAll({json.dumps(selector)})].find(each => each.checkVisibility())"
+        self.wait_for(f"{found} !== undefined")
+        self.evaluate(f"{found}.focus()")
+        self.press(*keys)
 
     def press(self, *keys: str) -> None:
         """Each key, or several held together as `Shift+Enter`."""

@@ -92,6 +92,8 @@ def test_a_card_is_dragged_where_it_may_go(page: Page, hub: RunningHub, client: 
     board.card("dragged").drag_to(page.locator('section[data-status="inprogress"]'))
     board.wait_for("dragged", "inprogress")
     assert page.url.endswith("?q=dragged"), "a drag does not open the task"
+    board.card("dragged").locator(".age").click()  # which lies above the card's link
+    page.wait_for_url("**/tasks/*/")
     assert [row["status"] for row in client.http.get("/api/tasks/?q=dragged").json()["results"]] == ["inprogress"]
 
 
@@ -166,7 +168,7 @@ def test_keyboard_is_enough(page: Page, hub: RunningHub, complaints: list[str]) 
     tab_to(page, page.get_by_role("button", name="Run now"))
     page.keyboard.press("Enter")
     page.wait_for_selector('#log .text:text-is("typed")')
-    tab_to(page, page.get_by_role("button", name="Stop"))
+    page.locator("#stop:focus").wait_for()  # “Run” has gone
     page.keyboard.press("Enter")
     page.wait_for_selector('#executions strong:text-is("stopped")')
     assert complaints == []
@@ -203,8 +205,8 @@ def test_what_needs_the_reader_is_answered_above_the_board(page: Page, hub: Runn
     asked = client.create_task("asked above", assignee="board-agent")
     back = client.create_task("sent back above", assignee="board-agent")
     client.create_task("of another", assignee="bob")
-    for status in ("inprogress", "review"):
-        client.set_status(back, status)
+    client.set_status(back, "inprogress")
+    client.set_status(back, "review", note="It is in out.txt.")
     sign_in(page, hub, "board-agent")
     Board(page, hub).open("?q=above")
     question = {"kind": "question", "text": "Which <b>region</b>?", "options": ["eu", "us"]}
@@ -222,12 +224,13 @@ def test_what_needs_the_reader_is_answered_above_the_board(page: Page, hub: Runn
     item.wait_for(state="detached")
     assert page.evaluate("document.activeElement.textContent") == "sent back above"
     item = page.locator('.need:has(a:text-is("sent back above"))')
+    item.locator(".text", has_text="operator: It is in out.txt.").wait_for()
     item.get_by_label("Remark").fill("Not yet.")
     item.get_by_role("button", name="Send back").click()
     item.wait_for(state="detached")
     said = [client.http.get(f"/api/tasks/{each}/notes/").json()["results"][0] for each in (asked, back)]
     assert [(note["kind"], note["text"]) for note in said] == [("answer", "us"), ("review", "Not yet.")]
-    assert client.http.get(f"/api/tasks/{back}/").json()["status"] == "inprogress"
+    assert client.http.get(f"/api/tasks/{back}/").json()["status"] == "todo"  # where agents are offered it again
 
 
 def test_a_phone_shows_one_column_and_several_cards_are_moved_at_once(

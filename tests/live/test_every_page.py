@@ -14,7 +14,7 @@ from tests.processes import RunningHub
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
 
 pytestmark = pytest.mark.browser
 
@@ -98,6 +98,16 @@ def test_it_is_accessible_and_fits(
     refused = [words for words in complaints if "404" in words or "400" in words]
     assert len(refused) == (1 if name in {"missing", "absent", "used link"} else 0)
     assert len(complaints) == len(refused)
+
+
+def test_the_apis_document_has_at_most_600_kib(page: Page, hub: RunningHub) -> None:
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request))  # noqa: PLW0108 - a method of a list has no signature to look at
+    page.goto(f"{hub.address}/api/docs/")
+    page.wait_for_selector('#swagger-ui h3[aria-level="2"]')
+    sizes = {each.url: each.sizes()["responseBodySize"] for each in asked if "/stream" not in each.url}
+    assert any("swagger-ui-bundle" in url for url in sizes)
+    assert sum(sizes.values()) <= 600 * 1024, sizes
 
 
 @pytest.mark.parametrize("name", WITH_ANNOUNCEMENTS)

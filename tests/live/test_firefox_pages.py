@@ -24,6 +24,20 @@ def shown_in(firefox: Firefox, text: str) -> None:
     firefox.wait_for(SHOWN % json.dumps(text))
 
 
+def open_signed_in(firefox: Firefox, hub: RunningHub, page: str) -> None:
+    """Open a page with a session that its token has begun."""
+    firefox.open(f"{hub.address}/login/")
+    # Not submitted: what waits in a page that is left is never answered.
+    sent = """(async () => {
+        const form = new FormData(document.querySelector("form[action$='/token/']"));
+        form.set("token", %s);
+        return (await fetch("/login/token/", {method: "POST", body: form})).ok;
+    })()"""
+    assert firefox.evaluate(sent % json.dumps(hub.token))
+    firefox.open(hub.address + page)
+    firefox.wait_for("document.querySelector('#state')?.dataset.state === 'connected'")
+
+
 def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: RunningHub, client: HubClient) -> None:
     task_id = client.create_task("in Firefox")
     client.execute(task_id, f"seq -f 'line %.0f' 20000 | sed -e '{ODD}'; {WAIT}; echo the end")
@@ -59,4 +73,34 @@ def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: Running
         return event.clipboardData.getData("text/plain");
     })()"""
     assert firefox.evaluate(copied) == "120\nline 121\nline 1"
+    assert firefox.complaints == []
+
+
+def test_firefox_moves_selects_and_finds_cards_by_the_keyboard(
+    firefox: Firefox, hub: RunningHub, client: HubClient
+) -> None:
+    for n in range(2):
+        client.create_task(f"foxy {n}")
+    open_signed_in(firefox, hub, "/?q=foxy")
+    firefox.wait_for("document.querySelectorAll('#board .card').length === 2")
+    of_card = "document.activeElement.closest('section')?.dataset.status === '%s'"
+    firefox.press_on("#main", "j")
+    firefox.wait_for(of_card % "todo")
+    firefox.press("Shift+ArrowRight")
+    firefox.wait_for("document.querySelectorAll('[data-status=inprogress] .card').length === 1")
+    firefox.wait_for(of_card % "inprogress")
+    firefox.press("z")
+    firefox.wait_for("document.querySelectorAll('[data-status=todo] .card').length === 2")
+    firefox.press("m")
+    firefox.wait_for("document.getElementById('card-dialog').open")
+    firefox.press("Escape")
+    firefox.wait_for(of_card % "todo")
+    firefox.press("x")
+    firefox.wait_for("document.getElementById('bulk-count').textContent === '1 task selected'")
+    firefox.press("Escape")
+    firefox.wait_for("document.getElementById('bulk').hidden")
+    firefox.press("Control+k", *"foxy 0")
+    firefox.wait_for("document.querySelector('.palette [aria-selected=true]')?.textContent.startsWith('foxy 0')")
+    firefox.press("Enter")
+    firefox.wait_for("document.getElementById('title')?.textContent === 'foxy 0'")
     assert firefox.complaints == []

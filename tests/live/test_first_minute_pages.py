@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from hub_pages import PATIENCE_MS, make_account, new_context, pressed, sign_in, tab_to, use_token, wait_for_stream
+from hub_pages import (
+    PATIENCE_MS,
+    fetched,
+    make_account,
+    new_context,
+    pressed,
+    sign_in,
+    tab_to,
+    use_token,
+    wait_for_stream,
+)
 from live_client import HubClient
 from playwright.sync_api import expect
 
+from tests.mcp_client import rpc
 from tests.processes import RunningHub
 
 if TYPE_CHECKING:
@@ -83,6 +96,21 @@ def connected(page: Page, hub: RunningHub) -> dict[str, str]:
     }
 
 
+def json_of(code: str) -> tuple[str, str]:
+    """The address and the header that a client reads from its file."""
+    server = json.loads(code)["mcpServers"]["taskhub"]
+    assert server["type"] == "http"
+    return server["url"], server["headers"]["Authorization"]
+
+
+def claude_of(code: str) -> tuple[str, str]:
+    """Likewise, as Claude Code gets them from its command line."""
+    *command, header = shlex.split(code)
+    assert command[:6] == ["claude", "mcp", "add", "--transport", "http", "taskhub"]
+    assert command[-1] == "--header"
+    return command[6], header.removeprefix("Authorization: ")
+
+
 def test_the_snippets_work_as_displayed(page: Page, hub: RunningHub, client: HubClient, tmp_path: Path) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     codes = connected(page, hub)
@@ -96,6 +124,8 @@ def test_the_snippets_work_as_displayed(page: Page, hub: RunningHub, client: Hub
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         assert [f"line {n}" in done.stdout for n in (1, 2, 3)] == [True] * 3
+    for url, header in (json_of(codes["json"]), claude_of(codes["claude"])):
+        assert rpc(url, path="", Authorization=header).json()["result"]["tools"]
     # Of another origin: a file.
     (tmp_path / "page.html").write_text(codes["page"])
     page.goto((tmp_path / "page.html").as_uri())
@@ -111,6 +141,7 @@ def test_settings_end_a_stream_and_a_session(chromium: Browser, page: Page, hub:
     mine = phone.new_page()
     sign_in(mine, hub, ACCOUNT)
     mine.goto(f"{hub.address}/test_sse.html")
+    assert fetched(mine, "POST", "/api/tokens/", {"name": "to be revoked", "role": "agent"}) == 201
     wait_for_stream(page)
     mine.goto(f"{hub.address}/settings/")
     streams = mine.locator("section:has(#streams-title) li", has_text="everything")
@@ -119,6 +150,15 @@ def test_settings_end_a_stream_and_a_session(chromium: Browser, page: Page, hub:
     while streams.count() != 1:
         mine.reload()
     assert_accessible(mine)
+    revoke = mine.get_by_role("button", name="Revoke to be revoked")
+    revoke.click()
+    mine.get_by_role("dialog", name="Revoke the token “to be revoked”?").wait_for()
+    assert_accessible(mine)
+    pressed(mine, "Escape")
+    expect(revoke).to_be_focused(timeout=PATIENCE_MS)
+    revoke.click()
+    mine.get_by_role("dialog").get_by_role("button", name="Revoke", exact=True).click()
+    mine.get_by_text("The token was revoked.").wait_for()
     streams.get_by_role("button").click()
     mine.get_by_text("The stream is being closed.").wait_for()
     wait_for_stream(page, "ended")

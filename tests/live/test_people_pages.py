@@ -96,14 +96,14 @@ def test_agents_are_seen_working_and_are_ended(
     assert_accessible(viewer)
     # Each is asked first.
     answered(page, shown.get_by_role("button", name="Stop executions"), "Stop all executions of", "Stop executions")
-    expect(page.locator("#said")).to_have_text("1 execution is being stopped.", timeout=PATIENCE_MS)
+    expect(page.locator("#toasts")).to_contain_text("1 execution is being stopped.", timeout=PATIENCE_MS)
     client.wait_for_end(ids[0])
     expect(shown.locator(".now")).to_have_text("0 now", timeout=PATIENCE_MS)
     answered(page, shown.get_by_role("button", name="Release"), "Release what", "Release")
-    expect(page.locator("#said")).to_have_text("2 tasks were released.", timeout=PATIENCE_MS)
+    expect(page.locator("#toasts")).to_contain_text("2 tasks were released.", timeout=PATIENCE_MS)
     expect(shown.locator(".holds > .note")).to_have_text("nothing", timeout=PATIENCE_MS)
     answered(page, shown.get_by_role("button", name="Stop agent"), "Stop ", "Stop agent")
-    expect(page.locator("#said")).to_contain_text("was stopped.", timeout=PATIENCE_MS)
+    expect(page.locator("#toasts")).to_contain_text("was stopped.", timeout=PATIENCE_MS)
     assert client.http.get("/api/me/", headers=agent).status_code == 401
     expect(shown.locator(".token")).to_have_text("its token has ended", timeout=PATIENCE_MS)
     expect(shown.get_by_role("button")).to_have_count(0, timeout=PATIENCE_MS)

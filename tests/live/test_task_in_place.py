@@ -45,10 +45,10 @@ def test_properties_are_changed_by_the_keyboard_and_seen_at_once(
     page: Page, others: Page, hub: RunningHub, client: HubClient, name: str
 ) -> None:
     task_id = client.create_task("by keys", tags=["one", "two"])
-    behind = client.create_task("behind it", blocked_by=[task_id])
     sign_in(page, hub, name)
     TaskPage(page, hub, task_id).open()
     TaskPage(others, hub, task_id).open()
+    behind = client.create_task("behind it", blocked_by=[task_id])  # the pages follow the events of other tasks, too
     page.locator("#dependents").get_by_role("link", name="behind it").wait_for()
     page.get_by_role("button", name="Status").focus()
     pressed(page, "Enter")
@@ -72,7 +72,8 @@ def test_properties_are_changed_by_the_keyboard_and_seen_at_once(
     page.get_by_role("button", name="Remove the tag one").focus()
     pressed(page, "Enter")
     others.wait_for_selector("#tags li:has-text('theirs')")
-    others.locator("#tags li", has_text="one").wait_for(state="detached")
+    for each in (others, page):
+        each.locator("#tags li", has_text="one").wait_for(state="detached")
     assert page.evaluate(FOCUSED) == "Remove the tag two"
     page.get_by_role("button", name="Tags").focus()
     pressed(page, "Enter")
@@ -84,9 +85,13 @@ def test_properties_are_changed_by_the_keyboard_and_seen_at_once(
     pressed(page, "Enter")
     page.get_by_role("button", name=f"me ({name})", exact=True).click()
     others.wait_for_selector(f'#assignee:text-is("{name}")')
+    page.locator("#assignee-property .popup").wait_for(state="hidden")
     task = client.http.get(f"/api/tasks/{task_id}/").json()
     assert (task["status"], task["priority"], task["assignee"]) == ("inprogress", "low", name)
     assert task["tags"] == ["two", "theirs", "new 🏷️"]
+    pressed(page, "z")
+    others.wait_for_selector('#assignee:text-is("unassigned")')
+    page.locator("#toasts", has_text="Undone.").wait_for()
     assert others.locator("main").get_by_role("button", name="Status").count() == 0
     assert client.http.delete(f"/api/tasks/{behind}/").status_code == 204
 

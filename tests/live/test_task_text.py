@@ -135,7 +135,7 @@ def test_a_run_is_repeated_with_a_changed_script(
     script = page.get_by_label("Script (default")
     assert script.input_value() == "echo first; exit 3"
     assert page.get_by_label("Timeout").input_value() == "77"
-    assert page.get_by_label("Environment (optional").input_value() == "of-a-page"
+    assert page.get_by_label("Environment, by its name").input_value() == "of-a-page"
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Run", exact=True).click()
     assert script.input_value() == ""  # another run begins anew

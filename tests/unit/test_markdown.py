@@ -15,7 +15,10 @@ TAGS = {
     *("a", "blockquote", "br", "code", "del", "div", "em", "h3", "h4", "h5", "h6", "hr", "input", "li", "ol", "p"),
     *("pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 }
-ATTRIBUTES = {"aria-label", "checked", "class", "data-line", "disabled", "href", "rel", "start", "title", "type"}
+ATTRIBUTES = {
+    *("aria-label", "checked", "class", "data-line", "disabled", "href", "rel", "role", "start", "tabindex", "title"),
+    "type",
+}
 
 
 def html(text: str) -> str:
@@ -25,14 +28,16 @@ def html(text: str) -> str:
 
 
 def test_each_element_is_rendered() -> None:
-    text = "# A\n\n1. *b* **c** ~~d~~\n\n> `e`\n\n| f | g |\n|---|---|\n| 1 | 2 |\n\n```bash\nls <x>\n```\n\n---"
+    text = "# A\n\n1. *b* **c** ~~d~~\n\n> `e`\n\n| f | g |\n|---|--:|\n| 1 | 2 |\n\n```bash\nls <x>\n```\n\n---"
     shown = html(text)
     for part in [
         "<h3>A</h3>",
         "<ol>\n<li><em>b</em> <strong>c</strong> <s>d</s></li>",
         "<blockquote>\n<p><code>e</code></p>",
+        '<div class="wide" tabindex="0" role="group" aria-label="Table">\n<table>\n<thead>',
         "<th>f</th>",
-        "<td>2</td>",
+        "<td>1</td>",
+        '<td class="right">2</td>',
         "<pre><code>ls &lt;x&gt;\n</code></pre>",
         "<hr>",
     ]:

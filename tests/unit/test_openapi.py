@@ -13,6 +13,9 @@ pytestmark = [pytest.mark.django_db, pytest.mark.sqlite_suffices]
 def test_the_document_names_every_address_once(anonymous: APIClient) -> None:
     document = anonymous.get("/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"}).json()
     assert document["openapi"].startswith("3.")
+    summaries = [each["summary"] for methods in document["paths"].values() for each in methods.values()]
+    # Each says what it does: the words of a class that several views share do not, and nothing renders backticks.
+    assert [summary for summary in summaries if summary.startswith("For ") or "`" in summary] == []
     addresses = {(path, method) for path, methods in document["paths"].items() for method in methods}
     assert addresses == {
         ("/api/tasks/", "get"),

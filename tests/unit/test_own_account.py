@@ -151,6 +151,23 @@ def test_sessions_are_listed_and_ended(alice: User, operator: User) -> None:
     assert AuditEntry.objects.filter(action="session:end").count() == 1
 
 
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36", "Linux"),
+        ("Mozilla/5.0 (Linux; Android 16; K) AppleWebKit/537.36 Chrome/156.0.0.0 Mobile Safari/537.36", "Android"),
+    ],
+)
+def test_a_browser_is_called_by_its_name(agent: str, name: str) -> None:
+    assert BrowserSession(browser=agent).browser_name == f"Chrome 156 on {name}"
+    assert BrowserSession(browser=f"{agent} Edg/155.0").browser_name == f"Edge 155 on {name}"
+    firefox = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:145.0) Gecko/20100101 Firefox/145.0"
+    assert BrowserSession(browser=firefox).browser_name == "Firefox 145 on Windows"
+    safari = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/26.1 Safari/605.1.15"
+    assert BrowserSession(browser=safari).browser_name == "Safari 26 on macOS"
+    assert BrowserSession(browser="curl/8.5.0").browser_name == "curl/8.5.0"
+
+
 def test_what_is_recorded_of_a_session_goes_with_it(alice: User) -> None:
     client, gone = signed_in(), signed_in()
     gone.post("/logout/")

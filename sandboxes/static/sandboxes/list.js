@@ -5,6 +5,7 @@ import { $, find, reconcileChildren } from "../taskhub/dom.js";
 import { tryAction } from "../taskhub/forms.js";
 import { hubStream } from "../taskhub/hub.js";
 import { refresher } from "../taskhub/refresher.js";
+import { toast } from "../taskhub/toasts.js";
 import { actionsOf, ageOf, nameOf, showState, sizeOf, taskNodes, watchersOf } from "./facts.js";
 
 /**
@@ -79,7 +80,7 @@ function made(sandbox) {
     focus: link,
     sandbox: () => rows.get(sandbox.id)?.sandbox ?? null,
     onDone: async (_, text) => {
-      $("said").textContent = text;
+      toast(text);
       await refresh.now();
     },
   });

@@ -8,6 +8,7 @@ import { indicator, withButton } from "../taskhub/indicator.js";
 import { LogView } from "../taskhub/log.js";
 import { refresher } from "../taskhub/refresher.js";
 import { Stream } from "../taskhub/stream.js";
+import { toast } from "../taskhub/toasts.js";
 import { commandLine, exitText } from "./command-text.js";
 import { actionsOf, ageOf, nameOf, showState, sizeOf, taskNodes, watchersOf } from "./facts.js";
 
@@ -36,7 +37,7 @@ const actions = actionsOf({
   focus: $("title"),
   sandbox: () => sandbox,
   onDone: async (_, text) => {
-    $("said").textContent = text;
+    toast(text);
     await refresh.now();
   },
 });

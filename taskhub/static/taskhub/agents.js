@@ -5,9 +5,10 @@ import { confirmed } from "./confirm-dialog.js";
 import { $, button, element, find, reconcileChildren } from "./dom.js";
 import { onPress, tryAction } from "./forms.js";
 import { entryOf, enums } from "./enums.js";
-import { ago, count, dateTime } from "./format.js";
+import { ago, count, date, dateTime } from "./format.js";
 import { hubStream } from "./hub.js";
 import { refresher } from "./refresher.js";
+import { toast } from "./toasts.js";
 
 /**
  * @import { Acted, Agent, AgentClaim } from "schemas"
@@ -21,12 +22,14 @@ const EVERY_MS = 20_000; // "last seen" has no event
 const STEP = 50;
 const MOST = 200; // in one answer
 const EVENTS = "task_updated,task_deleted,execution_event,announcement";
-/** @type {Record<Verb, { label: string, done: string }>} */
+/** @type {Record<Verb, { label: string, hint: string, done: string }>} */
 const WORDS = {
-  release: { label: "Release", done: "was released" },
-  "stop-executions": { label: "Stop executions", done: "is being stopped" },
-  stop: { label: "Stop agent", done: "was released" },
+  release: { label: "Release", hint: "Gives back what it holds", done: "was released" },
+  "stop-executions": { label: "Stop executions", hint: "Ends what it runs", done: "is being stopped" },
+  stop: { label: "Stop agent", hint: "Revokes its token, and gives back what it holds", done: "was released" },
 };
+/** @type {Record<Verb, string>} */
+const NOUNS = { release: "task", "stop-executions": "execution", stop: "task" };
 
 const list = $("agents");
 const template = $("agent-item", HTMLTemplateElement).content.firstElementChild;
@@ -68,6 +71,7 @@ function made(agent) {
   for (const verb of /** @type {Verb[]} */ (Object.keys(WORDS))) {
     const press = button("", verb === "stop" ? "small danger" : "small");
     press.dataset["verb"] = verb;
+    press.title = WORDS[verb].hint;
     press.append(WORDS[verb].label, element("span", ` of ${titleOf(agent)}`, "unseen"));
     onPress(press, $("problem"), () => act(verb, agent.id));
     presses.append(press);
@@ -143,7 +147,7 @@ const titleOf = ({ account, name }) => `${account}/${name}`;
 /** @param {Agent} agent */
 function tokenText({ token, may_stop: mayStop }) {
   if (!token) return mayStop ? "its token has ended" : "";
-  const ends = token.expires_at ? `expires ${dateTime(token.expires_at)}` : "does not expire";
+  const ends = token.expires_at ? `expires ${date(token.expires_at)}` : "does not expire";
   return `token “${token.name || "without a name"}” · ${token.role ?? "what the account may"} · ${ends}`;
 }
 
@@ -181,14 +185,21 @@ function questionOf(verb, agent) {
 async function act(verb, id) {
   const agent = items.get(id)?.agent;
   if (!agent || !(await confirmed(questionOf(verb, agent)))) return;
-  $("said").textContent = "";
   const { changed, refused } = await all(verb, id);
-  const noun = verb === "stop-executions" ? "execution" : "task";
-  const done = `${count(changed, noun)} ${plural(verb, changed)}.`;
-  if (verb !== "stop") $("said").textContent = done;
-  else $("said").textContent = `${titleOf(agent)} was stopped.${changed ? ` ${done}` : ""}`;
+  const words = doneText(verb, agent, changed);
+  if (words) toast(words);
   await refresh.now();
-  if (refused.length) throw new Refused(`${count(refused.length, noun)} stayed: ${refused[0]?.message ?? ""}`);
+  if (refused.length) throw new Refused(`${count(refused.length, NOUNS[verb])} stayed: ${refused[0]?.message ?? ""}`);
+}
+
+/**
+ * @param {Verb} verb
+ * @param {Agent} agent
+ * @param {number} changed
+ */
+function doneText(verb, agent, changed) {
+  const done = changed ? `${count(changed, NOUNS[verb])} ${plural(verb, changed)}.` : "";
+  return verb === "stop" ? `${titleOf(agent)} was stopped. ${done}`.trim() : done;
 }
 
 /**

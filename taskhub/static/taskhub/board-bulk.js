@@ -37,9 +37,10 @@ export class Selection {
       if (wanted) void this.#do(`moved to ${label}`, (task) => this.#put(task, changeStatus(task, wanted)));
     });
     const form = $("bulk-assign", HTMLFormElement);
-    onPress(form, $("problem"), () => {
+    onPress(form, $("problem"), async () => {
       const name = field(form, "assignee", HTMLInputElement).value.trim();
-      return this.#do(name ? `assigned to ${name}` : "unassigned", (task) => this.#put(task, assign(task, name)));
+      await this.#do(name ? `assigned to ${name}` : "unassigned", (task) => this.#put(task, assign(task, name)));
+      form.reset();
     });
     onPress($("bulk-run"), $("problem"), () => this.#do("queued to run", run));
     onPress($("bulk-stop"), $("problem"), () => this.#do("asked to stop", stop));
@@ -101,7 +102,7 @@ export class Selection {
     this.#changes = [];
     const result = await each(tasks, action);
     const undo = undoOf(this.#changes, (task) => this.#store.put(task));
-    toast(`${count(result.done.length, "task")} ${done}.`, { undo });
+    if (result.done.length) toast(`${count(result.done.length, "task")} ${done}.`, { undo });
     showError($("problem"), result.refusals.join(" "));
     this.#onChange();
   }

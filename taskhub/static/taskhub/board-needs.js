@@ -5,7 +5,7 @@ import { api, call, isSignedIn, Refused } from "./api.js";
 import { answer, changeStatus, release, runAgain } from "./board-actions.js";
 import { isOf, needOf, outcomeText } from "./card-state.js";
 import { showSince } from "./cards.js";
-import { $, button, find, reconcileChildren } from "./dom.js";
+import { $, button, element, find, reconcileChildren } from "./dom.js";
 import { around } from "./enums.js";
 import { onPress, tryAction } from "./forms.js";
 
@@ -38,6 +38,12 @@ export class Needs {
   #list = $("needs-list");
   /** By the task's id and the need. @type {Map<string, HTMLElement>} */
   #items = new Map();
+  /** In the place of what is done. */
+  #nothing = element(
+    "li",
+    "All is done. Questions, held-back tasks, failed runs and reviews of yours come here.",
+    "note",
+  );
   /** Tasks whose question is being read. @type {Set<string>} */
   #asking = new Set();
 
@@ -56,6 +62,10 @@ export class Needs {
       const isHidden = !this.#list.hidden;
       localStorage.setItem(KEY, isHidden ? "1" : "");
       this.#fold(isHidden);
+    });
+    // What is written and not sent is not lost unseen.
+    addEventListener("beforeunload", (event) => {
+      if ([...this.#list.querySelectorAll("textarea")].some(({ value }) => value !== "")) event.preventDefault();
     });
     // A narrow window has no room for both it and the tasks.
     this.#fold((localStorage.getItem(KEY) ?? (matchMedia("(max-width: 39.9rem)").matches ? "1" : "")) === "1");
@@ -78,10 +88,11 @@ export class Needs {
     // Its place stays as it was at first: nothing below moves by itself. What comes into an empty one is counted.
     if (this.#place.hidden && !rows.length) this.#fold(true);
     this.#place.hidden = false;
+    find(this.#place, ".toggle").hidden = !rows.length && this.#list.hidden;
     find(this.#place, ".counts").textContent = countsText(rows);
     this.#place.classList.toggle("none", rows.length === 0);
     const items = rows.slice(0, MOST).map((row) => this.#itemOf(row));
-    reconcileChildren(this.#list, items);
+    reconcileChildren(this.#list, rows.length ? items : [this.#nothing]);
     for (const [key, item] of this.#items) if (!items.includes(item)) this.#items.delete(key);
     if (at >= 0 && document.activeElement !== focused) this.#refocus(focused, at);
   }
@@ -94,7 +105,7 @@ export class Needs {
     if (focused instanceof HTMLElement && this.#list.contains(focused)) focused.focus();
     else {
       const next = this.#list.children[Math.min(at, this.#list.children.length - 1)];
-      (next ? find(next, "h3 a") : $("needs-title")).focus();
+      (next && next !== this.#nothing ? find(next, "h3 a") : $("needs-title")).focus();
     }
   }
 
@@ -104,7 +115,7 @@ export class Needs {
     const rows = [];
     for (const task of this.#store.tasks.values()) {
       const need = isOf(task, this.#name) ? needOf(task, this.#store.runs.get(task.id)) : "";
-      if (need) rows.push({ task, need });
+      if (need && !this.#isOwnQuestion(task.id, need)) rows.push({ task, need });
     }
     return rows.sort(
       (one, other) =>
@@ -112,12 +123,25 @@ export class Needs {
     );
   }
 
+  /**
+   * What the reader asks, others answer.
+   *
+   * @param {string} id
+   * @param {Need} need
+   */
+  #isOwnQuestion(id, need) {
+    const question = need === "question" ? this.#store.questions.get(id) : null;
+    return question != null && question.author === this.#name && question.agent === "";
+  }
+
   /** @param {Row} row */
   #itemOf({ task, need }) {
     const question = this.#questionOf(task.id, need);
     const key = `${task.id} ${need} ${question?.note_id ?? ""}`;
-    const item = this.#items.get(key) ?? this.#made(task.id, need, question);
+    const known = this.#items.get(key);
+    const item = known ?? this.#made(task.id, need, question);
     this.#items.set(key, item);
+    if (!known && need === "review-of") void this.#showResult(task.id, find(item, ".text"));
     const link = find(item, "h3 a", HTMLAnchorElement);
     if (link.textContent !== task.title) link.textContent = link.title = task.title;
     showSince(find(item, ".since"), sinceOf(task, need));
@@ -146,7 +170,7 @@ export class Needs {
   #made(id, need, question) {
     const item = /** @type {HTMLElement} */ (template?.cloneNode(true));
     item.dataset["need"] = need;
-    find(item, ".what strong").textContent = WORDS[need].one;
+    find(item, ".what strong").textContent = whatText(need, question);
     find(item, "h3 a", HTMLAnchorElement).href = `/tasks/${id}/`;
     const text = find(item, ".text");
     text.textContent = question ? questionText(question) : need === "question" ? "…" : "";
@@ -223,6 +247,24 @@ export class Needs {
     return `“${task.title}” ${what}.`;
   }
 
+  /**
+   * Read and show what is to be reviewed: the result that was written down, else the last note.
+   *
+   * @param {string} id
+   * @param {HTMLElement} place
+   */
+  async #showResult(id, place) {
+    await tryAction($("problem"), async () => {
+      /** @type {RenderedTask} */
+      const { notes } = await call("GET", api("tasks", id));
+      const said = notes.find(({ kind }) => kind === "result") ?? notes[0];
+      if (!said) return;
+      place.textContent = `${said.agent || said.author}: ${said.text}`;
+      place.tabIndex = 0;
+      place.hidden = false;
+    });
+  }
+
   /** Read the open question of a task. Where it cannot be read, it is asked for when all tasks are. @param {string} id */
   async #ask(id) {
     if (this.#asking.has(id)) return;
@@ -239,6 +281,12 @@ export class Needs {
     else questions.set(id, null);
   }
 }
+
+/**
+ * @param {Need} need
+ * @param {Question | null} question
+ */
+const whatText = (need, question) => (question ? `question of ${question.agent || question.author}` : WORDS[need].one);
 
 /** @param {StoredTask} task */
 async function again(task) {
@@ -264,9 +312,11 @@ const questionText = ({ text, deadline, assumes }) =>
  */
 function optionOf(text, field) {
   const press = button(text, "small");
+  press.title = "Puts it into the box; “Answer” sends it";
   press.addEventListener("click", () => {
     field.value = text;
     field.focus();
+    field.form?.querySelector(".presses button")?.classList.add("primary"); // it is not sent yet
   });
   return press;
 }

@@ -31,7 +31,6 @@ import { toast } from "./toasts.js";
  * @import { Status } from "./enums.js"
  * @import { HubEvent } from "./hub.js"
  * @import { ListedTask, StoredTask } from "./task-facts.js"
- * @import { Undo } from "./toasts.js"
  *
  * @typedef {Status & { section: HTMLElement }} Place
  */
@@ -39,6 +38,7 @@ import { toast } from "./toasts.js";
 const NARROW = matchMedia("(max-width: 39.9rem)"); // as in board.css
 const STEP = NARROW.matches ? 20 : 50; // cards of a column, and as many again when its end comes near
 const NEAR = "800px";
+const FEW = 5; // tasks, with which a hub is new while none has been run
 const TYPING_MS = 250;
 const FRESH_MS = 3000;
 const STREAM_WAIT_MS = 5000;
@@ -96,7 +96,12 @@ function draw() {
   const wanted = tasks.filter((task) => isWanted(task, store.runs.get(task.id)));
   selection.keep(new Set(wanted.map(({ id }) => id)));
   const giveFocusBack = keepFocus(board);
-  offerFirst(!store.tasks.size && [...store.columns.values()].every(({ total }) => !total));
+  const total = Math.max(
+    store.tasks.size,
+    [...store.columns.values()].reduce((sum, column) => sum + column.total, 0),
+  );
+  offerFirst({ isEmpty: !total, isNew: total <= FEW && !hasRun() });
+  if (total) $("filters").hidden = false;
   needs?.draw();
   /** @type {Set<string>} */
   const shown = new Set();
@@ -106,6 +111,9 @@ function draw() {
   board.removeAttribute("aria-busy");
   offerFilters();
 }
+
+/** Whether a task has been run, as far as is known. */
+const hasRun = () => store.runs.size > 0 || [...store.tasks.values()].some(({ last_run: last }) => last !== null);
 
 /**
  * The tasks that it shows.
@@ -169,16 +177,16 @@ function emptyText(status) {
 function offerFilters() {
   const { assignees, tags, states } = store.summary;
   filters.offer(assignees, tags);
+  const people = [...new Set([identity.name, ...assignees])].filter(Boolean);
+  if ($("people").childElementCount !== people.length)
+    $("people").replaceChildren(...people.map((name) => new Option(name)));
   for (const [name, count] of Object.entries(states))
     find($("filters"), `[data-of="${name}"]`).textContent = count.toLocaleString("en");
 }
 
-/**
- * @param {string} text
- * @param {Undo | null} [undo]
- */
-function note(text, undo = null) {
-  toast(text, { undo });
+/** @param {string} text */
+function note(text) {
+  toast(text);
   redraw();
 }
 
@@ -189,11 +197,11 @@ const put = (task) => store.put(task);
  * Mark the card that the reader has just changed. Changes of others are not marked.
  *
  * @param {string} id
- * @param {string} text
- * @param {Undo | null} [undo]
+ * @param {Parameters<typeof toast>} said
  */
-function mark(id, text, undo = null) {
-  note(text, undo);
+function mark(id, ...said) {
+  toast(...said);
+  redraw();
   requestAnimationFrame(() =>
     requestAnimationFrame(() => {
       cards.get(id)?.classList.add("fresh");
@@ -232,7 +240,7 @@ async function move(id, status) {
   await tryAction($("problem"), async () => {
     const after = await changeStatus(task, status);
     put(after);
-    mark(id, `“${task.title}” is now in ${columnOf(status).label}.`, undoOf([{ before: task, after }], put));
+    mark(id, `“${task.title}” is now in ${columnOf(status).label}.`, { undo: undoOf([{ before: task, after }], put) });
   });
 }
 
@@ -256,13 +264,14 @@ async function give(id, name) {
   await tryAction($("problem"), async () => {
     const after = await assign(task, name);
     put(after);
-    mark(id, `“${task.title}” is ${name ? "assigned to you" : "unassigned"}.`, undoOf([{ before: task, after }], put));
+    const undo = undoOf([{ before: task, after }], put);
+    mark(id, `“${task.title}” is ${name ? "assigned to you" : "unassigned"}.`, { undo });
   });
 }
 
 /** @param {StoredTask} task */
 function openMenu(task) {
-  showMenu(`Move “${task.title}” to`, movesOf(task), choicesOf(task));
+  showMenu(task.title, movesOf(task), choicesOf(task));
 }
 
 /**
@@ -303,6 +312,14 @@ const taskOf = (event) => store.tasks.get(closest(event, ".card")?.dataset["id"]
 board.addEventListener("click", (event) => {
   const task = taskOf(event);
   if (task && closest(event, ".menu")) openMenu(task);
+  else if (task && mayWork && event.shiftKey && !closest(event, ".pick")) {
+    event.preventDefault(); // a browser would open another window
+    selection.toggle(task.id);
+    return;
+  }
+  // They lie above the card's link, for what they say on hover.
+  if (closest(event, ".age, .assignee"))
+    closest(event, ".card")?.querySelector("h3 a")?.dispatchEvent(new MouseEvent("click", event));
 });
 
 board.addEventListener("change", (event) => {
@@ -347,7 +364,11 @@ if (mayWork)
 $("new-task").hidden = !mayWork;
 const openNew = newTask((task) => {
   put(task);
-  mark(task.id, `“${task.title}” was created.`);
+  mark(task.id, `“${task.title}” was created.`, { href: `/tasks/${task.id}/` });
+  requestAnimationFrame(() => {
+    const item = cards.get(task.id);
+    if (item?.checkVisibility()) find(item, "h3 a").focus();
+  });
 });
 boardKeys({ board, mayWork, onClear: () => selection.clear() });
 addOffers(() => {

@@ -72,14 +72,14 @@ export function needOf(task, run) {
 export const isOf = ({ assignee, created_by: maker }, name) => name !== "" && (assignee === name || maker === name);
 
 /**
- * How a run ended: “failed 3”, “timed out”.
+ * How a run ended: “failed, exit 3”, “timed out”.
  *
  * @param {NonNullable<Card["last_run"]>} run
  */
 export function outcomeText({ status, exit_code: code }) {
   const word = status.replace("_", " ");
   const isOwnEnd = enums().executionStatuses.some((each) => each.value === status && each.isOwnEnd);
-  return isOwnEnd && code ? `${word} ${code}` : word;
+  return isOwnEnd && code ? `${word}, exit ${code}` : word;
 }
 
 /**

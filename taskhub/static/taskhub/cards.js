@@ -2,7 +2,7 @@
 
 import { $, element, find } from "./dom.js";
 import { outcomeText, STATES } from "./card-state.js";
-import { priorityRank } from "./enums.js";
+import { entryOf, enums, priorityRank } from "./enums.js";
 import { stateText } from "./execution-state.js";
 import { age, ago, dateTime, duration } from "./format.js";
 import { hue, initials } from "./people.js";
@@ -84,6 +84,7 @@ function fillOutcome(item, task, run) {
   place.hidden = !task.last_run || Boolean(run);
   if (!task.last_run) return;
   place.classList.toggle("bad", STATES.failed(task, run));
+  place.classList.toggle("good", entryOf(enums().executionStatuses, task.last_run.status).isSuccess);
   find(place, ".words").textContent = outcomeText(task.last_run);
   showSince(find(place, ".since"), task.last_run.finished_at ?? task.updated_at);
 }

@@ -16,14 +16,25 @@ const codes = new Map(
 );
 const form = $("make", HTMLFormElement);
 let token = "";
+let role = ""; // of the token
 let ticketUrl = "";
 
 function fill() {
   for (const [place, code] of codes)
     place.textContent = code
-      .replaceAll("YOUR_TOKEN", token || "YOUR_TOKEN")
+      .replaceAll("YOUR_TOKEN", (suffices(place.dataset["needs"]) && token) || "YOUR_TOKEN")
       .replaceAll("TICKET_URL", ticketUrl || "TICKET_URL");
 }
+
+/** From the least to the most. */
+const roles = [...field(form, "role", HTMLSelectElement).options].map(({ value }) => value);
+
+/**
+ * Whether the token's role is enough for a snippet.
+ *
+ * @param {string | undefined} needed
+ */
+const suffices = (needed) => roles.indexOf(role) >= roles.indexOf(needed ?? "");
 
 async function makeToken() {
   const body = {
@@ -34,6 +45,7 @@ async function makeToken() {
   /** @type {TokenCreated} */
   const made = await call("POST", api("tokens"), body);
   token = made.token;
+  role = body.role;
   const until = made.expires_at ? `, until ${dateTime(made.expires_at)}` : "";
   $("made").textContent = `“${made.name}” is filled in below, for the role ${made.role ?? "of your account"}${until}.`;
   fill();
@@ -68,7 +80,9 @@ async function copy(pressed) {
   const said = find(/** @type {HTMLElement} */ (pressed.parentElement), ".note");
   try {
     await navigator.clipboard.writeText(code.textContent);
-    said.textContent = "Copied.";
+    said.textContent = /YOUR_TOKEN|TICKET_URL/.test(code.textContent)
+      ? `Copied; make a token of the role ${code.dataset["needs"] ?? ""} above to fill it in.`
+      : "Copied.";
   } catch {
     // Only pages of this machine, or over HTTPS, may write to the clipboard.
     getSelection()?.selectAllChildren(code);
@@ -82,5 +96,6 @@ onPress(form, $("make-problem"), makeToken);
 $("ticket").addEventListener("click", () => void tryAction($("make-problem"), makeTicket));
 
 const identity = await me;
-form.hidden = identity.name === "";
+form.hidden = $("may-make").hidden = identity.name === "";
+$("may-not-make").hidden = identity.name !== "";
 offerRoles(identity.role);

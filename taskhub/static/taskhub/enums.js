@@ -67,7 +67,8 @@ export function entryOf(entries, value) {
 }
 
 /**
- * The statuses before and after one, in the board's order; those that there are.
+ * The status that follows one in the board's order, and the first of all to which it may go back: there agents are
+ * offered it again. Those that there are.
  *
  * @param {string | undefined} status
  * @returns {{ back: Status | undefined, on: Status | undefined }}
@@ -75,7 +76,7 @@ export function entryOf(entries, value) {
 export function around(status) {
   const { statuses } = enums();
   const at = statuses.findIndex(({ value }) => value === status);
-  return { back: statuses[at - 1], on: statuses[at + 1] };
+  return { back: statuses.slice(0, at).find(({ value }) => statuses[at]?.next.includes(value)), on: statuses[at + 1] };
 }
 
 /**

@@ -14,9 +14,9 @@ import { duration } from "./format.js";
  */
 export function headOf(execution, { hasClock = true } = {}) {
   const { status, exit_code: code } = execution;
-  const { isActive: runs, isSuccess } = entryOf(enums().executionStatuses, status);
+  const { isActive: runs, isSuccess, isFailure } = entryOf(enums().executionStatuses, status);
   const word = element("strong", status.replace("_", " "));
-  if (!runs) word.dataset["good"] = String(isSuccess);
+  if (isSuccess || isFailure) word.dataset["good"] = String(isSuccess); // one that was stopped is neither
   const time = runs && !hasClock ? "" : lasted(execution);
   const state = stateText(execution);
   return [

@@ -1,4 +1,4 @@
-// The first task: an empty board offers one to try, with a script; one press creates it, runs it and opens its page.
+// The first task: a new board offers one to try, with a script; one press creates it, runs it and opens its page.
 
 import { api, call, Refused } from "./api.js";
 import { $ } from "./dom.js";
@@ -8,12 +8,12 @@ import { onPress } from "./forms.js";
  * @import { Task } from "schemas"
  */
 
-const TITLE = "Try a first run";
+const TITLE = "Try a first task";
 
 /**
  * Prepare the offer. Answers a function that shows or hides it.
  *
- * @returns {(isEmpty: boolean) => void}
+ * @returns {(board: { isEmpty: boolean, isNew: boolean }) => void} - `isNew`: it has few tasks, and none has been run.
  */
 export function firstTask() {
   const place = $("first");
@@ -30,8 +30,8 @@ export function firstTask() {
     location.assign(`/tasks/${made.id}/`);
   }
 
-  return (isEmpty) => {
-    place.hidden = !isEmpty && !made;
+  return ({ isEmpty, isNew }) => {
+    place.hidden = !(press ? isNew : isEmpty) && !made;
   };
 }
 

@@ -4,6 +4,15 @@ const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle
 const AHEAD_MS = 120_000; // clocks may differ by less
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+
+/**
+ * A day, where its hours do not matter.
+ *
+ * @param {string} iso
+ */
+export const date = (iso) => day.format(new Date(iso));
+
 /**
  * A moment in the reader's time zone and language.
  *

@@ -4,6 +4,7 @@
 import { find } from "./dom.js";
 import { onPress, showError } from "./forms.js";
 import { Draft } from "./task-save.js";
+import { tellChange } from "./task-undo.js";
 
 /**
  * @import { Task } from "schemas"
@@ -80,12 +81,15 @@ export function editInPlace({ press, form, view, current, problem, textOf, field
       close();
       return;
     }
-    const { version } = draft.task;
+    const before = draft.task;
     try {
-      onSaved(await draft.save(fieldsOf(field.value)));
+      const fields = fieldsOf(field.value);
+      const after = await draft.save(fields);
+      onSaved(after);
       close();
+      tellChange(fields, { before, after, onSaved });
     } catch (error) {
-      if (draft.task.version !== version) showTheirs(draft.task);
+      if (draft.task.version !== before.version) showTheirs(draft.task);
       throw error;
     }
   });

@@ -18,7 +18,7 @@ export function indicator(place) {
   const label = place.querySelector("button")?.firstElementChild;
   return (now, explanation) => {
     if (state.dataset["state"] !== now) state.textContent = state.dataset["state"] = now;
-    if (words.textContent !== explanation) words.textContent = explanation;
+    if (words.textContent !== explanation) words.textContent = place.title = explanation;
     if (label) label.textContent = ["offline", "ended"].includes(now) ? "Connect" : "Disconnect";
   };
 }

@@ -72,6 +72,7 @@ function madeDialog() {
   box.addEventListener("change", () => localStorage.setItem(OFF, box.checked ? "" : "1"));
   off.append(box, "Single letters are keys in this browser");
   const close = button("Close", "close");
+  close.autofocus = true; // not the box, which a press of the space bar would change
   close.addEventListener("click", () => made.close());
   body.append(title, element("dl"), off, close);
   made.append(body);

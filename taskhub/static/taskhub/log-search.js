@@ -9,7 +9,8 @@ import { tryAction } from "./forms.js";
  * @property {HTMLElement} log - Where `/` and Ctrl+F lead to the field.
  * @property {HTMLElement} form
  * @property {HTMLInputElement} field - What is sought.
- * @property {HTMLElement} previous - Its button.
+ * @property {HTMLButtonElement} previous - Its button.
+ * @property {HTMLButtonElement} next - Likewise.
  * @property {HTMLElement} firstError - Its button.
  * @property {HTMLOutputElement} found - How many lines were found, and which one is looked at.
  * @property {HTMLElement} problem
@@ -44,10 +45,13 @@ export class LogSearch {
   /** @param {LogSearchOptions} options */
   constructor(options) {
     this.#options = options;
-    const { log, form, field, previous, firstError, problem } = options;
+    const { log, form, field, previous, next, firstError, problem } = options;
     log.addEventListener("keydown", (event) => this.#onLogKey(event));
     field.addEventListener("keydown", (event) => this.#onFieldKey(event));
-    field.addEventListener("input", () => this.#soon());
+    field.addEventListener("input", () => {
+      for (const press of [previous, next]) press.disabled = !this.#words;
+      this.#soon();
+    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       void tryAction(problem, () => this.#step(1));

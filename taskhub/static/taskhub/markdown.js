@@ -3,6 +3,9 @@
 /** What each place shows. @type {WeakMap<Element, string>} */
 const shown = new WeakMap();
 
+/** An attribute of a check box: its tick is on the way to the service. */
+export const SAVING = "data-saving";
+
 // The line of a check box: quotes, list marks, and the box.
 const BOX = /^([\s>]*(?:(?:[-+*]|\d{1,9}[.)])\s+(?:>\s*)*)+)\[[ \txX]\]/;
 
@@ -19,12 +22,43 @@ export function showMarkdown(place, text, html, { mayTick = false } = {}) {
   const now = html ?? text;
   if (shown.get(place) === now) return;
   shown.set(place, now);
-  const line = focusedLine(place);
   place.classList.toggle("plain", html == null);
   if (html == null) place.textContent = text;
-  else place.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
-  for (const box of mayTick ? place.querySelectorAll("input[data-line]") : []) box.removeAttribute("disabled");
+  else put(place, new DOMParser().parseFromString(html, "text/html").body);
+  for (const box of mayTick ? boxesIn(place) : []) box.disabled = false;
+}
+
+/**
+ * Where nothing but ticks differs, the elements stay: one of them may be pressed this very moment.
+ *
+ * @param {Element} place
+ * @param {HTMLElement} wanted
+ */
+function put(place, wanted) {
+  if (withoutTicks(place) === withoutTicks(wanted)) {
+    const ticks = boxesIn(wanted).map(({ checked }) => checked);
+    for (const [n, box] of boxesIn(place).entries()) {
+      box.toggleAttribute("checked", ticks[n] ?? false);
+      if (!box.hasAttribute(SAVING)) box.checked = ticks[n] ?? false;
+    }
+    return;
+  }
+  const line = focusedLine(place);
+  place.replaceChildren(...wanted.childNodes);
   if (line !== undefined) /** @type {HTMLElement | null} */ (place.querySelector(`[data-line="${line}"]`))?.focus();
+}
+
+/**
+ * @param {Element} place
+ * @returns {HTMLInputElement[]}
+ */
+const boxesIn = (place) => [...place.querySelectorAll("input")];
+
+/** @param {Element} place */
+function withoutTicks(place) {
+  const copy = /** @type {Element} */ (place.cloneNode(true));
+  for (const box of boxesIn(copy)) for (const name of ["checked", "disabled", SAVING]) box.removeAttribute(name);
+  return copy.innerHTML;
 }
 
 /**

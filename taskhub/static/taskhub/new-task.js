@@ -23,6 +23,9 @@ export function newTask(onCreated) {
     form.reset();
     onCreated(task);
   });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) form.requestSubmit();
+  });
   const open = () => {
     showError($("new-problem"), "");
     dialog.showModal();

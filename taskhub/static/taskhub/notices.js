@@ -68,6 +68,7 @@ async function look() {
   if (notify) tellNew(now);
   known = new Set(now.keys());
   show(title && now.size ? `(${now.size}) ` : "");
+  showOnPage(title ? now.size : 0);
 }
 
 /** Tasks that are assigned to the account, or that it made. */
@@ -93,6 +94,21 @@ function show(wanted) {
   prefix = wanted;
   const title = prefix + own;
   if (document.title !== title) document.title = title;
+}
+
+/**
+ * The number at the link to the board, where it is answered.
+ *
+ * @param {number} n
+ */
+function showOnPage(n) {
+  const place = document.getElementById("waiting");
+  if (!place) return;
+  place.hidden = n === 0;
+  const words = document.createElement("span");
+  words.className = "unseen";
+  words.textContent = n === 1 ? " waits for you" : " wait for you";
+  place.replaceChildren(String(n), words);
 }
 
 /**

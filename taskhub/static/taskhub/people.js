@@ -2,15 +2,16 @@
 
 const HUES = 8; // `site.css` has as many
 const segmenter = new Intl.Segmenter();
-const BETWEEN = /[\s._@+/-]+/u;
+const BETWEEN = /[\s._@+-]+/u;
 
 /**
- * Two letters of a name: `AL` of alice, `A2` of agent-2, `CN` of carol-with-a-long-name.
+ * Two letters of a name: `AL` of alice, `A2` of agent-2 and of alice/agent-2, `CN` of carol-with-a-long-name.
  *
  * @param {string} name
  */
 export function initials(name) {
-  const words = name.split(BETWEEN).filter(Boolean);
+  const own = name.split("/").findLast((part) => part.trim() !== "") ?? "";
+  const words = own.split(BETWEEN).filter(Boolean);
   const [first = [], ...others] = words.map(letters);
   const second = others.at(-1)?.[0] ?? first[1] ?? "";
   return `${first[0] ?? "?"}${second}`.toUpperCase();

@@ -1,5 +1,6 @@
 // The page "Settings": times in the reader's own time zone, and which notices this browser shows.
 
+import { confirmed } from "./confirm-dialog.js";
 import { $ } from "./dom.js";
 import { dateTime } from "./format.js";
 import { wish, wishes } from "./notices.js";
@@ -7,6 +8,20 @@ import { wish, wishes } from "./notices.js";
 for (const place of document.querySelectorAll("main time")) {
   const iso = place.getAttribute("datetime");
   if (iso) place.textContent = dateTime(iso);
+}
+
+/** @type {NodeListOf<HTMLFormElement>} */
+const asking = document.querySelectorAll("form[data-asks]");
+for (const form of asking)
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void ask(form);
+  });
+
+/** @param {HTMLFormElement} form - What it does cannot be undone. */
+async function ask(form) {
+  const { asks = "", means = "" } = form.dataset;
+  if (await confirmed({ title: asks, text: [means, "This cannot be undone."], action: "Revoke" })) form.submit();
 }
 
 const count = $("told-title-count", HTMLInputElement);

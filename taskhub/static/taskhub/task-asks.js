@@ -48,14 +48,30 @@ export class Asks {
       $("asks-title").textContent = entryOf(enums().asks, asked && needs !== "person" ? "answer" : needs).label;
     $("held-back").hidden = needs !== "person";
     this.#showQuestion(asked, notes);
-    this.#showReview(needs !== "" && needs !== "person" && needs !== "answer");
+    this.#showReview(isToReview(task));
+    if (!asked) this.#showResult(task, notes);
     if (hadFocus && !$("asks").contains(visible(document.activeElement))) $("title").focus();
   }
 
-  /** @param {boolean} isToReview */
-  #showReview(isToReview) {
-    $("review-form").hidden = !isToReview || !this.#options.mayWork;
-    if (!isToReview) this.#keep(this.#remark, "It is no longer to be reviewed.");
+  /**
+   * What is to be reviewed, as it was written down.
+   *
+   * @param {RenderedTask} task
+   * @param {readonly RenderedNote[]} notes
+   */
+  #showResult(task, notes) {
+    const said = isToReview(task) ? task.notes.find(({ kind }) => kind === "result") : undefined;
+    if (!said) return;
+    $("question").hidden = false;
+    showMarkdown($("question-text"), said.text, notes.find(({ id }) => id === said.id)?.text_html);
+    const by = element("strong", said.agent ? `${said.author}/${said.agent}` : said.author);
+    $("question-of").replaceChildren(by, " wrote down the result ", agoElement(said.at));
+  }
+
+  /** @param {boolean} isDue */
+  #showReview(isDue) {
+    $("review-form").hidden = !isDue || !this.#options.mayWork;
+    if (!isDue) this.#keep(this.#remark, "It is no longer to be reviewed.");
   }
 
   /**
@@ -82,6 +98,7 @@ export class Asks {
   /** @param {string} text */
   #option(text) {
     const press = button(text, "small");
+    press.title = "Puts it into the box; “Answer” sends it";
     press.addEventListener("click", () => {
       this.#answer.value = text;
       this.#answer.focus();
@@ -150,6 +167,9 @@ function originOf({ author, agent, at, deadline, assumes }) {
   const end = deadline ? [". Without an answer it is “", assumes, "” ", agoElement(deadline)] : [];
   return [by, " asked ", agoElement(at), ...end];
 }
+
+/** @param {RenderedTask} task */
+const isToReview = ({ waiting_for: needs }) => needs !== "" && needs !== "person" && needs !== "answer";
 
 /** @param {Element | null} focused */
 const visible = (focused) => (focused?.checkVisibility() ? focused : null);

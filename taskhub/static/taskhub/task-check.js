@@ -4,6 +4,7 @@ import { api, call } from "./api.js";
 import { $, agoElement, element } from "./dom.js";
 import { entryOf, enums, isActive } from "./enums.js";
 import { onPress } from "./forms.js";
+import { toast } from "./toasts.js";
 
 /**
  * @import { LastVerification, RenderedTask, Verification } from "schemas"
@@ -15,7 +16,7 @@ import { onPress } from "./forms.js";
  */
 export function showCheck({ check, verified, verify, override_reason: reason }, { mayWork }) {
   $("verify").hidden = !mayWork || !check?.has_script;
-  $("check").replaceChildren(...(check ? verdictOf(check, verified) : ["nothing is checked"]));
+  $("check").replaceChildren(...(check ? verdictOf(check, verified) : ["none is set up"]));
   $("check-policy").textContent = check ? `${entryOf(enums().verifyPolicies, check.policy).label}.` : "";
   const scripts = [check?.environment_verify ?? "", verify].filter(Boolean);
   $("check-scripts").hidden = !scripts.length;
@@ -85,7 +86,7 @@ export function verifier(taskId, { problem, hasVerdict, onAsked }) {
   onPress($("verify"), problem, async () => {
     /** @type {Verification} */
     const { cached } = await call("POST", api("tasks", taskId, "verify"), hasVerdict() ? { again: true } : {});
-    $("note").textContent = cached ? "It was verified already." : "Verification requested.";
+    toast(cached ? "It was verified already." : "Verification requested.");
     onAsked();
   });
 }

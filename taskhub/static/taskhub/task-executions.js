@@ -1,7 +1,7 @@
 // The executions of a task, and the log of the selected one: the newest, until another is selected.
 
 import { api, call, readAll, Refused } from "./api.js";
-import { $, agoElement, button, element } from "./dom.js";
+import { $, agoElement, button, element, reconcileChildren } from "./dom.js";
 import { isActive } from "./enums.js";
 import { headOf, lasted } from "./execution-head.js";
 import { isUnsettled } from "./execution-state.js";
@@ -32,6 +32,8 @@ export class Executions {
   #log;
   /** The newest first. @type {Execution[]} */
   #rows = [];
+  /** By the execution's id: one that is pressed is not drawn anew meanwhile. @type {Map<string, { look: string, item: HTMLElement }>} */
+  #items = new Map();
   #shown = ""; // the execution whose log is on the page
   #limit = STEP;
   #turn = 0; // of the last read
@@ -110,20 +112,52 @@ export class Executions {
   }
 
   #draw() {
-    const focused = document.activeElement instanceof HTMLElement && document.activeElement.dataset["execution"];
+    const giveFocusBack = this.#keepFocus();
     $("no-executions").hidden = this.#rows.length > 0;
     $("more-executions").hidden = this.#rows.length <= this.#limit;
-    $("executions").replaceChildren(...this.#rows.slice(0, this.#limit).map((row) => this.#row(row)));
-    if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`[data-execution="${focused}"]`))?.focus();
+    reconcileChildren(
+      $("executions"),
+      this.#rows.slice(0, this.#limit).map((row) => this.#itemOf(row)),
+    );
+    giveFocusBack();
     const shown = this.#rows.find(({ execution_id: id }) => id === this.#shown);
     this.#files.show(shown);
     this.#log.show(shown, addressOf(this.#shown));
     this.#facts.show(shown);
-    if (shown) $("log-of").replaceChildren("Of the execution queued ", agoElement(shown.queued_at), ".");
+    if (shown) $("log-of").replaceChildren("Of the run that was asked for ", agoElement(shown.queued_at), ".");
+  }
+
+  /** A row that is drawn anew gives the focus to its new buttons. */
+  #keepFocus() {
+    const focused = document.activeElement;
+    const [id] = [...this.#items].find(([, { item }]) => item.contains(focused)) ?? [];
+    const at = focused instanceof HTMLElement && focused.dataset["does"];
+    return () => {
+      if (id === undefined || focused === document.activeElement) return;
+      const item = this.#items.get(id)?.item;
+      const same = item?.querySelector(`[data-does="${at || ""}"]`) ?? item?.querySelector("button");
+      if (same instanceof HTMLElement) same.focus();
+    };
   }
 
   /** @param {Execution} execution */
-  #row(execution) {
+  #itemOf(execution) {
+    const { execution_id: id } = execution;
+    const mayRepeat = this.#options.mayRun() && !this.#active && execution.kind === "run";
+    const look = JSON.stringify([execution, id === this.#shown, mayRepeat]);
+    const known = this.#items.get(id);
+    if (known?.look === look) return known.item;
+    const item = this.#row(execution, mayRepeat);
+    known?.item.replaceWith(item); // the others stay where they are
+    this.#items.set(id, { look, item });
+    return item;
+  }
+
+  /**
+   * @param {Execution} execution
+   * @param {boolean} mayRepeat
+   */
+  #row(execution, mayRepeat) {
     const { execution_id: id, queued_at: queuedAt, status } = execution;
     const item = element("li");
     item.dataset["current"] = String(id === this.#shown);
@@ -134,13 +168,13 @@ export class Executions {
     text.append(head, noteOf(execution));
     const select = button("Log", "small");
     select.dataset["execution"] = id;
+    select.dataset["does"] = "log";
     select.ariaPressed = String(id === this.#shown);
     select.append(element("span", ` of the execution of ${queuedAt}`, "unseen"));
     select.addEventListener("click", () => this.show(id));
     const buttons = element("div", "", "fields");
     buttons.append(select);
-    if (this.#options.mayRun() && !this.#active && execution.kind === "run")
-      buttons.append(this.#againButton(execution));
+    if (mayRepeat) buttons.append(this.#againButton(execution));
     item.append(text, buttons);
     return item;
   }
@@ -148,6 +182,7 @@ export class Executions {
   /** @param {Execution} execution */
   #againButton(execution) {
     const again = button("Run again", "small");
+    again.dataset["does"] = "again";
     again.append(element("span", ` what ran at ${execution.queued_at}`, "unseen"));
     again.addEventListener("click", () => this.#options.onAgain(execution));
     return again;

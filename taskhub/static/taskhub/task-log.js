@@ -68,8 +68,15 @@ export class TaskLog {
     this.#showOutcome(execution);
     if (execution.execution_id !== this.#id) this.#begin(execution);
     else if (!this.#isComplete && isFinished(execution)) this.#complete(execution);
+    this.#showEmpty(execution);
     $("log-state").hidden = this.#isComplete;
     $("pause").hidden = this.#isComplete && !this.#window.isPaused;
+  }
+
+  /** @param {Execution} execution */
+  #showEmpty(execution) {
+    if (this.#lines.total) delete $("log").dataset["empty"];
+    else $("log").dataset["empty"] = isFinished(execution) ? "It wrote nothing." : "Nothing is written yet …";
   }
 
   /** @param {Execution} execution */
@@ -96,6 +103,9 @@ export class TaskLog {
     this.#lines.reset();
     this.#window.reset();
     this.#setPaused(false);
+    // One that ends while it is looked at keeps its height.
+    const isShort = isFinished(execution) && (execution.log_lines ?? 0) <= Number($("log").dataset["few"]);
+    $("log").dataset["short"] = String(isShort);
     if (isFinished(execution)) this.#complete(execution);
     else void this.#follow(execution);
     if (isFirst) this.#goToHash();
@@ -164,7 +174,8 @@ export class TaskLog {
       log: $("log"),
       form: $("search"),
       field: $("sought", HTMLInputElement),
-      previous: $("previous"),
+      previous: $("previous", HTMLButtonElement),
+      next: $("next", HTMLButtonElement),
       firstError: $("first-error"),
       found: $("found", HTMLOutputElement),
       problem: $("log-problem"),
@@ -183,6 +194,7 @@ export class TaskLog {
   // --- What is shown -----------------------------------------------------------------------------------
 
   #changed() {
+    if (this.#lines.total || this.#lines.partial.length) delete $("log").dataset["empty"];
     this.#window.soon();
     this.#search.grow();
     const waiting = this.#window.isPaused ? `, ${this.#window.waiting.toLocaleString("en")} waiting` : "";

@@ -7,6 +7,7 @@ import { tryAction } from "./forms.js";
 
 /**
  * @import { Blocker, RenderedTask, Task } from "schemas"
+ * @import { HubEvent } from "./hub.js"
  */
 
 const MOST = 200; // tasks that wait, in the list
@@ -46,6 +47,24 @@ export async function showDependents(taskId) {
     rows.length ? [...rows.map((task) => rowOf(task)), ...more] : [element("li", "nothing")],
   );
 }
+
+/** Whether the task waits for others, or others wait for it. */
+export const hasOrder = () => links("").length > 0;
+
+/**
+ * Whether an event of another task may change what is shown of the order: it is one of those that are shown, or it may
+ * have come to wait for this one.
+ *
+ * @param {HubEvent} event
+ */
+export function changesOrder({ name, data }) {
+  if (name === "task_created") return data.ready === false;
+  if (name === "task_updated" && data.changed.includes("blocked_by")) return true;
+  return ["task_updated", "task_deleted"].includes(name) && "task_id" in data && links(data.task_id).length > 0;
+}
+
+/** @param {string} id - Of a task; empty: any. */
+const links = (id) => document.querySelectorAll(`:is(#blockers, #dependents) a[href^="/tasks/${id}"]`);
 
 /**
  * Rows are drawn anew only where something changed: the focus stays.

@@ -8,6 +8,7 @@ import { tryAction } from "./forms.js";
 import { hue, initials } from "./people.js";
 import { Popup } from "./popup.js";
 import { Draft, save } from "./task-save.js";
+import { tellChange } from "./task-undo.js";
 
 /**
  * @import { Board, Task } from "schemas"
@@ -97,7 +98,11 @@ export function changeProperties({ task, name, problem, onSaved }) {
   };
   /** @param {Fields} fields */
   const set = async (fields) => {
-    if (draft) onSaved(await draft.save(fields));
+    if (!draft) return;
+    const before = draft.task;
+    const after = await draft.save(fields);
+    onSaved(after);
+    tellChange(fields, { before, after, onSaved });
   };
   const known = () => draft?.task ?? task();
 
@@ -134,7 +139,7 @@ export function changeProperties({ task, name, problem, onSaved }) {
     choices: () => [
       { label: "Visible to everyone", value: "", isCurrent: !known()?.private },
       {
-        label: "Private: its assignee and operators; what is made meanwhile stays so",
+        label: "Private: its assignee and operators; runs, notes and files of that time stay private later on",
         value: "1",
         isCurrent: Boolean(known()?.private),
       },
@@ -152,8 +157,15 @@ export function changeProperties({ task, name, problem, onSaved }) {
 function changeTags({ task, problem, onSaved }) {
   /** @param {(tags: string[]) => string[]} edit */
   const edit = async (edit) => {
-    const seen = task();
-    if (seen) onSaved(await save(seen, ({ tags }) => ({ tags: edit(tags) })));
+    const before = task();
+    if (!before) return;
+    let { tags: old } = before;
+    const after = await save(before, ({ tags }) => {
+      old = tags; // with those of others
+      return { tags: edit(tags) };
+    });
+    onSaved(after);
+    tellChange({ tags: after.tags }, { before: { ...before, tags: old }, after, onSaved });
   };
   remove = (tag) => void tryAction(problem, () => edit((tags) => tags.filter((each) => each !== tag)));
   chips.clear(); // those that are shown have no buttons

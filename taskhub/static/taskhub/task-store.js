@@ -13,7 +13,7 @@ import { factsOf, stepOf, taskOf } from "./task-facts.js";
  * @import { HubEvent } from "./hub.js"
  * @import { ListedTask, StoredTask } from "./task-facts.js"
  *
- * @typedef {Pick<NoteAdded, "note_id" | "text" | "options" | "deadline" | "assumes">} Question
+ * @typedef {Pick<NoteAdded, "note_id" | "text" | "author" | "options" | "deadline" | "assumes"> & { agent: string }} Question
  * @typedef {{ step: ExecutionStatusEnum, since: string, kind: string } & State} Run - An execution that is queued or
  *   under way; a verification only where no run is.
  *

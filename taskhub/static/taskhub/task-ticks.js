@@ -3,7 +3,7 @@
 import { Refused } from "./api.js";
 import { closest } from "./dom.js";
 import { showError } from "./forms.js";
-import { forget, withTick } from "./markdown.js";
+import { forget, SAVING, withTick } from "./markdown.js";
 import { save } from "./task-save.js";
 
 /** @import { Task } from "schemas" */
@@ -23,7 +23,8 @@ export function ticker({ place, problem, task, onSaved, onRefused }) {
     if (!(box instanceof HTMLInputElement)) return;
     const { checked } = box;
     const line = Number(box.dataset["line"]);
-    last = last.then(() => tick(line, checked));
+    box.setAttribute(SAVING, "");
+    last = last.then(() => tick(line, checked)).finally(() => box.removeAttribute(SAVING));
   });
 
   /**

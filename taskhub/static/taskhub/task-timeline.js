@@ -112,7 +112,7 @@ export class Timeline {
     if (before?.look === look) return before.row;
     const row = draw();
     const focused = before?.row.contains(document.activeElement);
-    if (before && focused) before.row.replaceWith(row);
+    before?.row.replaceWith(row); // the others stay where they are
     this.#rows.set(key, { look, row });
     if (focused) row.querySelector("button")?.focus();
     return row;
@@ -226,7 +226,8 @@ function changeItem(entry) {
     look: "",
     draw: () => {
       const { words, fields } = actionOf(entry);
-      const { row, head } = rowOf("change", actor, [` ${words} `], at);
+      const by = token ? ` by the token “${token}”` : "";
+      const { row, head } = rowOf("change", actor, [`${by} ${words} `], at);
       if (action === HIDDEN) {
         find(head, "strong").remove();
         return row;

@@ -1,23 +1,27 @@
 // A task's page: its fields, history and executions, and the actions on it.
 
-import { api, call, isSignedIn, Refused } from "./api.js";
+import { api, call, isSignedIn, readAll, Refused } from "./api.js";
 import { confirmed } from "./confirm-dialog.js";
 import { $, agoElement, element, tickTimes } from "./dom.js";
 import { closable, onPress, showError, tryAction } from "./forms.js";
+import { entryOf, enums } from "./enums.js";
 import { split } from "./format.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
 import { editInPlace } from "./in-place.js";
 import { linkNodes } from "./links.js";
 import { showMarkdown } from "./markdown.js";
+import { addOffers } from "./palette.js";
 import { RepeatedVariables } from "./run-again.js";
 import { Asks } from "./task-asks.js";
 import { showCheck, verifier } from "./task-check.js";
 import { Executions } from "./task-executions.js";
-import { showBlockers, showDependents } from "./task-order.js";
+import { changesOrder, hasOrder, showBlockers, showDependents } from "./task-order.js";
 import { changeProperties, showProperties } from "./task-properties.js";
+import { save } from "./task-save.js";
 import { ticker } from "./task-ticks.js";
 import { Timeline } from "./task-timeline.js";
+import { tellChange } from "./task-undo.js";
 import { toast } from "./toasts.js";
 
 /**
@@ -25,14 +29,19 @@ import { toast } from "./toasts.js";
  */
 
 const RETRY_MS = 3000;
-const ORDER_MS = 20_000; // other tasks that this one waits for, or that wait for it, change without an event here
+const ORDER_MS = 60_000; // no event tells that one of several blockers was waived
+const CALM_MS = 1000; // between an event of another task and the reading after it, however many more come
+const EVENTS =
+  "task_created,task_updated,task_deleted,task_ready,task_verified,note_added,execution_event,announcement";
 const TICK_MS = 15_000;
 
 const taskId = document.body.dataset["task"] ?? "";
 const problem = $("problem");
 /** @type {Task | null} */
 let task = null;
+let ownScript = ""; // in its description
 let isGone = false;
+let isRunning = false;
 /** @type {Promise<void> | null} */
 let reading = null;
 let mustReadAgain = false;
@@ -47,8 +56,11 @@ const timeline = new Timeline(taskId, {
 });
 const executions = new Executions(taskId, {
   onChange: (active, all) => {
+    isRunning = Boolean(active);
+    showFinish();
     $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
     $("stop").hidden = !active || active.ending !== null;
+    keepFocus();
     timeline.showRuns(all);
   },
   mayRun: () => mayWork,
@@ -57,12 +69,32 @@ const executions = new Executions(taskId, {
 
 // --- Showing ---------------------------------------------------------------------------------------------
 
+/** Buttons come and go with the task: one that goes leaves the focus to another one, but to none that deletes. */
+function keepFocus() {
+  const focused = document.activeElement;
+  if (!focused || !$("actions").contains(focused) || focused.checkVisibility()) return;
+  /** @type {NodeListOf<HTMLElement>} */
+  const presses = $("actions").querySelectorAll("button:not(#delete)");
+  ([...presses].find((press) => press.checkVisibility()) ?? $("title")).focus();
+}
+
 /**
  * A token of this tab acts as an agent, and agents release nothing that is held back.
  *
  * @param {Task} task
  */
 const isReleasable = ({ holder, held_back: isHeldBack }) => holder !== "" || (isHeldBack && isSignedIn());
+
+/** The status of what is done. */
+const lastStatus = () => entryOf(enums().statuses, enums().statuses.at(-1)?.value ?? "").value;
+
+/** What comes next, where nothing runs. */
+function showFinish() {
+  const next = task ? entryOf(enums().statuses, task.status).next : [];
+  // What waits for people has its own buttons, and what is still to do is not done.
+  const isAfoot = task !== null && task.status !== enums().statuses[0]?.value && !task.waiting_for;
+  $("finish").hidden = isRunning || !isAfoot || !next.includes(lastStatus());
+}
 
 /** @param {Task} now */
 function show(now) {
@@ -72,6 +104,7 @@ function show(now) {
   $("title").textContent = task.title;
   $("no-description").hidden = task.description !== "";
   showProperties(task);
+  showFinish();
   $("holder").textContent = task.held_back
     ? "no agent: attempts at it failed, release it to let them try again"
     : task.holder || "no agent";
@@ -93,12 +126,14 @@ function artifactRow(artifact) {
 /** @param {RenderedTask} now */
 function showDescription(now) {
   if (task && task.version > now.version) return; // the next answer has the description of that version
+  ownScript = now.script ?? "";
   showMarkdown($("description"), now.description, now.description_html, { mayTick: mayWork });
 }
 
 function showGone() {
   isGone = true;
   $("actions").hidden = true;
+  keepFocus();
   showError(problem, "This task was deleted, or you may not see it any more. The page shows its last known state.");
 }
 
@@ -106,6 +141,17 @@ function showGone() {
 function refresh() {
   mustReadAgain = true;
   reading ??= readAgain().finally(() => (reading = null));
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let soon;
+
+/** However many events come until then. */
+function refreshSoon() {
+  soon ??= setTimeout(() => {
+    soon = undefined;
+    refresh();
+  }, CALM_MS);
 }
 
 async function readAgain() {
@@ -148,6 +194,7 @@ async function current() {
   show(now);
   showBlockers(now, { mayWork, onWaived: refresh });
   showCheck(now, { mayWork });
+  keepFocus();
   return now;
 }
 
@@ -219,8 +266,27 @@ function openRunner({ script, timeout, environment, again: id = "", variables = 
     again = id;
     repeated.show(variables);
   }
+  field.placeholder = ownScript;
+  const words = ownScript
+    ? "Left empty, the script above in grey runs: it is the one of the description."
+    : "The description has no script: write one here.";
+  $("script-note").textContent = id ? "" : words;
   showError($("run-problem"), "");
   runner.showModal();
+  void offerEnvironments();
+}
+
+/** Names of those that the reader may use. Without them a name can still be written. */
+async function offerEnvironments() {
+  const list = $("environments");
+  if (list.childElementCount) return;
+  try {
+    /** @type {{ rows: { name: string }[] }} */
+    const { rows } = await readAll(api("environments"));
+    list.replaceChildren(...rows.map(({ name }) => new Option(name)));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
 }
 
 /**
@@ -236,6 +302,10 @@ async function runAgain({ execution_id: id, timeout_s: timeout, environment }) {
 onPress($("run-form"), $("run-problem"), async () => {
   const script = $("script", HTMLTextAreaElement).value;
   const timeout = $("timeout", HTMLInputElement).value;
+  if (!script.trim() && !ownScript && !again) {
+    $("script").focus();
+    throw new Refused("Write a script: the description of the task has none.");
+  }
   /** @type {ExecuteRequest} */
   const body = {};
   if (script.trim()) body.script_content = script;
@@ -263,6 +333,14 @@ verifier(taskId, {
   onAsked: refresh,
 });
 
+onPress($("finish"), problem, async () => {
+  const before = await current();
+  const fields = { status: lastStatus() };
+  const after = await save(before, () => fields);
+  onSaved(after);
+  tellChange(fields, { before, after, onSaved });
+});
+
 onPress($("release"), problem, async () => {
   await call("POST", api("tasks", taskId, "release"));
   toast("Released.");
@@ -277,18 +355,40 @@ onPress($("delete"), problem, async () => {
   location.assign("/");
 });
 
+/**
+ * What a button says to those who do not see it.
+ *
+ * @param {HTMLElement} press
+ */
+function wordsOf(press) {
+  const copy = /** @type {HTMLElement} */ (press.cloneNode(true));
+  for (const each of copy.querySelectorAll("[aria-hidden]")) each.remove();
+  return copy.textContent.replace(/\s+/g, " ").trim();
+}
+
+addOffers(() => {
+  /** @type {NodeListOf<HTMLElement>} */
+  const presses = document.querySelectorAll(".head button, #description-edit, #artifacts-edit");
+  return [...presses]
+    .filter((press) => press.checkVisibility() && !press.closest(".popup, .tags"))
+    .map((press) => ({ label: wordsOf(press), hint: "this task", act: () => press.click() }));
+});
+
 setInterval(tickTimes, TICK_MS);
 setInterval(() => {
-  const hasOrder = $("blockers").childElementCount > 0 || $("dependents").querySelector("a") !== null;
-  if (hasOrder && !document.hidden) refresh();
+  if (hasOrder() && !document.hidden) refresh();
 }, ORDER_MS);
 refresh(); // once now, also without a stream, and once more when the stream is connected
 hubStream({
-  target: () => ({ task_id: taskId }),
+  // Of all tasks: also of those that this one waits for, and of those that come to wait for it.
+  target: () => ({ types: EVENTS }),
   onSnapshot: refresh,
-  onEvent: ({ name, data }) => {
-    if (!("task_id" in data) || data.task_id !== taskId) return;
-    if (name === "task_deleted") showGone();
+  onEvent: (event) => {
+    const { name, data } = event;
+    if (!("task_id" in data)) return;
+    if (data.task_id !== taskId) {
+      if (changesOrder(event)) refreshSoon();
+    } else if (name === "task_deleted") showGone();
     else refresh();
   },
 }).connect();

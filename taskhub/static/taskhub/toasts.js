@@ -17,14 +17,15 @@ const shown = [];
  * Say what was done. It goes by itself, but not while the pointer or the focus is on it.
  *
  * @param {string} text
- * @param {{ undo?: Undo | null, isBad?: boolean }} [options]
+ * @param {{ undo?: Undo | null, href?: string, isBad?: boolean }} [options] - `href`: of a page that “Open” leads to.
  */
-export function toast(text, { undo = null, isBad = false } = {}) {
+export function toast(text, { undo = null, href = "", isBad = false } = {}) {
   const item = element("div", "", isBad ? "toast bad" : "toast");
   item.append(element("p", text));
   /** @type {Toast} */
   const entry = { item, undo };
   if (undo) item.append(pressOf("Undo", () => void take(entry)));
+  if (href) item.append(linkTo(href));
   const dismiss = pressOf("×", () => drop(entry));
   dismiss.ariaLabel = "Dismiss";
   item.append(dismiss);
@@ -48,6 +49,13 @@ function pressOf(label, act) {
   const press = button(label, "small");
   press.addEventListener("click", act);
   return press;
+}
+
+/** @param {string} href */
+function linkTo(href) {
+  const link = element("a", "Open", "button small");
+  link.href = href;
+  return link;
 }
 
 /** @param {Toast} entry */
