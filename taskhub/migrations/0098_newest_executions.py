@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskhub", "0096_orders_of_tasks"),
+        ("taskhub", "0097_masked_paths"),
     ]
 
     operations = [

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("taskhub", "0099_newest_executions"),
+        ("taskhub", "0098_newest_executions"),
     ]
 
     operations = [
