@@ -1,4 +1,4 @@
-"""A mark of executions: whether it may be the newest run of its task. Migration 0100 takes it from older ones."""
+"""A mark of executions: whether it may be the newest run of its task. Migration 0099 takes it from older ones."""
 
 from django.db import migrations, models
 

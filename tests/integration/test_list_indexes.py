@@ -147,7 +147,7 @@ def test_the_migration_marks_the_newest_run_of_each_task() -> None:
     executed(two, "lost")
     wanted = set(Execution.objects.filter(newest=True))
     Execution.objects.update(newest=True)
-    unmark = import_module("taskhub.migrations.0100_indexes_of_lists").unmark
+    unmark = import_module("taskhub.migrations.0099_indexes_of_lists").unmark
     unmark(None, SimpleNamespace(connection=connection))
     assert set(Execution.objects.filter(newest=True)) == wanted
     assert len(wanted) == 2
