@@ -29,9 +29,19 @@ def written_for(hub: RunningHub, code: str) -> str:
     return code.replace("http://localhost:8000", hub.address).replace("var/token", str(hub.data_dir / "token"))
 
 
-def commands(console: str) -> str:
-    """What follows the prompts of a console; a command goes on in lines that are indented."""
-    return "".join(re.findall(r"^\$ (.*\n(?:    .*\n)*)", console, re.MULTILINE))
+def commands(console: str) -> list[str]:
+    """What is typed at a console example's prompts: lines, as long as a quote is open, or after a backslash."""
+    found: list[str] = []
+    is_open = False
+    for line in console.splitlines():
+        if is_open:
+            found[-1] += f"\n{line}"
+        elif line.startswith("$ "):
+            found.append(line.removeprefix("$ "))
+        else:
+            continue
+        is_open = line.endswith("\\") or found[-1].count("'") % 2 == 1
+    return found
 
 
 def ran(script: str, folder: Path) -> str:
@@ -45,7 +55,7 @@ def ran(script: str, folder: Path) -> str:
 
 def test_the_example_of_executions_creates_a_task_and_follows_its_log(hub: RunningHub, tmp_path: Path) -> None:
     page = "docs/executions.md"
-    said = ran(written_for(hub, commands(example("console", "/api/exec/logs/", page))), tmp_path)
+    said = ran(written_for(hub, "\n".join(commands(example("console", "/api/exec/logs/", page)))), tmp_path)
     assert [f'"line":"line {n}"' in said for n in (1, 2, 3)] == [True] * 3
     assert "event: log-complete" in said
 
@@ -71,21 +81,6 @@ def test_the_tour_proves_its_task(hub: RunningHub, tmp_path: Path) -> None:
         [TaskHub: checkout] [TaskHub: setup] 1 [TaskHub: script] hello {commit}
         passed done""".split()
     )
-
-
-def commands(console: str) -> list[str]:
-    """What is typed at a console example's prompts: lines, as long as a quote is open, or after a backslash."""
-    found: list[str] = []
-    is_open = False
-    for line in console.splitlines():
-        if is_open:
-            found[-1] += f"\n{line}"
-        elif line.startswith("$ "):
-            found.append(line.removeprefix("$ "))
-        else:
-            continue
-        is_open = line.endswith("\\") or found[-1].count("'") % 2 == 1
-    return found
 
 
 def test_the_recipe_of_a_private_repository(client: HubClient, tmp_path: Path) -> None:

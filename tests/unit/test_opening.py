@@ -59,7 +59,11 @@ class Client:
         async with asyncio.timeout(60):
             await self.answered.wait()
         start, first = self.sent[:2]
-        return start["status"], {name.decode().lower(): value.decode() for name, value in start["headers"]}, first["body"]
+        return (
+            start["status"],
+            {name.decode().lower(): value.decode() for name, value in start["headers"]},
+            first["body"],
+        )
 
     async def leave(self) -> None:
         self.leaving.set()
