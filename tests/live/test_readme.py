@@ -55,7 +55,7 @@ def ran(script: str, folder: Path) -> str:
 
 def test_the_example_of_executions_creates_a_task_and_follows_its_log(hub: RunningHub, tmp_path: Path) -> None:
     page = "docs/executions.md"
-    said = ran(written_for(hub, "\n".join(commands(example("console", "/api/exec/logs/", page)))), tmp_path)
+    said = ran(written_for(hub, "\n".join(commands(example("console", "Say hello", page)))), tmp_path)
     assert [f'"line":"line {n}"' in said for n in (1, 2, 3)] == [True] * 3
     assert "event: log-complete" in said
 
