@@ -135,6 +135,7 @@ export interface BoardCard {
   status_since: string;
   held_since: string | null;
   stale: boolean;
+  question_by: string;
   last_run: LastRun | null;
 }
 
@@ -149,6 +150,7 @@ export interface BoardColumn {
 export interface BoardSummary {
   states: Record<string, number>;
   assignees: string[];
+  accounts: string[];
   tags: string[];
   needs: BoardCard[];
 }
@@ -179,6 +181,7 @@ export interface Card {
   status_since: string;
   held_since: string | null;
   stale: boolean;
+  question_by: string;
   last_run: LastRun | null;
 }
 
@@ -535,6 +538,7 @@ export interface RenderedTask {
   check: Check | null;
   notes: Note[];
   description_html?: string | null;
+  script?: string | null;
 }
 
 export type RoleEnum = "viewer" | "agent" | "operator";

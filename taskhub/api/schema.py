@@ -54,7 +54,7 @@ _TIMED_OUT: Final = {"type": "boolean", "description": "With `wait_s` alone: whe
 _OPTIONAL: Final = {
     "LogLine": {"partial"},
     "RenderedNote": {"text_html"},
-    "RenderedTask": {"description_html"},
+    "RenderedTask": {"description_html", "script"},
 }
 """Fields that an answer leaves out where they say nothing."""
 _SENTENCE: Final = re.compile(r"(.+?)(?:[.;:] |[.;:]?\Z)", re.DOTALL)

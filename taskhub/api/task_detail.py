@@ -19,6 +19,7 @@ from taskhub.api.query import KnownQuery
 from taskhub.api.rendered import HTML_HELP
 from taskhub.api.serializers import TaskSerializer
 from taskhub.api.task_answers import task_response
+from taskhub.executions.script import script_block
 from taskhub.lib.markdown import render_markdown
 from taskhub.models import Dependency, Execution, ExecutionStatus, Task, Verdict, VerifyPolicy
 from taskhub.roles import Caller
@@ -121,17 +122,21 @@ def task_detail(caller: Caller, task: Task) -> dict[str, Any]:
 
 
 class RenderedTaskSerializer(TaskDetailSerializer):
-    """As TaskDetail, with `html=true` also its description as HTML."""
+    """As TaskDetail, with `html=true` also its description as HTML, and its first bash block."""
 
     description_html = serializers.CharField(required=False, allow_null=True, help_text=HTML_HELP)
+    script = serializers.CharField(
+        required=False, allow_null=True, help_text="With html=true: what an execution without a script of its own runs."
+    )
 
     class Meta(TaskDetailSerializer.Meta):
-        fields = [*TaskDetailSerializer.Meta.fields, "description_html"]
+        fields = [*TaskDetailSerializer.Meta.fields, "description_html", "script"]
 
 
 def with_html(detail: dict[str, Any]) -> dict[str, Any]:
-    """What `task_detail` answers, with the description as HTML."""
-    return detail | {"description_html": render_markdown(detail["description"])}
+    """What `task_detail` answers, with the description as HTML, and its script."""
+    description = detail["description"]
+    return detail | {"description_html": render_markdown(description), "script": script_block(description)}
 
 
 class WaiveSerializer(StrictSerializer):

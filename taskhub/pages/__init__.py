@@ -29,6 +29,7 @@ from taskhub.models import (
     ExecutionStatus,
     LeftOutReason,
     Leftover,
+    NoteKind,
     StartAwaits,
     Task,
     TaskPriority,
@@ -166,6 +167,7 @@ _LEFT_OUT: Final = {
 }
 _ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
 """Titles of what a task needs of people."""
+_OWN_QUESTION: Final = "Your question waits for an answer"
 _POLICY: Final = {
     VerifyPolicy.OFF: "a verification may be asked for",
     VerifyPolicy.WARN: "done does not need it",
@@ -237,6 +239,10 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
     rank = next(each["rank"] for each in _priorities() if each["value"] == task.priority)
     asked = task.open_question_id
     question = None if asked is None else notes_of(user=request.user, task=task).filter(pk=asked).first()
+    is_own = question is not None and (question.author, question.agent) == (request.user.get_username(), "")
+    is_to_review = task.waiting_for == "review"
+    results = notes_of(user=request.user, task=task).filter(kind=NoteKind.RESULT)
+    result = results.first() if is_to_review else None
     context = {
         "task": task,
         "priority_rank": rank,
@@ -244,8 +250,11 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "description_html": render_markdown(task.description),
         "question": question,
         "question_html": question and render_markdown(question.text),
-        "asks_title": _ASKS.get(task.waiting_for, ""),
-        "is_to_review": task.waiting_for == "review",
+        "is_own_question": is_own,
+        "asks_title": _OWN_QUESTION if is_own and not task.held_back else _ASKS.get(task.waiting_for, ""),
+        "is_to_review": is_to_review,
+        "result": result,
+        "result_html": result and render_markdown(result.text),
         "has_runs": execution_list_for(user=request.user).filter(task=task).exists(),
     }
     return render(request, "task.html", context)

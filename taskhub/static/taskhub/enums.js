@@ -67,15 +67,16 @@ export function entryOf(entries, value) {
 }
 
 /**
- * The statuses before and after one, in the board's order; those that there are.
+ * Where a review sends a task: on to the next column, or back to the first one, where agents claim it: the one that
+ * handed it in before others.
  *
- * @param {string | undefined} status
+ * @param {string | undefined} status - Of the task that is reviewed.
  * @returns {{ back: Status | undefined, on: Status | undefined }}
  */
-export function around(status) {
+export function afterReview(status) {
   const { statuses } = enums();
   const at = statuses.findIndex(({ value }) => value === status);
-  return { back: statuses[at - 1], on: statuses[at + 1] };
+  return { back: at > 0 ? statuses[0] : undefined, on: statuses[at + 1] };
 }
 
 /**

@@ -36,6 +36,7 @@ let isGone = false;
 /** @type {Promise<void> | null} */
 let reading = null;
 let mustReadAgain = false;
+let ownScript = ""; // of the description: what a run without a script of its own runs
 
 const timeline = new Timeline(taskId, {
   onAdded: refresh,
@@ -113,7 +114,8 @@ async function readAgain() {
     mustReadAgain = false;
     try {
       const [now] = await Promise.all([current(), timeline.refresh(), executions.refresh(), showDependents(taskId)]);
-      asks.show(now, timeline.notes);
+      timeline.showHolder(now.holder);
+      asks.show(now, timeline.notes, executions.lastRun);
       if (problem.dataset["of"] === "reading") showError(problem, "");
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -134,7 +136,7 @@ const identity = await me;
 const mayWork = worksAs(identity);
 for (const id of ["actions", "note-form", "title-edit", "description-edit", "artifacts-edit"]) $(id).hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
-const asks = new Asks({ mayWork, onDone: refresh });
+const asks = new Asks({ mayWork, name: identity.name, onDone: refresh });
 
 /**
  * The task as it is now, also where no stream reports its changes.
@@ -145,6 +147,7 @@ async function current() {
   /** @type {RenderedTask} */
   const now = await call("GET", `${api("tasks", taskId)}?html=true`);
   showDescription(now);
+  ownScript = now.script ?? "";
   show(now);
   showBlockers(now, { mayWork, onWaived: refresh });
   showCheck(now, { mayWork });
@@ -202,7 +205,7 @@ const runner = closable($("run-dialog", HTMLDialogElement));
 const repeated = new RepeatedVariables($("run-variables"));
 let filledIn = ""; // the script of an earlier run, as it was filled in
 let again = ""; // that run
-$("run").addEventListener("click", () => openRunner({ script: "", timeout: "", environment: "" }));
+$("run").addEventListener("click", () => openRunner({ script: ownScript, timeout: "", environment: "" }));
 runner.addEventListener("close", () => repeated.clear());
 
 /**
@@ -220,6 +223,14 @@ function openRunner({ script, timeout, environment, again: id = "", variables = 
     repeated.show(variables);
   }
   showError($("run-problem"), "");
+  const isOwn = !id && field.value !== "" && field.value === ownScript;
+  $("run-script-note").textContent = isOwn
+    ? "The first bash block of the description. What you change here is for this run alone."
+    : id
+      ? "As it ran then."
+      : field.value
+        ? ""
+        : "The description has no bash block: write what is to run.";
   runner.showModal();
 }
 
@@ -246,7 +257,15 @@ onPress($("run-form"), $("run-problem"), async () => {
     body.again = again;
     body.env = repeated.env;
   }
-  await call("POST", api("exec", taskId), body);
+  try {
+    await call("POST", api("exec", taskId), body);
+  } catch (error) {
+    if (error instanceof Refused && error.code === "script_missing") {
+      $("script").focus();
+      error.message = "There is nothing to run. Write a script here, or a ```bash block into the description.";
+    }
+    throw error;
+  }
   runner.close();
   refresh();
 });
