@@ -1,4 +1,4 @@
-"""Facts of cards on the board: ages of status and holder, whether it is stale, the asker of its question, its last run."""
+"""Facts of cards: ages of status and holder, whether it is stale, who asked its open question, its last run."""
 
 from __future__ import annotations
 

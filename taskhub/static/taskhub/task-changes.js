@@ -64,7 +64,7 @@ function changeText(name, [before, after]) {
   if (name === "priority") return `set the priority from ${text(before)} to ${text(after)}`;
   if (name === "assignee") return after ? `assigned it to ${text(after)}` : `unassigned ${text(before)}`;
   if (name === "private") return after ? "made it private" : "made it visible to everyone";
-  if (name === "holder") return after ? "claimed it" : `ended the claim of ${text(before)}`;
+  if (name === "holder") return after ? "claimed it" : "ended the claim on it";
   if (name === "tags") return tagsText(listOf(before), listOf(after));
   return "";
 }
