@@ -135,6 +135,7 @@ export interface BoardCard {
   status_since: string;
   held_since: string | null;
   stale: boolean;
+  question_by: string;
   last_run: LastRun | null;
 }
 
@@ -149,6 +150,7 @@ export interface BoardColumn {
 export interface BoardSummary {
   states: Record<string, number>;
   assignees: string[];
+  accounts: string[];
   tags: string[];
   needs: BoardCard[];
 }
@@ -179,6 +181,7 @@ export interface Card {
   status_since: string;
   held_since: string | null;
   stale: boolean;
+  question_by: string;
   last_run: LastRun | null;
 }
 

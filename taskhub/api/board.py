@@ -63,11 +63,13 @@ class BoardColumnSerializer(serializers.Serializer[Any]):
 
 class BoardSummarySerializer(serializers.Serializer[Any]):
     """Of all tasks on the board, whatever the filters: how many are in each state, what there is to filter by, and the
-    tasks that need the caller, who made them or is their assignee.
+    tasks that need the caller, who made them or is their assignee. `accounts`: the hub's active ones, for callers that
+    have one; an assignee may have any name.
     """
 
     states = serializers.DictField(child=serializers.IntegerField())
     assignees = serializers.ListField(child=serializers.CharField())
+    accounts = serializers.ListField(child=serializers.CharField())
     tags = serializers.ListField(child=serializers.CharField())
     needs = BoardCardSerializer(many=True)
 
@@ -135,7 +137,8 @@ class BoardView(KnownQuery, GenericAPIView[Task]):
             return Response(self._answer(columns, status_counts(filtered), status_counts(tasks), None))
         counts = board_counts(tasks, request.user)
         needs = list(board_needs(tasks, request.user).defer("description")[:NEEDS_MOST])
-        summary = {"states": counts.states, "assignees": counts.assignees, "tags": counts.tags, "needs": needs}
+        names = {"assignees": counts.assignees, "accounts": counts.accounts, "tags": counts.tags}
+        summary = {"states": counts.states, **names, "needs": needs}
         return Response(self._answer(columns, status_counts(filtered), counts.totals, summary))
 
     def _columns(

@@ -34,6 +34,7 @@ class CardFactsSerializer(serializers.Serializer[Any]):
     status_since = serializers.DateTimeField(read_only=True)
     held_since = serializers.DateTimeField(read_only=True, allow_null=True)
     stale = serializers.BooleanField(read_only=True)
+    question_by = serializers.CharField(read_only=True, allow_blank=True)
     last_run = LastRunSerializer(read_only=True, allow_null=True)
 
 
@@ -41,7 +42,8 @@ class CardSerializer(CardFactsSerializer, TaskSerializer):
     """A task with the facts of its card.
 
     `status_since`: when it got its present status; `held_since`: when its holder claimed it, null without a holder;
-    `stale`: it is in progress and no agent seems to work on it; `last_run`: null before a run has ended.
+    `stale`: it is in progress and no agent seems to work on it; `question_by`: who asked its open question, an account
+    or `<account>/<agent>`, empty without one; `last_run`: null before a run has ended.
     """
 
     class Meta(TaskSerializer.Meta):

@@ -182,6 +182,7 @@ _STATES: Final = {
 """What the board's states mean."""
 _ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
 """Titles of what a task needs of people."""
+_OWN_QUESTION: Final = "Your question waits for an answer"
 _POLICY: Final = {
     VerifyPolicy.OFF: "a verification may be asked for",
     VerifyPolicy.WARN: "done does not need it",
@@ -259,18 +260,21 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
     run = _shown_run(request, task)
     notes = notes_of(user=request.user, task=task)
     question = None if asked is None else notes.filter(pk=asked).first()
+    is_own = question is not None and (question.author, question.agent) == (request.user.get_username(), "")
     is_to_review = task.waiting_for == "review"
-    said = notes.filter(kind=NoteKind.RESULT).first() if is_to_review and question is None else question
+    result = notes.filter(kind=NoteKind.RESULT).first() if is_to_review else None
     context = {
         "task": task,
         "priority_rank": rank,
         "may_work": may_work(request),
         "description_html": render_markdown(task.description),
         "question": question,
-        "said": said,
-        "said_html": said and render_markdown(said.text),
-        "asks_title": _ASKS.get(task.waiting_for, ""),
+        "question_html": question and render_markdown(question.text),
+        "is_own_question": is_own,
+        "asks_title": _OWN_QUESTION if is_own and not task.held_back else _ASKS.get(task.waiting_for, ""),
         "is_to_review": is_to_review,
+        "result": result,
+        "result_html": result and render_markdown(result.text),
         "has_runs": run is not None,
         "default_timeout": settings.TASKHUB_EXECUTION_TIMEOUT_S,
         "few_lines": _FEW_LINES,

@@ -11,6 +11,7 @@ from operator import or_
 from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, TextField, Value, When
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -54,11 +55,15 @@ _WAITS: Final = (Q(status=ExecutionStatus.QUEUED) & ~Q(waiting_reason="")) | Q(
 
 @dataclass(frozen=True, slots=True)
 class BoardCounts:
-    """`totals` by status, `states` by name: of all tasks on the board that the caller may see."""
+    """`totals` by status, `states` by name: of all tasks on the board that the caller may see.
+
+    `accounts`: the active ones, for callers that have one.
+    """
 
     totals: dict[str, int]
     states: dict[str, int]
     assignees: list[str]
+    accounts: list[str]
     tags: list[str]
 
 
@@ -109,13 +114,18 @@ def board_searched(tasks: QuerySet[Task], text: str) -> QuerySet[Task]:
 
 
 def board_needs(tasks: QuerySet[Task], caller: Caller) -> QuerySet[Task]:
-    """Those of `board_tasks` that need the caller, who made them or is their assignee: the longest waiting first."""
+    """Those of `board_tasks` that need the caller, who made them or is their assignee: the longest waiting first.
+
+    A question that the caller asked itself waits for others.
+    """
     name = caller.get_username()
     if not name:
         return tasks.none()
     mine = Q(assignee=name) | Q(created_by=name)
     failed = board_states(caller, timezone.now())["failed"] & ~Q(status=TaskStatus.DONE)
-    return tasks.filter(mine, reduce(or_, WAITING_FOR.values(), failed)).order_by("updated_at", "id")
+    by_others = ~Q(open_question__author=name) | ~Q(open_question__agent="")
+    waits = [condition & by_others if what == "answer" else condition for what, condition in WAITING_FOR.items()]
+    return tasks.filter(mine, reduce(or_, waits, failed)).order_by("updated_at", "id")
 
 
 def board_counts(tasks: QuerySet[Task], caller: Caller) -> BoardCounts:
@@ -131,6 +141,7 @@ def board_counts(tasks: QuerySet[Task], caller: Caller) -> BoardCounts:
         totals=status_counts(tasks),
         states={name: counted[f"count_{name}"] or 0 for name in conditions},
         assignees=list(names[:NAMES_MOST]),
+        accounts=_accounts(caller),
         tags=_tags(tasks),
     )
 
@@ -138,6 +149,14 @@ def board_counts(tasks: QuerySet[Task], caller: Caller) -> BoardCounts:
 def status_counts(tasks: QuerySet[Task]) -> dict[str, int]:
     rows: Any = tasks.order_by().values_list("status").annotate(count=Count("pk"))
     return dict(rows)
+
+
+def _accounts(caller: Caller) -> list[str]:
+    """Those that may have tasks, for callers with an account of their own."""
+    if not caller.get_username():
+        return []
+    found = User.objects.filter(is_active=True).order_by("username").values_list("username", flat=True)
+    return list(found[:NAMES_MOST])
 
 
 def _tags(tasks: QuerySet[Task]) -> list[str]:

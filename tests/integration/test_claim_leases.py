@@ -17,12 +17,13 @@ from django.utils import timezone
 from django_eventstream.models import Event
 from rest_framework.test import APIClient
 
+from taskhub.api.task_detail import task_detail
 from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.errors import Conflict, Held, LeaseLost
 from taskhub.executions.executor import Place
 from taskhub.lib.leases import watch
 from taskhub.models import Agent, ApiToken, AuditEntry, Claim, ExecutionStatus, Task
-from taskhub.services import admission, claims, executions
+from taskhub.services import admission, claims, executions, notes
 from taskhub.services.claims import Claimed, claim_touch, claims_expire, task_claim, task_release
 from taskhub.services.executions import Outcome
 from taskhub.services.tasks import task_create, task_delete, task_update
@@ -466,6 +467,19 @@ def test_what_was_sent_back_is_offered_first_to_the_agent_that_handed_it_over(al
     task_update(actor=acting(alice, "one"), task_id=task.pk, status="review")
     task_update(actor=acting(bob, "reviewer"), task_id=task.pk, status="todo")
     assert claimed(acting(bob, "b")).task.title == "mine"
+
+
+def test_what_a_person_sends_back_is_claimed_again_with_the_remark(alice: User, operator: User) -> None:
+    """As the pages send it back: to the first status, with a remark; the agent claims without an id."""
+    task = made()
+    claimed(acting(alice, "one"))
+    task_update(actor=acting(alice, "one"), task_id=task.pk, status="review")
+    notes.task_set_status(actor=Actor(door="rest", user=operator), task_id=task.pk, status="todo", note="Shorter.")
+    assert stand(task) == ("todo", "alice", "")
+    again = claimed(acting(alice, "one")).task
+    assert again.pk == task.pk
+    told = task_detail(alice, again)["notes"][0]
+    assert (told["kind"], told["text"], told["author"]) == ("review", "Shorter.", "operator")
 
 
 def test_what_is_assigned_when_it_is_sent_back_is_for_that_account(alice: User, operator: User) -> None:

@@ -86,12 +86,16 @@ test("of the states one is enough", () => {
 });
 
 test("what a task needs of people", () => {
-  assert.equal(needOf(task({ held_back: true, waiting_for: "person" }), undefined), "held");
-  assert.equal(needOf(task({ waiting_for: "answer" }), undefined), "question");
-  assert.equal(needOf(task({ waiting_for: "review", last_run: failed }), undefined), "review-of");
-  assert.equal(needOf(task({ last_run: failed }), undefined), "failure");
-  assert.equal(needOf(task({ last_run: failed }), run()), "");
-  assert.equal(needOf(task({ last_run: failed, status: "done" }), undefined), "");
+  assert.equal(needOf(task({ held_back: true, waiting_for: "person" }), undefined, "ann"), "held");
+  assert.equal(needOf(task({ waiting_for: "answer" }), undefined, "ann"), "question");
+  const own = { waiting_for: "answer", question_by: "ann" };
+  assert.equal(needOf(task(own), undefined, "ann"), "", "one's own question waits for others");
+  assert.equal(needOf(task({ ...own, last_run: failed }), undefined, "ann"), "failure");
+  assert.equal(needOf(task(own), undefined, "bob"), "question");
+  assert.equal(needOf(task({ waiting_for: "review", last_run: failed }), undefined, "ann"), "review-of");
+  assert.equal(needOf(task({ last_run: failed }), undefined, "ann"), "failure");
+  assert.equal(needOf(task({ last_run: failed }), run(), "ann"), "");
+  assert.equal(needOf(task({ last_run: failed, status: "done" }), undefined, "ann"), "");
   assert.ok(isOf(task({ created_by: "ann" }), "ann") && isOf(task({ assignee: "ann" }), "ann"));
   assert.ok(!isOf(task(), ""), "an unassigned task is not that of a reader without a name");
 });

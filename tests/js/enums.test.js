@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import "./browser.js";
-import { entryOf, enums, isActive, priorityOrder, priorityRank } from "../../taskhub/static/taskhub/enums.js";
+import {
+  afterReview,
+  entryOf,
+  enums,
+  isActive,
+  priorityOrder,
+  priorityRank,
+} from "../../taskhub/static/taskhub/enums.js";
 
 test("priorities have the order and style that the page brings, new ones included", () => {
   const sorted = ["low", "urgent", "medium", "high"].sort((one, other) => priorityOrder(one) - priorityOrder(other));
@@ -22,4 +29,11 @@ test("an entry is found by its value, an unknown value says what to do", () => {
 
 test("queued and running executions are active", () => {
   assert.deepEqual(["queued", "running", "completed", "newer"].map(isActive), [true, true, false, false]);
+});
+
+test("a review sends a task on, or back to where agents claim tasks", () => {
+  const values = ({ back, on } = afterReview("inprogress")) => [back?.value, on?.value];
+  assert.deepEqual(values(), ["todo", "done"]);
+  assert.deepEqual(values(afterReview("todo")), [undefined, "inprogress"]);
+  assert.deepEqual(values(afterReview("done")), ["todo", undefined]);
 });

@@ -28,7 +28,12 @@ beforeEach(() => {
   reset();
   waiting = [];
   server.answer = () => {
-    const results = waiting.map((id) => ({ id, title: id, waiting_for: "answer" }));
+    const results = waiting.map((id) => ({
+      id,
+      title: id,
+      waiting_for: "answer",
+      question_by: id.startsWith("own") ? "alice" : "bob/one",
+    }));
     return { body: { results, next: null } };
   };
   page.metas["meta[name=role]"] = { content: "agent", dataset: { name: "alice" } };
@@ -62,6 +67,7 @@ test("the count stands before the page's own title, whatever that begins with", 
   assert.equal(page.title, "(2) fences · TaskHub");
   assert.equal(await look("a"), "(1) (2) fences · TaskHub");
   assert.equal(await look("a", "b"), "(2) (2) fences · TaskHub");
+  assert.equal(await look("own question"), "(2) fences · TaskHub", "what the reader asks waits for others");
   assert.equal(await look(), "(2) fences · TaskHub");
 });
 

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import "./browser.js";
-import { actionOf } from "../../taskhub/static/taskhub/task-changes.js";
+import { actionOf, agentsOf } from "../../taskhub/static/taskhub/task-changes.js";
+import { strangerText } from "../../taskhub/static/taskhub/people.js";
+import { answerOf } from "../../taskhub/static/taskhub/review.js";
 import { knownSince, merged } from "../../taskhub/static/taskhub/timeline.js";
 
 /** @param {...number} seconds */
@@ -51,4 +53,37 @@ test("changes are said in words, and texts beside them", () => {
   assert.equal(words, "made it private, changed more");
   assert.deepEqual(fields[0], { name: "title", before: "Old", after: "New" });
   assert.deepEqual(fields[1], { name: "closed as", before: "empty", after: `${"x".repeat(160)}…` });
+});
+
+test("a change is the agent's that held the task then, else that of the token's name", () => {
+  /** @param {number} id @param {object} more */
+  const entry = (id, more) => ({ id, actor: "ann", token_name: "shared", action: "task:update", changes: {}, ...more });
+  const entries = /** @type {any[]} */ ([
+    entry(9, { actor: "", token_name: "", changes: { holder: ["ann/two", ""] } }), // its lease ran out
+    entry(8, {}),
+    entry(7, { action: "claim:override" }), // of the boss, in the same transaction as its change
+    entry(6, { changes: { holder: ["", "ann/two"] } }),
+    entry(5, { actor: "bob", token_name: "", changes: { status: ["review", "todo"] } }),
+    entry(4, { changes: { holder: ["ann/one", ""], status: ["inprogress", "review"] } }),
+    entry(3, {}),
+    entry(2, { changes: { holder: ["", "ann/one"] } }),
+    entry(1, { action: "task:create" }),
+  ]);
+  const said = entries.map(({ id }) => agentsOf(entries, "").get(id));
+  assert.deepEqual(said, ["", "shared", "shared", "two", "", "one", "one", "one", "shared"]);
+  assert.equal(agentsOf(entries.slice(6, 7), "ann/one").get(3), "one", "the present holder");
+  assert.equal(update({ holder: ["", "ann/one"], status: ["todo", "done"] }).words.includes("claimed it"), true);
+});
+
+test("an option is the answer, with what is written beside it", () => {
+  assert.equal(answerOf("eu", ""), "eu");
+  assert.equal(answerOf("eu", " for now "), "eu\n\nfor now");
+  assert.equal(answerOf("", "  "), "");
+});
+
+test("an assignee whom no account is called like is said, and not refused", () => {
+  assert.match(strangerText("nobodyx", ["ann"]), /nobodyx/u);
+  assert.equal(strangerText("ann", ["ann"]), "");
+  assert.equal(strangerText("", ["ann"]), "");
+  assert.equal(strangerText("x", []), "", "the accounts are not known");
 });

@@ -206,31 +206,35 @@ def test_what_needs_the_reader_is_answered_above_the_board(page: Page, hub: Runn
     back = client.create_task("sent back above", assignee="board-agent")
     client.create_task("of another", assignee="bob")
     client.set_status(back, "inprogress")
-    client.set_status(back, "review", note="It is in out.txt.")
+    handed = {"new_status": "review", "note": "my **result**"}
+    client.http.put(f"/api/tasks/status/{back}", json=handed).raise_for_status()
     sign_in(page, hub, "board-agent")
     Board(page, hub).open("?q=above")
-    question = {"kind": "question", "text": "Which <b>region</b>?", "options": ["eu", "us"]}
+    question = {"kind": "question", "text": "Which <b>region</b>, *please*?", "options": ["eu", "us"]}
     client.http.post(f"/api/tasks/{asked}/notes/", json=question).raise_for_status()
     item = page.locator('.need:has(a:text-is("asked above"))')
-    item.filter(has_text="Which <b>region</b>?").wait_for()
+    item.filter(has_text="Which <b>region</b>, please?").wait_for()
     assert page.locator("#needs .counts").inner_text() == "1 question, 1 to review."
     item.get_by_role("button", name="Answer").click()
     item.locator(".refusal", has_text="Write an answer.").wait_for()
-    item.get_by_role("button", name="us", exact=True).click()
+    assert item.locator(".text em").inner_text() == "please"
+    item.get_by_label("Answer").fill("for now")
     client.create_task("meanwhile above", assignee="board-agent")
     page.locator('.card:has(a:text-is("meanwhile above"))').wait_for()
-    assert page.evaluate("document.activeElement.value") == "us"  # neither the text nor the focus is lost
-    item.get_by_role("button", name="Answer").press("Enter")
+    assert page.evaluate("document.activeElement.value") == "for now"  # neither the text nor the focus is lost
+    item.get_by_role("button", name="us", exact=True).press("Enter")  # it answers at once
     item.wait_for(state="detached")
     assert page.evaluate("document.activeElement.textContent") == "sent back above"
     item = page.locator('.need:has(a:text-is("sent back above"))')
-    item.locator(".text", has_text="operator: It is in out.txt.").wait_for()
+    item.locator(".text", has_text="handed it in").locator("strong", has_text="result").wait_for()
+    item.get_by_role("button", name="Send back").click()
+    item.locator(".refusal", has_text="Write what is to be changed").wait_for()
     item.get_by_label("Remark").fill("Not yet.")
     item.get_by_role("button", name="Send back").click()
     item.wait_for(state="detached")
     said = [client.http.get(f"/api/tasks/{each}/notes/").json()["results"][0] for each in (asked, back)]
-    assert [(note["kind"], note["text"]) for note in said] == [("answer", "us"), ("review", "Not yet.")]
-    assert client.http.get(f"/api/tasks/{back}/").json()["status"] == "todo"  # where agents are offered it again
+    assert [(note["kind"], note["text"]) for note in said] == [("answer", "us\n\nfor now"), ("review", "Not yet.")]
+    assert client.http.get(f"/api/tasks/{back}/").json()["status"] == "todo"
 
 
 def test_a_phone_shows_one_column_and_several_cards_are_moved_at_once(

@@ -123,7 +123,7 @@ def test_a_run_is_repeated_with_a_changed_script(
 ) -> None:
     made = client.http.post("/api/environments/", json={"name": "of-a-page", "env": {"WHO": "environment"}})
     assert made.status_code == 201, made.text
-    task_id = client.create_task("again")
+    task_id = client.create_task("again", description="```bash\necho mine\n```")
     given = {"PLAIN": "kept", "TOKEN": {"value": "first-secret", "secret": True}}
     client.execute(task_id, "echo first; exit 3", timeout_s=77, environment="of-a-page", env=given)
     client.wait_for_end(task_id)
@@ -132,13 +132,19 @@ def test_a_run_is_repeated_with_a_changed_script(
     page.locator("#executions li", has_text="environment of-a-page 1").wait_for()
     page.get_by_role("button", name="Run again").click()
     page.wait_for_selector("#run-dialog[open]")
-    script = page.get_by_label("Script (default")
+    script = page.get_by_label("Script", exact=True)
     assert script.input_value() == "echo first; exit 3"
     assert page.get_by_label("Timeout").input_value() == "77"
     assert page.get_by_label("Environment, by its name").input_value() == "of-a-page"
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Run", exact=True).click()
-    assert script.input_value() == ""  # another run begins anew
+    assert script.input_value() == "echo mine\n"  # another run begins anew, with the description's own
+    page.locator("#run-script-note", has_text="first bash block").wait_for()
+    script.fill("")
+    client.http.patch(f"/api/tasks/{task_id}/", json={"description": "none"}).raise_for_status()
+    page.get_by_role("button", name="Run now").click()
+    page.locator("#run-problem", has_text="There is nothing to run. Write a script here").wait_for()
+    script.fill("echo mine\n")
     page.get_by_role("button", name="Cancel").last.click()
     page.get_by_role("button", name="Run again").click()
     page.wait_for_selector("#run-dialog[open]")

@@ -11,11 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from taskhub.auth.actor import SYSTEM
+from taskhub.auth.actor import SYSTEM, Actor
 from taskhub.models import Execution, ExecutionStatus, Task, WaitingReason
 from taskhub.selectors.board import BOARD_STATES
 from taskhub.services import notes, tasks
 from taskhub.services.executions import execution_queue
+from tests.agents.calls import acting
 from tests.conftest import client_of, make_account
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +109,42 @@ def test_what_needs_the_caller_comes_whatever_the_filters(alice: User) -> None:
     assert [row["title"] for row in shown["summary"]["needs"]] == ["asked", "failed"]
     assert all(column["results"] == [] and column["cursor"] is None for column in shown["columns"])
     assert board(make_account("carol", "viewer"))["summary"]["needs"] == []
+
+
+def test_a_question_of_ones_own_waits_for_others(alice: User) -> None:
+    task = make("asked", assignee="alice")
+    run(make("asked and failed", assignee="alice"), ExecutionStatus.FAILED)
+    for each in Task.objects.all():
+        notes.note_add(actor=Actor(door="rest", user=alice), task_id=each.pk, kind="question", text="Which?")
+    Task.objects.update(created_by="bob")
+    shown = board(alice)["summary"]
+    assert [row["title"] for row in shown["needs"]] == ["asked and failed"]
+    assert shown["needs"][0]["question_by"] == "alice"
+    bob = make_account("bob", "agent")
+    assert {row["title"] for row in board(bob)["summary"]["needs"]} == {"asked", "asked and failed"}
+    # The same account's agent asks: that is for the person.
+    notes.note_add(actor=Actor(door="rest", user=bob), task_id=task.pk, kind="answer", text="This.")
+    notes.note_add(actor=acting(alice, "one"), task_id=task.pk, kind="question", text="Sure?")
+    needs = {row["title"]: row["question_by"] for row in board(alice)["summary"]["needs"]}
+    assert needs["asked"] == "alice/one"
+
+
+def test_accounts_are_told_to_those_that_have_one(alice: User, anonymous: APIClient) -> None:
+    make_account("carol", "agent")
+    User.objects.filter(pk=make_account("gone", "agent").pk).update(is_active=False)
+    told = board(alice)["summary"]["accounts"]
+    assert {"alice", "carol"} <= set(told)
+    assert "gone" not in told
+    assert anonymous.get("/api/tasks/board/").json()["summary"]["accounts"] == []
+
+
+def test_the_page_is_told_what_a_run_would_run(alice: User) -> None:
+    task = make("t", description="Text.\n\n```python\nno\n```\n\n```bash\necho yes\n```\n")
+    address = f"/api/tasks/{task.pk}/"
+    assert client_of(alice).get(address, {"html": "true"}).json()["script"] == "echo yes\n"
+    assert "script" not in client_of(alice).get(address).json()
+    tasks.task_update(actor=SYSTEM, task_id=task.pk, description="None.")
+    assert client_of(alice).get(address, {"html": "true"}).json()["script"] is None
 
 
 def test_what_others_may_not_see_is_neither_shown_nor_counted(alice: User, anonymous: APIClient) -> None:

@@ -6,11 +6,15 @@ import { answer, changeStatus, release, runAgain } from "./board-actions.js";
 import { isOf, needOf, outcomeText } from "./card-state.js";
 import { showSince } from "./cards.js";
 import { $, button, element, find, reconcileChildren } from "./dom.js";
-import { around } from "./enums.js";
+import { afterReview } from "./enums.js";
 import { onPress, tryAction } from "./forms.js";
+import { showHandedIn } from "./handed-in.js";
+import { showMarkdown } from "./markdown.js";
+import { answerOf, NO_REMARK } from "./review.js";
 
 /**
- * @import { RenderedTask } from "schemas"
+ * @import { Page } from "./api.js"
+ * @import { RenderedNote, RenderedTask } from "schemas"
  * @import { StoredTask } from "./task-facts.js"
  * @import { Question, TaskStore } from "./task-store.js"
  *
@@ -20,6 +24,7 @@ import { onPress, tryAction } from "./forms.js";
 
 const KEY = "taskhub-needs-hidden"; // in localStorage: of this browser
 const MOST = 20; // in the strip
+const NOTES = 20; // that are read of a task
 /** In the order of the strip. @type {Record<Need, { one: string, many: string }>} */
 const WORDS = {
   question: { one: "question", many: "questions" },
@@ -114,24 +119,13 @@ export class Needs {
     /** @type {Row[]} */
     const rows = [];
     for (const task of this.#store.tasks.values()) {
-      const need = isOf(task, this.#name) ? needOf(task, this.#store.runs.get(task.id)) : "";
-      if (need && !this.#isOwnQuestion(task.id, need)) rows.push({ task, need });
+      const need = isOf(task, this.#name) ? needOf(task, this.#store.runs.get(task.id), this.#name) : "";
+      if (need) rows.push({ task, need });
     }
     return rows.sort(
       (one, other) =>
         ORDER.indexOf(one.need) - ORDER.indexOf(other.need) || (one.task.updated_at < other.task.updated_at ? -1 : 1),
     );
-  }
-
-  /**
-   * What the reader asks, others answer.
-   *
-   * @param {string} id
-   * @param {Need} need
-   */
-  #isOwnQuestion(id, need) {
-    const question = need === "question" ? this.#store.questions.get(id) : null;
-    return question != null && question.author === this.#name && question.agent === "";
   }
 
   /** @param {Row} row */
@@ -141,7 +135,6 @@ export class Needs {
     const known = this.#items.get(key);
     const item = known ?? this.#made(task.id, need, question);
     this.#items.set(key, item);
-    if (!known && need === "review-of") void this.#showResult(task.id, find(item, ".text"));
     const link = find(item, "h3 a", HTMLAnchorElement);
     if (link.textContent !== task.title) link.textContent = link.title = task.title;
     showSince(find(item, ".since"), sinceOf(task, need));
@@ -172,21 +165,18 @@ export class Needs {
     item.dataset["need"] = need;
     find(item, ".what strong").textContent = whatText(need, question);
     find(item, "h3 a", HTMLAnchorElement).href = `/tasks/${id}/`;
-    const text = find(item, ".text");
-    text.textContent = question ? questionText(question) : need === "question" ? "…" : "";
-    text.tabIndex = 0; // it may be longer than its place
-    text.hidden = !text.textContent;
-    if (text.hidden) text.removeAttribute("tabindex");
+    this.#showText(item, id, need, question);
     const field = find(item, "textarea", HTMLTextAreaElement);
     const name = need === "question" ? "Answer" : "Remark";
     find(item, "label span").textContent = name;
     field.placeholder = `${name} …`; // the label is for those who do not see the box
     const hasField = need === "question" || need === "review-of";
     find(item, "label").hidden = !hasField;
-    find(item, ".options").replaceChildren(...(question?.options ?? []).map((each) => optionOf(each, field)));
+    const options = (question?.options ?? []).map((option) => this.#option(id, option, field));
+    find(item, ".options").replaceChildren(...options.map(({ press }) => press));
     const presses = this.#presses(id, need, field);
     find(item, ".presses").replaceChildren(...presses.map(({ press }) => press));
-    for (const { press, act } of presses) onPress(press, find(item, ".refusal"), act);
+    for (const { press, act } of [...options, ...presses]) onPress(press, find(item, ".refusal"), act);
     find(item, "form", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());
     return item;
   }
@@ -213,28 +203,104 @@ export class Needs {
     // A token of this tab acts as an agent, and agents release nothing that is held back.
     if (need === "held") return isSignedIn() ? [of("Release", (task) => this.#put(release(task), "was released"))] : [];
     if (need === "failure") return [of("Run again", again)];
-    const { back, on } = around(this.#store.tasks.get(id)?.status);
+    const { back, on } = afterReview(this.#store.tasks.get(id)?.status);
     if (!back || !on) throw new RangeError("A task to review is in a column between two others.");
     return [
       of("Accept", (task) => this.#put(changeStatus(task, on.value, field.value.trim()), "was accepted")),
-      of("Send back", (task) => this.#put(changeStatus(task, back.value, field.value.trim()), "was sent back")),
+      of("Send back", (task) => {
+        const remark = field.value.trim();
+        if (!remark) {
+          field.focus();
+          throw new Refused(NO_REMARK);
+        }
+        return this.#put(changeStatus(task, back.value, remark), "was sent back");
+      }),
     ];
+  }
+
+  /**
+   * A press answers at once, with what is written beside it.
+   *
+   * @param {string} id
+   * @param {string} option
+   * @param {HTMLTextAreaElement} field
+   */
+  #option(id, option, field) {
+    const press = button(option, "small");
+    press.title = `Answer “${option}”`;
+    const act = async () => {
+      const task = this.#store.tasks.get(id);
+      if (task) this.#onDone(await this.#answer(task, field, option));
+    };
+    return { press, act };
+  }
+
+  /**
+   * @param {HTMLElement} item
+   * @param {string} id
+   * @param {Need} need
+   * @param {Question | null} question
+   */
+  #showText(item, id, need, question) {
+    const text = find(item, ".text");
+    text.hidden = need !== "question" && need !== "review-of";
+    if (!text.hidden) text.tabIndex = 0; // it may be longer than its place
+    if (need === "question") this.#showQuestion(item, id, question);
+    if (need === "review-of") void this.#showWork(item, id);
+  }
+
+  /**
+   * @param {HTMLElement} item
+   * @param {string} id
+   * @param {Question | null} question
+   */
+  #showQuestion(item, id, question) {
+    const place = find(item, ".text");
+    showMarkdown(place, question ? questionText(question) : "…", null);
+    if (!question) return;
+    const { deadline, assumes } = question;
+    const end = deadline ? `Without an answer by ${new Date(deadline).toLocaleString()}: ${assumes ?? ""}` : "";
+    const draw = (/** @type {string | null | undefined} */ html) => {
+      if (html == null) return; // the words as they are
+      showMarkdown(place, question.text, html);
+      if (end) place.append(element("p", end, "note"));
+    };
+    if (question.text_html !== undefined) draw(question.text_html);
+    else void quietly(async () => draw((await notesOf(id)).find((note) => note.id === question.note_id)?.text_html));
+  }
+
+  /**
+   * What is to be reviewed.
+   *
+   * @param {HTMLElement} item
+   * @param {string} id
+   */
+  #showWork(item, id) {
+    return quietly(async () => {
+      const notes = await notesOf(id);
+      const task = this.#store.tasks.get(id);
+      if (!task) return;
+      const work = { id, notes, artifacts: task.artifacts, run: task.last_run?.execution_id ?? "" };
+      await showHandedIn(find(item, ".text"), work, find(item, ".refusal"));
+    });
   }
 
   /**
    * @param {StoredTask} task
    * @param {HTMLTextAreaElement} field
+   * @param {string} [option] - The one that was pressed.
    */
-  async #answer(task, field) {
+  async #answer(task, field, option = "") {
     const question = this.#store.questions.get(task.id);
     if (!question) throw new Refused("The question has been answered meanwhile.");
-    if (!field.value.trim()) {
+    const text = answerOf(option, field.value);
+    if (!text) {
       field.focus();
       throw new Refused("Write an answer.");
     }
-    await answer(task, question.note_id, field.value);
+    await answer(task, question.note_id, text);
     this.#store.answered(task.id);
-    return `“${task.title}” was answered.`;
+    return `“${task.title}” was answered${option && `: ${option}`}.`;
   }
 
   /**
@@ -247,33 +313,13 @@ export class Needs {
     return `“${task.title}” ${what}.`;
   }
 
-  /**
-   * Read and show what is to be reviewed: the result that was written down, else the last note.
-   *
-   * @param {string} id
-   * @param {HTMLElement} place
-   */
-  async #showResult(id, place) {
-    await tryAction($("problem"), async () => {
-      /** @type {RenderedTask} */
-      const { notes } = await call("GET", api("tasks", id));
-      const said = notes.find(({ kind }) => kind === "result") ?? notes[0];
-      if (!said) return;
-      place.textContent = `${said.agent || said.author}: ${said.text}`;
-      place.tabIndex = 0;
-      place.hidden = false;
-    });
-  }
-
   /** Read the open question of a task. Where it cannot be read, it is asked for when all tasks are. @param {string} id */
   async #ask(id) {
     if (this.#asking.has(id)) return;
     this.#asking.add(id);
     const { questions } = this.#store;
     await tryAction($("problem"), async () => {
-      /** @type {RenderedTask} */
-      const { notes } = await call("GET", api("tasks", id));
-      const asked = notes.find(({ kind }) => kind === "question");
+      const asked = (await notesOf(id)).find(isQuestion) ?? (await olderQuestion(id));
       if (asked && !questions.has(id)) questions.set(id, { ...asked, note_id: asked.id });
     });
     this.#asking.delete(id);
@@ -287,6 +333,40 @@ export class Needs {
  * @param {Question | null} question
  */
 const whatText = (need, question) => (question ? `question of ${question.agent || question.author}` : WORDS[need].one);
+
+/**
+ * The last notes, the newest first.
+ *
+ * @param {string} id
+ */
+async function notesOf(id) {
+  /** @type {Page<RenderedNote>} */
+  const { results } = await call("GET", `${api("tasks", id, "notes")}?html=true&page_size=${NOTES}`);
+  return results;
+}
+
+/** The open question where it is older than these. @param {string} id */
+async function olderQuestion(id) {
+  /** @type {RenderedTask} */
+  const { notes } = await call("GET", api("tasks", id));
+  return notes.find(isQuestion);
+}
+
+/** @param {{ kind: string }} note */
+const isQuestion = ({ kind }) => kind === "question";
+
+/**
+ * Add to what is shown, if it can be read: the task's page has it too, and says why not.
+ *
+ * @param {() => Promise<void>} action
+ */
+async function quietly(action) {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+}
 
 /** @param {StoredTask} task */
 async function again(task) {
@@ -305,21 +385,6 @@ const sinceOf = (task, need) =>
 /** @param {Question} question */
 const questionText = ({ text, deadline, assumes }) =>
   deadline ? `${text}\n\nWithout an answer by ${new Date(deadline).toLocaleString()}: ${assumes ?? ""}` : text;
-
-/**
- * @param {string} text
- * @param {HTMLTextAreaElement} field
- */
-function optionOf(text, field) {
-  const press = button(text, "small");
-  press.title = "Puts it into the box; “Answer” sends it";
-  press.addEventListener("click", () => {
-    field.value = text;
-    field.focus();
-    field.form?.querySelector(".presses button")?.classList.add("primary"); // it is not sent yet
-  });
-  return press;
-}
 
 /** @param {Row[]} rows */
 function countsText(rows) {

@@ -20,6 +20,7 @@ import { firstTask } from "./first-task.js";
 import { hubStream } from "./hub.js";
 import { mayWork as worksAs, me } from "./identity.js";
 import { newTask } from "./new-task.js";
+import { suggest } from "./suggestions.js";
 import { addOffers } from "./palette.js";
 import { TaskStore } from "./task-store.js";
 import { toast } from "./toasts.js";
@@ -175,11 +176,10 @@ function emptyText(status) {
 }
 
 function offerFilters() {
-  const { assignees, tags, states } = store.summary;
-  filters.offer(assignees, tags);
-  const people = [...new Set([identity.name, ...assignees])].filter(Boolean);
-  if ($("people").childElementCount !== people.length)
-    $("people").replaceChildren(...people.map((name) => new Option(name)));
+  const { assignees, accounts, tags, states } = store.summary;
+  const names = [...new Set([...accounts, ...assignees])].sort();
+  filters.offer(names, tags);
+  suggest(names, accounts);
   for (const [name, count] of Object.entries(states))
     find($("filters"), `[data-of="${name}"]`).textContent = count.toLocaleString("en");
 }

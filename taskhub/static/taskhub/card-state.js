@@ -49,17 +49,18 @@ export const STATES = {
 };
 
 /**
- * What a task needs of people: the question, a release, a review; or, of a task that is not done, another look at the
- * run that failed. Empty: nothing.
+ * What a task needs of an account: the question, a release, a review; or, of a task that is not done, another look at
+ * the run that failed. Empty: nothing. A question that the account has asked itself waits for others.
  *
  * @param {StoredTask} task
  * @param {Run | undefined} run
+ * @param {string} name - The account.
  * @returns {"" | "question" | "held" | "review-of" | "failure"}
  */
-export function needOf(task, run) {
+export function needOf(task, run, name) {
   if (task.held_back) return "held";
-  if (STATES.question(task, run)) return "question";
-  if (task.waiting_for) return "review-of";
+  if (STATES.question(task, run) && task.question_by !== name) return "question";
+  if (task.waiting_for && task.waiting_for !== "answer") return "review-of";
   return STATES.failed(task, run) && !isClosed(task) ? "failure" : "";
 }
 

@@ -67,13 +67,13 @@ export function entryOf(entries, value) {
 }
 
 /**
- * The status that follows one in the board's order, and the first of all to which it may go back: there agents are
- * offered it again. Those that there are.
+ * Where a review sends a task: on to the next column, or back to the first one, where agents claim it: the one that
+ * handed it in before others.
  *
- * @param {string | undefined} status
+ * @param {string | undefined} status - Of the task that is reviewed.
  * @returns {{ back: Status | undefined, on: Status | undefined }}
  */
-export function around(status) {
+export function afterReview(status) {
   const { statuses } = enums();
   const at = statuses.findIndex(({ value }) => value === status);
   return { back: statuses.slice(0, at).find(({ value }) => statuses[at]?.next.includes(value)), on: statuses[at + 1] };

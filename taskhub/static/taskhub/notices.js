@@ -7,7 +7,7 @@ import { api, readAll } from "./api.js";
 import { me } from "./identity.js";
 
 /**
- * @import { Task } from "schemas"
+ * @import { Card } from "schemas"
  *
  * @typedef {{ title: boolean, notify: boolean }} Wishes
  */
@@ -54,13 +54,14 @@ async function look() {
   isSoon = false;
   lookedAt = performance.now();
   const { title, notify } = wishes();
-  if (!(title || notify) || !(await me).name) {
+  const { name } = await me;
+  if (!(title || notify) || !name) {
     show("");
     return;
   }
   let tasks;
   try {
-    tasks = await waiting();
+    tasks = await waiting(name);
   } catch {
     return; // the next look may succeed; the page itself says that the server is away
   }
@@ -71,11 +72,15 @@ async function look() {
   showOnPage(title ? now.size : 0);
 }
 
-/** Tasks that are assigned to the account, or that it made. */
-async function waiting() {
+/**
+ * Tasks that are assigned to the account, or that it made. What it has asked itself waits for others.
+ *
+ * @param {string} account
+ */
+async function waiting(account) {
   const mine = ["assignee", "created_by"].map((name) =>
     readAll(
-      api("tasks"),
+      api("tasks", "cards"),
       [
         ["waiting_for", "any"],
         [name, "me"],
@@ -83,9 +88,12 @@ async function waiting() {
       200,
     ),
   );
-  /** @type {{ rows: Task[] }[]} */
+  /** @type {{ rows: Card[] }[]} */
   const found = await Promise.all(mine);
-  return [...new Map(found.flatMap(({ rows }) => rows).map((task) => [task.id, task])).values()];
+  const theirs = found
+    .flatMap(({ rows }) => rows)
+    .filter((task) => task.waiting_for !== "answer" || task.question_by !== account);
+  return [...new Map(theirs.map((task) => [task.id, task])).values()];
 }
 
 /** @param {string} wanted */
@@ -114,7 +122,7 @@ function showOnPage(n) {
 /**
  * Tell what did not wait at the last look.
  *
- * @param {Map<string, Task>} now
+ * @param {Map<string, Card>} now
  */
 function tellNew(now) {
   for (const [key, task] of now) if (known && !known.has(key)) tell(key, task);
@@ -122,7 +130,7 @@ function tellNew(now) {
 
 /**
  * @param {string} key - The same in every tab: the browser shows one notification for it.
- * @param {Task} task
+ * @param {Card} task
  */
 function tell(key, task) {
   if (!("Notification" in window) || Notification.permission !== "granted") return;

@@ -17,6 +17,22 @@ export function initials(name) {
   return `${first[0] ?? "?"}${second}`.toUpperCase();
 }
 
+/**
+ * An account, or an agent as the holder of a task is named.
+ *
+ * @param {{ author: string, agent: string }} note
+ */
+export const byOf = ({ author, agent }) => (agent ? `${author}/${agent}` : author);
+
+/**
+ * What is said of an assignee that no account is called like; empty where there is nothing to say.
+ *
+ * @param {string} name
+ * @param {readonly string[]} accounts - Empty: not known.
+ */
+export const strangerText = (name, accounts) =>
+  !name || !accounts.length || accounts.includes(name) ? "" : `No account is called “${name}” yet.`;
+
 /** @param {string} word @returns {string[]} */
 const letters = (word) => Array.from(segmenter.segment(word), ({ segment }) => segment);
 

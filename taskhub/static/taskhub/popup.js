@@ -16,6 +16,7 @@ import { showError, tryAction } from "./forms.js";
  * @property {() => void} onOpen
  * @property {() => Choice[] | Promise<Choice[]>} choices - Reads them. Rejects with Refused.
  * @property {(value: string) => Promise<unknown>} take - Rejects with Refused: the pop-up stays.
+ * @property {(typed: string) => string} [hint] - What is said of what is written in the field; may be empty.
  * @property {boolean} [stays] - Also after a choice: for the next one.
  */
 
@@ -28,6 +29,7 @@ export class Popup {
   #panel = element("div", "", "popup");
   #list = element("ul", "", "choices");
   #problem = element("p");
+  #hint = element("p", "", "note");
   /** @type {HTMLInputElement | null} */
   #field = null;
   /** @type {Choice[]} */
@@ -48,7 +50,9 @@ export class Popup {
     this.#problem.role = "alert";
     this.#problem.hidden = true;
     if (field) this.#panel.append(this.#formOf(field));
-    this.#panel.append(this.#problem, this.#list);
+    this.#hint.role = "status";
+    this.#hint.hidden = true;
+    this.#panel.append(this.#problem, this.#hint, this.#list);
     place.append(this.press, this.#panel);
     this.#listen();
   }
@@ -127,6 +131,9 @@ export class Popup {
     const found = this.#choices.filter(({ label }) => label.toLowerCase().includes(typed));
     this.#list.replaceChildren(...found.map((each) => this.#row(each)));
     this.#list.hidden = !found.length;
+    const hint = this.#options.hint?.(this.#field?.value.trim() ?? "") ?? "";
+    this.#hint.textContent = hint;
+    this.#hint.hidden = !hint;
   }
 
   /** @param {Choice} choice */

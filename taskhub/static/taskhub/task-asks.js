@@ -1,18 +1,22 @@
 // What a task needs of people, above its description: the open question with a box to answer, a review, a release.
 
 import { api, call, Refused } from "./api.js";
-import { $, agoElement, button, element } from "./dom.js";
-import { around, entryOf, enums } from "./enums.js";
+import { $, agoElement, button } from "./dom.js";
+import { afterReview, entryOf, enums } from "./enums.js";
 import { onPress, showError } from "./forms.js";
+import { showHandedIn } from "./handed-in.js";
 import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
+import { answerOf, NO_REMARK } from "./review.js";
 import { isConflict, putStatus, whoChanged } from "./task-form.js";
 import { toast } from "./toasts.js";
+import { whoElements } from "./who.js";
 
 /**
  * @import { Note, RenderedNote, RenderedTask } from "schemas"
+ * @import { Work } from "./handed-in.js"
  *
- * @typedef {{ onDone: () => void, mayWork: boolean }} AsksOptions
+ * @typedef {{ onDone: () => void, mayWork: boolean, name: string }} AsksOptions - `name`: the reader's account.
  */
 
 export class Asks {
@@ -23,12 +27,22 @@ export class Asks {
   #asked = null;
   /** @type {RenderedTask | null} */
   #task = null;
+  /** The reader answers a question of their own. */
+  #answersOwn = false;
+  /** What is shown of the work to review, as text. */
+  #work = "";
 
   /** @param {AsksOptions} options */
   constructor(options) {
     this.#options = options;
     guardUnsaved(() => this.#answer.value !== "" || this.#remark.value !== "");
     onPress($("answer-form"), $("answer-problem"), () => this.#send());
+    $("answer-mine").addEventListener("click", () => {
+      this.#answersOwn = true;
+      $("answer-mine").hidden = true;
+      $("answer-form").hidden = false;
+      this.#answer.focus();
+    });
     onPress($("accept"), $("review-problem"), () => this.#move("on", "Accepted."));
     onPress($("send-back"), $("review-problem"), () => this.#move("back", "Sent back."));
     $("review-form").addEventListener("submit", (event) => event.preventDefault());
@@ -37,41 +51,66 @@ export class Asks {
   /**
    * @param {RenderedTask} task
    * @param {readonly RenderedNote[]} notes - With their texts as HTML, as far as they are read.
+   * @param {string} run - Id of the newest run that has ended; empty: none.
    */
-  show(task, notes) {
+  show(task, notes, run) {
     const needs = task.waiting_for;
     const asked = openQuestion(task) ?? null;
     this.#task = task;
     const hadFocus = $("asks").contains(document.activeElement);
     $("asks").hidden = !needs;
-    if (needs)
-      $("asks-title").textContent = entryOf(enums().asks, asked && needs !== "person" ? "answer" : needs).label;
+    if (needs) $("asks-title").textContent = this.#titleOf(needs, asked);
     $("held-back").hidden = needs !== "person";
     this.#showQuestion(asked, notes);
-    this.#showReview(isToReview(task));
-    if (!asked) this.#showResult(task, notes);
+    const isToReview = needs !== "" && needs !== "person" && needs !== "answer";
+    this.#showReview(isToReview);
+    this.#showWork(isToReview ? { id: task.id, artifacts: task.artifacts, notes, run } : null);
     if (hadFocus && !$("asks").contains(visible(document.activeElement))) $("title").focus();
   }
 
   /**
-   * What is to be reviewed, as it was written down.
-   *
-   * @param {RenderedTask} task
-   * @param {readonly RenderedNote[]} notes
+   * @param {Exclude<RenderedTask["waiting_for"], "">} needs
+   * @param {Note | null} asked
    */
-  #showResult(task, notes) {
-    const said = isToReview(task) ? task.notes.find(({ kind }) => kind === "result") : undefined;
-    if (!said) return;
-    $("question").hidden = false;
-    showMarkdown($("question-text"), said.text, notes.find(({ id }) => id === said.id)?.text_html);
-    const by = element("strong", said.agent ? `${said.author}/${said.agent}` : said.author);
-    $("question-of").replaceChildren(by, " wrote down the result ", agoElement(said.at));
+  #titleOf(needs, asked) {
+    const isQuestion = asked !== null && needs !== "person";
+    return isQuestion && this.#isOwn(asked) ? OWN_QUESTION : entryOf(enums().asks, isQuestion ? "answer" : needs).label;
   }
 
-  /** @param {boolean} isDue */
-  #showReview(isDue) {
-    $("review-form").hidden = !isDue || !this.#options.mayWork;
-    if (!isDue) this.#keep(this.#remark, "It is no longer to be reviewed.");
+  /**
+   * What is to be reviewed stands above the remark; unchanged, it is not touched.
+   *
+   * @param {Work | null} work
+   */
+  #showWork(work) {
+    const place = $("handed-in");
+    place.hidden = !work;
+    const results = work?.notes.filter(({ kind }) => kind === "result").map(({ id }) => id);
+    const now = work ? JSON.stringify([results?.[0], work.artifacts, work.run]) : "";
+    if (now === this.#work) return;
+    this.#work = now;
+    if (work) void showHandedIn(place, work, $("review-problem"));
+  }
+
+  /** Where it is the reader's own question, behind a button. @param {Note | null} asked */
+  #showAnswerForm(asked) {
+    const mayAnswer = asked !== null && this.#options.mayWork;
+    const waits = asked !== null && this.#isOwn(asked) && !this.#answersOwn;
+    $("answer-form").hidden = !mayAnswer || waits;
+    $("answer-mine").hidden = !mayAnswer || !waits;
+  }
+
+  /**
+   * Whether the reader has asked it. An agent of the account is another one.
+   *
+   * @param {Note} asked
+   */
+  #isOwn = ({ author, agent }) => author === this.#options.name && !agent;
+
+  /** @param {boolean} isToReview */
+  #showReview(isToReview) {
+    $("review-form").hidden = !isToReview || !this.#options.mayWork;
+    if (!isToReview) this.#keep(this.#remark, "It is no longer to be reviewed.");
   }
 
   /**
@@ -82,27 +121,29 @@ export class Asks {
     const before = this.#asked;
     this.#asked = asked;
     $("question").hidden = !asked;
-    $("answer-form").hidden = !asked || !this.#options.mayWork;
+    const isNew = before?.id !== asked?.id;
+    if (isNew) this.#answersOwn = false;
+    this.#showAnswerForm(asked);
     if (!asked) {
       this.#keep(this.#answer, "The question was answered meanwhile.");
       return;
     }
-    if (before && before.id !== asked.id && this.#answer.value)
+    if (before && isNew && this.#answer.value)
       showError($("answer-problem"), "The question was answered meanwhile. This is another one.");
-    showMarkdown($("question-text"), asked.text, notes.find(({ id }) => id === asked.id)?.text_html);
+    showMarkdown($("question-text"), asked.text, htmlOf(asked, notes));
     $("question-of").replaceChildren(...originOf(asked));
-    if (before?.id !== asked.id)
-      $("answer-options").replaceChildren(...asked.options.map((each) => this.#option(each)));
+    if (isNew) $("answer-options").replaceChildren(...asked.options.map((each) => this.#option(each)));
   }
 
-  /** @param {string} text */
+  /**
+   * A press answers at once, with what is written in the box.
+   *
+   * @param {string} text
+   */
   #option(text) {
     const press = button(text, "small");
-    press.title = "Puts it into the box; “Answer” sends it";
-    press.addEventListener("click", () => {
-      this.#answer.value = text;
-      this.#answer.focus();
-    });
+    press.title = `Answer “${text}”`;
+    onPress(press, $("answer-problem"), () => this.#send(text));
     return press;
   }
 
@@ -122,19 +163,20 @@ export class Asks {
     toast(`${why} What you wrote is in the box for a note.`);
   }
 
-  async #send() {
+  /** @param {string} [option] - The one that was pressed. */
+  async #send(option = "") {
     const asked = this.#asked;
     const task = this.#task;
     if (!asked || !task) return;
-    const text = this.#answer.value;
-    if (!text.trim()) {
+    const text = answerOf(option, this.#answer.value);
+    if (!text) {
       this.#answer.focus();
       throw new Refused("Write an answer.");
     }
     // In the meantime it may have been answered, and another one asked.
     await call("POST", api("tasks", task.id, "notes"), { kind: "answer", question: asked.id, text });
     this.#answer.value = "";
-    toast("Answered.");
+    toast(`Answered${option && `: ${option}`}.`);
     this.#options.onDone();
   }
 
@@ -144,10 +186,15 @@ export class Asks {
    */
   async #move(where, done) {
     const task = this.#task;
-    const target = around(task?.status)[where];
+    const target = afterReview(task?.status)[where];
     if (!task || !target) return;
+    const remark = this.#remark.value.trim();
+    if (where === "back" && !remark) {
+      this.#remark.focus();
+      throw new Refused(NO_REMARK);
+    }
     try {
-      await putStatus(task, target.value, this.#remark.value.trim());
+      await putStatus(task, target.value, remark);
       this.#remark.value = "";
       toast(`${done} The task is in ${target.label}.`);
       this.#options.onDone();
@@ -161,15 +208,19 @@ export class Asks {
   }
 }
 
+const OWN_QUESTION = "Your question waits for an answer";
+
+/**
+ * @param {Note} asked
+ * @param {readonly RenderedNote[]} notes
+ */
+const htmlOf = (asked, notes) => notes.find(({ id }) => id === asked.id)?.text_html;
+
 /** @param {Note} question @returns {(string | Node)[]} */
 function originOf({ author, agent, at, deadline, assumes }) {
-  const by = element("strong", agent ? `${author}/${agent}` : author);
   const end = deadline ? [". Without an answer it is “", assumes, "” ", agoElement(deadline)] : [];
-  return [by, " asked ", agoElement(at), ...end];
+  return [...whoElements({ author, agent }), " asked ", agoElement(at), ...end];
 }
-
-/** @param {RenderedTask} task */
-const isToReview = ({ waiting_for: needs }) => needs !== "" && needs !== "person" && needs !== "answer";
 
 /** @param {Element | null} focused */
 const visible = (focused) => (focused?.checkVisibility() ? focused : null);

@@ -63,8 +63,8 @@ function changeText(name, [before, after]) {
   if (name === "status") return `moved it from ${statusText(before)} to ${statusText(after)}`;
   if (name === "priority") return `set the priority from ${text(before)} to ${text(after)}`;
   if (name === "assignee") return after ? `assigned it to ${text(after)}` : `unassigned ${text(before)}`;
-  if (name === "holder") return after ? `claimed it for ${text(after)}` : `ended the claim of ${text(before)}`;
   if (name === "private") return after ? "made it private" : "made it visible to everyone";
+  if (name === "holder") return after ? "claimed it" : "ended the claim on it";
   if (name === "tags") return tagsText(listOf(before), listOf(after));
   return "";
 }
@@ -105,3 +105,48 @@ function text(value) {
   if (whole === "") return "empty";
   return whole.length > LONG ? `${whole.slice(0, LONG)}…` : whole;
 }
+
+/**
+ * The agents that made these changes, by the entry's id; empty for people and the service.
+ *
+ * An entry holds the account and the token. Its agent is the one that held the task then, if that is of the account;
+ * else the token's name, which agents have that name no other (`as`).
+ *
+ * @param {readonly AuditEntry[]} entries - The newest first, without a gap.
+ * @param {string} holder - Of the task after them, `<account>/<agent>`; empty: none.
+ * @returns {Map<number, string>}
+ */
+export function agentsOf(entries, holder) {
+  /** @type {Map<number, string>} */
+  const agents = new Map();
+  let later = holder;
+  for (const [at, entry] of entries.entries()) {
+    const [before, after] = holdersOf(entry, later);
+    const isForced = [entry, entries[at + 1]].some((each) => each?.action === OVERRIDE && each.actor === entry.actor);
+    const held = isForced ? "" : agentIn(after, entry.actor) || agentIn(before, entry.actor);
+    agents.set(entry.id, entry.token_name && (held || entry.token_name));
+    later = before;
+  }
+  return agents;
+}
+
+const OVERRIDE = "claim:override";
+
+/**
+ * @param {AuditEntry} entry
+ * @param {string} later - The holder after it.
+ * @returns {[string, string]}
+ */
+function holdersOf({ changes }, later) {
+  const { holder } = /** @type {{ holder?: [string | null, string | null] }} */ (changes);
+  return holder ? [holder[0] ?? "", holder[1] ?? ""] : [later, later];
+}
+
+/**
+ * The name of an agent of this account.
+ *
+ * @param {string} holder
+ * @param {string} account
+ */
+const agentIn = (holder, account) =>
+  account && holder.startsWith(`${account}/`) ? holder.slice(account.length + 1) : "";

@@ -59,6 +59,11 @@ export class Executions {
     return this.#rows.find(({ status }) => isActive(status));
   }
 
+  /** The id of the newest run that has ended; empty: there is none. */
+  get lastRun() {
+    return this.#rows.find(({ kind, finished_at: at }) => kind === "run" && at)?.execution_id ?? "";
+  }
+
   /** @throws {Refused} */
   async refresh() {
     const turn = ++this.#turn;

@@ -8,7 +8,7 @@ import { enums, isActive } from "./enums.js";
  *
  * @typedef {Omit<Card, "created_at" | "verify_policy" | "created_by" | "closed_as"> & { created_by: string | null, closed_as: string, text: string }} StoredTask -
  *   `created_by` is null where only events have reported the task; `text` is what the search looks into, in lower case.
- * @typedef {Pick<StoredTask, "created_by" | "open_blockers" | "status_since" | "held_since" | "stale" | "last_run" | "ending">} Facts -
+ * @typedef {Pick<StoredTask, "created_by" | "open_blockers" | "status_since" | "held_since" | "stale" | "question_by" | "last_run" | "ending">} Facts -
  *   What events do not say.
  * @typedef {Omit<StoredTask, keyof Facts | "text"> & Partial<Facts>} ListedTask
  */
@@ -29,12 +29,13 @@ export function factsOf(task, known) {
     status_since: known.status === task.status ? known.status_since : task.updated_at,
     held_since: known.holder === task.holder ? known.held_since : heldSince(task),
     stale: known.version === task.version && known.stale,
+    question_by: known.question_by,
     last_run: known.last_run,
     ending: known.ending,
   };
 }
 
-const UNKNOWN = { created_by: null, stale: false, last_run: null, ending: null };
+const UNKNOWN = { created_by: null, stale: false, question_by: "", last_run: null, ending: null };
 
 /** @param {ListedTask} task - Its holder is new. */
 const heldSince = ({ holder, updated_at: at }) => (holder ? at : null);

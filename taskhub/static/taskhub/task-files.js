@@ -3,6 +3,7 @@
 import { api, call, file } from "./api.js";
 import { $, button, element, saveFile } from "./dom.js";
 import { entryOf, enums } from "./enums.js";
+import { fileLink } from "./file-link.js";
 import { onPress, tryAction } from "./forms.js";
 import { count, fileSize } from "./format.js";
 import { FilePreview } from "./task-preview.js";
@@ -59,27 +60,17 @@ export class Files {
 
   /** @param {Artifact} artifact */
   #row(artifact) {
-    const { path, size, url } = artifact;
+    const { path, size } = artifact;
     const item = element("li");
-    const link = element("a", path);
-    link.href = url;
-    link.download = "";
-    link.addEventListener("click", (event) => {
-      event.preventDefault(); // a link sends no token
-      void tryAction($("files-problem"), async () => saveFile(await file(url), nameOf(path)));
-    });
     const preview = button("Preview", "small");
     preview.append(element("span", ` of ${path}`, "unseen"));
     onPress(preview, $("files-problem"), () => this.#preview.open(artifact));
     const facts = element("span");
-    facts.append(link, " ", element("span", fileSize(size), "note"));
+    facts.append(fileLink(artifact, $("files-problem")), " ", element("span", fileSize(size), "note"));
     item.append(facts, preview);
     return item;
   }
 }
-
-/** @param {string} path */
-const nameOf = (path) => path.split("/").at(-1) ?? path;
 
 /**
  * How many files were not kept, and the names and reasons that the hub knows.

@@ -5,7 +5,7 @@ import { confirmed } from "./confirm-dialog.js";
 import { $, button, element, reconcileChildren } from "./dom.js";
 import { entryOf, enums, priorityRank } from "./enums.js";
 import { tryAction } from "./forms.js";
-import { hue, initials } from "./people.js";
+import { hue, initials, strangerText } from "./people.js";
 import { Popup } from "./popup.js";
 import { Draft, save } from "./task-save.js";
 import { tellChange } from "./task-undo.js";
@@ -105,6 +105,8 @@ export function changeProperties({ task, name, problem, onSaved }) {
     tellChange(fields, { before, after, onSaved });
   };
   const known = () => draft?.task ?? task();
+  /** @type {string[]} */
+  let accountNames = [];
 
   new Popup({
     place: $("status-property"),
@@ -128,7 +130,12 @@ export function changeProperties({ task, name, problem, onSaved }) {
     label: "Assignee",
     field: { label: "A name, or choose one", maxLength: NAME_LENGTH },
     onOpen: begin,
-    choices: async () => peopleChoices((await summary()).assignees, name, known()?.assignee ?? ""),
+    choices: async () => {
+      const { assignees, accounts } = await summary();
+      accountNames = accounts;
+      return peopleChoices([...new Set([...accounts, ...assignees])].sort(), name, known()?.assignee ?? "");
+    },
+    hint: (typed) => strangerText(typed, accountNames),
     take: (assignee) => set({ assignee }),
   });
   new Popup({
@@ -193,7 +200,7 @@ function changeTags({ task, problem, onSaved }) {
 async function summary() {
   /** @type {Board} */
   const board = await call("GET", `${api("tasks", "board")}?page_size=0`);
-  return board.summary ?? { states: {}, assignees: [], tags: [], needs: [] };
+  return board.summary ?? { states: {}, assignees: [], accounts: [], tags: [], needs: [] };
 }
 
 /**

@@ -5,6 +5,7 @@
 
 import { api, call, Refused } from "./api.js";
 import { activeExecutions, cards, copyRun, runsOf } from "./board-reads.js";
+import { byOf } from "./people.js";
 import { factsOf, stepOf, taskOf } from "./task-facts.js";
 
 /**
@@ -13,7 +14,7 @@ import { factsOf, stepOf, taskOf } from "./task-facts.js";
  * @import { HubEvent } from "./hub.js"
  * @import { ListedTask, StoredTask } from "./task-facts.js"
  *
- * @typedef {Pick<NoteAdded, "note_id" | "text" | "author" | "options" | "deadline" | "assumes"> & { agent: string }} Question
+ * @typedef {Pick<NoteAdded, "note_id" | "text" | "author" | "options" | "deadline" | "assumes"> & { agent: string, text_html?: string | null }} Question
  * @typedef {{ step: ExecutionStatusEnum, since: string, kind: string } & State} Run - An execution that is queued or
  *   under way; a verification only where no run is.
  *
@@ -55,7 +56,7 @@ export class TaskStore {
    *
    * @type {Omit<NonNullable<Board["summary"]>, "needs">}
    */
-  summary = { states: {}, assignees: [], tags: [] };
+  summary = { states: {}, assignees: [], accounts: [], tags: [] };
   /** The tasks that the present search has found; null: there is no search, or it is not answered. @type {Set<string> | null} */
   found = null;
   isLoaded = false;
@@ -365,7 +366,8 @@ export class TaskStore {
   #putNote(data) {
     if (data.kind === "question") this.questions.set(data.task_id, data);
     if (data.kind === "answer") this.questions.set(data.task_id, null);
-    this.#change(data.task_id, { waiting_for: data.waiting_for });
+    const asks = data.kind === "question" ? { question_by: byOf(data) } : {};
+    this.#change(data.task_id, { waiting_for: data.waiting_for, ...asks });
   }
 
   /**

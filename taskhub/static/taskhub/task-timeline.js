@@ -9,8 +9,9 @@ import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
 import { PagedRows } from "./paged-rows.js";
 import { hue, initials } from "./people.js";
-import { actionOf, HIDDEN } from "./task-changes.js";
+import { actionOf, agentsOf, HIDDEN } from "./task-changes.js";
 import { knownSince, merged } from "./timeline.js";
+import { whoElements } from "./who.js";
 
 /**
  * @import { AuditEntry, Execution, NoteCreateRequest, RenderedNote } from "schemas"
@@ -41,6 +42,7 @@ export class Timeline {
   #runs = [];
   /** By the item's key. @type {Map<string, { look: string, row: HTMLElement }>} */
   #rows = new Map();
+  #holder = ""; // of the task now
 
   /**
    * @param {string} taskId
@@ -70,6 +72,13 @@ export class Timeline {
     this.draw();
   }
 
+  /** @param {string} holder - Of the task now; empty: none. */
+  showHolder(holder) {
+    if (holder === this.#holder) return;
+    this.#holder = holder;
+    this.draw();
+  }
+
   /** @param {Execution[]} runs - All of them. */
   showRuns(runs) {
     this.#runs = runs;
@@ -96,9 +105,14 @@ export class Timeline {
     const told = changes.items.filter(
       ({ action, execution_id: id }) => action !== "note:add" && !(OF_RUNS.has(action) && id && known.has(id)),
     );
+    const agents = agentsOf(changes.items, this.#holder);
     const since = knownSince([changes, notes].map(({ items, hasMore }) => ({ items, hasMore })));
     const items = merged(
-      [told.map(changeItem), this.#runs.map((run) => this.#runItem(run)), notes.items.map(noteItem)],
+      [
+        told.map((entry) => changeItem(entry, agents.get(entry.id) ?? "")),
+        this.#runs.map((run) => this.#runItem(run, agents)),
+        notes.items.map(noteItem),
+      ],
       since,
     );
     const rows = items.map((item) => this.#row(item));
@@ -118,19 +132,23 @@ export class Timeline {
     return row;
   }
 
-  /** @param {Execution} run @returns {Item} */
-  #runItem(run) {
+  /**
+   * @param {Execution} run
+   * @param {Map<number, string>} agents - By the entry's id.
+   * @returns {Item}
+   */
+  #runItem(run, agents) {
     const { execution_id: id, queued_at: at } = run;
     const asked = this.#changes.items.find(
       ({ action, execution_id: of }) => of === id && (action === "execution:queue" || action === HIDDEN),
     );
-    const actor = asked?.actor ?? "";
+    const by = { author: asked?.actor ?? "", agent: (asked && agents.get(asked.id)) ?? "" };
     return {
       key: `run ${id}`,
       at,
-      look: JSON.stringify([actor, run.status, run.ending, run.waiting, run.exit_code, run.verdict, run.leftover]),
+      look: JSON.stringify([by, run.status, run.ending, run.waiting, run.exit_code, run.verdict, run.leftover]),
       draw: () => {
-        const { row, head } = rowOf("run", actor, [run.kind === "verify" ? " verified it " : " ran a script "], at);
+        const { row, head } = rowOf("run", by, [run.kind === "verify" ? " verified it " : " ran a script "], at);
         const text = element("p", "", "outcome");
         text.append(...headOf(run, { hasClock: false }));
         if (run.error?.["message"]) text.append(`. ${run.error["message"]}`);
@@ -181,18 +199,19 @@ export class Timeline {
 
 /**
  * @param {string} kind
- * @param {string} actor - Empty: the service.
+ * @param {{ author: string, agent: string }} by - Without an author: the service.
  * @param {(string | Node)[]} words
  * @param {string} at
  */
-function rowOf(kind, actor, words, at) {
+function rowOf(kind, by, words, at) {
+  const actor = by.agent || by.author;
   const row = element("li");
   row.dataset["kind"] = kind;
   const mark = element("span", actor ? initials(actor) : "·", "initials");
   mark.ariaHidden = "true";
   if (actor) mark.dataset["hue"] = String(hue(actor));
   const head = element("p", "", "entry-head");
-  head.append(element("strong", actor || "The service"), ...words, agoElement(at));
+  head.append(...(actor ? whoElements(by) : [element("strong", "The service")]), ...words, agoElement(at));
   row.append(mark, head);
   return { row, head };
 }
@@ -205,7 +224,7 @@ function noteItem(note) {
     at,
     look: "",
     draw: () => {
-      const by = assumed ? "The deadline" : agent ? `${author}/${agent}` : author;
+      const by = assumed ? { author: "The deadline", agent: "" } : { author, agent };
       const { row } = rowOf(kind, by, [` ${KINDS[kind]} `], at);
       if (kind !== "note") row.classList.add(kind === "question" ? "asks" : "answers");
       const body = element("div", "", "markdown");
@@ -217,17 +236,20 @@ function noteItem(note) {
   };
 }
 
-/** @param {AuditEntry} entry @returns {Item} */
-function changeItem(entry) {
+/**
+ * @param {AuditEntry} entry
+ * @param {string} agent - Empty: a person, or the service.
+ * @returns {Item}
+ */
+function changeItem(entry, agent) {
   const { id, at, actor, door, token_name: token, action, private: isPrivate } = entry;
   return {
     key: `change ${id}`,
     at,
-    look: "",
+    look: agent,
     draw: () => {
       const { words, fields } = actionOf(entry);
-      const by = token ? ` by the token “${token}”` : "";
-      const { row, head } = rowOf("change", actor, [`${by} ${words} `], at);
+      const { row, head } = rowOf("change", { author: actor, agent }, [` ${words} `], at);
       if (action === HIDDEN) {
         find(head, "strong").remove();
         return row;

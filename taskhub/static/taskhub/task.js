@@ -34,17 +34,18 @@ const CALM_MS = 1000; // between an event of another task and the reading after 
 const EVENTS =
   "task_created,task_updated,task_deleted,task_ready,task_verified,note_added,execution_event,announcement";
 const TICK_MS = 15_000;
+const NO_SCRIPT = "There is nothing to run. Write a script here, or a ```bash block into the description.";
 
 const taskId = document.body.dataset["task"] ?? "";
 const problem = $("problem");
 /** @type {Task | null} */
 let task = null;
-let ownScript = ""; // in its description
 let isGone = false;
 let isRunning = false;
 /** @type {Promise<void> | null} */
 let reading = null;
 let mustReadAgain = false;
+let ownScript = ""; // of the description: what a run without a script of its own runs
 
 const timeline = new Timeline(taskId, {
   onAdded: refresh,
@@ -159,7 +160,8 @@ async function readAgain() {
     mustReadAgain = false;
     try {
       const [now] = await Promise.all([current(), timeline.refresh(), executions.refresh(), showDependents(taskId)]);
-      asks.show(now, timeline.notes);
+      timeline.showHolder(now.holder);
+      asks.show(now, timeline.notes, executions.lastRun);
       if (problem.dataset["of"] === "reading") showError(problem, "");
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -180,7 +182,7 @@ const identity = await me;
 const mayWork = worksAs(identity);
 for (const id of ["actions", "note-form", "title-edit", "description-edit", "artifacts-edit"]) $(id).hidden = !mayWork;
 if (mayWork) $("no-executions").textContent = "None yet. “Run” starts one.";
-const asks = new Asks({ mayWork, onDone: refresh });
+const asks = new Asks({ mayWork, name: identity.name, onDone: refresh });
 
 /**
  * The task as it is now, also where no stream reports its changes.
@@ -249,7 +251,7 @@ const runner = closable($("run-dialog", HTMLDialogElement));
 const repeated = new RepeatedVariables($("run-variables"));
 let filledIn = ""; // the script of an earlier run, as it was filled in
 let again = ""; // that run
-$("run").addEventListener("click", () => openRunner({ script: "", timeout: "", environment: "" }));
+$("run").addEventListener("click", () => openRunner({ script: ownScript, timeout: "", environment: "" }));
 runner.addEventListener("close", () => repeated.clear());
 
 /**
@@ -267,13 +269,18 @@ function openRunner({ script, timeout, environment, again: id = "", variables = 
     repeated.show(variables);
   }
   field.placeholder = ownScript;
-  const words = ownScript
-    ? "Left empty, the script above in grey runs: it is the one of the description."
-    : "The description has no script: write one here.";
-  $("script-note").textContent = id ? "" : words;
   showError($("run-problem"), "");
+  $("run-script-note").textContent = id ? "As it ran then." : scriptText(field.value);
   runner.showModal();
   void offerEnvironments();
+}
+
+/** @param {string} script - In the box. */
+function scriptText(script) {
+  if (!script) return ownScript ? "Left empty, the script in grey runs: the description’s." : NO_SCRIPT;
+  return script === ownScript
+    ? "The first bash block of the description. What you change here is for this run alone."
+    : "";
 }
 
 /** Names of those that the reader may use. Without them a name can still be written. */
@@ -300,26 +307,27 @@ async function runAgain({ execution_id: id, timeout_s: timeout, environment }) {
   openRunner({ script, timeout: String(timeout), environment: environment?.name ?? "", again: id, variables });
 }
 onPress($("run-form"), $("run-problem"), async () => {
+  if (!$("script", HTMLTextAreaElement).value.trim() && !ownScript && !again) {
+    $("script").focus();
+    throw new Refused(NO_SCRIPT);
+  }
+  await call("POST", api("exec", taskId), askedRun());
+  runner.close();
+  refresh();
+});
+
+/** What is asked for in the dialog. @returns {ExecuteRequest} */
+function askedRun() {
   const script = $("script", HTMLTextAreaElement).value;
   const timeout = $("timeout", HTMLInputElement).value;
-  if (!script.trim() && !ownScript && !again) {
-    $("script").focus();
-    throw new Refused("Write a script: the description of the task has none.");
-  }
+  const environment = $("environment", HTMLInputElement).value.trim();
   /** @type {ExecuteRequest} */
   const body = {};
   if (script.trim()) body.script_content = script;
   if (timeout) body.timeout_s = Number(timeout);
-  const environment = $("environment", HTMLInputElement).value.trim();
   if (environment) body.environment = environment;
-  if (again) {
-    body.again = again;
-    body.env = repeated.env;
-  }
-  await call("POST", api("exec", taskId), body);
-  runner.close();
-  refresh();
-});
+  return again ? { ...body, again, env: repeated.env } : body;
+}
 
 onPress($("stop"), problem, async () => {
   await call("POST", api("exec", "stop", taskId));
