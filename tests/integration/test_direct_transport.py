@@ -178,7 +178,7 @@ class World:
         return client
 
     async def close(self) -> None:
-        # uvloop keeps a socket open for as long as somebody reads from it.
+        # uvloop keeps a socket open for as long as a task reads from it.
         await cancel_all(*self._reading)
         for client in self.clients.values():
             client.socket.close()

@@ -265,6 +265,7 @@ async def answered(path: str, *headers: tuple[bytes, bytes], body: bytes = b"") 
     return dict(sent[0]["headers"])
 
 
+@pytest.mark.django_db(transaction=True)  # a probe closes old connections of the loop's thread
 async def test_a_finished_request_is_one_line_and_a_probe_none(lines) -> None:
     host = (b"host", b"localhost")
     await answered("/healthz", host)
@@ -290,7 +291,7 @@ async def test_a_call_over_mcp_belongs_to_its_request(lines, monkeypatch) -> Non
     def fail(requester: object, arguments: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setitem(TOOLS.loaded, "get_task", dataclasses.replace(TOOLS["get_task"], run=fail))
+    monkeypatch.setitem(TOOLS.loaded, "get_task", dataclasses.replace(TOOLS["get_task"], run=fail, at_once=None))
     task_id = str(uuid4())
     params = {"name": "get_task", "arguments": {"task_id": task_id}}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
