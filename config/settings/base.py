@@ -119,8 +119,9 @@ TASKHUB_PAGE_SCRIPTS = [
 ]
 # The style sheets of the pages, each joined with those of every page.
 TASKHUB_PAGE_STYLES = [
-    *((f"taskhub/{page}.css",) for page in ("board", "monitor", "agents", "connect", "settings", "docs")),
-    ("taskhub/log.css", "taskhub/task.css"),
+    *((f"taskhub/{page}.css",) for page in ("monitor", "agents", "connect", "settings", "docs")),
+    ("taskhub/markdown.css", "taskhub/board.css"),
+    ("taskhub/log.css", "taskhub/markdown.css", "taskhub/task.css"),
     ("sandboxes/sandboxes.css",),
     ("taskhub/log.css", "sandboxes/sandboxes.css"),
     (

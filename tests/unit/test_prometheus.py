@@ -36,7 +36,7 @@ def own_meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
         "taskhub.observability.metrics_store",
         "taskhub.events.publish",
         "taskhub.services.executions",
-        "taskhub.web.asgi_handler",
+        "taskhub.observability.request_metrics",
     ):
         monkeypatch.setattr(f"{module}.meter", made)
     return made

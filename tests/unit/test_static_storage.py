@@ -45,7 +45,10 @@ def test_each_page_has_one_style_sheet_which_finds_the_font(prepared: Any, setti
 
 
 def test_the_board_is_small(prepared: Any) -> None:
-    urls = [prepared.joined_url("taskhub/board.js"), prepared.joined_styles_url(["taskhub/board.css"])]
+    urls = [
+        prepared.joined_url("taskhub/board.js"),
+        prepared.joined_styles_url(["taskhub/markdown.css", "taskhub/board.css"]),
+    ]
     sizes = [Path(prepared.path(url.removeprefix("/static/") + ".gz")).stat().st_size for url in urls]
     assert sum(sizes) < (ALL_KIB - 20) * 1024, sizes
 
@@ -88,4 +91,4 @@ def test_a_page_takes_the_joined_file_or_module_by_module(
     monkeypatch.setattr(template_tags, "staticfiles_storage", StaticFilesStorage())
     assert asked() == ["/static/taskhub/site.js", "/static/taskhub/board.js"]
     sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)">', client.get("/").content.decode())
-    assert sheets == [f"/static/taskhub/{name}.css" for name in ("variables", "site", "board")]
+    assert sheets == [f"/static/taskhub/{name}.css" for name in ("variables", "site", "markdown", "board")]
