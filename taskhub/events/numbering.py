@@ -7,7 +7,8 @@ wait for its commit. So a writer inserts a pending event, and after its commit i
    counter, or finds it locked and does nothing; moves what is committed and pending into django-eventstream's table, in
    the order of the ids; and sets the counter.
 2. The process that made the pass sends the notifications. Another one whose commit came too late for it finds the
-   counter locked, and tries again after 5 ms, or finds nothing left to do.
+   counter locked, and tries again after 5 ms, or finds nothing left to do. Between its own passes a process rests for
+   10 ms: what it commits meanwhile is one pass.
 
 What holds: a transaction that saw a change, or waited for it, gets the higher number. Its id is higher, because it took
 it later; and a pass that sees its event sees the other one, too. Whatever has nothing to do with each other is numbered
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 PASS_EVENTS: Final = 500
 PASS_BYTES: Final = 32 * 1024
 """Above this a pass does not answer with the texts of its events."""
+REST_S: Final = 0.01
+"""Between two passes of a process: what is committed meanwhile is one. Events further apart do not wait."""
 AGAIN_S: Final = 0.005
 _AGAIN_MOST_S: Final = 0.1
 _AFTER_ERROR_S: Final = 1.0
@@ -109,6 +112,7 @@ class Numberer:
         self._requested = 0
         self._answered = 0
         self._failures = 0
+        self._rests_until = 0.0
         self._thread: threading.Thread | None = None
 
     def request(self) -> None:
@@ -151,6 +155,9 @@ class Numberer:
             if not self._changed.wait_for(lambda: not self.is_idle(), _IDLE_S):
                 connections.close_all()
                 self._changed.wait_for(lambda: not self.is_idle())
+        if (rest_s := self._rests_until - time.monotonic()) > 0:
+            time.sleep(rest_s)
+        with self._changed:
             return self._requested
 
     def _number(self) -> None:
@@ -158,6 +165,7 @@ class Numberer:
         while not number_events():
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _AGAIN_MOST_S)
+        self._rests_until = time.monotonic() + REST_S
 
     def _try_later(self, reason: str) -> None:
         connections.close_all()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from django.core.management import call_command
@@ -55,3 +56,20 @@ def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
     numberer.request()
     numberer.finish(60)
     assert numberer.is_idle()
+
+
+def test_between_two_passes_there_is_a_rest_and_what_is_committed_meanwhile_is_one_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes: list[int] = []
+    monkeypatch.setattr(numbering, "number_events", lambda: not passes.append(1))
+    monkeypatch.setattr(numbering, "REST_S", 1.0)
+    numberer = numbering.Numberer()
+    numberer.request()
+    numberer.finish(60)
+    for _ in range(10):
+        numberer.request()
+        time.sleep(0.001)
+    numberer.finish(60)
+    assert numberer.is_idle()
+    assert len(passes) == 2
