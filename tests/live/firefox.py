@@ -66,6 +66,20 @@ class Firefox:
         started = f"const until = Date.now() + {PATIENCE_S * 500}; {look}; look();"
         assert self.evaluate(f"new Promise(done => {{ {started} }})"), f"not in Firefox: {condition}"
 
+    def click(self, selector: str) -> None:
+        """Click on the first element that is shown and that the selector matches, as with a mouse.
+
+        Keys press no button here: a headless window has no focus, so a page gets the keys, and no click follows.
+        """
+        found = f"[...document.querySelectorAll({json.dumps(selector)})].find(each => each.checkVisibility())"
+        self.wait_for(f"{found} !== undefined")
+        place = f"(each => (each.scrollIntoView({{block: 'center'}}), each.getBoundingClientRect()))({found})"
+        x, y = self.evaluate(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({place})")
+        at = {"type": "pointerMove", "x": round(x), "y": round(y)}
+        steps = [at, {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
+        mouse = {"type": "pointer", "id": "mouse", "actions": steps}
+        self._ask("input.performActions", context=self._tab, actions=[mouse])
+
     def press_on(self, selector: str, *keys: str) -> None:
         """Focus the first element that is shown and that the selector matches, and press keys."""
         found = f"[...document.querySelectorAll({json.dumps(selector)})].find(each => each.checkVisibility())"

@@ -76,6 +76,49 @@ def test_firefox_opens_searches_and_follows_a_log(firefox: Firefox, hub: Running
     assert firefox.complaints == []
 
 
+def test_firefox_changes_runs_and_answers_a_task(firefox: Firefox, hub: RunningHub, client: HubClient) -> None:
+    description = "- [ ] a box\n- [ ] another\n\n```bash\necho ran in Firefox\n```"
+    task_id = client.create_task("worked on in Firefox", description=description, tags=["one", "two"])
+    open_signed_in(firefox, hub, f"/tasks/{task_id}/")
+    focused = "document.activeElement.textContent.includes(%s)"
+    # Choices: gone through by arrows, left by Escape; the focus goes back to what opened them.
+    firefox.click("#status-property > button")
+    firefox.wait_for("document.activeElement.matches('.choice')")
+    firefox.press("Escape")
+    firefox.wait_for(focused % "'To do'")
+    firefox.click("#status-property > button")
+    firefox.wait_for("document.activeElement.matches('.choice')")
+    firefox.press("ArrowDown")
+    firefox.wait_for(focused % "'In progress'")
+    firefox.click("#status-property .choices li:nth-child(2) button")
+    firefox.wait_for("document.getElementById('status').textContent === 'In progress'")
+    firefox.wait_for(focused % "'In progress'")
+    firefox.click("#tags button")
+    firefox.wait_for("document.querySelectorAll('#tags li').length === 1")
+    firefox.wait_for("document.activeElement.ariaLabel === 'Remove the tag two'")
+    for line in (0, 1):  # the second one while the first is being saved
+        firefox.click(f"#description [data-line='{line}']")
+    address = f"/api/tasks/{task_id}/"
+    wait_until(lambda: client.http.get(address).json()["description"].count("[x]") == 2, "both boxes are ticked")
+    # A run, from the dialog to its log and its script.
+    firefox.click("#run")
+    firefox.wait_for("document.querySelector('#run-dialog').open")
+    firefox.click("#run-form .primary")
+    shown_in(firefox, "ran in Firefox")
+    firefox.wait_for("document.querySelector('#executions strong')?.textContent === 'completed'")
+    firefox.click("#run-facts summary")
+    firefox.wait_for("document.getElementById('run-script').textContent.includes('ran in Firefox')")
+    firefox.click("#run-facts summary")
+    firefox.wait_for("!document.getElementById('run-facts').open")
+    # A question is answered by a press on one of its choices.
+    question = {"kind": "question", "text": "Which *region*?", "options": ["eu", "us"]}
+    client.http.post(f"/api/tasks/{task_id}/notes/", json=question).raise_for_status()
+    firefox.click("#answer-options button")
+    firefox.wait_for("document.querySelector('#timeline .answers')?.textContent.includes('eu')")
+    assert firefox.evaluate("document.activeElement.id") == "title"  # not lost with the box
+    assert firefox.complaints == []
+
+
 def test_firefox_moves_selects_and_finds_cards_by_the_keyboard(
     firefox: Firefox, hub: RunningHub, client: HubClient
 ) -> None:
