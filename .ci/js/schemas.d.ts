@@ -84,6 +84,7 @@ export interface AuditEntry {
   id: number;
   at: string;
   actor: string;
+  agent: string;
   door: string;
   token_name: string;
   action: string;

@@ -50,6 +50,7 @@ _REF_LENGTH: Final = 100
 
 HIDDEN_ENTRY: Final[dict[str, Any]] = {
     "actor": "",
+    "agent": "",
     "door": "",
     "token_name": "",
     "action": "task:private",
@@ -235,8 +236,10 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """A step in a task's history; `changes` maps a field to `[before, after]`.
 
     `hidden` stands there for a blocker that the caller may not see.
+    `agent`: the name of the agent that did it, of the account `actor`; empty for a person, for the service itself, and
+    for what was done before agents' names were kept.
     `private`: it was made while the task was private. Callers who could not read it then see its time alone: `actor`,
-    `door` and `token_name` are empty, as is `changes`, `execution_id` is null, and `action` is `task:private`.
+    `agent`, `door` and `token_name` are empty, as is `changes`, `execution_id` is null, and `action` is `task:private`.
     """
 
     actor = serializers.CharField(source="actor_name")
@@ -244,7 +247,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
 
     class Meta:
         model = AuditEntry
-        fields = ["id", "at", "actor", "door", "token_name", "action", "execution_id", "changes", "private"]
+        fields = ["id", "at", "actor", "agent", "door", "token_name", "action", "execution_id", "changes", "private"]
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from taskhub.models.claim import AGENT_LENGTH
+
 
 class AuditEntry(models.Model):
     """`action` is `subject:verb` (`task:update`); `changes` maps a field to `[before, after]`."""
@@ -16,6 +18,9 @@ class AuditEntry(models.Model):
     # The API token that was used, if any; the entry outlives it.
     token_id = models.UUIDField(null=True)
     token_name = models.CharField(max_length=100, blank=True, default="")
+    agent = models.CharField(
+        max_length=AGENT_LENGTH, blank=True, default="", db_default="", help_text="The agent's name. Empty: a person."
+    )
     action = models.CharField(max_length=50)
     # No foreign keys: an entry outlives its object.
     task_id = models.UUIDField(null=True)

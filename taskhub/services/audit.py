@@ -28,6 +28,7 @@ def audit_write(
             door=actor.door,
             token_id=actor.token.public_id if actor.token else None,
             token_name=actor.token.name if actor.token else "",
+            agent=actor.agent,
             action=action,
             task_id=task_id,
             execution_id=execution_id,

@@ -91,6 +91,7 @@ def test_the_history_of_a_private_time_is_hidden_after_it(
             "private": True,
             "actor": "",
             "door": "",
+            "agent": "",
             "token_name": "",
             "execution_id": None,
             "changes": {},

@@ -107,46 +107,9 @@ function text(value) {
 }
 
 /**
- * The agents that made these changes, by the entry's id; empty for people and the service.
+ * The agent that made a change; empty for people and the service. Entries from before agents' names were kept have the
+ * token alone.
  *
- * An entry holds the account and the token. Its agent is the one that held the task then, if that is of the account;
- * else the token's name, which agents have that name no other (`as`).
- *
- * @param {readonly AuditEntry[]} entries - The newest first, without a gap.
- * @param {string} holder - Of the task after them, `<account>/<agent>`; empty: none.
- * @returns {Map<number, string>}
- */
-export function agentsOf(entries, holder) {
-  /** @type {Map<number, string>} */
-  const agents = new Map();
-  let later = holder;
-  for (const [at, entry] of entries.entries()) {
-    const [before, after] = holdersOf(entry, later);
-    const isForced = [entry, entries[at + 1]].some((each) => each?.action === OVERRIDE && each.actor === entry.actor);
-    const held = isForced ? "" : agentIn(after, entry.actor) || agentIn(before, entry.actor);
-    agents.set(entry.id, entry.token_name && (held || entry.token_name));
-    later = before;
-  }
-  return agents;
-}
-
-const OVERRIDE = "claim:override";
-
-/**
  * @param {AuditEntry} entry
- * @param {string} later - The holder after it.
- * @returns {[string, string]}
  */
-function holdersOf({ changes }, later) {
-  const { holder } = /** @type {{ holder?: [string | null, string | null] }} */ (changes);
-  return holder ? [holder[0] ?? "", holder[1] ?? ""] : [later, later];
-}
-
-/**
- * The name of an agent of this account.
- *
- * @param {string} holder
- * @param {string} account
- */
-const agentIn = (holder, account) =>
-  account && holder.startsWith(`${account}/`) ? holder.slice(account.length + 1) : "";
+export const agentOf = ({ agent, token_name: token }) => agent || token;

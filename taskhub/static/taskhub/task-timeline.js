@@ -9,7 +9,7 @@ import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
 import { PagedRows } from "./paged-rows.js";
 import { hue, initials } from "./people.js";
-import { actionOf, agentsOf, HIDDEN } from "./task-changes.js";
+import { actionOf, agentOf, HIDDEN } from "./task-changes.js";
 import { knownSince, merged } from "./timeline.js";
 import { whoElements } from "./who.js";
 
@@ -42,7 +42,6 @@ export class Timeline {
   #runs = [];
   /** By the item's key. @type {Map<string, { look: string, row: HTMLElement }>} */
   #rows = new Map();
-  #holder = ""; // of the task now
 
   /**
    * @param {string} taskId
@@ -72,13 +71,6 @@ export class Timeline {
     this.draw();
   }
 
-  /** @param {string} holder - Of the task now; empty: none. */
-  showHolder(holder) {
-    if (holder === this.#holder) return;
-    this.#holder = holder;
-    this.draw();
-  }
-
   /** @param {Execution[]} runs - All of them. */
   showRuns(runs) {
     this.#runs = runs;
@@ -105,14 +97,9 @@ export class Timeline {
     const told = changes.items.filter(
       ({ action, execution_id: id }) => action !== "note:add" && !(OF_RUNS.has(action) && id && known.has(id)),
     );
-    const agents = agentsOf(changes.items, this.#holder);
     const since = knownSince([changes, notes].map(({ items, hasMore }) => ({ items, hasMore })));
     const items = merged(
-      [
-        told.map((entry) => changeItem(entry, agents.get(entry.id) ?? "")),
-        this.#runs.map((run) => this.#runItem(run, agents)),
-        notes.items.map(noteItem),
-      ],
+      [told.map(changeItem), this.#runs.map((run) => this.#runItem(run)), notes.items.map(noteItem)],
       since,
     );
     const rows = items.map((item) => this.#row(item));
@@ -134,15 +121,14 @@ export class Timeline {
 
   /**
    * @param {Execution} run
-   * @param {Map<number, string>} agents - By the entry's id.
    * @returns {Item}
    */
-  #runItem(run, agents) {
+  #runItem(run) {
     const { execution_id: id, queued_at: at } = run;
     const asked = this.#changes.items.find(
       ({ action, execution_id: of }) => of === id && (action === "execution:queue" || action === HIDDEN),
     );
-    const by = { author: asked?.actor ?? "", agent: (asked && agents.get(asked.id)) ?? "" };
+    const by = { author: asked?.actor ?? "", agent: asked ? agentOf(asked) : "" };
     return {
       key: `run ${id}`,
       at,
@@ -236,20 +222,16 @@ function noteItem(note) {
   };
 }
 
-/**
- * @param {AuditEntry} entry
- * @param {string} agent - Empty: a person, or the service.
- * @returns {Item}
- */
-function changeItem(entry, agent) {
+/** @param {AuditEntry} entry @returns {Item} */
+function changeItem(entry) {
   const { id, at, actor, door, token_name: token, action, private: isPrivate } = entry;
   return {
     key: `change ${id}`,
     at,
-    look: agent,
+    look: "",
     draw: () => {
       const { words, fields } = actionOf(entry);
-      const { row, head } = rowOf("change", { author: actor, agent }, [` ${words} `], at);
+      const { row, head } = rowOf("change", { author: actor, agent: agentOf(entry) }, [` ${words} `], at);
       if (action === HIDDEN) {
         find(head, "strong").remove();
         return row;

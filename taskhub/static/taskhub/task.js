@@ -160,7 +160,6 @@ async function readAgain() {
     mustReadAgain = false;
     try {
       const [now] = await Promise.all([current(), timeline.refresh(), executions.refresh(), showDependents(taskId)]);
-      timeline.showHolder(now.holder);
       asks.show(now, timeline.notes, executions.lastRun);
       if (problem.dataset["of"] === "reading") showError(problem, "");
     } catch (error) {
