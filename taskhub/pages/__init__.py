@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -31,6 +32,7 @@ from taskhub.models import (
     ExecutionStatus,
     LeftOutReason,
     Leftover,
+    Note,
     NoteKind,
     StartAwaits,
     Task,
@@ -260,9 +262,10 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
     run = _shown_run(request, task)
     notes = notes_of(user=request.user, task=task)
     question = None if asked is None else notes.filter(pk=asked).first()
-    is_own = question is not None and (question.author, question.agent) == (request.user.get_username(), "")
+    name = request.user.get_username()
+    is_own = bool(name) and question is not None and (question.author, question.agent) == (name, "")
     is_to_review = task.waiting_for == "review"
-    result = notes.filter(kind=NoteKind.RESULT).first() if is_to_review else None
+    result = _result_of(notes) if is_to_review else None
     context = {
         "task": task,
         "priority_rank": rank,
@@ -281,6 +284,12 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "log_is_short": run is not None and run.log_lines is not None and run.log_lines <= _FEW_LINES,
     }
     return render(request, "task.html", context)
+
+
+def _result_of(notes: QuerySet[Note]) -> Note | None:
+    """The result that was handed in last. One that a person has sent back is none; the service only remarks on it."""
+    last = notes.filter(Q(kind=NoteKind.RESULT) | (Q(kind=NoteKind.REVIEW) & ~Q(author=""))).first()
+    return last if last is not None and last.kind == NoteKind.RESULT else None
 
 
 def _shown_run(request: HttpRequest, task: Task) -> Execution | None:

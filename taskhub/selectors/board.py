@@ -152,11 +152,12 @@ def status_counts(tasks: QuerySet[Task]) -> dict[str, int]:
 
 
 def _accounts(caller: Caller) -> list[str]:
-    """Those that may have tasks, for callers with an account of their own."""
+    """Those that may have tasks, for callers with an account of their own. Empty where they are too many to name."""
     if not caller.get_username():
         return []
     found = User.objects.filter(is_active=True).order_by("username").values_list("username", flat=True)
-    return list(found[:NAMES_MOST])
+    names = list(found[: NAMES_MOST + 1])
+    return names if len(names) <= NAMES_MOST else []
 
 
 def _tags(tasks: QuerySet[Task]) -> list[str]:

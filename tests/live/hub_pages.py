@@ -102,7 +102,7 @@ class TaskPage:
 
     def run(self, script: str) -> None:
         self.page.get_by_role("button", name="Run", exact=True).click()
-        self.page.get_by_label("Script (default").fill(script)
+        self.page.get_by_label("Script", exact=True).fill(script)
         self.page.get_by_role("button", name="Run now").click()
 
     def wait_for_line(self, text: str) -> None:

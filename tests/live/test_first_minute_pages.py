@@ -67,7 +67,7 @@ def test_an_empty_board_offers_a_task_and_runs_it(page: Page, hub: RunningHub, c
     # The hub is shared with other tests: its board is empty for this browser alone.
     statuses = ("todo", "inprogress", "review", "done")
     columns = [{"status": each, "count": 0, "total": 0, "cursor": None, "results": []} for each in statuses]
-    summary = {"states": {}, "assignees": [], "tags": [], "needs": []}
+    summary = {"states": {}, "assignees": [], "accounts": [], "tags": [], "needs": []}
     none = {"columns": columns, "summary": summary}
     page.route("**/api/tasks/board/?*", lambda route: route.fulfill(json=none))
     page.route("**/api/events/stream*", lambda route: route.abort())

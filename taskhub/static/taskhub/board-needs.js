@@ -332,7 +332,8 @@ export class Needs {
  * @param {Need} need
  * @param {Question | null} question
  */
-const whatText = (need, question) => (question ? `question of ${question.agent || question.author}` : WORDS[need].one);
+const whatText = (need, question) =>
+  question ? `question of ${question.agent || question.author || "the service"}` : WORDS[need].one;
 
 /**
  * The last notes, the newest first.

@@ -76,6 +76,7 @@ export function entryOf(entries, value) {
 export function afterReview(status) {
   const { statuses } = enums();
   const at = statuses.findIndex(({ value }) => value === status);
+  if (at < 0) return { back: undefined, on: undefined };
   return { back: statuses.slice(0, at).find(({ value }) => statuses[at]?.next.includes(value)), on: statuses[at + 1] };
 }
 

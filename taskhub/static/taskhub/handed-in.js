@@ -21,14 +21,28 @@ import { whoElements } from "./who.js";
 const FILES_MOST = 5;
 
 /**
+ * The result that was handed in last; one that a person has sent back is none, and the service only remarks on it.
+ *
+ * @param {readonly RenderedNote[]} notes - The newest first.
+ */
+function resultOf(notes) {
+  const last = lastOf(notes);
+  return last?.kind === "result" ? last : undefined;
+}
+
+/** @param {readonly RenderedNote[]} notes */
+export const lastOf = (notes) => notes.find(({ kind, author }) => kind === "result" || (kind === "review" && author));
+
+/**
  * Show it. The files come a little later.
  *
  * @param {HTMLElement} place
  * @param {Work} work
  * @param {HTMLElement} problem - Where it is said that a file cannot be had.
+ * @param {{ keeps?: boolean }} [options] - `keeps`: what is said there already is older than these notes.
  */
-export async function showHandedIn(place, { id, artifacts, notes, run }, problem) {
-  const result = notes.find(({ kind }) => kind === "result");
+export async function showHandedIn(place, { id, artifacts, notes, run }, problem, { keeps = false } = {}) {
+  const result = resultOf(notes);
   const by = element("p", "", "note");
   const text = element("div", "", "markdown");
   const links = element("ul", "", "links");
@@ -38,7 +52,8 @@ export async function showHandedIn(place, { id, artifacts, notes, run }, problem
   } else by.append("Handed in without a note.");
   links.append(...artifacts.map((artifact) => rowOf(...linkNodes(artifact))));
   links.hidden = !artifacts.length;
-  place.replaceChildren(by, text, links);
+  if (keeps) place.append(links);
+  else place.replaceChildren(by, ...(result ? [text] : []), links);
   if (!run) return;
   try {
     /** @type {Artifacts} */

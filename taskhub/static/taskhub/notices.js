@@ -57,6 +57,7 @@ async function look() {
   const { name } = await me;
   if (!(title || notify) || !name) {
     show("");
+    showOnPage(0);
     return;
   }
   let tasks;

@@ -24,4 +24,7 @@ for (const field of document.querySelectorAll("input[list=people]")) {
   field.addEventListener("input", () => {
     if (hint && field instanceof HTMLInputElement) hint.textContent = strangerText(field.value.trim(), known);
   });
+  field.closest("form")?.addEventListener("reset", () => {
+    if (hint) hint.textContent = "";
+  });
 }

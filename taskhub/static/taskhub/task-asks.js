@@ -4,7 +4,7 @@ import { api, call, Refused } from "./api.js";
 import { $, agoElement, button } from "./dom.js";
 import { afterReview, entryOf, enums } from "./enums.js";
 import { onPress, showError } from "./forms.js";
-import { showHandedIn } from "./handed-in.js";
+import { lastOf, showHandedIn } from "./handed-in.js";
 import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
 import { answerOf, NO_REMARK } from "./review.js";
@@ -85,11 +85,12 @@ export class Asks {
   #showWork(work) {
     const place = $("handed-in");
     place.hidden = !work;
-    const results = work?.notes.filter(({ kind }) => kind === "result").map(({ id }) => id);
-    const now = work ? JSON.stringify([results?.[0], work.artifacts, work.run]) : "";
+    const last = work ? lastOf(work.notes) : undefined;
+    const now = work ? JSON.stringify([last?.id, work.artifacts, work.run]) : "";
     if (now === this.#work) return;
+    const keeps = !last && !this.#work; // as the server has drawn it
     this.#work = now;
-    if (work) void showHandedIn(place, work, $("review-problem"));
+    if (work) void showHandedIn(place, work, $("review-problem"), { keeps });
   }
 
   /** Where it is the reader's own question, behind a button. @param {Note | null} asked */
@@ -105,7 +106,7 @@ export class Asks {
    *
    * @param {Note} asked
    */
-  #isOwn = ({ author, agent }) => author === this.#options.name && !agent;
+  #isOwn = ({ author, agent }) => author !== "" && author === this.#options.name && !agent;
 
   /** @param {boolean} isToReview */
   #showReview(isToReview) {
@@ -130,9 +131,20 @@ export class Asks {
     }
     if (before && isNew && this.#answer.value)
       showError($("answer-problem"), "The question was answered meanwhile. This is another one.");
-    showMarkdown($("question-text"), asked.text, htmlOf(asked, notes));
+    this.#drawQuestion(asked, htmlOf(asked, notes), isNew && before !== null);
     $("question-of").replaceChildren(...originOf(asked));
     if (isNew) $("answer-options").replaceChildren(...asked.options.map((each) => this.#option(each)));
+  }
+
+  /**
+   * One that is older than the notes that were read stays as the server has drawn it.
+   *
+   * @param {Note} asked
+   * @param {string | null | undefined} html - Undefined: not read.
+   * @param {boolean} isAnother - Than the one that is shown.
+   */
+  #drawQuestion(asked, html, isAnother) {
+    if (html !== undefined || isAnother) showMarkdown($("question-text"), asked.text, html);
   }
 
   /**

@@ -197,7 +197,7 @@ function rowOf(kind, by, words, at) {
   mark.ariaHidden = "true";
   if (actor) mark.dataset["hue"] = String(hue(actor));
   const head = element("p", "", "entry-head");
-  head.append(...(actor ? whoElements(by) : [element("strong", "The service")]), ...words, agoElement(at));
+  head.append(...whoElements(by), ...words, agoElement(at));
   row.append(mark, head);
   return { row, head };
 }

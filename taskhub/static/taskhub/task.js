@@ -306,11 +306,13 @@ async function runAgain({ execution_id: id, timeout_s: timeout, environment }) {
   openRunner({ script, timeout: String(timeout), environment: environment?.name ?? "", again: id, variables });
 }
 onPress($("run-form"), $("run-problem"), async () => {
-  if (!$("script", HTMLTextAreaElement).value.trim() && !ownScript && !again) {
+  try {
+    await call("POST", api("exec", taskId), askedRun());
+  } catch (error) {
+    if (!(error instanceof Refused) || error.code !== "script_missing") throw error;
     $("script").focus();
     throw new Refused(NO_SCRIPT);
   }
-  await call("POST", api("exec", taskId), askedRun());
   runner.close();
   refresh();
 });

@@ -6,6 +6,6 @@ import { element } from "./dom.js";
  * @param {{ author: string, agent: string }} by
  */
 export function whoElements({ author, agent }) {
-  const name = element("strong", agent || author);
+  const name = element("strong", agent || author || "The service");
   return agent ? [name, element("span", ` (${author})`, "note")] : [name];
 }
