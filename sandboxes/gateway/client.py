@@ -191,14 +191,14 @@ class Gateway:
         It never stops by itself while a script runs; after `ttl_minutes` Daytona destroys it whatever became of us.
         """
         ours = {"name": name, "labels": labels, "autoStopInterval": 0, "ttlMinutes": ttl_minutes}
+        return await self._created({**(fields or {}), **ours})
+
+    async def _discard(self, id_or_name: str) -> None:
+        """Delete one that did not start, if it can be."""
         try:
-            return await self._created({**(fields or {}), **ours})
-        except SandboxFailed:
-            try:
-                await self.sandbox_delete(name)
-            except SandboxError as error:
-                log.info("sandbox %s, which did not start, is not deleted: %s", name, error.code)
-            raise
+            await self.sandbox_delete(id_or_name)
+        except SandboxError as error:
+            log.info("sandbox %s, which did not start, is not deleted: %s", id_or_name, error.code)
 
     async def _created(self, fields: Document) -> tuple[Sandbox, bool]:
         try:
@@ -211,14 +211,23 @@ class Gateway:
             if error.code != "sandbox_refused":
                 raise
             if _DID_NOT_START.search(error.detail):
+                await self._discard(str(fields["name"]))
                 raise SandboxFailed().saying(error.detail) from None
             raise SandboxRefused(error.code, _NOT_MADE).saying(error.detail) from None
-        return await self._started(document), True
+        try:
+            return await self._started(document), True
+        except SandboxFailed:
+            # By its id: the name may be that of another one by now.
+            await self._discard(str(document["id"]))
+            raise
 
     async def _found(self, name: str) -> Sandbox:
         """What an earlier try has made. Raises SandboxRefused for one that Daytona would not start any more: whether
         the script has run in it is not known, so there is no other one."""
-        document = await self.document(name)
+        try:
+            document = await self.document(name)
+        except SandboxMissing as error:
+            raise SandboxUnavailable from error  # it has gone meanwhile: the next try makes one
         if document.get("state") == "error":
             words = "The sandbox that was made for this is in an error; operators read its reason."
             raise SandboxRefused("sandbox_failed", words).saying(failure(document))

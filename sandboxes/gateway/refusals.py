@@ -127,13 +127,16 @@ def _refusal(status: int | None, said: str) -> SandboxError:
 
 
 def plain_message(text: str) -> str:
-    """The message of an error's body; of a text that is none, the text. At most `_SAID_LENGTH` characters."""
+    """The message of an error's body, also where it is a list; any other text as it is. At most `_SAID_LENGTH`."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = {"message": text}
     message = found.get("message") if isinstance(found, dict) else None
-    return plain(message[: 4 * _SAID_LENGTH])[:_SAID_LENGTH] if isinstance(message, str) else ""
+    if isinstance(message, list):
+        message = " ".join(map(str, message))
+    said = message if isinstance(message, str) else text
+    return plain(said[: 4 * _SAID_LENGTH])[:_SAID_LENGTH]
 
 
 def _lack(what: str, most: str | None) -> Lack | None:

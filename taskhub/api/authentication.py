@@ -21,7 +21,7 @@ from rest_framework.request import Request
 
 from taskhub.auth.rate_limits import failures, network_of, whose_address
 from taskhub.auth.token_session import session_token
-from taskhub.auth.token_use import token_note_use
+from taskhub.auth.token_use import tokens_note_use
 from taskhub.errors import HOW_TO_AUTHENTICATE
 from taskhub.lib.compiled_sql import GIVEN, Lookup
 from taskhub.models import ApiToken, EndedToken
@@ -74,17 +74,24 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
             raise _ForMcpOnly
         if not token.isalnum():
             raise WrongCredential
-        text = token.decode("ascii")
-        digest = hash_token(text)
-        rows = [row for row in _SHOWN.rows(text[:_KEY_LENGTH]) if compare_digest(digest, row[0])]
-        if not rows:
-            raise _why_it_fails(digest)
-        shown = ApiToken.from_db(connection.alias, _TOKEN, rows[0][: len(_TOKEN)])
-        if has_expired(shown):
+        found = token_find(token.decode("ascii"))
+        if found is None:
+            raise _why_it_fails(hash_token(token.decode("ascii")))
+        if has_expired(found[1]):
             raise _Expired
-        shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
-        token_note_use(shown)
-        return know_role(shown.user, [row[-1] for row in rows], shown.role), shown
+        tokens_note_use([found[1]])
+        return found
+
+
+def token_find(text: str) -> tuple[User, ApiToken] | None:
+    """The account and the token, which may have expired; None for one that no active account has."""
+    digest = hash_token(text)
+    rows = [row for row in _SHOWN.rows(text[:_KEY_LENGTH]) if compare_digest(digest, row[0])]
+    if not rows:
+        return None
+    shown = ApiToken.from_db(connection.alias, _TOKEN, rows[0][: len(_TOKEN)])
+    shown.user = User.from_db(connection.alias, _ACCOUNT, rows[0][len(_TOKEN) : -1])
+    return know_role(shown.user, [row[-1] for row in rows], shown.role), shown
 
 
 class SessionAuthentication(authentication.SessionAuthentication):

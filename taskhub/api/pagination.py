@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
@@ -72,8 +73,9 @@ class KeysetPages(BasePagination):
         position = self._read_position(queryset, request, keys)
         backwards = position is not None and position.backwards
         order = tuple(map(_reversed, keys)) if backwards else keys
-        rows = self.first_rows(queryset, request, order, position, size + 1)
-        found = getattr(view, "read_rows", _models)(rows, tuple(key.lstrip("-") for key in keys))
+        with self.one_read(request, order):
+            rows = self.first_rows(queryset, request, order, position, size + 1)
+            found = getattr(view, "read_rows", _models)(rows, tuple(key.lstrip("-") for key in keys))
         page, more = found[:size], len(found) > size
         if backwards:
             page.reverse()
@@ -82,6 +84,14 @@ class KeysetPages(BasePagination):
         self._next = _position(queryset, keys, page[-1], backwards=False) if ahead and page else None
         self._previous = _position(queryset, keys, page[0], backwards=True) if behind and page else None
         return page
+
+    def one_read(
+        self,
+        request: Request,  # noqa: ARG002 - for those that read in parts
+        order: tuple[str, ...],  # noqa: ARG002 - likewise
+    ) -> AbstractContextManager[None]:
+        """Around what reads a page."""
+        return nullcontext()
 
     def first_rows(
         self,

@@ -8,6 +8,7 @@ them all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.http import QueryDict
 from rest_framework.request import Request
 
 from taskhub.api.pagination import NewestFirst, Position, behind
+from taskhub.lib.snapshot import one_snapshot
 from taskhub.models import Task, TaskPriority, TaskStatus
 
 _RANK: Final = "priority_rank"
@@ -25,6 +27,10 @@ Group = tuple[Any, list[dict[str, Any]]]
 
 
 class TaskPages(NewestFirst):
+    def one_read(self, request: Request, order: tuple[str, ...]) -> AbstractContextManager[None]:
+        """The parts are of one moment: a task that moves from one to another meanwhile is in neither else."""
+        return nullcontext() if _groups(request.query_params, order[0]) is None else one_snapshot()
+
     def first_rows(
         self,
         queryset: QuerySet[Any],

@@ -8,20 +8,24 @@ looks there is a rest, so that there are some; a token after a time without any 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection
 from typing import Final
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
-from rest_framework.exceptions import AuthenticationFailed
 
-from taskhub.api.authentication import BearerAuthentication
+from taskhub.api.authentication import has_expired, token_find
+from taskhub.auth.token_use import tokens_note_use
 from taskhub.lib.per_loop import PerLoop
 from taskhub.models import ApiToken
 from taskhub.observability.log_context import task_for_all
 from taskhub.web.thread_pool import waits_here, with_database
 
 REST_S: Final = 0.01
+MOST: Final = 200
+"""Tokens of a look: some 30 ms."""
+log = logging.getLogger(__name__)
 Shown = tuple[User, ApiToken]
 _BEARER: Final = (b"bearer", 2)
 
@@ -39,6 +43,7 @@ class TokenLookups:
         self._turn = asyncio.Lock()
         self._next: _Lookup | None = None
         self._rests_until = 0.0
+        self._notes: set[asyncio.Task[None]] = set()
 
     async def find(self, token: bytes) -> Shown | None:
         """Account and token as a query finds them that begins after this call; None if it opens nothing.
@@ -48,10 +53,10 @@ class TokenLookups:
             return None
         if waits_here():  # the connection of the thread that waits is not shared
             return (await with_database(_find_all, [token]))[token]
-        if self._next is None:
-            self._next = _Lookup()
-            self._next.task = task_for_all(self._look(self._next), name="token-lookup")
         lookup = self._next
+        if lookup is None or len(lookup.tokens) >= MOST:
+            lookup = self._next = _Lookup()
+            lookup.task = task_for_all(self._look(lookup), name="token-lookup")
         lookup.tokens.add(token)
         # Each may be cancelled meanwhile.
         return (await asyncio.shield(lookup.task))[token]
@@ -60,11 +65,22 @@ class TokenLookups:
         loop = asyncio.get_running_loop()
         async with self._turn:
             await asyncio.sleep(self._rests_until - loop.time())
-            self._next = None
+            if self._next is lookup:
+                self._next = None
             try:
-                return await with_database(_find_all, lookup.tokens)
+                found = await with_database(_find_all, lookup.tokens)
             finally:
                 self._rests_until = loop.time() + REST_S
+        # No stream waits for it: a row that is locked, or a database that takes no writes, delays none.
+        used = [shown[1] for shown in found.values() if shown is not None]
+        self._notes.add(note := task_for_all(with_database(tokens_note_use, used), name="token-use"))
+        note.add_done_callback(self._noted)
+        return found
+
+    def _noted(self, note: asyncio.Task[None]) -> None:
+        self._notes.discard(note)
+        if not note.cancelled() and (error := note.exception()) is not None:
+            log.warning("the last use of tokens was not written: %s", error)
 
 
 class _Lookup:
@@ -79,10 +95,11 @@ def _find_all(tokens: Collection[bytes]) -> dict[bytes, Shown | None]:
 
 
 def _find(token: bytes) -> Shown | None:
-    try:
-        return BearerAuthentication().authenticate_credentials(token)
-    except AuthenticationFailed:
-        return None  # who asks alone learns why, and is counted
+    """Why a token opens nothing is told to who asks alone, who is counted then."""
+    if not token.isalnum():
+        return None
+    shown = token_find(token.decode("ascii"))
+    return None if shown is None or has_expired(shown[1]) else shown
 
 
 token_lookups: Final = PerLoop(TokenLookups)

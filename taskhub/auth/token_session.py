@@ -26,7 +26,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
-from taskhub.auth.token_use import token_note_use
+from taskhub.auth.token_use import tokens_note_use
 from taskhub.models import ApiToken
 from taskhub.roles import Caller, know_limit
 
@@ -67,7 +67,7 @@ def _account_of(request: HttpRequest) -> Caller:
     if token is None or (token.expiry is not None and token.expiry <= timezone.now()):
         request.session.flush()
         return AnonymousUser()
-    token_note_use(token)
+    tokens_note_use([token])
     know_limit(user, token.role)
     setattr(user, _TOKEN, token)
     return user

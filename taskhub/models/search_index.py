@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import DatabaseError, connections, transaction
 
@@ -25,6 +26,7 @@ TRIGRAM: Final = 3
 """Characters of the shortest text that the index finds."""
 NUMBERS: Final = "taskhub_task_searched"
 TEXTS: Final = "taskhub_task_trigrams"
+_PART: Final = 1000
 SEARCHED: Final = "taskhub_task_searched"
 """On PostgreSQL: the texts and tags of each task."""
 TEXT_INDEX: Final = "task_searched_text"
@@ -84,10 +86,10 @@ END $$
 def search_index_make(using: str = "default", **_: Any) -> None:
     """Make what is missing. Receiver of `post_migrate`. Where the database cannot, it is logged: searches read more."""
     connection = connections[using]
-    if not _has_columns(connection):
-        return
     try:
-        if connection.vendor == "sqlite":
+        if not _has_columns(connection):
+            _drop(connection)
+        elif connection.vendor == "sqlite":
             _make_on_sqlite(connection)
         else:
             _make_on_postgres(connection)
@@ -179,15 +181,35 @@ def _make_on_postgres(connection: Any) -> None:
         for name in (*_FORMER_INDEXES, *(_ON_POSTGRES.keys() & missing)):
             cursor.execute(f"DROP INDEX {online} IF EXISTS {name}")
         if missing >= _ON_POSTGRES.keys():
-            # What was written since the triggers are there is in the table already.
-            cursor.execute(
-                f"INSERT INTO {SEARCHED} (task_id, folded_text, tags) SELECT id, folded_text, tags FROM taskhub_task "
-                "ON CONFLICT (task_id) DO NOTHING"
-            )
-        for name in sorted(_ON_POSTGRES.keys() & missing, reverse=True):  # that of the tags needs no extension
+            _fill(cursor)
+        for name in sorted(_ON_POSTGRES.keys() & missing):  # that of the tags first: it needs no extension
             if name == TEXT_INDEX:
                 cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             cursor.execute(f"CREATE INDEX {online} {name} ON {_ON_POSTGRES[name]}")
+
+
+def _fill(cursor: Any) -> None:
+    """In parts: who changes a task waits for its part alone. What was written since the triggers are there is in the
+    table already; what was deleted meanwhile goes."""
+    last: UUID | None = UUID(int=0)
+    while last is not None:
+        cursor.execute(
+            "WITH part AS (SELECT id, folded_text, tags FROM taskhub_task WHERE id > %s ORDER BY id LIMIT %s), "
+            f"filled AS (INSERT INTO {SEARCHED} (task_id, folded_text, tags) SELECT id, folded_text, tags FROM part "
+            "ON CONFLICT (task_id) DO NOTHING) SELECT id FROM part ORDER BY id DESC LIMIT 1",
+            [last, _PART],
+        )
+        found = cursor.fetchone()
+        last = None if found is None else found[0]
+    cursor.execute(f"DELETE FROM {SEARCHED} WHERE NOT EXISTS (SELECT FROM taskhub_task WHERE id = task_id)")
+
+
+def _drop(connection: Any) -> None:
+    """After a way back behind the columns: on PostgreSQL a trigger that writes them would stay."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION IF EXISTS taskhub_task_searched() CASCADE")
+            cursor.execute(f"DROP TABLE IF EXISTS {SEARCHED}")
 
 
 def _make_triggers(connection: Any, cursor: Any) -> None:

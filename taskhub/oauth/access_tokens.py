@@ -12,7 +12,7 @@ from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
 from taskhub.api.authentication import BearerAuthentication, OutdatedCredential, WrongCredential, has_expired
-from taskhub.auth.token_use import token_note_use
+from taskhub.auth.token_use import tokens_note_use
 from taskhub.models import ApiToken
 from taskhub.models.token import OAUTH_ACCESS_PREFIX
 from taskhub.oauth.resource import mcp_resource
@@ -55,5 +55,5 @@ def _account_of(family: object) -> tuple[User, ApiToken]:
     if not rows or has_expired(rows[0]):
         raise OutdatedCredential("The grant of this access token has ended; sign in again.", code="token_revoked")
     token = rows[0]
-    token_note_use(token)
+    tokens_note_use([token])
     return know_role(token.user, [row.group for row in rows], token.role), token

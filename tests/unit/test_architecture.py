@@ -84,6 +84,7 @@ WRITERS = {
     "taskhub/observability/metrics_store.py": "each process writes its own counters and its heartbeat",
     "taskhub/models/search_index.py": "makes an index behind migrations, as they would, and fills it from the rows",
     "taskhub/api/row_encoder.py": "sends the SELECT of a queryset, and reads what the driver returns",
+    "taskhub/lib/snapshot.py": "begins and ends a transaction that only reads",
     "taskhub/lib/compiled_sql.py": "sends the statements that services and the outbox make",
 }
 """Modules that may write rows, and why. No other one may."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,8 +12,12 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, connections
+from django.http import HttpResponse
+from django.test import RequestFactory
+from opentelemetry import context
 
 from taskhub.api import token_lookups
 from taskhub.api.token_lookups import TokenLookups
@@ -208,6 +213,44 @@ async def test_who_comes_during_a_look_waits_for_the_next_one(
     going_on.set()
     assert (await first) is not None
     assert (await second) is None
+
+
+@DB
+async def test_no_stream_waits_for_the_note_of_a_tokens_use(
+    tokens: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookups, going_on, noted = TokenLookups(), threading.Event(), threading.Event()
+    note = token_lookups.tokens_note_use
+
+    def slow(used: Any) -> None:
+        assert going_on.wait(60)
+        note(used)
+        noted.set()
+
+    monkeypatch.setattr(token_lookups, "tokens_note_use", slow)
+    assert await lookups.find(tokens[0])
+    assert await lookups.find(tokens[1])
+    going_on.set()
+    assert await asyncio.to_thread(noted.wait, 60)
+    await asyncio.gather(*lookups._notes)
+    assert await sync_to_async(ApiToken.objects.filter(last_used_at__isnull=False).count)() == 2
+
+
+def test_a_view_belongs_to_the_span_of_its_request() -> None:
+    """Middleware has ended it by then, and detached it."""
+    seen = []
+
+    async def view() -> HttpResponse:
+        seen.append(context.get_value("span"))
+        return HttpResponse(status=204)
+
+    request = RequestFactory().get(STREAM)
+    request.session = SessionStore()
+    token = context.attach(context.set_value("span", "of the request"))
+    opening = Opening(request, view, content_type="text/plain")
+    context.detach(token)
+    assert asyncio.run(opening.answer()).status_code == 204
+    assert (seen, context.get_value("span")) == (["of the request"], None)
 
 
 @DB

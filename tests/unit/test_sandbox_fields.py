@@ -226,7 +226,7 @@ def test_one_that_does_not_start_is_deleted_and_one_that_may_have_run_is_not() -
     daytona = Daytona("creating", "error")
     with pytest.raises(SandboxFailed) as failed:
         make(daytona)
-    assert (failed.value.permanent, daytona.deleted) == (False, ["taskhub-1"])
+    assert (failed.value.permanent, daytona.deleted) == (False, ["box"])
     daytona = Again("error")
     with pytest.raises(SandboxRefused) as refused:
         make(daytona)

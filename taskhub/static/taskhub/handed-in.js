@@ -30,8 +30,11 @@ function resultOf(notes) {
   return last?.kind === "result" ? last : undefined;
 }
 
-/** @param {readonly RenderedNote[]} notes */
-export const lastOf = (notes) => notes.find(({ kind, author }) => kind === "result" || (kind === "review" && author));
+/** What follows a hand-in, and whether the service may have written it. @type {Record<string, boolean>} */
+const STEPS = { result: true, review: false };
+
+/** The last result or review of a person. @param {readonly RenderedNote[]} notes - The newest first. */
+export const lastOf = (notes) => notes.find(({ kind, author }) => kind in STEPS && (STEPS[kind] || author));
 
 /**
  * Show it. The files come a little later.
