@@ -15,7 +15,7 @@ from typing import Any
 from config.asgi import application as hub
 from taskhub.api import tasks
 from taskhub.events.open_streams import registry
-from taskhub.mcp import execution_tools, task_tools
+from taskhub.mcp import claim_tool, execution_tools, task_tools
 
 looks: Counter[str] = Counter()
 
@@ -33,7 +33,7 @@ def _count(module: Any, name: str) -> None:
     setattr(module, name, counting)
 
 
-_count(task_tools, "task_claim")
+_count(claim_tool, "task_claim")
 _count(task_tools, "task_page")
 _count(execution_tools, "execution_get_for")
 _count(execution_tools, "execution_queue")

@@ -74,6 +74,10 @@ const executions = new Executions(taskId, {
 function keepFocus() {
   const focused = document.activeElement;
   if (!focused || !$("actions").contains(focused) || focused.checkVisibility()) return;
+  focusOnAction();
+}
+
+function focusOnAction() {
   /** @type {NodeListOf<HTMLElement>} */
   const presses = $("actions").querySelectorAll("button:not(#delete)");
   ([...presses].find((press) => press.checkVisibility()) ?? $("title")).focus();
@@ -314,6 +318,7 @@ onPress($("run-form"), $("run-problem"), async () => {
     throw new Refused(NO_SCRIPT);
   }
   runner.close();
+  if (!$("run").checkVisibility()) focusOnAction(); // it ran before the dialog closed
   refresh();
 });
 
