@@ -58,7 +58,7 @@ def test_two_browsers_see_each_others_changes(
     page.locator("#new-form").get_by_label("Title").fill("seen by both")
     page.locator("#new-form [name=assignee]").fill("alice")
     page.locator("#new-form [name=priority]").select_option("high")
-    page.get_by_role("button", name="Create").click()
+    page.get_by_role("button", name="Create", exact=True).click()
     card = theirs.wait_for("seen by both", "todo")
     assert card.locator(".assignee").get_attribute("title") == "alice"
     assert card.locator(".initials").inner_text() == "AL"

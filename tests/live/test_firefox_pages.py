@@ -132,6 +132,7 @@ def test_firefox_moves_selects_and_finds_cards_by_the_keyboard(
     firefox.press("Shift+ArrowRight")
     firefox.wait_for("document.querySelectorAll('[data-status=inprogress] .card').length === 1")
     firefox.wait_for(of_card % "inprogress")
+    firefox.wait_for("document.querySelector('#toasts .toast') !== null")  # the move has been saved
     firefox.press("z")
     firefox.wait_for("document.querySelectorAll('[data-status=todo] .card').length === 2")
     firefox.press("m")

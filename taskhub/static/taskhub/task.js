@@ -58,10 +58,11 @@ const timeline = new Timeline(taskId, {
 const executions = new Executions(taskId, {
   onChange: (active, all) => {
     isRunning = Boolean(active);
-    showFinish();
-    $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
-    $("stop").hidden = !active || active.ending !== null;
-    keepFocus();
+    keepFocus(() => {
+      showFinish();
+      $("run").hidden = Boolean(active) && active?.kind !== "verify"; // a run supersedes a verification
+      $("stop").hidden = !active || active.ending !== null;
+    });
     timeline.showRuns(all);
   },
   mayRun: () => mayWork,
@@ -70,11 +71,15 @@ const executions = new Executions(taskId, {
 
 // --- Showing ---------------------------------------------------------------------------------------------
 
-/** Buttons come and go with the task: one that goes leaves the focus to another one, but to none that deletes. */
-function keepFocus() {
-  const focused = document.activeElement;
-  if (!focused || !$("actions").contains(focused) || focused.checkVisibility()) return;
-  focusOnAction();
+/**
+ * Buttons come and go with the task: one that goes leaves the focus to another one, but to none that deletes.
+ *
+ * @param {() => void} change
+ */
+function keepFocus(change) {
+  const focused = document.activeElement; // Chromium takes the focus from what is hidden at once
+  change();
+  if (focused && $("actions").contains(focused) && !focused.checkVisibility()) focusOnAction();
 }
 
 function focusOnAction() {
@@ -137,8 +142,7 @@ function showDescription(now) {
 
 function showGone() {
   isGone = true;
-  $("actions").hidden = true;
-  keepFocus();
+  keepFocus(() => ($("actions").hidden = true));
   showError(problem, "This task was deleted, or you may not see it any more. The page shows its last known state.");
 }
 
@@ -196,10 +200,11 @@ async function current() {
   /** @type {RenderedTask} */
   const now = await call("GET", `${api("tasks", taskId)}?html=true`);
   showDescription(now);
-  show(now);
-  showBlockers(now, { mayWork, onWaived: refresh });
-  showCheck(now, { mayWork });
-  keepFocus();
+  keepFocus(() => {
+    show(now);
+    showBlockers(now, { mayWork, onWaived: refresh });
+    showCheck(now, { mayWork });
+  });
   return now;
 }
 
