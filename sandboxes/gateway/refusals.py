@@ -135,7 +135,7 @@ def plain_message(text: str) -> str:
     message = found.get("message") if isinstance(found, dict) else None
     if isinstance(message, list):
         message = " ".join(map(str, message))
-    said = message if isinstance(message, str) else text
+    said = message if isinstance(message, str) else text if found else ""
     return plain(said[: 4 * _SAID_LENGTH])[:_SAID_LENGTH]
 
 
