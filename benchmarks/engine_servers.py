@@ -17,13 +17,21 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.scenarios import STREAM, bearer, warm_up
-from benchmarks.servers import HOST, Server, Template, listening, template, uvicorn, web_process
+from benchmarks.servers import (
+    BEFORE,
+    HOST,
+    Server,
+    Template,
+    listening,
+    template_before,
+    uvicorn,
+    web_process,
+)
 from benchmarks.streams import Plan
 from benchmarks.writers import Form, WriterProcess, Writes, status_path
 from tests.processes import free_port
 
 PEERS: Final = Path(__file__).parent / "peers"
-BEFORE: Final = "TASKHUB_BENCH_BEFORE"
 ONLY: Final = "TASKHUB_BENCH_ENGINES"
 _BUILD_S: Final = 1800
 _PACKAGES: Final = ("sse-starlette>=3.7,<4", "starlette>=1.10,<2", "uvicorn>=0.54,<1", "uvloop", "httptools")
@@ -64,16 +72,10 @@ def _hub_engine(server: Server, writer: WriterProcess) -> Engine:
     return Engine(server, Plan(server.port, STREAM, bearer(server), 1, head, 0), status_path(task_id))
 
 
-def _hub_before(folder: Path) -> Start:
-    """An earlier checkout, on a database of its own schema."""
-
-    @contextlib.contextmanager
-    def start(_: Template, writer: WriterProcess) -> Iterator[Engine]:
-        python = str(folder / ".venv/bin/python")
-        with template(python=python, code=folder) as database, web_process(database) as server:
-            yield _hub_engine(server, writer)
-
-    return start
+@contextlib.contextmanager
+def _hub_before(_: Template, writer: WriterProcess) -> Iterator[Engine]:
+    with template_before() as database, web_process(database) as server:
+        yield _hub_engine(server, writer)
 
 
 @contextlib.contextmanager
@@ -170,7 +172,7 @@ def _make_floor(folder: Path) -> Start:
 
 
 def _make_before(_: Path) -> Start | None:
-    return _hub_before(Path(os.environ[BEFORE])) if BEFORE in os.environ else None
+    return _hub_before if BEFORE in os.environ else None
 
 
 def _make_starlette(_: Path) -> Start | None:

@@ -20,10 +20,18 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from benchmarks.engine_servers import BEFORE
 from benchmarks.many_rows import EVENTS, TASKS
 from benchmarks.scenarios import FigureRow, Sample, Scenario, bearer
-from benchmarks.servers import HOST, Server, Template, exact_cpu_s, template, web_process
+from benchmarks.servers import (
+    BEFORE,
+    HOST,
+    Server,
+    Template,
+    backends,
+    exact_cpu_s,
+    template_before,
+    web_process,
+)
 from benchmarks.writers import WriterProcess, status_path
 
 TURNS: Final = 2
@@ -86,7 +94,7 @@ class Side:
         self.server = server
         self._connection = http.client.HTTPConnection(HOST, server.port, timeout=300)
         self._headers = {**bearer(server), "Content-Type": "application/json"}
-        self._backends = dict.fromkeys(_backends(server), 0.0)
+        self._backends = dict.fromkeys(backends(server), 0.0)
         self._made: list[str] = []
         self._turns = 0
 
@@ -96,7 +104,7 @@ class Side:
         return exact_cpu_s(self.server.pid) + sum(self._backends.values())
 
     def look_at_backends(self) -> None:
-        self._backends = dict.fromkeys(_backends(self.server), 0.0)
+        self._backends = dict.fromkeys(backends(self.server), 0.0)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Raises AssertionError for any other answer than 200 and 201."""
@@ -161,9 +169,7 @@ def _sides(database: Template) -> Iterator[dict[str, Side]]:
     with contextlib.ExitStack() as stack:
         databases = {"now": database}
         if BEFORE in os.environ:
-            folder = Path(os.environ[BEFORE])
-            python = str(folder / ".venv/bin/python")
-            databases["before"] = stack.enter_context(template(database.server_url, python=python, code=folder))
+            databases["before"] = stack.enter_context(template_before(database.server_url))
         servers = {
             version: stack.enter_context(web_process(each, prepared=_filled_by(each)))
             for version, each in databases.items()
@@ -234,19 +240,6 @@ def _block(server: Server) -> None:
         for each in statements:
             found.execute(each)
         found.commit()
-
-
-def _backends(server: Server) -> list[int]:
-    """The processes of PostgreSQL that serve this server."""
-    url = server.env.get("DATABASE_URL")
-    if url is None:
-        return []
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        return [pid for (pid,) in rows]
 
 
 def _rows() -> list[FigureRow]:

@@ -12,12 +12,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Final, Self
 
 import psycopg
 
-from benchmarks.engine_servers import BEFORE
 from benchmarks.scenarios import (
     SETTLE_S,
     STREAM,
@@ -29,7 +27,16 @@ from benchmarks.scenarios import (
     percentile,
     warm_up,
 )
-from benchmarks.servers import Server, Template, exact_cpu_s, template, web_processes
+from benchmarks.servers import (
+    BEFORE,
+    WATCHING,
+    Server,
+    Template,
+    backends,
+    exact_cpu_s,
+    template_before,
+    web_processes,
+)
 from benchmarks.streams import Fleet, Plan
 from benchmarks.writers import WriterProcess, Writes, make_task, read_version, status_path
 
@@ -40,8 +47,6 @@ PACED: Final = 300
 GAP_S: Final = 0.02
 STREAMS: Final = 20
 SAMPLE_EVERY_S: Final = 0.01
-_WATCH: Final = "benchmark"
-"""The name of the connection that looks on."""
 
 
 def run(database: Template, writer: WriterProcess) -> Sample:
@@ -59,8 +64,7 @@ def _versions(database: Template) -> Iterator[dict[str, Template]]:
     if BEFORE not in os.environ:
         yield {"now": database}
         return
-    folder = Path(os.environ[BEFORE])
-    with template(database.server_url, python=str(folder / ".venv/bin/python"), code=folder) as before:
+    with template_before(database.server_url) as before:
         yield {"now": database, "before": before}
 
 
@@ -122,7 +126,7 @@ class _Watch(threading.Thread):
         self.locked = 0
 
     def run(self) -> None:
-        with psycopg.connect(self._url, autocommit=True, application_name=_WATCH) as connection:
+        with psycopg.connect(self._url, autocommit=True, application_name=WATCHING) as connection:
             while not self._ended.wait(SAMPLE_EVERY_S):
                 row = connection.execute(
                     "SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock') FROM pg_stat_activity "
@@ -146,13 +150,7 @@ def _cpu_s(servers: Sequence[Server]) -> float:
 
 
 def _backends_cpu_s(server: Server) -> float:
-    with psycopg.connect(server.env["DATABASE_URL"]) as connection:
-        rows = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-            "AND backend_type = 'client backend' AND application_name <> %s",
-            [_WATCH],
-        )
-        return sum(exact_cpu_s(pid) for (pid,) in rows)
+    return sum(map(exact_cpu_s, backends(server)))
 
 
 def _ratios(sample: Sample) -> Sample:

@@ -25,8 +25,11 @@ from psycopg import sql
 from config.launcher import redis_server
 from tests.processes import ROOT, Process, free_port, wait_until
 
+BEFORE: Final = "TASKHUB_BENCH_BEFORE"
 HOST: Final = "127.0.0.1"
 READY_WITHIN_S: Final = 180.0
+WATCHING: Final = "benchmark"
+"""The name of a connection that looks on."""
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 STREAM_LIMIT: Final = 10_000
 TASKHUB_SETTINGS: Final = "config.settings.local"
@@ -74,6 +77,20 @@ def exact_cpu_s(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
             total += int(path.read_text().split()[0])
     return total / 1e9
+
+
+def backends(server: Server) -> list[int]:
+    """The processes of PostgreSQL that serve this server; none on SQLite."""
+    url = server.env.get("DATABASE_URL")
+    if url is None:
+        return []
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend' AND application_name <> %s",
+            [WATCHING],
+        )
+        return [pid for (pid,) in rows]
 
 
 def rss_bytes(pid: int) -> int:
@@ -152,6 +169,14 @@ def template(postgres_url: str | None = None, *, python: str = sys.executable, c
             yield made
         finally:
             made.remove()
+
+
+@contextlib.contextmanager
+def template_before(postgres_url: str | None = None) -> Iterator[Template]:
+    """That of the earlier checkout that `TASKHUB_BENCH_BEFORE` names, on a database of its own schema."""
+    folder = Path(os.environ[BEFORE])
+    with template(postgres_url, python=str(folder / ".venv/bin/python"), code=folder) as made:
+        yield made
 
 
 @contextlib.contextmanager

@@ -55,23 +55,23 @@ class _Batches:
     def __init__(self, feed: Feed, filters: Filters) -> None:
         self._feed = feed
         self._filters = filters
-        self.of_all: dict[int, _Batch | None] = {}
+        self._of_all: dict[int, _Batch | None] = {}
         self._of_viewers: dict[tuple[int, str | None], _Batch] = {}
 
     def after(self, cursor: int, viewer: str | None) -> _Batch | None:
         """What follows the cursor, for this viewer. None if the ring does not reach back that far."""
-        if cursor in self.of_all:
-            return self.of_all[cursor]
+        if cursor in self._of_all:
+            return self._of_all[cursor]
         known = self._of_viewers.get((cursor, viewer))
         if known is not None:
             return known
         frames = self._feed.recent(cursor)
         if frames is None:
-            self.of_all[cursor] = None
+            self._of_all[cursor] = None
             return None
         privacy = self._feed.privacy
         if all(privacy.is_public(frame) for frame in frames):
-            batch = self.of_all[cursor] = _encode(frames, self._filters, privacy)
+            batch = self._of_all[cursor] = _encode(frames, self._filters, privacy)
         else:
             filters = self._filters._replace(viewer=viewer)
             batch = self._of_viewers[cursor, viewer] = _encode(frames, filters, privacy)
@@ -152,11 +152,9 @@ class LiveGroups:
         for wanted, members in list(self._groups.items()):
             batches, head = _Batches(feed, wanted), feed.head
             for reader in list(members):
-                cursor = reader.cursor
-                if cursor >= head or not reader.is_live:
+                if reader.cursor >= head or not reader.is_live:
                     continue
-                # Most streams are at one place, and may see the same.
-                batch = batches.of_all.get(cursor) or batches.after(cursor, reader.filters.viewer)
+                batch = batches.after(reader.cursor, reader.filters.viewer)
                 if batch is None or not self._write(reader, batch):
                     reader.go_on_alone()
                     continue
@@ -168,9 +166,8 @@ class LiveGroups:
 
     def _write(self, reader: ChannelReader, batch: _Batch) -> bool:
         """Move the stream to the end of the batch. False where it had no room for all of it."""
-        write = reader.direct.write
         for chunk, events, last in batch.writes:
-            if not write(chunk):
+            if not reader.direct.write(chunk):
                 return False
             reader.cursor = last
             self._feed.deliveries += events

@@ -138,8 +138,7 @@ class OpenStream:
 
     async def _begin_live(self) -> None:
         """Without a wait: there is room. A stream that has missed something does not become live by that."""
-        if self._headers is not None:
-            await self._begin(self._headers)
+        await self._begin()
         if self._reader is not None and self._direct is not None:
             self._reader.go_live(self._direct)
 
@@ -169,8 +168,7 @@ class OpenStream:
         await self._finish(self._farewell)
 
     async def _send_all(self) -> None:
-        if self._headers is not None:
-            await self._begin(self._headers)
+        await self._begin()
         async with aclosing(self._pieces()) as pieces:
             async for body in pieces:
                 await self.send(self._lead + body)
@@ -182,8 +180,11 @@ class OpenStream:
     def _pieces(self) -> AsyncGenerator[bytes, None]:
         return self._source.pieces(self._direct) if isinstance(self._source, ChannelReader) else self._source
 
-    async def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._headers = None
+    async def _begin(self) -> None:
+        """A second time it does nothing."""
+        if self._headers is None:
+            return
+        headers, self._headers = self._headers, None
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         if self._lead != _RETRY:
             lead, self._lead = self._lead, b""

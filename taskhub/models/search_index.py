@@ -24,34 +24,33 @@ log = logging.getLogger(__name__)
 
 TRIGRAM: Final = 3
 """Characters of the shortest text that the index finds."""
-NUMBERS: Final = "taskhub_task_searched"
 TEXTS: Final = "taskhub_task_trigrams"
 _PART: Final = 1000
 SEARCHED: Final = "taskhub_task_searched"
-"""On PostgreSQL: the texts and tags of each task."""
+"""On PostgreSQL the texts and tags of each task, on SQLite its number."""
 TEXT_INDEX: Final = "task_searched_text"
 TAG_INDEX: Final = "task_searched_tags"
 # ruff: noqa: S608 - the names in these statements are those above
 _TRIGGERS: Final = {
     "taskhub_task_searched_insert": f"""
         AFTER INSERT ON taskhub_task BEGIN
-            INSERT INTO {NUMBERS} (task_id) VALUES (new.id);
+            INSERT INTO {SEARCHED} (task_id) VALUES (new.id);
             INSERT INTO {TEXTS} (rowid, folded_text, tags)
-                SELECT number, new.folded_text, new.tags FROM {NUMBERS} WHERE task_id = new.id;
+                SELECT number, new.folded_text, new.tags FROM {SEARCHED} WHERE task_id = new.id;
         END""",
     "taskhub_task_searched_update": f"""
         AFTER UPDATE OF folded_text, tags ON taskhub_task
         WHEN old.folded_text <> new.folded_text OR old.tags <> new.tags BEGIN
             INSERT INTO {TEXTS} ({TEXTS}, rowid, folded_text, tags)
-                SELECT 'delete', number, old.folded_text, old.tags FROM {NUMBERS} WHERE task_id = new.id;
+                SELECT 'delete', number, old.folded_text, old.tags FROM {SEARCHED} WHERE task_id = new.id;
             INSERT INTO {TEXTS} (rowid, folded_text, tags)
-                SELECT number, new.folded_text, new.tags FROM {NUMBERS} WHERE task_id = new.id;
+                SELECT number, new.folded_text, new.tags FROM {SEARCHED} WHERE task_id = new.id;
         END""",
     "taskhub_task_searched_delete": f"""
         AFTER DELETE ON taskhub_task BEGIN
             INSERT INTO {TEXTS} ({TEXTS}, rowid, folded_text, tags)
-                SELECT 'delete', number, old.folded_text, old.tags FROM {NUMBERS} WHERE task_id = old.id;
-            DELETE FROM {NUMBERS} WHERE task_id = old.id;
+                SELECT 'delete', number, old.folded_text, old.tags FROM {SEARCHED} WHERE task_id = old.id;
+            DELETE FROM {SEARCHED} WHERE task_id = old.id;
         END""",
 }
 _ON_POSTGRES: Final = {
@@ -103,7 +102,7 @@ def search_index_missing(using: str = "default") -> list[str]:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
-            wanted = [NUMBERS, TEXTS, *_TRIGGERS]
+            wanted = [SEARCHED, TEXTS, *_TRIGGERS]
         else:
             cursor.execute(
                 "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
@@ -151,17 +150,17 @@ def _make_on_sqlite(connection: Any) -> None:
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for name in _TRIGGERS:
             cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
-        for name in (TEXTS, NUMBERS):
+        for name in (TEXTS, SEARCHED):
             cursor.execute(f"DROP TABLE IF EXISTS {name}")
-        cursor.execute(f"CREATE TABLE {NUMBERS} (number integer PRIMARY KEY, task_id char(32) NOT NULL UNIQUE)")
+        cursor.execute(f"CREATE TABLE {SEARCHED} (number integer PRIMARY KEY, task_id char(32) NOT NULL UNIQUE)")
         cursor.execute(
             f"CREATE VIRTUAL TABLE {TEXTS} USING fts5(folded_text, tags, content='', detail='column', "
             "tokenize='trigram case_sensitive 1')"
         )
-        cursor.execute(f"INSERT INTO {NUMBERS} (task_id) SELECT id FROM taskhub_task")
+        cursor.execute(f"INSERT INTO {SEARCHED} (task_id) SELECT id FROM taskhub_task")
         cursor.execute(
             f"INSERT INTO {TEXTS} (rowid, folded_text, tags) "
-            f"SELECT number, folded_text, tags FROM {NUMBERS} JOIN taskhub_task ON id = task_id"
+            f"SELECT number, folded_text, tags FROM {SEARCHED} JOIN taskhub_task ON id = task_id"
         )
         for name, statement in _TRIGGERS.items():
             cursor.execute(f"CREATE TRIGGER {name} {statement}")

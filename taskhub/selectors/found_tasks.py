@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import F, Q, QuerySet, Value
 
 from taskhub.models import HasTag, Task
-from taskhub.models.search_index import NUMBERS, SEARCHED, TEXTS, TRIGRAM, search_index_is_kept
+from taskhub.models.search_index import SEARCHED, TEXTS, TRIGRAM, search_index_is_kept
 
 # ruff: noqa: S608 - the names in these statements are the index's own
 FEW: Final = 1000
@@ -75,7 +75,7 @@ def _with_trigrams(column: str, text: str) -> list[UUID] | None:
         if cursor.fetchone() is not None:
             return None
         cursor.execute(
-            f"SELECT task_id FROM {TEXTS} CROSS JOIN {NUMBERS} ON number = {TEXTS}.rowid WHERE {TEXTS} MATCH %s",
+            f"SELECT task_id FROM {TEXTS} CROSS JOIN {SEARCHED} ON number = {TEXTS}.rowid WHERE {TEXTS} MATCH %s",
             [match],
         )
         return [UUID(task_id) for (task_id,) in cursor.fetchall()]

@@ -422,7 +422,8 @@ def test_an_event_is_encoded_once_for_all_who_may_see_it(
     serve(scenario)
 
 
-def test_events_that_come_together_are_one_write(serve: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events each write from now on has."""
     writes: list[int] = []
     write = direct_transport.DirectTransport.write
 
@@ -430,11 +431,16 @@ def test_events_that_come_together_are_one_write(serve: Callable[[Any], None], m
         writes.append(chunk.count(b"data: "))
         return write(transport, chunk)
 
+    monkeypatch.setattr(direct_transport.DirectTransport, "write", counted)
+    return writes
+
+
+def test_events_that_come_together_are_one_write(serve: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: World) -> None:
         for _ in range(7):
             await world.open(0, Filters())
         await world.settle()
-        monkeypatch.setattr(direct_transport.DirectTransport, "write", counted)
+        writes = written(monkeypatch)
         for _ in range(50):
             world.publish("message", event())
         await world.settle()
@@ -446,17 +452,10 @@ def test_events_that_come_together_are_one_write(serve: Callable[[Any], None], m
 def test_between_two_passes_there_is_a_rest_and_what_comes_meanwhile_is_one_write(
     serve: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes: list[int] = []
-    write = direct_transport.DirectTransport.write
-
-    def counted(transport: Any, chunk: bytes) -> bool:
-        writes.append(chunk.count(b"data: "))
-        return write(transport, chunk)
-
     async def scenario(world: World) -> None:
         direct = await world.open_one("one", 0, Filters(), is_direct=True)
         await world.settle()
-        monkeypatch.setattr(direct_transport.DirectTransport, "write", counted)
+        writes = written(monkeypatch)
         monkeypatch.setattr(live_groups, "LEAST_REST_S", 1.0)
         monkeypatch.setattr(live_groups, "MOST_REST_S", 1.0)
         world.publish("message", event(text="first"))

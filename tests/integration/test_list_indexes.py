@@ -173,7 +173,7 @@ def test_the_index_outlives_new_row_numbers_and_comes_back_with_a_new_table() ->
     assert searches_have_an_index(databases=["default"]) == []
     assert_all_found(chance)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT count(*) FROM {search_index.NUMBERS}")
+        cursor.execute(f"SELECT count(*) FROM {search_index.SEARCHED}")
         assert cursor.fetchone() == (50,)
 
 
