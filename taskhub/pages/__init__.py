@@ -182,9 +182,13 @@ _STATES: Final = {
     "stale": "In progress, and no agent seems to work on it",
 }
 """What the board's states mean."""
-_ASKS: Final = {"person": "Held back", "answer": "Question", "review": "Waits for a review"}
-"""Titles of what a task needs of people."""
-_OWN_QUESTION: Final = "Your question waits for an answer"
+_ASKS: Final = {
+    "person": "Held back",
+    "answer": "Question",
+    "own": "Your question waits for an answer",
+    "review": "Waits for a review",
+}
+"""Titles of what a task needs of people; `own`: a question that the reader has asked."""
 _POLICY: Final = {
     VerifyPolicy.OFF: "a verification may be asked for",
     VerifyPolicy.WARN: "done does not need it",
@@ -274,7 +278,7 @@ def task_page(request: HttpRequest, task_id: UUID) -> HttpResponse:
         "question": question,
         "question_html": question and render_markdown(question.text),
         "is_own_question": is_own,
-        "asks_title": _OWN_QUESTION if is_own and not task.held_back else _ASKS.get(task.waiting_for, ""),
+        "asks_title": _ASKS.get("own" if is_own and not task.held_back else task.waiting_for, ""),
         "is_to_review": is_to_review,
         "result": result,
         "result_html": result and render_markdown(result.text),

@@ -11,6 +11,7 @@ import { onPress, tryAction } from "./forms.js";
 import { showHandedIn } from "./handed-in.js";
 import { showMarkdown } from "./markdown.js";
 import { answerOf, NO_REMARK } from "./review.js";
+import { guardUnsaved } from "./unsaved.js";
 
 /**
  * @import { Page } from "./api.js"
@@ -68,10 +69,7 @@ export class Needs {
       localStorage.setItem(KEY, isHidden ? "1" : "");
       this.#fold(isHidden);
     });
-    // What is written and not sent is not lost unseen.
-    addEventListener("beforeunload", (event) => {
-      if ([...this.#list.querySelectorAll("textarea")].some(({ value }) => value !== "")) event.preventDefault();
-    });
+    guardUnsaved(() => [...this.#list.querySelectorAll("textarea")].some(({ value }) => value !== ""));
     // A narrow window has no room for both it and the tasks.
     this.#fold((localStorage.getItem(KEY) ?? (matchMedia("(max-width: 39.9rem)").matches ? "1" : "")) === "1");
   }
@@ -132,8 +130,7 @@ export class Needs {
   #itemOf({ task, need }) {
     const question = this.#questionOf(task.id, need);
     const key = `${task.id} ${need} ${question?.note_id ?? ""}`;
-    const known = this.#items.get(key);
-    const item = known ?? this.#made(task.id, need, question);
+    const item = this.#items.get(key) ?? this.#made(task.id, need, question);
     this.#items.set(key, item);
     const link = find(item, "h3 a", HTMLAnchorElement);
     if (link.textContent !== task.title) link.textContent = link.title = task.title;
@@ -256,10 +253,9 @@ export class Needs {
    */
   #showQuestion(item, id, question) {
     const place = find(item, ".text");
-    showMarkdown(place, question ? questionText(question) : "…", null);
+    const end = question ? endText(question) : "";
+    showMarkdown(place, question ? [question.text, end].filter(Boolean).join("\n\n") : "…", null);
     if (!question) return;
-    const { deadline, assumes } = question;
-    const end = deadline ? `Without an answer by ${new Date(deadline).toLocaleString()}: ${assumes ?? ""}` : "";
     const draw = (/** @type {string | null | undefined} */ html) => {
       if (html == null) return; // the words as they are
       showMarkdown(place, question.text, html);
@@ -383,9 +379,9 @@ const sinceOf = (task, need) =>
   (need === "failure" ? task.last_run?.finished_at : need === "review-of" ? task.status_since : null) ??
   task.updated_at;
 
-/** @param {Question} question */
-const questionText = ({ text, deadline, assumes }) =>
-  deadline ? `${text}\n\nWithout an answer by ${new Date(deadline).toLocaleString()}: ${assumes ?? ""}` : text;
+/** What becomes of a question that has a deadline. @param {Question} question */
+const endText = ({ deadline, assumes }) =>
+  deadline ? `Without an answer by ${new Date(deadline).toLocaleString()}: ${assumes ?? ""}` : "";
 
 /** @param {Row[]} rows */
 function countsText(rows) {

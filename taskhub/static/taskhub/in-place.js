@@ -5,6 +5,7 @@ import { find } from "./dom.js";
 import { onPress, showError } from "./forms.js";
 import { Draft } from "./task-save.js";
 import { tellChange } from "./task-undo.js";
+import { guardUnsaved } from "./unsaved.js";
 
 /**
  * @import { Task } from "schemas"
@@ -20,18 +21,6 @@ import { tellChange } from "./task-undo.js";
  * @property {(text: string) => Fields} fieldsOf
  * @property {(task: Task) => void} onSaved
  */
-
-/** Whether a form has what is not saved. @type {(() => boolean)[]} */
-const unsaved = [];
-
-/** @param {() => boolean} isUnsaved - The browser asks before the page is left. */
-export function guardUnsaved(isUnsaved) {
-  if (!unsaved.length)
-    addEventListener("beforeunload", (event) => {
-      if (unsaved.some((each) => each())) event.preventDefault();
-    });
-  unsaved.push(isUnsaved);
-}
 
 /** @param {InPlaceOptions} options */
 export function editInPlace({ press, form, view, current, problem, textOf, fieldsOf, onSaved }) {

@@ -5,11 +5,11 @@ import { $, agoElement, button } from "./dom.js";
 import { afterReview, entryOf, enums } from "./enums.js";
 import { onPress, showError } from "./forms.js";
 import { lastOf, showHandedIn } from "./handed-in.js";
-import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
 import { answerOf, NO_REMARK } from "./review.js";
 import { isConflict, putStatus, whoChanged } from "./task-form.js";
 import { toast } from "./toasts.js";
+import { guardUnsaved } from "./unsaved.js";
 import { whoElements } from "./who.js";
 
 /**
@@ -74,7 +74,8 @@ export class Asks {
    */
   #titleOf(needs, asked) {
     const isQuestion = asked !== null && needs !== "person";
-    return isQuestion && this.#isOwn(asked) ? OWN_QUESTION : entryOf(enums().asks, isQuestion ? "answer" : needs).label;
+    const own = isQuestion && this.#isOwn(asked) ? "own" : "answer";
+    return entryOf(enums().asks, isQuestion ? own : needs).label;
   }
 
   /**
@@ -219,8 +220,6 @@ export class Asks {
     }
   }
 }
-
-const OWN_QUESTION = "Your question waits for an answer";
 
 /**
  * @param {Note} asked

@@ -5,12 +5,12 @@ import { $, agoElement, button, element, find, reconcileChildren } from "./dom.j
 import { headOf } from "./execution-head.js";
 import { onPress } from "./forms.js";
 import { split } from "./format.js";
-import { guardUnsaved } from "./in-place.js";
 import { showMarkdown } from "./markdown.js";
 import { PagedRows } from "./paged-rows.js";
 import { hue, initials } from "./people.js";
 import { actionOf, agentOf, HIDDEN } from "./task-changes.js";
 import { knownSince, merged } from "./timeline.js";
+import { guardUnsaved } from "./unsaved.js";
 import { whoElements } from "./who.js";
 
 /**
